@@ -1,0 +1,174 @@
+"""Requests of administrators, and the documents they are answered with (contract.md §5, §5.1).
+
+Any member takes any request. Answers are (status, body) handed to `done`, at once or later; a body
+of an error has `problem` (a slug) and `detail`.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dynamo_core.errors import BadRequest
+from dynamo_core.ids import partition_of, store_key
+from dynamo_core.listing import ClusterRepair, KeyListing
+from dynamo_core.messages import Message, Order, Progress
+from dynamo_core.ring import LEFT
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+REPAIRS_KEPT_MAX = 64
+KEYS_PAGE_MAX = 1000
+Done = Callable[[int, dict[str, Any]], None]
+
+
+def refusal(slug: str, detail: str) -> dict[str, Any]:
+    """The body of an error."""
+    return {"problem": slug, "detail": detail}
+
+
+class Administration:
+    """What a person or the operator asks of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._repairs: dict[str, ClusterRepair] = {}
+
+    def create_ring(self, body: dict[str, Any], done: Done) -> None:
+        """S-RING-5. The body has been checked for its shape; values are checked here."""
+
+        def ended(status: int, problem: str, detail: str) -> None:
+            if problem:
+                done(status, refusal(problem, detail))
+            else:
+                done(status, self.node.ring.to_document())
+
+        def begin() -> None:
+            try:
+                self.node.membership.create(body, ended)
+            except BadRequest as error:
+                done(400, refusal(error.slug, str(error)))
+
+        self.node.later(begin)
+
+    def replace(self, name: str, done: Done) -> None:
+        """S-MEM-4 where replacement waits for a person."""
+        node = self.node
+        if not node.member or name not in node.ring.members:
+            done(400, refusal("bad-parameter", f"name: no member {name!r}"))
+            return
+        node.membership.replaceable.add(name)
+        done(202, {"name": name})
+
+    def repair(self, partitions: list[int], nodes: list[str], done: Done) -> None:
+        """Anti-entropy over partitions (empty: all, or all of the nodes')."""
+        node = self.node
+        if not node.member:
+            done(503, refusal("not-a-member", "this node is in no ring"))
+            return None
+        entries = node.ring.entries
+        for partition in partitions:
+            if not 0 <= partition < len(entries):
+                detail = f"partitions: {partition} is not 0 to {len(entries) - 1}"
+                return done(400, refusal("bad-parameter", detail))
+        for name in nodes:
+            if name not in node.ring.members:
+                return done(400, refusal("bad-parameter", f"nodes: no member {name!r}"))
+        chosen = partitions or list(range(len(entries)))
+        if nodes:
+            chosen = [p for p in chosen if set(nodes) & set(entries[p].owners)]
+        machine = ClusterRepair(node, f"{node.draw() & (1 << 64) - 1:016x}", chosen)
+        self._repairs[machine.name] = machine
+        while len(self._repairs) > REPAIRS_KEPT_MAX:
+            del self._repairs[next(iter(self._repairs))]
+        node.later(lambda: node.spawn(machine))
+        return done(202, {"id": machine.name, "state": "running"})
+
+    def repair_status(self, name: str) -> dict[str, Any] | None:
+        """Progress and result of a repair that was asked of this node, None when unknown."""
+        machine = self._repairs.get(name)
+        return machine.report() if machine is not None else None
+
+    def order(self, order: Order, reply: Callable[[Message], None]) -> None:
+        """This node's part of a repair: started at the first order, its progress ever after."""
+        repairs = self.node.repairs
+        job = repairs.jobs.get(order.repair)
+        if job is None:
+            while len(repairs.jobs) >= REPAIRS_KEPT_MAX:
+                del repairs.jobs[next(iter(repairs.jobs))]
+            job = repairs.start_job(order.repair, order.partitions)
+        reply(Progress(order.id, job.done, job.total, job.repaired, len(job.failed)))
+
+    def list_keys(self, partition: int | None, after: str, limit: int, done: Done) -> None:
+        """A page of live keys of the whole cluster."""
+        node = self.node
+        if not node.member:
+            return done(503, refusal("not-a-member", "this node is in no ring"))
+        if partition is not None and not 0 <= partition < len(node.ring.entries):
+            return done(400, refusal("bad-parameter", "partition: out of range"))
+        if not 1 <= limit <= KEYS_PAGE_MAX:
+            return done(400, refusal("bad-parameter", f"limit: 1 to {KEYS_PAGE_MAX}"))
+
+        def listed(keys: list[bytes], after: str | None, problem: str) -> None:
+            if problem:
+                return done(503, refusal(problem, "no owner of a partition answers"))
+            return done(200, {"keys": [b64encode(k).decode() for k in keys], "next": after})
+
+        try:
+            machine = KeyListing(node, partition, after, limit, listed)
+        except BadRequest as error:
+            return done(400, refusal(error.slug, str(error)))
+        return node.later(lambda: node.spawn(machine))
+
+    def preference_list(self, key: bytes) -> dict[str, Any]:
+        """Partition, owners, stand-ins, and who is up as this node sees it."""
+        node = self.node
+        partition = partition_of(store_key(key), node.ring.partition_bits)
+        owners = node.preference.owners(partition)
+        stand_ins = node.preference.stand_ins(partition)
+        return {
+            "key": b64encode(key).decode(),
+            "partition": partition,
+            "owners": list(owners),
+            "stand_ins": list(stand_ins),
+            "up": {name: node.up(name) for name in (*owners, *stand_ins)},
+        }
+
+    def status(self) -> dict[str, Any]:
+        """This node, as contract.md §5.1 has it; the shell adds disk_bytes and version."""
+        node = self.node
+        ring = node.ring_or_none
+        membership = node.membership
+        disk = "left" if membership.gone else "member" if ring is not None else "empty"
+        line = ring.members.get(node.identity.name) if ring is not None else None
+        owned = node.replica.owned()
+        exchanged = node.repairs.last_exchange
+        pairs = [(p, o) for p, others in owned.items() for o in others]
+        ages = [node.now - exchanged[pair] for pair in pairs if pair in exchanged]
+        names = node.preference.names if ring is not None else ()
+        return {
+            "name": node.identity.name,
+            "id": f"{node.identity.node_id:016x}",
+            "cluster_id": ring.identity.cluster_id if ring is not None else None,
+            "disk": disk,
+            "state": LEFT if membership.gone else line.state if line is not None else None,
+            "epoch": ring.epoch if ring is not None else 0,
+            "digest": ring.digest.hex() if ring is not None else "",
+            "partitions": {
+                "held": len(owned),
+                "owned": len(owned),
+                "complete": sum(bool(node.replica.complete(p)) for p in owned),
+            },
+            "transfers": [],
+            "hints": {
+                target: {"count": count, "bytes": node.hints.bytes.get(target, 0)}
+                for target, count in sorted(node.hints.counts.items())
+            },
+            "tree": {"state": "settling" if node.replica.unsure else "built"},
+            "oldest_exchange_s": round(max(ages), 3) if ages else None,
+            "tombstones": {"count": None, "oldest_s": None, "waiting_for": None},
+            "background": {"budget": 1.0, "latency_p99_ms": None},
+            "peers": {n: "up" if node.up(n) else "down" for n in names if n != node.name},
+        }

@@ -1,0 +1,134 @@
+"""Delivering hints: to their target, or to all owners when the target owns no more (S-HINT-2, 3).
+
+One machine per target and run. It keeps a window of requests under way, each durable at the
+receiver before the hint is dropped; dropping makes this node forget, so its actor is born again for
+the partition (S-DOT-2). A run ends when nothing is left behind the cursor or the target fails; the
+next scan starts over, so nothing needs to be remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dynamo_core.errors import Corrupt
+from dynamo_core.hints import HintBook
+from dynamo_core.ids import partition_of
+from dynamo_core.machine import Effects, Machine, View
+from dynamo_core.messages import SYNCED, Message, Store, Stored
+from dynamo_core.replica import Replica
+
+
+class Delivery(Machine):
+    """All hints for one target, once through."""
+
+    __slots__ = ("_after", "_ended", "_flying", "_more", "_on_end", "book", "replica", "target",
+                 "view")  # fmt: skip
+
+    def __init__(
+        self, view: View, book: HintBook, replica: Replica, target: str,
+        on_end: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.view = view
+        self.book = book
+        self.replica = replica
+        self.target = target
+        self._on_end = on_end
+        self._after = b""
+        self._more = True
+        self._ended = False
+        self._flying: dict[bytes, tuple[bytes, set[str]]] = {}
+
+    def start(self, now: float) -> Effects:
+        return self._fill(now)
+
+    def _fill(self, now: float) -> Effects:
+        """Send more hints while the window has room."""
+        effects: Effects = []
+        room = self.view.settings.hints_in_flight_max - len(self._flying)
+        if self._more and not self._ended and room > 0:
+            try:
+                rows = self.book.some(self.target, self._after, room)
+            except Corrupt as error:
+                self.replica.counters["corrupt_records"] += 1
+                self.book.discard(self.target, error.key[1 + len(self.target.encode()) :])
+                rows = []
+                self._more = False
+            self._more = self._more and len(rows) == room
+            for stored, record in rows:
+                self._after = stored
+                effects += self._send(stored, record)
+        self.wake_at = now + self.view.settings.call_s
+        return effects + self._maybe_end()
+
+    def _send(self, stored: bytes, record: bytes) -> Effects:
+        if stored in self._flying:
+            return []
+        partition = partition_of(stored, self.view.ring.partition_bits)
+        owners = self.view.preference.owners(partition)
+        to = (self.target,) if self.target in owners else owners
+        if self.target not in owners:
+            self.replica.counters["hints_rerouted"] += 1
+        entry = self.view.ring.entries[partition].number
+        self._flying[stored] = (record, set(to))
+        return [
+            (node, Store(0, partition, entry, stored, record, sync=True, cause="hint"))
+            for node in to
+        ]
+
+    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+        assert isinstance(request, Store)
+        if not (isinstance(reply, Stored) and reply.flags & SYNCED):
+            return self.failed(node, request, "not durable", now)
+        flying = self._flying.get(request.stored)
+        if flying is not None:
+            record, waiting = flying
+            waiting.discard(node)
+            if not waiting:
+                del self._flying[request.stored]
+                self._delivered(request.stored, record)
+        return self._fill(now)
+
+    def _delivered(self, stored: bytes, record: bytes) -> None:
+        if self.book.drop(self.target, stored, record):
+            self.replica.counters["hints_delivered"] += 1
+            self.replica.born_again(partition_of(stored, self.view.ring.partition_bits))
+
+    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        assert isinstance(request, Store)
+        self._flying.pop(request.stored, None)
+        self._ended = True
+        return self._maybe_end()
+
+    def expired(self, now: float) -> Effects:
+        self._ended = True
+        self._flying.clear()
+        return self._maybe_end()
+
+    def _maybe_end(self) -> Effects:
+        if not self.finished and not self._flying and (self._ended or not self._more):
+            self.finished = True
+            self._on_end(self.target)
+        return []
+
+
+class Deliveries:
+    """Starts runs: for every target that is up or owns nothing any more, one at a time."""
+
+    def __init__(
+        self, view: View, book: HintBook, replica: Replica, spawn: Callable[[Machine], None]
+    ) -> None:
+        self.view = view
+        self.book = book
+        self.replica = replica
+        self._spawn = spawn
+        self._running: set[str] = set()
+
+    def scan(self) -> None:
+        """S-HINT-2, S-HINT-3."""
+        for target in list(self.book.counts):
+            known = target in self.view.preference.names
+            if target not in self._running and (self.view.up(target) or not known):
+                self._running.add(target)
+                end = self._running.discard
+                self._spawn(Delivery(self.view, self.book, self.replica, target, end))

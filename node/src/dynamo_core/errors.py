@@ -1,0 +1,94 @@
+"""Every error of the core, one tree; whose fault it is stands in the type.
+
+DynamoError
+├── BadRequest            the client's: answered 4xx, nothing was stored
+│   ├── BadContext        S-CTX-1: wrong key, wrong tag, unknown version, too large
+│   ├── BadParameter
+│   └── TooManySiblings   S-SIB-1
+├── Refused               the ring's: this node may not do that now (409, 503)
+├── BadFrame              a peer's: the frame is dropped, the node lives on
+└── StoreError            the disk's
+    ├── Corrupt           one record or block: repaired from the other owners (S-DISK-7)
+    ├── StoreFull         nothing was applied, reads go on (S-DISK-4)
+    ├── StoreFailed       uncertain write: actors are born again, the store is reopened
+    ├── SyncFailed        fsync failed: the process ends (S-DISK-5)
+    ├── StoreLocked       another process has the directory (S-DISK-6)
+    └── StoreDamaged      cannot be opened as it is: salvage and rebuild from peers
+"""
+
+from __future__ import annotations
+
+
+class DynamoError(Exception):
+    """Root of the tree."""
+
+
+class BadRequest(DynamoError):
+    """The client's fault; `slug` is the problem type of contract.md §4."""
+
+    slug = "bad-parameter"
+
+
+class BadContext(BadRequest):
+    """S-CTX-1: otherwise a client could erase what it never saw."""
+
+    slug = "bad-context"
+
+
+class BadParameter(BadRequest):
+    """`field` names the part of the request that is wrong."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.field = field
+
+
+class TooManySiblings(BadRequest):
+    """S-SIB-1: a put without a context at the cap."""
+
+    slug = "too-many-siblings"
+
+
+class Refused(DynamoError):
+    """The ring says no for now; `slug` is the problem type."""
+
+    def __init__(self, slug: str, detail: str) -> None:
+        super().__init__(detail)
+        self.slug = slug
+
+
+class BadFrame(DynamoError):
+    """Bytes from a peer that are not a frame of ours; never kills a node."""
+
+
+class StoreError(DynamoError):
+    """The disk's fault."""
+
+
+class Corrupt(StoreError):
+    """A record or block that does not read back; `key` is a store key at or near the damage."""
+
+    def __init__(self, family: int, key: bytes, detail: str = "") -> None:
+        super().__init__(f"family {family} key {key.hex()}: {detail}")
+        self.family = family
+        self.key = key
+
+
+class StoreFull(StoreError):
+    """No space or a write stall; nothing was applied."""
+
+
+class StoreFailed(StoreError):
+    """A write whose outcome is not known."""
+
+
+class SyncFailed(StoreError):
+    """fsync failed; what was written may be gone although the kernel says otherwise."""
+
+
+class StoreLocked(StoreError):
+    """Another process holds the directory."""
+
+
+class StoreDamaged(StoreError):
+    """The store refuses to open."""

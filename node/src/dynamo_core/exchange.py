@@ -1,0 +1,171 @@
+"""Anti-entropy of one partition with one other owner (S-AE-1..3, [P 4.7]).
+
+Leaves -> listings of the leaves that differ -> the records that differ, both ways, merged by
+`sync`, never overwritten. A difference is confirmed before it is acted on: it is looked at again
+after a moment in which writes on their way arrive. A *full pass* is the same walk with one promise
+more: every difference seen after its start has been settled durably here, so that what the peer
+held at the start this node then holds; it needs no quiet moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dynamo_core.errors import Corrupt
+from dynamo_core.ids import range_of
+from dynamo_core.machine import Effects, Machine, View
+from dynamo_core.merkle import differing
+from dynamo_core.messages import (
+    FetchedMany,
+    FetchMany,
+    Leaves,
+    LeavesReply,
+    Listing,
+    ListingReply,
+    Message,
+    Store,
+    Stored,
+)
+from dynamo_core.replica import Replica
+from dynamo_core.versions import body_of, checked, digest_in, merge_bytes
+
+Ended = Callable[["Exchange", bool], None]
+
+
+class Exchange(Machine):
+    """One walk. `repaired` counts records changed on either side."""
+
+    __slots__ = ("_after", "_good", "_keys", "_leaves", "_on_end", "_pushing", "_waiting", "cause",
+                 "entry", "losses", "partition", "peer", "repaired", "replica", "view")  # fmt: skip
+
+    def __init__(
+        self, view: View, replica: Replica, partition: int, peer: str, cause: str, on_end: Ended
+    ) -> None:
+        super().__init__()
+        self.view = view
+        self.replica = replica
+        self.partition = partition
+        self.peer = peer
+        self.cause = cause
+        self.entry = view.ring.entries[partition].number
+        self.repaired = 0
+        self.losses = replica.losses[partition]
+        self._good = True
+        self._on_end = on_end
+        self._leaves: list[int] = []
+        self._after = b""
+        self._keys: list[bytes] = []
+        self._pushing = 0
+        self._waiting = False
+
+    def start(self, now: float) -> Effects:
+        return self._call(Leaves(0, self.partition, self.entry), now)
+
+    def _call(self, request: Message, now: float) -> Effects:
+        self.wake_at = now + self.view.settings.call_s
+        return [(self.peer, request)]
+
+    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+        if isinstance(reply, LeavesReply):
+            mine = self.replica.forest.leaves(self.partition)
+            if len(mine) != len(reply.leaves):
+                return self._end(False)
+            self._leaves = differing(mine, reply.leaves)
+            return self._next(now)
+        if isinstance(reply, ListingReply):
+            assert isinstance(request, Listing)
+            return self._listed(request, reply, now)
+        if isinstance(reply, FetchedMany):
+            assert isinstance(request, FetchMany)
+            return self._fetched(request, reply, now)
+        assert isinstance(reply, Stored)
+        self._pushing -= 1
+        return [] if self._pushing else self._next(now)
+
+    def _next(self, now: float) -> Effects:
+        """The records at hand first, then the next listing, then the end."""
+        if self._keys:
+            self._waiting = True
+            self.wake_at = now + self.view.settings.confirm_s
+            return []
+        if self._leaves:
+            leaf = self._leaves[0]
+            return self._call(Listing(0, self.partition, self.entry, leaf, self._after), now)
+        return self._end(self._good)
+
+    def _listed(self, request: Listing, reply: ListingReply, now: float) -> Effects:
+        slot = (self.partition << self.view.settings.leaf_bits) + request.leaf
+        start, end = range_of(slot, self.replica.forest.bits)
+        last = reply.rows[-1][0] if reply.more else None
+        mine = self._own_rows(request.after + b"\x00" if request.after else start, end, last)
+        theirs = dict(reply.rows)
+        self._keys += [key for key, digest in mine.items() if theirs.get(key) != digest]
+        self._keys += [key for key in theirs if key not in mine]
+        if reply.more:
+            assert last is not None
+            self._after = last
+        else:
+            self._leaves.pop(0)
+            self._after = b""
+        return self._next(now)
+
+    def _own_rows(self, start: bytes, end: bytes | None, last: bytes | None) -> dict[bytes, bytes]:
+        """Own digests from start to where the peer's page ends."""
+        bound = last + b"\x00" if last is not None else end
+        own: dict[bytes, bytes] = {}
+        while True:
+            limit = self.view.settings.rows_max
+            try:
+                rows = self.replica.rows(start, bound, limit)
+            except Corrupt:
+                return own
+            own.update((key, digest_in(record)) for key, record in rows)
+            if len(rows) < limit:
+                return own
+            start = rows[-1][0] + b"\x00"
+
+    def expired(self, now: float) -> Effects:
+        if not self._waiting:
+            return self._end(False)
+        self._waiting = False
+        keys = self._keys[: self.view.settings.keys_max]
+        return self._call(FetchMany(0, self.partition, self.entry, keys), now)
+
+    def _fetched(self, request: FetchMany, reply: FetchedMany, now: float) -> Effects:
+        """Both records as they are now: merge theirs here, send the merge where they lack it."""
+        if not reply.records:
+            return self._end(False)
+        effects: Effects = []
+        for stored, record in zip(request.keys, reply.records, strict=False):
+            key = stored[4:]
+            if record:
+                try:
+                    checked(key, record)
+                except Corrupt:
+                    self.replica.counters["corrupt_records_refused"] += 1
+                    self._good = False
+                    continue
+                self.repaired += self.replica.merge(stored, record)
+            mine = self.replica.data(stored)
+            if mine is None:
+                continue
+            merged = merge_bytes(key, record or None, mine, self.view.lww)
+            if not record or body_of(merged) != body_of(record):
+                self.repaired += 1
+                effects.append((self.peer, self._push(stored, merged, reply.seen)))
+        del self._keys[: len(reply.records)]
+        self._pushing = len(effects)
+        self.wake_at = now + self.view.settings.call_s
+        return effects or self._next(now)
+
+    def _push(self, stored: bytes, record: bytes, seen: int) -> Store:
+        return Store(0, self.partition, self.entry, stored, record, cause="exchange", seen=seen)
+
+    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        return self._end(False)
+
+    def _end(self, done: bool) -> Effects:
+        if not self.finished:
+            self.finished = True
+            self._on_end(self, done)
+        return []

@@ -1,0 +1,179 @@
+"""How a ring begins, and how a lost node comes back under its name (S-RING-5, S-MEM-4).
+
+Founding is one explicit command: every founder is asked first (it must answer with an empty disk
+and keeps itself for this cluster), then each takes the whole document and its complete marks in one
+batch. Admission: a node with an empty disk asks for its name's place; a member that knows the name
+under another id asks all others whether anybody still hears the old id, and only if nobody does
+writes the next incarnation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dynamo_core.errors import BadRequest
+from dynamo_core.machine import Effects, Machine, View
+from dynamo_core.messages import Found, Founded, Message, Prepare, Prepared, Reach, Reached
+from dynamo_core.placement import found
+from dynamo_core.ring import LEFT, MEMBER, Identity, Member, Ring, Target
+
+CREATE_S = 10.0
+REACH_S = 1.5
+Answer = Callable[[int, str, str], None]
+"""Called with (status, problem slug, detail); 201 when the ring stands."""
+
+
+class Founding(Machine):
+    """One create command, from the node that got it."""
+
+    __slots__ = ("_done", "_founded", "_prepared", "identity", "members", "ring", "route", "target",
+                 "view")  # fmt: skip
+
+    def __init__(
+        self, view: View, identity: Identity, members: list[Member], target: Target, done: Answer
+    ) -> None:
+        super().__init__()
+        self.view = view
+        self.identity = identity
+        self.members = {m.name: m for m in members}
+        self.target = target
+        self.ring: Ring | None = None
+        self._done = done
+        self._prepared: dict[str, Prepared] = {}
+        self._founded: set[str] = set()
+
+    def start(self, now: float) -> Effects:
+        self.wake_at = now + CREATE_S
+        return [(n, Prepare(0, self.identity.cluster_id, n)) for n in self.members]
+
+    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+        if isinstance(reply, Prepared):
+            if reply.refusal:
+                return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
+            self._prepared[node] = reply
+            return self._found() if len(self._prepared) == len(self.members) else []
+        assert isinstance(reply, Founded)
+        if reply.refusal:
+            return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
+        self._founded.add(node)
+        if len(self._founded) == len(self.members):
+            return self._end(201, "", "")
+        return []
+
+    def _found(self) -> Effects:
+        lines = [
+            Member(
+                m.name, 1, self._prepared[m.name].node_id, m.address,
+                self._prepared[m.name].client, m.zone, m.weight, MEMBER, 0,
+            )
+            for m in self.members.values()
+        ]  # fmt: skip
+        self.ring = found(self.identity, {m.name: m for m in lines}, self.target)
+        parts = self.ring.parts_differing(())
+        return [(name, Found(0, parts)) for name in self.members]
+
+    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        return self._end(503, "insufficient-owners", f"members: {node} does not answer ({reason})")
+
+    def expired(self, now: float) -> Effects:
+        heard = self._founded if self.ring is not None else set(self._prepared)
+        silent = ", ".join(sorted(set(self.members) - heard))
+        return self._end(503, "insufficient-owners", f"members: no answer from {silent}")
+
+    def _end(self, status: int, problem: str, detail: str) -> Effects:
+        if not self.finished:
+            self.finished = True
+            self._done(status, problem, detail)
+        return []
+
+
+class Admission(Machine):
+    """Asks every other member whether the old life of a name is really gone."""
+
+    __slots__ = ("_done", "_waiting", "line", "view")
+
+    def __init__(self, view: View, line: Member, done: Callable[[bool], None]) -> None:
+        super().__init__()
+        self.view = view
+        self.line = line
+        self._done = done
+        self._waiting: set[str] = set()
+
+    def start(self, now: float) -> Effects:
+        self.wake_at = now + REACH_S
+        if self.view.up(self.line.name):
+            return self._end(False)
+        names = [
+            n for n in self.view.ring.live_names() if n not in (self.view.name, self.line.name)
+        ]
+        self._waiting = {n for n in names if self.view.up(n)}
+        if not self._waiting:
+            return self._end(True)
+        return [(n, Reach(0, self.line.name, self.line.id)) for n in sorted(self._waiting)]
+
+    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+        assert isinstance(reply, Reached)
+        if reply.up:
+            return self._end(False)
+        return self._gone(node)
+
+    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        return self._gone(node)
+
+    def _gone(self, node: str) -> Effects:
+        self._waiting.discard(node)
+        return [] if self._waiting else self._end(True)
+
+    def expired(self, now: float) -> Effects:
+        return self._end(True)
+
+    def _end(self, gone: bool) -> Effects:
+        if not self.finished:
+            self.finished = True
+            self._done(gone)
+        return []
+
+
+def next_life(line: Member, node_id: int, address: str, client: str) -> Member:
+    """The name's next incarnation: entries stay as they are (S-MEM-4)."""
+    return Member(
+        line.name, line.incarnation + 1, node_id, address, client, line.zone, line.weight,
+        MEMBER, 0,
+    )  # fmt: skip
+
+
+def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, list[Member], Target]:
+    """The create command of contract.md §5. Raises BadRequest naming the field."""
+    members = [
+        Member(m["name"], 1, 0, m["address"], "", m.get("zone", ""), m.get("weight", 1))
+        for m in body.get("members", [])
+    ]
+    partitions, n = body.get("partitions", 256), body.get("n", 3)
+    r, w = body.get("r", min(2, n)), body.get("w", min(2, n))
+    dw = body.get("dw", min(1, w))
+    conflicts = body.get("conflicts", "Siblings")
+    if partitions < 1 or partitions > 4096 or partitions & (partitions - 1):
+        raise BadRequest("partitions: a power of two, 16 to 4096")
+    if not 1 <= n <= len(members):
+        raise BadRequest(f"n: 1 to the number of members, {len(members)}")
+    for field, value in (("r", r), ("w", w), ("dw", dw)):
+        if not 1 <= value <= n:
+            raise BadRequest(f"{field}: 1 to n={n}")
+    if conflicts not in ("Siblings", "LastWriteWins"):
+        raise BadRequest("conflicts: Siblings or LastWriteWins")
+    for field in ("name", "address"):
+        values = [getattr(m, field) for m in members]
+        if len(set(values)) < len(values):
+            raise BadRequest(f"members: two of them have the same {field}")
+    return Identity(cluster_id, partitions, n, conflicts), members, Target(0, (), r, w, dw)
+
+
+def is_candidate(ring: Ring, name: str, node_id: int) -> str:
+    """Why the id may not take the name's place, "" when it may (S-MEM-3, S-MEM-4)."""
+    line = ring.members.get(name)
+    if line is None:
+        return "not-a-member: nobody of that name is in the ring"
+    if line.state == LEFT:
+        return "not-a-member: the name has left"
+    return ""

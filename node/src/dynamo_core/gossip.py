@@ -1,0 +1,121 @@
+"""Heartbeats, failure detection and the spreading of the ring (S-RING-3, S-MEM-2, S-NET-1).
+
+Every frame carries the sender's beat (its monotonic clock in ms within its boot) and echoes the
+latest beat of the receiver that the sender had seen. So an echo proves both directions of a link
+at a known time: a peer is up while its last echo is young, and a frame whose echo is too old, held
+back by a frozen process or a stalled connection, is refused. Gossip goes to every member at each
+heartbeat: digests of the ring's four parts, parts that differ follow; and the numbers by which a
+node learns that its disk was rolled back (S-DISK-2).
+"""
+
+from __future__ import annotations
+
+from dynamo_core.messages import Frame
+from dynamo_core.settings import Settings
+
+
+class Peer:
+    """What this node knows of one other, by name; forgotten when its id changes."""
+
+    __slots__ = (
+        "beat",
+        "boot",
+        "earlier",
+        "echo_ms",
+        "lost_ms",
+        "misses",
+        "node_id",
+        "number",
+        "was_up",
+    )  # fmt: skip
+
+    def __init__(self, node_id: int) -> None:
+        self.node_id = node_id
+        self.boot = 0
+        self.beat = 0
+        self.echo_ms = -1
+        self.lost_ms = -1
+        self.misses = 0
+        self.number = 0
+        self.earlier = 0
+        self.was_up = False
+
+
+class Detector:
+    """Local failure detection from echoes, lost links and requests that timed out."""
+
+    def __init__(self, boot: int, settings: Settings) -> None:
+        self.boot = boot
+        self.peers: dict[str, Peer] = {}
+        self._suspect_ms = settings.suspect_s * 1000
+        self._age_max_ms = settings.frame_age_max_s * 1000
+        self._misses_max = settings.misses_max
+        self.now_ms = 0
+
+    def peer(self, name: str, node_id: int) -> Peer:
+        """The peer's line; a new one when the name has a new id."""
+        found = self.peers.get(name)
+        if found is None or found.node_id != node_id:
+            found = self.peers[name] = Peer(node_id)
+        return found
+
+    def heard(self, frame: Frame) -> bool:
+        """Takes a frame's head. False when its echo is missing or too old (S-NET-1)."""
+        peer = self.peer(frame.name, frame.node_id)
+        if frame.boot != peer.boot:
+            peer.boot, peer.beat = frame.boot, frame.beat
+            peer.earlier = max(peer.earlier, peer.number)
+        elif frame.beat > peer.beat:
+            peer.beat = frame.beat
+        if frame.echo_boot != self.boot:
+            return False
+        if frame.echo > peer.echo_ms:
+            peer.echo_ms = frame.echo
+            if frame.echo > peer.lost_ms:
+                peer.lost_ms = -1
+                peer.misses = 0
+        return self.now_ms - frame.echo <= self._age_max_ms
+
+    def up(self, name: str) -> bool:
+        """Whether requests to the peer are likely to be answered."""
+        peer = self.peers.get(name)
+        return (
+            peer is not None
+            and peer.echo_ms >= 0
+            and peer.lost_ms < 0
+            and peer.misses < self._misses_max
+            and self.now_ms - peer.echo_ms <= self._suspect_ms
+        )
+
+    def lost(self, name: str) -> None:
+        """The link to the peer broke: down until an echo of a later beat comes."""
+        peer = self.peers.get(name)
+        if peer is not None:
+            peer.lost_ms = self.now_ms
+
+    def missed(self, name: str) -> None:
+        """A request to the peer timed out."""
+        peer = self.peers.get(name)
+        if peer is not None:
+            peer.misses += 1
+
+    def answered(self, name: str) -> None:
+        """A request to the peer was answered."""
+        peer = self.peers.get(name)
+        if peer is not None:
+            peer.misses = 0
+
+    def echo_for(self, name: str) -> tuple[int, int]:
+        """Boot and beat to echo to the peer."""
+        peer = self.peers.get(name)
+        return (peer.boot, peer.beat) if peer is not None else (0, 0)
+
+    def changes(self, names: list[str]) -> list[tuple[str, bool]]:
+        """Peers whose state is another one than at the last call, with the new state."""
+        changed = []
+        for name in names:
+            peer = self.peers.get(name)
+            if peer is not None and peer.was_up != (up := self.up(name)):
+                peer.was_up = up
+                changed.append((name, up))
+        return changed

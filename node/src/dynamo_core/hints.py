@@ -1,0 +1,133 @@
+"""Hinted replicas: what this node keeps for others until they have it [P 4.6], S-HINT-1..5.
+
+A hint lies in its own family under target name and store key, and is found again by scanning at
+start. It disappears only after the target's durable ack, and only if it is still the bytes that
+were acked. While it lies here it is part of the local record (S-DOT-3, S-HINT-5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dynamo_core.ids import HINTS, META
+from dynamo_core.journal import Journal
+from dynamo_core.versions import merge_bytes
+
+_DIRTY = b"dirty/"
+
+
+def hint_key(target: str, stored: bytes) -> bytes:
+    """Where the hint lies in the store."""
+    name = target.encode()
+    return bytes((len(name),)) + name + stored
+
+
+def split_hint_key(key: bytes) -> tuple[str, bytes]:
+    """Target and store key of a hint."""
+    end = 1 + key[0]
+    return key[1:end].decode(), key[end:]
+
+
+class HintBook:
+    """The hints of one node. The index in memory is derived from the store at start."""
+
+    def __init__(self, journal: Journal, bytes_max: int, rows_max: int) -> None:
+        self._journal = journal
+        self._bytes_max = bytes_max
+        self._rows_max = rows_max
+        self._targets_of: dict[bytes, set[str]] = {}
+        self.counts: dict[str, int] = {}
+        self.bytes: dict[str, int] = {}
+        self.dirty: set[tuple[int, str]] = set()
+
+    def load(self) -> None:
+        """Find every hint and dirty mark in the store."""
+        self._targets_of, self.counts, self.bytes, self.dirty = {}, {}, {}, set()
+        start = b""
+        while True:
+            rows = self._journal.scan(HINTS, start, None, self._rows_max)
+            for key, value in rows:
+                target, stored = split_hint_key(key)
+                self._count(target, stored, 0, len(value))
+            if len(rows) < self._rows_max:
+                break
+            start = rows[-1][0] + b"\x00"
+        for key, _ in self._journal.scan(META, _DIRTY, _DIRTY + b"\xff", 1 << 20):
+            partition, name = key[len(_DIRTY) :][:2], key[len(_DIRTY) + 2 :]
+            self.dirty.add((int.from_bytes(partition, "big"), name.decode()))
+
+    def _count(self, target: str, stored: bytes, before: int, after: int) -> None:
+        self.bytes[target] = self.bytes.get(target, 0) + after - before
+        if not before:
+            self.counts[target] = self.counts.get(target, 0) + 1
+            self._targets_of.setdefault(stored, set()).add(target)
+        elif not after:
+            self.counts[target] -= 1
+            targets = self._targets_of[stored]
+            targets.discard(target)
+            if not targets:
+                del self._targets_of[stored]
+            if not self.counts[target]:
+                del self.counts[target], self.bytes[target]
+
+    def any_for(self, stored: bytes) -> bool:
+        """Whether a hint of the key lies here."""
+        return stored in self._targets_of
+
+    def records(self, stored: bytes) -> Iterator[bytes]:
+        """The hints of one key, whatever their target. Raises Corrupt."""
+        for target in sorted(self._targets_of.get(stored, ())):
+            record = self._journal.get(HINTS, hint_key(target, stored))
+            if record is not None:
+                yield record
+
+    def full(self, target: str) -> bool:
+        """Whether the bound for the target is reached (S-HINT-4)."""
+        return self.bytes.get(target, 0) >= self._bytes_max
+
+    def keep(self, target: str, stored: bytes, record: bytes, lww: bool) -> None:
+        """Into this tick's batch: merge a record into the hint for `target`. Raises Corrupt."""
+        key = hint_key(target, stored)
+        before = self._journal.get(HINTS, key)
+        merged = merge_bytes(stored[4:], before, record, lww)
+        if merged != before:
+            self._journal.put(HINTS, key, merged)
+            self._count(target, stored, len(before or b""), len(merged))
+
+    def drop(self, target: str, stored: bytes, acked: bytes) -> bool:
+        """Into this tick's batch: the target holds `acked` durably. False when more came since."""
+        key = hint_key(target, stored)
+        if self._journal.get(HINTS, key) != acked:
+            return False
+        self._journal.put(HINTS, key, None)
+        self._count(target, stored, len(acked), 0)
+        return True
+
+    def discard(self, target: str, stored: bytes) -> None:
+        """A damaged hint is given up and its partition left to anti-entropy by the caller."""
+        if target in self._targets_of.get(stored, ()):
+            self._journal.put(HINTS, hint_key(target, stored), None)
+            self._count(target, stored, 1, 0)
+
+    def some(self, target: str, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Hints for a target behind a store key: (store key, record) in order. Raises Corrupt."""
+        start = hint_key(target, after) + (b"\x00" if after else b"")
+        end = hint_key(target, b"\xff" * 4) + b"\xff" * 1024
+        rows = self._journal.scan(HINTS, start, end, limit)
+        return [(split_hint_key(key)[1], record) for key, record in rows]
+
+    def mark_dirty(self, partition: int, target: str) -> None:
+        """`target` misses writes of `partition` that no hint keeps: exchange there first."""
+        if (partition, target) not in self.dirty:
+            self.dirty.add((partition, target))
+            self._journal.put(META, _dirty_key(partition, target), b"1")
+
+    def clean(self, partition: int, target: str) -> None:
+        """An exchange over the partition with `target` has been done."""
+        if (partition, target) in self.dirty:
+            self.dirty.discard((partition, target))
+            self._journal.put(META, _dirty_key(partition, target), None)
+
+
+def _dirty_key(partition: int, target: str) -> bytes:
+    return _DIRTY + partition.to_bytes(2, "big") + target.encode()

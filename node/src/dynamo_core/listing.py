@@ -1,0 +1,149 @@
+"""Work that one node does over the whole cluster for an administrator: key pages and repairs."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+
+from dynamo_core.errors import BadParameter
+from dynamo_core.machine import Effects, Machine, View
+from dynamo_core.messages import Keys, KeysReply, Message, Order, Progress
+
+LIST_S = 10.0
+POLL_S = 0.25
+REPAIR_S = 3600.0
+Listed = Callable[[list[bytes], str | None, str], None]
+
+
+class KeyListing(Machine):
+    """One page of live keys: partitions in order, each from one owner, the first that is up."""
+
+    __slots__ = ("_after", "_done", "_last", "_tried", "keys", "limit", "partition", "view")
+
+    def __init__(
+        self, view: View, partition: int | None, after: str, limit: int, done: Listed
+    ) -> None:
+        super().__init__()
+        self.view = view
+        self.limit = limit
+        self.keys: list[bytes] = []
+        self._done = done
+        self.partition, self._after = partition or 0, b""
+        self._last = len(view.ring.entries) - 1 if partition is None else partition
+        self._tried: set[str] = set()
+        if after:
+            self.partition, self._after = _cursor(after, self._last)
+
+    def start(self, now: float) -> Effects:
+        self.wake_at = now + LIST_S
+        return self._ask()
+
+    def _ask(self) -> Effects:
+        owners = self.view.preference.owners(self.partition)
+        left = [o for o in owners if o not in self._tried and self.view.up(o)]
+        if not left:
+            return self._end("insufficient-owners")
+        node = self.view.name if self.view.name in left else left[0]
+        self._tried.add(node)
+        limit = self.limit - len(self.keys)
+        return [(node, Keys(0, self.partition, self._after, limit))]
+
+    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+        assert isinstance(reply, KeysReply)
+        self._tried.clear()
+        self.keys += [stored[4:] for stored in reply.keys]
+        if reply.more:
+            self._after = reply.cursor
+        else:
+            self.partition, self._after = self.partition + 1, b""
+        if self.partition > self._last or len(self.keys) >= self.limit:
+            return self._end("")
+        return self._ask()
+
+    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        return self._ask()
+
+    def expired(self, now: float) -> Effects:
+        return self._end("insufficient-owners")
+
+    def _end(self, problem: str) -> Effects:
+        if not self.finished:
+            self.finished = True
+            more = self.partition <= self._last
+            raw = self.partition.to_bytes(2, "big") + self._after
+            self._done(self.keys, urlsafe_b64encode(raw).decode() if more else None, problem)
+        return []
+
+
+def _cursor(after: str, last: int) -> tuple[int, bytes]:
+    try:
+        raw = urlsafe_b64decode(after.encode())
+    except ValueError as error:
+        raise BadParameter("after", "not a `next` of this listing") from error
+    partition = int.from_bytes(raw[:2], "big")
+    if len(raw) < 2 or partition > last:
+        raise BadParameter("after", "not a `next` of this listing")
+    return partition, raw[2:]
+
+
+class ClusterRepair(Machine):
+    """A repair on demand: orders every member, polls until all are done."""
+
+    __slots__ = ("_progress", "_until", "failed_on", "name", "partitions", "view")
+
+    def __init__(self, view: View, name: str, partitions: list[int]) -> None:
+        super().__init__()
+        self.view = view
+        self.name = name
+        self.partitions = partitions
+        self.failed_on: set[str] = set()
+        self._progress: dict[str, Progress] = {}
+
+    def start(self, now: float) -> Effects:
+        self._until = now + REPAIR_S
+        owners = {o for p in self.partitions for o in self.view.preference.owners(p)}
+        self._progress = {name: Progress(0, 0, 1, 0) for name in sorted(owners)}
+        self.failed_on = {name for name in self._progress if not self.view.up(name)}
+        return self._poll(now)
+
+    def _poll(self, now: float) -> Effects:
+        self.wake_at = now + POLL_S
+        return [(name, Order(0, self.name, self.partitions)) for name in self._left()]
+
+    def _left(self) -> list[str]:
+        return [
+            name
+            for name, progress in self._progress.items()
+            if progress.done < progress.total and name not in self.failed_on
+        ]
+
+    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+        assert isinstance(reply, Progress)
+        self._progress[node] = reply
+        if not self._left():
+            self.finished = True
+        return []
+
+    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        self.failed_on.add(node)
+        return []
+
+    def expired(self, now: float) -> Effects:
+        if not self._left() or now >= self._until:
+            self.finished = True
+            return []
+        return self._poll(now)
+
+    def report(self) -> dict[str, object]:
+        """As contract.md §5.1 has it."""
+        progress = self._progress.values()
+        bad = self.failed_on or any(p.failed for p in progress)
+        state = "running" if not self.finished else "failed" if bad or self._left() else "done"
+        share = sum(p.done / p.total if p.total else 1 for p in progress) / max(1, len(progress))
+        return {
+            "id": self.name,
+            "state": state,
+            "partitions_total": len(self.partitions),
+            "partitions_done": int(share * len(self.partitions)),
+            "keys_repaired": sum(p.repaired for p in progress),
+        }

@@ -1,0 +1,228 @@
+"""Answers of this node's own copy to requests, from peers and from its own machines alike.
+
+Every answer goes through `reply`, at once for reads, after the batch (or the fsync) for writes:
+nothing is acknowledged before it is persisted. A request carries the sender's entry of the
+partition; another one here means that one of both must learn first (S-RING-4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dynamo_core.errors import Corrupt, TooManySiblings
+from dynamo_core.hints import HintBook
+from dynamo_core.ids import range_of
+from dynamo_core.journal import Journal
+from dynamo_core.machine import Coordinate, Coordinated, Rejected, View
+from dynamo_core.messages import (
+    CORRUPT,
+    HINTED,
+    SYNCED,
+    Fetch,
+    Fetched,
+    FetchedMany,
+    FetchMany,
+    Keys,
+    KeysReply,
+    Leaves,
+    LeavesReply,
+    Listing,
+    ListingReply,
+    Message,
+    Refused,
+    Roots,
+    RootsReply,
+    Store,
+    Stored,
+)
+from dynamo_core.replica import Replica
+from dynamo_core.versions import checked, decode_record, digest_in
+
+Reply = Callable[[Message], None]
+
+
+class LocalReplica:
+    """The local copy as a node that is called like any other."""
+
+    def __init__(self, view: View, journal: Journal, replica: Replica, hints: HintBook) -> None:
+        self.view = view
+        self.journal = journal
+        self.replica = replica
+        self.hints = hints
+        self._answers: dict[type, Callable[..., None]] = {
+            Fetch: self.fetch,
+            Store: self.store,
+            Coordinate: self.coordinate,
+            Roots: self.roots,
+            Leaves: self.leaves,
+            Listing: self.listing,
+            FetchMany: self.fetch_many,
+            Keys: self.keys,
+        }
+
+    def answers(self, request: Message) -> bool:
+        """Whether the request is one for the copy."""
+        return type(request) in self._answers
+
+    def answer(self, request: Message, reply: Reply) -> None:
+        """Serve one request."""
+        self._answers[type(request)](request, reply)
+
+    def _same_entry(self, partition: int, entry: tuple[int, int]) -> bool:
+        ring = self.view.ring
+        return 0 <= partition < len(ring.entries) and ring.entries[partition].number == entry
+
+    def _refuse_entry(self, request: Message, partition: int, reply: Reply) -> None:
+        entries = self.view.ring.entries
+        entry = entries[partition] if 0 <= partition < len(entries) else None
+        reply(Refused(request.id, "entry", partition, entry))
+
+    # ------------------------------------------------------------ reading
+
+    def fetch(self, request: Fetch, reply: Reply) -> None:
+        """What is held of the key, hints included (S-HINT-5)."""
+        flags = self.replica.flags(request.partition)
+        if not self._same_entry(request.partition, request.entry):
+            return self._refuse_entry(request, request.partition, reply)
+        try:
+            record = self.replica.held(request.stored)
+        except Corrupt:
+            return reply(Fetched(request.id, b"", CORRUPT))
+        return reply(Fetched(request.id, record or b"", flags))
+
+    def fetch_many(self, request: FetchMany, reply: Reply) -> None:
+        """Own records of a partition; as many as fit, at least one. Damage is not sent."""
+        if not self._same_entry(request.partition, request.entry):
+            return self._refuse_entry(request, request.partition, reply)
+        records: list[bytes] = []
+        size = 0
+        for stored in request.keys[: self.view.settings.keys_max]:
+            record = self.replica.data(stored)
+            if record is not None:
+                try:
+                    checked(stored[4:], record)
+                except Corrupt:
+                    self.replica.note_damage(stored)
+                    record = None
+            records.append(record or b"")
+            size += len(records[-1])
+            if size > self.view.settings.fetch_bytes_max:
+                break
+        return reply(FetchedMany(request.id, records))
+
+    def roots(self, request: Roots, reply: Reply) -> None:
+        """Tree roots of the partitions whose entry is the same here (S-AE-2)."""
+        shared = [
+            (partition, self.replica.forest.root(partition))
+            for partition, term, version in request.partitions
+            if self._same_entry(partition, (term, version)) and self.replica.flags(partition)
+        ]
+        reply(RootsReply(request.id, shared))
+
+    def leaves(self, request: Leaves, reply: Reply) -> None:
+        """The leaves of one tree."""
+        if not self._same_entry(request.partition, request.entry):
+            return self._refuse_entry(request, request.partition, reply)
+        return reply(LeavesReply(request.id, self.replica.forest.leaves(request.partition)))
+
+    def listing(self, request: Listing, reply: Reply) -> None:
+        """Keys and digests of one leaf."""
+        if not self._same_entry(request.partition, request.entry):
+            return self._refuse_entry(request, request.partition, reply)
+        forest = self.replica.forest
+        slot = (request.partition << self.view.settings.leaf_bits) + request.leaf
+        start, end = range_of(slot, forest.bits)
+        if request.after:
+            start = request.after + b"\x00"
+        limit = self.view.settings.rows_max
+        try:
+            rows = self.replica.rows(start, end, limit)
+        except Corrupt:
+            return reply(Refused(request.id, "corrupt", request.partition))
+        listed = [(stored, digest_in(record)) for stored, record in rows]
+        return reply(ListingReply(request.id, listed, len(rows) == limit))
+
+    def keys(self, request: Keys, reply: Reply) -> None:
+        """Live keys of one partition, a page."""
+        start, end = range_of(request.partition, self.view.ring.partition_bits)
+        if request.after:
+            start = request.after + b"\x00"
+        limit = min(request.limit, self.view.settings.rows_max)
+        try:
+            rows = self.replica.rows(start, end, limit)
+        except Corrupt:
+            return reply(Refused(request.id, "corrupt", request.partition))
+        wall_ms = self.view.wall_ms
+        live = [stored for stored, record in rows if decode_record(record).values(wall_ms)]
+        more = len(rows) == limit
+        return reply(KeysReply(request.id, live, more, rows[-1][0] if more else b""))
+
+    # ------------------------------------------------------------ writing
+
+    def store(self, request: Store, reply: Reply) -> None:
+        """Merge a record into the copy or into a hint; answer when it is persisted."""
+        partition = request.partition
+        if not self._same_entry(partition, request.entry):
+            return self._refuse_entry(request, partition, reply)
+        hint = bool(request.target) and request.target != self.view.name
+        if not hint and not self.replica.flags(partition):
+            return self._refuse_entry(request, partition, reply)
+        if hint and self.hints.full(request.target):
+            self.hints.mark_dirty(partition, request.target)
+            self.replica.counters["hints_refused"] += 1
+            return reply(Refused(request.id, "hints-full", partition))
+        try:
+            changed = self.replica.take(request.stored, request.record, request.target)
+        except Corrupt:
+            self.replica.counters["corrupt_records_refused"] += 1
+            return reply(Refused(request.id, "corrupt", partition))
+        if hint:
+            self.replica.counters["hints_kept"] += 1
+        elif changed:
+            self.replica.counters[f"stored_by_{request.cause}"] += 1
+        return self._when_persisted(request, hint, reply)
+
+    def _when_persisted(self, request: Store, hint: bool, reply: Reply) -> None:
+        def answer(level: int) -> None:
+            role = HINTED if hint else self.replica.flags(request.partition)
+            reply(Stored(request.id, role | level))
+
+        def written(stored: bool) -> None:
+            if not stored:
+                reply(Refused(request.id, "full", request.partition))
+            elif not request.sync:
+                answer(0)
+
+        def synced(durable: bool) -> None:
+            if durable:
+                answer(SYNCED)
+
+        self.journal.then(written, synced if request.sync else None)
+
+    def coordinate(self, request: Coordinate, reply: Reply) -> None:
+        """Make one event; the record may leave this node once it is persisted (S-DOT-3, 4)."""
+        try:
+            minted = self.replica.coordinate(
+                request.put, request.stored, request.target, self.view.wall_ms, request.known
+            )
+        except TooManySiblings as error:
+            record = self.replica.held(request.stored) or b""
+            return reply(Rejected(request.id, "too-many-siblings", str(error), record))
+        context = minted.context.encode()
+        partition_flags = self.replica.flags_of(request.stored)
+
+        def answer(level: int) -> None:
+            role = HINTED if request.target else partition_flags
+            reply(Coordinated(request.id, minted.record, context, role | level))
+
+        def written(stored: bool) -> None:
+            if stored:
+                answer(0)
+            else:
+                reply(Rejected(request.id, "full"))
+
+        def synced(durable: bool) -> None:
+            if durable:
+                answer(SYNCED)
+
+        return self.journal.then(written, synced if request.sync else None)

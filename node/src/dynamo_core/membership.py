@@ -1,0 +1,321 @@
+"""This node's part in the ring: founding, gossip, admission, and learning that it is gone.
+
+Gossip (S-RING-3): digests with every heartbeat; a receiver that differs answers with the parts that
+differ, and so does the other side until both are equal. Ring parts from an id that is LEFT or
+replaced are never taken. A node that learns that its own id is replaced stops serving at once,
+offers all it holds to the owners as hints for nobody, then empties its disk (S-MEM-3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dynamo_core.errors import BadFrame, BadRequest, Refused
+from dynamo_core.founding import (
+    Admission,
+    Founding,
+    is_candidate,
+    next_life,
+    parse_creation,
+)
+from dynamo_core.ids import DATA, META
+from dynamo_core.messages import (
+    Admit,
+    Admitted,
+    Found,
+    Founded,
+    Frame,
+    Gossip,
+    Message,
+    Parts,
+    Prepare,
+    Prepared,
+    Reach,
+    Reached,
+)
+from dynamo_core.preference import Preference
+from dynamo_core.ring import Ring, RingParts, merge_parts
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+RING_KEY = b"ring"
+RESERVED_S = 15.0
+NOBODY = ""
+"""The target of what a replaced node offers: owned by nobody, so delivered to all owners."""
+
+
+class Membership:
+    """Everything of a node that changes who is in the ring."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.gone = False
+        self.emptied = False
+        self.replaceable: set[str] = set()
+        self._reserved = ("", 0.0)
+        self._offered_to = b""
+        self._answers = {
+            Gossip: self._gossip,
+            Parts: self._parts,
+            Prepare: self._prepare,
+            Found: self._found,
+            Admit: self._admit,
+            Reach: self._reach,
+        }
+
+    def answers(self, message: Message) -> bool:
+        """Whether the message is about membership; such messages need no fresh echo."""
+        return type(message) in self._answers or isinstance(message, Prepared | Founded | Admitted)
+
+    def answer(self, frame: Frame, route: str, message: Message) -> None:
+        """Serve one such message that came from `route`."""
+        handler = self._answers.get(type(message))
+        if handler is not None:
+            handler(frame, route, message)  # type: ignore[operator]
+
+    # ------------------------------------------------------------ the document
+
+    def load(self) -> None:
+        """The ring as this disk knows it."""
+        data = self.node.journal.get(META, RING_KEY)
+        if data is not None:
+            self.take(Ring.decode(data), stored=True)
+
+    def take(self, ring: Ring, founding: bool = False, stored: bool = False) -> None:
+        """Make `ring` this node's document, durably; everything derived follows."""
+        node = self.node
+        before = node.ring_or_none
+        if ring is before:
+            return
+        node.ring_or_none = ring
+        node.preference = Preference(ring)
+        node.lww = ring.identity.conflicts == "LastWriteWins"
+        for member in ring.members.values():
+            node.addresses[member.name] = member.address
+            old = before.members.get(member.name) if before is not None else None
+            if old is not None and old.id != member.id:
+                node.repairs.forget_peer(member.name)
+                node.replica.compared.discard(member.name)
+        if not stored:
+            node.journal.put(META, RING_KEY, ring.encode())
+        node.replica.adopt(ring, founding)
+        if ring.is_gone(node.identity.name, node.identity.node_id):
+            self._become_gone()
+
+    def _become_gone(self) -> None:
+        if not self.gone:
+            self.gone = True
+            self.node.counters["learnt_it_is_replaced"] += 1
+            self.node.name = "~" + self.node.identity.name
+            self.node.replica.name = self.node.name
+
+    def offer(self) -> None:
+        """Turn the next slice of unowned data into hints for nobody; empty the disk at the end."""
+        node = self.node
+        if not self.gone or self.emptied:
+            return
+        rows = node.journal.scan(DATA, self._offered_to, None, node.settings.rows_max)
+        for stored, record in rows:
+            node.hints.keep(NOBODY, stored, record, node.lww)
+            node.journal.put(DATA, stored, None)
+        if rows:
+            self._offered_to = rows[-1][0]
+        elif not node.hints.counts:
+            for key, _ in node.journal.scan(META, b"", None, 1 << 16):
+                node.journal.put(META, key, None)
+            self.emptied = True
+            node.counters["replaced_node_emptied"] += 1
+
+    # ------------------------------------------------------------ gossip
+
+    def gossip_to(self, route: str, reply: bool = False) -> None:
+        """Digests and numbers to one node."""
+        node = self.node
+        ring = node.ring_or_none
+        peer = node.detector.peers.get(route)
+        digests = ring.digests() if ring is not None else ()
+        remembered = peer.earlier if peer is not None else 0
+        node.say(route, Gossip(0, digests, node.durable_number, remembered, reply))
+
+    def heartbeat(self) -> None:
+        """Gossip to every member; a node without a ring knocks at its seeds."""
+        node = self.node
+        if node.ring_or_none is None:
+            for seed in node.identity.seeds:
+                self.gossip_to("@" + seed)
+                self.knock("@" + seed)
+            return
+        for name in node.preference.names:
+            if name != node.name:
+                self.gossip_to(name)
+
+    def knock(self, route: str) -> None:
+        """Ask a seed to let this empty node take its name's place (S-MEM-4)."""
+        node = self.node
+        if not node.holds_data():
+            me = node.identity
+            node.say(route, Admit(0, me.client, me.zone, me.weight, node.settings.replace_lost))
+
+    def _gossip(self, frame: Frame, route: str, message: Gossip) -> None:
+        node = self.node
+        ring = node.ring_or_none
+        if ring is None:
+            if frame.cluster_id and not message.reply:
+                self.gossip_to(route, reply=True)
+            return
+        if frame.cluster_id == ring.identity.cluster_id:
+            self._compare_numbers(frame, message)
+        if message.digests != ring.digests():
+            node.say(route, Parts(0, ring.parts_differing(message.digests), ring.digests()))
+        elif not message.reply and not node.detector.up(frame.name):
+            self.gossip_to(route, reply=True)
+
+    def _compare_numbers(self, frame: Frame, message: Gossip) -> None:
+        """S-DISK-2: a peer that remembers a higher number than we started with has seen writes
+        that this disk lost."""
+        node = self.node
+        peer = node.detector.peer(frame.name, frame.node_id)
+        peer.number = max(peer.number, message.number)
+        if frame.echo_boot != node.boot or frame.name in node.replica.compared:
+            return
+        if message.remembered > node.start_number and not node.distrusted:
+            node.distrusted = True
+            node.counters["rolled_back_disk_found"] += 1
+            node.replica.distrust()
+            node.repairs.reset()
+        node.replica.compared.add(frame.name)
+        node.replica.refresh()
+
+    def _parts(self, frame: Frame, route: str, message: Parts) -> None:
+        node = self.node
+        ring = node.ring_or_none
+        if ring is None:
+            self._adopt_whole(message.parts)
+            return
+        try:
+            merged = merge_parts(ring, message.parts)
+        except (Refused, BadFrame):
+            node.counters["wrong_cluster_frames"] += 1
+            return
+        self.take(merged)
+        if message.digests and merged.digests() != message.digests:
+            node.say(route, Parts(0, merged.parts_differing(message.digests), ()))
+
+    def _adopt_whole(self, parts: RingParts) -> None:
+        """A founder that missed its Found, or an admitted node: only a ring that has our id."""
+        try:
+            ring = parts.ring()
+        except BadFrame:
+            return
+        line = ring.members.get(self.node.identity.name)
+        if line is not None and line.id == self.node.identity.node_id:
+            self.take(ring)
+
+    # ------------------------------------------------------------ founding
+
+    def create(self, body: dict[str, Any], done: Any) -> None:
+        """The create command (S-RING-5); `done(status, problem, detail)`. Raises BadRequest."""
+        node = self.node
+        cluster_id = str(body.get("cluster_id") or f"{node.draw():016x}")
+        ring = node.ring_or_none
+        if ring is not None:
+            same = body.get("cluster_id") in (None, "", ring.identity.cluster_id)
+            if same and body.get("cluster_id"):
+                done(200, "", "")
+            else:
+                done(
+                    409, "wrong-cluster", f"cluster_id: this node is in {ring.identity.cluster_id}"
+                )
+            return
+        identity, members, target = parse_creation(body, cluster_id)
+        if node.identity.name not in {m.name for m in members}:
+            raise BadRequest(f"members: {node.identity.name}, which got the command, is missing")
+        for member in members:
+            node.addresses[member.name] = member.address
+        node.spawn(Founding(node, identity, members, target, done))
+
+    def _prepare(self, frame: Frame, route: str, message: Prepare) -> None:
+        self.node.say(route, self.prepared(message))
+
+    def prepared(self, message: Prepare) -> Prepared:
+        """Whether this node founds that cluster."""
+        node = self.node
+        identity = node.identity
+        refusal = ""
+        ring = node.ring_or_none
+        if message.name != identity.name:
+            refusal = f"at this address is {identity.name}"
+        elif ring is not None and ring.identity.cluster_id != message.cluster_id:
+            refusal = f"it is in cluster {ring.identity.cluster_id}"
+        elif ring is None and node.holds_data():
+            refusal = "its disk is not empty"
+        elif self._reserved[0] not in ("", message.cluster_id) and self._reserved[1] > node.now:
+            refusal = f"it is founding cluster {self._reserved[0]}"
+        else:
+            self._reserved = (message.cluster_id, node.now + RESERVED_S)
+        return Prepared(message.id, identity.node_id, identity.client, refusal)
+
+    def _found(self, frame: Frame, route: str, message: Found) -> None:
+        self.founded(message, lambda reply: self.node.say(route, reply))
+
+    def founded(self, message: Found, reply: Any) -> None:
+        """Take the document with its complete marks in one batch (S-RING-6)."""
+        node = self.node
+        ring = message.parts.ring()
+        refusal = ""
+        if node.ring_or_none is None:
+            line = ring.members.get(node.identity.name)
+            if line is None or line.id != node.identity.node_id:
+                refusal = "it names another life of this node"
+            else:
+                self.take(ring, founding=True)
+        elif node.ring_or_none.identity.cluster_id != ring.identity.cluster_id:
+            refusal = f"it is in cluster {node.ring_or_none.identity.cluster_id}"
+
+        def written(stored: bool) -> None:
+            reply(Founded(message.id, refusal if stored else "its disk cannot be written"))
+
+        node.journal.then(written)
+
+    # ------------------------------------------------------------ replacement
+
+    def _admit(self, frame: Frame, route: str, message: Admit) -> None:
+        node = self.node
+        ring = node.ring_or_none
+        if ring is None or self.gone:
+            return
+        line = ring.members.get(frame.name)
+        refusal = is_candidate(ring, frame.name, frame.node_id)
+        if line is not None and line.id == frame.node_id:
+            node.say(route, Admitted(message.id, ring.parts_differing(())))
+            return
+        if not refusal and not message.asks and frame.name not in self.replaceable:
+            refusal = "waits for dynamoctl replace"
+        if refusal or line is None:
+            node.say(route, Admitted(message.id, None, refusal))
+            return
+        life = next_life(line, frame.node_id, frame.address, message.client)
+
+        def decided(really_gone: bool) -> None:
+            now_ring = node.ring
+            if not really_gone or now_ring.members[frame.name] != line:
+                node.say(route, Admitted(message.id, None, "its old life still answers"))
+                return
+            node.counters["lost_node_admitted"] += 1
+            self.take(now_ring.with_member(life))
+            admitted = Admitted(message.id, node.ring.parts_differing(()))
+            node.journal.then(lambda ok: node.say(route, admitted) if ok else None)
+
+        node.spawn(Admission(node, line, decided))
+
+    def admitted(self, message: Admitted) -> None:
+        """The answer to our knock."""
+        if self.node.ring_or_none is None and message.parts is not None:
+            self._adopt_whole(message.parts)
+
+    def _reach(self, frame: Frame, route: str, message: Reach) -> None:
+        detector = self.node.detector
+        peer = detector.peers.get(message.name)
+        up = peer is not None and peer.node_id == message.node_id and detector.up(message.name)
+        self.node.say(route, Reached(message.id, up))

@@ -1,0 +1,66 @@
+"""Hash trees that are updated in O(1): one per partition, 2**leaf_bits leaves (S-AE-1, [P 4.7]).
+
+A leaf is the sum modulo 2**128 of the digests of the records in its arc, a root the sum of its
+leaves. Sums are order-free, so a write adds the new digest and takes the old one away, and a tree
+can be built beside writes. Two levels are enough: a partition's leaves are 4 KiB.
+"""
+
+from __future__ import annotations
+
+SUM_BYTES = 16
+_MODULUS = 1 << (8 * SUM_BYTES)
+
+
+class Forest:
+    """The trees of one node. A slot is an arc of the ring cut into 2**(partition + leaf bits)."""
+
+    def __init__(self, partition_bits: int, leaf_bits: int) -> None:
+        self.bits = partition_bits + leaf_bits
+        self.leaf_bits = leaf_bits
+        self._leaves: dict[int, int] = {}
+        self._roots: dict[int, int] = {}
+
+    def slot_of(self, stored: bytes) -> int:
+        """The slot in which a store key lies."""
+        return int.from_bytes(stored[:4], "big") >> (32 - self.bits)
+
+    def change(self, slot: int, old: bytes | None, new: bytes | None) -> bytes:
+        """Replace a digest in a leaf; the leaf's new bytes."""
+        delta = int.from_bytes(new, "big") if new else 0
+        if old:
+            delta -= int.from_bytes(old, "big")
+        return self.set(slot, (self._leaves.get(slot, 0) + delta) % _MODULUS)
+
+    def set(self, slot: int, total: int) -> bytes:
+        """Put a leaf's sum; its bytes."""
+        partition = slot >> self.leaf_bits
+        delta = total - self._leaves.get(slot, 0)
+        self._leaves[slot] = total
+        self._roots[partition] = (self._roots.get(partition, 0) + delta) % _MODULUS
+        return total.to_bytes(SUM_BYTES, "big")
+
+    def root(self, partition: int) -> bytes:
+        """The partition's root."""
+        return self._roots.get(partition, 0).to_bytes(SUM_BYTES, "big")
+
+    def leaves(self, partition: int) -> bytes:
+        """All leaves of the partition, in order, concatenated."""
+        first = partition << self.leaf_bits
+        return b"".join(
+            self._leaves.get(slot, 0).to_bytes(SUM_BYTES, "big")
+            for slot in range(first, first + (1 << self.leaf_bits))
+        )
+
+
+def sum_of(digests: list[bytes]) -> int:
+    """The leaf over these digests."""
+    return sum(int.from_bytes(digest, "big") for digest in digests) % _MODULUS
+
+
+def differing(a: bytes, b: bytes) -> list[int]:
+    """Numbers of the leaves that differ between two concatenations of equal length."""
+    return [
+        at // SUM_BYTES
+        for at in range(0, max(len(a), len(b)), SUM_BYTES)
+        if a[at : at + SUM_BYTES] != b[at : at + SUM_BYTES]
+    ]

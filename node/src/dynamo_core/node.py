@@ -1,0 +1,396 @@
+"""One node, pure: everything that a process decides, with one way in and data out.
+
+The shell and the simulator drive it alike. In one tick: `tick(now, wall_ms)` first, then any number
+of `receive` and `submit`, then `flush()` once, which writes one batch, tells who waited for it, and
+returns one frame per address. fsyncs are the driver's: when `sync_wanted`, it makes one and calls
+`synced(number)`. Machines (get, put, delivery, exchange, founding) never touch each other; they
+return calls, which this module routes: to the local replica or into a peer's next frame.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from functools import partial
+from heapq import heappop, heappush
+
+import msgspec
+
+from dynamo_core.admin import Administration
+from dynamo_core.clients import Clients, Done
+from dynamo_core.delivery import Deliveries
+from dynamo_core.errors import Corrupt
+from dynamo_core.gossip import Detector
+from dynamo_core.hints import HintBook
+from dynamo_core.ids import DATA, HINTS, Store
+from dynamo_core.journal import Journal
+from dynamo_core.local_replica import LocalReplica
+from dynamo_core.machine import NEVER, Effects, Machine, Rejected
+from dynamo_core.membership import Membership
+from dynamo_core.messages import (
+    MEMBERSHIP_REPLIES,
+    REPLIES,
+    Admit,
+    Admitted,
+    Forward,
+    Found,
+    Frame,
+    Message,
+    Operation,
+    Order,
+    Prepare,
+    Refused,
+    decode_frame,
+)
+from dynamo_core.post import Post
+from dynamo_core.preference import Preference
+from dynamo_core.put import PutOperation
+from dynamo_core.repair import Repairs
+from dynamo_core.replica import Replica
+from dynamo_core.ring import Ring
+from dynamo_core.settings import Settings
+
+__all__ = ["Node", "NodeIdentity"]
+
+
+class NodeIdentity(msgspec.Struct, frozen=True):
+    """Who this process is. `node_id` was born with the disk, random, 64 bits; `address` is where
+    peers dial, `client` where clients do; `seeds` are addresses to knock at without a ring."""
+
+    name: str
+    node_id: int
+    address: str
+    client: str = ""
+    zone: str = ""
+    weight: int = 1
+    seeds: tuple[str, ...] = ()
+
+
+class Node:
+    """The one place where machines, messages and the store meet."""
+
+    def __init__(
+        self, identity: NodeIdentity, store: Store, settings: Settings, draw: Callable[[], int]
+    ) -> None:
+        self.identity = identity
+        self.name = identity.name
+        self.settings = settings
+        self.draw = draw
+        self.boot = draw()
+        self.now = 0.0
+        self.wall_ms = 0
+        self.lww = False
+        self.draining = False
+        self.distrusted = False
+        self.counters: Counter[str] = Counter()
+        self.ring_or_none: Ring | None = None
+        self.preference: Preference
+        self.addresses: dict[str, str] = {}
+        self.durable_number = 0
+        self.start_number = 0
+        self.journal = Journal(store)
+        self.hints = HintBook(self.journal, settings.hint_bytes_max, settings.rows_max)
+        self.replica = Replica(self.name, self.journal, self.hints, settings, draw)
+        self.replica.counters = self.counters
+        self.local = LocalReplica(self, self.journal, self.replica, self.hints)
+        self.detector = Detector(self.boot, settings)
+        self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
+        self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
+        self.membership = Membership(self)
+        self.post = Post(self)
+        self.clients = Clients(self)
+        self.admin = Administration(self)
+        self._pending: dict[int, tuple[Machine, str, Message]] = {}
+        self._next_id = 0
+        self._timers: list[tuple[float, int, Machine]] = []
+        self._work: deque[Callable[[], None]] = deque()
+        self._working = False
+        self._next_beat = self._next_scan = 0.0
+
+    # ------------------------------------------------------------ what others may see
+
+    @property
+    def ring(self) -> Ring:
+        """The ring; only for code that runs on a member."""
+        assert self.ring_or_none is not None
+        return self.ring_or_none
+
+    @property
+    def member(self) -> bool:
+        """Whether this node serves keys."""
+        return self.ring_or_none is not None and not self.membership.gone
+
+    @property
+    def writable(self) -> bool:
+        """Whether the store takes writes (S-DISK-4)."""
+        return self.journal.writable
+
+    @property
+    def ready(self) -> bool:
+        """A member with an open store, not draining; stays true when isolated."""
+        return self.member and self.writable and not self.draining
+
+    @property
+    def sync_wanted(self) -> bool:
+        """Somebody waits for an fsync."""
+        return self.journal.sync_wanted
+
+    @property
+    def wake_at(self) -> float:
+        """When `tick` must be called next, in the driver's monotonic seconds."""
+        timer = self._timers[0][0] if self._timers else NEVER
+        turn = self.repairs.wake_at if self.member else NEVER
+        return min(timer, self._next_beat, self._next_scan, turn)
+
+    def up(self, name: str) -> bool:
+        """Whether the node is likely to answer; this one is."""
+        return name == self.name or self.detector.up(name)
+
+    def holds_data(self) -> bool:
+        """Whether anything lies on this disk; a founder's must be empty (S-RING-5)."""
+        try:
+            return bool(
+                self.journal.scan(DATA, b"", None, 1) or self.journal.scan(HINTS, b"", None, 1)
+            )
+        except Corrupt:
+            return True
+
+    # ------------------------------------------------------------ the ways in
+
+    def start(self, now: float, wall_ms: int, trusted: bool) -> None:
+        """Load what the disk knows. `trusted` False: it may have lost something (S-DISK-2)."""
+        self.now, self.wall_ms = now, wall_ms
+        self.detector.now_ms = int(now * 1000)
+        self.start_number = self.journal.number = self.journal.store.sequence()
+        self.durable_number = self.start_number
+        self.replica.load()
+        self.hints.load()
+        self.membership.load()
+        if not trusted:
+            self.distrusted = True
+            self.replica.distrust()
+
+    def tick(self, now: float, wall_ms: int) -> None:
+        """Time has moved; does what is due."""
+        self.now, self.wall_ms = now, wall_ms
+        self.detector.now_ms = int(now * 1000)
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            _, _, machine = heappop(timers)
+            machine.scheduled_at = NEVER
+            if machine.finished:
+                continue
+            if machine.wake_at <= now:
+                self._run(machine, machine.expired(now))
+            else:
+                self._schedule(machine)
+        if now >= self._next_beat:
+            self._next_beat = now + self.settings.heartbeat_s
+            self.membership.heartbeat()
+            self._notice_changes()
+        if now >= self._next_scan:
+            self._next_scan = now + self.settings.hint_scan_s
+            if self.ring_or_none is not None:
+                self.membership.offer()
+                self.deliveries.scan()
+        if self.member:
+            self.repairs.tick(now)
+        self._drain_work()
+
+    def submit(self, operation: Operation, done: Done) -> None:
+        """A client's operation; `done` is called exactly once, at once or in a later entry."""
+        self.clients.submit(operation, done)
+        self._drain_work()
+
+    def say(self, route: str, message: Message) -> None:
+        """Into the next frame to a node, or to an address written "@host:port"."""
+        self.post.say(route, message)
+
+    def receive(self, data: bytes) -> None:
+        """One frame from any link. Raises BadFrame, which the driver counts."""
+        frame = decode_frame(data)
+        if frame.name == self.identity.name and frame.node_id == self.identity.node_id:
+            return
+        route = self.post.route_of(frame)
+        fresh = route == frame.name and self.detector.heard(frame)
+        for message in frame.messages:
+            if type(message) in REPLIES:
+                if fresh or type(message) in MEMBERSHIP_REPLIES:
+                    self._reply(frame, message)
+            elif self.membership.answers(message):
+                if route or isinstance(message, Admit | Prepare | Found):
+                    self.membership.answer(frame, route or "@" + frame.address, message)
+            elif fresh and self.member:
+                self._request(route, message)
+            elif self.post.is_offer(frame, message):
+                self._request("@" + frame.address, message)
+            else:
+                self.counters["frames_refused"] += 1
+                if route == frame.name:
+                    self.membership.gossip_to(route)
+        self._drain_work()
+
+    def link_lost(self, name: str) -> None:
+        """Our link to the node broke or was refused: nothing under way on it will be answered."""
+        self.detector.lost(name)
+        lost = [number for number, (_, node, _) in self._pending.items() if node == name]
+        for number in lost:
+            machine, node, request = self._pending.pop(number)
+            machine.calls.discard(number)
+            if not machine.finished:
+                self._run(machine, machine.failed(node, request, "link", self.now))
+        self._drain_work()
+
+    def flush(self) -> dict[str, bytes]:
+        """The end of a tick: one batch to the store, then one frame per address."""
+        while self.journal.pending:
+            writable = self.journal.writable
+            if not self.journal.flush() and writable:
+                self.counters["store_refused_writes"] += 1
+                self.replica.reload()
+            self._drain_work()
+        return self.post.frames()
+
+    def synced(self, number: int) -> None:
+        """The store is durable up to this sequence number."""
+        self.durable_number = max(self.durable_number, number)
+        self.journal.synced(number)
+        self._drain_work()
+
+    def reopened(self) -> None:
+        """The driver has reopened a store that refused writes; what it has is what there is."""
+        self.journal.dropped()
+        self.journal.writable = True
+        self.replica.reload()
+        self._drain_work()
+
+    # ------------------------------------------------------------ machines
+
+    def spawn(self, machine: Machine) -> None:
+        """Start a machine and carry out what it asks for."""
+        self._run(machine, machine.start(self.now))
+
+    def _run(self, machine: Machine, effects: Effects) -> None:
+        for node, request in effects:
+            self._call(machine, node, request)
+        if machine.finished:
+            self._forget_calls(machine)
+            if isinstance(machine, PutOperation) and machine.missed:
+                self._note_missed(machine)
+        else:
+            self._schedule(machine)
+
+    def _schedule(self, machine: Machine) -> None:
+        if machine.wake_at < machine.scheduled_at:
+            machine.scheduled_at = machine.wake_at
+            self._next_id += 1
+            heappush(self._timers, (machine.wake_at, self._next_id, machine))
+
+    def _forget_calls(self, machine: Machine) -> None:
+        """Requests of a finished machine that nobody answered count against their node."""
+        for number in machine.calls:
+            entry = self._pending.pop(number, None)
+            if entry is not None and entry[0] is machine:
+                self.detector.missed(entry[1])
+        machine.calls.clear()
+
+    def _call(self, machine: Machine, node: str, request: Message) -> None:
+        if node == self.name:
+            self._call_local(machine, request)
+            return
+        self._next_id += 1
+        number = request.id = self._next_id
+        if not machine.finished:
+            self._pending[number] = (machine, node, request)
+            machine.calls.add(number)
+        self.post.say(node, request)
+
+    def _call_local(self, machine: Machine, request: Message) -> None:
+        def reply(message: Message) -> None:
+            self._work.append(partial(self._local_reply, machine, request, message))
+
+        if isinstance(request, Prepare):
+            reply(self.membership.prepared(request))
+        elif isinstance(request, Found):
+            self.membership.founded(request, reply)
+        elif isinstance(request, Order):
+            self.admin.order(request, reply)
+        else:
+            self.local.answer(request, reply)
+
+    def _local_reply(self, machine: Machine, request: Message, reply: Message) -> None:
+        if machine.finished:
+            return
+        if isinstance(reply, Refused):
+            effects = machine.failed(self.name, request, reply.reason, self.now)
+        elif isinstance(reply, Rejected):
+            assert isinstance(machine, PutOperation)
+            effects = machine.rejected(reply)
+        else:
+            effects = machine.replied(self.name, request, reply, self.now)
+        self._run(machine, effects)
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Run a call of the shell that starts machines, and what follows from it."""
+        self._work.append(call)
+        self._drain_work()
+
+    def _drain_work(self) -> None:
+        if self._working:
+            return
+        self._working = True
+        try:
+            while self._work:
+                self._work.popleft()()
+        finally:
+            self._working = False
+
+    # ------------------------------------------------------------ messages
+
+    def _reply(self, frame: Frame, reply: Message) -> None:
+        if isinstance(reply, Admitted) and reply.id == 0:
+            self.membership.admitted(reply)
+            return
+        entry = self._pending.get(reply.id)
+        if entry is None or entry[1] not in (frame.name, "@" + frame.address):
+            return
+        machine, node, request = self._pending.pop(reply.id)
+        machine.calls.discard(reply.id)
+        self.detector.answered(node)
+        if machine.finished:
+            return
+        if isinstance(reply, Refused):
+            self._learn_entry(reply)
+            effects = machine.failed(node, request, "refused " + reply.reason, self.now)
+        else:
+            effects = machine.replied(node, request, reply, self.now)
+        self._run(machine, effects)
+
+    def _learn_entry(self, refusal: Refused) -> None:
+        """S-RING-4: the receiver has a newer entry; take it, or let gossip bring it ours."""
+        if refusal.entry is not None and refusal.partition < len(self.ring.entries):
+            self.membership.take(self.ring.with_entry(refusal.partition, refusal.entry))
+
+    def _request(self, route: str, message: Message) -> None:
+        if isinstance(message, Forward):
+            self.clients.forwarded(route, message)
+        elif isinstance(message, Order):
+            self.admin.order(message, partial(self.say, route))
+        elif self.local.answers(message):
+            self.local.answer(message, partial(self.say, route))
+
+    # ------------------------------------------------------------ background
+
+    def _notice_changes(self) -> None:
+        if self.ring_or_none is None:
+            return
+        for _, up in self.detector.changes(list(self.preference.names)):
+            self.counters["peer_up" if up else "peer_down"] += 1
+            if up:
+                self._next_scan = self.now
+
+    def _note_missed(self, machine: PutOperation) -> None:
+        """Owners that missed a write which no hint keeps: exchange there first."""
+        for owner in machine.missed:
+            if owner in machine.owners:
+                self.hints.mark_dirty(machine.partition, owner)

@@ -1,0 +1,83 @@
+"""What leaves a node and who may speak to it: routes, addresses, the head of every frame.
+
+A route is a member's name, or "@host:port" for whoever is not (yet, or no more) a member.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from dynamo_core.messages import (
+    FRAME_VERSION,
+    AnyMessage,
+    Frame,
+    Message,
+    Store,
+    encode_frame,
+)
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+
+class Post:
+    """The outgoing messages of one tick, by route."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._outbox: dict[str, list[Message]] = {}
+
+    def say(self, route: str, message: Message) -> None:
+        """Into the next frame on that route."""
+        self._outbox.setdefault(route, []).append(message)
+
+    def frames(self) -> dict[str, bytes]:
+        """One frame per address; what has no address yet is dropped, as a link would."""
+        node = self.node
+        frames: dict[str, bytes] = {}
+        outbox, self._outbox = self._outbox, {}
+        for route, messages in outbox.items():
+            address = route[1:] if route.startswith("@") else node.addresses.get(route, "")
+            if address and address != node.identity.address:
+                frames[address] = self._frame(route, messages)
+        return frames
+
+    def _frame(self, route: str, messages: list[Message]) -> bytes:
+        ring = self.node.ring_or_none
+        cluster_id = ring.identity.cluster_id if ring is not None else ""
+        me = self.node.identity
+        detector = self.node.detector
+        head = (FRAME_VERSION, cluster_id, me.name, me.node_id, me.address, detector.boot)
+        echo = detector.echo_for(route)
+        body = cast(list[AnyMessage], messages)
+        return encode_frame(Frame(*head, detector.now_ms, *echo, body))
+
+    def route_of(self, frame: Frame) -> str:
+        """Where to answer: a member's name, "@address" for a stranger, "" for whom we refuse."""
+        node = self.node
+        ring = node.ring_or_none
+        stranger = "@" + frame.address
+        if ring is None:
+            return stranger
+        known = frame.name in ring.members and not ring.is_gone(frame.name, frame.node_id)
+        if frame.cluster_id == "":
+            return frame.name if known else stranger
+        if frame.cluster_id != ring.identity.cluster_id:
+            node.counters["wrong_cluster_frames"] += 1
+            return ""
+        if known:
+            return frame.name
+        node.counters["frames_of_gone_nodes"] += 1
+        node.membership.gossip_to(stranger)
+        return ""
+
+    def is_offer(self, frame: Frame, message: Message) -> bool:
+        """S-MEM-3: a replaced node may still hand over what it holds, record by record."""
+        node = self.node
+        return (
+            node.member
+            and isinstance(message, Store)
+            and message.cause == "hint"
+            and frame.cluster_id == node.ring.identity.cluster_id
+            and frame.echo_boot in (node.boot, 0)
+        )

@@ -1,0 +1,73 @@
+"""Verdicts over counts: has the quorum been met, can it still be, or is it out of reach?
+
+Three values, because "not yet" and "never" are different answers for a client that waits
+(S-RW-2..4). Nothing here knows nodes or messages: the machines count, by node id against the entry
+known at the decision, and ask. Under `strict` they count complete owners only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from dynamo_core.errors import BadParameter
+
+
+class Verdict(Enum):
+    """What the counts say."""
+
+    PENDING = "pending"
+    MET = "met"
+    IMPOSSIBLE = "impossible"
+
+
+PENDING, MET, IMPOSSIBLE = Verdict.PENDING, Verdict.MET, Verdict.IMPOSSIBLE
+
+
+def write_verdict(
+    acks: Mapping[str, bool], w: int, dw: int, could_still_ack: int, could_still_sync: int
+) -> Verdict:
+    """W distinct nodes of which `dw` durably (S-RW-2, S-RW-3).
+
+    `acks` maps each node that acknowledged to whether its part is fsynced. `could_still_ack`
+    counts other nodes, outstanding or not tried yet; `could_still_sync` those that may still
+    confirm an fsync, whether they acknowledged already or not.
+    """
+    acked, synced = len(acks), sum(acks.values())
+    if acked >= w and synced >= dw:
+        return MET
+    if acked + could_still_ack < w or synced + could_still_sync < dw:
+        return IMPOSSIBLE
+    return PENDING
+
+
+def read_verdict(answers: int, r: int, could_still_answer: int) -> Verdict:
+    """R distinct nodes answered."""
+    if answers >= r:
+        return MET
+    return IMPOSSIBLE if answers + could_still_answer < r else PENDING
+
+
+def both(a: Verdict, b: Verdict) -> Verdict:
+    """The verdict of two quorums that are needed together: joint writes (S-MOVE-1)."""
+    if a is IMPOSSIBLE or b is IMPOSSIBLE:
+        return IMPOSSIBLE
+    return MET if a is MET and b is MET else PENDING
+
+
+def parse_level(level: str | int, n: int, field: str = "level") -> int:
+    """How many nodes "one", "quorum", "all" or a number 1..n means. Raises BadParameter.
+
+    >>> [parse_level(level, 3) for level in ("one", "quorum", "all", "2", 1)]
+    [1, 2, 3, 2, 1]
+    """
+    words = {"one": 1, "quorum": n // 2 + 1, "all": n}
+    if isinstance(level, str):
+        if level in words:
+            return words[level]
+        if not (level.isascii() and level.isdigit() and len(level) <= 4):
+            raise BadParameter(field, f"{level!r} is not one, quorum, all or a number")
+        level = int(level)
+    if not 1 <= level <= n:
+        raise BadParameter(field, f"{level} is not in 1..{n}")
+    return level

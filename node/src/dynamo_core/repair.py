@@ -1,0 +1,227 @@
+"""Which partition is exchanged with whom, and when: continuous, dirty first, on demand, rebuilding.
+
+Each turn compares the tree roots of everything shared with one other owner; what differs becomes an
+`Exchange`. Partitions that are not complete are walked against *all* their other owners; when every
+one of these full passes is done the partition is complete (S-RING-6, S-AE-3). Partitions that a put
+or a full hint store left dirty for a peer go first. A `Job` is a repair on demand.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from dynamo_core.exchange import Exchange
+from dynamo_core.hints import HintBook
+from dynamo_core.machine import Effects, Machine, View
+from dynamo_core.messages import Message, Roots, RootsReply
+from dynamo_core.replica import Replica
+
+Spawn = Callable[[Machine], None]
+
+
+class Job:
+    """One repair on this node: pairs (partition, peer) still to do and what came of the others."""
+
+    __slots__ = ("done", "failed", "left", "repaired", "total")
+
+    def __init__(self, partitions: dict[int, tuple[str, ...]]) -> None:
+        self.left = {(p, peer) for p, peers in partitions.items() for peer in peers}
+        self.total = len(partitions)
+        self.done = 0
+        self.failed: set[int] = set()
+        self.repaired = 0
+
+    def ended(self, partition: int, peer: str, good: bool, repaired: int) -> None:
+        """One exchange of the job is over."""
+        if (partition, peer) not in self.left:
+            return
+        self.left.discard((partition, peer))
+        self.repaired += repaired
+        if not good:
+            self.failed.add(partition)
+        if not any(p == partition for p, _ in self.left):
+            self.done += 1
+
+
+class Comparison(Machine):
+    """Tree roots with one peer."""
+
+    __slots__ = ("_on_end", "partitions", "peer", "view")
+
+    def __init__(
+        self, view: View, peer: str, partitions: list[int],
+        on_end: Callable[[str, list[tuple[int, bytes]] | None], None],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.view = view
+        self.peer = peer
+        self.partitions = partitions
+        self._on_end = on_end
+
+    def start(self, now: float) -> Effects:
+        self.wake_at = now + self.view.settings.call_s
+        entries = self.view.ring.entries
+        return [(self.peer, Roots(0, [(p, *entries[p].number) for p in self.partitions]))]
+
+    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+        assert isinstance(reply, RootsReply)
+        self._end(reply.roots)
+        return []
+
+    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        self._end(None)
+        return []
+
+    def expired(self, now: float) -> Effects:
+        self._end(None)
+        return []
+
+    def _end(self, roots: list[tuple[int, bytes]] | None) -> None:
+        if not self.finished:
+            self.finished = True
+            self._on_end(self.peer, roots)
+
+
+class Repairs:
+    """The scheduler of one node: decides, spawns machines, and keeps the books of passes."""
+
+    def __init__(self, view: View, replica: Replica, hints: HintBook, spawn: Spawn) -> None:
+        self.view = view
+        self.replica = replica
+        self.hints = hints
+        self._spawn = spawn
+        self._next_turn = 0.0
+        self._turn = 0
+        self._wanted: deque[tuple[int, str, str]] = deque()
+        self._running: set[tuple[int, str]] = set()
+        self._passes: dict[int, set[str]] = {}
+        self._differed: dict[str, set[int]] = {}
+        self._comparing: set[str] = set()
+        self.jobs: dict[str, Job] = {}
+        self.last_exchange: dict[tuple[int, str], float] = {}
+        self.repaired = 0
+
+    @property
+    def wake_at(self) -> float:
+        """When `tick` has something to do."""
+        return self._next_turn
+
+    def reset(self) -> None:
+        """Passes count only while the disk is what it was."""
+        self._passes.clear()
+        self._wanted.clear()
+
+    def forget_peer(self, name: str) -> None:
+        """The name has another node id now: its passes must be made again (S-MEM-4)."""
+        for passed in self._passes.values():
+            passed.discard(name)
+
+    def tick(self, now: float) -> None:
+        """Start what is due and has room."""
+        if now >= self._next_turn:
+            self._next_turn = now + self.view.settings.exchange_s
+            self.replica.settle_leaves()
+            self._plan_passes()
+            self._plan_dirty()
+            if self.view.settings.anti_entropy:
+                self._compare()
+        self._fill(now)
+
+    def _plan_passes(self) -> None:
+        for partition, others in self.replica.owned().items():
+            if partition in self.replica.marks:
+                continue
+            passed = self._passes.setdefault(partition, set())
+            missing = [o for o in others if o not in passed]
+            if not missing:
+                self._complete(partition)
+            for peer in missing:
+                self.want(partition, peer, "pass")
+
+    def _complete(self, partition: int) -> None:
+        self._passes.pop(partition, None)
+        self.replica.counters["completed"] += 1
+        self.replica.mark_complete(partition)
+
+    def _plan_dirty(self) -> None:
+        for partition, peer in sorted(self.hints.dirty):
+            if self.view.name in self.view.preference.owners(partition):
+                self.want(partition, peer, "dirty")
+
+    def _compare(self) -> None:
+        peers = sorted({o for others in self.replica.owned().values() for o in others})
+        peers = [p for p in peers if self.view.up(p) and p not in self._comparing]
+        if not peers:
+            return
+        self._turn += 1
+        peer = peers[self._turn % len(peers)]
+        shared = [p for p, others in self.replica.owned().items() if peer in others]
+        self._comparing.add(peer)
+        self._spawn(Comparison(self.view, peer, shared, self._compared))
+
+    def _compared(self, peer: str, roots: list[tuple[int, bytes]] | None) -> None:
+        """What differs twice in a row is exchanged (S-AE-2)."""
+        self._comparing.discard(peer)
+        if roots is None:
+            return
+        differ = {p for p, root in roots if root != self.replica.forest.root(p)}
+        confirmed = differ & self._differed.get(peer, set())
+        self._differed[peer] = differ
+        for partition in sorted(confirmed):
+            self.want(partition, peer, "exchange")
+
+    def want(self, partition: int, peer: str, cause: str) -> None:
+        """Queue one exchange; dirty ones and jobs go first."""
+        if (partition, peer) in self._running or any(
+            (p, o) == (partition, peer) for p, o, _ in self._wanted
+        ):
+            return
+        if cause in ("dirty", "job"):
+            self._wanted.appendleft((partition, peer, cause))
+        else:
+            self._wanted.append((partition, peer, cause))
+
+    def start_job(self, name: str, partitions: list[int]) -> Job:
+        """S-AE-3: repair the owned ones of these partitions against all their other owners."""
+        owned = self.replica.owned()
+        job = self.jobs[name] = Job({p: owned[p] for p in partitions if owned.get(p)})
+        for partition, peer in sorted(job.left):
+            self.want(partition, peer, "job")
+        return job
+
+    def _fill(self, now: float) -> None:
+        for _ in range(len(self._wanted)):
+            if len(self._running) >= self.view.settings.exchanges_max:
+                return
+            partition, peer, cause = self._wanted.popleft()
+            if peer not in self.replica.owned().get(partition, ()) or not self.view.up(peer):
+                self._settle(partition, peer, False, 0)
+            else:
+                self._running.add((partition, peer))
+                self.last_exchange[partition, peer] = now
+                self._spawn(Exchange(self.view, self.replica, partition, peer, cause, self._ended))
+
+    def _ended(self, exchange: Exchange, good: bool) -> None:
+        partition, peer = exchange.partition, exchange.peer
+        self._running.discard((partition, peer))
+        self.repaired += exchange.repaired
+        self.replica.counters["exchange_differences"] += exchange.repaired
+        if good:
+            self.replica.counters["exchanges"] += 1
+            self.hints.clean(partition, peer)
+            fresh = exchange.losses == self.replica.losses[partition]
+            if partition not in self.replica.marks and fresh:
+                self._passed(partition, peer)
+        self._settle(partition, peer, good, exchange.repaired)
+
+    def _passed(self, partition: int, peer: str) -> None:
+        passed = self._passes.setdefault(partition, set())
+        passed.add(peer)
+        others = self.replica.owned().get(partition)
+        if others and all(o in passed for o in others):
+            self._complete(partition)
+
+    def _settle(self, partition: int, peer: str, good: bool, repaired: int) -> None:
+        for job in self.jobs.values():
+            job.ended(partition, peer, good, repaired)

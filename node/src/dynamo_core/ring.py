@@ -1,0 +1,386 @@
+"""The ring document: who is a member and who owns what (S-RING-3).
+
+Theory of operation. Four parts, each merged on its own, so that two documents always merge into
+one and nothing needs a leader:
+
+    identity   fixed when the ring is created
+    members    one line a name; the later life of a name wins, LEFT is final within one life
+    target     one register: the owners that are wished for, and the defaults
+    entries    one a partition: fact; `term` counts its switches, so that a fork of the ring that
+               never switched always loses
+
+Everything is ordered by numbers first and by the digest of its bytes last. That is a total order,
+so merge is "the larger of the two" line by line: commutative, associative and idempotent, whoever
+gossips with whom [P 4.8.1]. Two documents are equal when their four part digests are; only parts
+that differ travel.
+
+The wire form is an array-like msgpack struct with sorted keys: equal values have equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from hashlib import blake2b
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from dynamo_core.errors import BadFrame, BadParameter, Corrupt, Refused
+from dynamo_core.ids import META
+
+DIGEST_BYTES = 16
+PARTITIONS_MIN = 16
+PARTITIONS_MAX = 4096
+PARTS = 4
+
+JOINING: Final = "JOINING"
+MEMBER: Final = "MEMBER"
+LEAVING: Final = "LEAVING"
+LEFT: Final = "LEFT"
+State = Literal["JOINING", "MEMBER", "LEAVING", "LEFT"]
+_RANK = {JOINING: 0, MEMBER: 1, LEAVING: 2, LEFT: 3}
+
+SIBLINGS: Final = "Siblings"
+LAST_WRITE_WINS: Final = "LastWriteWins"
+Conflicts = Literal["Siblings", "LastWriteWins"]
+
+Owners = tuple[str, ...]
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def digest_of(part: Any) -> bytes:
+    """16 bytes that name a part, a line or an entry by its canonical bytes."""
+    return blake2b(_encoder.encode(part), digest_size=DIGEST_BYTES).digest()
+
+
+class Identity(msgspec.Struct, frozen=True, array_like=True):
+    """What never changes. `partitions` is a power of two, `n` the number of owners of each."""
+
+    cluster_id: str
+    partitions: int
+    n: int
+    conflicts: Conflicts = SIBLINGS
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """One life of a name. `id` is random, 64 bits, new with every life (S-MEM-3, S-MEM-4);
+    `address` is where peers dial, `client` where clients do."""
+
+    name: str
+    incarnation: int
+    id: int
+    address: str
+    client: str = ""
+    zone: str = ""
+    weight: Annotated[int, msgspec.Meta(ge=1)] = 1
+    state: State = MEMBER
+    version: int = 0
+
+    def later(self, other: Member) -> Member:
+        """The line that stands when two of one name meet."""
+        mine, theirs = self._order(), other._order()
+        if mine == theirs and self != other:
+            return other if digest_of(other) > digest_of(self) else self
+        return other if theirs > mine else self
+
+    def _order(self) -> tuple[int, bool, int, int]:
+        return self.incarnation, self.state == LEFT, self.version, _RANK[self.state]
+
+
+class Target(msgspec.Struct, frozen=True, array_like=True):
+    """What is wished for: owners by partition (empty when nothing is) and the defaults."""
+
+    version: int = 0
+    owners: tuple[Owners, ...] = ()
+    r: int = 2
+    w: int = 2
+    dw: int = 1
+    sloppy: bool = True
+
+    def later(self, other: Target) -> Target:
+        """The last (version, digest) wins whole."""
+        if self.version == other.version and self != other:
+            return other if digest_of(other) > digest_of(self) else self
+        return other if other.version > self.version else self
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One partition: its owners, the `move` (out, in) under way, the `old` owners while a switch
+    settles. `term` counts the switches, `version` the changes within a term (S-MOVE-1..4)."""
+
+    term: int
+    version: int
+    owners: Owners
+    move: tuple[str, str] | None = None
+    old: Owners | None = None
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """(term, version), as peer requests carry it (S-RING-4)."""
+        return self.term, self.version
+
+    def later(self, other: Entry) -> Entry:
+        """The entry that stands: the larger (term, version, digest)."""
+        mine, theirs = (self.term, self.version), (other.term, other.version)
+        if mine == theirs and self != other:
+            return other if digest_of(other) > digest_of(self) else self
+        return other if theirs > mine else self
+
+
+class RingParts(msgspec.Struct, frozen=True, array_like=True):
+    """What gossip exchanges: the parts that differ, None for the others."""
+
+    identity: Identity | None = None
+    members: dict[str, Member] | None = None
+    target: Target | None = None
+    entries: tuple[Entry, ...] | None = None
+
+    def ring(self) -> Ring:
+        """The ring of a full set of parts, for a node that has none yet. Raises BadFrame."""
+        identity, members = self.identity, self.members
+        target, entries = self.target, self.entries
+        if identity is None or members is None or target is None or entries is None:
+            raise BadFrame("parts of a ring, not a whole one")
+        ring = Ring(identity, members, target, entries)
+        fault = ring.fault()
+        if fault:
+            raise BadFrame(fault)
+        return ring
+
+
+class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
+    """One ring document. Immutable: a change makes another one that shares what did not change."""
+
+    identity: Identity
+    members: dict[str, Member]
+    target: Target
+    entries: tuple[Entry, ...]
+
+    @cached_property
+    def _digests(self) -> tuple[bytes, ...]:
+        return tuple(map(digest_of, (self.identity, self.members, self.target, self.entries)))
+
+    def digests(self) -> tuple[bytes, ...]:
+        """The digests of the four parts, in their order; computed once."""
+        return self._digests
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The name of this document: the digest of its part digests."""
+        return digest_of(self._digests)
+
+    @cached_property
+    def epoch(self) -> int:
+        """For people: grows with every change, the sum of all versions, terms and lives."""
+        return (
+            sum(m.incarnation + m.version for m in self.members.values())
+            + self.target.version
+            + sum(e.term + e.version for e in self.entries)
+        )
+
+    @cached_property
+    def partition_bits(self) -> int:
+        """How many top bits of a position name the partition (S-KEY-2)."""
+        return self.identity.partitions.bit_length() - 1
+
+    @cached_property
+    def _by_id(self) -> dict[int, Member]:
+        return {m.id: m for m in self.members.values()}
+
+    def live_names(self) -> tuple[str, ...]:
+        """Every member that has not LEFT, by name."""
+        return tuple(sorted(m.name for m in self.members.values() if m.state != LEFT))
+
+    def member_of_id(self, node_id: int) -> Member | None:
+        """The line that this node id has now; None for unknown and replaced ids."""
+        return self._by_id.get(node_id)
+
+    def is_gone(self, name: str, node_id: int) -> bool:
+        """S-MEM-3: the id is LEFT, or the name's line here is another life of it.
+
+        A life that this document has not heard of yet looks the same: whoever hears from it learns
+        its line first, by merging parts, and asks again.
+        """
+        line = self.members.get(name)
+        return line is not None and (line.id != node_id or line.state == LEFT)
+
+    def with_member(self, member: Member) -> Ring:
+        """This ring with `member` merged into its line."""
+        return merge_parts(self, RingParts(members={member.name: member}))
+
+    def with_entry(self, partition: int, entry: Entry) -> Ring:
+        """This ring with `entry` merged into the partition's."""
+        later = self.entries[partition].later(entry)
+        if later is self.entries[partition]:
+            return self
+        entries = (*self.entries[:partition], later, *self.entries[partition + 1 :])
+        return Ring(self.identity, self.members, self.target, entries)
+
+    def with_target(self, target: Target) -> Ring:
+        """This ring with `target` merged into the register."""
+        return merge_parts(self, RingParts(target=target))
+
+    def parts_differing(self, digests: Iterable[bytes]) -> RingParts:
+        """The parts of this ring whose digest is not the one in `digests`; () asks for all."""
+        theirs = (*digests, *(b"",) * PARTS)
+        same = [mine == other for mine, other in zip(self._digests, theirs, strict=False)]
+        return RingParts(
+            None if same[0] else self.identity,
+            None if same[1] else self.members,
+            None if same[2] else self.target,
+            None if same[3] else self.entries,
+        )
+
+    def fault(self) -> str:
+        """What is wrong with the shape of this document, "" when nothing is."""
+        size = self.identity.partitions
+        if not PARTITIONS_MIN <= size <= PARTITIONS_MAX or size & (size - 1):
+            return f"{size} partitions"
+        if len(self.entries) != size or len(self.target.owners) not in (0, size):
+            return f"{len(self.entries)} entries for {size} partitions"
+        if any(name != member.name for name, member in self.members.items()):
+            return "a member under another's name"
+        return ""
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        return _encoder.encode(self)
+
+    @staticmethod
+    def decode(data: bytes) -> Ring:
+        """The inverse, for the document on the disk. Raises Corrupt."""
+        try:
+            ring = _decoder.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise Corrupt(META, b"", f"not a ring: {error}") from error
+        if fault := ring.fault():
+            raise Corrupt(META, b"", f"not a ring: {fault}")
+        return ring
+
+    def to_document(self) -> dict[str, Any]:
+        """The JSON form for people and clients, contract.md §5.1."""
+        target = self.target
+        return {
+            "cluster_id": self.identity.cluster_id,
+            "epoch": self.epoch,
+            "digest": self.digest.hex(),
+            "partitions": self.identity.partitions,
+            "n": self.identity.n,
+            "r": target.r,
+            "w": target.w,
+            "dw": target.dw,
+            "conflicts": self.identity.conflicts,
+            "members": [_line(self.members[name]) for name in sorted(self.members)],
+            "entries": [_row(entry) for entry in self.entries],
+            "target": [list(owners) for owners in target.owners] or None,
+        }
+
+    @staticmethod
+    def from_document(document: dict[str, Any]) -> Ring:
+        """The ring that a client sees. Versions of members and of the target are not in the JSON
+        form, so epoch and digest are the document's to tell. Raises BadParameter."""
+        try:
+            entries = [
+                {**row, "move": row["move"] and (row["move"]["out"], row["move"]["in"])}
+                for row in document["entries"]
+            ]
+            ring = Ring(
+                _of(document, Identity),
+                {line["name"]: _of(line, Member) for line in document["members"]},
+                _of({**document, "owners": document["target"] or ()}, Target),
+                tuple(_of(row, Entry) for row in entries),
+            )
+        except (LookupError, TypeError, msgspec.ValidationError) as error:
+            raise BadParameter("ring", f"not a ring document: {error!r}") from error
+        if fault := ring.fault():
+            raise BadParameter("ring", fault)
+        return ring
+
+
+_decoder = msgspec.msgpack.Decoder(Ring)
+
+
+def merge(a: Ring, b: Ring) -> Ring:
+    """The one document that both become; `a` itself when `b` adds nothing.
+
+    Raises Refused("wrong-cluster") when they are of different rings.
+    """
+    if a is b:
+        return a
+    return merge_parts(a, RingParts(b.identity, b.members, b.target, b.entries))
+
+
+def merge_parts(ring: Ring, parts: RingParts) -> Ring:
+    """The ring with what `parts` add; `ring` itself when that is nothing.
+
+    Raises Refused("wrong-cluster"), and BadFrame when the parts do not fit the ring's shape.
+    """
+    identity = ring.identity
+    if parts.identity is not None and parts.identity != identity:
+        theirs = parts.identity.cluster_id
+        raise Refused("wrong-cluster", f"this is {identity.cluster_id}, not {theirs}")
+    members = _merge_members(ring.members, parts.members or {})
+    target = ring.target.later(parts.target) if parts.target is not None else ring.target
+    entries = _merge_entries(ring.entries, parts.entries)
+    if members is ring.members and target is ring.target and entries is ring.entries:
+        return ring
+    merged = Ring(identity, members, target, entries)
+    if fault := merged.fault():
+        raise BadFrame(fault)
+    return merged
+
+
+def _merge_members(mine: dict[str, Member], theirs: dict[str, Member]) -> dict[str, Member]:
+    changed = {}
+    for name, line in theirs.items():
+        here = mine.get(name)
+        later = line if here is None else here.later(line)
+        if later is not here:
+            changed[name] = later
+    return mine | changed if changed else mine
+
+
+def _merge_entries(mine: tuple[Entry, ...], theirs: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
+    if theirs is None or theirs is mine:
+        return mine
+    if len(theirs) != len(mine):
+        raise BadFrame(f"{len(theirs)} entries for {len(mine)} partitions")
+    merged = tuple(a.later(b) for a, b in zip(mine, theirs, strict=True))
+    return mine if all(a is b for a, b in zip(mine, merged, strict=True)) else merged
+
+
+def _line(member: Member) -> dict[str, Any]:
+    return {
+        "name": member.name,
+        "id": member.id,
+        "incarnation": member.incarnation,
+        "address": member.address,
+        "client": member.client,
+        "zone": member.zone,
+        "weight": member.weight,
+        "state": member.state,
+    }
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {
+        "owners": list(entry.owners),
+        "move": {"out": entry.move[0], "in": entry.move[1]} if entry.move else None,
+        "old": list(entry.old) if entry.old is not None else None,
+        "term": entry.term,
+        "version": entry.version,
+    }
+
+
+def _of(fields: dict[str, Any], kind: type[Any]) -> Any:
+    """A struct of `kind` from the fields of a JSON object; fields of newer nodes are ignored."""
+    known = msgspec.structs.fields(kind)
+    values = {f.name: fields[f.name] for f in known if f.name in fields}
+    missing = [f.name for f in known if f.required and f.name not in values]
+    if missing:
+        raise KeyError(*missing)
+    return kind(
+        **{f.name: msgspec.convert(values[f.name], f.type) for f in known if f.name in values}
+    )

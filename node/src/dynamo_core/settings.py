@@ -1,0 +1,57 @@
+"""Every knob of the core, with what it means and what higher and lower cost."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Defaults suit a local network; the simulator uses its own. Times in seconds."""
+
+    hedge_s: float = 0.05
+    """Ask one node more, or coordinate here, when a peer is silent for so long. Lower: shorter
+    tails, more double work."""
+    heartbeat_s: float = 0.5
+    """Gossip to every member so often. Lower: faster detection, more idle traffic."""
+    suspect_s: float = 2.0
+    """A peer whose last echo of our heartbeat is older is down; at least 3 x heartbeat_s."""
+    misses_max: int = 3
+    """A peer that let so many of our requests time out in a row is down."""
+    tombstone_age_min_s: float = 600.0
+    """S-DEL-2; bounds the age of frames as well (S-NET-1)."""
+    leaf_bits: int = 8
+    """2**leaf_bits leaves per partition tree; the same on every node of a ring."""
+    in_flight_max: int = 4096
+    """Client operations at once; beyond it 503 before any effect (C16)."""
+    siblings_max: int = 100
+    """S-SIB-1."""
+    hint_bytes_max: int = 256 * 1024 * 1024
+    """Per target (S-HINT-4)."""
+    hint_scan_s: float = 2.0
+    """Look for deliverable hints so often (S-HINT-2)."""
+    hints_in_flight_max: int = 64
+    exchange_s: float = 2.0
+    """Compare tree roots with one peer so often (S-AE-3)."""
+    confirm_s: float = 0.25
+    """Wait so long before a difference is acted on (S-AE-2): writes on their way arrive."""
+    exchanges_max: int = 4
+    """Partitions that are exchanged at once."""
+    rows_max: int = 256
+    """Rows of one slice of a scan; the loop is never held longer."""
+    keys_max: int = 32
+    """Records fetched at once by an exchange."""
+    fetch_bytes_max: int = 4 * 1024 * 1024
+    """Bytes of one answer to FetchMany."""
+    call_s: float = 2.0
+    """A background request without an answer for so long has failed."""
+    skew_max_ms: int = 60_000
+    """S-LWW-1: a stamp further ahead of the local clock is not followed."""
+    anti_entropy: bool = True
+    """False stops the continuous exchange; repairs on demand and rebuilding still run."""
+    replace_lost: bool = True
+    """S-MEM-4."""
+
+    @property
+    def frame_age_max_s(self) -> float:
+        """S-NET-1: min(60 s, half of the age at which tombstones may be collected)."""
+        return min(60.0, self.tombstone_age_min_s / 2)

@@ -1,0 +1,353 @@
+"""Records: what one replica knows of one key (S-DOT-1, a dotted version vector set).
+
+Theory of operation. A *dot* (actor, counter) names one write event. A record is its *siblings* by
+dot plus one causal history: a *vector* (actor -> counter: every event up to it), single *dots*
+beyond the vector, and the *ids* of superseded requests (S-REQ-1). A history covers a sibling when
+it covers its dot or names its request id. Then
+
+    sync(a, b)    keeps a sibling that both have or that the other's history does not cover, joins
+                  the histories and never mints;
+    update(...)   drops what the context covers, takes the context into the history, adds one
+                  sibling under a new dot.
+
+With no concurrency this shows exactly the clocks of the paper's Figure 3 [P 4.4]; siblings number
+at most the truly concurrent writers. Request ids repair what dots cannot see: a retry that landed
+on another node is the same event under another dot, so of two siblings with one id the smaller dot
+stays, and what a context supersedes it supersedes under every dot.
+
+Canonical bytes: digest (16) | length of the body (4) | body | ids. The body is msgpack with sorted
+vector, dots and siblings; the digest is a keyed hash of key and body, at once the checksum of the
+record and its share of the hash tree (S-AE-1). Ids are not part of it.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import msgspec
+
+from dynamo_core.errors import Corrupt
+from dynamo_core.ids import DATA
+
+Dot = tuple[int, int]
+DIGEST_BYTES = 16
+HEAD_BYTES = DIGEST_BYTES + 4
+SUPERSEDED_WRITES_MAX = 16
+"""S-REQ-1: a superseded request id outlives this many later writes of its key."""
+_TREE_KEY = b"dynamo-ring leaf"
+
+
+class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One version; `value` None is a tombstone. `expires_ms` is wall time, 0 for never (S-TTL-1);
+    `stamp` orders last-writer-wins (S-LWW-1), 0 elsewhere."""
+
+    actor: int
+    counter: int
+    value: bytes | None
+    content_type: str = ""
+    request_id: str = ""
+    expires_ms: int = 0
+    stamp: int = 0
+
+    @property
+    def dot(self) -> Dot:
+        return (self.actor, self.counter)
+
+    def live(self, wall_ms: int) -> bool:
+        """Whether readers see it: not a tombstone and not expired."""
+        return self.value is not None and not 0 < self.expires_ms <= wall_ms
+
+
+class _Superseded(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    actor: int
+    counter: int
+    request_id: str
+    writes: int = 0
+
+
+class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    vector: dict[int, int]
+    dots: list[Dot]
+    siblings: list[Sibling]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_body_decoder = msgspec.msgpack.Decoder(_Body)
+_ids_decoder = msgspec.msgpack.Decoder(list[_Superseded])
+
+
+class History:
+    """A set of events: `vector`, single `dots` beyond it, superseded `ids` (id -> entry)."""
+
+    __slots__ = ("dots", "ids", "vector")
+
+    def __init__(
+        self,
+        vector: dict[int, int] | None = None,
+        dots: frozenset[Dot] = frozenset(),
+        ids: dict[str, _Superseded] | None = None,
+    ) -> None:
+        self.vector = vector or {}
+        self.dots = dots
+        self.ids = ids or {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, History) and self.encode() == other.encode()
+
+    def __hash__(self) -> int:
+        return hash(self.encode())
+
+    def __repr__(self) -> str:
+        return f"History({self.vector}, {sorted(self.dots)}, {sorted(self.ids)})"
+
+    def covers_dot(self, dot: Dot) -> bool:
+        return dot[1] <= self.vector.get(dot[0], 0) or dot in self.dots
+
+    def covers(self, sibling: Sibling) -> bool:
+        """S-REQ-1: by its dot or by its request id."""
+        return self.covers_dot(sibling.dot) or bool(
+            sibling.request_id and sibling.request_id in self.ids
+        )
+
+    def descends(self, other: History) -> bool:
+        """Whether every event of `other` is in this history."""
+        vector = self.vector
+        for actor, counter in other.vector.items():
+            if counter > vector.get(actor, 0):
+                return False
+        return all(self.covers_dot(dot) for dot in other.dots)
+
+    def top(self, actor: int) -> int:
+        """The highest counter of the actor that is known here, 0 for none."""
+        top = self.vector.get(actor, 0)
+        for other, counter in self.dots:
+            if other == actor and counter > top:
+                top = counter
+        return top
+
+    def joined(self, other: History) -> History:
+        """The union of both; ids keep the smaller number of later writes."""
+        vector = dict(self.vector)
+        for actor, counter in other.vector.items():
+            if counter > vector.get(actor, 0):
+                vector[actor] = counter
+        ids = self.ids
+        if other.ids:
+            ids = dict(ids)
+            for name, entry in other.ids.items():
+                mine = ids.get(name)
+                ids[name] = entry if mine is None else min(mine, entry, key=_age_then_dot)
+        dots = self.dots | other.dots if other.dots else self.dots
+        return _compact(vector, dots, ids)
+
+    def with_dot(self, dot: Dot) -> History:
+        """This history and one more event, as a single dot unless it is adjacent (S-CTX-2)."""
+        return _compact(dict(self.vector), self.dots | {dot}, self.ids)
+
+    def naming(self, siblings: tuple[Sibling, ...]) -> History:
+        """This history with the request ids of `siblings` named as superseded."""
+        named = {s.request_id: _Superseded(*s.dot, s.request_id) for s in siblings if s.request_id}
+        return History(self.vector, self.dots, self.ids | named) if named else self
+
+    def encode(self) -> bytes:
+        """Canonical bytes, as contexts carry them."""
+        return _encoder.encode((_sorted(self.vector), sorted(self.dots), _ids_in_order(self.ids)))
+
+
+class _HistoryWire(msgspec.Struct, array_like=True, gc=False):
+    vector: dict[int, int]
+    dots: list[Dot]
+    ids: list[_Superseded]
+
+
+_history_decoder = msgspec.msgpack.Decoder(_HistoryWire)
+
+
+def decode_history(data: bytes) -> History:
+    """The inverse of History.encode. Raises msgspec errors on other bytes."""
+    wire = _history_decoder.decode(data)
+    return History(wire.vector, frozenset(wire.dots), {e.request_id: e for e in wire.ids})
+
+
+def _sorted(vector: dict[int, int]) -> dict[int, int]:
+    return vector if len(vector) < 2 else dict(sorted(vector.items()))
+
+
+def _age_then_dot(entry: _Superseded) -> tuple[int, int, int]:
+    return entry.writes, entry.actor, entry.counter
+
+
+def _ids_in_order(ids: dict[str, _Superseded]) -> list[_Superseded]:
+    return sorted(ids.values(), key=lambda e: (e.actor, e.counter, e.request_id))
+
+
+def _compact(vector: dict[int, int], dots: frozenset[Dot], ids: dict[str, _Superseded]) -> History:
+    """Moves dots that the vector reaches into the vector (takes `vector` over)."""
+    if not dots:
+        return History(vector, dots, ids)
+    beyond = []
+    for dot in sorted(dots):
+        reached = vector.get(dot[0], 0)
+        if dot[1] == reached + 1:
+            vector[dot[0]] = dot[1]
+        elif dot[1] > reached:
+            beyond.append(dot)
+    return History(vector, frozenset(beyond), ids)
+
+
+class Record:
+    """Siblings in the order of their dots, and one history. Immutable by convention."""
+
+    __slots__ = ("history", "siblings")
+
+    def __init__(self, siblings: tuple[Sibling, ...] = (), history: History | None = None) -> None:
+        self.siblings = siblings
+        self.history = history or History()
+
+    def __repr__(self) -> str:
+        return f"Record({list(self.siblings)}, {self.history})"
+
+    def values(self, wall_ms: int) -> list[Sibling]:
+        """What a reader sees, in canonical order."""
+        return [s for s in self.siblings if s.live(wall_ms)]
+
+    def event_of(self, request_id: str) -> Dot | None:
+        """The dot under which this record knows the request, superseded or not (S-REQ-1)."""
+        for sibling in self.siblings:
+            if sibling.request_id == request_id:
+                return sibling.dot
+        entry = self.history.ids.get(request_id)
+        return (entry.actor, entry.counter) if entry is not None else None
+
+    def context(self) -> History:
+        """What a reader of this whole record has seen (S-CTX-2): covers and names all of it."""
+        return self.history.naming(self.siblings)
+
+
+EMPTY = Record()
+
+
+def update(record: Record, context: History, sibling: Sibling) -> Record:
+    """The record after one put: `sibling` carries a dot that is new to it (S-DOT-1, S-DOT-2)."""
+    kept = tuple(s for s in record.siblings if not context.covers(s))
+    history = record.history.joined(context)
+    dropped = tuple(s for s in record.siblings if context.covers(s))
+    ids = {
+        name: msgspec.structs.replace(entry, writes=entry.writes + 1)
+        for name, entry in history.naming(dropped).ids.items()
+        if entry.writes < SUPERSEDED_WRITES_MAX
+    }
+    history = History(history.vector, history.dots, ids).with_dot(sibling.dot)
+    kept = tuple(s for s in kept if not (s.request_id and s.request_id in ids))
+    return Record(in_order((*kept, sibling)), history)
+
+
+def in_order(siblings: tuple[Sibling, ...]) -> tuple[Sibling, ...]:
+    """Siblings by dot: the one canonical order."""
+    return tuple(sorted(siblings, key=lambda s: (s.actor, s.counter)))
+
+
+def sync(a: Record, b: Record) -> Record:
+    """The merge of two records of one key: commutative, associative, idempotent (S-DOT-1)."""
+    a_newer, b_newer = a.history.descends(b.history), b.history.descends(a.history)
+    if a_newer and not b_newer:
+        return a
+    if b_newer and not a_newer:
+        return b
+    mine = {s.dot: s for s in a.siblings}
+    theirs = {s.dot: s for s in b.siblings}
+    kept: dict[Dot, Sibling] = {}
+    dropped: list[Sibling] = []
+    for here, there, history in ((mine, theirs, b.history), (theirs, mine, a.history)):
+        for dot, sibling in here.items():
+            if dot in there or not history.covers(sibling):
+                kept[dot] = sibling
+            else:
+                dropped.append(sibling)
+    live = {s.request_id for s in (*a.siblings, *b.siblings) if s.dot in kept}
+    history = a.history.joined(b.history)
+    superseded = tuple(s for s in dropped if s.request_id not in live)
+    history = _naming_new(history, superseded)
+    return Record(_one_per_request(kept, history), history)
+
+
+def _naming_new(history: History, superseded: tuple[Sibling, ...]) -> History:
+    return history.naming(tuple(s for s in superseded if s.request_id not in history.ids))
+
+
+def _one_per_request(kept: dict[Dot, Sibling], history: History) -> tuple[Sibling, ...]:
+    """S-REQ-1: of siblings with one id the smallest dot stays; superseded ids take theirs along."""
+    seen: set[str] = set()
+    result = []
+    for dot in sorted(kept):
+        sibling = kept[dot]
+        name = sibling.request_id
+        if name:
+            if name in history.ids or name in seen:
+                continue
+            seen.add(name)
+        result.append(sibling)
+    return tuple(result)
+
+
+def last_writer(record: Record) -> Record:
+    """S-LWW-1, labelled lossy: only the sibling with the highest (stamp, dot) stays."""
+    if len(record.siblings) < 2:
+        return record
+    winner = max(record.siblings, key=lambda s: (s.stamp, s.actor, s.counter))
+    return Record((winner,), record.history)
+
+
+def digest_of(key: bytes, body: bytes) -> bytes:
+    """The keyed hash of key and body: checksum, and share of the hash tree (S-AE-1)."""
+    size = len(key).to_bytes(2, "big")
+    return blake2b(size + key + body, digest_size=DIGEST_BYTES, key=_TREE_KEY).digest()
+
+
+def encode_record(key: bytes, record: Record) -> bytes:
+    """Canonical bytes of the record; equal records have equal bytes."""
+    history = record.history
+    body = _encoder.encode((_sorted(history.vector), sorted(history.dots), record.siblings))
+    ids = _encoder.encode(_ids_in_order(history.ids)) if history.ids else b""
+    return b"".join((digest_of(key, body), len(body).to_bytes(4, "big"), body, ids))
+
+
+def decode_record(data: bytes) -> Record:
+    """The inverse of encode_record. Raises Corrupt when the bytes are not a record."""
+    try:
+        size = int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
+        body = _body_decoder.decode(data[HEAD_BYTES : HEAD_BYTES + size])
+        tail = data[HEAD_BYTES + size :]
+        ids = {e.request_id: e for e in _ids_decoder.decode(tail)} if tail else {}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Corrupt(DATA, b"", f"not a record: {error}") from error
+    return Record(tuple(body.siblings), History(body.vector, frozenset(body.dots), ids))
+
+
+def digest_in(data: bytes) -> bytes:
+    """The digest that the bytes carry, not checked."""
+    return data[:DIGEST_BYTES]
+
+
+def body_of(data: bytes) -> bytes:
+    """What replicas must agree on: everything but the ids."""
+    return data[: HEAD_BYTES + int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")]
+
+
+def checked(key: bytes, data: bytes) -> bytes:
+    """`data` when its checksum holds for this key. Raises Corrupt (S-DISK-7, C14)."""
+    size = int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
+    if (
+        len(data) < HEAD_BYTES + size
+        or digest_of(key, data[HEAD_BYTES : HEAD_BYTES + size]) != (data[:DIGEST_BYTES])
+    ):
+        raise Corrupt(DATA, key, "checksum of the record does not hold")
+    return data
+
+
+def merge_bytes(key: bytes, a: bytes | None, b: bytes, lww: bool = False) -> bytes:
+    """sync on canonical bytes; equal bytes, the usual case, are not decoded."""
+    if a is None or a == b:
+        return b
+    merged = sync(decode_record(a), decode_record(b))
+    return encode_record(key, last_writer(merged) if lww else merged)

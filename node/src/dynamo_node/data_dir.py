@@ -1,0 +1,179 @@
+"""The data directory: whose it is, whether its store may be believed, and the way back from damage.
+
+    id           name, 64-bit id and cluster of the node, written once
+    side         the side file and the directory's lock (side_file.py)
+    store/       RocksDB (storage.py)
+    damaged      a mark: the next start salvages
+    quarantine/  stores that were salvaged, numbered
+
+A salvage moves the old store away, opens a new one and copies every row that still reads. It can be
+cut off anywhere: the mark is made first and removed last, and a store that has gone to quarantine
+without a successor is found there. Hash tree rows are left behind, as they would vouch for rows
+that are lost; they are made anew from the data. What a salvage gives back is never trusted.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from dataclasses import dataclass
+from os import O_CLOEXEC, O_CREAT, O_TRUNC, O_WRONLY, close, fsync, replace, write
+from os import open as open_file
+from pathlib import Path
+
+import msgspec
+
+from dynamo_core.errors import Refused, StoreDamaged, StoreError, StoreFailed, StoreFull
+from dynamo_core.ids import TREE
+from dynamo_node.side_file import (
+    DAMAGED,
+    SideFile,
+    judge,
+    mark_damaged,
+    read_boot_id,
+    sync_directory,
+)
+from dynamo_node.storage import MEMTABLE_BYTES_MAX, RocksStore
+
+NODE_ID_BITS = 64
+QUARANTINED_MAX = 2
+"""Damaged stores that are kept for people to look at; older ones go when a salvage is done."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Whose disk this is. A wiped disk gets a new id, so that no id ever means two histories."""
+
+    name: str
+    node_id: int
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open store and what may be believed of it (S-DISK-2)."""
+
+    store: RocksStore
+    trust: bool
+    """False: the node is complete nowhere until its passes, and its hash tree is made anew."""
+    reason: str
+    identity: Identity
+
+
+def open_store(
+    directory: Path,
+    name: str,
+    cluster: str = "",
+    memtable_bytes: int = MEMTABLE_BYTES_MAX,
+    boot_id: str | None = None,
+) -> Opened:
+    """Opens the data directory of node `name`, salvaging a damaged store. An empty one is made.
+
+    Raises StoreLocked (S-DISK-6), Refused `wrong-name` or `wrong-cluster`, StoreFull, StoreDamaged
+    (not even salvage helps), StoreFailed; the message of each is one line for people.
+    """
+    boot_id = read_boot_id() if boot_id is None else boot_id
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        side = SideFile(directory / "side")
+    except OSError as error:
+        raise StoreFailed(f"the data directory cannot be used: {error}") from None
+    store = None
+    try:
+        identity = _identity(directory, name, cluster)
+        store, salvaged = _store(directory, side, memtable_bytes)
+        trust, reason = judge(side.marks, store.sequence(), boot_id)
+        if salvaged:
+            trust, reason = False, salvaged
+        if not trust and side.marks is not None:
+            store.raise_base(side.marks.durable)
+        side.start(trust, store.sequence(), boot_id)
+        (directory / DAMAGED).unlink(missing_ok=True)
+    except (StoreError, Refused, OSError) as error:
+        if store is not None:
+            store.let_go()
+        side.close()
+        if isinstance(error, OSError):
+            raise StoreFailed(f"the data directory cannot be used: {error}") from None
+        raise
+    return Opened(store, trust, reason, identity)
+
+
+def _identity(directory: Path, name: str, cluster: str) -> Identity:
+    path = directory / "id"
+    if not path.exists():
+        if any((directory / other).exists() for other in ("store", "quarantine")):
+            raise StoreDamaged(f"{directory} has a store but no id: start on an empty directory")
+        identity = Identity(name, secrets.randbits(NODE_ID_BITS) or 1, cluster)
+        _write(path, identity)
+        return identity
+    try:
+        identity = msgspec.json.decode(path.read_bytes(), type=Identity)
+    except msgspec.MsgspecError:
+        raise StoreDamaged(f"{path} does not read: start on an empty directory") from None
+    if identity.name != name:
+        raise Refused(
+            "wrong-name", f"{directory} belongs to node {identity.name!r}, not to {name!r}"
+        )
+    if cluster and not identity.cluster:
+        identity = msgspec.structs.replace(identity, cluster=cluster)
+        _write(path, identity)
+    if cluster and identity.cluster != cluster:
+        raise Refused(
+            "wrong-cluster", f"{directory} belongs to cluster {identity.cluster!r}, not {cluster!r}"
+        )
+    return identity
+
+
+def _write(path: Path, identity: Identity) -> None:
+    """Atomic and durable: a whole file under another name, then the name."""
+    new = path.with_suffix(".new")
+    file = open_file(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+    write(file, msgspec.json.encode(identity))
+    fsync(file)
+    close(file)
+    replace(new, path)
+    sync_directory(path.parent)
+
+
+def _store(directory: Path, side: SideFile, memtable_bytes: int) -> tuple[RocksStore, str]:
+    """The open store, and what a salvage says ("" when none was needed)."""
+    path = directory / "store"
+    if any(path.glob("*.sst")) and not (path / "CURRENT").exists():
+        mark_damaged(directory)  # the engine would begin an empty store and clear the old files
+    if not (directory / DAMAGED).exists():
+        try:
+            return RocksStore(path, side, memtable_bytes), ""
+        except StoreDamaged:
+            mark_damaged(directory)
+    salvaged = _salvage(directory, memtable_bytes)
+    return RocksStore(path, side, memtable_bytes), salvaged
+
+
+def _salvage(directory: Path, memtable_bytes: int) -> str:
+    path, new, kept = directory / "store", directory / "store.new", directory / "quarantine"
+    kept.mkdir(exist_ok=True)
+    numbers = sorted(int(entry.name) for entry in kept.iterdir() if entry.name.isdecimal())
+    if path.exists():
+        numbers.append(numbers[-1] + 1 if numbers else 1)
+        path.rename(kept / str(numbers[-1]))
+        sync_directory(directory)
+    shutil.rmtree(new, ignore_errors=True)
+    if not numbers:
+        return "the store was marked as damaged and is gone"
+    copy = RocksStore(new, None, memtable_bytes)
+    try:
+        rows, gaps = copy.copy_from(kept / str(numbers[-1]), leave_out=TREE)
+        copy.sync()
+        copy.let_go()
+    except StoreFull as error:
+        copy.let_go()
+        shutil.rmtree(new, ignore_errors=True)
+        raise StoreFull(f"no space to salvage the damaged store: {error}") from None
+    except StoreError:
+        copy.let_go()
+        raise
+    new.rename(path)
+    sync_directory(directory)
+    for number in numbers[:-QUARANTINED_MAX]:
+        shutil.rmtree(kept / str(number), ignore_errors=True)
+    return f"salvaged {rows} rows of a damaged store, gave up {gaps} ranges"
