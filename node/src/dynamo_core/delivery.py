@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynamo_core.errors import Corrupt
-from dynamo_core.hints import HintBook
+from dynamo_core.hints import HintBook, split_hint_key
 from dynamo_core.ids import partition_of
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.messages import SYNCED, Message, Store, Stored
@@ -50,8 +50,7 @@ class Delivery(Machine):
             try:
                 rows = self.book.some(self.target, self._after, room)
             except Corrupt as error:
-                self.replica.counters["corrupt_records"] += 1
-                self.book.discard(self.target, error.key[1 + len(self.target.encode()) :])
+                self.replica.hint(*split_hint_key(error.key))
                 rows = []
                 self._more = False
             self._more = self._more and len(rows) == room
@@ -90,7 +89,8 @@ class Delivery(Machine):
         return self._fill(now)
 
     def _delivered(self, stored: bytes, record: bytes) -> None:
-        if self.book.drop(self.target, stored, record):
+        if self.replica.hint(self.target, stored) == record:
+            self.book.drop(self.target, stored, record)
             self.replica.counters["hints_delivered"] += 1
             self.replica.born_again(partition_of(stored, self.view.ring.partition_bits))
 

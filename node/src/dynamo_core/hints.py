@@ -7,8 +7,7 @@ were acked. While it lies here it is part of the local record (S-DOT-3, S-HINT-5
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from dynamo_core.errors import Corrupt
 from dynamo_core.ids import HINTS, META
 from dynamo_core.journal import Journal
 from dynamo_core.versions import merge_bytes
@@ -74,34 +73,36 @@ class HintBook:
         """Whether a hint of the key lies here."""
         return stored in self._targets_of
 
-    def records(self, stored: bytes) -> Iterator[bytes]:
-        """The hints of one key, whatever their target. Raises Corrupt."""
-        for target in sorted(self._targets_of.get(stored, ())):
-            record = self._journal.get(HINTS, hint_key(target, stored))
-            if record is not None:
-                yield record
+    def targets(self, stored: bytes) -> list[str]:
+        """For whom hints of the key lie here."""
+        return sorted(self._targets_of.get(stored, ()))
+
+    def record(self, target: str, stored: bytes) -> bytes | None:
+        """One hint. Raises Corrupt."""
+        return self._journal.get(HINTS, hint_key(target, stored))
 
     def full(self, target: str) -> bool:
         """Whether the bound for the target is reached (S-HINT-4)."""
         return self.bytes.get(target, 0) >= self._bytes_max
 
     def keep(self, target: str, stored: bytes, record: bytes, lww: bool) -> None:
-        """Into this tick's batch: merge a record into the hint for `target`. Raises Corrupt."""
+        """Into this tick's batch: merge a record into the hint for `target`."""
         key = hint_key(target, stored)
-        before = self._journal.get(HINTS, key)
+        size = 0
+        try:
+            before = self._journal.get(HINTS, key)
+        except Corrupt:
+            before, size = None, 1
         merged = merge_bytes(stored[4:], before, record, lww)
         if merged != before:
             self._journal.put(HINTS, key, merged)
-            self._count(target, stored, len(before or b""), len(merged))
+            self._count(target, stored, len(before) if before else size, len(merged))
 
-    def drop(self, target: str, stored: bytes, acked: bytes) -> bool:
-        """Into this tick's batch: the target holds `acked` durably. False when more came since."""
+    def drop(self, target: str, stored: bytes, acked: bytes) -> None:
+        """Into this tick's batch: the target holds the hint durably, all `acked` of it."""
         key = hint_key(target, stored)
-        if self._journal.get(HINTS, key) != acked:
-            return False
         self._journal.put(HINTS, key, None)
         self._count(target, stored, len(acked), 0)
-        return True
 
     def discard(self, target: str, stored: bytes) -> None:
         """A damaged hint is given up and its partition left to anti-entropy by the caller."""

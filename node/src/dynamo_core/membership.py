@@ -53,6 +53,7 @@ class Membership:
         self.gone = False
         self.emptied = False
         self.replaceable: set[str] = set()
+        self._admitting: set[str] = set()
         self._reserved = ("", 0.0)
         self._offered_to = b""
         self._answers = {
@@ -295,9 +296,13 @@ class Membership:
         if refusal or line is None:
             node.say(route, Admitted(message.id, None, refusal))
             return
+        if frame.name in self._admitting:
+            return
+        self._admitting.add(frame.name)
         life = next_life(line, frame.node_id, frame.address, message.client)
 
         def decided(really_gone: bool) -> None:
+            self._admitting.discard(frame.name)
             now_ring = node.ring
             if not really_gone or now_ring.members[frame.name] != line:
                 node.say(route, Admitted(message.id, None, "its old life still answers"))

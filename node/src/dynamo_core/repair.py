@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from dynamo_core.exchange import Exchange
 from dynamo_core.hints import HintBook
-from dynamo_core.machine import Effects, Machine, View
-from dynamo_core.messages import Message, Roots, RootsReply
+from dynamo_core.machine import Effects, Machine, View, fresh_id
+from dynamo_core.messages import Message, Order, Progress, Roots, RootsReply
 from dynamo_core.replica import Replica
 
 Spawn = Callable[[Machine], None]
@@ -83,6 +83,44 @@ class Comparison(Machine):
             self._on_end(self.peer, roots)
 
 
+class Errand(Machine):
+    """A stand-in's full hint store left an owner dirty: that owner is told to repair (S-HINT-4)."""
+
+    __slots__ = ("_name", "_on_end", "partition", "peer", "view")
+
+    def __init__(
+        self, view: View, partition: int, peer: str, on_end: Callable[[int, str, bool], None]
+    ) -> None:
+        super().__init__()
+        self.view = view
+        self.partition = partition
+        self.peer = peer
+        self._name = fresh_id(view.draw)
+        self._on_end = on_end
+
+    def start(self, now: float) -> Effects:
+        self.wake_at = now + self.view.settings.call_s
+        return [(self.peer, Order(0, self._name, [self.partition]))]
+
+    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+        assert isinstance(reply, Progress)
+        if reply.done >= reply.total:
+            self._end(reply.failed == 0)
+        return []
+
+    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        self._end(False)
+        return []
+
+    def expired(self, now: float) -> Effects:
+        return self.start(now)
+
+    def _end(self, good: bool) -> None:
+        if not self.finished:
+            self.finished = True
+            self._on_end(self.partition, self.peer, good)
+
+
 class Repairs:
     """The scheduler of one node: decides, spawns machines, and keeps the books of passes."""
 
@@ -98,6 +136,7 @@ class Repairs:
         self._passes: dict[int, set[str]] = {}
         self._differed: dict[str, set[int]] = {}
         self._comparing: set[str] = set()
+        self._errands: set[tuple[int, str]] = set()
         self.jobs: dict[str, Job] = {}
         self.last_exchange: dict[tuple[int, str], float] = {}
         self.repaired = 0
@@ -148,6 +187,14 @@ class Repairs:
         for partition, peer in sorted(self.hints.dirty):
             if self.view.name in self.view.preference.owners(partition):
                 self.want(partition, peer, "dirty")
+            elif self.view.up(peer) and (partition, peer) not in self._errands:
+                self._errands.add((partition, peer))
+                self._spawn(Errand(self.view, partition, peer, self._run_errand))
+
+    def _run_errand(self, partition: int, peer: str, good: bool) -> None:
+        self._errands.discard((partition, peer))
+        if good:
+            self.hints.clean(partition, peer)
 
     def _compare(self) -> None:
         peers = sorted({o for others in self.replica.owned().values() for o in others})

@@ -190,13 +190,27 @@ class Replica:
         """S-DOT-3: the sync of everything that lies here of the key. Raises Corrupt."""
         try:
             record = self.journal.get(DATA, stored)
-            if self.hints.any_for(stored):
-                for hint in self.hints.records(stored):
-                    record = merge_bytes(stored[4:], record, hint, self.lww)
         except Corrupt:
             self.note_damage(stored)
             raise
+        if self.hints.any_for(stored):
+            for target in self.hints.targets(stored):
+                hint = self.hint(target, stored)
+                if hint is not None:
+                    record = merge_bytes(stored[4:], record, hint, self.lww)
         return record
+
+    def hint(self, target: str, stored: bytes) -> bytes | None:
+        """One hint, None also for a damaged one: it is given up, and its partition left dirty."""
+        try:
+            return self.hints.record(target, stored)
+        except Corrupt:
+            self.counters["corrupt_records"] += 1
+            partition = partition_of(stored, self._bits)
+            self.born_again(partition)
+            self.hints.discard(target, stored)
+            self.hints.mark_dirty(partition, target)
+            return None
 
     def note_damage(self, stored: bytes) -> None:
         """S-DISK-7: give the record up, so that passes bring it back from the other owners."""
@@ -206,8 +220,6 @@ class Replica:
         self.born_again(partition)
         self.lose_complete(partition)
         self.journal.put(DATA, stored, None)
-        for target in list(self.hints.counts):
-            self.hints.discard(target, stored)
         self.unsure.add(self.forest.slot_of(stored))
 
     def rows(self, start: bytes, end: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
