@@ -18,8 +18,8 @@ PACKAGES = {
 LAYERS = [
     {"ids", "errors"},
     {"quorum", "versions", "merkle", "ring", "settings"},
-    {"preference", "placement", "messages", "journal", "context"},
-    {"hints", "machine"},
+    {"preference", "placement", "messages", "journal"},
+    {"hints", "machine", "context"},
     {"replica"},
     {"get", "put", "delivery", "exchange", "founding", "listing", "local_replica", "gossip"},
     {"repair"},
@@ -28,15 +28,16 @@ LAYERS = [
 ]
 """Lowest first; a module of dynamo_core imports only from lower layers."""
 SAME_LAYER = {("placement", "ring"), ("machine", "preference")}
-PURE = set(
-    "__future__ base64 bisect collections dataclasses enum fractions functools hashlib heapq hmac "
-    "itertools json math msgspec re struct typing dynamo_core".split()  # noqa: SIM905
-)
+PURE = {
+    *("__future__", "base64", "bisect", "collections", "dataclasses", "enum", "fractions"),
+    *("functools", "hashlib", "heapq", "hmac", "itertools", "json", "math", "msgspec", "re"),
+    *("struct", "typing", "dynamo_core"),
+}
 ONLY_IN = {
     "rocksdict": {"storage"},
-    "fastapi": {"admin_api", "app", "client_api"},
-    "starlette": {"admin_api", "app", "client_api"},
-    "uvicorn": {"admin_api", "app", "client_api", "kv_protocol", "kv_asgi", "edge"},
+    "fastapi": {"admin_api", "app"},
+    "starlette": {"admin_api", "app", "kv_asgi"},
+    "uvicorn": {"app", "kv_protocol"},
     "kubernetes": {"kube"},
     "kopf": {"handlers"},
 }

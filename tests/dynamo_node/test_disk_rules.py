@@ -5,103 +5,29 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
+from store_files import (
+    ROWS,
+    SMALL,
+    chunks,
+    fill,
+    flip,
+    killed,
+    log_of,
+    opened,
+    reads,
+    tables,
+)
 
 from dynamo_core.errors import (
     Corrupt,
-    Refused,
     StoreDamaged,
     StoreFailed,
-    StoreFull,
-    StoreLocked,
-    SyncFailed,
 )
-from dynamo_core.ids import DATA, HINTS, META, TREE, store_key
-from dynamo_node import storage
+from dynamo_core.ids import DATA, META, TREE
 from dynamo_node.data_dir import Identity, open_store
 from dynamo_node.side_file import Marks, SideFile, judge, mark_damaged, pack, read_boot_id, unpack
-
-CHILDREN = Path(__file__).parent / "children"
-ROWS = sorted((store_key(b"key %d" % number), b"%d" % number * 60) for number in range(4000))
-SMALL = 256 << 10
-
-
-@contextmanager
-def opened(directory, **settings):
-    """A store that is closed cleanly."""
-    result = open_store(directory, "a", **settings)
-    yield result
-    result.store.close()
-
-
-@contextmanager
-def killed(directory, **settings):
-    """A store whose process ends without a word: its files are left as they lie while it is open.
-
-    Closing writes the memtable out, so the files are set aside before and put back after it.
-    """
-    result = open_store(directory, "a", **settings)
-    yield result
-    aside = directory.with_name(directory.name + ".aside")
-    shutil.copytree(directory, aside)
-    result.store.close()
-    shutil.rmtree(directory)
-    aside.rename(directory)
-
-
-def patiently(store, batch):
-    """Writes; a write stall is waited out."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            return store.write(batch)
-        except StoreFull as error:
-            if "stall" not in str(error) or time.monotonic() > deadline:
-                raise
-
-
-def fill(store, rows=ROWS):
-    for first in range(0, len(rows), 50):
-        patiently(
-            store,
-            [(DATA, key, value) for key, value in rows[first : first + 50]]
-            + [(TREE, b"leaf%06d" % first, b"sum"), (META, b"last", b"%d" % first)],
-        )
-
-
-def chunks(store, family=DATA, limit=200):
-    rows, start = [], b""
-    while chunk := store.scan(family, start, None, limit):
-        rows += chunk
-        start = chunk[-1][0] + b"\0"
-    return rows
-
-
-def reads(store, key):
-    try:
-        return store.get(DATA, key) is not None
-    except Corrupt:
-        return False
-
-
-def flip(path, offset=None):
-    raw = bytearray(path.read_bytes())
-    raw[len(raw) // 2 if offset is None else offset] ^= 0x40
-    path.write_bytes(raw)
-
-
-def tables(directory):
-    return sorted((directory / "store").glob("*.sst"), key=lambda path: path.stat().st_size)
-
-
-def log_of(directory):
-    return max((directory / "store").glob("*.log"), key=lambda path: path.stat().st_size)
 
 
 @pytest.fixture
@@ -163,6 +89,24 @@ def test_a_marked_directory_is_salvaged_and_the_loss_is_counted(flipped):
     with opened(flipped) as now:
         assert (now.trust, now.reason) == (True, "clean stop")
         assert chunks(now.store) == rows
+
+
+def test_damage_that_a_compaction_meets_stops_writes_and_marks_the_directory(flipped):
+    result = open_store(flipped, "a", memtable_bytes=SMALL)
+    with pytest.raises(StoreFailed, match=r"^Corruption: "):
+        for _ in range(100):
+            fill(result.store)
+    with pytest.raises(StoreFailed, match=r"^Corruption: "):
+        result.store.write([(META, b"more", b"")])
+    with pytest.raises(StoreDamaged, match=r"salvaged when the process starts$"):
+        result.store.reopen()
+    assert result.store.get(META, b"last") is not None
+    result.store.close()
+    with opened(flipped, memtable_bytes=SMALL) as now:
+        assert not now.trust
+        assert now.reason.startswith("salvaged ")
+        fill(now.store)
+        assert chunks(now.store) == ROWS
 
 
 def test_only_the_youngest_quarantined_stores_are_kept(flipped):
@@ -370,226 +314,3 @@ def test_the_side_file_keeps_its_marks(tmp_path):
     side.clean_stop(9)
     side.close()
     assert SideFile(tmp_path / "side").marks == Marks(9, True, False, "b")
-
-
-# S-DISK-4: a full disk
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a file system of a fixed size needs the right to mount one")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def test_a_full_disk_refuses_writes_loses_nothing_and_heals(small_disk):
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(28 << 20))
-    node = small_disk / "node"
-    with opened(node) as now:
-        store = now.store
-        rows = []
-        with pytest.raises(StoreFull):
-            while True:
-                row = (b"%06d" % len(rows), os.urandom(4000))
-                store.write([(DATA, *row), (TREE, *row)])
-                rows.append(row)
-        assert len(rows) > 100
-        refusals = [
-            (lambda: store.write([(META, b"small", b"")]), r"No space left on device"),
-            (store.sync, r"No space left on device"),
-            (store.reopen, r"bytes are free, \d+ are needed to open the store again$"),
-        ]
-        for call, words in refusals:
-            with pytest.raises(StoreFull, match=words):
-                call()
-            assert chunks(store) == rows == chunks(store, TREE)
-        ballast.unlink()
-        with pytest.raises(StoreFull):
-            store.write([(META, b"small", b"")])
-        store.reopen()
-        store.write([(META, b"small", b"")])
-        assert store.sync() == store.sequence()
-        assert chunks(store) == rows == chunks(store, TREE)
-    with opened(node) as now:
-        assert now.trust
-        assert chunks(now.store) == rows
-
-
-def test_a_full_disk_fails_the_start_with_one_line_and_the_next_one_is_whole(small_disk):
-    node = small_disk / "node"
-    with killed(node) as now:
-        rows = [(b"%06d" % number, os.urandom(4000)) for number in range(3000)]
-        fill(now.store, rows)
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(20 << 20))
-    with pytest.raises(StoreFull) as caught:
-        open_store(node, "a")
-    assert "\n" not in str(caught.value)
-    ballast.unlink()
-    with opened(node) as now:
-        assert (now.trust, chunks(now.store)) == (True, rows)
-
-
-def test_no_space_to_salvage_is_said_and_the_next_start_salvages(small_disk):
-    node = small_disk / "node"
-    with opened(node, memtable_bytes=1 << 20) as now:
-        rows = [(b"%06d" % number, os.urandom(4000)) for number in range(3000)]
-        fill(now.store, rows)
-    mark_damaged(node)
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(20 << 20))
-    for _ in range(2):
-        with pytest.raises(StoreFull, match=r"^no space to salvage"):
-            open_store(node, "a", memtable_bytes=1 << 20)
-    ballast.unlink()
-    with opened(node, memtable_bytes=1 << 20) as now:
-        assert (now.trust, chunks(now.store)) == (False, rows)
-
-
-def child(script, *arguments, env=None):
-    return subprocess.run(
-        [sys.executable, str(CHILDREN / script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **(env or {})},
-        timeout=60,
-    )
-
-
-def test_reads_go_on_also_when_the_store_cannot_be_opened_again_for_writing(tmp_path):
-    assert child("small_files.py", tmp_path / "node").stdout.splitlines() == [
-        "write full",
-        "sync full",
-        "rows True",
-        "reopen full",
-        "rows True",
-        "write full",
-        "reopen full",
-        "write full",
-        "reopen done",
-        "rows True",
-        "rows True",
-    ]
-
-
-def test_a_write_stall_is_full_for_now_and_not_for_good(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "SLOWDOWN_FILES", 1)
-    monkeypatch.setattr(storage, "STOP_FILES", 1)
-    with opened(tmp_path, memtable_bytes=64 << 10) as now:
-        written, stalls = [], 0
-        while stalls < 10 or len(written) < 400:
-            assert len(written) < 40_000, "no stall: the engine waits instead"
-            row = (b"%08d" % len(written), os.urandom(2000))
-            try:
-                now.store.write([(HINTS, *row)])
-                written.append(row)
-            except StoreFull as error:
-                assert "stall" in str(error).lower()
-                stalls += 1
-        assert chunks(now.store, HINTS) == written
-
-
-# S-DISK-5: a failing fsync
-
-
-def test_a_failing_fsync_is_fatal_and_stays_so(tmp_path):
-    compiler = shutil.which("cc")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("making fsync fail needs a C compiler and a preloaded library")
-    library, trigger = tmp_path / "fsync_fails.so", tmp_path / "trigger"
-    source = CHILDREN / "fsync_fails.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
-    env = {"LD_PRELOAD": str(library), "FSYNC_FAILS": str(trigger)}
-    done = child("sync_fails.py", tmp_path / "node", env=env)
-    assert done.stdout.splitlines() == [
-        "sync 1",
-        "sync SyncFailed",
-        "sync SyncFailed",
-        "write SyncFailed",
-        "reopen SyncFailed",
-        "get b'1'",
-    ]
-    assert "Input/output error" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ("IO error: While fdatasync: /x: Input/output error", SyncFailed),
-        ("IO error: No space left on device: While fsync: /x", SyncFailed),
-        ("IO error: No space left on device: While appending to file: /x", StoreFull),
-        ("IO error: While appending to file: /x: Disk quota exceeded", StoreFull),
-        ("Result incomplete: Write stall", StoreFull),
-        ("IO error: While lock file: /x/LOCK: Resource temporarily unavailable", StoreLocked),
-        ("Corruption: block checksum mismatch", StoreDamaged),
-        ("IO error: Writer has previous error.", StoreFailed),
-    ],
-)
-def test_the_engine_s_words_in_ours(text, kind):
-    assert type(storage.failure(Exception(text))) is kind
-
-
-# S-DISK-6: one process, one owner
-
-
-def test_a_second_process_is_told_so_in_one_line(tmp_path):
-    with opened(tmp_path / "node") as now:
-        fill(now.store, ROWS[:100])
-        script = (
-            "import sys, pathlib\n"
-            "from dynamo_core.errors import StoreLocked\n"
-            "from dynamo_node.data_dir import open_store\n"
-            "try: open_store(pathlib.Path(sys.argv[1]), 'a')\n"
-            "except StoreLocked as error: print(error)\n"
-        )
-        told = subprocess.run(
-            [sys.executable, "-c", script, tmp_path / "node"], capture_output=True, text=True
-        )
-        assert told.stdout == f"another process has the data directory {tmp_path / 'node'}\n"
-        with pytest.raises(StoreLocked):
-            open_store(tmp_path / "node", "a")
-        with pytest.raises(StoreLocked):
-            storage.RocksStore(tmp_path / "node" / "store")
-        assert chunks(now.store) == ROWS[:100]
-    with opened(tmp_path / "node") as now:
-        assert now.trust
-
-
-@pytest.mark.parametrize(
-    ("name", "cluster", "slug", "words"),
-    [
-        ("b", "space/one", "wrong-name", "belongs to node 'a', not to 'b'"),
-        ("a", "space/two", "wrong-cluster", "belongs to cluster 'space/one', not 'space/two'"),
-    ],
-)
-def test_another_s_directory_is_refused_and_left_as_it_is(tmp_path, name, cluster, slug, words):
-    with opened(tmp_path, cluster="space/one") as now:
-        fill(now.store)
-        identity = now.identity
-    with pytest.raises(Refused, match=words) as caught:
-        open_store(tmp_path, name, cluster)
-    assert caught.value.slug == slug
-    with opened(tmp_path, cluster="space/one") as now:
-        assert (now.trust, now.identity) == (True, identity)
-        assert chunks(now.store) == ROWS
-
-
-@pytest.mark.parametrize("damage", ["missing", "rubbish"])
-def test_a_store_without_its_identity_is_refused(tmp_path, damage):
-    with opened(tmp_path) as now:
-        fill(now.store)
-    path = tmp_path / "id"
-    path.unlink() if damage == "missing" else path.write_bytes(b"{")
-    with pytest.raises(StoreDamaged, match=r"start on an empty directory$"):
-        open_store(tmp_path, "a")
-
-
-def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreFailed, match=r"^the data directory cannot be used: "):
-        open_store(tmp_path / "file" / "node", "a")

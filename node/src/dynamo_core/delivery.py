@@ -65,7 +65,9 @@ class Delivery(Machine):
             return []
         partition = partition_of(stored, self.view.ring.partition_bits)
         owners = self.view.preference.owners(partition)
-        to = (self.target,) if self.target in owners else owners
+        # A replaced node, "~name", does not wait for the life that has its own place.
+        others = tuple(owner for owner in owners if "~" + owner != self.view.name)
+        to = (self.target,) if self.target in owners else others or owners
         if self.target not in owners:
             self.replica.counters["hints_rerouted"] += 1
         entry = self.view.ring.entries[partition].number

@@ -18,6 +18,7 @@ class Peer:
     """What this node knows of one other, by name; forgotten when its id changes."""
 
     __slots__ = (
+        "address",
         "beat",
         "boot",
         "earlier",
@@ -31,6 +32,7 @@ class Peer:
 
     def __init__(self, node_id: int) -> None:
         self.node_id = node_id
+        self.address = ""
         self.boot = 0
         self.beat = 0
         self.echo_ms = -1
@@ -59,10 +61,16 @@ class Detector:
             found = self.peers[name] = Peer(node_id)
         return found
 
-    def heard(self, frame: Frame) -> bool:
-        """Takes a frame's head. False when its echo is missing or too old (S-NET-1)."""
-        peer = self.peer(frame.name, frame.node_id)
+    def heard(self, frame: Frame, name: str) -> bool:
+        """Takes the head of a frame from `name`, "@host:port" for an id that is no member. False
+        when its echo is missing or too old (S-NET-1)."""
+        peer = self.peer(name, frame.node_id)
+        peer.address = frame.address
         if frame.boot != peer.boot:
+            newer = frame.echo_boot == self.boot and frame.echo > peer.echo_ms
+            if not newer and self.up(name):
+                # Of an earlier life, and late: to echo that boot would silence the present one.
+                return False
             peer.boot, peer.beat = frame.boot, frame.beat
             peer.earlier = max(peer.earlier, peer.number)
         elif frame.beat > peer.beat:
@@ -74,7 +82,11 @@ class Detector:
             if frame.echo > peer.lost_ms:
                 peer.lost_ms = -1
                 peer.misses = 0
-        return self.now_ms - frame.echo <= self._age_max_ms
+        return self.fresh(frame)
+
+    def fresh(self, frame: Frame) -> bool:
+        """Whether the sender has heard this very process, and lately (S-NET-1)."""
+        return frame.echo_boot == self.boot and self.now_ms - frame.echo <= self._age_max_ms
 
     def up(self, name: str) -> bool:
         """Whether requests to the peer are likely to be answered."""
@@ -105,9 +117,11 @@ class Detector:
         if peer is not None:
             peer.misses = 0
 
-    def echo_for(self, name: str) -> tuple[int, int]:
-        """Boot and beat to echo to the peer."""
-        peer = self.peers.get(name)
+    def echo_for(self, route: str) -> tuple[int, int]:
+        """Boot and beat to echo to a peer, or to whoever speaks from "@host:port"."""
+        peer = self.peers.get(route)
+        if peer is None and route.startswith("@"):
+            peer = next((p for p in self.peers.values() if p.address == route[1:]), None)
         return (peer.boot, peer.beat) if peer is not None else (0, 0)
 
     def changes(self, names: list[str]) -> list[tuple[str, bool]]:

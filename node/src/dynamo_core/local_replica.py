@@ -201,6 +201,8 @@ class LocalReplica:
 
     def coordinate(self, request: Coordinate, reply: Reply) -> None:
         """Make one event; the record may leave this node once it is persisted (S-DOT-3, 4)."""
+        if not self.journal.writable:
+            return reply(Rejected(request.id, "full"))
         try:
             minted = self.replica.coordinate(
                 request.put, request.stored, request.target, self.view.wall_ms, request.known
@@ -219,7 +221,8 @@ class LocalReplica:
             if stored:
                 answer(0)
             else:
-                reply(Rejected(request.id, "full"))
+                # It may be applied all the same, or a read of this very turn has carried it away.
+                reply(Rejected(request.id, "uncertain"))
 
         def synced(durable: bool) -> None:
             if durable:

@@ -65,7 +65,7 @@ class Coordinated(Message):
 
 
 class Rejected(Message):
-    """The local replica could not: "too-many-siblings" or "full"."""
+    """The local replica could not: "too-many-siblings", "full", or "uncertain": perhaps it did."""
 
     reason: str
     detail: str = ""

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from dynamo_core.node import Node
 
 RING_KEY = b"ring"
+GONE_KEY = b"gone"
+"""S-MEM-3: all that is left on the disk of a replaced id; it never comes back."""
 RESERVED_S = 15.0
 NOBODY = ""
 """The target of what a replaced node offers: owned by nobody, so delivered to all owners."""
@@ -70,15 +72,35 @@ class Membership:
         return type(message) in self._answers or isinstance(message, Prepared | Founded | Admitted)
 
     def answer(self, frame: Frame, route: str, message: Message) -> None:
-        """Serve one such message that came from `route`."""
+        """Serve one such message that came from `route`, "" for an id that we do not know."""
         handler = self._answers.get(type(message))
-        if handler is not None:
-            handler(frame, route, message)  # type: ignore[operator]
+        if not route and not isinstance(message, Admit | Prepare | Found):
+            self._answer_unknown(frame, message)
+        elif handler is not None:
+            handler(frame, route or "@" + frame.address, message)  # type: ignore[operator]
+
+    def _answer_unknown(self, frame: Frame, message: Message) -> None:
+        """From an id that our line of its name does not have. A replaced one learns it, once a
+        heartbeat; one of a later life that we have not heard of tells us (S-MEM-3, S-MEM-4)."""
+        ring = self.node.ring_or_none
+        if ring is None or frame.cluster_id != ring.identity.cluster_id:
+            return
+        route = "@" + frame.address
+        if isinstance(message, Gossip):
+            self.node.say(route, Parts(0, ring.parts_differing(message.digests), ring.digests()))
+        elif isinstance(message, Parts):
+            line = (message.parts.members or {}).get(frame.name)
+            mine = ring.members[frame.name]
+            if line is not None and line.id == frame.node_id and line.later(mine) is line:
+                self._parts(frame, route, message)
 
     # ------------------------------------------------------------ the document
 
     def load(self) -> None:
         """The ring as this disk knows it."""
+        if self.node.journal.get(META, GONE_KEY) is not None:
+            self.emptied = True
+            self._become_gone()
         data = self.node.journal.get(META, RING_KEY)
         if data is not None:
             self.take(Ring.decode(data), stored=True)
@@ -99,10 +121,18 @@ class Membership:
                 node.repairs.forget_peer(member.name)
                 node.replica.compared.discard(member.name)
         if not stored:
-            node.journal.put(META, RING_KEY, ring.encode())
+            self.keep()
         node.replica.adopt(ring, founding)
+        if before is None and not stored:
+            node.replica.rebuild_tree()
         if ring.is_gone(node.identity.name, node.identity.node_id):
             self._become_gone()
+
+    def keep(self) -> None:
+        """The document into this tick's batch; again after a store that refused it."""
+        ring = self.node.ring_or_none
+        if ring is not None:
+            self.node.journal.put(META, RING_KEY, ring.encode())
 
     def _become_gone(self) -> None:
         if not self.gone:
@@ -125,6 +155,7 @@ class Membership:
         elif not node.hints.counts:
             for key, _ in node.journal.scan(META, b"", None, 1 << 16):
                 node.journal.put(META, key, None)
+            node.journal.put(META, GONE_KEY, b"1")
             self.emptied = True
             node.counters["replaced_node_emptied"] += 1
 
@@ -142,6 +173,8 @@ class Membership:
     def heartbeat(self) -> None:
         """Gossip to every member; a node without a ring knocks at its seeds."""
         node = self.node
+        if self.emptied and node.ring_or_none is None:
+            return
         if node.ring_or_none is None:
             for seed in node.identity.seeds:
                 self.gossip_to("@" + seed)
@@ -275,9 +308,10 @@ class Membership:
             refusal = f"it is in cluster {node.ring_or_none.identity.cluster_id}"
 
         def written(stored: bool) -> None:
+            # fsynced: a power cut must not take back what the others count on.
             reply(Founded(message.id, refusal if stored else "its disk cannot be written"))
 
-        node.journal.then(written)
+        node.journal.then(None, written)
 
     # ------------------------------------------------------------ replacement
 
@@ -285,6 +319,10 @@ class Membership:
         node = self.node
         ring = node.ring_or_none
         if ring is None or self.gone:
+            return
+        if not node.detector.fresh(frame):
+            # Perhaps a late knock of a disk that is gone: the next one echoes this beat (S-NET-1).
+            self.gossip_to(route)
             return
         line = ring.members.get(frame.name)
         refusal = is_candidate(ring, frame.name, frame.node_id)
@@ -310,7 +348,7 @@ class Membership:
             node.counters["lost_node_admitted"] += 1
             self.take(now_ring.with_member(life))
             admitted = Admitted(message.id, node.ring.parts_differing(()))
-            node.journal.then(lambda ok: node.say(route, admitted) if ok else None)
+            node.journal.then(None, lambda ok: node.say(route, admitted) if ok else None)
 
         node.spawn(Admission(node, line, decided))
 

@@ -30,7 +30,6 @@ from dynamo_core.membership import Membership
 from dynamo_core.messages import (
     MEMBERSHIP_REPLIES,
     REPLIES,
-    Admit,
     Admitted,
     Forward,
     Found,
@@ -101,7 +100,7 @@ class Node:
         self.clients = Clients(self)
         self.admin = Administration(self)
         self._pending: dict[int, tuple[Machine, str, Message]] = {}
-        self._next_id = 0
+        self._next_id = self.boot >> 16  # so that answers to an earlier life match nothing
         self._timers: list[tuple[float, int, Machine]] = []
         self._work: deque[Callable[[], None]] = deque()
         self._working = False
@@ -149,9 +148,7 @@ class Node:
     def holds_data(self) -> bool:
         """Whether anything lies on this disk; a founder's must be empty (S-RING-5)."""
         try:
-            return bool(
-                self.journal.scan(DATA, b"", None, 1) or self.journal.scan(HINTS, b"", None, 1)
-            )
+            return any(self.journal.scan(family, b"", None, 1) for family in (DATA, HINTS))
         except Corrupt:
             return True
 
@@ -169,6 +166,7 @@ class Node:
         if not trusted:
             self.distrusted = True
             self.replica.distrust()
+            self.replica.rebuild_tree()
 
     def tick(self, now: float, wall_ms: int) -> None:
         """Time has moved; does what is due."""
@@ -212,14 +210,14 @@ class Node:
         if frame.name == self.identity.name and frame.node_id == self.identity.node_id:
             return
         route = self.post.route_of(frame)
-        fresh = route == frame.name and self.detector.heard(frame)
+        known = route == frame.name or self.ring_or_none is None
+        fresh = self.detector.heard(frame, frame.name if known else "@" + frame.address) and known
         for message in frame.messages:
             if type(message) in REPLIES:
                 if fresh or type(message) in MEMBERSHIP_REPLIES:
                     self._reply(frame, message)
             elif self.membership.answers(message):
-                if route or isinstance(message, Admit | Prepare | Found):
-                    self.membership.answer(frame, route or "@" + frame.address, message)
+                self.membership.answer(frame, route, message)
             elif fresh and self.member:
                 self._request(route, message)
             elif self.post.is_offer(frame, message):
@@ -233,8 +231,9 @@ class Node:
     def link_lost(self, name: str) -> None:
         """Our link to the node broke or was refused: nothing under way on it will be answered."""
         self.detector.lost(name)
-        lost = [number for number, (_, node, _) in self._pending.items() if node == name]
-        for number in lost:
+        for number in [n for n, (_, node, _) in self._pending.items() if node == name]:
+            if number not in self._pending:
+                continue  # an earlier failure ended its machine
             machine, node, request = self._pending.pop(number)
             machine.calls.discard(number)
             if not machine.finished:
@@ -243,13 +242,16 @@ class Node:
 
     def flush(self) -> dict[str, bytes]:
         """The end of a tick: one batch to the store, then one frame per address."""
+        self._write()
+        return self.post.frames()
+
+    def _write(self) -> None:
         while self.journal.pending:
             writable = self.journal.writable
             if not self.journal.flush() and writable:
                 self.counters["store_refused_writes"] += 1
                 self.replica.reload()
             self._drain_work()
-        return self.post.frames()
 
     def synced(self, number: int) -> None:
         """The store is durable up to this sequence number."""
@@ -259,9 +261,11 @@ class Node:
 
     def reopened(self) -> None:
         """The driver has reopened a store that refused writes; what it has is what there is."""
+        self._write()  # still refused: it rests on a tree that the store does not have
         self.journal.dropped()
         self.journal.writable = True
         self.replica.reload()
+        self.membership.keep()
         self._drain_work()
 
     # ------------------------------------------------------------ machines

@@ -68,7 +68,6 @@ class Post:
         if known:
             return frame.name
         node.counters["frames_of_gone_nodes"] += 1
-        node.membership.gossip_to(stranger)
         return ""
 
     def is_offer(self, frame: Frame, message: Message) -> bool:

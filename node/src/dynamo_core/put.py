@@ -56,7 +56,7 @@ class PutOperation(Machine):
     __slots__ = (
         "acks", "context", "coordinating", "done", "dw", "entry", "explanation", "forward",
         "forwarded_to", "known", "missed", "outstanding", "owners", "partition", "put", "record",
-        "spare", "started", "stored", "target", "view", "w",
+        "spare", "stands_for", "started", "stored", "target", "view", "w",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +77,8 @@ class PutOperation(Machine):
         self.dw = put.dw or ring.target.dw
         self.acks: dict[str, int] = {}
         self.outstanding: dict[str, str] = {}
+        self.stands_for: dict[str, str] = {}
+        """Of nodes that acknowledged a hinted replica: the owner whom it is for."""
         self.missed: set[str] = set()
         self.record = b""
         self.target = ""
@@ -111,7 +113,7 @@ class PutOperation(Machine):
         self.wake_at = min(hedge_at, self.started + self.put.timeout_s)
         if view.name not in self.owners:
             absent = [o for o in self.owners if not view.up(o) or o == self.forwarded_to]
-            self.target = absent[0] if absent else self.owners[0]
+            self.target = self.stands_for[view.name] = absent[0] if absent else self.owners[0]
         synced = self.dw > 0
         return [(view.name, Coordinate(0, self.put, self.stored, self.target, self.known, synced))]
 
@@ -134,15 +136,16 @@ class PutOperation(Machine):
         if len(effects) + 1 < self.w:
             down = [n for n in view.preference.list(self.partition) if n not in self.outstanding]
             for node in down:
-                if node != view.name:
-                    role = "" if node in self.owners else self._unserved()
+                role = "" if node in self.owners else self._unserved()
+                if node != view.name and (role or node in self.owners):
                     effects.append(self._store(node, role))
         return effects
 
     def _unserved(self) -> str:
-        """An owner that nobody stands in for yet."""
-        served = set(self.outstanding.values()) | {self.target}
-        return next((o for o in self.owners if o not in served), self.owners[0])
+        """An owner that nobody stands in for yet and that is not asked itself; "" when none is."""
+        served = set(self.outstanding.values()) | {self.target, self.view.name}
+        served |= {node for node, target in self.outstanding.items() if not target}
+        return next((owner for owner in self.owners if owner not in served), "")
 
     def _store(self, node: str, target: str) -> tuple[str, Message]:
         self.outstanding[node] = target
@@ -165,7 +168,8 @@ class PutOperation(Machine):
         if isinstance(reply, Coordinated):
             return self._coordinated(reply, now)
         assert isinstance(reply, Stored)
-        self.outstanding.pop(node, None)
+        if target := self.outstanding.pop(node, ""):
+            self.stands_for[node] = target
         self.acks[node] = self.acks.get(node, 0) | reply.flags
         self._explain(node, "stored", now)
         return self._decide()
@@ -224,9 +228,8 @@ class PutOperation(Machine):
         """Our own part could not be persisted: nobody else has it unless it was forwarded."""
         self.finished = True
         if self.done is not None:
-            self._refuse(
-                "unknown" if self.forwarded_to else "no", f"this node cannot write: {reason}"
-            )
+            perhaps = bool(self.forwarded_to) or reason == "uncertain"
+            self._refuse("unknown" if perhaps else "no", f"this node cannot write: {reason}")
         return []
 
     def expired(self, now: float) -> Effects:
@@ -253,12 +256,14 @@ class PutOperation(Machine):
     def _decide(self) -> Effects:
         if self.done is not None:
             strict = self.put.strict
-            counted = {
-                node: bool(flags & SYNCED)
-                for node, flags in self.acks.items()
-                if not strict or flags & PROVEN == PROVEN
-            }
-            waiting = len(self.outstanding) + len(self.spare)
+            # A hinted replica and its owner's own copy become one on delivery: they count once.
+            counted: dict[str, bool] = {}
+            for node, flags in self.acks.items():
+                if not strict or flags & PROVEN == PROVEN:
+                    copy = self.stands_for.get(node, node)
+                    counted[copy] = counted.get(copy, False) or bool(flags & SYNCED)
+            asked = {target or node for node, target in self.outstanding.items()}
+            waiting = len(asked - counted.keys()) + len(self.spare)
             own = self.view.name in self.acks and not self.acks[self.view.name] & SYNCED
             verdict = write_verdict(counted, self.w, self.dw, waiting, waiting + own)
             if self.view.name in self.acks and verdict is MET:

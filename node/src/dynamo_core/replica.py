@@ -70,6 +70,9 @@ class Replica:
         self.unsure: set[int] = set()
         self.damaged: Counter[bytes] = Counter()
         self.losses: Counter[int] = Counter()
+        self.beyond_repair = False
+        self.in_doubt = False
+        """Distrust that is not on the disk yet: whatever is read back there is not believed."""
         self.forest = Forest(0, settings.leaf_bits)
         self._draw = draw
         self._actors: dict[int, int] = {}
@@ -110,7 +113,11 @@ class Replica:
         self.hints.load()
         self.load()
         self._load_tree()
+        self.unsure |= {self.forest.slot_of(stored) for stored in self.damaged}
         self.refresh()
+        if self.in_doubt:
+            self.distrust()
+            self.rebuild_tree()
 
     def _load_tree(self) -> None:
         self.forest = Forest(self._bits, self.settings.leaf_bits)
@@ -165,9 +172,14 @@ class Replica:
     def distrust(self) -> None:
         """S-DISK-2: the disk may have lost something; complete nowhere until the passes."""
         self.counters["store_distrusted"] += 1
+        self.in_doubt = True
+        self.journal.then(self._doubt_written)
         self.born_again_all()
         for partition in sorted(self.marks):
             self.lose_complete(partition)
+
+    def _doubt_written(self, stored: bool) -> None:
+        self.in_doubt = self.in_doubt and not stored
 
     def born_again(self, partition: int) -> None:
         """S-DOT-2: this node forgets something of the partition that lives on elsewhere."""
@@ -221,6 +233,8 @@ class Replica:
         self.lose_complete(partition)
         self.journal.put(DATA, stored, None)
         self.unsure.add(self.forest.slot_of(stored))
+        # In the batch that gives the record up: a crash in between must not leave a wrong leaf.
+        self.settle_leaves()
 
     def rows(self, start: bytes, end: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         """A slice of the owner's records; damage is noted, and the slice read without it."""
@@ -230,20 +244,48 @@ class Replica:
             except Corrupt as error:
                 self.note_damage(error.key)
                 if self.damaged[error.key] > 1:
+                    self.beyond_repair = True
                     raise
         return []
+
+    def rebuild_tree(self) -> None:
+        """Count every leaf again from the records: the tree of this disk is not to be trusted.
+        Without a ring nobody can; then it is counted when the ring comes."""
+        if not self._bits:
+            return
+        self.forest = Forest(self._bits, self.settings.leaf_bits)
+        for key, _ in self.journal.scan(TREE, b"", None, 1 << 24):
+            self.journal.put(TREE, key, None)
+        start = b""
+        while rows := self.rows(start, None, self.settings.rows_max):
+            for stored, record in rows:
+                slot = self.forest.slot_of(stored)
+                leaf = self.forest.change(slot, None, digest_in(record))
+                self.journal.put(TREE, slot.to_bytes(4, "big"), leaf)
+            start = rows[-1][0] + b"\x00"
 
     def settle_leaves(self) -> None:
         """Count the leaves again whose sum damage has made unsure."""
         for slot in sorted(self.unsure):
-            start, end = range_of(slot, self.forest.bits)
             try:
-                rows = self.journal.scan(DATA, start, end, 1 << 20)
+                rows = self._readable(*range_of(slot, self.forest.bits))
             except Corrupt:
                 continue
             total = sum_of([digest_in(record) for _, record in rows])
             self.journal.put(TREE, slot.to_bytes(4, "big"), self.forest.set(slot, total))
             self.unsure.discard(slot)
+
+    def _readable(self, start: bytes, end: bytes | None) -> list[tuple[bytes, bytes]]:
+        """The rows around those that were given up in this very batch."""
+        rows: list[tuple[bytes, bytes]] = []
+        while True:
+            try:
+                return rows + self.journal.scan(DATA, start, end, 1 << 20)
+            except Corrupt as error:
+                if error.key < start or error.key not in self.damaged:
+                    raise
+                rows += self.journal.scan(DATA, start, error.key, 1 << 20)
+                start = error.key + b"\x00"
 
     # ------------------------------------------------------------ writing
 

@@ -247,7 +247,7 @@ def in_order(siblings: tuple[Sibling, ...]) -> tuple[Sibling, ...]:
     return tuple(sorted(siblings, key=lambda s: (s.actor, s.counter)))
 
 
-def sync(a: Record, b: Record) -> Record:
+def sync(a: Record, b: Record, lww: bool = False) -> Record:
     """The merge of two records of one key: commutative, associative, idempotent (S-DOT-1)."""
     a_newer, b_newer = a.history.descends(b.history), b.history.descends(a.history)
     if a_newer and not b_newer:
@@ -268,26 +268,30 @@ def sync(a: Record, b: Record) -> Record:
     history = a.history.joined(b.history)
     superseded = tuple(s for s in dropped if s.request_id not in live)
     history = _naming_new(history, superseded)
-    return Record(_one_per_request(kept, history), history)
+    return Record(_one_per_request(kept, history, lww), history)
 
 
 def _naming_new(history: History, superseded: tuple[Sibling, ...]) -> History:
     return history.naming(tuple(s for s in superseded if s.request_id not in history.ids))
 
 
-def _one_per_request(kept: dict[Dot, Sibling], history: History) -> tuple[Sibling, ...]:
-    """S-REQ-1: of siblings with one id the smallest dot stays; superseded ids take theirs along."""
+def _one_per_request(kept: dict[Dot, Sibling], history: History, lww: bool) -> tuple[Sibling, ...]:
+    """S-REQ-1: of siblings with one id the smallest dot stays; superseded ids take theirs along.
+    Where the last writer wins it is the latest stamp: two rules could each drop what the other
+    keeps, and leave nothing."""
     seen: set[str] = set()
     result = []
-    for dot in sorted(kept):
-        sibling = kept[dot]
+    siblings = [kept[dot] for dot in sorted(kept)]
+    if lww:
+        siblings.sort(key=lambda s: (s.stamp, s.actor, s.counter), reverse=True)
+    for sibling in siblings:
         name = sibling.request_id
         if name:
             if name in history.ids or name in seen:
                 continue
             seen.add(name)
         result.append(sibling)
-    return tuple(result)
+    return in_order(tuple(result))
 
 
 def last_writer(record: Record) -> Record:
@@ -349,5 +353,5 @@ def merge_bytes(key: bytes, a: bytes | None, b: bytes, lww: bool = False) -> byt
     """sync on canonical bytes; equal bytes, the usual case, are not decoded."""
     if a is None or a == b:
         return b
-    merged = sync(decode_record(a), decode_record(b))
+    merged = sync(decode_record(a), decode_record(b), lww)
     return encode_record(key, last_writer(merged) if lww else merged)

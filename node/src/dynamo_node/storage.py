@@ -20,21 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from rocksdict import (
-    AccessType,
-    BlockBasedOptions,
-    Cache,
-    DataBlockIndexType,
-    DbClosedError,
-    DBCompressionType,
-    DBRecoveryMode,
-    Options,
-    Rdict,
-    RdictIter,
-    ReadOptions,
-    WriteBatch,
-    WriteOptions,
-)
+import rocksdict as rocks
 
 from dynamo_core.errors import (
     Corrupt,
@@ -46,7 +32,7 @@ from dynamo_core.errors import (
     SyncFailed,
 )
 from dynamo_core.ids import FAMILIES, Change
-from dynamo_node.side_file import SideFile, mark_damaged
+from dynamo_node.side_file import DAMAGED, SideFile, mark_damaged
 
 MEMTABLE_BYTES_MAX = 64 << 20
 MEMTABLES_MAX = 3
@@ -77,17 +63,17 @@ _STALL = "Result incomplete"
 _AFTERMATH = "Writer has previous error"
 
 
-def engine_options(memtable_bytes: int, recovery: DBRecoveryMode) -> Options:
+def engine_options(memtable_bytes: int, recovery: rocks.DBRecoveryMode) -> rocks.Options:
     """The measured settings, and small limits everywhere."""
-    table = BlockBasedOptions()
+    table = rocks.BlockBasedOptions()
     table.set_bloom_filter(BLOOM_BITS, False)
-    table.set_data_block_index_type(DataBlockIndexType.binary_and_hash())
-    table.set_block_cache(Cache(BLOCK_CACHE_BYTES_MAX))
+    table.set_data_block_index_type(rocks.DataBlockIndexType.binary_and_hash())
+    table.set_block_cache(rocks.Cache(BLOCK_CACHE_BYTES_MAX))
     table.set_format_version(5)
-    options = Options(raw_mode=True)
+    options = rocks.Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_block_based_table_factory(table)
-    options.set_compression_type(DBCompressionType.none())
+    options.set_compression_type(rocks.DBCompressionType.none())
     options.set_wal_recovery_mode(recovery)
     options.set_write_buffer_size(memtable_bytes)
     options.set_max_write_buffer_number(MEMTABLES_MAX)
@@ -113,7 +99,7 @@ def failure(error: Exception) -> StoreError:
         return StoreLocked(text)
     if text.startswith("Corruption") or "No such file" in text:
         return StoreDamaged(text)
-    return StoreFailed("the store is closed" if isinstance(error, DbClosedError) else text)
+    return StoreFailed("the store is closed" if isinstance(error, rocks.DbClosedError) else text)
 
 
 class RocksStore:
@@ -129,18 +115,18 @@ class RocksStore:
         self._side = side
         self._memtable_bytes = memtable_bytes
         self._lock = threading.Lock()
-        self._write = WriteOptions()
+        self._write = rocks.WriteOptions()
         self._write.no_slowdown = True
         self._failed: StoreError | None = None
         self._base = 0
-        self._db = self._open(AccessType.read_write())
+        self._db = self._open(rocks.AccessType.read_write())
         self._base = self._read_base()
 
     def get(self, family: int, key: bytes) -> bytes | None:
         """The value or None. Raises Corrupt."""
         try:
             value: bytes | None = self._db.get(_FAMILY[family] + key)
-        except DbClosedError as error:
+        except rocks.DbClosedError as error:
             raise failure(error) from None
         except Exception as error:  # noqa: BLE001
             raise Corrupt(family, key, str(error)) from None
@@ -159,7 +145,7 @@ class RocksStore:
                 if len(rows) >= limit:
                     break
                 rows.append((key[1:], value))
-        except DbClosedError as error:
+        except rocks.DbClosedError as error:
             raise failure(error) from None
         except Exception as error:  # noqa: BLE001
             raise Corrupt(family, rows[-1][0] if rows else start, str(error)) from None
@@ -172,7 +158,7 @@ class RocksStore:
         (outcome unknown; stays until `reopen`), SyncFailed (the process should end).
         """
         self._refuse()
-        changes = WriteBatch(raw_mode=True)
+        changes = rocks.WriteBatch(raw_mode=True)
         for family, key, value in batch:
             if value is None:
                 changes.delete(_FAMILY[family] + key)
@@ -188,7 +174,7 @@ class RocksStore:
         """The latest sequence number; grows with every write, also over a salvage."""
         try:
             return self._base + self._db.latest_sequence_number()
-        except DbClosedError as error:
+        except rocks.DbClosedError as error:
             raise failure(error) from None
 
     def sync(self) -> int:
@@ -205,28 +191,32 @@ class RocksStore:
                 if self._side is not None:
                     self._side.note_durable(sequence)
             except Exception as error:  # noqa: BLE001
-                if _AFTERMATH in str(error):
-                    self._refuse()
-                    raise StoreFailed(str(error)) from None
-                self._failed = SyncFailed(str(error))
-                raise SyncFailed(str(error)) from None
+                if _AFTERMATH not in str(error):
+                    self._failed = SyncFailed(str(error))
+                self._refuse()
+                raise StoreFailed(str(error)) from None
             return sequence
 
     def reopen(self) -> None:
         """Opens the database anew in place; writes work again when this returns.
 
         Until there is space the old handle stays and goes on reading; an open that fails all the
-        same leaves a read-only handle. Raises StoreFull, StoreDamaged, StoreFailed.
+        same leaves a read-only handle. Raises StoreFull, StoreDamaged, StoreFailed, and SyncFailed
+        for good once a sync has failed: the kernel may call lost pages clean.
         """
         with self._lock:
+            if isinstance(self._failed, SyncFailed):
+                self._refuse()
+            if (self.path.parent / DAMAGED).exists():
+                raise StoreDamaged("the store is damaged: it is salvaged when the process starts")
             self._want_space()
             self.let_go()
             try:
-                self._db = self._open(AccessType.read_write())
+                self._db = self._open(rocks.AccessType.read_write())
                 self._base = self._read_base()
             except StoreError as error:
                 self._failed = error
-                self._db = self._open(AccessType.read_only())
+                self._db = self._open(rocks.AccessType.read_only())
                 raise error from None
             self._failed = None
 
@@ -256,7 +246,10 @@ class RocksStore:
     def raise_base(self, sequence: int) -> None:
         """From now on `sequence()` is above `sequence`: peers remember the highest they saw."""
         base = max(self._base, sequence - self._db.latest_sequence_number())
-        self._db.put(_BASE_KEY, base.to_bytes(8, "big"))
+        try:
+            self._db.put(_BASE_KEY, base.to_bytes(8, "big"))
+        except Exception as error:  # noqa: BLE001
+            raise failure(error) from None
         self._base = base
 
     def copy_from(self, damaged: Path, leave_out: int) -> tuple[int, int]:
@@ -266,7 +259,7 @@ class RocksStore:
         """
         source = _open_damaged(damaged, self._memtable_bytes)
         copied = gaps = 0
-        changes = WriteBatch(raw_mode=True)
+        changes = rocks.WriteBatch(raw_mode=True)
         try:
             for row in _readable(source):
                 if row is None:
@@ -276,7 +269,7 @@ class RocksStore:
                     changes.put(*row)
                     if len(changes) >= COPY_ROWS_MAX or changes.size_in_bytes() >= COPY_BYTES_MAX:
                         self._db.write(changes)
-                        changes = WriteBatch(raw_mode=True)
+                        changes = rocks.WriteBatch(raw_mode=True)
             self._db.write(changes)
             self._db.flush()
         except Exception as error:  # noqa: BLE001
@@ -285,11 +278,11 @@ class RocksStore:
             source.close()
         return copied, gaps
 
-    def _open(self, access: AccessType) -> Rdict:
-        recovery = DBRecoveryMode.tolerate_corrupted_tail_records()
+    def _open(self, access: rocks.AccessType) -> rocks.Rdict:
+        recovery = rocks.DBRecoveryMode.tolerate_corrupted_tail_records()
+        options = engine_options(self._memtable_bytes, recovery)
         try:
-            options = engine_options(self._memtable_bytes, recovery)
-            return Rdict(str(self.path), options, access_type=access)
+            return rocks.Rdict(str(self.path), options, access_type=access)
         except Exception as error:  # noqa: BLE001
             raise failure(error) from None
 
@@ -302,7 +295,7 @@ class RocksStore:
 
     def _rows(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The one way to iterate (S-DISK-1): the status is asked before the end is believed."""
-        options = ReadOptions()
+        options = rocks.ReadOptions()
         options.set_iterate_upper_bound(end)
         rows = self._db.iter(options)
         rows.seek(start)
@@ -320,9 +313,9 @@ class RocksStore:
         """A write's failure; all but a stall stay until `reopen`."""
         refused = failure(error)
         if isinstance(refused, StoreDamaged):
+            refused = StoreFailed(str(error))
             with suppress(OSError):
                 mark_damaged(self.path.parent)
-            refused = StoreFailed(str(error))
         if not str(error).startswith(_STALL):
             self._failed = refused
         return refused
@@ -331,9 +324,8 @@ class RocksStore:
         logs = sum(status.st_size for name, status in self._files() if name.endswith(".log"))
         free = shutil.disk_usage(self.path).free
         if free < logs + SPARE_BYTES:
-            raise StoreFull(
-                f"{free} bytes are free, {logs + SPARE_BYTES} are needed to open the store again"
-            )
+            needed = f"{logs + SPARE_BYTES} are needed to open the store again"
+            raise StoreFull(f"{free} bytes are free, {needed}")
 
     def _files(self) -> list[tuple[str, os.stat_result]]:
         found = []
@@ -344,21 +336,21 @@ class RocksStore:
         return found
 
 
-def _open_damaged(path: Path, memtable_bytes: int) -> Rdict:
+def _open_damaged(path: Path, memtable_bytes: int) -> rocks.Rdict:
     """Whatever opens: as it is without the log's bad records, else after the engine's repair."""
-    options = engine_options(memtable_bytes, DBRecoveryMode.skip_any_corrupted_record())
+    options = engine_options(memtable_bytes, rocks.DBRecoveryMode.skip_any_corrupted_record())
     options.set_paranoid_checks(False)
     try:
-        return Rdict(str(path), options, access_type=AccessType.read_only())
+        return rocks.Rdict(str(path), options, access_type=rocks.AccessType.read_only())
     except Exception:  # noqa: BLE001
         try:
-            Rdict.repair(str(path), options)
-            return Rdict(str(path), options, access_type=AccessType.read_only())
+            rocks.Rdict.repair(str(path), options)
+            return rocks.Rdict(str(path), options, access_type=rocks.AccessType.read_only())
         except Exception as error:  # noqa: BLE001
             raise StoreDamaged(f"{path.name} cannot be read even in part: {error}") from None
 
 
-def _readable(source: Rdict, position: int = 0) -> Iterator[tuple[bytes, bytes] | None]:
+def _readable(source: rocks.Rdict, position: int = 0) -> Iterator[tuple[bytes, bytes] | None]:
     """All rows that read; None for each range that does not."""
     while position < _ENDS:
         rows = source.iter()
@@ -368,29 +360,31 @@ def _readable(source: Rdict, position: int = 0) -> Iterator[tuple[bytes, bytes] 
             position = int.from_bytes(key[:POSITION_BYTES].ljust(POSITION_BYTES, b"\0"), "big")
             yield key, rows.value()
             rows.next()
-        if _reads(rows):
+        if _sound(rows):
             return
         yield None
-        position = _beyond(source.iter(), position)
+        position = _beyond(source, position)
 
 
-def _beyond(rows: RdictIter, bad: int) -> int:
-    """The nearest position after `bad` from which rows read again: gallop, then halve."""
+def _beyond(source: rocks.Rdict, bad: int) -> int:
+    """The nearest position after `bad` from which rows read again: gallop, then halve.
+
+    An iterator for each seek: one that met damage may call good rows damaged too.
+    """
     step, low, high = 1, bad, bad + 1
-    while high < _ENDS and not _reads(rows, high):
-        step *= 2
-        low, high = high, high + step
+    while high < _ENDS and not _sound(source.iter(), high):
+        low, high, step = high, high + 2 * step, 2 * step
     high = min(high, _ENDS)
     while high - low > 1:
         middle = (low + high) // 2
-        if _reads(rows, middle):
+        if _sound(source.iter(), middle):
             high = middle
         else:
             low = middle
     return high
 
 
-def _reads(rows: RdictIter, position: int | None = None) -> bool:
+def _sound(rows: rocks.RdictIter, position: int | None = None) -> bool:
     if position is not None:
         rows.seek(position.to_bytes(POSITION_BYTES, "big"))
     try:

@@ -1,6 +1,6 @@
-"""Syncs well, then into a failing fsync: `sync_fails.py DIRECTORY`, with fsync_fails.c preloaded.
+"""Syncs well, then into a failing fsync that heals by itself, which changes nothing.
 
-The file that makes fsync fail is named in $FSYNC_FAILS.
+`sync_fails.py DIRECTORY`, with fsync_fails.c preloaded and $FSYNC_FAILS the file that does it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main(directory: str) -> None:
     print("sync", outcome(store.sync))
     print("sync", outcome(store.sync))
     print("write", outcome(lambda: store.write([(DATA, b"c", b"3")])))
+    Path(os.environ["FSYNC_FAILS"]).unlink()
     print("reopen", outcome(store.reopen))
     print("get", outcome(lambda: store.get(DATA, b"a")))
     sys.stdout.flush()

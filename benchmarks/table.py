@@ -1,0 +1,146 @@
+"""The results of `bench.py` as a table: for people on a terminal, and as a page of the docs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Results
+    from benchmarks.stores import Peer
+
+Rows = dict[str, list[type["Peer"]]]
+TARGETS = {
+    ("put", "naive"): 6.0,
+    ("put", "etcd"): 1.5,
+    ("get", "naive"): 8.0,
+    ("get", "etcd"): 2.0,
+    ("durable put", "etcd"): 1.2,
+    ("edge", "nginx"): 0.6,
+}
+"""Ours over the peer's; a goal, not a test."""
+IDLE_MB_MAX = 120
+COLUMNS = ("row", "store", "ops/s", "ours / it", "goal", "p50 ms", "p99 ms", "p99.9 ms",
+           "CPU µs/op", "failed", "load")  # fmt: skip
+EXPLAINED = {
+    "put": "a key that was never written, W=2, stores on tmpfs",
+    "get": "20,000 known keys, R=2, stores on tmpfs",
+    "durable put": "as put, on the disk, acknowledged when two nodes have fsynced",
+    "update": "known keys, each write with the context of the one before, from our own generator",
+    "batch put": "32 puts in one request, latencies of the request; etcd: one transaction",
+    "batch get": "32 gets in one request, latencies of the request; redis: a pipeline",
+    "edge": "client HTTP alone on one core, 1 KB answers, the load on the other core",
+}
+
+
+def lines(results: Results, rows: Rows) -> list[tuple[str, ...]]:
+    """The cells, row by row."""
+    made = []
+    for row, kinds in rows.items():
+        for place, kind in enumerate(kinds):
+            samples = results.samples.get((row, kind.name))
+            if not samples:
+                continue
+            ratio = results.ratio(row, kind.name) if place else None
+            goal = TARGETS.get((row, kind.name))
+            met = "" if goal is None or ratio is None else "met" if ratio >= goal else "NOT MET"
+            made.append((
+                row, kind.name, f"{median(s.rate for s in samples):,.0f}",
+                f"{ratio:.2f}×" if ratio is not None else "",
+                f"≥ {goal}× {met}" if goal is not None else "",
+                *(f"{median(getattr(s, part) for s in samples):.2f}"
+                  for part in ("p50", "p99", "p999")),
+                f"{median(results.cpu_us[row, kind.name]):.0f}",
+                str(sum(s.failed for s in samples)), samples[0].generator,
+            ))  # fmt: skip
+    return made
+
+
+def remarks(results: Results, rows: Rows) -> list[str]:
+    """What must be known to read the numbers."""
+    seen = {row for row, _ in results.samples}
+    said = [f"{row}: {text}" for row, text in EXPLAINED.items() if row in seen]
+    kinds = {kind.name: kind for kinds in rows.values() for kind in kinds}
+    said += [f"{n}: {kinds[n].note}" for n in results.versions if n in kinds and kinds[n].note]
+    if results.idle_bytes:
+        most = max(results.idle_bytes) / 1e6
+        met = "met" if most < IDLE_MB_MAX else "NOT MET"
+        said.append(f"idle node: {most:.0f} MB resident (goal < {IDLE_MB_MAX} MB: {met})")
+    if results.versions.get("naive", "").endswith("httpx"):
+        said.append(
+            "naive: aiohttp is not installed, so its nodes call each other with httpx, which is"
+            " several times slower: its ratios flatter us"
+        )
+    if not results.tmpfs:
+        said.append("there is no /dev/shm: everything lay on the disk")
+    said.append("ratios against etcd mix load generators; nobody else should run meanwhile")
+    return said + [f"not run: {note}" for note in dict.fromkeys(results.notes)]
+
+
+def machine() -> str:
+    """Cores, memory, processor, system."""
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return (
+        f"{len(os.sched_getaffinity(0))} cores ({model[1] if model else platform.machine()}),"
+        f" {pages * size / 2**30:.0f} GiB, {platform.system()} {platform.release().split('-')[0]},"
+        f" Python {platform.python_version()}"
+    )
+
+
+def commit() -> str:
+    """The commit, marked when files differ from it."""
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=10"],
+        cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return told.stdout.strip() or "unknown"
+
+
+def head(results: Results) -> str:
+    """Which software, where, when, how."""
+    own = ", ".join(f"{p} {version(p)}" for p in ("uvicorn", "uvloop", "rocksdict", "msgspec"))
+    others = ", ".join(f"{n} {v}" for n, v in results.versions.items() if v)
+    return (
+        f"commit {commit()}, {datetime.now(UTC):%Y-%m-%d}. {machine()}. {own}. {others}."
+        f" Values of 1 KB, 48 connections, {results.rounds} interleaved rounds of"
+        f" {results.seconds:g} s; stores and load share the cores."
+    )
+
+
+def show(results: Results, rows: Rows, console: Console) -> None:
+    """On the terminal."""
+    shown = Table(title="ours over the peer's: more is better", header_style="bold")
+    for name in COLUMNS:
+        shown.add_column(name, justify="left" if name in ("row", "store", "goal") else "right")
+    last = ""
+    for line in lines(results, rows):
+        if last not in ("", line[0]):
+            shown.add_section()
+        style = "red" if "NOT MET" in line[4] else "green" if "met" in line[4] else ""
+        name = line[0] if line[0] != last else ""
+        shown.add_row(name, *line[1:4], f"[{style}]{line[4]}[/]" if style else line[4], *line[5:])
+        last = line[0]
+    console.print(shown)
+    console.print(head(results), highlight=False)
+    for remark in remarks(results, rows):
+        console.print(f"- {remark}", highlight=False)
+
+
+def markdown(results: Results, rows: Rows) -> str:
+    """As a page: `docs/benchmarks.md`."""
+    out = ["# Benchmarks", "", "Written by `make bench`.", "", head(results), ""]
+    out += ["| " + " | ".join(COLUMNS) + " |", "| " + " | ".join("---" for _ in COLUMNS) + " |"]
+    out += ["| " + " | ".join(line) + " |" for line in lines(results, rows)]
+    out += ["", *(f"- {remark}" for remark in remarks(results, rows)), ""]
+    return "\n".join(out)

@@ -1,0 +1,83 @@
+"""Contexts as clients carry them: what they have seen, sealed (S-CTX-1, S-CTX-2).
+
+base64url without padding of: format version (1 byte) | tag (16) | msgpack [key digest, history,
+node]. The tag is a keyed hash under the cluster secret: without it a client could hand in a history
+that it never saw, and a put would erase what that covers. The key's digest binds a context to its
+key. Without a secret the tag only catches accidents.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from functools import lru_cache
+from hashlib import blake2b
+from hmac import compare_digest
+
+import msgspec
+
+from dynamo_core.errors import BadContext
+from dynamo_core.messages import Context
+from dynamo_core.versions import decode_history
+
+CONTEXT_VERSION = b"\x01"
+CONTEXT_BYTES_MAX = 16 * 1024
+"""Of the text, checked before anything is decoded."""
+TAG_BYTES = 16
+_HEAD_BYTES = 1 + TAG_BYTES
+_ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class _Body(msgspec.Struct, array_like=True, gc=False):
+    key_digest: bytes
+    history: bytes
+    node: str
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Body)
+
+
+@lru_cache(maxsize=8)
+def _tag_key(secret: bytes) -> bytes:
+    """A key of its own for tags, whatever the length of the secret."""
+    return blake2b(secret, digest_size=32, person=b"dynamo context").digest()
+
+
+def _tag(secret: bytes, body: bytes) -> bytes:
+    return blake2b(body, digest_size=TAG_BYTES, key=_tag_key(secret)).digest()
+
+
+def _key_digest(key: bytes) -> bytes:
+    return blake2b(key, digest_size=16).digest()
+
+
+def seal(secret: bytes, key: bytes, context: Context) -> str:
+    """The text of a context of `key`; good on every node with the secret, at any time later."""
+    body = _encoder.encode(_Body(_key_digest(key), context.history, context.node))
+    return urlsafe_b64encode(CONTEXT_VERSION + _tag(secret, body) + body).rstrip(b"=").decode()
+
+
+def unseal(secret: bytes, key: bytes, text: str) -> Context:
+    """The inverse. Raises BadContext: too long, not ours, of another key or format version."""
+    if len(text) > CONTEXT_BYTES_MAX:
+        raise BadContext(f"a context has at most {CONTEXT_BYTES_MAX} bytes")
+    if not _ALPHABET.fullmatch(text):
+        raise BadContext("not base64url")
+    try:
+        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError as error:
+        raise BadContext("not base64url") from error
+    if data[:1] != CONTEXT_VERSION:
+        raise BadContext("a context of another format version")
+    body = data[_HEAD_BYTES:]
+    if not compare_digest(data[1:_HEAD_BYTES], _tag(secret, body)):
+        raise BadContext("the tag does not hold: not a context of this cluster")
+    try:
+        found = _decoder.decode(body)
+        decode_history(found.history)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadContext("not a context") from error
+    if found.key_digest != _key_digest(key):
+        raise BadContext("a context of another key")
+    return Context(found.history, found.node)

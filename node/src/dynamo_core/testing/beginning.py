@@ -1,0 +1,66 @@
+"""How a simulated history begins: empty disks, and a ring by command or as if it had been given."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from dynamo_core.placement import found
+from dynamo_core.ring import Identity, Member, Ring, Target
+from dynamo_core.testing.workload import NAMES
+from dynamo_core.testing.world import World
+
+PARTITIONS = 16
+CLUSTER = "simulated"
+
+CREATE_S, CREATE_AGAIN_S = 0.05, 2.0
+
+
+def begin(world: World) -> None:
+    """All processes with empty disks, and the ring: by command, or as if it had been given."""
+    plan = world.plan
+    for number, process in enumerate(world.processes):
+        world.new_disk(process)
+        process.disk.node_id = number + 1
+        process.monotonic_s = 1.0 + 1000 * world.rng.random()
+        world.start(process)
+    if plan.created:
+        world.later(CREATE_S, lambda: _create(world))
+        return
+    ring = _ring(plan.nodes, plan.n, plan.lossy).with_target(Target(1, (), plan.r, plan.w, plan.dw))
+    for process in world.processes:
+        node = process.node
+        assert node is not None
+        world.enter(process, lambda node=node: node.membership.take(ring, founding=True))  # type: ignore[misc]
+        world.flush(process, process.life)
+        process.disk.synced(process.disk.number)
+
+
+def _create(world: World) -> None:
+    """The administrator's command, again and again until the ring stands."""
+    if any(process.knows_ring() for process in world.processes):
+        return
+    world.later(CREATE_AGAIN_S, lambda: _create(world))
+    plan = world.plan
+    members = [{"name": p.name, "address": p.address} for p in world.processes]
+    conflicts = "LastWriteWins" if plan.lossy else "Siblings"
+    body = {
+        "cluster_id": CLUSTER, "partitions": PARTITIONS, "n": plan.n, "r": plan.r,
+        "w": plan.w, "dw": plan.dw, "members": members, "conflicts": conflicts,
+    }  # fmt: skip
+    node = world.processes[0].node
+    if node is not None:
+        world.enter(
+            world.processes[0], lambda: node.admin.create_ring(body, lambda status, ring: None)
+        )
+
+
+@lru_cache(maxsize=64)
+def _ring(nodes: int, n: int, lossy: bool) -> Ring:
+    names = NAMES[:nodes]
+    members = {
+        name: Member(name, 1, number + 1, name + ":1", name + ":2")
+        for number, name in enumerate(names)
+    }
+    conflicts = "LastWriteWins" if lossy else "Siblings"
+    identity = Identity(CLUSTER, PARTITIONS, n, conflicts)  # type: ignore[arg-type]
+    return found(identity, members, Target())

@@ -1,0 +1,292 @@
+"""The judge: which claims of the data model does a history break?
+
+Written from the claims, not from the code. Per key, with supersession by transitive closure over
+the contexts that clients sent:
+
+    Must   puts that are ok and that nothing ok or unknown supersedes
+    Never  puts that an ok operation supersedes, failed puts, bytes never sent for the key
+           (an operation of which W disks lost their copy supersedes nothing for certain)
+    May    the rest
+
+Every final read shows all of Must (C1) and nothing of Never (C3); no read at any time shows what
+was not sent, or failed (C2, C14). Three kinds of puts are neither in Must nor, for that alone, in
+Never: those with an expiry; those that began before a delete without a context ended, for it
+supersedes what its coordinator read, which no client knows; and those of which at least W disks
+have lost their copy, for C7 promises W-1. Deletes are puts of a tombstone: never shown.
+
+Everything is linear in the length of the history but the search behind strict reads and 404s (C9,
+C10), which is made only where a put that should be seen is not shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from dynamo_core.testing.history import (
+    FAIL,
+    HUNG,
+    OK,
+    UNKNOWN,
+    Attempt,
+    Copy,
+    Damage,
+    Dot,
+    Event,
+    Setting,
+    Trouble,
+)
+
+NEVER_ENDED = float("inf")
+NOT_FOUND = 404
+
+
+class Violation(NamedTuple):
+    """A claim that does not hold, and where."""
+
+    claim: str
+    key: bytes
+    detail: str
+
+
+class Write:
+    """One put or delete: all attempts under one id."""
+
+    __slots__ = ("acked", "began", "ended", "expires", "kind", "known", "outcome", "seen", "sent",
+                 "strict_from", "value", "w")  # fmt: skip
+
+    def __init__(self, first: Attempt) -> None:
+        self.value = first.value
+        self.kind = first.kind
+        self.sent = first.sent
+        self.known = first.known
+        self.expires = first.expires
+        self.began = first.began
+        self.seen: set[int] = set()
+        self.outcome = FAIL
+        self.ended = 0.0
+        self.strict_from = NEVER_ENDED
+        """When a strict attempt was acked."""
+        self.w = 0
+        """The largest W that was acked: so many disks held it."""
+
+    def add(self, attempt: Attempt) -> None:
+        """One more attempt."""
+        self.began = min(self.began, attempt.began)
+        self.seen.update(attempt.seen)
+        if attempt.outcome == OK:
+            self.outcome = OK
+            self.w = max(self.w, attempt.w)
+            self.ended = max(self.ended, attempt.ended)
+            if attempt.strict:
+                self.strict_from = min(self.strict_from, attempt.ended)
+        elif attempt.outcome in (UNKNOWN, HUNG):
+            self.ended = NEVER_ENDED
+            if self.outcome == FAIL:
+                self.outcome = UNKNOWN
+
+
+class KeyHistory:
+    """Everything about one key, and the three sets."""
+
+    def __init__(self, key: bytes, setting: Setting) -> None:
+        self.key = key
+        self.setting = setting
+        self.writes: dict[int, Write] = {}
+        self.reads: list[Attempt] = []
+        self.by_bytes: dict[bytes, int] = {}
+
+    def add(self, attempt: Attempt) -> None:
+        """One operation."""
+        if attempt.kind == "get" or attempt.shown:
+            self.reads.append(attempt)
+        if attempt.kind != "get":
+            write = self.writes.get(attempt.value)
+            if write is None:
+                write = self.writes[attempt.value] = Write(attempt)
+                if attempt.kind == "put":
+                    self.by_bytes[attempt.sent] = attempt.value
+            write.add(attempt)
+
+    def superseded_by(self, values: Iterable[int]) -> set[int]:
+        """Everything in the causal past of the writes, through contexts; without themselves
+        unless one supersedes another."""
+        past: set[int] = set()
+        pending = [s for v in values if v in self.writes for s in self.writes[v].seen]
+        while pending:
+            value = pending.pop()
+            if value not in past:
+                past.add(value)
+                if value in self.writes:
+                    pending.extend(self.writes[value].seen)
+        return past
+
+    def judge(
+        self, damaged: dict[int, set[str]], silent: set[int], sent_for: dict[bytes, bytes]
+    ) -> Iterator[Violation]:
+        """All violations of this key; `sent_for` is the key of all bytes that were sent."""
+        writes = self.writes.values()
+        kept = [w for w in writes if w.outcome == OK and len(damaged.get(w.value, ())) < w.w]
+        maybe = self.superseded_by(w.value for w in writes if w.outcome != FAIL)
+        never = self.superseded_by(w.value for w in kept)
+        blind = [
+            w.ended for w in writes if w.kind == "delete" and not w.known and w.outcome != FAIL
+        ]
+        blind_until = max(blind, default=-1.0)
+        must = {
+            w.value
+            for w in kept
+            if w.kind == "put" and w.value not in maybe and not w.expires and w.began > blind_until
+        }
+        for read in self.reads:
+            yield from self._judge_read(read, sent_for)
+            if read.final and read.outcome == OK:
+                yield from self._judge_final(read, must, never)
+            if read.outcome == OK and read.kind == "get":
+                if read.strict:
+                    yield from self._judge_fresh(read, damaged.keys())
+                elif read.status == NOT_FOUND:
+                    lost = {v for v, nodes in damaged.items() if len(nodes) >= self._w(v)}
+                    yield from self._judge_fresh(read, lost | silent)
+
+    def _bad(self, claim: str, detail: str) -> Violation:
+        return Violation(claim, self.key, detail)
+
+    def _judge_read(self, read: Attempt, sent_for: dict[bytes, bytes]) -> Iterator[Violation]:
+        """C2 and C14: nothing but what was sent for this key, byte for byte."""
+        for data, times in Counter(read.shown).items():
+            value = self.by_bytes.get(data)
+            at = f"read at {read.node} t={read.began:.3f}"
+            if value is None:
+                yield self._stranger(data, sent_for, at)
+            elif self.writes[value].outcome == FAIL:
+                yield self._bad("C2", f"{at} shows v{value}, whose put failed")
+            elif self.writes[value].began > read.ended:
+                yield self._bad("C2", f"{at} shows v{value} before it was sent")
+            elif times > 1:
+                yield self._bad("C2", f"{at} shows v{value} {times} times: one request, one event")
+        if self.setting.quiet and len(read.shown) > 1:
+            yield self._bad("C6", f"siblings without concurrency: {self._named(read.shown)}")
+
+    def _stranger(self, data: bytes, sent_for: dict[bytes, bytes], at: str) -> Violation:
+        if data in sent_for:
+            return self._bad("C2", f"{at} shows {data[:40]!r}, sent for another key")
+        for sent in self.by_bytes:
+            if sent.startswith(data) or data.startswith(sent) or len(data) == len(sent):
+                return self._bad("C14", f"{at} shows {data[:40]!r} for {sent[:40]!r}")
+        return self._bad("C2", f"{at} shows {data[:40]!r}, which nobody sent")
+
+    def _named(self, shown: list[bytes]) -> list[str]:
+        return sorted(f"v{self.by_bytes.get(data, '?')}" for data in shown)
+
+    def _judge_final(self, read: Attempt, must: set[int], never: set[int]) -> Iterator[Violation]:
+        shown = {self.by_bytes[data] for data in read.shown if data in self.by_bytes}
+        at = f"final read at {read.node} (r={read.r}) shows {self._named(read.shown)}"
+        if self.setting.lossy:
+            gone = any(w.kind == "delete" or w.expires for w in self.writes.values())
+            if must and not shown and not gone:
+                yield self._bad("C1", f"{at}: of {len(must)} concurrent puts none is left")
+        else:
+            for value in sorted(must - shown):
+                yield self._bad("C1", f"{at}, v{value} is lost")
+        for value in sorted(never & shown):
+            yield self._bad("C3", f"{at}, v{value} had been superseded")
+
+    def _w(self, value: int) -> int:
+        return self.writes[value].w if value in self.writes else 0
+
+    def _judge_fresh(self, read: Attempt, excused: Collection[int]) -> Iterator[Violation]:
+        """R+W>N after a strict put. C9: a strict read sees it or a successor, unless a disk was
+        lost between. C10: no read at all says 404, whatever was lost short of W disks."""
+        if self.setting.lossy:
+            return
+        shown = {self.by_bytes[data] for data in read.shown if data in self.by_bytes}
+        candidates = [
+            w.value
+            for w in self.writes.values()
+            if w.kind == "put"
+            and w.strict_from < read.began
+            and w.value not in shown
+            and w.value not in excused
+            and read.r + w.w > self.setting.n
+            and not w.expires
+        ]
+        blind = any(
+            w.kind == "delete" and not w.known and w.outcome != FAIL and w.began < read.ended
+            for w in self.writes.values()
+        )
+        if not candidates or blind:
+            return
+        covered = self.superseded_by(shown | self._hidden(read))
+        for value in candidates:
+            if value not in covered:
+                detail = f"shows {self._named(read.shown)} and neither v{value} nor a successor"
+                claim = "C9" if read.strict else "C10"
+                yield self._bad(claim, f"read at {read.node} t={read.began:.3f} {detail}")
+
+    def _hidden(self, read: Attempt) -> set[int]:
+        """Writes that a read may have met without showing them."""
+        return {
+            w.value
+            for w in self.writes.values()
+            if (w.kind == "delete" or w.expires) and w.outcome != FAIL and w.began < read.ended
+        }
+
+
+def check(events: Iterable[Event]) -> list[Violation]:
+    """The verdict on a whole history; nothing is wrong when it is empty."""
+    setting = Setting(1)
+    keys: dict[bytes, KeyHistory] = {}
+    damaged: dict[int, set[str]] = {}
+    silent: set[int] = set()
+    dots: dict[tuple[bytes, int, int], str] = {}
+    copies: dict[bytes, dict[bytes, str]] = {}
+    found: list[Violation] = []
+    for event in events:
+        if isinstance(event, Attempt):
+            if event.key not in keys:
+                keys[event.key] = KeyHistory(event.key, setting)
+            keys[event.key].add(event)
+            found.extend(_judge_answer(event))
+        elif isinstance(event, Dot):
+            place = (event.key, event.actor, event.counter)
+            if dots.setdefault(place, event.what) != event.what:
+                detail = f"dot ({event.actor:x}, {event.counter}) is {dots[place]} and {event.what}"
+                found.append(Violation("C5", event.key, detail))
+        elif isinstance(event, Damage):
+            damaged.setdefault(event.value, set()).add(event.node)
+            silent |= {event.value} if event.silent else set()
+        elif isinstance(event, Copy):
+            copies.setdefault(event.key, {}).setdefault(event.digest, event.node)
+        elif isinstance(event, Trouble):
+            found.append(Violation(event.claim, b"", event.detail))
+        else:
+            setting = event
+    for key, digests in copies.items():
+        if len(digests) > 1:
+            found.append(Violation("C4", key, f"copies differ: {sorted(digests.values())}"))
+    sent_for = {data: key for key, history in keys.items() for data in history.by_bytes}
+    for history in keys.values():
+        history.setting = setting
+        found.extend(history.judge(damaged, silent, sent_for))
+    return found
+
+
+def _judge_answer(attempt: Attempt) -> Iterator[Violation]:
+    """What one answer alone tells: hangs, refusals without excuse, acks without holders."""
+    where = f"{attempt.kind} v{attempt.value} at {attempt.node} t={attempt.began:.3f}"
+    if attempt.outcome == HUNG:
+        yield Violation("C8", attempt.key, f"{where} never ended")
+    elif attempt.problem == "bad-context":
+        yield Violation("C6", attempt.key, f"{where}: a context that we gave was refused")
+    elif attempt.due and attempt.outcome != OK:
+        detail = f"{where}: {attempt.status} {attempt.problem} though nothing excuses it"
+        yield Violation("C8", attempt.key, detail)
+    if attempt.outcome == OK and attempt.kind != "get":
+        if 0 <= attempt.holders < attempt.w:
+            detail = f"{where} was acked at w={attempt.w} with {attempt.holders} holders"
+            yield Violation("C7", attempt.key, detail)
+        if 0 <= attempt.synced < attempt.dw:
+            detail = f"{where} was acked at dw={attempt.dw} with {attempt.synced} durable copies"
+            yield Violation("C7", attempt.key, detail)

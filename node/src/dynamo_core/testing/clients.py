@@ -1,0 +1,256 @@
+"""The clients of a simulated history: they carry contexts, retry, and write down what they saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dynamo_core.context import seal, unseal
+from dynamo_core.errors import BadContext
+from dynamo_core.messages import Context, Get, Operation, Outcome, Put
+from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt
+from dynamo_core.testing.process import Process
+from dynamo_core.testing.workload import Step
+from dynamo_core.testing.world import World
+
+TIMEOUT_S = 1.0
+PATIENCE_S = 0.5
+"""A client gives up so long after the deadline; a node that lived through it has hung (C8)."""
+LATEST = 1.0
+SECRET = b"simulated cluster secret"
+KEYS = (b"k", b"K", b"\xff", b"\xfe\x00", b"a key/%2F 25")
+"""Bytes that a careless path would fold together, and one in the last leaf of the ring."""
+Then = Callable[[Attempt, str], None]
+
+
+class Clients:
+    """Carries out the plan's steps."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._contexts: dict[bytes, list[tuple[str, list[int]]]] = {}
+        self._open: dict[int, tuple[Attempt, Process, Callable[[Outcome | None], None]]] = {}
+        self._numbers = 0
+        self._values = 0
+        world.on_stop = self.stopped
+
+    def begin(self, steps: list[Step]) -> None:
+        """Arrange all steps."""
+        for step in steps:
+            at = step.at + self.world.steps_after
+            self.world.later(at, lambda step=step: self._step(step))  # type: ignore[misc]
+
+    def _step(self, step: Step) -> None:
+        key = KEYS[step.key % len(KEYS)]
+        process = self.world.processes[step.node % len(self.world.processes)]
+        if step.kind == "get":
+            self.get(process, key, step.r, step.strict)
+        elif step.kind in ("update", "remove"):
+
+            def write(read: Attempt, context: str) -> None:
+                if read.outcome == OK:
+                    seen = [self.world.value_of.get((key, data), 0) for data in read.shown]
+                    self._write(step, process, key, (context, seen))
+
+            self.get(process, key, step.r, step.strict, then=write)
+        else:
+            known = self._contexts.get(key, [])
+            chosen: tuple[str, list[int]] = ("", [])
+            if known and step.context >= 0:
+                at = -1 if step.context == LATEST else int(step.context * len(known))
+                chosen = known[at]
+            self._write(step, process, key, chosen)
+
+    # ------------------------------------------------------------ operations
+
+    def get(
+        self, process: Process, key: bytes, r: int, strict: bool, final: bool = False,
+        then: Then | None = None,
+    ) -> None:  # fmt: skip
+        """Read one key through a node; `then` is called with the attempt and the context."""
+        plan = self.world.plan
+        attempt = Attempt(
+            kind="get", key=key, node=process.name, r=r or plan.r, strict=strict,
+            final=final, due=final or plan.quiet,
+        )  # fmt: skip
+        operation = Get(key=key, r=r, strict=strict, timeout_s=TIMEOUT_S)
+
+        def answered(outcome: Outcome | None) -> None:
+            context = ""
+            if outcome is not None and outcome.status in (200, 404):
+                attempt.outcome = OK
+                context = self._learn(attempt, outcome)
+            else:
+                attempt.outcome = FAIL if outcome is not None else UNKNOWN
+            if then is not None:
+                then(attempt, context)
+
+        self._submit(process, attempt, operation, answered)
+
+    def _write(
+        self, step: Step, process: Process, key: bytes, known: tuple[str, list[int]]
+    ) -> None:
+        self._values += 1
+        value = self._values
+        deletes = step.kind in ("delete", "remove")
+        sent = b"" if deletes else b"v%d%s" % (value, b"." * (value * 7 % 23))
+        request_id = f"request-{value}" if step.named else ""
+        self.world.written.append((key, value))
+        if sent or request_id:
+            self.world.value_of[key, sent or request_id] = value
+        self._put(step, process, (key, value, sent, request_id), known, False)
+
+    def _put(
+        self, step: Step, process: Process, event: tuple[bytes, int, bytes, str],
+        known: tuple[str, list[int]], again: bool,
+    ) -> None:  # fmt: skip
+        key, value, sent, request_id = event
+        text, seen = known
+        if self.world.healed:
+            return
+        plan = self.world.plan
+        deletes = step.kind in ("delete", "remove")
+        attempt = Attempt(
+            kind="delete" if deletes else "put", key=key, node=process.name, value=value,
+            sent=sent, seen=list(seen), known=bool(text) or not deletes, r=step.r or plan.r,
+            w=step.w or plan.w, dw=min(plan.dw, step.w or plan.w), strict=step.strict,
+            expires=bool(step.expires_s), due=plan.quiet,
+        )  # fmt: skip
+        context: Context | None = None
+        if text:
+            try:
+                context = unseal(SECRET, key, text)
+            except BadContext:
+                attempt.outcome, attempt.status, attempt.problem = FAIL, 400, "bad-context"
+                self.world.events.append(attempt)
+                return
+        operation = Put(
+            key=key, value=None if deletes else sent, context=context, request_id=request_id,
+            w=step.w, dw=attempt.dw, strict=step.strict, timeout_s=TIMEOUT_S,
+            expires_in_s=step.expires_s, answer_record=step.show,
+        )  # fmt: skip
+
+        def answered(outcome: Outcome | None) -> None:
+            self._put_answered(attempt, outcome)
+            failed = attempt.outcome != OK and attempt.status != 409
+            if failed and step.retry >= 0 and not again and not self.world.healed:
+                other = self.world.processes[step.retry % len(self.world.processes)]
+                self.world.count("retried under the same request id")
+                self.world.later(step.retry_s, lambda: self._put(step, other, event, known, True))
+
+        self._submit(process, attempt, operation, answered)
+
+    def _put_answered(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        if outcome is None:
+            attempt.outcome = UNKNOWN
+        elif outcome.status < 300:
+            attempt.outcome = OK
+            self._learn(attempt, outcome)
+            acks = outcome.acks
+            if acks is not None:
+                # Without acks there was nothing to delete.
+                self._count_holders(attempt)
+            if acks is not None and not acks.owners:
+                self.world.count("acked with no owner")
+            if acks is not None and acks.hinted:
+                self.world.count("acked with a hinted replica")
+        elif outcome.status < 500 or outcome.applied == "no":
+            attempt.outcome = FAIL
+        else:
+            attempt.outcome = UNKNOWN
+
+    def _learn(self, attempt: Attempt, outcome: Outcome) -> str:
+        """Keep the context, and what a client knows by it."""
+        attempt.shown = [s.value for s in outcome.values if s.value is not None]
+        if len(attempt.shown) > 1:
+            self.world.count("siblings returned")
+        if len(attempt.shown) > 2:
+            self.world.count("three siblings returned")
+        if outcome.context is None:
+            return ""
+        key = attempt.key
+        seen = [self.world.value_of.get((key, data), 0) for data in attempt.shown]
+        if attempt.kind != "get" and not attempt.shown:
+            seen = [attempt.value]
+        text = seal(SECRET, key, outcome.context)
+        self._contexts.setdefault(key, []).append((text, seen))
+        return text
+
+    def _count_holders(self, attempt: Attempt) -> None:
+        """C7, looked at when the ack arrives: who holds it, or held it until a disk was lost."""
+        world = self.world
+        value = attempt.value
+        nameless = attempt.kind == "delete" and value not in world.dots_of
+        if world.plan.lossy or world.plan.lag_s or nameless:
+            # Lossy: a put may lose at once to a later stamp. A lag: a put may be superseded in the
+            # batch that would have shown its dot. A delete without an id has no name.
+            return
+        lost = world.damaged.get(value, set())
+        attempt.holders = attempt.synced = 0
+        for process in world.processes:
+            if process.name in lost:
+                attempt.holders += 1
+                attempt.synced += 1
+            elif world.holds(process.disk, attempt.key, value):
+                attempt.holders += 1
+                attempt.synced += world.holds(process.disk, attempt.key, value, durable=True)
+
+    # ------------------------------------------------------------ life of an attempt
+
+    def _submit(
+        self, process: Process, attempt: Attempt, operation: Operation,
+        answered: Callable[[Outcome | None], None],
+    ) -> None:  # fmt: skip
+        world = self.world
+        node = process.node
+        attempt.began = world.now
+        if node is None:
+            attempt.ended, attempt.outcome, attempt.problem = world.now, FAIL, "refused"
+            answered(Outcome(status=503, applied="no"))
+            if attempt.kind != "get":
+                world.events.append(attempt)
+            return
+        alone = (
+            attempt.kind != "get" and attempt.w == 1 and attempt.dw <= 1 and attempt.known
+            and not attempt.strict and not process.paused and node.ready
+        )  # fmt: skip
+        self._numbers += 1
+        number = self._numbers
+        self._open[number] = (attempt, process, answered)
+        world.events.append(attempt)
+        if world.ladder is not None:
+            world.note(f"client -> {process.name}: {operation}")
+
+        def done(outcome: Outcome) -> None:
+            if self._open.pop(number, None) is None:
+                world.count("answer after the client gave up")
+                return
+            attempt.ended = world.now
+            attempt.status, attempt.problem = outcome.status, outcome.problem
+            # C8: with W=1 a live node that can write its own disk takes the put, alone if need be.
+            attempt.due = attempt.due or (alone and process.disturbed_at < attempt.began)
+            answered(outcome)
+            if world.ladder is not None:
+                world.note(f"client <- {process.name}: {attempt.outcome} {outcome}")
+
+        world.later(TIMEOUT_S + PATIENCE_S, lambda: self._give_up(number))
+        world.enter(process, lambda: node.submit(operation, done))
+
+    def _give_up(self, number: int) -> None:
+        entry = self._open.pop(number, None)
+        if entry is None:
+            return
+        attempt, process, answered = entry
+        attempt.ended = self.world.now
+        if process.disturbed_at < attempt.began and not process.paused:
+            return
+        answered(None)
+
+    def stopped(self, process: Process) -> None:
+        """The process has died: its clients see a reset."""
+        for number, (attempt, where, answered) in list(self._open.items()):
+            if where is process:
+                del self._open[number]
+                attempt.ended = self.world.now
+                if attempt.kind != "get":
+                    self.world.count("coordinator died before it answered")
+                answered(None)

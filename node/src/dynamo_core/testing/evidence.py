@@ -1,0 +1,71 @@
+"""What a history leaves on the disks: every version ever written, who holds it, who lost it."""
+
+from __future__ import annotations
+
+from dynamo_core.ids import store_key
+from dynamo_core.testing.disk import Disk
+from dynamo_core.testing.history import Damage, Dot, Event
+from dynamo_core.testing.process import Call, Process
+from dynamo_core.versions import Record, decode_record
+
+
+class Evidence:
+    """Looks into disks and writes events; the clients and the faults tell it what they do."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.events: list[Event] = []
+        self._records: dict[bytes, Record] = {}
+        self._dots: set[tuple[bytes, int, int, str]] = set()
+        self.dots_of: dict[int, list[tuple[int, int]]] = {}
+        """The dots of each put, as found in records."""
+        self.value_of: dict[tuple[bytes, bytes | str], int] = {}
+        """Which put a sibling is: by key and its bytes, or its request id when deleted."""
+        self.written: list[tuple[bytes, int]] = []
+        """Key and id of every put and delete that was ever sent."""
+        self.damaged: dict[int, set[str]] = {}
+
+    def found_record(self, stored: bytes, data: bytes) -> None:
+        """Every version ever written has its dot for itself alone (C5)."""
+        if data in self._records:
+            return
+        record = self._records[data] = decode_record(data)
+        key = stored[4:]
+        for sibling in record.siblings:
+            name = sibling.value if sibling.value is not None else sibling.request_id
+            value = self.value_of.get((key, name), 0)
+            what = f"v{value}" if value else f"{sibling.value!r} {sibling.request_id}"
+            place = (key, sibling.actor, sibling.counter, what)
+            if place not in self._dots:
+                self._dots.add(place)
+                self.events.append(Dot(*place))
+                if value:
+                    self.dots_of.setdefault(value, []).append(sibling.dot)
+
+    def holds(self, disk: Disk, key: bytes, value: int, durable: bool = False) -> bool:
+        """Whether a disk holds a put, or a successor of it."""
+        dots = self.dots_of.get(value, ())
+        for data in disk.records(store_key(key), durable):
+            history = self._records[data].history
+            if any(history.covers_dot(dot) for dot in dots):
+                return True
+        return False
+
+    def _held(self, disk: Disk) -> set[int]:
+        return {v for key, v in self.written if self.holds(disk, key, v)}
+
+    def _rows(self, disk: Disk) -> dict[bytes, list[bytes]]:
+        return {key: disk.records(store_key(key)) for key, _ in self.written}
+
+    def damage(self, process: Process, change: Call, silent: bool = False) -> None:
+        """Do something to a disk, and write down what it lost by it."""
+        process.disturb(self.now)
+        before, rows = self._held(process.disk), self._rows(process.disk)
+        change()
+        gone = before - self._held(process.disk)
+        changed = {key for key, records in self._rows(process.disk).items() if records != rows[key]}
+        gone |= {v for key, v in self.written if key in changed and v not in self.dots_of}
+        for value in sorted(gone):
+            if silent or process.name not in self.damaged.setdefault(value, set()):
+                self.damaged.setdefault(value, set()).add(process.name)
+                self.events.append(Damage(value, process.name, silent))

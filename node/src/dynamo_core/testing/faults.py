@@ -1,0 +1,254 @@
+"""What fails, when, and what each fault does to the world.
+
+Most disasters of the field need two or three faults in order, and most partition disasters come
+from isolating one node; so plans are short, and isolation is the favourite cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dynamo_core.ids import DATA, HINTS, META
+
+if TYPE_CHECKING:
+    from dynamo_core.testing.process import Process
+    from dynamo_core.testing.world import World
+
+FAULTS_MAX = 7
+RECOVERY_S = 0.6
+"""A store that refused writes takes them again so long after its cause is gone."""
+HOUR_MS = 3_600_000
+
+
+class Fault(msgspec.Struct, omit_defaults=True):
+    """One thing that goes wrong at `node` (for links: towards `peer`) for `lasts` seconds;
+    `amount` in 0..1 is whatever the kind makes of it."""
+
+    at: float
+    kind: str
+    node: int
+    peer: int = 0
+    lasts: float = 1.0
+    amount: float = 0.0
+
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "cut": ("isolate", "isolate", "cut both", "cut one way", "split"),
+    "crash": ("crash", "crash", "restart"),
+    "power": ("power", "power all"),
+    "wipe": ("wipe",),
+    "rollback": ("rollback",),
+    "old disk": ("old disk",),
+    "corrupt": ("corrupt",),
+    "full": ("full",),
+    "failing": ("failing",),
+    "slow fsync": ("slow fsync",),
+    "fsync error": ("fsync error",),
+    "pause": ("pause",),
+    "clock": ("clock", "clock all"),
+    "repair": ("repair",),
+}
+"""Which faults a family brings; the other families are rates or shapes of operations."""
+
+
+def choose_faults(rng: Random, families: set[str], nodes: int, ends_at: float) -> list[Fault]:
+    """A short plan from the families that are on."""
+    kinds = [kind for family in KINDS if family in families for kind in KINDS[family]]
+    if not kinds:
+        return []
+    count = rng.choice((1, 2, 2, 3, 3, 4, 5, FAULTS_MAX))
+    victim = rng.randrange(nodes)
+    faults = []
+    for _ in range(count):
+        node = victim if rng.random() < 0.4 else rng.randrange(nodes)
+        faults.append(
+            Fault(
+                at=rng.uniform(0.3, ends_at),
+                kind=rng.choice(kinds),
+                node=node,
+                peer=(node + rng.randrange(1, nodes)) % nodes,
+                lasts=rng.choice((0.05, 0.5, 2.0, 5.0)) * rng.uniform(0.5, 1.5),
+                amount=rng.random(),
+            )
+        )
+    return sorted(faults, key=lambda f: f.at)
+
+
+def strike(world: World, fault: Fault) -> None:
+    """Do it, and arrange its end."""
+    process = world.processes[fault.node % len(world.processes)]
+    peer = world.processes[fault.peer % len(world.processes)]
+    world.count("fault " + fault.kind)
+    if fault.kind in CUTS:
+        for sender, receiver in _links(world, fault, process, peer):
+            world.cut(sender, receiver, fault)
+    elif fault.kind in ("crash", "restart", "power", "pause", "wipe", "rollback", "old disk"):
+        STOPS[fault.kind](world, process, fault)
+    elif fault.kind in ("power all", "clock all"):
+        for each in world.processes:
+            (_power if fault.kind == "power all" else _clock)(world, each, fault)
+    else:
+        OTHERS[fault.kind](world, process, fault)
+
+
+CUTS = ("isolate", "cut both", "cut one way", "split")
+
+
+def _links(world: World, fault: Fault, one: Process, other: Process) -> list[tuple[str, str]]:
+    names = [p.name for p in world.processes]
+    if fault.kind == "cut one way":
+        return [(one.name, other.name)]
+    if fault.kind == "cut both":
+        return [(one.name, other.name), (other.name, one.name)]
+    apart = {one.name}
+    if fault.kind == "split":
+        apart |= {name for i, name in enumerate(names) if int(fault.amount * 64) >> i & 1}
+    return [(a, b) for a in names for b in names if a != b and (a in apart) != (b in apart)]
+
+
+def _crash(world: World, process: Process, fault: Fault) -> None:
+    world.stop(process)
+    world.later(fault.lasts, lambda: world.start(process))
+
+
+def _restart(world: World, process: Process, fault: Fault) -> None:
+    """A clean stop: everything written is synced, and the side file says so."""
+    if process.node is not None and process.node.writable and not process.paused:
+        world.stop(process)
+        process.disk.synced(process.disk.number)
+        process.disk.marks.clean = True
+    world.later(0.2, lambda: world.start(process))
+
+
+def _power(world: World, process: Process, fault: Fault) -> None:
+    world.stop(process, silent=True)
+    process.machine_boot += 1
+    world.damage(process, lambda: process.disk.power_cut(world.rng))
+    world.later(fault.lasts, lambda: world.start(process))
+
+
+def _pause(world: World, process: Process, fault: Fault) -> None:
+    process.paused = True
+    process.disturb(world.now)
+    world.later(fault.lasts, lambda: world.resume(process))
+
+
+def _wipe(world: World, process: Process, fault: Fault) -> None:
+    """A new disk with a new id under the old name (S-MEM-4); somebody must know the ring."""
+    others = [p for p in world.processes if p is not process]
+    if process.on_heal is not None or not any(p.knows_ring() for p in others):
+        return
+    world.stop(process)
+    process.old_disks.append(process.disk)
+    world.damage(process, lambda: world.new_disk(process))
+    world.later(fault.lasts, lambda: world.start(process))
+
+
+def _rollback(world: World, process: Process, fault: Fault) -> None:
+    """A backup is taken now and put back later, with or without the side file of its time."""
+    backup = process.disk.copy()
+
+    def put_back() -> None:
+        if world.healed or process.disk.node_id != backup.node_id:
+            return
+        world.stop(process)
+        marks = process.disk.marks
+
+        def swap() -> None:
+            process.disk = backup
+            if fault.amount < 0.3:
+                backup.marks = marks
+
+        world.damage(process, swap, silent=True)
+        world.count("disk rolled back")
+        world.later(0.3, lambda: world.start(process))
+
+    world.later(fault.lasts, put_back)
+
+
+def _old_disk(world: World, process: Process, fault: Fault) -> None:
+    """The disk of an earlier life comes back for a while (S-MEM-3)."""
+    known = [disk for disk in process.old_disks if b"ring" in disk.rows[META]]
+    if not known or not process.knows_ring() or process.on_heal is not None:
+        return
+    newer, old = process.disk, known[-1]
+
+    def swap(disk: object) -> None:
+        world.stop(process)
+
+        def change() -> None:
+            process.disk = old if disk is old else newer
+
+        world.damage(process, change)
+        world.start(process)
+
+    swap(old)
+    world.count("old disk came back")
+    process.on_heal = lambda: swap(newer)
+
+
+def _corrupt(world: World, process: Process, fault: Fault) -> None:
+    places = [(f, key) for f in (DATA, HINTS) for key in sorted(process.disk.rows[f])]
+    if places:
+        place = places[int(fault.amount * len(places))]
+        world.damage(process, lambda: process.disk.corrupt.add(place))
+        world.count("record damaged")
+
+
+def _full(world: World, process: Process, fault: Fault) -> None:
+    process.disk.full = True
+    process.disturb(world.now + fault.lasts + RECOVERY_S)
+    world.later(fault.lasts, _over(process, "full", False))
+
+
+def _failing(world: World, process: Process, fault: Fault) -> None:
+    process.disk.failing = max(fault.amount, 0.01)
+    lasts = min(fault.lasts, 0.5)
+    process.disturb(world.now + lasts + RECOVERY_S)
+    world.later(lasts, _over(process, "failing", 0.0))
+
+
+def _over(process: Process, name: str, value: object) -> Callable[[], None]:
+    """The end of a fault of this very disk, whichever is in the machine by then."""
+    disk = process.disk
+    return lambda: setattr(disk, name, value)
+
+
+def _slow_fsync(world: World, process: Process, fault: Fault) -> None:
+    process.sync_s = 0.5 + 3 * fault.amount
+    process.disturb(world.now + fault.lasts + process.sync_s)
+
+    def over() -> None:
+        process.sync_s = 0.0
+
+    world.later(fault.lasts, over)
+
+
+def _fsync_error(world: World, process: Process, fault: Fault) -> None:
+    process.sync_fails = True
+
+
+def _clock(world: World, process: Process, fault: Fault) -> None:
+    process.wall_offset_ms = int((2 * fault.amount - 1) * HOUR_MS)
+    world.count("clock jumped back" if fault.amount < 0.5 else "clock jumped ahead")
+
+
+def _repair(world: World, process: Process, fault: Fault) -> None:
+    """An administrator orders a repair of everything."""
+    node = process.node
+    if node is not None and not process.paused and node.member:
+        world.enter(process, lambda: node.admin.repair([], [], lambda status, body: None))
+
+
+STOPS = {
+    "crash": _crash, "restart": _restart, "power": _power, "pause": _pause, "wipe": _wipe,
+    "rollback": _rollback, "old disk": _old_disk,
+}  # fmt: skip
+OTHERS = {
+    "corrupt": _corrupt, "full": _full, "failing": _failing, "slow fsync": _slow_fsync,
+    "fsync error": _fsync_error, "clock": _clock, "repair": _repair,
+}  # fmt: skip

@@ -1,0 +1,76 @@
+"""A simulated network: every directed link has its own latency, losses, duplicates and cuts.
+
+Frames that are lost, doubled, overtaken or delivered minutes late are more than TCP allows; a core
+that survives them does not depend on what a link promises. A cut is silent, or breaks the
+connection so that the sender learns it.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+
+class Weather(msgspec.Struct):
+    """Rates for a whole history; times in seconds."""
+
+    latency_s: float = 0.001
+    spread_s: float = 0.002
+    slow_tail: float = 0.0
+    """Share of frames that take a hundred times as long."""
+    loss: float = 0.0
+    duplicate: float = 0.0
+    late: float = 0.0
+    """Share of frames that arrive once more, up to `late_s_max` later."""
+    late_s_max: float = 30.0
+
+
+class Network:
+    """Which frames arrive, and when. Addresses are names here."""
+
+    def __init__(self, weather: Weather, rng: Random) -> None:
+        self.weather = weather
+        self.calm = False
+        self._random = rng.random
+        self._cuts: dict[tuple[str, str], list[bool]] = {}
+
+    def cut(self, sender: str, receiver: str, silent: bool) -> None:
+        """Nothing gets from one to the other any more."""
+        self._cuts.setdefault((sender, receiver), []).append(silent)
+
+    def mend(self, sender: str, receiver: str, silent: bool) -> None:
+        """Takes one cut back; others may overlap it."""
+        cuts = self._cuts.get((sender, receiver), [])
+        if silent in cuts:
+            cuts.remove(silent)
+
+    def heal(self) -> None:
+        """Every link works, and no frame is lost or doubled from here on."""
+        self._cuts.clear()
+        self.calm = True
+
+    def is_cut(self, sender: str, receiver: str) -> bool:
+        """Whether frames vanish."""
+        return bool(self._cuts.get((sender, receiver)))
+
+    def breaks(self, sender: str, receiver: str) -> bool:
+        """Whether the sender learns that the link is cut."""
+        return False in self._cuts.get((sender, receiver), ())
+
+    def delays(self) -> list[float]:
+        """When copies of one frame arrive, in seconds from now; none when it is lost."""
+        weather, random = self.weather, self._random
+        delay = weather.latency_s + weather.spread_s * random()
+        if self.calm:
+            return [delay]
+        if weather.slow_tail and random() < weather.slow_tail:
+            delay *= 100
+        found = [delay]
+        if weather.loss and random() < weather.loss:
+            found = []
+        if weather.duplicate and random() < weather.duplicate:
+            found.append(delay + weather.spread_s * random())
+        if weather.late and random() < weather.late:
+            found.append(weather.late_s_max * random())
+        return found

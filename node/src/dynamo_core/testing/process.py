@@ -1,0 +1,69 @@
+"""One name of the simulated world: its machine, its disk, and the Node while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dynamo_core.hints import split_hint_key
+from dynamo_core.ids import DATA, HINTS, META, Change
+from dynamo_core.node import Node
+from dynamo_core.testing.disk import Disk
+
+NEVER = float("inf")
+Call = Callable[[], None]
+
+
+class Process:
+    """One name: its machine, its disk, and the Node while it runs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.address = name + ":1"
+        self.node: Node | None = None
+        self.disk = Disk(0)
+        self.life = 0
+        """Counts starts and stops: what was arranged for an earlier life is void."""
+        self.paused = False
+        self.silent = False
+        """Down without a trace: whoever dials learns nothing."""
+        self.queue: list[Call] = []
+        self.machine_boot = 1
+        self.monotonic_s = 1.0
+        self.wall_offset_ms = 0
+        self.sync_s = 0.0
+        self.sync_fails = False
+        self.syncing = False
+        self.reopening = False
+        self.flush_due = False
+        self.wakes_at = NEVER
+        self.disturbed_at = -1.0
+        self.old_disks: list[Disk] = []
+        self.on_heal: Call | None = None
+
+    def disturb(self, until: float) -> None:
+        """Until then nothing is due from it (C8)."""
+        self.disturbed_at = max(self.disturbed_at, until)
+
+    def knows_ring(self) -> bool:
+        """Whether its disk remembers the ring."""
+        return b"ring" in self.disk.rows[META]
+
+
+class WatchedDisk(Disk):
+    """Tells the world of every record that is written."""
+
+    watch: Callable[[bytes, bytes], None]
+
+    def _apply(self, batch: list[Change]) -> None:
+        super()._apply(batch)
+        for family, key, value in batch:
+            if value is not None and family in (DATA, HINTS):
+                self.watch(key if family == DATA else split_hint_key(key)[1], value)
+
+    def copy(self) -> Disk:
+        """Watched as well."""
+        other = super().copy()
+        other.__class__ = WatchedDisk
+        assert isinstance(other, WatchedDisk)
+        other.watch = self.watch
+        return other

@@ -1,0 +1,209 @@
+"""One history from its plan to its verdict: safety under faults, then healing, then the judge.
+
+Two phases as in TigerBeetle's VOPR: a run that is safe because nothing works any more fails in the
+second, where everything is healed, all nodes must agree within bounded virtual time, every node
+answers every read, and an idle while shows no repair (C4).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import blake2b
+
+import msgspec
+
+from dynamo_core.ids import DATA, partition_of, store_key
+from dynamo_core.node import Node
+from dynamo_core.testing.beginning import PARTITIONS, begin
+from dynamo_core.testing.checker import Violation, check
+from dynamo_core.testing.clients import KEYS, Clients
+from dynamo_core.testing.faults import strike
+from dynamo_core.testing.history import Attempt, Copy, Event, Trouble
+from dynamo_core.testing.ladder import Ladder
+from dynamo_core.testing.process import Process
+from dynamo_core.testing.workload import Plan
+from dynamo_core.testing.world import World
+from dynamo_core.versions import body_of
+
+CONVERGED_S_MAX = 60.0
+LOOK_S = 0.5
+CALM_S = 1.0
+REPAIRS = ("stored_by_repair", "stored_by_exchange", "exchange_differences")
+
+
+class Result(msgspec.Struct):
+    """What came of one plan."""
+
+    seed: int
+    violations: list[Violation]
+    counters: Counter[str]
+    trail: int
+    """Equal for two runs of one plan."""
+    steps: int
+    events: list[Event]
+    ladder: str = ""
+
+
+def run(plan: Plan, draw: bool = False) -> Result:
+    """Play the plan and judge it; `draw` keeps the ladder."""
+    names = [chr(ord("a") + i) for i in range(plan.nodes)]
+    world = World(plan, Ladder("".join(names)) if draw else None)
+    clients = Clients(world)
+    begin(world)
+    clients.begin(plan.steps)
+    for fault in plan.faults:
+        world.later(fault.at, lambda fault=fault: strike(world, fault))  # type: ignore[misc]
+    world.run_until(plan.ends_at + world.steps_after)
+    heal(world, clients)
+    finish(world, clients)
+    for process in world.processes:
+        if process.node is not None:
+            world.counters.update(process.node.counters)
+    _count_outcomes(world)
+    ladder = world.ladder.text() if world.ladder is not None else ""
+    violations = check(world.events)
+    return Result(
+        plan.seed, violations, world.counters, world.trail, world.steps, world.events, ladder
+    )
+
+
+def heal(world: World, clients: Clients) -> None:
+    """The last fault is over: links, disks, clocks of fsync, processes."""
+    world.note("--- everything is healed")
+    world.healed = True
+    world.network.heal()
+    for process in world.processes:
+        if process.on_heal is not None:
+            process.on_heal()
+        process.disk.full = False
+        process.disk.failing = 0.0
+        process.sync_s = 0.0
+        process.sync_fails = False
+        world.resume(process)
+    for process in world.processes:
+        world.start(process)
+
+
+def finish(world: World, clients: Clients) -> None:
+    """Convergence, final reads, silence."""
+    deadline = world.now + CONVERGED_S_MAX
+    world.run_until(world.now + 2 * CALM_S)
+    while (why := unsettled(world)) and world.now < deadline:
+        if any(process.disk.corrupt for process in world.processes):
+            # Nothing but reading finds damage in a record that nobody asks for.
+            _read_all(world, clients, world.plan.n, final=False)
+        for process in world.processes:
+            if process.node is not None and process.node.membership.emptied:
+                _join_anew(world, process)
+        world.run_until(world.now + LOOK_S)
+    if why:
+        world.events.append(Trouble("C4", f"not converged after {CONVERGED_S_MAX:.0f} s: {why}"))
+        return
+    world.count("converged")
+    _copies(world)
+    _read_all(world, clients, 1)
+    _read_all(world, clients, world.plan.n)
+    world.run_until(world.now + CALM_S)
+    before = _repairs(world)
+    world.run_until(world.now + world.plan.idle_s)
+    repairs = _repairs(world) - before
+    if repairs:
+        world.events.append(Trouble("C4", f"{repairs} repairs while nothing was asked"))
+    if world.plan.quiet and _repairs(world):
+        world.events.append(Trouble("C4", f"{_repairs(world)} repairs though nothing failed"))
+
+
+def _join_anew(world: World, process: Process) -> None:
+    """S-MEM-3: a replaced node has handed over everything; it comes back under a new id."""
+    world.count("emptied node joined under a new id")
+    world.stop(process)
+    world.new_disk(process)
+    world.start(process)
+
+
+def unsettled(world: World) -> str:
+    """Why the nodes do not agree yet, "" when they do."""
+    nodes: list[Node] = []
+    for process in world.processes:
+        node = process.node
+        if node is None or not node.member or not node.writable:
+            return f"{process.name} is no member that can write"
+        nodes.append(node)
+    for process in world.processes:
+        if process.disk.corrupt:
+            return f"{process.name} has damaged records"
+    if any(node.ring.digest != nodes[0].ring.digest for node in nodes):
+        return "rings differ"
+    for node in nodes:
+        if not all(node.up(other) for other in node.preference.names):
+            return f"{node.name} does not see everybody up"
+        if node.hints.counts:
+            return f"{node.name} has hints for {sorted(node.hints.counts)}"
+        if node.hints.dirty:
+            return f"{node.name} has dirty marks {sorted(node.hints.dirty)}"
+    by_name = {node.identity.name: node for node in nodes}
+    for partition in range(PARTITIONS):
+        owners = [by_name[o] for o in nodes[0].preference.owners(partition)]
+        for owner in owners:
+            if not owner.replica.complete(partition):
+                return f"{owner.name} is not complete in {partition}"
+        if len({owner.replica.forest.root(partition) for owner in owners}) > 1:
+            return f"trees of {partition} differ"
+    return _records_differ(world, nodes[0])
+
+
+def _owners(world: World, node: Node, key: bytes) -> list[str]:
+    return list(node.preference.owners(partition_of(store_key(key), node.ring.partition_bits)))
+
+
+def _records_differ(world: World, node: Node) -> str:
+    disks = {process.name: process.disk for process in world.processes}
+    for key in KEYS:
+        bodies = set()
+        stored = store_key(key)
+        for owner in _owners(world, node, key):
+            disk = disks[owner]
+            row = None if (DATA, stored) in disk.corrupt else disk.rows[DATA].get(stored)
+            bodies.add(body_of(row) if row is not None else None)
+        if len(bodies) > 1:
+            return f"an owner of {key!r} misses something"
+    return ""
+
+
+def _copies(world: World) -> None:
+    node = world.processes[0].node
+    assert node is not None
+    disks = {process.name: process.disk for process in world.processes}
+    for key in KEYS:
+        for owner in _owners(world, node, key):
+            row = disks[owner].rows[DATA].get(store_key(key), b"")
+            digest = blake2b(body_of(row) if row else b"", digest_size=16).digest()
+            world.events.append(Copy(key, owner, digest))
+
+
+def _read_all(world: World, clients: Clients, r: int, final: bool = True) -> None:
+    """Every key through every node."""
+    used = [key for key in KEYS if any(k == key for k, _ in world.value_of)]
+    for process in world.processes:
+        for key in used:
+            clients.get(process, key, r, strict=False, final=final)
+
+
+def _repairs(world: World) -> int:
+    return sum(
+        process.node.counters[name]
+        for process in world.processes
+        if process.node is not None
+        for name in REPAIRS
+    )
+
+
+def _count_outcomes(world: World) -> None:
+    for event in world.events:
+        if isinstance(event, Attempt):
+            name = f"{event.kind} {event.outcome or 'hung'}"
+            world.counters[name] += 1
+            if event.kind == "get" and event.status == 404:
+                world.counters["get found nothing"] += 1
+            if event.problem:
+                world.counters["answered " + event.problem] += 1

@@ -1,0 +1,179 @@
+"""Plans: what clients do and what fails, as data made from one seed.
+
+A plan can be stored, edited and run again, so a failing one can be made small. Each fault family
+is on with p = 0.5; a tenth of all seeds have none, and every write there knows all before it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from dynamo_core.testing.faults import Fault, choose_faults
+from dynamo_core.testing.network import Weather
+
+OPERATIONS_MIN, OPERATIONS_MAX = 20, 60
+RETRY_S_MAX = 3.0
+NAMES = "abcdefgh"
+
+
+class Step(msgspec.Struct, omit_defaults=True):
+    """One operation of a client. `context`: below 0 none, else which of the contexts collected so
+    far, 1.0 the latest; an "update" reads first and uses what it read. `retry`: the node asked
+    again under the same request id when there was no success, after `retry_s`."""
+
+    at: float
+    kind: str
+    key: int
+    node: int
+    context: float = -1.0
+    r: int = 0
+    w: int = 0
+    strict: bool = False
+    named: bool = False
+    retry: int = -1
+    retry_s: float = 0.5
+    expires_s: int = 0
+    show: bool = False
+
+
+class Plan(msgspec.Struct):
+    """One history to be."""
+
+    seed: int
+    nodes: int
+    n: int
+    r: int
+    w: int
+    dw: int
+    lossy: bool
+    quiet: bool
+    created: bool
+    """By the administrator's command, not by hand."""
+    weather: Weather
+    lag_s: float
+    """A node's turn takes up to so long: entries in between share one batch."""
+    hint_bytes_max: int
+    ends_at: float
+    idle_s: float
+    steps: list[Step]
+    faults: list[Fault]
+    families: list[str]
+
+
+def make_plan(seed: int) -> Plan:
+    """The plan of a seed."""
+    rng = Random(seed)
+    quiet = rng.random() < 0.1
+    nodes = rng.choice((3, 3, 3, 4, 4, 5, 5, 6))
+    n = min(nodes, rng.choice((1, 2, 3, 3, 3, 3, 3)))
+    r, w = rng.randint(1, n), rng.randint(1, n)
+    if quiet or rng.random() < 0.6:
+        r = max(r, n - w + 1)
+    dw = rng.randint(1, w)
+    ends_at = rng.uniform(4.0, 12.0)
+    families = [] if quiet else [f for f in FAMILIES if rng.random() < 0.5]
+    plan = Plan(
+        seed=seed, nodes=nodes, n=n, r=r, w=w, dw=dw,
+        lossy=not quiet and rng.random() < 0.05, quiet=quiet, created=rng.random() < 0.1,
+        weather=_weather(rng, families), lag_s=0.004 if "lag" in families else 0.0,
+        hint_bytes_max=rng.choice((1, 200)) if "hints full" in families else 1 << 20,
+        ends_at=ends_at, idle_s=60.0 if rng.random() < 0.02 else 4.0,
+        steps=[], faults=[], families=families,
+    )  # fmt: skip
+    plan.steps = _quiet_steps(rng, plan) if quiet else _steps(rng, plan)
+    if not quiet:
+        plan.faults = choose_faults(rng, set(families), nodes, ends_at)
+    return plan
+
+
+FAMILIES = (
+    "loss", "duplicate", "late", "slow links", "lag", "cut", "crash", "power", "wipe", "rollback",
+    "old disk", "corrupt", "full", "failing", "slow fsync", "fsync error", "pause", "clock",
+    "expiry", "named", "retry", "strict", "levels", "bursts", "hints full", "repair",
+)  # fmt: skip
+
+
+def _weather(rng: Random, families: list[str]) -> Weather:
+    weather = Weather(latency_s=rng.choice((0.0005, 0.002)), spread_s=rng.choice((0.001, 0.01)))
+    if "slow links" in families:
+        weather.slow_tail = rng.choice((0.01, 0.1))
+    if "loss" in families:
+        weather.loss = rng.choice((0.02, 0.1))
+    if "duplicate" in families:
+        weather.duplicate = rng.choice((0.02, 0.1))
+    if "late" in families:
+        weather.late = rng.choice((0.02, 0.05))
+        weather.late_s_max = rng.choice((1.0, 5.0, 20.0, 120.0))
+    return weather
+
+
+def _quiet_steps(rng: Random, plan: Plan) -> list[Step]:
+    """One after the other, every write an update."""
+    keys = rng.randint(2, 5)
+    count = rng.randint(OPERATIONS_MIN, OPERATIONS_MAX) // 2
+    return [
+        Step(
+            at=0.5 + 0.25 * i,
+            kind=rng.choice(("update", "update", "remove", "get")),
+            key=rng.randrange(keys),
+            node=rng.randrange(plan.nodes),
+        )
+        for i in range(count)
+    ]
+
+
+def _steps(rng: Random, plan: Plan) -> list[Step]:
+    families = set(plan.families)
+    keys = rng.randint(2, 5)
+    count = rng.randint(OPERATIONS_MIN, OPERATIONS_MAX)
+    kinds = rng.choice((MIXED, MIXED, WRITES, CAUSAL))
+    deletes = rng.random() < 0.4
+    steps = []
+    at, key = 0.5, 0
+    for _ in range(count):
+        if "bursts" not in families or rng.random() < 0.4:
+            at = rng.uniform(0.5, plan.ends_at)
+            key = rng.randrange(keys)
+        else:
+            at += rng.uniform(0.0, 0.01)
+        kind = rng.choice(kinds)
+        step = Step(at=at, kind=kind, key=key, node=rng.randrange(plan.nodes))
+        _details(rng, step, families, plan.n)
+        if kind == "delete" and not (deletes and rng.random() < 0.3):
+            step.context = max(step.context, rng.random())
+        steps.append(step)
+    return sorted(steps, key=lambda s: s.at)
+
+
+MIXED = ("put", "put", "update", "update", "update", "get", "get", "delete", "remove")
+WRITES = ("put", "put", "put", "update", "delete", "get")
+CAUSAL = ("update", "update", "update", "remove", "get")
+
+
+def _details(rng: Random, step: Step, families: set[str], n: int) -> None:
+    if step.kind == "put" and rng.random() < 0.5:
+        step.context = 1.0 if rng.random() < 0.5 else rng.random()
+    if "levels" in families:
+        step.r, step.w = rng.randint(0, n), rng.randint(0, n)
+    step.strict = "strict" in families and rng.random() < 0.5
+    step.named = "named" in families and rng.random() < 0.6
+    if "retry" in families and rng.random() < 0.7:
+        step.named = True
+        step.retry = rng.randrange(8)
+        step.retry_s = rng.uniform(0.01, RETRY_S_MAX)
+    if "expiry" in families and step.kind in ("put", "update") and rng.random() < 0.2:
+        step.expires_s = rng.choice((1, 3, 3600))
+    step.show = rng.random() < 0.1
+
+
+def save_plan(path: Path, plan: Plan) -> None:
+    """As JSON, for tests/simulation/seeds."""
+    path.write_bytes(msgspec.json.encode(plan) + b"\n")
+
+
+def load_plan(path: Path) -> Plan:
+    """The inverse. Raises msgspec.MsgspecError."""
+    return msgspec.json.decode(path.read_bytes(), type=Plan)

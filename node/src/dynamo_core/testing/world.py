@@ -1,0 +1,327 @@
+"""The simulated world: processes that run the real Node, their machines, and virtual time.
+
+A heap of (time, random tiebreak, number, call) is everything that will happen; one seed is one
+history. The world drives a node exactly as the shell does: tick, entries, flush at the end of the
+turn, an fsync at a time, a store that is reopened with back-off, a process that ends on a failed
+fsync or on damage that stays. Frames are really encoded and decoded, so nodes share no state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from heapq import heappop, heappush
+from random import Random
+from traceback import format_exc
+from zlib import crc32
+
+from dynamo_core.errors import BadFrame, StoreError
+from dynamo_core.node import Node, NodeIdentity
+from dynamo_core.settings import Settings
+from dynamo_core.testing.evidence import Evidence
+from dynamo_core.testing.faults import Fault
+from dynamo_core.testing.history import Setting, Trouble
+from dynamo_core.testing.ladder import Ladder
+from dynamo_core.testing.network import Network
+from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk
+from dynamo_core.testing.workload import NAMES, Plan
+
+REOPEN_S = 0.25
+RESTART_S = 0.3
+WALL_MS = 1_700_000_000_000
+READY_S, CREATED_S = 1.7, 2.8
+"""Clients begin so long after the first start: all have met by the third heartbeat."""
+
+
+class World(Evidence):
+    """Time, processes, the network between them, and the history so far."""
+
+    def __init__(self, plan: Plan, ladder: Ladder | None = None) -> None:
+        super().__init__()
+        self.plan = plan
+        self.ladder = ladder
+        self.rng = Random(plan.seed * 2 + 1)
+        self._random = self.rng.random
+        self.steps = 0
+        self.trail = 0
+        """A checksum over everything that happened: two runs of one plan must agree."""
+        self.healed = False
+        self.steps_after = CREATED_S if plan.created else READY_S
+        self.events.append(Setting(plan.n, plan.lossy, plan.quiet))
+        self.counters: Counter[str] = Counter()
+        self.network = Network(plan.weather, self.rng)
+        self.settings = _settings(plan)
+        self._heap: list[tuple[float, float, int, Call]] = []
+        self._number = 0
+        self.processes = [Process(name) for name in NAMES[: plan.nodes]]
+        self._by_address = {p.address: p for p in self.processes}
+        self.on_stop: Callable[[Process], None] = lambda process: None
+
+    # ------------------------------------------------------------ time
+
+    def later(self, delay: float, call: Call) -> None:
+        """Arrange a call; ties are broken at random."""
+        self._number += 1
+        heappush(self._heap, (self.now + delay, self._random(), self._number, call))
+
+    def run_until(self, end: float) -> None:
+        """Let everything happen that is due before `end`."""
+        heap = self._heap
+        while heap and heap[0][0] <= end:
+            self.now, _, _, call = heappop(heap)
+            self.steps += 1
+            call()
+        self.now = end
+
+    def count(self, name: str) -> None:
+        """A state that a long run must reach at least once."""
+        self.counters[name] += 1
+
+    def note(self, line: str) -> None:
+        """A line of the ladder, when one is drawn."""
+        if self.ladder is not None:
+            self.ladder.note(self.now, line)
+
+    # ------------------------------------------------------------ processes
+
+    def new_disk(self, process: Process) -> None:
+        """An empty disk with a new node id."""
+        disk = WatchedDisk(self.rng.getrandbits(63))
+        disk.watch = self.found_record
+        process.disk = disk
+
+    def start(self, process: Process) -> None:
+        """Start the process unless it runs."""
+        if process.node is not None:
+            return
+        disk = process.disk
+        disk.reopen()
+        trusted = disk.marks.trusted(disk.number, process.machine_boot)
+        disk.marks.start(trusted, process.machine_boot)
+        process.life += 1
+        process.silent = False
+        seeds = tuple(p.address for p in self.processes if p is not process)
+        identity = NodeIdentity(
+            process.name, disk.node_id, process.address, process.name + ":2", seeds=seeds
+        )
+        self.note(f"{process.name} starts{'' if trusted else ', its disk in doubt'}")
+        node = Node(identity, disk, self.settings, self._draw)
+        process.node = node
+
+        def begin() -> None:
+            node.start(self.now + process.monotonic_s, self.wall_ms(process), trusted)
+
+        self._guarded(process, begin)
+        self.enter(process, lambda: None)
+
+    def _draw(self) -> int:
+        return self.rng.getrandbits(64)
+
+    def wall_ms(self, process: Process) -> int:
+        """What the machine's wall clock says."""
+        return WALL_MS + int(self.now * 1000) + process.wall_offset_ms
+
+    def stop(self, process: Process, silent: bool = False) -> None:
+        """kill -9: what is not written is gone."""
+        process.disturb(self.now)
+        if process.node is None:
+            return
+        self.note(f"{process.name} stops")
+        self.counters.update(process.node.counters)
+        if process.flush_due:
+            self.count("died before its batch was written")
+        process.node = None
+        process.life += 1
+        process.silent = silent
+        process.paused = process.syncing = process.reopening = process.flush_due = False
+        process.wakes_at = NEVER
+        process.queue.clear()
+        self.on_stop(process)
+
+    def resume(self, process: Process) -> None:
+        """SIGCONT: what has queued up happens at once."""
+        if not process.paused:
+            return
+        process.paused = False
+        process.disturb(self.now)
+        queue, process.queue = process.queue, []
+        for call in queue:
+            self.enter(process, call)
+        self.enter(process, lambda: None)
+
+    def enter(self, process: Process, call: Call) -> None:
+        """One entry into the node, and the end of its turn now or soon."""
+        node = process.node
+        if node is None:
+            return
+        if process.paused:
+            process.queue.append(call)
+            return
+
+        def turn() -> None:
+            node.tick(self.now + process.monotonic_s, self.wall_ms(process))
+            call()
+
+        self._guarded(process, turn)
+        if process.node is not node or process.flush_due:
+            return
+        if self.plan.lag_s:
+            process.flush_due = True
+            life = process.life
+            self.later(self.plan.lag_s * self._random(), lambda: self.flush(process, life))
+        else:
+            self.flush(process, process.life)
+
+    def _guarded(self, process: Process, call: Call) -> None:
+        try:
+            call()
+        except StoreError as error:
+            # As the shell does: the store is salvaged at the next start.
+            self.note(f"{process.name} cannot go on: {error}")
+            self.count("store salvaged")
+            life = process.life + 1
+            self.damage(process, process.disk.salvage)
+            self.stop(process)
+            process.life = life
+            self.later(RESTART_S, lambda: self.start(process))
+        except BadFrame as error:
+            self.events.append(Trouble("frames", f"{process.name} cannot read a frame: {error}"))
+        except Exception:  # noqa: BLE001
+            self.events.append(Trouble("fault", f"{process.name}: {format_exc(limit=-4)}"))
+            self.stop(process)
+
+    def flush(self, process: Process, life: int) -> None:
+        """The end of a turn, unless that life of the process is over."""
+        node = process.node
+        if node is None or process.life != life:
+            return
+        if process.paused:
+            process.queue.append(lambda: None)
+            process.flush_due = False
+            return
+        process.flush_due = False
+        frames: dict[str, bytes] = {}
+        self._guarded(process, lambda: frames.update(node.flush()))
+        for address, frame in frames.items():
+            self._send(process, address, frame)
+        if process.node is not node:
+            return
+        if not node.writable:
+            self._want_reopen(process)
+        elif node.sync_wanted and not process.syncing:
+            self._sync(process)
+        self._arm(process, node)
+
+    def _arm(self, process: Process, node: Node) -> None:
+        due = max(node.wake_at - process.monotonic_s, self.now + 0.0005)
+        if due >= process.wakes_at or due == NEVER:
+            return
+        process.wakes_at = due
+        life = process.life
+
+        def wake() -> None:
+            if process.life == life and process.wakes_at == due:
+                process.wakes_at = NEVER
+                self.enter(process, lambda: None)
+
+        self.later(due - self.now, wake)
+
+    # ------------------------------------------------------------ disks
+
+    def _sync(self, process: Process) -> None:
+        process.syncing = True
+        life, number = process.life, process.disk.number
+        delay = process.sync_s or 0.0003 + 0.003 * self._random()
+
+        def over() -> None:
+            if process.life != life or process.node is None:
+                return
+            node = process.node
+            process.syncing = False
+            if process.sync_fails:
+                process.sync_fails = False
+                self.count("fsync failed")
+                self.stop(process)
+                self.later(RESTART_S, lambda: self.start(process))
+            elif process.disk.broken:
+                node.journal.writable = False
+                self._want_reopen(process)
+            else:
+                process.disk.synced(number)
+                self.enter(process, lambda: node.synced(number))
+
+        self.later(delay, over)
+
+    def _want_reopen(self, process: Process) -> None:
+        if process.reopening:
+            return
+        process.reopening = True
+        process.disturb(self.now)
+        life = process.life
+
+        def reopen() -> None:
+            if process.life != life or process.node is None:
+                return
+            process.reopening = False
+            if process.syncing:
+                self._want_reopen(process)
+                return
+            node = process.node
+            process.disk.reopen()
+            self.count("store reopened")
+            self.enter(process, node.reopened)
+
+        self.later(REOPEN_S, reopen)
+
+    # ------------------------------------------------------------ links
+
+    def cut(self, sender: str, receiver: str, fault: Fault) -> None:
+        """A directed cut for a while; silent or not by the fault's `amount`."""
+        silent = fault.amount < 0.6
+        self.network.cut(sender, receiver, silent)
+        self.note(f"cut {sender} -> {receiver}{', silently' if silent else ''}")
+        self.later(fault.lasts, lambda: self.network.mend(sender, receiver, silent))
+
+    def _send(self, sender: Process, address: str, frame: bytes) -> None:
+        receiver = self._by_address[address]
+        names = (sender.name, receiver.name)
+        refused = receiver.node is None and not receiver.silent
+        if refused or self.network.breaks(*names):
+            life = sender.life
+            self.later(0.001, lambda: self._lost(sender, life, receiver))
+            return
+        cut = self.network.is_cut(*names)
+        if self.ladder is not None:
+            self.ladder.frame(self.now, *names, frame, "lost" if cut else "")
+        if cut:
+            return
+        for delay in self.network.delays():
+            self.later(delay, lambda: self._arrive(sender, receiver, frame))
+
+    def _lost(self, sender: Process, life: int, receiver: Process) -> None:
+        node = sender.node
+        if node is None or sender.life != life:
+            return
+
+        def lost() -> None:
+            node.link_lost(receiver.name)
+            node.link_lost("@" + receiver.address)
+
+        self.enter(sender, lost)
+
+    def _arrive(self, sender: Process, receiver: Process, frame: bytes) -> None:
+        node = receiver.node
+        if node is None or self.network.is_cut(sender.name, receiver.name):
+            return
+        self.trail = crc32(frame, self.trail ^ int(self.now * 1e6) & 0xFFFFFFFF)
+        self.enter(receiver, lambda: node.receive(frame))
+
+
+def _settings(plan: Plan) -> Settings:
+    """Sparse heartbeats and short waits: less virtual time, fewer events."""
+    return Settings(
+        hedge_s=0.05, heartbeat_s=1.0, suspect_s=3.0, hint_scan_s=1.0, exchange_s=1.0,
+        confirm_s=0.1, call_s=1.0, tombstone_age_min_s=12.0, leaf_bits=1,
+        hint_bytes_max=plan.hint_bytes_max, rows_max=3, keys_max=2, exchanges_max=4,
+        hints_in_flight_max=2,
+    )  # fmt: skip

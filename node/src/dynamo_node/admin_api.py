@@ -1,0 +1,313 @@
+"""Admin HTTP, listener 2: probes, metrics, status and what administrators ask (contract.md §5).
+
+Bodies are decoded strictly into typed structs with bounds; every error is a problem (RFC 9457). The
+bearer token is asked before anything is routed. A key in a path is taken from the raw bytes of the
+request (S-KEY-1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, MutableMapping
+from hmac import compare_digest
+from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from msgspec import UNSET
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dynamo_core.ids import KEY_BYTES_MAX
+from dynamo_node.admin_document import (
+    Body,
+    Cluster,
+    CreateRing,
+    Level,
+    Page,
+    ReplaceNode,
+    StartRepair,
+    docs_page,
+    extra,
+    with_client_listener,
+)
+from dynamo_node.driver import Driver
+from dynamo_node.metrics import registry_of
+
+BODY_BYTES_MAX = 1024 * 1024
+ANSWER_S_MAX = 30.0
+PROBLEMS = "https://dynamo-ring.dev/problems/"
+WITHOUT_TOKEN = frozenset(("/livez", "/readyz", "/metrics"))
+_PREFERENCE = b"/v1/preference-list/"
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+T = TypeVar("T")
+B = TypeVar("B", bound=Body)
+
+
+class Problem(Exception):
+    """An error on its way to the client."""
+
+    def __init__(self, status: int, slug: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.slug, self.detail = status, slug, detail
+
+
+def problem(status: int, slug: str, detail: str) -> Response:
+    """RFC 9457; `slug` is one of contract.md §4, or "" where the status says all."""
+    body = {
+        "type": PROBLEMS + slug if slug else "about:blank",
+        "title": slug.replace("-", " ") or "error",
+        "status": status,
+        "detail": detail,
+    }
+    headers = {"Retry-After": "1"} if status in (429, 503) else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
+
+
+def answer(status: int, body: MutableMapping[str, Any]) -> Response:
+    """What the core answered: a document, or an error in its own words."""
+    if "problem" in body:
+        return problem(status, body["problem"], body["detail"])
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+class AdminApi:
+    """The routes of one node's driver."""
+
+    def __init__(self, driver: Driver, version: str) -> None:
+        self.driver = driver
+        self.node = driver.node
+        self.version = version
+        self.registry = registry_of(driver)
+
+    async def livez(self) -> Response:
+        """200 while the event loop turns and the store is open; never depends on peers."""
+        alive = not self.driver.stopped
+        return answer(200 if alive else 503, {"live": alive})
+
+    async def readyz(self, request: Request) -> Response:
+        """200 for a member that can write and does not drain; `level=synced`: and is complete."""
+        level = _query(request, Level).level
+        node = self.node
+        why = ""
+        if not node.member:
+            why = "not a member of a ring"
+        elif node.draining:
+            why = "draining"
+        elif not node.writable:
+            why = "the store refuses writes"
+        elif level == "synced":
+            counts = node.admin.status()["partitions"]
+            if counts["complete"] < counts["owned"]:
+                why = f"{counts['complete']} of {counts['owned']} partitions are complete"
+        return answer(503 if why else 200, {"ready": not why, **({"reason": why} if why else {})})
+
+    async def metrics(self) -> Response:
+        """Prometheus text."""
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def status(self) -> Response:
+        """This node: its disk, partitions, hints, peers."""
+        self.driver.enter()
+        body = self.node.admin.status()
+        body["disk_bytes"] = self.driver.store.disk_bytes()
+        body["version"] = self.version
+        return answer(200, body)
+
+    async def ring(self) -> Response:
+        """The ring document."""
+        ring = self.node.ring_or_none
+        if ring is None:
+            raise Problem(503, "not-a-member", "this node is in no ring")
+        return answer(200, ring.to_document())
+
+    async def create_ring(self, request: Request) -> Response:
+        """201 with the new ring; 200 with the one that is, under the same id; 409 under another."""
+        body = await self._body(request, CreateRing)
+        return await self._ask(self.node.admin.create_ring, msgspec.to_builtins(body))
+
+    async def replace(self, request: Request) -> Response:
+        """Lets the empty node of that name take its place (S-MEM-4)."""
+        body = await self._body(request, ReplaceNode, in_ring=True)
+        return await self._ask(self.node.admin.replace, body.name)
+
+    async def start_repair(self, request: Request) -> Response:
+        """Anti-entropy over all partitions, or those named, or those of the nodes named."""
+        body = await self._body(request, StartRepair, in_ring=True)
+        return await self._ask(self.node.admin.repair, body.partitions, body.nodes)
+
+    async def repair(self, repair_id: str) -> Response:
+        """Progress and result of a repair that this node was asked for."""
+        report = self.node.admin.repair_status(repair_id)
+        if report is None:
+            raise Problem(404, "not-found", f"no repair {repair_id!r} was asked of this node")
+        return answer(200, report)
+
+    async def keys(self, request: Request) -> Response:
+        """A page of live keys of the whole cluster; `after` is `next` of the page before."""
+        page = _query(request, Page)
+        ask = (page.partition, page.after, page.limit)
+        return await self._ask(self.node.admin.list_keys, *ask)
+
+    async def preference_list(self, request: Request) -> Response:
+        """Partition, owners and stand-ins of a key, and who of them is up."""
+        key = request.scope["dynamo_key"]
+        if not self.node.member:
+            raise Problem(503, "not-a-member", "this node is in no ring")
+        return answer(200, self.node.admin.preference_list(key))
+
+    async def _body(self, request: Request, kind: type[B], in_ring: bool = False) -> B:
+        """The request's body, checked; and the cluster that it names, in body or query."""
+        asked = _query(request, Cluster).cluster_id
+        data = bytearray()
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > BODY_BYTES_MAX:
+                raise Problem(413, "value-too-large", f"body: at most {BODY_BYTES_MAX} bytes")
+        try:
+            body = msgspec.json.decode(bytes(data) or b"{}", type=kind)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise Problem(400, "bad-parameter", f"body: {error}") from None
+        named = body.cluster_id
+        if asked is not UNSET:
+            if named not in (UNSET, asked):
+                raise Problem(400, "bad-parameter", "cluster_id: body and query differ")
+            named = body.cluster_id = asked
+        ring = self.node.ring_or_none
+        if ring is not None and named not in (UNSET, "", ring.identity.cluster_id):
+            detail = f"cluster_id: this node is in {ring.identity.cluster_id}"
+            raise Problem(409, "wrong-cluster", detail)
+        if in_ring and ring is None and named not in (UNSET, ""):
+            raise Problem(409, "wrong-cluster", "cluster_id: this node is in no ring")
+        return body
+
+    async def _ask(self, call: Callable[..., None], *arguments: object) -> Response:
+        """Enters the node and waits for its answer."""
+        answered: asyncio.Future[tuple[int, dict[str, Any]]] = asyncio.Future()
+
+        def done(status: int, body: dict[str, Any]) -> None:
+            if not answered.done():
+                answered.set_result((status, body))
+
+        self.driver.enter()
+        call(*arguments, done)
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                return answer(*await answered)
+        except TimeoutError:
+            raise Problem(503, "insufficient-owners", "no answer in time") from None
+
+
+def _query(request: Request, kind: type[T]) -> T:
+    """The query, each parameter known and given once."""
+    pairs = request.query_params.multi_items()
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Problem(400, "bad-parameter", "query: a parameter is given twice")
+    try:
+        return msgspec.convert(found, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Problem(400, "bad-parameter", f"query: {error}") from None
+
+
+class Door:
+    """In front of the routes: the token, and keys in raw bytes."""
+
+    def __init__(self, app: ASGIApp, secret: bytes) -> None:
+        self._app = app
+        self._token = b"Bearer " + secret if secret else b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            refused = self._refusal(scope)
+            if refused is not None:
+                await refused(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        if self._token and scope["path"] not in WITHOUT_TOKEN:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not compare_digest(given, self._token):
+                return problem(401, "unauthorized", "wants Authorization: Bearer <cluster secret>")
+        raw = scope["raw_path"].partition(b"?")[0]
+        if raw.startswith(_PREFERENCE):
+            quoted = raw[len(_PREFERENCE) :]
+            key = unquote_to_bytes(quoted)
+            if _BAD_ESCAPE.search(quoted) or not 1 <= len(key) <= KEY_BYTES_MAX:
+                detail = f"key: 1 to {KEY_BYTES_MAX} bytes, percent-encoded"
+                return problem(400, "bad-key", detail)
+            scope["dynamo_key"] = key
+            scope["path"] = _PREFERENCE.decode() + "key"
+        return None
+
+
+def admin_app(driver: Driver, secret: bytes, version: str) -> ASGIApp:
+    """The ASGI application of listener 2."""
+    api = AdminApi(driver, version)
+    app = FastAPI(
+        title="dynamo-ring node", version=version, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+        description="Both listeners of a node: `/v1/kv`, `/v1/batch` and `GET /v1/ring` are"
+        " answered by the client listener, everything else by the admin listener.",
+    )  # fmt: skip
+    for method, path, endpoint, status in (
+        ("GET", "/livez", api.livez, 200),
+        ("GET", "/readyz", api.readyz, 200),
+        ("GET", "/metrics", api.metrics, 200),
+        ("GET", "/v1/status", api.status, 200),
+        ("GET", "/v1/ring", api.ring, 200),
+        ("POST", "/v1/ring", api.create_ring, 201),
+        ("POST", "/v1/ring/replace", api.replace, 202),
+        ("POST", "/v1/repairs", api.start_repair, 202),
+        ("GET", "/v1/repairs/{repair_id}", api.repair, 200),
+        ("GET", "/v1/keys", api.keys, 200),
+        ("GET", "/v1/preference-list/{key}", api.preference_list, 200),
+    ):
+        app.add_api_route(
+            path, endpoint, methods=[method], status_code=status, response_class=Response,
+            tags=["admin listener"], summary=(endpoint.__doc__ or "").strip(),
+            description="", openapi_extra=extra(path, method),
+        )  # fmt: skip
+    generated = app.openapi
+
+    def both() -> dict[str, Any]:
+        return with_client_listener(generated())
+
+    app.openapi = both  # type: ignore[method-assign]
+
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
+
+    app.add_api_route("/docs", docs, include_in_schema=False)
+    _add_error_handlers(app)
+    return Door(app, secret)
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return problem(error.status, error.slug, error.detail)
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "")
+        return problem(error.status_code, slug, str(error.detail))
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        return problem(400, "bad-parameter", str(error))
+
+    async def fault(request: Request, error: Exception) -> Response:
+        return problem(500, "", "a fault of this node; its log says more")
+
+    app.add_exception_handler(Problem, refused)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, fault)

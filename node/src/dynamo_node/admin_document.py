@@ -1,0 +1,172 @@
+"""What the admin listener takes and how it describes itself: bodies, OpenAPI, the docs page.
+
+The OpenAPI document covers both listeners, as the client listener answers keys and nothing else.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+MEMBERS_MAX = 1024
+Word = Annotated[str, Meta(min_length=1, max_length=253)]
+Count = Annotated[int, Meta(ge=1, le=1024)]
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Every changing request may name the cluster that it is for (S-RING-5)."""
+
+    cluster_id: Annotated[str, Meta(max_length=253)] | UnsetType = UNSET
+
+
+class Founder(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A member of a ring to be."""
+
+    name: Word
+    address: Annotated[str, Meta(pattern=r"^[^\s@]+:\d{1,5}$", max_length=300)]
+    zone: Annotated[str, Meta(max_length=253)] = ""
+    weight: Annotated[int, Meta(ge=1, le=1000)] = 1
+
+
+class CreateRing(Body):
+    """POST /v1/ring."""
+
+    members: Annotated[list[Founder], Meta(min_length=1, max_length=MEMBERS_MAX)]
+    partitions: Annotated[int, Meta(ge=16, le=4096)] | UnsetType = UNSET
+    n: Count | UnsetType = UNSET
+    r: Count | UnsetType = UNSET
+    w: Count | UnsetType = UNSET
+    dw: Count | UnsetType = UNSET
+    conflicts: Literal["Siblings", "LastWriteWins"] | UnsetType = UNSET
+
+
+class StartRepair(Body):
+    """POST /v1/repairs; a full repair is what a tree repair becomes where trees cannot be used."""
+
+    partitions: Annotated[list[Annotated[int, Meta(ge=0, lt=4096)]], Meta(max_length=4096)] = []
+    nodes: Annotated[list[Word], Meta(max_length=MEMBERS_MAX)] = []
+    mode: Literal["tree", "full"] = "tree"
+
+
+class ReplaceNode(Body):
+    """POST /v1/ring/replace."""
+
+    name: Word
+
+
+class Level(msgspec.Struct, forbid_unknown_fields=True):
+    """Query of GET /readyz."""
+
+    level: Literal["", "synced"] = ""
+
+
+class Page(msgspec.Struct, forbid_unknown_fields=True):
+    """Query of GET /v1/keys; `after` is `next` of the page before."""
+
+    partition: Annotated[int, Meta(ge=0, lt=4096)] | None = None
+    after: Annotated[str, Meta(max_length=4096)] = ""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class Cluster(msgspec.Struct, forbid_unknown_fields=True):
+    """Query of every changing request."""
+
+    cluster_id: Annotated[str, Meta(max_length=253)] | UnsetType = UNSET
+
+
+# fmt: off
+_READ = {"r": "answers wanted: 1 to N, one, quorum, all"}
+_WRITE = {"w": "acks wanted: 1 to N, one, quorum, all", "dw": "of these fsynced"}
+_BOTH = {
+    "timeout_ms": "1 to 30000, default 1000",
+    "strict": "true: only complete owners count",
+    "explain": "true: who was asked, who was skipped, what was decided",
+}
+_HEADERS = {"Dynamo-Context": "what the writer has seen", "Dynamo-Request-Id": "for retries"}
+_EXPIRY = {"Dynamo-Expires-In": "seconds"}
+_CLIENT: list[tuple[str, str, str, dict[str, str], dict[str, str], str]] = [
+    ("get", "/v1/kv/{key}", "Read a key.", _READ | _BOTH, {}, "200 300 404 503"),
+    ("head", "/v1/kv/{key}", "Read a key, headers only.", _READ | _BOTH, {}, "200 300 404 503"),
+    ("put", "/v1/kv/{key}", "Write a key; the body is the value.", _WRITE | _BOTH,
+     _HEADERS | _EXPIRY, "204 400 409 413 503"),
+    ("delete", "/v1/kv/{key}", "Delete a key.", _WRITE | _BOTH, _HEADERS, "204 400 503"),
+    ("post", "/v1/batch", "Gets, puts and deletes, each with its own outcome.", {}, {}, "200 400"),
+]
+_QUERIES = {
+    ("GET", "/readyz"): {"level": "`synced`: ask for completeness too"},
+    ("GET", "/v1/keys"): {
+        "partition": "only this one", "after": "`next` of the page before", "limit": "1 to 1000",
+    },
+}
+_BODIES: dict[tuple[str, str], type] = {
+    ("POST", "/v1/ring"): CreateRing,
+    ("POST", "/v1/ring/replace"): ReplaceNode,
+    ("POST", "/v1/repairs"): StartRepair,
+}
+# fmt: on
+_PROBLEM = {
+    "description": "RFC 9457: type, title, status, detail",
+    "content": {"application/problem+json": {"schema": {"type": "object"}}},
+}
+
+
+def with_client_listener(document: dict[str, Any]) -> dict[str, Any]:
+    """The admin listener's OpenAPI document, with the client listener's paths."""
+    for method, path, summary, query, headers, statuses in _CLIENT:
+        document["paths"].setdefault(path, {})[method] = {
+            "tags": ["client listener"],
+            "summary": summary,
+            "parameters": _parameters(path, query, headers),
+            "responses": {status: {"description": ""} for status in statuses.split()}
+            | {"default": _PROBLEM},
+        }
+    return document
+
+
+def extra(path: str, method: str) -> dict[str, Any]:
+    """Parameters and body that the handlers read themselves."""
+    parameters = [] if "repair_id" in path else _parameters(path, _QUERIES.get((method, path), {}))
+    found: dict[str, Any] = {"responses": {"default": _PROBLEM}, "parameters": parameters}
+    if (method, path) in _BODIES:
+        (schema,), parts = msgspec.json.schema_components(
+            [_BODIES[method, path]], ref_template="#/{name}"
+        )
+        whole = parts[schema["$ref"].removeprefix("#/")]
+        if "Founder" in parts:
+            whole["properties"]["members"]["items"] = parts["Founder"]
+        found["requestBody"] = {"content": {"application/json": {"schema": whole}}}
+    return found
+
+
+def _parameters(
+    path: str, query: dict[str, str], headers: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    key = {"key": "raw path bytes, percent-decoded, 1..1024 of them"} if "{key}" in path else {}
+    return [
+        {"in": place, "name": name, "description": text, "required": place == "path",
+         "schema": {"type": "string"}}
+        for place, named in (("path", key), ("query", query), ("header", headers or {}))
+        for name, text in named.items()
+    ]  # fmt: skip
+
+
+def docs_page(document: dict[str, Any]) -> str:
+    """One page made here, with nothing to load from elsewhere."""
+    rows = []
+    for path, methods in document["paths"].items():
+        for method, what in methods.items():
+            where = ", ".join(what.get("tags", ()))
+            text = " ".join((what.get("summary", ""), what.get("description", "")))
+            cells = (f"<code>{method.upper()} {escape(path)}</code>", escape(where), escape(text))
+            rows.append("<tr><td>" + "<td>".join(cells))
+    style = "body{font:16px sans-serif;margin:2em}td{padding:.4em 1em;vertical-align:top}"
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>dynamo-ring</title>"
+        f"<style>{style}</style><h1>{escape(document['info']['title'])}"
+        f" {escape(document['info']['version'])}</h1>"
+        f"<p>{escape(document['info']['description'])} Machines read"
+        f' <a href="openapi.json">openapi.json</a>.<table>{"".join(rows)}</table></html>'
+    )

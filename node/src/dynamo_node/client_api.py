@@ -1,0 +1,102 @@
+"""Requests of clients to answers: `/v1/kv`, `/v1/batch`, `/v1/ring`, and nothing else (listener 1).
+
+Callbacks and no tasks: `answer` is told where to put the answer, and puts it there exactly once,
+now or in a later turn. Both fronts, the protocol class and the ASGI application, call this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from dynamo_core.messages import Outcome
+from dynamo_core.ring import Ring
+from dynamo_node.batch import Batch, decode
+from dynamo_node.driver import Driver
+from dynamo_node.kv_words import (
+    Asked,
+    Request,
+    answer_of,
+    asked_of,
+    fields_of,
+)
+from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
+
+KV = b"/v1/kv/"
+Answered = Callable[[Answer], None]
+
+
+class ClientApi:
+    """The client listener of one node's driver."""
+
+    def __init__(self, driver: Driver, secret: bytes, value_bytes_max: int) -> None:
+        self.driver = driver
+        self.node = driver.node
+        self.secret = secret
+        self.value_bytes_max = value_bytes_max
+        self._shown_ring: tuple[Ring, bytes, bytes] | None = None
+
+    def answer(
+        self, method: str, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes,
+        done: Answered,
+    ) -> None:  # fmt: skip
+        """One request; `done` gets its answer exactly once. Header names are lower case."""
+        path, _, query = url.partition(b"?")
+        try:
+            fields = fields_of(headers)
+            if path.startswith(KV):
+                request = Request(method, path[len(KV) :], query, fields, body)
+                asked = asked_of(request, self._n(), self.secret)
+            elif path == b"/v1/batch":
+                self._batch(method, query, fields, body, done)
+                return
+            elif path == b"/v1/ring":
+                done(self._ring(method, query, fields))
+                return
+            else:
+                raise Problem(404, "not-found", "this listener has /v1/kv, /v1/batch, /v1/ring")
+        except Problem as problem:
+            done(problem.answer())
+            return
+        self.driver.submit(asked.operation, lambda outcome: done(self._shown(asked, outcome)))
+
+    def _shown(self, asked: Asked, outcome: Outcome) -> Answer:
+        try:
+            return answer_of(asked, outcome, self.secret)
+        except Problem as problem:
+            return problem.answer()
+
+    def _n(self) -> int:
+        ring = self.node.ring_or_none
+        if ring is None:
+            raise Problem(503, "not-a-member", "", b"Dynamo-Applied: no\r\n")
+        return ring.identity.n
+
+    def _batch(
+        self, method: str, query: bytes, fields: dict[bytes, bytes], body: bytes, done: Answered
+    ) -> None:
+        if method != "POST":
+            raise not_allowed("POST")
+        if query:
+            raise bad_parameter("query", "a batch has its parameters in the body")
+        asked, encode = decode(fields.get(b"content-type", b""), body)
+        Batch(self, asked, encode, done).start(self._n())
+
+    def _ring(self, method: str, query: bytes, fields: dict[bytes, bytes]) -> Answer:
+        if method not in ("GET", "HEAD"):
+            raise not_allowed("GET", "HEAD")
+        if query:
+            raise bad_parameter("query", "there are no parameters here")
+        self._n()
+        ring = self.node.ring
+        if self._shown_ring is None or self._shown_ring[0] is not ring:
+            document = ring.to_document()
+            etag = f'"{document["epoch"]}-{document["digest"]}"'.encode()
+            self._shown_ring = (ring, etag, msgspec.json.encode(document))
+        _, etag, body = self._shown_ring
+        head = FIXED_HEAD + b"ETag: %b\r\n" % etag
+        known = [part.strip() for part in fields.get(b"if-none-match", b"").split(b",")]
+        if etag in known or b"*" in known:
+            return Answer(304, head)
+        return Answer(200, head + b"Content-Type: application/json\r\n", body)

@@ -1,0 +1,334 @@
+"""The one place where the core's decisions become I/O.
+
+Whatever happens in one turn of the event loop, frames that arrived, requests of clients, timers,
+enters the node at once and is carried out together at the turn's end: one batch to the store, one
+frame to each peer. fsyncs run on one thread of their own and come back as one number, so that each
+covers all that was written while the one before it ran (S-DISK-3).
+
+A store that refuses writes is opened again with back-off while reads go on (S-DISK-4). What cannot
+be lived with ends the process through `die`: a failed fsync (S-DISK-5), damage that stays after it
+was given up, a fault of our own in the middle of a turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import NoReturn, Protocol
+
+import msgspec
+import structlog
+
+from dynamo_core.clients import Done
+from dynamo_core.errors import BadFrame, Corrupt, StoreDamaged, StoreError, SyncFailed
+from dynamo_core.ids import Store
+from dynamo_core.messages import Operation, Outcome
+from dynamo_core.node import Node
+from dynamo_node.clock import now_s, wall_ms
+from dynamo_node.metrics import Requests
+from dynamo_node.peer_link import Links
+
+REOPEN_S_MIN, REOPEN_S_MAX = 0.25, 8.0
+SEEDS_S = 3.0
+"""An unjoined node resolves the names of its seeds so often."""
+CHORES_S = 0.2
+TIMER_S = 0.001
+"""The loop's timers are that coarse; waking earlier would only spin."""
+GC_OBJECTS = 50_000
+log = structlog.get_logger()
+
+
+class Disk(Store, Protocol):
+    """What the shell asks of a store beyond what the core does."""
+
+    def sync(self) -> int:
+        """Blocking fsync; the number that is durable. Raises StoreError."""
+
+    def reopen(self) -> None:
+        """After a refused write. Raises StoreError."""
+
+    def close(self) -> None:
+        """A clean stop."""
+
+    def disk_bytes(self) -> int:
+        """How much it takes."""
+
+
+@dataclass(slots=True)
+class LastResort:
+    """How a process ends when it must; tests put their own in."""
+
+    die: Callable[[str], NoReturn]
+    """Logs the line and exits 1 at once; callable from any thread."""
+    mark_damaged: Callable[[], None]
+    """Lets the next start salvage the store."""
+
+
+class Driver:
+    """Node, store and links in one event loop."""
+
+    def __init__(self, node: Node, store: Disk, links: Links, last: LastResort) -> None:
+        self.node = node
+        self.store = store
+        self.links = links
+        self.requests = Requests()
+        self.peer_changes: Counter[str] = Counter()
+        self._last = last
+        self._loop = asyncio.get_running_loop()
+        self._entered = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._syncing = False
+        self._sync_queue: SimpleQueue[bool] = SimpleQueue()
+        self._sync_thread = Thread(target=self._sync_forever, name="fsync", daemon=True)
+        self._reopen_s = REOPEN_S_MIN
+        self._reopening = False
+        self._chores: asyncio.TimerHandle | None = None
+        self._peers_up: dict[str, bool] = {}
+        self.stopped = False
+        links.ends.on_frame = self.receive
+        links.ends.on_lost = self.link_lost
+
+    # ------------------------------------------------------------ the ways in
+
+    def start(self, trusted: bool) -> None:
+        """Loads the node; from here on it lives."""
+        try:
+            self.node.start(now_s(), wall_ms(), trusted)
+        except StoreError as error:
+            self._store_error(error)
+        self._sync_thread.start()
+        self._do_chores()
+        self.enter()
+
+    def enter(self) -> None:
+        """To be called before anything is asked of the node; the turn's end follows by itself."""
+        if self._entered:
+            return
+        self._entered = True
+        self._loop.call_soon(self._flush)
+        try:
+            self.node.tick(now_s(), wall_ms())
+        except Exception as error:  # noqa: BLE001
+            self._fatal(error)
+
+    def submit(self, operation: Operation, done: Done) -> None:
+        """A client's operation; `done` is called exactly once, never before this turn began."""
+        self.enter()
+        try:
+            self.node.submit(operation, partial(self._answered, operation, now_s(), done))
+        except StoreError as error:
+            self._store_error(error)
+
+    def _answered(self, operation: Operation, began: float, done: Done, outcome: Outcome) -> None:
+        self.requests.observe(operation, outcome, now_s() - began)
+        try:
+            done(outcome)
+        except Exception:
+            # A client that went away, or a fault in an answer, must not cost the others' turn.
+            self.node.counters["answer_faults"] += 1
+            log.exception("an answer could not be given")
+
+    def receive(self, frame: bytes) -> None:
+        """One frame of a peer. Raises BadFrame, for the link to close."""
+        self.enter()
+        try:
+            self.node.receive(frame)
+        except BadFrame:
+            self.node.counters["bad_frames"] += 1
+            raise
+        except StoreError as error:
+            self._store_error(error)
+        except Exception as error:
+            # A fault of ours that a peer's bytes reach: its link pays, not the node.
+            self.node.counters["frame_faults"] += 1
+            log.exception("a frame of a peer could not be handled")
+            raise BadFrame(repr(error)) from error
+
+    def link_lost(self, address: str) -> None:
+        """Our connection to the address broke or was refused."""
+        if self.stopped:
+            return
+        names = [name for name, known in self.node.addresses.items() if known == address]
+        for name in (*names, "@" + address):
+            self._tell(self.node.link_lost, name)
+
+    def _tell(self, call: Callable[..., None], *arguments: object) -> None:
+        """Something rare that the node must know."""
+        self.enter()
+        try:
+            call(*arguments)
+        except Exception as error:  # noqa: BLE001
+            self._fatal(error)
+
+    # ------------------------------------------------------------ the end of a turn
+
+    def _flush(self) -> None:
+        self._entered = False
+        if self.stopped:
+            return
+        node = self.node
+        try:
+            frames = node.flush()
+        except Exception as error:  # noqa: BLE001
+            self._fatal(error)
+        for address, frame in frames.items():
+            if not self.links.send(address, frame):
+                self.link_lost(address)
+        if not node.writable:
+            self._want_reopen()
+        elif node.sync_wanted and not self._syncing:
+            self._syncing = True
+            self._sync_queue.put(True)
+        self._arm()
+
+    def _arm(self) -> None:
+        """One timer, for the node's next deadline; an earlier one just finds nothing due."""
+        wake_at = self.node.wake_at
+        if self._timer is not None:
+            if self._timer_at <= wake_at:
+                return
+            self._timer.cancel()
+        delay = max(0.0, wake_at - now_s()) + TIMER_S
+        self._timer_at = wake_at
+        self._timer = self._loop.call_later(delay, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        if not self.stopped:
+            self.enter()
+
+    # ------------------------------------------------------------ the disk
+
+    def _sync_forever(self) -> None:
+        """The fsync thread: one at a time, and the next covers what came meanwhile."""
+        while self._sync_queue.get():
+            try:
+                number = self.store.sync()
+            except SyncFailed as error:
+                self._last.die(f"fsync failed, nothing after it can be trusted: {error}")
+            except StoreError as error:
+                self._loop.call_soon_threadsafe(self._sync_refused, error)
+            else:
+                self._loop.call_soon_threadsafe(self._synced, number)
+
+    def _synced(self, number: int) -> None:
+        self._syncing = False
+        if not self.stopped:
+            self._tell(self.node.synced, number)
+
+    def _sync_refused(self, error: StoreError) -> None:
+        """An earlier write had failed: nobody who waits for this fsync may be told that it is."""
+        self._syncing = False
+        self.node.journal.writable = False
+        log.warning("the store takes no writes", why=str(error))
+        self._want_reopen()
+
+    def _want_reopen(self) -> None:
+        if not self._reopening and not self.stopped:
+            self._reopening = True
+            log.warning("the store refused a write: reads go on", reopen_in_s=self._reopen_s)
+            self._loop.call_later(self._reopen_s, self._reopen)
+
+    def _reopen(self) -> None:
+        self._reopening = False
+        if self.stopped:
+            return
+        self._reopen_s = min(2 * self._reopen_s, REOPEN_S_MAX)
+        if self._syncing:
+            self._want_reopen()
+            return
+        try:
+            self.store.reopen()
+        except (SyncFailed, StoreDamaged) as error:
+            self._store_error(error)
+        except StoreError as error:
+            log.warning("the store cannot be opened again yet", why=str(error))
+            self._want_reopen()
+            return
+        self._reopen_s = REOPEN_S_MIN
+        log.info("the store takes writes again")
+        self._tell(self.node.reopened)
+
+    def _store_error(self, error: StoreError) -> NoReturn:
+        """What the core could not give up and go on from."""
+        if isinstance(error, Corrupt | StoreDamaged):
+            self._last.mark_damaged()
+            self._last.die(f"the store is damaged and is salvaged at the next start: {error}")
+        self._last.die(f"the store failed: {error}")
+
+    def _fatal(self, error: Exception) -> NoReturn:
+        if isinstance(error, StoreError):
+            self._store_error(error)
+        log.error("a fault of our own", exc_info=error)
+        self._last.die(f"a fault of our own in the middle of a turn: {error!r}")
+
+    # ------------------------------------------------------------ chores and the end
+
+    def _do_chores(self) -> None:
+        for name, peer in self.node.detector.peers.items():
+            if self._peers_up.get(name, False) != peer.was_up:
+                self._peers_up[name] = peer.was_up
+                self.peer_changes[name] += 1
+                log.info("a peer is " + ("up" if peer.was_up else "down"), peer=name)
+        self.links.purge()
+        self._chores = self._loop.call_later(CHORES_S, self._do_chores)
+
+    async def follow_seeds(self, seeds: list[str]) -> None:
+        """A name may mean many addresses, and others later: resolves until there is a ring."""
+        while not self.stopped and self.node.ring_or_none is None:
+            found: set[str] = set()
+            for seed in seeds:
+                found |= await resolve(seed)
+            mine = self.node.identity.address
+            identity = msgspec.structs.replace(
+                self.node.identity, seeds=tuple(sorted(found - {mine}))
+            )
+            self.node.identity = identity
+            await asyncio.sleep(SEEDS_S)
+
+    async def drain(self, wait_s_max: float) -> None:
+        """Not ready from now on; returns when no operation is under way, or after the time."""
+        self.node.draining = True
+        until = now_s() + wait_s_max
+        while self.node.clients.in_flight and now_s() < until:
+            await asyncio.sleep(0.02)
+
+    def stop(self) -> None:
+        """The last turn, then silence: links closed, fsync thread ended, store closed clean."""
+        self._flush()
+        self.stopped = True
+        for timer in (self._timer, self._chores):
+            if timer is not None:
+                timer.cancel()
+        self.links.close()
+        self._sync_queue.put(False)
+        self._sync_thread.join()
+        self.store.close()
+
+
+async def resolve(seed: str) -> set[str]:
+    """host:port of every address behind a seed; the seed itself when it does not resolve."""
+    host, _, port = seed.rpartition(":")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM
+        )
+    except OSError:
+        return {seed}
+    hosts = {str(line[4][0]) for line in found}
+    return {f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts}
+
+
+def settle_memory() -> None:
+    """What lives since the start is not looked at again by the collector: 1.09 times the rate."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_OBJECTS, 20, 100)

@@ -1,0 +1,124 @@
+"""What the client listener lets in: limits, deadlines, strict framing (contract.md §4).
+
+The parser (llhttp) refuses bad lengths, bare LF, obs-fold and both framings at once; what it would
+let through is refused here: two Hosts or none, absolute-form, upgrades, transfer codings on
+HTTP/1.0, heads and bodies without end, and clients that never finish what they begin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import NamedTuple, Protocol
+
+from dynamo_node.problems import Problem
+
+_TARGET = re.compile(rb"/[!-\"$-~]*")
+_SINGLE = (b"host", b"content-length", b"transfer-encoding", b"expect")
+
+
+class Limits(NamedTuple):
+    """Bytes, fields, seconds; each request is held to all of them."""
+
+    value_bytes_max: int
+    request_line_bytes_max: int = 8 * 1024
+    head_bytes_max: int = 16 * 1024
+    fields_max: int = 64
+    batch_bytes_max: int = 32 * 1024 * 1024
+    head_s_max: float = 10.0
+    body_s_max: float = 30.0
+    idle_s_max: float = 60.0
+    linger_s_max: float = 2.0
+    """How long bytes after a refusal are thrown away, so that the refusal is read."""
+    connections_max: int = 4096
+    bodies_bytes_max: int = 256 * 1024 * 1024
+    """Of all requests together; more is 503 before any effect (C16)."""
+    sweep_s: float = 0.5
+
+
+class Guarded(Protocol):
+    """A connection, as the sweep sees it."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+
+
+class Edge:
+    """The books of one listener: connections, bytes of bodies held, deadlines."""
+
+    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self.limits = limits
+        self.connections: set[Guarded] = set()
+        self.bodies_bytes = 0
+        self.now = loop.time()
+        """Seconds, as of the last sweep: no clock is read for a request."""
+        self._loop = loop
+        loop.call_later(limits.sweep_s, self._sweep)
+
+    def _sweep(self) -> None:
+        self.now = self._loop.time()
+        for connection in [c for c in self.connections if c.deadline < self.now]:
+            connection.expire()
+        self._loop.call_later(self.limits.sweep_s, self._sweep)
+
+    def hold(self, size: int) -> None:
+        """Bytes of a body that begins or goes on. Raises Problem when there are too many."""
+        if self.bodies_bytes + size > self.limits.bodies_bytes_max:
+            raise Problem(503, "overloaded", "", b"Dynamo-Applied: no\r\n")
+        self.bodies_bytes += size
+
+
+def bad_framing(detail: str) -> Problem:
+    """400; the connection is closed after it, as nobody knows where the next request begins."""
+    return Problem(400, "unsupported-framing", detail)
+
+
+def check_target(url: bytes, limits: Limits) -> None:
+    """Raises Problem: too long, or not `/path?query` in visible ASCII."""
+    if len(url) > limits.request_line_bytes_max - len("OPTIONS  HTTP/1.1\r\n"):
+        raise Problem(414, "", f"request line: at most {limits.request_line_bytes_max} bytes")
+    if not _TARGET.fullmatch(url):
+        raise bad_framing("target: wants /path?query in ASCII, other bytes percent-encoded")
+
+
+def check_head(version: str, headers: list[tuple[bytes, bytes]], limits: Limits) -> int:
+    """The length of the body that is announced, -1 when it comes in chunks. Raises Problem.
+    Names are lower case."""
+    if len(headers) > limits.fields_max:
+        raise Problem(431, "", f"headers: at most {limits.fields_max} fields")
+    if sum(len(name) + len(value) + 4 for name, value in headers) > limits.head_bytes_max:
+        raise Problem(431, "", f"headers: at most {limits.head_bytes_max} bytes")
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _SINGLE:
+            if name in found:
+                raise bad_framing(f"{name.decode()}: given twice")
+            found[name] = value
+    if version == "1.1" and not found.get(b"host"):
+        raise bad_framing("host: one is needed")
+    if b"transfer-encoding" in found:
+        if version != "1.1" or found[b"transfer-encoding"].lower() != b"chunked":
+            raise bad_framing("transfer-encoding: only chunked, and only in HTTP/1.1")
+        return -1
+    if found.get(b"expect", b"100-continue").lower() != b"100-continue":
+        raise Problem(417, "", "expect: only 100-continue")
+    length = found.get(b"content-length", b"0")
+    if not length.isdigit():
+        raise bad_framing("content-length: a number")
+    return int(length) if len(length) < 16 else limits.bodies_bytes_max
+
+
+def body_bytes_max(url: bytes, limits: Limits) -> int:
+    """How long a body may be there."""
+    if url.startswith(b"/v1/kv/"):
+        return limits.value_bytes_max
+    return limits.batch_bytes_max if url.startswith(b"/v1/batch") else limits.head_bytes_max
+
+
+def too_large(bytes_max: int) -> Problem:
+    """413, known before the body is read to its end."""
+    return Problem(
+        413, "value-too-large", f"body: at most {bytes_max} bytes", b"Dynamo-Applied: no\r\n"
+    )

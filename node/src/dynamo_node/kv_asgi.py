@@ -1,0 +1,47 @@
+"""The client listener as a plain ASGI application: slower than `kv_protocol`, the same words."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from dynamo_node.client_api import ClientApi
+from dynamo_node.problems import Answer
+
+
+class KvApp:
+    """Waits for the whole request, asks, and waits for the answer."""
+
+    def __init__(self, api: ClientApi) -> None:
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        query = scope["query_string"]
+        url = scope["raw_path"] + (b"?" + query if query else b"")
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def done(answer: Answer) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        self._api.answer(scope["method"], url, list(scope["headers"]), bytes(body), done)
+        status, head, content = await answered
+        lines: list[Any] = [line.split(b": ", 1) for line in head.split(b"\r\n")[:-1]]
+        headers = [(name.lower(), value) for name, value in lines]
+        if status not in (204, 304):
+            headers.append((b"content-length", b"%d" % len(content)))
+        if self._api.node.draining:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})

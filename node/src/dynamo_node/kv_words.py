@@ -1,0 +1,323 @@
+"""HTTP words to operations and back (contract.md §4): no sockets, no node, no clock.
+
+The key is the raw path, percent-decoded here to bytes (S-KEY-1): a framework's decoded path makes
+one key of `%ff`, `%fe` and `%80`. What is asked is checked word by word, and what is not understood
+is refused rather than ignored: a parameter that does nothing is a promise that nobody keeps.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote_to_bytes
+
+import msgspec
+
+from dynamo_core.context import seal, unseal
+from dynamo_core.errors import BadContext
+from dynamo_core.ids import KEY_BYTES_MAX
+from dynamo_core.messages import Context, Get, Operation, Outcome, Put
+from dynamo_core.versions import Sibling
+from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
+
+TIMEOUT_MS, TIMEOUT_MS_MAX = 1000, 30_000
+EXPIRES_S_MAX = 10 * 365 * 86_400
+REQUEST_ID_CHARS_MAX = 64
+CONTENT_TYPE_CHARS_MAX = 256
+RAW, JSON, MULTIPART = "", "-json", "-multipart"
+"""Forms of an answer, as its ETag tells them apart."""
+OCTETS = "application/octet-stream"
+METHODS = ("GET", "HEAD", "PUT", "DELETE")
+KEPT = frozenset(
+    (b"accept", b"prefer", b"content-type", b"dynamo-context", b"dynamo-request-id",
+     b"dynamo-expires-in", b"if-match", b"if-none-match", b"if-unmodified-since")
+)  # fmt: skip
+"""Fields of a request that mean something here."""
+_LISTS = (b"accept", b"prefer", b"if-match", b"if-none-match")
+_CONDITIONS = (b"if-match", b"if-none-match", b"if-unmodified-since")
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_PRINTABLE = re.compile(r"[ -~]*")
+_json = msgspec.json.Encoder()
+
+
+class Request(NamedTuple):
+    """What a front hands in: `target` is the raw path behind `/v1/kv/`, fields by lower name."""
+
+    method: str
+    target: bytes
+    query: bytes
+    fields: dict[bytes, bytes]
+    body: bytes
+
+
+class Ways(NamedTuple):
+    """How an operation shall be done; 0 stands for the cluster's own."""
+
+    r: int = 0
+    w: int = 0
+    dw: int = 0
+    strict: bool = False
+    timeout_s: float = TIMEOUT_MS / 1000
+    explain: bool = False
+
+
+class Asked(NamedTuple):
+    """An operation, and how to show its outcome."""
+
+    operation: Operation
+    form: str = RAW
+
+
+USUAL = Ways()
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def fields_of(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The fields that mean something. Raises Problem where one that must be single is there twice.
+    Names are lower case."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in KEPT:
+            if name in fields:
+                if name not in _LISTS:
+                    raise bad_parameter(name.decode(), "given twice")
+                value = fields[name] + b", " + value
+            fields[name] = value
+    return fields
+
+
+def key_of(target: bytes) -> bytes:
+    """The key: `/` stands for itself, `+` too, `.` and `..` are names like others."""
+    key = target
+    if b"%" in target:
+        if _BAD_ESCAPE.search(target):
+            raise Problem(400, "bad-key", "key: an invalid percent escape")
+        key = unquote_to_bytes(target)
+    return checked_key(key)
+
+
+def checked_key(key: bytes) -> bytes:
+    """The key when its length is right."""
+    if not 1 <= len(key) <= KEY_BYTES_MAX:
+        raise Problem(400, "bad-key", f"key: {len(key)} bytes, must be 1 to {KEY_BYTES_MAX}")
+    return key
+
+
+def count_of(field: str, value: int | str, n: int) -> int:
+    """How many nodes of N: a number, `one`, `quorum` or `all`."""
+    words = {"one": 1, "quorum": n // 2 + 1, "all": n}
+    count = words.get(value, 0) if isinstance(value, str) else value
+    if not 1 <= count <= n:
+        raise bad_parameter(field, f"1 to {n}, one, quorum or all")
+    return count
+
+
+def timeout_s_of(timeout_ms: int) -> float:
+    """Seconds. Raises Problem out of range."""
+    if not 1 <= timeout_ms <= TIMEOUT_MS_MAX:
+        raise bad_parameter("timeout_ms", f"1 to {TIMEOUT_MS_MAX}")
+    return timeout_ms / 1000
+
+
+def ways_of(query: bytes, n: int) -> Ways:
+    """The query. Raises Problem: unknown, given twice, empty or out of range."""
+    if not query:
+        return USUAL
+    found: dict[str, Any] = {}
+    for pair in query.decode("latin-1").split("&"):
+        field, _, text = pair.partition("=")
+        if field in found:
+            raise bad_parameter(field, "given twice")
+        if field in ("r", "w", "dw"):
+            found[field] = count_of(field, int(text) if _NUMBER.fullmatch(text) else text, n)
+        elif field in ("strict", "explain"):
+            if text not in ("true", "false"):
+                raise bad_parameter(field, "true or false")
+            found[field] = text == "true"
+        elif field == "timeout_ms":
+            found[field] = timeout_s_of(int(text) if _NUMBER.fullmatch(text) else 0)
+        else:
+            raise bad_parameter(field[:64] or "query", "no such parameter")
+    if "timeout_ms" in found:
+        found["timeout_s"] = found.pop("timeout_ms")
+    return Ways(**found)
+
+
+def word_of(field: str, text: str, chars_max: int) -> str:
+    """Text that is stored and shown in headers again. Raises Problem."""
+    if len(text) > chars_max or not _PRINTABLE.fullmatch(text):
+        raise bad_parameter(field, f"at most {chars_max} printable ASCII characters")
+    return text
+
+
+def context_of(secret: bytes, key: bytes, text: str) -> Context:
+    """What the client has seen. Raises Problem (S-CTX-1)."""
+    try:
+        return unseal(secret, key, text)
+    except BadContext as error:
+        raise Problem(400, "bad-context", str(error)) from None
+
+
+def asked_of(request: Request, n: int, secret: bytes) -> Asked:
+    """The operation that a request asks for. Raises Problem."""
+    method, target, query, fields, body = request
+    if method not in METHODS:
+        raise not_allowed(*METHODS)
+    key = key_of(target)
+    r, w, dw, strict, timeout_s, explain = ways_of(query, n)
+    form = _form(fields[b"accept"]) if b"accept" in fields else RAW
+    if method in ("GET", "HEAD"):
+        return Asked(Get(key=key, r=r, strict=strict, timeout_s=timeout_s, explain=explain), form)
+    put = Put(
+        key=key, value=body if method == "PUT" else None,
+        w=w, dw=dw, strict=strict, timeout_s=timeout_s, explain=explain,
+    )  # fmt: skip
+    if fields:
+        _add_fields(put, fields, secret)
+    return Asked(put, form)
+
+
+def _add_fields(put: Put, fields: dict[bytes, bytes], secret: bytes) -> None:
+    for name, value in fields.items():
+        text = value.decode("latin-1")
+        if name == b"content-type":
+            put.content_type = word_of("content-type", text, CONTENT_TYPE_CHARS_MAX)
+        elif name == b"dynamo-context":
+            put.context = context_of(secret, put.key, text)
+        elif name == b"dynamo-request-id":
+            put.request_id = word_of("dynamo-request-id", text, REQUEST_ID_CHARS_MAX)
+        elif name == b"prefer":
+            words = text.lower().replace(" ", "").split(",")
+            put.answer_record = put.value is not None and "return=representation" in words
+        elif name == b"dynamo-expires-in":
+            seconds = int(text) if _NUMBER.fullmatch(text) else 0
+            if not 1 <= seconds <= EXPIRES_S_MAX:
+                raise bad_parameter("dynamo-expires-in", f"1 to {EXPIRES_S_MAX} seconds")
+            put.expires_in_s = seconds
+        elif name in _CONDITIONS:
+            # Done without the condition it would overwrite what the client wanted to spare.
+            raise bad_parameter(name.decode(), "writes are not conditional, use Dynamo-Context")
+
+
+def _form(accept: bytes) -> str:
+    ranges = {part.split(b";", 1)[0].strip() for part in accept.lower().split(b",")}
+    if b"application/json" in ranges:
+        return JSON
+    return MULTIPART if b"multipart/mixed" in ranges else RAW
+
+
+# ---------------------------------------------------------------- what is answered
+
+
+def dot_of(sibling: Sibling) -> str:
+    """One string for one event, never used again (C5)."""
+    return f"{sibling.actor:016x}-{sibling.counter}"
+
+
+def shown(sibling: Sibling) -> dict[str, Any]:
+    """One item of `values`."""
+    return {
+        "data": sibling.value,
+        "content_type": sibling.content_type or OCTETS,
+        "dot": dot_of(sibling),
+    }
+
+
+def etag_of(values: list[Sibling], form: str) -> bytes:
+    """Equal for the same set of versions in the same form."""
+    dots = ",".join(map(dot_of, values)).encode()
+    return b'"%b%b"' % (blake2b(dots, digest_size=8).hexdigest().encode(), form.encode())
+
+
+@lru_cache(maxsize=1024)
+def _node_line(node: str) -> bytes:
+    return b"Dynamo-Node: %b\r\n" % quote(node).encode() if node else b""
+
+
+def head_of(outcome: Outcome, sealed: str) -> bytes:
+    """The lines that outcomes have in common."""
+    head = FIXED_HEAD + _node_line(outcome.node)
+    if sealed:
+        head += b"Dynamo-Context: %b\r\n" % sealed.encode()
+    acks = outcome.acks
+    if acks is not None:
+        head += b"Dynamo-Acks: total=%d owners=%d hinted=%d durable=%d\r\n" % (
+            acks.total, acks.owners, acks.hinted, acks.durable
+        )  # fmt: skip
+    if outcome.applied:
+        head += b"Dynamo-Applied: %b\r\n" % outcome.applied.encode()
+    return head
+
+
+def problem_of(outcome: Outcome, sealed: str) -> Problem:
+    """The error that an outcome is."""
+    members: dict[str, Any] = {}
+    if sealed:
+        members["context"] = sealed
+    if outcome.acks is not None:
+        members["acks"] = msgspec.structs.asdict(outcome.acks)
+    return Problem(outcome.status, outcome.problem, outcome.detail, **members)
+
+
+def sealed_of(secret: bytes, key: bytes, outcome: Outcome) -> str:
+    """The context for the client, "" where nothing was ever seen."""
+    return seal(secret, key, outcome.context) if outcome.context is not None else ""
+
+
+def answer_of(asked: Asked, outcome: Outcome, secret: bytes) -> Answer:
+    """The answer to one operation."""
+    operation, form = asked
+    sealed = sealed_of(secret, operation.key, outcome)
+    head = head_of(outcome, sealed)
+    if outcome.explanation is not None:
+        return _explained(outcome, head)
+    if outcome.status >= 400:
+        problem = problem_of(outcome, sealed)
+        problem.head = head.removeprefix(FIXED_HEAD)
+        return problem.answer()
+    values = outcome.values
+    if outcome.status == 204 or not values:
+        return Answer(204, head)
+    head += b"Dynamo-Siblings: %d\r\nETag: %b\r\n" % (len(values), etag_of(values, form))
+    if form == JSON:
+        whole = {"key": operation.key, "context": sealed, "values": list(map(shown, values))}
+        return Answer(200, head + b"Content-Type: application/json\r\n", _json.encode(whole))
+    if form == MULTIPART:
+        return _multipart(values, head)
+    if len(values) > 1:
+        body = _json.encode(list(map(shown, values)))
+        return Answer(300, head + b"Content-Type: application/json\r\n", body)
+    only = values[0]
+    kind = (only.content_type or OCTETS).encode("latin-1")
+    assert only.value is not None
+    return Answer(200, b"%bContent-Type: %b\r\n" % (head, kind), only.value)
+
+
+def _explained(outcome: Outcome, head: bytes) -> Answer:
+    """2xx only where the operation was done: explaining does not make a failed put a success."""
+    body = {"status": outcome.status, **msgspec.to_builtins(outcome.explanation)}
+    status = 200 if outcome.status < 400 else outcome.status
+    retry = b"Retry-After: 1\r\n" if status == 503 else b""
+    return Answer(status, head + retry + b"Content-Type: application/json\r\n", _json.encode(body))
+
+
+def _multipart(values: list[Sibling], head: bytes) -> Answer:
+    boundary = etag_of(values, "").strip(b'"')
+    while any(boundary in (sibling.value or b"") for sibling in values):
+        boundary = blake2b(boundary, digest_size=8).hexdigest().encode()
+    parts = []
+    for sibling in values:
+        kind = (sibling.content_type or OCTETS).encode("latin-1")
+        dot = dot_of(sibling).encode()
+        parts.append(
+            b"--%b\r\nContent-Type: %b\r\nDynamo-Dot: %b\r\n\r\n%b\r\n"
+            % (boundary, kind, dot, sibling.value or b"")
+        )
+    parts.append(b"--%b--\r\n" % boundary)
+    head += b"Content-Type: multipart/mixed; boundary=%b\r\n" % boundary
+    return Answer(300 if len(values) > 1 else 200, head, b"".join(parts))

@@ -1,0 +1,167 @@
+"""Prometheus metrics, made when they are asked for: the hot path only adds to plain numbers.
+
+Every counter of the core is there under its own name (`dynamo_events_total{event}`), beside the
+ones that contract.md §5.1 names for people outside.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from dynamo_core.messages import Get, Operation, Outcome
+
+if TYPE_CHECKING:
+    from dynamo_node.driver import Driver
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
+SIBLINGS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+DIVERGENCE_CAUSES = ("repair", "exchange", "hint")
+"""What brought a record that this node had missed or had otherwise: `stored_by_*` of the core."""
+
+
+class Buckets:
+    """A histogram: `counts[i]` values up to `limits[i]`, the last beyond all."""
+
+    __slots__ = ("counts", "limits", "total")
+
+    def __init__(self, limits: tuple[float, ...]) -> None:
+        self.limits = limits
+        self.counts = [0] * (len(limits) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """One value more."""
+        self.counts[bisect_left(self.limits, value)] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """As Prometheus wants it."""
+        rows, seen = [], 0
+        for limit, count in zip((*self.limits, float("inf")), self.counts, strict=True):
+            seen += count
+            rows.append(("+Inf" if limit == float("inf") else str(limit), float(seen)))
+        return rows
+
+
+class Requests:
+    """Operations of clients as this node answered them."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, int]] = Counter()
+        self.seconds = {kind: Buckets(SECONDS) for kind in ("get", "put", "delete")}
+        self.siblings = Buckets(SIBLINGS)
+
+    def observe(self, operation: Operation, outcome: Outcome, seconds: float) -> None:
+        """One operation has been answered."""
+        if type(operation) is Get:
+            kind = "get"
+            if outcome.values:
+                self.siblings.observe(len(outcome.values))
+        else:
+            kind = "put" if operation.value is not None else "delete"  # type: ignore[union-attr]
+        self.counts[kind, outcome.status] += 1
+        self.seconds[kind].observe(seconds)
+
+
+class NodeCollector(Collector):
+    """Reads a driver's node when it is scraped."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        yield from self._requests()
+        yield from self._named()
+        yield from self._gauges()
+
+    def _requests(self) -> Iterator[Metric]:
+        requests = self._driver.requests
+        total = CounterMetricFamily(
+            "dynamo_requests", "Operations of clients answered.", labels=["operation", "status"]
+        )
+        for (kind, status), count in sorted(requests.counts.items()):
+            total.add_metric([kind, str(status)], count)
+        yield total
+        seconds = HistogramMetricFamily(
+            "dynamo_request_seconds", "From submission to answer.", labels=["operation"]
+        )
+        for kind, buckets in requests.seconds.items():
+            seconds.add_metric([kind], buckets.cumulative(), buckets.total)
+        yield seconds
+        siblings = HistogramMetricFamily("dynamo_siblings", "Siblings that a get showed.")
+        siblings.add_metric([], requests.siblings.cumulative(), requests.siblings.total)
+        yield siblings
+
+    def _named(self) -> Iterator[Metric]:
+        driver, counters = self._driver, self._driver.node.counters
+        divergence = CounterMetricFamily(
+            "dynamo_divergence", "Records brought here after their write.", labels=["cause"]
+        )
+        for cause in DIVERGENCE_CAUSES:
+            divergence.add_metric([cause], counters[f"stored_by_{cause}"])
+        yield divergence
+        changes = CounterMetricFamily(
+            "dynamo_peer_state_changes", "Times that a peer was seen up or down.", labels=["peer"]
+        )
+        for peer, count in sorted(driver.peer_changes.items()):
+            changes.add_metric([peer], count)
+        yield changes
+        for name, counter, text in (
+            ("read_repairs", "stored_by_repair", "Records mended here after a read."),
+            ("exchange_differences", "exchange_differences", "Keys that anti-entropy mended."),
+            ("corrupt_records", "corrupt_records", "Records that did not read back."),
+        ):
+            yield CounterMetricFamily(f"dynamo_{name}", text, value=counters[counter])
+        events = CounterMetricFamily(
+            "dynamo_events", "What else happened, by its name in the code.", labels=["event"]
+        )
+        for event, count in sorted((counters + driver.links.ends.counters).items()):
+            events.add_metric([event], count)
+        yield events
+
+    def _gauges(self) -> Iterator[Metric]:
+        driver = self._driver
+        node = driver.node
+        hints = GaugeMetricFamily("dynamo_hints", "Hints held.", labels=["target"])
+        hint_bytes = GaugeMetricFamily("dynamo_hint_bytes", "Their bytes.", labels=["target"])
+        for target, count in sorted(node.hints.counts.items()):
+            hints.add_metric([target or "(owners)"], count)
+            hint_bytes.add_metric([target or "(owners)"], node.hints.bytes.get(target, 0))
+        yield hints
+        yield hint_bytes
+        status = node.admin.status()
+        background = status["background"]["budget"]
+        for name, text, value in (
+            ("ready", "1 when a member that can write and does not drain.", node.ready),
+            ("writable", "0 while the store refuses writes.", node.writable),
+            ("in_flight", "Operations of clients under way.", node.clients.in_flight),
+            ("ring_epoch", "Grows with every change of the ring.", status["epoch"]),
+            ("partitions_owned", "Partitions of this node.", status["partitions"]["owned"]),
+            ("partitions_complete", "Of these, complete.", status["partitions"]["complete"]),
+            ("tombstones", "Tombstones held, where counted.", status["tombstones"]["count"] or 0),
+            ("background_budget", "Share of its speed that background work has.", background),
+            ("disk_bytes", "Bytes that the store takes.", driver.store.disk_bytes()),
+        ):
+            yield GaugeMetricFamily(f"dynamo_{name}", text, value=float(value))
+
+
+def registry_of(driver: Driver) -> CollectorRegistry:
+    """The metrics of one node and its process; nothing global."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(NodeCollector(driver))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry

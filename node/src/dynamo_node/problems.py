@@ -1,0 +1,66 @@
+"""Answers of the client listener before they become HTTP, and the errors among them (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+PROBLEMS = "https://dynamo-ring.dev/problems/"
+FIXED_HEAD = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+"""On every answer."""
+RETRY_AFTER_S = 1
+_DETAILS = {
+    "not-a-member": "this node is in no ring",
+    "draining": "this node is stopping; ask another one",
+    "overloaded": "this node has as much under way as it takes; nothing was done",
+    "not-found": "nothing is there",
+}
+
+
+class Answer(NamedTuple):
+    """`head` is whole lines, each with its CRLF, all but Content-Length and Connection."""
+
+    status: int
+    head: bytes
+    body: bytes = b""
+
+
+class Problem(Exception):
+    """A request that is refused; `head` and `members` go into the answer."""
+
+    def __init__(
+        self, status: int, slug: str, detail: str, head: bytes = b"", **members: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.slug, self.detail = status, slug, detail
+        self.head, self.members = head, members
+
+    def document(self) -> dict[str, Any]:
+        """The problem as data; `slug` is one of contract.md §4, or "" where the status says all."""
+        return {
+            "type": PROBLEMS + self.slug if self.slug else "about:blank",
+            "title": self.slug.replace("-", " ") or "error",
+            "status": self.status,
+            "detail": self.detail or _DETAILS.get(self.slug, self.slug.replace("-", " ")),
+            **self.members,
+        }
+
+    def answer(self) -> Answer:
+        """The problem as an answer."""
+        retry = b"Retry-After: %d\r\n" % RETRY_AFTER_S if self.status in (429, 503) else b""
+        head = b"Content-Type: application/problem+json\r\n" + FIXED_HEAD + retry + self.head
+        return Answer(self.status, head, msgspec.json.encode(self.document()))
+
+
+def bad_parameter(field: str, detail: str) -> Problem:
+    """400 that names the part of the request that is wrong."""
+    return Problem(400, "bad-parameter", f"{field}: {detail}")
+
+
+def not_allowed(*methods: str) -> Problem:
+    """405 with the methods that there are."""
+    allow = ", ".join(methods)
+    return Problem(
+        405, "method-not-allowed", f"only {allow}", f"Allow: {allow}\r\n".encode(), allow=methods
+    )

@@ -1,0 +1,239 @@
+"""Settings of a node: flags over `DYNAMO_*` variables over a TOML file (contract.md §3).
+
+One model gives all three and `--help`. What is wrong ends the process with exit code 2 and one
+line that names the setting.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from tomllib import TOMLDecodeError
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    CliImplicitFlag,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+import dynamo_core.settings as core
+from dynamo_core.ids import VALUE_BYTES_MAX
+
+PREFIX = "DYNAMO_"
+SECRET_BYTES_MAX = 4096
+VALUE_BYTES_LIMIT_MAX = 8 * 1024 * 1024
+_CORE = core.Settings()
+
+
+class BadSettings(Exception):
+    """One line for people, naming the setting."""
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """host and port of `host:port`, `[::1]:port` or `:port`. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise ValueError("wants host:port, the port 0 to 65535")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _address(text: str) -> str:
+    split_address(text)
+    return text
+
+
+def _dialled(text: str) -> str:
+    host, port = split_address(text)
+    if not host or not port:
+        raise ValueError("wants host:port that others can dial")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Dialled = Annotated[str, AfterValidator(_dialled)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach a listener."""
+    host, _ = split_address(address)
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class NodeSettings(BaseSettings):
+    """One node of dynamo-ring: a process on one data directory with three listeners. Each flag is
+    also a variable (--data-dir: DYNAMO_DATA_DIR) and a word in the TOML file of --config FILE
+    (data_dir); flags win over variables, these over the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, cli_prog_name="dynamo-node",
+        cli_kebab_case=True, cli_hide_none_type=True, cli_avoid_json=True, env_ignore_empty=True,
+        nested_model_default_partial_update=False,
+    )  # fmt: skip
+
+    # fmt: off
+    name: str = Field(default_factory=socket.gethostname, min_length=1, max_length=253,
+        description="stable name of this node; default: the host name")
+    data_dir: Path = Field(Path("data"), description="RocksDB, id, quarantine")
+    client_listen: Address = Field("127.0.0.1:8080", description="client HTTP; port 0: any free")
+    admin_listen: Address = Field("127.0.0.1:8081", description="admin HTTP, metrics, probes")
+    peer_listen: Address = Field("127.0.0.1:8082", description="node to node")
+    advertise: Dialled | None = Field(None,
+        description="host:port that other nodes dial; default: the peer listener")
+    client_advertise: Dialled | None = Field(None,
+        description="host:port that clients dial; default: advertised host, client port")
+    seeds: Annotated[tuple[Dialled, ...], NoDecode] = Field((), max_length=1024,
+        description="comma list of peer addresses; a name may stand for many")
+    zone: str = Field("", max_length=253, description="failure domain")
+    weight: int = Field(1, ge=1, le=1000, description="relative capacity")
+    cluster_secret_file: Path | None = Field(None,
+        description="cluster key: contexts, links between nodes, the admin's bearer token")
+    cluster: str = Field("", max_length=253, description="a disk of another cluster is refused")
+    replace_lost: bool = Field(_CORE.replace_lost,
+        description="an empty disk under a member's name takes its place")
+    tombstone_age_min_s: float = Field(_CORE.tombstone_age_min_s, ge=1, le=1e9,
+        description="before a tombstone may be collected")
+    anti_entropy: Literal["on", "off"] = Field("on", description="off: only repairs on demand")
+    engine: Literal["rocksdb", "memory"] = Field("rocksdb", description="memory keeps nothing")
+    http_front: Literal["protocol", "asgi"] = Field("protocol",
+        description="how client HTTP is answered; asgi is the slower, plain way")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="logs")
+    insecure: CliImplicitFlag[bool] = Field(False,
+        description="listen beyond loopback without a cluster secret")
+    hedge_ms: float = Field(_CORE.hedge_s * 1000, gt=0, le=30_000,
+        description="ask one node more after this silence")
+    heartbeat_ms: float = Field(_CORE.heartbeat_s * 1000, ge=10, le=60_000,
+        description="gossip to every member so often")
+    suspect_ms: float = Field(_CORE.suspect_s * 1000, ge=30, le=600_000,
+        description="a peer silent for longer is down")
+    exchange_ms: float = Field(_CORE.exchange_s * 1000, ge=10, le=3_600_000,
+        description="compare with one peer so often")
+    value_bytes_max: int = Field(VALUE_BYTES_MAX, ge=1, le=VALUE_BYTES_LIMIT_MAX,
+        description="a value beyond it is 413")
+    in_flight_max: Count = Field(_CORE.in_flight_max, description="operations at once, then 503")
+    siblings_max: Count = Field(_CORE.siblings_max, description="then puts need a context (409)")
+    hint_bytes_max: Count = Field(_CORE.hint_bytes_max, description="hints for one node")
+    memtable_bytes: int = Field(64 << 20, ge=1 << 20, le=1 << 30, description="of RocksDB")
+    # fmt: on
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, *_: Any, **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """Flags come before all of these."""
+        toml = TomlConfigSettingsSource(settings_cls, _config_file)
+        return init_settings, env_settings, toml
+
+    def of_core(self) -> core.Settings:
+        """The part that the pure node wants."""
+        return core.Settings(
+            hedge_s=self.hedge_ms / 1000,
+            heartbeat_s=self.heartbeat_ms / 1000,
+            suspect_s=self.suspect_ms / 1000,
+            exchange_s=self.exchange_ms / 1000,
+            tombstone_age_min_s=self.tombstone_age_min_s,
+            in_flight_max=self.in_flight_max,
+            siblings_max=self.siblings_max,
+            hint_bytes_max=self.hint_bytes_max,
+            anti_entropy=self.anti_entropy == "on",
+            replace_lost=self.replace_lost,
+        )
+
+    def secret(self) -> bytes:
+        """The cluster key, b"" when there is none. Raises BadSettings."""
+        path = self.cluster_secret_file
+        if path is None:
+            return b""
+        try:
+            secret = path.read_bytes()
+        except OSError as error:
+            raise BadSettings(f"cluster_secret_file: {path}: {error.strerror}") from None
+        secret = secret.removesuffix(b"\n").removesuffix(b"\r")
+        printable = secret.isascii() and secret.decode("ascii").isprintable()
+        if not (printable and 1 <= len(secret) <= SECRET_BYTES_MAX):
+            raise BadSettings(
+                f"cluster_secret_file: {path}: wants 1 to {SECRET_BYTES_MAX} characters of ASCII"
+            )
+        return secret
+
+    def check_exposure(self, secret: bytes) -> None:
+        """Without a secret only this machine may reach a node. Raises BadSettings."""
+        for field in ("client_listen", "admin_listen", "peer_listen"):
+            address = getattr(self, field)
+            if not (secret or self.insecure or is_loopback(address)):
+                raise BadSettings(
+                    f"{field}: {address} is reachable from outside and there is no"
+                    " cluster_secret_file; give one, or --insecure"
+                )
+
+
+_config_file: Path | None = None
+
+
+def load(arguments: Sequence[str]) -> NodeSettings:
+    """Settings from flags, environment and the file of `--config`; exits 2 when they are wrong."""
+    global _config_file
+    try:
+        rest, _config_file = _take_config(list(arguments))
+        if _config_file is not None and not _config_file.is_file():
+            raise BadSettings(f"config: {_config_file}: no such file")
+        return NodeSettings(_cli_parse_args=rest, _cli_exit_on_error=False)  # type: ignore[call-arg]
+    except TOMLDecodeError as error:
+        refuse(f"config: {_config_file}: {error}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        reason = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            reason = "no such setting"
+        refuse(f"{where}: {reason}")
+    except (BadSettings, SettingsError, ValueError) as error:
+        refuse(" ".join(str(error).split()))
+    finally:
+        _config_file = None
+
+
+def _take_config(arguments: list[str]) -> tuple[list[str], Path | None]:
+    """`--config FILE` taken out: it says where settings are and is none itself."""
+    for at, argument in enumerate(arguments):
+        if argument.startswith("--config="):
+            return arguments[:at] + arguments[at + 1 :], Path(argument.partition("=")[2])
+        if argument == "--config":
+            if at + 1 == len(arguments):
+                raise BadSettings("config: wants a file")
+            return arguments[:at] + arguments[at + 2 :], Path(arguments[at + 1])
+    return arguments, None
+
+
+def refuse(line: str) -> NoReturn:
+    """One line on standard error, exit code 2."""
+    print(f"dynamo-node: {line}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """`DYNAMO_*` variables that mean nothing: most likely misspelt."""
+    known = {PREFIX + field.upper() for field in NodeSettings.model_fields}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)

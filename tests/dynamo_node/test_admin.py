@@ -1,0 +1,298 @@
+"""The admin listener's application, in front of a node that is alone in its ring."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from functools import partial
+from secrets import randbits
+from typing import Any, NoReturn
+
+import httpx
+import pytest
+import uvloop
+from prometheus_client.parser import text_string_to_metric_families
+
+from dynamo_core.messages import Outcome, Put
+from dynamo_core.node import Node, NodeIdentity
+from dynamo_core.settings import Settings
+from dynamo_node.admin_api import BODY_BYTES_MAX, admin_app
+from dynamo_node.driver import Driver, LastResort
+from dynamo_node.memory_store import MemoryStore
+from dynamo_node.peer_link import LinkEnds, Links
+
+DEADLINE_S = 20.0
+QUICK = Settings(heartbeat_s=0.05, suspect_s=0.5)
+CREATE = {"cluster_id": "c", "partitions": 16, "n": 1, "members": [{"name": "a", "address": "h:1"}]}
+
+
+def die(line: str) -> NoReturn:
+    raise AssertionError(line)
+
+
+class Admin(httpx.AsyncClient):
+    """A client of one node's admin application."""
+
+    driver: Driver
+
+    async def problem(self, method: str, path: str, **more: Any) -> tuple[int, str]:
+        """Status and slug of a refusal that is a problem in every part."""
+        response = await self.request(method, path, **more)
+        assert response.headers["content-type"] == "application/problem+json"
+        body = response.json()
+        assert body["status"] == response.status_code and body["detail"]
+        return response.status_code, body["type"].rpartition("/")[2]
+
+    async def put(self, key: bytes) -> None:  # type: ignore[override]
+        answered: asyncio.Future[Outcome] = asyncio.Future()
+        self.driver.submit(Put(key=key, value=b"v"), answered.set_result)
+        assert (await answered).status == 204
+
+
+def with_node(
+    test: Callable[[Admin], Awaitable[None]], secret: bytes = b"", founded: bool = True
+) -> None:
+    async def body() -> None:
+        store = MemoryStore()
+        node = Node(NodeIdentity("a", 7, "h:1"), store, QUICK, partial(randbits, 64))
+        links = Links(LinkEnds("a", 7, "", "h:1", secret))
+        driver = Driver(node, store, links, LastResort(die, lambda: None))
+        driver.start(True)
+        transport = httpx.ASGITransport(admin_app(driver, secret, "1.2.3"))
+        async with Admin(transport=transport, base_url="http://node") as admin:
+            admin.driver = driver
+            if founded:
+                assert (await admin.post("/v1/ring", json=CREATE)).status_code == 201
+            await test(admin)
+        driver.stop()
+
+    uvloop.run(asyncio.wait_for(body(), DEADLINE_S))
+
+
+def test_an_unjoined_node_lives_and_is_not_ready() -> None:
+    async def body(admin: Admin) -> None:
+        assert (await admin.get("/livez")).json() == {"live": True}
+        ready = await admin.get("/readyz")
+        assert (ready.status_code, ready.json()) == (
+            503,
+            {"ready": False, "reason": "not a member of a ring"},
+        )
+        for path in ("/v1/ring", "/v1/keys", "/v1/preference-list/k"):
+            assert await admin.problem("GET", path) == (503, "not-a-member")
+        status = (await admin.get("/v1/status")).json()
+        assert (status["disk"], status["cluster_id"], status["version"]) == ("empty", None, "1.2.3")
+
+    with_node(body, founded=False)
+
+
+def test_a_ring_is_created_once() -> None:
+    async def body(admin: Admin) -> None:
+        created = await admin.post("/v1/ring", json=CREATE)
+        assert created.status_code == 201
+        again = await admin.post("/v1/ring", json=CREATE)
+        ring = await admin.get("/v1/ring")
+        assert (again.status_code, again.json()) == (200, ring.json())
+        assert ring.json() == created.json()
+        other = {**CREATE, "cluster_id": "d"}
+        assert await admin.problem("POST", "/v1/ring", json=other) == (409, "wrong-cluster")
+        for path in ("/readyz", "/readyz?level=synced"):
+            assert (await admin.get(path)).json() == {"ready": True}
+
+    with_node(body, founded=False)
+
+
+BAD_BODIES = {
+    "not JSON": b"{",
+    "NaN": b'{"partitions":NaN}',
+    "infinity": b'{"n":Infinity}',
+    "invalid UTF-8": b'{"cluster_id":"\xff"}',
+    "deep": b"[" * 100_000,
+    "a list": b"[]",
+    "nothing": b"",
+    "no members": b'{"members":[]}',
+    "unknown field": b'{"members":[{"name":"a","address":"h:1"}],"partition":16}',
+    "unknown field of a member": b'{"members":[{"name":"a","address":"h:1","id":1}]}',
+    "huge number": b'{"n":1e400,"members":[{"name":"a","address":"h:1"}]}',
+    "a float": b'{"n":1.5,"members":[{"name":"a","address":"h:1"}]}',
+    "17 partitions": b'{"n":1,"partitions":17,"members":[{"name":"a","address":"h:1"}]}',
+    "n above the members": b'{"n":2,"members":[{"name":"a","address":"h:1"}]}',
+    "w above n": b'{"n":1,"w":2,"members":[{"name":"a","address":"h:1"}]}',
+    "not the one that was asked": b'{"n":1,"members":[{"name":"b","address":"h:1"}]}',
+    "address without a port": b'{"n":1,"members":[{"name":"a","address":"h"}]}',
+    "empty name": b'{"n":1,"members":[{"name":"","address":"h:1"}]}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", BAD_BODIES.values(), ids=BAD_BODIES)
+def test_bad_bodies_are_problems(content: bytes) -> None:
+    async def body(admin: Admin) -> None:
+        said = await admin.problem("POST", "/v1/ring", content=content)
+        assert said == (400, "bad-parameter")
+        assert admin.driver.node.ring_or_none is None
+
+    with_node(body, founded=False)
+
+
+def test_a_body_without_end_is_refused() -> None:
+    async def body(admin: Admin) -> None:
+        content = b" " * (BODY_BYTES_MAX + 1)
+        said = await admin.problem("POST", "/v1/repairs", content=content)
+        assert said == (413, "value-too-large")
+
+    with_node(body)
+
+
+REFUSED = {
+    "other cluster in the body": ("POST", "/v1/repairs", {"cluster_id": "d"}, 409, "wrong-cluster"),
+    "other cluster in the query": ("POST", "/v1/repairs?cluster_id=d", {}, 409, "wrong-cluster"),
+    "differ": ("POST", "/v1/repairs?cluster_id=c", {"cluster_id": "d"}, 400, "bad-parameter"),
+    "no such partition": ("POST", "/v1/repairs", {"partitions": [16]}, 400, "bad-parameter"),
+    "no such node": ("POST", "/v1/repairs", {"nodes": ["z"]}, 400, "bad-parameter"),
+    "no such mode": ("POST", "/v1/repairs", {"mode": "half"}, 400, "bad-parameter"),
+    "no such member": ("POST", "/v1/ring/replace", {"name": "z"}, 400, "bad-parameter"),
+    "no such repair": ("GET", "/v1/repairs/none", None, 404, "not-found"),
+    "no such path": ("GET", "/v1/nothing", None, 404, "not-found"),
+    "slash at the end": ("GET", "/v1/status/", None, 404, "not-found"),
+    "no such method": ("DELETE", "/v1/ring", None, 405, "method-not-allowed"),
+    "no such level": ("GET", "/readyz?level=x", None, 400, "bad-parameter"),
+    "no such parameter": ("GET", "/v1/keys?x=1", None, 400, "bad-parameter"),
+    "twice": ("GET", "/v1/keys?limit=1&limit=2", None, 400, "bad-parameter"),
+    "not a number": ("GET", "/v1/keys?limit=-1", None, 400, "bad-parameter"),
+    "too many": ("GET", "/v1/keys?limit=100000", None, 400, "bad-parameter"),
+    "partition out of range": ("GET", "/v1/keys?partition=16", None, 400, "bad-parameter"),
+    "not a next": ("GET", "/v1/keys?after=!", None, 400, "bad-parameter"),
+    "empty key": ("GET", "/v1/preference-list/", None, 400, "bad-key"),
+    "bad escape": ("GET", "/v1/preference-list/a%2", None, 400, "bad-key"),
+    "long key": ("GET", "/v1/preference-list/" + "a" * 1025, None, 400, "bad-key"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "json", "status", "slug"), REFUSED.values(), ids=REFUSED
+)
+def test_refusals_are_problems(
+    method: str, path: str, json: dict[str, Any] | None, status: int, slug: str
+) -> None:
+    async def body(admin: Admin) -> None:
+        more = {} if json is None else {"json": json}
+        assert await admin.problem(method, path, **more) == (status, slug)
+
+    with_node(body)
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [("k", b"k"), ("a/b", b"a/b"), ("a%2Fb", b"a/b"), ("%ff%0a%00", b"\xff\n\x00"),
+     ("%FE", b"\xfe"), ("%3Fx", b"?x")],
+)  # fmt: skip
+def test_a_key_in_a_path_is_its_raw_bytes(path: str, key: bytes) -> None:
+    async def body(admin: Admin) -> None:
+        answer = (await admin.get("/v1/preference-list/" + path)).json()
+        assert answer.pop("partition") in range(16)
+        assert answer == {
+            "key": b64encode(key).decode(),
+            "owners": ["a"],
+            "stand_ins": [],
+            "up": {"a": True},
+        }
+
+    with_node(body)
+
+
+def test_keys_are_listed_page_by_page() -> None:
+    async def body(admin: Admin) -> None:
+        keys = [b"key %d \xff" % n for n in range(25)]
+        for key in keys:
+            await admin.put(key)
+        listed: list[str] = []
+        query: dict[str, str] = {"limit": "10"}
+        while True:
+            page = (await admin.get("/v1/keys", params=query)).json()
+            listed += page["keys"]
+            if page["next"] is None:
+                break
+            query["after"] = page["next"]
+        assert sorted(listed) == sorted(b64encode(key).decode() for key in keys)
+
+    with_node(body)
+
+
+def test_a_repair_is_followed_to_its_end() -> None:
+    async def body(admin: Admin) -> None:
+        started = await admin.post("/v1/repairs?cluster_id=c", json={"partitions": [1, 2]})
+        assert (started.status_code, started.json()["state"]) == (202, "running")
+        path = "/v1/repairs/" + started.json()["id"]
+        while (report := (await admin.get(path)).json())["state"] == "running":
+            await asyncio.sleep(0.01)
+        assert report == {
+            "id": started.json()["id"],
+            "state": "done",
+            "partitions_total": 2,
+            "partitions_done": 2,
+            "keys_repaired": 0,
+        }
+
+    with_node(body)
+
+
+def test_only_probes_and_metrics_need_no_token() -> None:
+    async def body(admin: Admin) -> None:
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert (await admin.get(path)).headers["content-type"] != "application/problem+json"
+        for path in ("/v1/status", "/v1/ring", "/v1/nothing", "/docs", "/openapi.json"):
+            for header in ("", "Bearer", "Bearer wrong", "Basic s3cret", "Bearer s3cret "):
+                said = await admin.problem("GET", path, headers={"Authorization": header})
+                assert said == (401, "unauthorized")
+        good = await admin.get("/v1/status", headers={"Authorization": "Bearer s3cret"})
+        assert good.status_code == 200
+
+    with_node(body, secret=b"s3cret", founded=False)
+
+
+def test_metrics_have_the_names_of_the_contract() -> None:
+    async def body(admin: Admin) -> None:
+        await admin.put(b"k")
+        text = (await admin.get("/metrics")).text
+        families = {f.name: f for f in text_string_to_metric_families(text)}
+        assert {
+            "dynamo_requests", "dynamo_request_seconds", "dynamo_siblings", "dynamo_divergence",
+            "dynamo_hints", "dynamo_read_repairs", "dynamo_exchange_differences",
+            "dynamo_corrupt_records", "dynamo_peer_state_changes", "dynamo_tombstones",
+            "dynamo_background_budget",
+        } <= set(families)  # fmt: skip
+        assert [(s.labels, s.value) for s in families["dynamo_requests"].samples] == [
+            ({"operation": "put", "status": "204"}, 1.0)
+        ]
+
+    with_node(body)
+
+
+def test_the_document_describes_both_listeners() -> None:
+    async def body(admin: Admin) -> None:
+        document = (await admin.get("/openapi.json")).json()
+        assert set(document["paths"]["/v1/kv/{key}"]) == {"get", "head", "put", "delete"}
+        create = document["paths"]["/v1/ring"]["post"]["requestBody"]["content"]
+        assert "members" in create["application/json"]["schema"]["properties"]
+        page = (await admin.get("/docs")).text
+        for path, methods in document["paths"].items():
+            for method in methods:
+                assert f"{method.upper()} {path}" in page
+        assert "://" not in page, "nothing is loaded from elsewhere"
+
+    with_node(body)
+
+
+def test_a_draining_or_full_node_is_not_ready_but_lives() -> None:
+    async def body(admin: Admin) -> None:
+        node = admin.driver.node
+        node.draining = True
+        assert (await admin.get("/readyz")).json() == {"ready": False, "reason": "draining"}
+        node.draining = False
+        node.journal.writable = False
+        reason = (await admin.get("/readyz")).json()["reason"]
+        assert reason == "the store refuses writes"
+        node.journal.writable = True
+        assert (await admin.get("/livez")).status_code == 200
+
+    with_node(body)

@@ -1,0 +1,280 @@
+"""The command itself: real processes, from their start to their end."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+DEADLINE_S = 20.0
+STOP_S_MAX = 10.0
+SECRET = "between us"
+ANY_PORTS = [f"--{which}-listen=127.0.0.1:0" for which in ("client", "admin", "peer")]
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+class Process:
+    """One `dynamo-node` and what it wrote."""
+
+    def __init__(self, directory: Path, name: str, *flags: str, **variables: str) -> None:
+        self.name = name
+        self.directory = directory
+        self.log = directory.with_suffix(".log")
+        if directory.is_dir():
+            (directory / "ports").unlink(missing_ok=True)
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("DYNAMO_")}
+        command = [sys.executable, "-m", "dynamo_node.app", "--name", name, *ANY_PORTS, *flags]
+        with self.log.open("w") as log:
+            self.child = subprocess.Popen(
+                [*command, "--data-dir", str(directory)], stderr=log, env={**clean, **variables}
+            )
+
+    def started(self) -> Process:
+        until(
+            lambda: (self.directory / "ports").exists() or self.child.poll() is not None,
+            "neither up nor down",
+        )
+        assert self.child.poll() is None, self.log.read_text()
+        self.ports: dict[str, str] = json.loads((self.directory / "ports").read_text())
+        return self
+
+    def get(self, path: str) -> httpx.Response:
+        return self.ask("GET", path)
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        url = f"http://{self.ports['admin']}{path}"
+        return httpx.request(method, url, headers=headers, timeout=DEADLINE_S, **more)
+
+    def ready(self) -> bool:
+        return self.get("/readyz").status_code == 200
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.child.poll() is None:
+            self.child.send_signal(number)
+        return self.child.wait(STOP_S_MAX)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def said(self, event: str) -> dict[str, Any]:
+        return next(line for line in self.lines() if line["event"] == event)
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts nodes; those that still run at the end are killed."""
+    (tmp_path / "secret").write_text(SECRET + "\n")
+    running: list[Process] = []
+
+    def begin(name: str, *flags: str, directory: str = "", **variables: str) -> Process:
+        secret = f"--cluster-secret-file={tmp_path / 'secret'}"
+        running.append(Process(tmp_path / (directory or name), name, secret, *flags, **variables))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.stop(signal.SIGKILL)
+
+
+def found(nodes: list[Process]) -> dict[str, Any]:
+    members = [{"name": p.name, "address": p.ports["peer"]} for p in nodes]
+    body = {"cluster_id": "c", "partitions": 16, "n": min(3, len(nodes)), "members": members}
+    created = nodes[0].ask("POST", "/v1/ring", json=body)
+    assert created.status_code == 201, created.text
+    until(lambda: all(p.ready() for p in nodes), "not ready")
+    document: dict[str, Any] = created.json()
+    return document
+
+
+def failure(process: Process) -> str:
+    """The one line of a process that could not start."""
+    assert process.child.wait(DEADLINE_S) == 1
+    (line,) = (line for line in process.lines() if line["level"] == "error")
+    return str(line["event"])
+
+
+def test_three_nodes_from_nothing_to_a_clean_end(start: Start) -> None:
+    nodes = [start(name) for name in "abc"]
+    for process in nodes:
+        process.started()
+        assert process.get("/livez").status_code == 200
+        assert process.get("/readyz").status_code == 503
+    ring = found(nodes)
+    assert {m["name"]: m["address"] for m in ring["members"]} == {
+        p.name: p.ports["peer"] for p in nodes
+    }
+    assert {m["name"]: m["client"] for m in ring["members"]} == {
+        p.name: p.ports["client"] for p in nodes
+    }
+    up = {p.name: {o.name: "up" for o in nodes if o is not p} for p in nodes}
+    until(
+        lambda: all(p.get("/v1/status").json()["peers"] == up[p.name] for p in nodes),
+        "they do not see each other",
+    )
+    for process in nodes:
+        said = process.said("listening")
+        assert {which: said[which] for which in process.ports} == process.ports
+    assert [p.stop() for p in nodes] == [0, 0, 0]
+    for process in nodes:
+        assert process.lines()[-1]["event"] == "stopped clean"
+
+
+def test_a_restart_remembers_and_knows_how_it_ended(start: Start) -> None:
+    for number, why in (
+        (signal.SIGTERM, "clean stop"),
+        (signal.SIGKILL, "the process ended without a clean stop; the machine did not"),
+    ):
+        name = f"n{number}"
+        first = start(name).started()
+        document = found([first])
+        assert first.stop(number) in (0, -signal.SIGKILL)
+        again = start(name).started()
+        said = again.said("the store is open")
+        assert (said["trusted"], said["why"]) == (True, why)
+        assert again.ready()
+        assert again.get("/v1/ring").json() == document
+
+
+def test_one_process_to_a_directory(start: Start) -> None:
+    first = start("a").started()
+    ports = (first.directory / "ports").read_text()
+    second = start("a", "--admin-listen=127.0.0.1:0", directory="a")
+    assert "another process has the data directory" in failure(second)
+    first.ports = json.loads(ports)
+    assert first.get("/livez").status_code == 200
+    assert first.stop() == 0
+
+
+def test_a_directory_of_another_node_or_cluster_is_refused(start: Start) -> None:
+    assert start("a", "--cluster=one").started().stop() == 0
+    assert "belongs to node 'a', not to 'b'" in failure(start("b", directory="a"))
+    assert "belongs to cluster 'one'" in failure(start("a", "--cluster=two"))
+
+
+def test_a_port_that_is_taken(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = failure(start("a", f"--peer-listen={address}"))
+    assert said == f"cannot start: peer_listen: cannot listen on {address}: Address already in use"
+
+
+def test_an_address_that_nobody_can_dial(start: Start) -> None:
+    assert "advertise: needed" in failure(start("a", "--peer-listen=0.0.0.0:0"))
+
+
+def test_a_damaged_store_is_salvaged_and_not_believed(start: Start) -> None:
+    first = start("a").started()
+    found([first])
+    assert first.stop() == 0
+    (first.directory / "store" / "CURRENT").write_bytes(b"nonsense")
+    again = start("a").started()
+    said = again.said("the store is open")
+    assert not said["trusted"] and "salvaged" in said["why"]
+    assert again.stop() == 0
+
+
+def test_a_full_disk_at_the_start_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dynamo_node.app", "--name=a", *ANY_PORTS]
+    ended = subprocess.run(
+        [*command, "--data-dir", str(tmp_path / "a")],
+        stderr=subprocess.PIPE, timeout=DEADLINE_S, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )  # fmt: skip
+    (line,) = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert json.loads(line)["event"].startswith("cannot start: data_dir: ")
+
+
+def test_a_disk_that_fills_up_is_lived_with(start: Start) -> None:
+    process = start("a").started()
+    body = {"cluster_id": "c", "partitions": 4096, "n": 1}
+    body["members"] = [{"name": "a", "address": process.ports["peer"]}]
+    limit, unlimited = 64 * 1024, resource.RLIM_INFINITY
+    resource.prlimit(process.child.pid, resource.RLIMIT_FSIZE, (limit, unlimited))
+    assert process.ask("POST", "/v1/ring", json=body).status_code >= 400
+    until(lambda: "reads go on" in process.log.read_text(), "not noticed")
+    assert process.get("/livez").status_code == 200
+    resource.prlimit(process.child.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+    until(lambda: "takes writes again" in process.log.read_text(), "not opened again")
+    assert process.ask("POST", "/v1/ring", json=body).status_code in (200, 201)
+    assert process.ready()
+    assert process.stop() == 0
+
+
+def test_a_data_directory_that_cannot_be_made(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "data_dir: the data directory cannot be used" in failure(start("a", directory="file"))
+
+
+def test_wrong_settings_exit_2(start: Start, tmp_path: Path) -> None:
+    for process, said in (
+        (start("a", DYNAMO_WEIGHT="much"), "dynamo-node: weight: "),
+        (start("b", "--cluster-secret-file=/nowhere"), "cluster_secret_file: /nowhere"),
+    ):
+        assert process.child.wait(DEADLINE_S) == 2
+        (line,) = process.log.read_text().splitlines()
+        assert said in line
+
+
+def test_unknown_variables_are_warned_of(start: Start) -> None:
+    process = start("a", DYNAMO_WIEGHT="1").started()
+    said = process.said("unknown setting")
+    assert (said["level"], said["variable"]) == ("warning", "DYNAMO_WIEGHT")
+
+
+def test_no_secret_is_said(start: Start, tmp_path: Path) -> None:
+    process = Process(tmp_path / "bare", "bare", "--engine=memory").started()
+    event = "no cluster secret: peers and administrators are not asked who they are"
+    until(lambda: event in process.log.read_text(), "nothing said")
+    assert process.get("/v1/status").json()["name"] == "bare"
+    assert process.stop(signal.SIGINT) == 0
+
+
+def test_the_admin_listener_asks_for_the_token(start: Start) -> None:
+    process = start("a").started()
+    url = f"http://{process.ports['admin']}"
+    assert httpx.get(url + "/livez").status_code == 200
+    refused = httpx.get(url + "/v1/status")
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+    key = process.get("/v1/preference-list/%ff").json()
+    assert key["type"].endswith("not-a-member")
+    found([process])
+    assert process.get("/v1/preference-list/%ff%0a").json()["key"] == "/wo="
+
+
+def test_a_lost_disk_is_replaced_and_made_whole(start: Start, tmp_path: Path) -> None:
+    quick = ("--suspect-ms=600", "--heartbeat-ms=100", "--exchange-ms=100")
+    nodes = [start(name, *quick).started() for name in "abc"]
+    found(nodes)
+    lost = nodes[2]
+    assert lost.stop(signal.SIGKILL) == -signal.SIGKILL
+    lost.directory.rename(tmp_path / "gone")
+    flags = (f"--peer-listen={lost.ports['peer']}", f"--seeds={nodes[0].ports['peer']}")
+    back = start("c", *quick, *flags).started()
+    until(
+        lambda: back.get("/readyz?level=synced").status_code == 200,
+        "not made whole: " + back.get("/v1/status").text,
+    )
+    line = next(m for m in back.get("/v1/ring").json()["members"] if m["name"] == "c")
+    assert line["incarnation"] == 2

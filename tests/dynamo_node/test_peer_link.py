@@ -1,0 +1,363 @@
+"""Links between nodes over real sockets: what arrives, and what bad bytes cannot do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+
+from dynamo_core.errors import BadFrame
+from dynamo_core.messages import FRAME_BYTES_MAX, Frame, decode_frame, encode_frame
+from dynamo_node.handshake import ACCEPTOR, DIALER, GREETING, Handshake, Hello
+from dynamo_node.peer_link import SEND_BUFFER_BYTES_MAX, LinkEnds, Links, Route
+
+DEADLINE_S = 10.0
+SECRET = b"between us"
+FRAME = encode_frame(Frame(1, "c", "a", 1, "a:1", 1, 2, 3, 4, []))
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    uvloop.run(asyncio.wait_for(test, DEADLINE_S))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.002)
+
+
+class Station:
+    """The links of one node, and what it was handed and told."""
+
+    def __init__(self, name: str, secret: bytes = SECRET, cluster: str = "") -> None:
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]  # noqa: UP031
+        self.ends = LinkEnds(name, 1, cluster, self.address, secret)
+        self.frames: list[bytes] = []
+        self.lost: list[str] = []
+        self.ends.on_frame = self.take
+        self.ends.on_lost = self.lost.append
+        self.links = Links(self.ends)
+
+    def take(self, frame: bytes) -> None:
+        decode_frame(frame)
+        self.frames.append(frame)
+
+    async def open(self) -> Station:
+        await self.links.listen(self.listener)
+        return self
+
+    async def close(self) -> None:
+        self.links.close()
+        self.listener.close()
+        await until(lambda: not self.links.incoming)
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+
+def with_stations(test: Callable[[Station, Station], Awaitable[None]], **second: Any) -> None:
+    async def body() -> None:
+        here, there = Station("here"), Station("there", **second)
+        await here.open()
+        await there.open()
+        try:
+            await test(here, there)
+        finally:
+            await here.close()
+            await there.close()
+            await asyncio.sleep(0)
+
+    run(body())
+
+
+def hello(role: str, nonce: bytes = b"n" * 16, name: str = "n", cluster: str = "") -> Hello:
+    return Hello(role, name, 7, cluster, "h:1", nonce)
+
+
+def shake(dialer: Handshake, acceptor: Handshake, step: int) -> bytes:
+    """Lets both talk in pieces of `step` bytes; what the acceptor has left over."""
+    to_acceptor, to_dialer = dialer.begin(), b""
+    while to_acceptor or to_dialer:
+        piece, to_acceptor = to_acceptor[:step], to_acceptor[step:]
+        to_dialer += acceptor.receive(piece) if piece and acceptor.peer is None else b""
+        piece, to_dialer = to_dialer[:step], to_dialer[step:]
+        to_acceptor += dialer.receive(piece) if piece else b""
+    return acceptor.rest
+
+
+# ---------------------------------------------------------------- the handshake, pure
+
+
+@pytest.mark.parametrize("step", [1, 7, 4096])
+@pytest.mark.parametrize("secret", [b"", SECRET], ids=["no secret", "secret"])
+def test_both_sides_learn_who_the_other_is(step: int, secret: bytes) -> None:
+    dialer = Handshake(hello(DIALER, b"d" * 16, "d"), secret)
+    acceptor = Handshake(hello(ACCEPTOR, b"a" * 16, "a"), secret)
+    assert shake(dialer, acceptor, step) == b""
+    assert dialer.peer == hello(ACCEPTOR, b"a" * 16, "a")
+    assert acceptor.peer == hello(DIALER, b"d" * 16, "d")
+
+
+def test_frames_may_follow_the_proof_at_once() -> None:
+    dialer, acceptor = (Handshake(hello(role), SECRET) for role in (DIALER, ACCEPTOR))
+    proof = dialer.receive(acceptor.receive(dialer.begin()))
+    acceptor.receive(proof + b"and more")
+    assert acceptor.rest == b"and more"
+
+
+@pytest.mark.parametrize(
+    ("dialer", "acceptor"),
+    [
+        (Handshake(hello(DIALER), b"one"), Handshake(hello(ACCEPTOR), b"two")),
+        (Handshake(hello(DIALER), b""), Handshake(hello(ACCEPTOR), b"two")),
+        (Handshake(hello(DIALER), b"one"), Handshake(hello(ACCEPTOR), b"")),
+        (
+            Handshake(hello(DIALER, cluster="x"), b"one"),
+            Handshake(hello(ACCEPTOR, cluster="y"), b"one"),
+        ),
+        (Handshake(hello(DIALER), b"one"), Handshake(hello(DIALER), b"one")),
+    ],
+    ids=["other secret", "dialer has none", "acceptor has none", "other cluster", "same role"],
+)
+def test_who_does_not_belong_is_refused(dialer: Handshake, acceptor: Handshake) -> None:
+    with pytest.raises(BadFrame):
+        shake(dialer, acceptor, 4096)
+    assert acceptor.peer is None
+
+
+def test_an_answer_cannot_be_reflected_or_replayed() -> None:
+    victim = Handshake(hello(DIALER, b"1" * 16), SECRET)
+    with pytest.raises(BadFrame):
+        victim.receive(victim.begin() + b"p" * 32)
+    dialer, acceptor = (Handshake(hello(role), SECRET) for role in (DIALER, ACCEPTOR))
+    recorded = acceptor.receive(dialer.begin())
+    with pytest.raises(BadFrame):
+        Handshake(hello(DIALER, b"2" * 16), SECRET).receive(recorded)
+    proof = dialer.receive(recorded)
+    again = Handshake(hello(ACCEPTOR, b"3" * 16), SECRET)
+    again.receive(dialer.begin())
+    with pytest.raises(BadFrame):
+        again.receive(proof)
+
+
+def test_every_flipped_bit_of_the_hello_is_noticed() -> None:
+    begin = Handshake(hello(DIALER), SECRET).begin()
+    for at in range(8 * len(begin)):
+        dialer = Handshake(hello(DIALER), SECRET)
+        bad = bytearray(begin)
+        bad[at // 8] ^= 1 << at % 8
+        acceptor = Handshake(hello(ACCEPTOR), SECRET)
+        try:
+            answer = acceptor.receive(bytes(bad))
+            proof = dialer.receive(answer)
+            acceptor.receive(proof)
+        except BadFrame:
+            pass
+        assert acceptor.peer is None, f"bit {at}"
+
+
+# ---------------------------------------------------------------- links
+
+
+def test_frames_arrive_whole_and_in_order() -> None:
+    frames = [
+        encode_frame(Frame(1, "c" * size, "a", 1, "a:1", 1, 2, 3, 4, []))
+        for size in (0, 1, 70_000, 3, 3_000_000, 5)
+    ]
+
+    async def body(here: Station, there: Station) -> None:
+        for frame in frames:
+            assert here.links.send(there.address, frame)
+        await until(lambda: len(there.frames) == len(frames))
+        assert there.frames == frames
+        assert (here.frames, here.lost, there.lost) == ([], [], [])
+        assert not there.links.routes, "an accepted link is not used to send"
+
+    with_stations(body)
+
+
+def test_a_frame_in_single_bytes_is_one_frame() -> None:
+    async def body(here: Station, there: Station) -> None:
+        _, writer = await dial(there, SECRET)
+        for byte in packed(FRAME) + packed(FRAME):
+            writer.write(bytes([byte]))
+            await writer.drain()
+        await until(lambda: len(there.frames) == 2)
+        assert there.frames == [FRAME, FRAME]
+        writer.close()
+
+    with_stations(body)
+
+
+def test_a_refused_or_broken_link_is_told_and_dialled_again() -> None:
+    async def body(here: Station, there: Station) -> None:
+        address = there.address
+        await there.close()
+        assert here.links.send(address, FRAME)
+        await until(lambda: here.lost == [address])
+        assert not here.links.send(address, FRAME), "in back-off"
+        back = Station("back")
+        back.listener.close()
+        back.listener = socket.create_server(("127.0.0.1", there.port))
+        await back.open()
+        await until(lambda: here.links.send(address, FRAME) and bool(back.frames))
+        await back.close()
+        await until(lambda: here.lost.count(address) >= 2)
+
+    with_stations(body)
+
+
+def test_an_incoming_link_ends_the_back_off() -> None:
+    async def body(here: Station, there: Station) -> None:
+        route = here.links.routes[there.address] = Route(here.ends, there.address)
+        route.retry_at = float("inf")
+        assert not here.links.send(there.address, FRAME)
+        there.links.send(here.address, FRAME)
+        await until(lambda: len(here.frames) == 1)
+        await still_works(here, there)
+
+    with_stations(body)
+
+
+def test_two_secrets_never_exchange_a_frame() -> None:
+    async def body(here: Station, there: Station) -> None:
+        here.links.send(there.address, FRAME)
+        await until(lambda: here.lost == [there.address])
+        assert there.frames == []
+        assert here.ends.counters["link_handshakes_refused"] == 1
+
+    with_stations(body, secret=b"something else")
+
+
+def test_a_link_that_nobody_reads_drops_frames_and_keeps_memory_bounded() -> None:
+    async def body(here: Station, there: Station) -> None:
+        here.links.send(there.address, FRAME)
+        await until(lambda: bool(there.frames))
+        for link in there.links.incoming:
+            assert link.transport is not None
+            link.transport.pause_reading()
+        large = encode_frame(Frame(1, "c" * 20_000_000, "a", 1, "a:1", 1, 2, 3, 4, []))
+        await until(lambda: not here.links.send(there.address, large))
+        link = here.links.routes[there.address]._link
+        assert link is not None and link.transport is not None
+        assert link.transport.get_write_buffer_size() <= SEND_BUFFER_BYTES_MAX
+        assert here.ends.counters["frames_dropped_full"] == 1
+
+    with_stations(body)
+
+
+# ---------------------------------------------------------------- bytes that are not ours
+
+
+def packed(frame: bytes) -> bytes:
+    return len(frame).to_bytes(4, "big") + frame
+
+
+async def dial(to: Station, secret: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A raw connection behind a good handshake."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", to.port)
+    handshake = Handshake(hello(DIALER), secret)
+    writer.write(handshake.begin())
+    while handshake.peer is None:
+        writer.write(handshake.receive(await reader.read(4096)))
+    return reader, writer
+
+
+async def closed(reader: asyncio.StreamReader) -> bool:
+    try:
+        while await reader.read(4096):
+            continue
+    except ConnectionResetError:
+        return True
+    return True
+
+
+def flipped(frame: bytes) -> bytes:
+    bad = bytearray(frame)
+    bad[0] ^= 0x40
+    return bytes(bad)
+
+
+BEFORE = {
+    "garbage": b"\x00\xff" * 5000,
+    "HTTP": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "other version": GREETING[:-1] + b"\x02" + b"\0" * 100,
+    "endless hello": GREETING + b"\xff\xff" + b"x" * 100,
+    "hello of zeros": GREETING + b"\x00\x10" + b"\0" * 16,
+    "empty hello": GREETING + b"\x00\x00",
+    "wrong secret": Handshake(hello(DIALER), b"no").begin() + b"p" * 32,
+}
+BEHIND = {
+    "endless frame": b"\xff\xff\xff\xff",
+    "a byte too long": (FRAME_BYTES_MAX + 1).to_bytes(4, "big"),
+    "empty frame": packed(b""),
+    "flipped bit": packed(flipped(FRAME)),
+    "cut msgpack": packed(FRAME[:-1]),
+    "deep nesting": packed(b"\x91" * 100_000),
+    "other version": packed(encode_frame(Frame(9, "c", "a", 1, "a:1", 1, 2, 3, 4, []))),
+}
+
+
+async def still_works(here: Station, there: Station) -> None:
+    here.links.send(there.address, FRAME)
+    await until(lambda: there.frames == [FRAME])
+
+
+@pytest.mark.parametrize("raw", BEFORE.values(), ids=BEFORE)
+def test_bad_handshakes_close_their_link_only(raw: bytes) -> None:
+    async def body(here: Station, there: Station) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
+        writer.write(raw)
+        assert await closed(reader)
+        writer.close()
+        assert there.ends.counters["link_handshakes_refused"] == 1
+        await still_works(here, there)
+
+    with_stations(body)
+
+
+@pytest.mark.parametrize("raw", BEHIND.values(), ids=BEHIND)
+def test_bad_frames_close_their_link_only(raw: bytes) -> None:
+    async def body(here: Station, there: Station) -> None:
+        reader, writer = await dial(there, SECRET)
+        writer.write(raw)
+        assert await closed(reader)
+        writer.close()
+        assert there.ends.counters["link_bad_frames"] == 1
+        await still_works(here, there)
+
+    with_stations(body)
+
+
+def test_a_half_handshake_and_a_cut_frame_leave_nothing_behind() -> None:
+    async def body(here: Station, there: Station) -> None:
+        _, half = await asyncio.open_connection("127.0.0.1", there.port)
+        half.write(Handshake(hello(DIALER), SECRET).begin()[:9])
+        _, cut = await dial(there, SECRET)
+        cut.write(packed(FRAME)[:-1])
+        await until(lambda: len(there.links.incoming) == 2)
+        half.close()
+        cut.close()
+        await until(lambda: not there.links.incoming)
+        assert there.frames == []
+        await still_works(here, there)
+
+    with_stations(body)
+
+
+def test_a_handshake_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynamo_node.peer_link.HANDSHAKE_S_MAX", 0.05)
+
+    async def body(here: Station, there: Station) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
+        assert await closed(reader)
+        writer.close()
+        assert there.ends.counters["link_handshakes_late"] == 1
+
+    with_stations(body)

@@ -1,0 +1,360 @@
+"""Deliberate faults: each breaks one rule of the core, and the simulator must notice.
+
+A mutant patches one function or attribute of the core for as long as its context lasts; nothing of
+the product knows that this file exists. Faults outside the core are caught by tests of their own:
+
+    iterator status ignored     tests/dynamo_node/test_disk_rules.py (a corrupt block in a scan)
+    partition deleted before proof, writes during a transfer not sent on, tombstones collected by
+    age, removed node accepted, hint dropped when its target left: with moves and collection
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from hashlib import blake2b
+from typing import Any
+from unittest.mock import patch
+
+from dynamo_core import (
+    delivery,
+    exchange,
+    founding,
+    get,
+    hints,
+    ids,
+    journal,
+    local_replica,
+    membership,
+    merkle,
+    node,
+    put,
+    replica,
+    ring,
+    versions,
+)
+from dynamo_core.testing.simulation import run
+from dynamo_core.testing.workload import make_plan
+from dynamo_core.versions import History, Record
+
+Patch = tuple[Any, str, Any]
+MUTANTS: dict[str, Callable[[], list[Patch]]] = {}
+
+
+def mutant(name: str) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
+    def named(make: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
+        MUTANTS[name] = make
+        return make
+
+    return named
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The core with the fault in it."""
+    with ExitStack() as stack:
+        for target, attribute, value in MUTANTS[name]():
+            stack.enter_context(patch.object(target, attribute, value))
+        yield
+
+
+def seeds_to_catch(name: str, seeds_max: int) -> tuple[int, str]:
+    """How many seeds it took, 0 when it survived them all, and the claim that broke."""
+    with planted(name):
+        for seed in range(seeds_max):
+            violations = run(make_plan(seed)).violations
+            if violations:
+                return seed + 1, violations[0].claim
+    return 0, ""
+
+
+# ---------------------------------------------------------------- causality
+
+
+@mutant("actor kept on the disk")
+def _() -> list[Patch]:
+    def mint(self: Any, before: Record, partition: int) -> tuple[int, int]:
+        name = f"{self.name} {partition}".encode()
+        actor = int.from_bytes(blake2b(name, digest_size=8).digest(), "big")
+        return actor, 1 + before.history.top(actor)
+
+    return [(replica.Replica, "_mint", mint)]
+
+
+@mutant("actor not born again after a delivered hint")
+def _() -> list[Patch]:
+    return [(replica.Replica, "born_again", lambda self, partition: None)]
+
+
+@mutant("clock pruned by size")
+def _() -> list[Patch]:
+    original = replica.update
+
+    def update(record: Record, context: History, sibling: Any) -> Record:
+        after = original(record, context, sibling)
+        vector = dict(list(after.history.vector.items())[-2:])
+        return Record(after.siblings, History(vector, after.history.dots, after.history.ids))
+
+    return [(replica, "update", update)]
+
+
+@mutant("merge by timestamp")
+def _() -> list[Patch]:
+    original = versions.sync
+
+    def sync(a: Record, b: Record, lww: bool = False) -> Record:
+        return versions.last_writer(original(a, b, lww))
+
+    return [(versions, "sync", sync)]
+
+
+@mutant("no dots")
+def _() -> list[Patch]:
+    def with_dot(self: History, dot: tuple[int, int]) -> History:
+        vector = self.vector | {dot[0]: max(dot[1], self.vector.get(dot[0], 0))}
+        return History(vector, self.dots, self.ids)
+
+    return [(History, "with_dot", with_dot)]
+
+
+@mutant("returned context lacks its own dot")
+def _() -> list[Patch]:
+    original = replica.Minted
+
+    class Minted(original):  # type: ignore[misc,valid-type]
+        def __init__(self, stored: bytes, record: bytes, context: History) -> None:
+            siblings = versions.decode_record(record).siblings
+            tops = {
+                s.actor: max(t.counter for t in siblings if t.actor == s.actor) for s in siblings
+            }
+            vector = {a: c - (tops.get(a) == c) for a, c in context.vector.items()}
+            dots = frozenset(d for d in context.dots if tops.get(d[0]) != d[1])
+            super().__init__(stored, record, History(vector, dots))
+
+    return [(replica, "Minted", Minted)]
+
+
+@mutant("siblings in no canonical order")
+def _() -> list[Patch]:
+    def any_order(kept: Any, history: History, lww: bool) -> tuple[Any, ...]:
+        stay = {s.dot for s in original(kept, history, lww)}
+        return tuple(s for s in kept.values() if s.dot in stay)
+
+    original = versions._one_per_request
+    return [(versions, "_one_per_request", any_order), (versions, "in_order", tuple)]
+
+
+@mutant("forwarded put coordinated twice")
+def _() -> list[Patch]:
+    return [(put, "fresh_id", lambda draw: "")]
+
+
+@mutant("a request id is forgotten")
+def _() -> list[Patch]:
+    return [(Record, "event_of", lambda self, request_id: None)]
+
+
+# ---------------------------------------------------------------- durability
+
+
+@mutant("answer before persisted")
+def _() -> list[Patch]:
+    def then(self: Any, written: Any, synced: Any = None) -> None:
+        if written is not None:
+            written(True)
+        if synced is not None:
+            synced(True)
+
+    return [(journal.Journal, "then", then)]
+
+
+@mutant("sync off")
+def _() -> list[Patch]:
+    def then(self: Any, written: Any, synced: Any = None) -> None:
+        self._written.append((written, None))
+        if synced is not None:
+            self._written.append((synced, None))
+
+    return [(journal.Journal, "then", then)]
+
+
+@mutant("tree mark outside the batch")
+def _() -> list[Patch]:
+    original = replica.Replica._write
+
+    def write(self: Any, stored: bytes, before: bytes | None, after: bytes) -> None:
+        slot = self.forest.slot_of(stored).to_bytes(4, "big")
+        place = (ids.TREE, slot)
+        known, earlier = place in self.journal._changes, self.journal._changes.get(place)
+        original(self, stored, before, after)
+        leaf = self.journal._changes.pop(place)
+        if known:
+            self.journal._changes[place] = earlier
+        self.journal.then(lambda stored: self.journal.put(ids.TREE, slot, leaf))
+
+    return [(replica.Replica, "_write", write)]
+
+
+# ---------------------------------------------------------------- hints
+
+
+@mutant("hint deleted on send")
+def _() -> list[Patch]:
+    original = delivery.Delivery._send
+
+    def send(self: Any, stored: bytes, record: bytes) -> Any:
+        effects = original(self, stored, record)
+        self.book.drop(self.target, stored, record)
+        return effects
+
+    def delivered(self: Any, stored: bytes, record: bytes) -> None:
+        self.replica.counters["hints_delivered"] += 1
+
+    return [(delivery.Delivery, "_send", send), (delivery.Delivery, "_delivered", delivered)]
+
+
+@mutant("hints not found at start")
+def _() -> list[Patch]:
+    return [(hints.HintBook, "load", lambda self: None)]
+
+
+@mutant("stand-in acks without keeping the hint")
+def _() -> list[Patch]:
+    return [(hints.HintBook, "keep", lambda self, target, stored, record, lww: None)]
+
+
+# ---------------------------------------------------------------- quorums
+
+
+@mutant("duplicate ack counted twice")
+def _() -> list[Patch]:
+    original = put.PutOperation.replied
+
+    def replied(self: Any, to: str, request: Any, reply: Any, now: float) -> Any:
+        if isinstance(reply, put.Stored) and to in self.acks and to != self.view.name:
+            self.acks[to + " again"] = reply.flags
+        return original(self, to, request, reply, now)
+
+    def reply(self: Any, frame: Any, message: Any) -> None:
+        entry = self._pending.get(message.id)
+        answer(self, frame, message)
+        if entry is not None and isinstance(message, put.Stored) and not entry[0].finished:
+            self._pending[message.id] = entry
+
+    answer = node.Node._reply
+    return [(put.PutOperation, "replied", replied), (node.Node, "_reply", reply)]
+
+
+@mutant("two replicas on one node counted as two")
+def _() -> list[Patch]:
+    original = put.PutOperation._coordinated
+
+    def coordinated(self: Any, reply: Any, now: float) -> Any:
+        self.acks[self.view.name + " again"] = reply.flags
+        return original(self, reply, now)
+
+    return [(put.PutOperation, "_coordinated", coordinated)]
+
+
+@mutant("a hint and its owner's copy counted as two")
+def _() -> list[Patch]:
+    class Forgetful(dict[str, str]):
+        def get(self, key: str, default: Any = None) -> Any:
+            return default
+
+    original = put.PutOperation.__init__
+
+    def init(self: Any, *given: Any, **named: Any) -> None:
+        original(self, *given, **named)
+        self.stands_for = Forgetful()
+
+    return [(put.PutOperation, "__init__", init)]
+
+
+@mutant("timeout reported as not applied")
+def _() -> list[Patch]:
+    original = put.PutOperation._refuse
+
+    def refuse(self: Any, applied: str, detail: str) -> None:
+        original(self, "no", detail)
+
+    return [(put.PutOperation, "_refuse", refuse)]
+
+
+@mutant("absence from an incomplete owner is proof")
+def _() -> list[Patch]:
+    return [(get.GetOperation, "_proofs", lambda self: len(self.answers))]
+
+
+# ---------------------------------------------------------------- healing
+
+
+@mutant("repair overwrites")
+def _() -> list[Patch]:
+    def merge(self: Any, stored: bytes, record: bytes) -> bool:
+        before = self.data(stored)
+        if before == record:
+            return False
+        self._write(stored, before, record)
+        return True
+
+    return [(replica.Replica, "merge", merge)]
+
+
+@mutant("a wiped node is complete at once")
+def _() -> list[Patch]:
+    original = replica.Replica.adopt
+
+    def adopt(self: Any, document: ring.Ring, founding: bool = False) -> None:
+        original(self, document, True)
+
+    return [(replica.Replica, "adopt", adopt)]
+
+
+@mutant("membership by wall clock")
+def _() -> list[Patch]:
+    walls: list[int] = [0]
+    original = membership.Membership._admit
+
+    def admit(self: Any, frame: Any, route: str, message: Any) -> None:
+        walls[0] = self.node.wall_ms
+        original(self, frame, route, message)
+
+    def next_life(line: Any, node_id: int, address: str, client: str) -> Any:
+        life = founding.next_life(line, node_id, address, client)
+        return ring.Member(
+            life.name, line.incarnation, life.id, life.address, life.client, life.zone,
+            life.weight, life.state, walls[0],
+        )  # fmt: skip
+
+    return [(membership.Membership, "_admit", admit), (membership, "next_life", next_life)]
+
+
+# ---------------------------------------------------------------- keys and places
+
+
+@mutant("key normalised")
+def _() -> list[Patch]:
+    def store_key(key: bytes) -> bytes:
+        return ids.store_key(key.lower())
+
+    return [(put, "store_key", store_key), (get, "store_key", store_key)]
+
+
+@mutant("ring wrap off by one")
+def _() -> list[Patch]:
+    original = ids.range_of
+
+    def range_of(slot: int, bits: int) -> tuple[bytes, bytes | None]:
+        start, end = original(slot, bits)
+        return start, end if end is not None else start
+
+    return [(module, "range_of", range_of) for module in (replica, local_replica, exchange)]
+
+
+@mutant("leaf sums are not updated")
+def _() -> list[Patch]:
+    def change(self: Any, slot: int, old: bytes | None, new: bytes | None) -> bytes:
+        return self._leaves.get(slot, 0).to_bytes(16, "big")
+
+    return [(merkle.Forest, "change", change)]

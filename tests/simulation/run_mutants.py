@@ -1,0 +1,36 @@
+"""`make mutants`: plants every deliberate fault in turn and prints how many seeds it took."""
+
+from __future__ import annotations
+
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+from time import monotonic
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from mutants import MUTANTS, seeds_to_catch
+
+SEEDS_MAX = 6000
+
+
+def catch(name: str) -> tuple[str, int, str, float]:
+    began = monotonic()
+    seeds, claim = seeds_to_catch(name, SEEDS_MAX)
+    return name, seeds, claim, monotonic() - began
+
+
+def main() -> int:
+    survivors = []
+    with get_context("spawn").Pool(2) as pool:
+        for name, seeds, claim, took_s in pool.imap_unordered(catch, MUTANTS):
+            verdict = f"caught by {claim} after {seeds} seeds" if seeds else "SURVIVED"
+            print(f"{name:50} {verdict} ({took_s:.1f} s)", flush=True)
+            if not seeds:
+                survivors.append(name)
+    print(f"{len(MUTANTS) - len(survivors)} of {len(MUTANTS)} mutants caught")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

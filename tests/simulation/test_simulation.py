@@ -1,0 +1,78 @@
+"""Histories of the real core in the simulator: stored failures, many seeds, determinism."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dynamo_core.testing.history import load, save
+from dynamo_core.testing.runner import EXPECTED, run_seeds
+from dynamo_core.testing.shrink import shrink
+from dynamo_core.testing.simulation import run
+from dynamo_core.testing.workload import Plan, load_plan, make_plan, save_plan
+
+STORED = sorted((Path(__file__).parent / "seeds").glob("*.json"))
+SEEDS, CHUNK = 400, 50
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_stored_failures_stay_fixed(path: Path) -> None:
+    assert run(load_plan(path)).violations == []
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_seeds(first: int) -> None:
+    assert run_seeds((first, first + CHUNK)).failed == []
+
+
+def test_a_history_reaches_the_hard_states() -> None:
+    """All that a long run must reach, but for the rarest, within a few hundred seeds."""
+    counters = run_seeds((1000, 1300)).counters
+    assert {name for name in EXPECTED if not counters[name]} <= {
+        "learnt_it_is_replaced",
+        "old disk came back",
+        "rolled_back_disk_found",
+        "three siblings returned",
+    }
+
+
+@pytest.mark.parametrize("seed", [1, 7, 100])
+def test_one_seed_is_one_history(seed: int) -> None:
+    first, second = run(make_plan(seed)), run(make_plan(seed), draw=True)
+    assert (first.trail, first.steps, first.events) == (second.trail, second.steps, second.events)
+
+
+def test_quiet_seeds_have_neither_siblings_nor_repairs() -> None:
+    quiet = [plan for plan in map(make_plan, range(300)) if plan.quiet]
+    counters = [run(plan).counters for plan in quiet]
+    assert len(quiet) > 15
+    assert [c["siblings returned"] + c["stored_by_repair"] for c in counters] == [0] * len(quiet)
+
+
+def test_plans_and_histories_survive_the_file(tmp_path: Path) -> None:
+    plan = make_plan(3)
+    save_plan(tmp_path / "plan.json", plan)
+    result = run(load_plan(tmp_path / "plan.json"))
+    save(tmp_path / "history.jsonl", result.events)
+    assert load_plan(tmp_path / "plan.json") == plan
+    assert load(tmp_path / "history.jsonl") == result.events == run(plan).events
+
+
+def test_shrinking_keeps_the_failure_and_drops_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that breaks a rule by three of its steps is cut down to these."""
+
+    def claims(plan: Plan) -> set[str]:
+        kinds = [step.kind for step in plan.steps]
+        return {"C1"} if kinds.count("get") >= 2 and "put" in kinds else set()
+
+    monkeypatch.setattr("dynamo_core.testing.shrink.claims_of", claims)
+    plan = next(p for p in map(make_plan, range(100)) if p.faults and p.nodes > 3 and claims(p))
+    small = shrink(plan)
+    assert sorted(step.kind for step in small.steps) == ["get", "get", "put"]
+    assert small.faults == []
+    assert small.nodes == 3
+    assert msgspec.structs.replace(small, steps=[], nodes=0) == msgspec.structs.replace(
+        plan, steps=[], faults=[], nodes=0
+    )
