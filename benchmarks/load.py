@@ -189,9 +189,8 @@ class Connection(asyncio.Protocol):
         self.bad = b""
         self.ended = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request."""
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._ask()
 
