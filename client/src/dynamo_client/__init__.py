@@ -10,7 +10,8 @@ with DynamoClient("http://127.0.0.1:7101", "http://127.0.0.1:7102") as client:
 
 from dynamo_client.admin import AdminClient
 from dynamo_client.answers import Acks, BatchResult, Found, Stored, Version
-from dynamo_client.client import DynamoClient
+from dynamo_client.batch import DeleteOp, GetOp, PutOp
+from dynamo_client.client import AsyncDynamoClient, DynamoClient
 from dynamo_client.errors import (
     BadAnswer,
     BadContext,
@@ -43,39 +44,14 @@ from dynamo_client.merges import (
     set_union,
 )
 
+# fmt: off
 __all__ = [
-    "Acks",
-    "AdminClient",
-    "BadAnswer",
-    "BadContext",
-    "BadKey",
-    "BadParameter",
-    "BadRequest",
-    "BatchResult",
-    "ClientError",
-    "Conflict",
-    "ConnectionFailed",
-    "Draining",
-    "DynamoClient",
-    "Found",
-    "InsufficientOwners",
-    "Merge",
-    "NotAMember",
-    "NotFound",
-    "NotMergeable",
-    "Overloaded",
-    "QuorumNotMet",
-    "SiblingsFound",
-    "Stored",
-    "TooManySiblings",
-    "Unauthorized",
-    "Unavailable",
-    "ValueTooLarge",
-    "Version",
-    "cart_union",
-    "counter",
-    "counter_value",
-    "last_value",
-    "last_writer",
-    "set_union",
+    "Acks", "AdminClient", "AsyncDynamoClient", "BadAnswer", "BadContext", "BadKey",
+    "BadParameter", "BadRequest", "BatchResult", "ClientError", "Conflict", "ConnectionFailed",
+    "DeleteOp", "Draining", "DynamoClient", "Found", "GetOp", "InsufficientOwners", "Merge",
+    "NotAMember", "NotFound", "NotMergeable", "Overloaded", "PutOp", "QuorumNotMet",
+    "SiblingsFound", "Stored", "TooManySiblings", "Unauthorized", "Unavailable",
+    "ValueTooLarge", "Version", "cart_union", "counter", "counter_value", "last_value",
+    "last_writer", "set_union",
 ]
+# fmt: on

@@ -85,7 +85,7 @@ class Attempts:
                 node = heard.headers.get("dynamo-node", "")
                 routes.answered(url, request.key, node)
                 if heard.status < 400 or heard.status == 404:
-                    return heard
+                    return heard._replace(doubt=doubt)
                 error = error_of_reply(heard)
                 if not isinstance(error, Unavailable):
                     break

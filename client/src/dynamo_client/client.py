@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
+from collections.abc import Sequence
 from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from dynamo_client.answers import Found, Stored
+from dynamo_client.answers import BatchResult, Found, Stored
 from dynamo_client.attempts import Attempts
+from dynamo_client.batch import BatchOptions, Op, batch
 from dynamo_client.merges import Merge
-from dynamo_client.operations import DeleteOptions, Key, Operations, PutOptions, ReadOptions
+from dynamo_client.operations import (
+    DeleteOptions,
+    Key,
+    Operations,
+    PutOptions,
+    ReadOptions,
+    UpdateOptions,
+)
 from dynamo_client.routing import Routes
 from dynamo_client.steps import Ask, Failure, Pause, Reply, Steps
 from dynamo_core.ring import Ring
@@ -97,9 +107,13 @@ class DynamoClient(_Client):
         """Deletes what `context` has seen, or without one what is there."""
         return self._run(self._operations.delete(key, **how))
 
-    def update(self, key: Key, merge: Merge, *, attempts_max: int = 8) -> Stored:
+    def batch(self, operations: Sequence[Op], **how: Unpack[BatchOptions]) -> list[BatchResult]:
+        """Many gets, puts and deletes in few requests; each result has its own error."""
+        return self._run(batch(self._operations, operations, **how))
+
+    def update(self, key: Key, merge: Merge, **how: Unpack[UpdateOptions]) -> Stored:
         """Reads, merges siblings and a change (see `merges`), writes; nothing is lost meanwhile."""
-        return self._run(self._operations.update(key, merge, attempts_max=attempts_max))
+        return self._run(self._operations.update(key, merge, **how))
 
     def ring(self) -> Ring:
         """The ring document, fetched now."""
@@ -130,5 +144,71 @@ class DynamoClient(_Client):
             return None
         try:
             return reply_of(self._http.request(**sent(step)))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return failure_of(error)
+
+
+class AsyncDynamoClient(_Client):
+    """The same for asyncio: methods, options and errors as those of DynamoClient."""
+
+    def __init__(
+        self, *endpoints: str, timeout_s: float = 2.0, attempts_max: int = 5, routing: bool = True
+    ) -> None:
+        super().__init__(
+            *endpoints, timeout_s=timeout_s, attempts_max=attempts_max, routing=routing
+        )
+        self._http = httpx.AsyncClient(**self._options)
+
+    async def get(self, key: Key, **how: Unpack[ReadOptions]) -> Found:
+        """As DynamoClient.get."""
+        return await self._run(self._operations.get(key, **how))
+
+    async def put(self, key: Key, data: bytes | str, **how: Unpack[PutOptions]) -> Stored:
+        """As DynamoClient.put."""
+        return await self._run(self._operations.put(key, data, **how))
+
+    async def delete(self, key: Key, **how: Unpack[DeleteOptions]) -> Stored:
+        """As DynamoClient.delete."""
+        return await self._run(self._operations.delete(key, **how))
+
+    async def batch(
+        self, operations: Sequence[Op], **how: Unpack[BatchOptions]
+    ) -> list[BatchResult]:
+        """As DynamoClient.batch."""
+        return await self._run(batch(self._operations, operations, **how))
+
+    async def update(self, key: Key, merge: Merge, **how: Unpack[UpdateOptions]) -> Stored:
+        """As DynamoClient.update."""
+        return await self._run(self._operations.update(key, merge, **how))
+
+    async def ring(self) -> Ring:
+        """As DynamoClient.ring."""
+        return await self._run(self._operations.ring())
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    async def _run(self, steps: Steps[T]) -> T:
+        heard: Reply | Failure | None = None
+        while True:
+            try:
+                step = steps.send(heard)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            heard = await self._do(step)
+
+    async def _do(self, step: Ask | Pause) -> Reply | Failure | None:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        try:
+            return reply_of(await self._http.request(**sent(step)))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return failure_of(error)

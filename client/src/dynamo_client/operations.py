@@ -67,6 +67,17 @@ class PutOptions(DeleteOptions, total=False):
     """Whether `Stored.values` has the versions that are there after it."""
 
 
+class UpdateOptions(TypedDict, total=False):
+    """Of an update."""
+
+    attempts_max: int
+    """How often it is begun or its write repeated, each time with the attempts of the client."""
+    strict: bool
+    """Of the read and the write."""
+    content_type: str | None
+    """None: that of what is there, else bytes without a type."""
+
+
 class _Record(msgspec.Struct):
     context: str
     values: tuple[Version, ...]
@@ -129,33 +140,37 @@ class Operations:
         """Writes a tombstone (S-DEL-1). Raises ClientError."""
         return self._write("DELETE", key, b"", {}, context, request_id, w=w, dw=dw, strict=strict)
 
-    def update(self, key: Key, merge: Merge, *, attempts_max: int = 8) -> Steps[Stored]:
+    def update(
+        self, key: Key, merge: Merge, *, attempts_max: int = 8, strict: bool = False,
+        content_type: str | None = None,
+    ) -> Steps[Stored]:  # fmt: skip
         """Reads, merges all siblings, and writes with the context of what was read.
 
         A write whose outcome is unknown is written again, the same under the same id, until it is
         known: nothing is merged twice. One that was certainly not stored begins with a read again.
         """
         error: ClientError = BadParameter("attempts_max: 1 at least")
-        request_id, data, found = "", None, Found(b"", (), None)
+        found, data, how = Found(b"", (), None), None, DeleteOptions()
         for attempt in range(attempts_max):
             if attempt:
                 yield self.attempts.back_off(attempt)
             if error.applied == "no":
-                found = yield from self.get(key)
+                found = yield from self.get(key, strict=strict)
                 data = merge([version.data for version in found.values])
-                request_id = fresh_id()
+                how = {"context": found.context, "request_id": fresh_id(), "strict": strict}
             if data is None and not found.exists:
                 return Stored(found.context or "", Acks(), "")
-            how: DeleteOptions = {"context": found.context, "request_id": request_id}
             try:
                 if data is None:
                     return (yield from self.delete(key, **how))
-                kind = found.values[0].content_type if found.exists else OCTETS
+                kind = content_type or (found.values[0].content_type if found.exists else OCTETS)
                 return (yield from self.put(key, data, content_type=kind, **how))
-            except (TooManySiblings, Unavailable, ConnectionFailed) as failed:
+            except TooManySiblings as failed:
+                if failed.applied != "no":
+                    raise
                 error = failed
-                if isinstance(failed, TooManySiblings) and failed.applied != "no":
-                    break
+            except (Unavailable, ConnectionFailed) as failed:
+                error = failed
         raise error
 
     def ring(self) -> Steps[Ring]:

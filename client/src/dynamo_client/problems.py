@@ -9,41 +9,25 @@ import msgspec
 
 from dynamo_client import errors
 from dynamo_client.answers import Acks
-from dynamo_client.errors import (
-    BadAnswer,
-    BadRequest,
-    ClientError,
-    Conflict,
-    NotFound,
-    Overloaded,
-    TooManySiblings,
-    Unauthorized,
-    Unavailable,
-    ValueTooLarge,
-)
+from dynamo_client.errors import ClientError
 
+# fmt: off
 _BY_SLUG: dict[str, type[ClientError]] = {
-    "bad-key": errors.BadKey,
-    "bad-context": errors.BadContext,
-    "bad-parameter": errors.BadParameter,
-    "value-too-large": errors.ValueTooLarge,
-    "too-many-siblings": errors.TooManySiblings,
-    "not-found": errors.NotFound,
-    "quorum-not-met": errors.QuorumNotMet,
-    "insufficient-owners": errors.InsufficientOwners,
-    "not-a-member": errors.NotAMember,
-    "overloaded": errors.Overloaded,
-    "draining": errors.Draining,
-    "unauthorized": errors.Unauthorized,
-    "plan-changed": errors.Conflict,
-    "superseded": errors.Conflict,
-    "wrong-cluster": errors.Conflict,
-    "method-not-allowed": errors.BadRequest,
+    "bad-key": errors.BadKey, "bad-context": errors.BadContext,
+    "bad-parameter": errors.BadParameter, "value-too-large": errors.ValueTooLarge,
+    "too-many-siblings": errors.TooManySiblings, "not-found": errors.NotFound,
+    "quorum-not-met": errors.QuorumNotMet, "insufficient-owners": errors.InsufficientOwners,
+    "not-a-member": errors.NotAMember, "overloaded": errors.Overloaded,
+    "draining": errors.Draining, "unauthorized": errors.Unauthorized,
+    "plan-changed": errors.Conflict, "superseded": errors.Conflict,
+    "wrong-cluster": errors.Conflict, "method-not-allowed": errors.BadRequest,
     "unsupported-framing": errors.BadRequest,
 }
 _BY_STATUS: dict[int, type[ClientError]] = {
-    401: Unauthorized, 404: NotFound, 409: Conflict, 413: ValueTooLarge, 429: Overloaded,
-}  # fmt: skip
+    401: errors.Unauthorized, 404: errors.NotFound, 409: errors.Conflict,
+    413: errors.ValueTooLarge, 429: errors.Overloaded,
+}
+# fmt: on
 
 
 def problem_of(body: bytes) -> dict[str, Any]:
@@ -61,18 +45,19 @@ def error_of(
     slug = str(problem.get("type", "")).rpartition("/problems/")[2]
     kind = _BY_SLUG.get(slug) or _BY_STATUS.get(status)
     if kind is None:
-        kind = Unavailable if status >= 500 else BadRequest if status >= 400 else BadAnswer
+        kind = errors.BadRequest if 400 <= status < 500 else errors.BadAnswer
+        kind = errors.Unavailable if status >= 500 else kind
     detail = str(problem.get("detail") or f"answered {status}")
     error = kind(detail, status, slug)
     if status >= 500 and applied != "no":
         error.applied = "unknown"
-    if isinstance(error, BadRequest) and ": " in detail:
+    if isinstance(error, errors.BadRequest) and ": " in detail:
         error.field = detail.partition(": ")[0]
-    if isinstance(error, TooManySiblings):
+    if isinstance(error, errors.TooManySiblings):
         error.context = problem.get("context")
-    if isinstance(error, Conflict):
+    if isinstance(error, errors.Conflict):
         error.document = problem
-    if isinstance(error, Unavailable):
+    if isinstance(error, errors.Unavailable):
         if "acks" in problem:
             error.acks = msgspec.convert(problem["acks"], Acks)
         if retry_after.isdigit():

@@ -6,9 +6,9 @@ old, and on a miss: an owner cannot be reached, or the node that answered is not
 answers for every key, so an old ring costs time and nothing else, and the endpoints that the client
 was given always stay in the list.
 
-Among several, in this order: fewest attempts of this operation; not avoided for failing; the node
-that answered last for this key, as it has what the client saw there (S-RW-7); an owner, in the
-ring's order; an endpoint, in the caller's order; another member.
+Among several, in this order: one that did not fail lately nor asked for a pause; fewest attempts of
+this operation; the node that answered last for this key, as it has what the client saw there
+(S-RW-7); an owner, in the ring's order; an endpoint, in the caller's order; another member.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class Routes:
         urls = self._candidates(key)
         last = self._answered.get(key) if key is not None else None
 
-        def order(url: str) -> tuple[int, bool, bool]:
+        def order(url: str) -> tuple[bool, int, bool]:
             avoided = max(self._avoided.get(url, 0.0), self._held.get(url, 0.0)) > now
-            return tried.count(url), avoided, url != last
+            return avoided, tried.count(url), url != last
 
         return min(urls, key=order)
 

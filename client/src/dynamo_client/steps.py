@@ -29,11 +29,13 @@ class Pause(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a server answered; names of headers in lower case."""
+    """What a server answered; names of headers in lower case. `doubt`: an attempt before this one
+    may have had an effect."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    doubt: bool = False
 
 
 class Failure(NamedTuple):
