@@ -9,7 +9,7 @@ writes the next incarnation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dynamo_core.errors import BadRequest
@@ -19,6 +19,8 @@ from dynamo_core.placement import found
 from dynamo_core.ring import LEFT, MEMBER, Identity, Member, Ring, Target
 
 CREATE_S = 10.0
+ASK_AGAIN_S = 1.0
+"""Frames may be lost, and both questions may be asked twice."""
 REACH_S = 1.5
 Answer = Callable[[int, str, str], None]
 """Called with (status, problem slug, detail); 201 when the ring stands."""
@@ -27,8 +29,8 @@ Answer = Callable[[int, str, str], None]
 class Founding(Machine):
     """One create command, from the node that got it."""
 
-    __slots__ = ("_done", "_founded", "_prepared", "identity", "members", "ring", "route", "target",
-                 "view")  # fmt: skip
+    __slots__ = ("_done", "_founded", "_prepared", "_until", "identity", "members", "ring",
+                 "target", "view")  # fmt: skip
 
     def __init__(
         self, view: View, identity: Identity, members: list[Member], target: Target, done: Answer
@@ -44,15 +46,28 @@ class Founding(Machine):
         self._founded: set[str] = set()
 
     def start(self, now: float) -> Effects:
-        self.wake_at = now + CREATE_S
-        return [(n, Prepare(0, self.identity.cluster_id, n)) for n in self.members]
+        self._until = now + CREATE_S
+        return self._ask(now)
+
+    def _ask(self, now: float) -> Effects:
+        """Whoever has not answered yet."""
+        self.wake_at = min(now + ASK_AGAIN_S, self._until)
+        if self.ring is None:
+            cluster_id = self.identity.cluster_id
+            return [(n, Prepare(0, cluster_id, n)) for n in self._silent(self._prepared)]
+        parts = self.ring.parts_differing(())
+        return [(name, Found(0, parts)) for name in self._silent(self._founded)]
+
+    def _silent(self, heard: Collection[str]) -> list[str]:
+        return [name for name in self.members if name not in heard]
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if isinstance(reply, Prepared):
             if reply.refusal:
                 return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
             self._prepared[node] = reply
-            return self._found() if len(self._prepared) == len(self.members) else []
+            whole = len(self._prepared) == len(self.members)
+            return self._found(now) if whole and self.ring is None else []
         assert isinstance(reply, Founded)
         if reply.refusal:
             return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
@@ -61,7 +76,7 @@ class Founding(Machine):
             return self._end(201, "", "")
         return []
 
-    def _found(self) -> Effects:
+    def _found(self, now: float) -> Effects:
         lines = [
             Member(
                 m.name, 1, self._prepared[m.name].node_id, m.address,
@@ -70,15 +85,15 @@ class Founding(Machine):
             for m in self.members.values()
         ]  # fmt: skip
         self.ring = found(self.identity, {m.name: m for m in lines}, self.target)
-        parts = self.ring.parts_differing(())
-        return [(name, Found(0, parts)) for name in self.members]
+        return self._ask(now)
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
         return self._end(503, "insufficient-owners", f"members: {node} does not answer ({reason})")
 
     def expired(self, now: float) -> Effects:
-        heard = self._founded if self.ring is not None else set(self._prepared)
-        silent = ", ".join(sorted(set(self.members) - heard))
+        if now < self._until:
+            return self._ask(now)
+        silent = ", ".join(sorted(self._silent(self._founded if self.ring else self._prepared)))
         return self._end(503, "insufficient-owners", f"members: no answer from {silent}")
 
     def _end(self, status: int, problem: str, detail: str) -> Effects:
