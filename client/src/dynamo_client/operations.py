@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TypedDict
 from urllib.parse import quote
 from uuid import uuid4
@@ -31,6 +33,8 @@ Count = int | str
 """How many nodes: 1..N, `one`, `quorum` or `all`."""
 OCTETS = "application/octet-stream"
 TIMEOUT_MS_MAX = 30_000
+READS_MAX = 2
+"""Attempts of a read that an update can do without."""
 
 
 class ReadOptions(TypedDict, total=False):
@@ -76,6 +80,9 @@ class UpdateOptions(TypedDict, total=False):
     """Of the read and the write."""
     content_type: str | None
     """None: that of what is there, else bytes without a type."""
+    always_write: bool
+    """Where nobody can read the key, write all the same [P 2.3]: as a sibling, for a later update
+    to merge. For carts and sets; a counter would forget what it had counted."""
 
 
 class _Record(msgspec.Struct):
@@ -106,16 +113,26 @@ class Operations:
 
     def __init__(self, attempts: Attempts, timeout_s: float) -> None:
         self.attempts = attempts
+        self._few = replace(attempts, attempts_max=min(READS_MAX, attempts.attempts_max))
         # The node hears of less, so that its own honest answer is here before we stop listening.
         self.timeout_ms = max(1, min(int(timeout_s * 900), TIMEOUT_MS_MAX))
 
     def get(self, key: Key, *, r: Count | None = None, strict: bool = False) -> Steps[Found]:
         """Reads; a 404 is a Found without values. Raises ClientError."""
+        return self._get(self.attempts, key, r, strict)
+
+    def _get(self, attempts: Attempts, key: Key, r: Count | None, strict: bool) -> Steps[Found]:
         name = key_bytes(key)
         headers = {"Accept": "application/json"}
         target = self._target(name, {"r": r}, strict)
-        reply = yield from self.attempts.ask(Request(name, "GET", target, headers))
+        reply = yield from attempts.ask(Request(name, "GET", target, headers))
         return _found(name, reply)
+
+    def _get_or_nothing(self, key: Key, strict: bool) -> Steps[Found]:
+        try:
+            return (yield from self._get(self._few, key, None, strict))
+        except (Unavailable, ConnectionFailed):
+            return Found(key_bytes(key), (), None)
 
     def put(
         self, key: Key, data: bytes | str, *, content_type: str = OCTETS,
@@ -142,20 +159,21 @@ class Operations:
 
     def update(
         self, key: Key, merge: Merge, *, attempts_max: int = 8, strict: bool = False,
-        content_type: str | None = None,
+        content_type: str | None = None, always_write: bool = False,
     ) -> Steps[Stored]:  # fmt: skip
         """Reads, merges all siblings, and writes with the context of what was read.
 
         A write whose outcome is unknown is written again, the same under the same id, until it is
         known: nothing is merged twice. One that was certainly not stored begins with a read again.
         """
+        read = self._get_or_nothing if always_write else partial(self._get, self.attempts, r=None)
         error: ClientError = BadParameter("attempts_max: 1 at least")
         found, data, how = Found(b"", (), None), None, DeleteOptions()
         for attempt in range(attempts_max):
             if attempt:
                 yield self.attempts.back_off(attempt)
             if error.applied == "no":
-                found = yield from self.get(key, strict=strict)
+                found = yield from read(key, strict=strict)
                 data = merge([version.data for version in found.values])
                 how = {"context": found.context, "request_id": fresh_id(), "strict": strict}
             if data is None and not found.exists:
