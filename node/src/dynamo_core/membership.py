@@ -217,7 +217,6 @@ class Membership:
             node.distrusted = True
             node.counters["rolled_back_disk_found"] += 1
             node.replica.distrust()
-            node.repairs.reset()
         node.replica.compared.add(frame.name)
         node.replica.refresh()
 

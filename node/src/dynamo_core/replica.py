@@ -69,7 +69,8 @@ class Replica:
         self.marks: set[int] = set()
         self.unsure: set[int] = set()
         self.damaged: Counter[bytes] = Counter()
-        self.losses: Counter[int] = Counter()
+        self._losses: Counter[int] = Counter()
+        self._voids = 0
         self.beyond_repair = False
         self.in_doubt = False
         """Distrust that is not on the disk yet: whatever is read back there is not believed."""
@@ -110,6 +111,7 @@ class Replica:
     def reload(self) -> None:
         """After a refused write: memory follows the store again, every actor is born again."""
         self.born_again_all()
+        self._voids += 1
         self.hints.load()
         self.load()
         self._load_tree()
@@ -164,15 +166,20 @@ class Replica:
 
     def lose_complete(self, partition: int) -> None:
         """S-RING-6: this copy may miss something."""
-        self.losses[partition] += 1
+        self._losses[partition] += 1
         self.marks.discard(partition)
         self.journal.put(META, _COMPLETE + partition.to_bytes(2, "big"), None)
         self.refresh()
+
+    def losses(self, partition: int) -> int:
+        """How often this copy may have lost something; passes begun before the last are void."""
+        return self._losses[partition] + self._voids
 
     def distrust(self) -> None:
         """S-DISK-2: the disk may have lost something; complete nowhere until the passes."""
         self.counters["store_distrusted"] += 1
         self.in_doubt = True
+        self._voids += 1
         self.journal.then(self._doubt_written)
         self.born_again_all()
         for partition in sorted(self.marks):
