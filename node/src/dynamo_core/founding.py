@@ -16,12 +16,24 @@ from dynamo_core.errors import BadRequest
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.messages import Found, Founded, Message, Prepare, Prepared, Reach, Reached
 from dynamo_core.placement import found
-from dynamo_core.ring import LEFT, MEMBER, Identity, Member, Ring, Target
+from dynamo_core.ring import (
+    LEFT,
+    MEMBER,
+    PARTITIONS_MAX,
+    PARTITIONS_MIN,
+    Identity,
+    Member,
+    Ring,
+    Target,
+)
 
 CREATE_S = 10.0
 ASK_AGAIN_S = 1.0
 """Frames may be lost, and both questions may be asked twice."""
 REACH_S = 1.5
+NAME_BYTES_MAX = 255
+STANDS = "it has this ring already; whoever belongs to it hears of it by gossip, ask again"
+"""A founder that lost its disk meanwhile must not be founded, and thereby complete, once more."""
 Answer = Callable[[int, str, str], None]
 """Called with (status, problem slug, detail); 201 when the ring stands."""
 
@@ -63,6 +75,8 @@ class Founding(Machine):
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if isinstance(reply, Prepared):
+            if reply.refusal == STANDS:
+                return self._end(503, "insufficient-owners", f"members: {node}: {STANDS}")
             if reply.refusal:
                 return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
             self._prepared[node] = reply
@@ -141,7 +155,7 @@ class Admission(Machine):
         return [] if self._waiting else self._end(True)
 
     def expired(self, now: float) -> Effects:
-        return self._end(True)
+        return self._end(False)  # somebody is silent, and may hear the old life: the next knock
 
     def _end(self, gone: bool) -> Effects:
         if not self.finished:
@@ -168,8 +182,12 @@ def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, lis
     r, w = body.get("r", min(2, n)), body.get("w", min(2, n))
     dw = body.get("dw", min(1, w))
     conflicts = body.get("conflicts", "Siblings")
-    if partitions < 1 or partitions > 4096 or partitions & (partitions - 1):
-        raise BadRequest("partitions: a power of two, 16 to 4096")
+    if not PARTITIONS_MIN <= partitions <= PARTITIONS_MAX or partitions & (partitions - 1):
+        raise BadRequest(f"partitions: a power of two, {PARTITIONS_MIN} to {PARTITIONS_MAX}")
+    for member in members:
+        size = len(member.name.encode())
+        if not 0 < size <= NAME_BYTES_MAX or member.name[0] in "~@":
+            raise BadRequest(f"members: a name has 1 to {NAME_BYTES_MAX} bytes, no ~ or @ first")
     if not 1 <= n <= len(members):
         raise BadRequest(f"n: 1 to the number of members, {len(members)}")
     for field, value in (("r", r), ("w", w), ("dw", dw)):

@@ -209,8 +209,8 @@ class PutOperation(Machine):
 
     def rejected(self, reply: Rejected) -> Effects:
         """The local replica said no before any effect of ours."""
-        if reply.reason != "too-many-siblings":
-            return self._rejected(reply.reason)
+        if reply.reason != "too-many-siblings" or self.forwarded_to:
+            return self._rejected(reply.reason)  # its twin may have been taken elsewhere
         context = decode_record(reply.record).context()
         self._answer(
             Outcome(

@@ -71,7 +71,6 @@ class Replica:
         self.damaged: Counter[bytes] = Counter()
         self._losses: Counter[int] = Counter()
         self._voids = 0
-        self.beyond_repair = False
         self.in_doubt = False
         """Distrust that is not on the disk yet: whatever is read back there is not believed."""
         self.forest = Forest(0, settings.leaf_bits)
@@ -224,12 +223,23 @@ class Replica:
         try:
             return self.hints.record(target, stored)
         except Corrupt:
-            self.counters["corrupt_records"] += 1
-            partition = partition_of(stored, self._bits)
-            self.born_again(partition)
-            self.hints.discard(target, stored)
-            self.hints.mark_dirty(partition, target)
+            self.give_up_hint(target, stored)
             return None
+
+    def give_up_hint(self, target: str, stored: bytes) -> None:
+        """S-DISK-7: a damaged hint is nothing that could be sent; its partition is left dirty."""
+        self.counters["corrupt_records"] += 1
+        partition = partition_of(stored, self._bits)
+        self.born_again(partition)
+        self.hints.discard(target, stored)
+        self.hints.mark_dirty(partition, target)
+
+    def keep_hint(self, target: str, stored: bytes, record: bytes) -> None:
+        """Into this tick's batch; a damaged hint in its place is given up first, never merged over:
+        what this node minted into it lives on elsewhere (S-DOT-2)."""
+        if target in self.hints.targets(stored):
+            self.hint(target, stored)
+        self.hints.keep(target, stored, record, self.lww)
 
     def note_damage(self, stored: bytes) -> None:
         """S-DISK-7: give the record up, so that passes bring it back from the other owners."""
@@ -251,7 +261,6 @@ class Replica:
             except Corrupt as error:
                 self.note_damage(error.key)
                 if self.damaged[error.key] > 1:
-                    self.beyond_repair = True
                     raise
         return []
 
@@ -316,7 +325,7 @@ class Replica:
         """A replica that came from a peer: into the copy, or as a hint. Raises Corrupt."""
         checked(stored[4:], record)
         if target and target != self.name:
-            self.hints.keep(target, stored, record, self.lww)
+            self.keep_hint(target, stored, record)
             return True
         return self.merge(stored, record)
 
@@ -350,7 +359,7 @@ class Replica:
             self.counters["request_id_seen_again"] += 1
             encoded = held if held is not None else encode_record(put.key, EMPTY)
         if target:
-            self.hints.keep(target, stored, encoded, self.lww)
+            self.keep_hint(target, stored, encoded)
         else:
             self.merge(stored, encoded)
         context = seen if event is None else seen.with_dot(event)
