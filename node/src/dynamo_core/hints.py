@@ -7,7 +7,6 @@ were acked. While it lies here it is part of the local record (S-DOT-3, S-HINT-5
 
 from __future__ import annotations
 
-from dynamo_core.errors import Corrupt
 from dynamo_core.ids import HINTS, META
 from dynamo_core.journal import Journal
 from dynamo_core.versions import merge_bytes
@@ -86,17 +85,13 @@ class HintBook:
         return self.bytes.get(target, 0) >= self._bytes_max
 
     def keep(self, target: str, stored: bytes, record: bytes, lww: bool) -> None:
-        """Into this tick's batch: merge a record into the hint for `target`."""
+        """Into this tick's batch: merge a record into the hint for `target`. Raises Corrupt."""
         key = hint_key(target, stored)
-        size = 0
-        try:
-            before = self._journal.get(HINTS, key)
-        except Corrupt:
-            before, size = None, 1
+        before = self._journal.get(HINTS, key)
         merged = merge_bytes(stored[4:], before, record, lww)
         if merged != before:
             self._journal.put(HINTS, key, merged)
-            self._count(target, stored, len(before) if before else size, len(merged))
+            self._count(target, stored, len(before) if before else 0, len(merged))
 
     def drop(self, target: str, stored: bytes, acked: bytes) -> None:
         """Into this tick's batch: the target holds the hint durably, all `acked` of it."""

@@ -148,7 +148,7 @@ class Membership:
             return
         rows = node.journal.scan(DATA, self._offered_to, None, node.settings.rows_max)
         for stored, record in rows:
-            node.hints.keep(NOBODY, stored, record, node.lww)
+            node.replica.keep_hint(NOBODY, stored, record)
             node.journal.put(DATA, stored, None)
         if rows:
             self._offered_to = rows[-1][0]

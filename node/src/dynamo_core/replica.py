@@ -309,9 +309,17 @@ class Replica:
         """A replica that came from a peer: into the copy, or as a hint. Raises Corrupt."""
         checked(stored[4:], record)
         if target and target != self.name:
-            self.hints.keep(target, stored, record, self.lww)
+            self.keep_hint(target, stored, record)
             return True
         return self.merge(stored, record)
+
+    def keep_hint(self, target: str, stored: bytes, record: bytes) -> None:
+        """Merge a record into a hint; what a damaged one held is forgotten first (S-DOT-2)."""
+        try:
+            self.hints.keep(target, stored, record, self.lww)
+        except Corrupt:
+            self.hint(target, stored)
+            self.hints.keep(target, stored, record, self.lww)
 
     def coordinate(
         self, put: Put, stored: bytes, target: str, wall_ms: int, known: bytes | None = None
@@ -343,7 +351,7 @@ class Replica:
             self.counters["request_id_seen_again"] += 1
             encoded = held if held is not None else encode_record(put.key, EMPTY)
         if target:
-            self.hints.keep(target, stored, encoded, self.lww)
+            self.keep_hint(target, stored, encoded)
         else:
             self.merge(stored, encoded)
         context = seen if event is None else seen.with_dot(event)
