@@ -68,7 +68,8 @@ def line_of(error: BaseException) -> tuple[int, str, str]:
     if isinstance(error, NotFound):
         return NOT_FOUND, "", str(error)
     if isinstance(error, BadKey | BadContext | BadParameter):
-        return USAGE, getattr(error, "field", "") or "", str(error)
+        fields = {BadKey: "KEY", BadContext: "--context"}
+        return USAGE, fields.get(type(error), error.field), str(error)
     return FAILED, "", str(error)
 
 

@@ -54,10 +54,16 @@ def up(
     is taken up again with its data."""
     session: Session = ctx.obj
     ring = LocalRing(directory)
+    new = not ring.nodes
     _prepare(ring, nodes, base_port, flags or [])
     began = time.monotonic()
     with _terminated_like_interrupted():
-        ring.up(PARTITIONS)
+        try:
+            ring.up(PARTITIONS)
+        except BaseException:
+            if new:
+                ring.forget()
+            raise
         if detach:
             _welcome(session, ring, time.monotonic() - began, "dynamoctl local down stops them.")
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections import Counter
 from itertools import islice
@@ -27,7 +28,6 @@ from dynamo_client.cli_session import (
 )
 
 POLL_S = 0.2
-PARTITIONS_MAX = 4096
 commands = typer.Typer()
 
 
@@ -108,11 +108,9 @@ def partitions_of(text: str) -> list[int]:
     """Numbers of `0-15,20`. Raises Failed."""
     found: list[int] = []
     for part in filter(None, text.split(",")):
-        low, _, high = part.partition("-")
-        if not (
-            low.isdecimal() and (high or low).isdecimal() and int(high or low) < PARTITIONS_MAX
-        ):
+        if not re.fullmatch(r"\d{1,4}(-\d{1,4})?", part):
             raise Failed(f"{part!r} is no number or range, like 0-15,20", USAGE, "--partitions")
+        low, _, high = part.partition("-")
         found += range(int(low), int(high or low) + 1)
     return found
 

@@ -35,7 +35,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Value(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class Value(msgspec.Struct, forbid_unknown_fields=True):
     """One version of a key; data is base64 in JSON."""
 
     data: bytes

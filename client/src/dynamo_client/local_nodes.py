@@ -211,6 +211,10 @@ class LocalRing:
         new.rename(self.directory / "nodes.json")
         return self.nodes[f"n{number + 1}"]
 
+    def forget(self) -> None:
+        """The next try begins anew, with other ports if it likes."""
+        (self.directory / "nodes.json").unlink(missing_ok=True)
+
     def start(self, nodes: list[LocalNode]) -> None:
         """Starts nodes and waits until they answer; stops them when one does not. Raises
         LocalFault."""
