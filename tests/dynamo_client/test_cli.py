@@ -109,6 +109,8 @@ def test_errors_are_one_line_with_the_field_and_the_exit_code() -> None:
         (["nonsense"], 2, "No such command"),
         (["ring", "--output", "yaml"], 2, "--output"),
         (["get", "a", "--endpoint", "ftp://x"], 2, "--endpoint"),
+        (["get", "a", "--endpoint", "http://[::1:x"], 2, "--endpoint"),
+        (["ring", "--admin", "127.0.0.1:7201"], 2, "--admin"),
         (["get", "a", "--endpoint", "http://127.0.0.1:1"], 1, "http://127.0.0.1:1"),
         (["ring", "--admin", "http://127.0.0.1:1"], 1, "--admin"),
         (["put", "a", "@none"], 2, "VALUE: none"),

@@ -132,7 +132,7 @@ def repair(
             TimeRemainingColumn(), console=session.err, transient=True,
             disable=session.as_json or not session.err.is_terminal,
         ) as progress:  # fmt: skip
-            task = progress.add_task("")
+            task = progress.add_task("", total=None)
             while report["state"] == "running":
                 total = report["partitions_total"]
                 progress.update(task, total=total or None, completed=report["partitions_done"])

@@ -31,6 +31,8 @@ FAILED, USAGE, NOT_FOUND = 1, 2, 3
 DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
 ADMIN_PORT = 8081
 EXPLAIN_S_MAX = 5.0
+PROBE_S_MAX = 2.0
+"""Who is silent for longer is shown as down."""
 LOCAL_DIR = Path(".local")
 PLAIN_WORDS: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
 """Names and values are shown as they are, brackets and all."""
@@ -136,10 +138,12 @@ class Session:
     def admin(self) -> Iterator[AdminClient]:
         """The first administrator's door that opens. Raises Failed when none does."""
         for url in self.admins:
+            with AdminClient(url, timeout_s=PROBE_S_MAX) as probe:
+                if not probe.livez():
+                    continue
             with AdminClient(url, self.token) as admin:
-                if admin.livez():
-                    yield admin
-                    return
+                yield admin
+                return
         raise Failed(f"no node answers at {', '.join(self.admins)}", field="--admin")
 
     def doors(self) -> dict[str, str]:
@@ -164,7 +168,7 @@ class Session:
 
         def one(url: str) -> Answer | None:
             try:
-                with AdminClient(url, self.token) as admin:
+                with AdminClient(url, self.token, timeout_s=PROBE_S_MAX) as admin:
                     return ask(admin)
             except ClientError:
                 return None
@@ -187,15 +191,21 @@ def session_of(
     if not endpoints:
         admins = admins or [node.admin for node in local]
         endpoints = [node.endpoint for node in local] or [DEFAULT_ENDPOINT]
-    if not admins:
-        by_endpoint = {node.endpoint: node.admin for node in local}
-        admins = [by_endpoint.get(url.rstrip("/")) or _beside(url) for url in endpoints]
+    beside = [_beside(url, "--endpoint") for url in endpoints]
+    for url in admins:
+        _beside(url, "--admin")
+    known = {node.endpoint: node.admin for node in local}
+    admins = admins or [known.get(u.rstrip("/"), b) for u, b in zip(endpoints, beside, strict=True)]
     return Session([url.rstrip("/") for url in endpoints], admins, token, as_json)
 
 
-def _beside(endpoint: str) -> str:
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Failed(f"{endpoint!r} is no URL like http://host:port", USAGE, "--endpoint")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{ADMIN_PORT}"
+def _beside(url: str, field: str) -> str:
+    """The usual admin port of a URL's host. Raises Failed when it is none."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise Failed(f"{url!r} is no URL like http://host:port", USAGE, field)
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{ADMIN_PORT}"
