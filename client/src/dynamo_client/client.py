@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Generic, Self, TypeVar, Unpack
 
 import httpx
 
@@ -23,16 +23,17 @@ from dynamo_client.operations import (
     UpdateOptions,
 )
 from dynamo_client.routing import Routes
-from dynamo_client.steps import Ask, Failure, Pause, Reply, Steps
+from dynamo_client.steps import Ask, Failure, Pause, Reply, Steps, T
 from dynamo_core.ring import Ring
 
 CONNECT_S_MAX = 1.0
-CONNECTIONS_MAX = 256
+CONNECTIONS_MAX = 32
+"""Of one client; more wait for one. The pool of httpx slows down with the square of it."""
 NEVER_SENT = (
     httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol,
     httpx.InvalidURL,
 )  # fmt: skip
-T = TypeVar("T")
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 
 def http_options(timeout_s: float) -> dict[str, Any]:
@@ -62,15 +63,17 @@ def failure_of(error: Exception) -> Failure:
     return Failure(not isinstance(error, NEVER_SENT), f"{type(error).__name__}: {error}")
 
 
-class _Client:
+class _Client(Generic[H]):
     """What both have in common."""
+
+    _kind: type[H]
 
     def __init__(
         self, *endpoints: str, timeout_s: float = 2.0, attempts_max: int = 5, routing: bool = True
     ) -> None:
         routes = Routes(endpoints, routing, time.monotonic)
         self._operations = Operations(Attempts(routes, attempts_max, random.random), timeout_s)
-        self._options = http_options(timeout_s)
+        self._http: H = self._kind(**http_options(timeout_s))
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -78,7 +81,7 @@ class _Client:
         return self._operations.attempts.routes.endpoints
 
 
-class DynamoClient(_Client):
+class DynamoClient(_Client[httpx.Client]):
     """A client that blocks; threads may share it.
 
     `endpoints` are base URLs of client listeners, any of them, in order of preference.
@@ -87,13 +90,7 @@ class DynamoClient(_Client):
     endpoints are asked. Every method raises ClientError.
     """
 
-    def __init__(
-        self, *endpoints: str, timeout_s: float = 2.0, attempts_max: int = 5, routing: bool = True
-    ) -> None:
-        super().__init__(
-            *endpoints, timeout_s=timeout_s, attempts_max=attempts_max, routing=routing
-        )
-        self._http = httpx.Client(**self._options)
+    _kind = httpx.Client
 
     def get(self, key: Key, **how: Unpack[ReadOptions]) -> Found:
         """Reads all versions of a key; none is no error."""
@@ -135,7 +132,8 @@ class DynamoClient(_Client):
             try:
                 step = steps.send(heard)
             except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+                result: T = end.value
+                return result
             heard = self._do(step)
 
     def _do(self, step: Ask | Pause) -> Reply | Failure | None:
@@ -148,16 +146,10 @@ class DynamoClient(_Client):
             return failure_of(error)
 
 
-class AsyncDynamoClient(_Client):
+class AsyncDynamoClient(_Client[httpx.AsyncClient]):
     """The same for asyncio: methods, options and errors as those of DynamoClient."""
 
-    def __init__(
-        self, *endpoints: str, timeout_s: float = 2.0, attempts_max: int = 5, routing: bool = True
-    ) -> None:
-        super().__init__(
-            *endpoints, timeout_s=timeout_s, attempts_max=attempts_max, routing=routing
-        )
-        self._http = httpx.AsyncClient(**self._options)
+    _kind = httpx.AsyncClient
 
     async def get(self, key: Key, **how: Unpack[ReadOptions]) -> Found:
         """As DynamoClient.get."""
@@ -201,7 +193,8 @@ class AsyncDynamoClient(_Client):
             try:
                 step = steps.send(heard)
             except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+                result: T = end.value
+                return result
             heard = await self._do(step)
 
     async def _do(self, step: Ask | Pause) -> Reply | Failure | None:
