@@ -47,9 +47,13 @@ class ClientError(Exception):
 
 
 class BadRequest(ClientError):
-    """The caller's fault; `field` names the part of the request where that is known, else ""."""
+    """The caller's fault."""
 
-    field = ""
+    @property
+    def field(self) -> str:
+        """The part of the request that is wrong, "" where the detail does not begin with it."""
+        word, colon, _ = self.detail.partition(": ")
+        return word if colon and " " not in word else ""
 
 
 class BadKey(BadRequest):

@@ -51,8 +51,6 @@ def error_of(
     error = kind(detail, status, slug)
     if status >= 500 and applied != "no":
         error.applied = "unknown"
-    if isinstance(error, errors.BadRequest) and ": " in detail:
-        error.field = detail.partition(": ")[0]
     if isinstance(error, errors.TooManySiblings):
         error.context = problem.get("context")
     if isinstance(error, errors.Conflict):

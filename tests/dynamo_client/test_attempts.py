@@ -1,0 +1,364 @@
+"""What is tried again, where, when, and what is said in the end; no sockets."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from stepping import LOST, PROBLEMS, REFUSED, World, absent, record, refused, stored
+
+from dynamo_client import (
+    BadAnswer,
+    BadContext,
+    BadKey,
+    BadParameter,
+    ClientError,
+    Conflict,
+    ConnectionFailed,
+    DeleteOp,
+    Found,
+    GetOp,
+    Overloaded,
+    PutOp,
+    QuorumNotMet,
+    SiblingsFound,
+    TooManySiblings,
+    Unavailable,
+    errors,
+    set_union,
+)
+from dynamo_client.batch import OPERATIONS_MAX, batch
+from dynamo_client.problems import error_of
+from dynamo_client.steps import Ask, Failure, Reply
+
+NO = {"dynamo-applied": "no", "retry-after": "1"}
+UNKNOWN = {"dynamo-applied": "unknown", "retry-after": "1"}
+
+
+def ids(world: World) -> set[str]:
+    return {ask.headers["Dynamo-Request-Id"] for ask in world.asked}
+
+
+def test_a_put_says_all_of_it_and_reads_the_answer() -> None:
+    world = World()
+    put = world.client.put(
+        "a/.é", "tea", context="seen", w=2, dw="all", strict=True, request_id="me",
+        expires_in_s=9, return_values=True,
+    )  # fmt: skip
+    found = world.run(put, stored("node%201"))
+    (ask,) = world.asked
+    assert ask.url == (
+        "http://e1/v1/kv/a%2F%2E%C3%A9?w=2&dw=all&strict=true&timeout_ms=1800"
+    )  # fmt: skip
+    assert (ask.method, ask.content) == ("PUT", b"tea")
+    assert ask.headers == {
+        "Content-Type": "application/octet-stream", "Accept": "application/json",
+        "Dynamo-Context": "seen", "Dynamo-Request-Id": "me", "Dynamo-Expires-In": "9",
+        "Prefer": "return=representation",
+    }  # fmt: skip
+    assert (found.context, found.node) == ("ctx", "node 1")
+    assert (found.acks.total, found.acks.hinted) == (2, 1)
+
+
+def test_every_write_has_an_id_of_its_own() -> None:
+    world = World()
+    for _ in range(2):
+        world.run(world.client.put("k", "v"), stored())
+        world.run(world.client.delete("k"), stored())
+    assert len(ids(world)) == 4
+
+
+def test_the_id_stays_over_all_attempts_and_endpoints() -> None:
+    world = World()
+    world.run(world.client.put("k", "v"), LOST, refused(503, "draining", NO), stored())
+    assert len(ids(world)) == 1
+    assert world.hosts[:2] == ["e1", "e2"]
+
+
+def test_a_refused_connection_costs_no_pause_while_somebody_else_is_there() -> None:
+    world = World()
+    world.run(world.client.get("k"), REFUSED, record(b"v"))
+    assert (world.hosts, world.pauses) == (["e1", "e2"], [])
+    world.run(world.client.get("other"), record(b"v"))
+    assert world.hosts[-1] == "e2", "who failed lately comes last"
+    world.now += 2
+    world.run(world.client.get("other still"), record(b"v"))
+    assert world.hosts[-1] == "e1"
+
+
+def test_who_keeps_failing_is_avoided_longer_each_time() -> None:
+    world = World()
+    for _ in range(5):
+        world.routes.failed("http://e1")
+    world.now += 15
+    assert world.routes.choose(None) == "http://e2"
+    world.now += 2
+    assert world.routes.choose(None) == "http://e1"
+
+
+def test_pauses_grow_with_jitter() -> None:
+    world = World("http://e1")
+    with pytest.raises(ConnectionFailed):
+        world.run(world.client.get("k"), REFUSED)
+    assert world.pauses == [0.05, 0.1, 0.2, 0.4]
+
+
+def test_retry_after_is_honoured_by_this_and_the_next_operation() -> None:
+    world = World("http://e1")
+    busy = refused(429, "overloaded", {"retry-after": "3"})
+    assert world.run(world.client.put("k", "v"), busy, stored()).node == "a"
+    assert world.pauses == [3.0]
+    with pytest.raises(Overloaded):
+        world.run(world.client.put("k", "v"), busy)
+    before = world.now
+    world.run(world.client.get("k"), record(b"v"))
+    assert world.now - before == pytest.approx(3.0)
+
+
+def test_who_wants_too_long_a_pause_is_not_waited_for() -> None:
+    world = World("http://e1")
+    with pytest.raises(Overloaded) as caught:
+        world.run(world.client.put("k", "v"), refused(503, "overloaded", {"retry-after": "60"}))
+    assert (caught.value.retry_after_s, len(world.asked), world.pauses) == (60.0, 1, [])
+
+
+def test_a_quorum_that_is_missing_for_one_key_does_not_stop_the_others() -> None:
+    world = World("http://e1")
+    missing = refused(503, "quorum-not-met", UNKNOWN, acks={"total": 1})
+    with pytest.raises(QuorumNotMet) as caught:
+        world.run(world.client.put("k", "v"), missing)
+    assert caught.value.acks is not None and caught.value.acks.total == 1
+    assert world.pauses == [1.0] * 4
+    before = world.now
+    world.run(world.client.get("other"), record(b"v"))
+    assert world.now == before
+
+
+@pytest.mark.parametrize(
+    ("script", "applied"),
+    [
+        ([REFUSED], "no"),
+        ([LOST], "unknown"),
+        ([LOST, REFUSED], "unknown"),
+        ([refused(503, "draining", NO)], "no"),
+        ([refused(503, "quorum-not-met", UNKNOWN), refused(503, "draining", NO)], "unknown"),
+        ([Reply(502, {}, b"<html>")], "unknown"),
+        ([refused(429, "overloaded")], "no"),
+        ([refused(400, "bad-context")], "no"),
+        ([LOST, refused(400, "bad-context")], "unknown"),
+        ([LOST, refused(409, "too-many-siblings", context="c")], "unknown"),
+    ],
+)
+def test_unknown_if_any_attempt_may_have_stored_it(
+    script: list[Reply | Failure], applied: str
+) -> None:
+    with pytest.raises(ClientError) as caught:
+        world = World()
+        world.run(world.client.put("k", "v"), *script)
+    assert caught.value.applied == applied
+
+
+def test_a_read_stores_nothing() -> None:
+    world = World()
+    with pytest.raises(ConnectionFailed) as caught:
+        world.run(world.client.get("k"), LOST)
+    assert caught.value.applied == "no"
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 405, 408, 409, 413, 414, 431])
+def test_no_4xx_is_tried_again(status: int) -> None:
+    world = World()
+    with pytest.raises(ClientError):
+        world.run(world.client.put("k", "v"), Reply(status, {}, b""))
+    assert len(world.asked) == 1
+
+
+def test_every_slug_has_its_type() -> None:
+    expected = {
+        "bad-key": (400, "BadKey"), "bad-context": (400, "BadContext"),
+        "bad-parameter": (400, "BadParameter"), "value-too-large": (413, "ValueTooLarge"),
+        "too-many-siblings": (409, "TooManySiblings"), "not-found": (404, "NotFound"),
+        "quorum-not-met": (503, "QuorumNotMet"), "draining": (503, "Draining"),
+        "insufficient-owners": (503, "InsufficientOwners"), "not-a-member": (503, "NotAMember"),
+        "overloaded": (503, "Overloaded"), "unauthorized": (401, "Unauthorized"),
+        "plan-changed": (409, "Conflict"), "superseded": (409, "Conflict"),
+        "wrong-cluster": (409, "Conflict"), "method-not-allowed": (405, "BadRequest"),
+        "unsupported-framing": (400, "BadRequest"), "of-a-newer-node": (418, "BadRequest"),
+    }  # fmt: skip
+    for slug, (status, name) in expected.items():
+        error = error_of(status, {"type": PROBLEMS + slug, "detail": "that: is wrong", "x": 1})
+        assert (type(error).__name__, error.slug, error.status) == (name, slug, status)
+        if isinstance(error, errors.BadRequest):
+            assert (error.field, error.detail) == ("that", "that: is wrong")
+        if isinstance(error, Conflict):
+            assert error.document["x"] == 1
+    assert type(error_of(500, {})) is Unavailable
+    for name in (errors.__doc__ and [kind.__name__ for kind in tree(ClientError)]) or []:
+        assert name in str(errors.__doc__)
+
+
+def tree(kind: type[ClientError]) -> list[type[ClientError]]:
+    return [kind, *(leaf for below in kind.__subclasses__() for leaf in tree(below))]
+
+
+def test_not_found_is_an_answer_only_from_a_client_listener() -> None:
+    world = World()
+    hidden = refused(404, "not-found", {"dynamo-node": "a", "dynamo-context": "grave"})
+    assert world.run(world.client.get("k"), hidden) == Found(b"k", (), "grave")
+    # The admin listener, say, answers 404 to the same path: that is not "absent".
+    for wrong in (refused(404, "not-found"), Reply(200, {}, b"hello"), Reply(302, {}, b"")):
+        with pytest.raises(BadAnswer):
+            world.run(world.client.get("k"), wrong)
+        with pytest.raises(BadAnswer):
+            world.run(world.client.put("k", "v"), wrong)
+    with pytest.raises(BadAnswer):
+        world.run(world.client.get("k"), Reply(200, {"dynamo-node": "a"}, b"hello"))
+
+
+def test_what_cannot_be_sent_is_refused_here() -> None:
+    world = World()
+    for key in ("", "x" * 1025):
+        with pytest.raises(BadKey):
+            world.run(world.client.get(key), stored())
+    with pytest.raises(BadParameter) as caught:
+        world.run(world.client.put("k", "v", content_type="a\r\nb: c"), stored())
+    assert caught.value.field == "Content-Type"
+    assert world.asked == []
+
+
+# ---------------------------------------------------------------- update
+
+
+def test_update_merges_all_siblings_and_writes_with_their_context() -> None:
+    world = World()
+    world.run(world.client.update("k", set_union(add=[3])), record(b"[1]", b"[2]"), stored())
+    assert world.asked[1].content == b"[1,2,3]"
+    headers = world.asked[1].headers
+    assert (headers["Dynamo-Context"], headers["Content-Type"]) == ("ctx", "t/p")
+
+
+def test_update_writes_the_same_again_when_it_cannot_know() -> None:
+    world = World("http://e1", attempts_max=2)
+    script = [record(b"[1]"), LOST, refused(503, "draining", NO), LOST, LOST, stored()]
+    world.run(world.client.update("k", set_union(add=[2])), *script)
+    assert [ask.method for ask in world.asked] == ["GET", "PUT", "PUT", "PUT", "PUT", "PUT"]
+    assert len({ask.headers["Dynamo-Request-Id"] for ask in world.asked[1:]}) == 1
+    assert {ask.content for ask in world.asked[1:]} == {b"[1,2]"}
+
+
+def test_update_reads_again_when_nothing_was_stored() -> None:
+    world = World(attempts_max=1)
+    full = refused(409, "too-many-siblings", context="c")
+    script = [absent(), full, record(b"[1]"), refused(503, "draining", NO), record(b"[1]", b"[5]")]
+    world.run(world.client.update("k", set_union(add=[2])), *script, stored())
+    assert [ask.method for ask in world.asked] == ["GET", "PUT"] * 3
+    assert world.asked[-1].content == b"[1,2,5]"
+    assert len({ask.headers["Dynamo-Request-Id"] for ask in world.asked[1::2]}) == 3
+
+
+def test_update_does_not_merge_twice_what_may_be_there() -> None:
+    world = World("http://e1", attempts_max=2)
+    full = refused(409, "too-many-siblings", context="c")
+    with pytest.raises(TooManySiblings) as caught:
+        world.run(world.client.update("k", set_union(add=[2])), absent(), LOST, full)
+    assert caught.value.applied == "unknown"
+
+
+def test_update_gives_up_after_its_attempts() -> None:
+    world = World(attempts_max=1)
+    script = [record(b"[1]"), LOST]
+    with pytest.raises(ConnectionFailed):
+        world.run(world.client.update("k", set_union(add=[2]), attempts_max=3), *script)
+    assert [ask.method for ask in world.asked] == ["GET", "PUT", "PUT", "PUT"]
+
+
+def test_update_to_nothing() -> None:
+    world = World()
+    world.run(world.client.update("k", lambda values: None), record(b"1"), stored())
+    assert world.asked[-1].method == "DELETE"
+    assert world.asked[-1].headers["Dynamo-Context"] == "ctx"
+    done = world.run(world.client.update("k", lambda values: None), absent())
+    assert (done.acks.total, world.asked[-1].method) == (0, "GET")
+
+
+def test_found_has_one_value_or_says_why_not() -> None:
+    world = World()
+    read = world.run(world.client.get("k"), record(b"1", b"2"))
+    with pytest.raises(SiblingsFound) as siblings:
+        assert read.value
+    assert [version.data for version in siblings.value.values] == [b"1", b"2"]
+    with pytest.raises(errors.NotFound):
+        assert Found(b"k", (), None).value
+
+
+# ---------------------------------------------------------------- batch
+
+
+def results(*items: dict[str, object]) -> Reply:
+    return Reply(200, {}, msgspec.msgpack.encode({"results": items}))
+
+
+def sent(ask: Ask) -> list[dict[str, object]]:
+    operations: list[dict[str, object]] = msgspec.msgpack.decode(ask.content)["operations"]
+    return operations
+
+
+DONE: dict[str, object] = {"status": 204, "context": "c", "acks": {"total": 2}}
+
+
+def busy(applied: str) -> dict[str, object]:
+    problem = {"type": PROBLEMS + "overloaded", "detail": "busy"}
+    return {"status": 503, "applied": applied, "problem": problem}
+
+
+def test_only_what_failed_of_a_batch_is_sent_again_under_its_id() -> None:
+    world = World()
+    operations = [GetOp("g"), PutOp("p", "1"), PutOp("q", "2", request_id="mine"), DeleteOp("d")]
+    value = {"data": b"v", "content_type": "t/p", "dot": "1"}
+    bad = {"status": 400, "problem": {"type": PROBLEMS + "bad-context", "detail": "x: y"}}
+    first = results({"status": 200, "context": "c", "values": [value]}, busy("no"), busy("no"), bad)
+    found, put, mine, deleted = world.run(
+        batch(world.client, operations, w=1), first, results(busy("no"), DONE), results(DONE)
+    )
+    assert found.found is not None and found.found.value == b"v"
+    assert put.stored is not None and put.stored.acks.total == 2
+    assert mine.stored is not None
+    assert isinstance(deleted.error, BadContext) and deleted.status == 400
+    assert [len(sent(ask)) for ask in world.asked] == [4, 2, 1]
+    assert len({str(sent(ask)[-1 - at]["request_id"]) for at, ask in ((2, world.asked[0]),)}) == 1
+    of_p = [item for ask in world.asked for item in sent(ask) if item["key"] == b"p"]
+    assert len({str(item["request_id"]) for item in of_p}) == 1
+    assert msgspec.msgpack.decode(world.asked[0].content)["w"] == 1
+
+
+def test_a_batch_is_unknown_item_by_item() -> None:
+    world = World(attempts_max=2)
+    script = [results(busy("unknown"), busy("no"), busy("no")), results(*[busy("no")] * 3)]
+    operations = [PutOp("a", "1"), PutOp("b", "2"), GetOp("c")]
+    items = world.run(batch(world.client, operations), *script)
+    assert [item.error and item.error.applied for item in items] == ["unknown", "no", "no"]
+    world = World("http://e1", attempts_max=2)
+    items = world.run(batch(world.client, operations), LOST, results(*[busy("no")] * 3))
+    assert [item.error and item.error.applied for item in items] == ["unknown", "unknown", "no"]
+
+
+def test_a_batch_that_nobody_answers_fails_item_by_item() -> None:
+    world = World()
+    items = world.run(batch(world.client, [PutOp("a", "1"), GetOp("b")]), REFUSED)
+    assert all(isinstance(item.error, ConnectionFailed) for item in items)
+    with pytest.raises(BadParameter):
+        world.run(batch(world.client, [GetOp("a")], r=9), refused(400, "bad-parameter"))
+    (item,) = world.run(batch(world.client, [GetOp("a")]), results(DONE, DONE))
+    assert isinstance(item.error, BadAnswer)
+
+
+def test_a_large_batch_is_several_requests() -> None:
+    world = World()
+    operations = [PutOp(f"k{number}", b"x") for number in range(OPERATIONS_MAX)]
+    operations += [PutOp("large", bytes(9 * 1024 * 1024)), PutOp("larger", bytes(9 * 1024 * 1024))]
+
+    def server(ask: Ask) -> Reply:
+        return results(*[DONE] * len(sent(ask)))
+
+    assert len(world.run(batch(world.client, operations), server)) == OPERATIONS_MAX + 2
+    assert [len(sent(ask)) for ask in world.asked] == [OPERATIONS_MAX, 1, 1]
+    assert world.run(batch(world.client, []), server) == []
