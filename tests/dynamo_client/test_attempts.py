@@ -119,6 +119,9 @@ def test_who_wants_too_long_a_pause_is_not_waited_for() -> None:
     with pytest.raises(Overloaded) as caught:
         world.run(world.client.put("k", "v"), refused(503, "overloaded", {"retry-after": "60"}))
     assert (caught.value.retry_after_s, len(world.asked), world.pauses) == (60.0, 1, [])
+    with pytest.raises(Overloaded) as caught:
+        world.run(world.client.put("another", "v"), stored())
+    assert (caught.value.retry_after_s, len(world.asked), caught.value.applied) == (60.0, 1, "no")
 
 
 def test_a_quorum_that_is_missing_for_one_key_does_not_stop_the_others() -> None:
@@ -212,6 +215,12 @@ def test_not_found_is_an_answer_only_from_a_client_listener() -> None:
             world.run(world.client.put("k", "v"), wrong)
     with pytest.raises(BadAnswer):
         world.run(world.client.get("k"), Reply(200, {"dynamo-node": "a"}, b"hello"))
+    with pytest.raises(BadAnswer) as caught:
+        world.run(
+            world.client.put("k", "v"),
+            Reply(204, {"dynamo-node": "a", "dynamo-acks": "total=x"}, b""),
+        )
+    assert caught.value.applied == "unknown"
 
 
 def test_what_cannot_be_sent_is_refused_here() -> None:

@@ -98,6 +98,10 @@ def test_the_node_that_answered_is_preferred() -> None:
     world.now += 5
     world.run(world.client.put("k", "v", context="ctx"), stored("c"))
     assert world.hosts[-1] == "c:1"
+    # Whoever passed it on: the node that did it is the one that has it.
+    world.run(world.client.put("k", "v", context="ctx"), stored("d"))
+    world.run(world.client.get("k"), record(b"v"))
+    assert world.hosts[-1] == "d:1"
     world.run(world.client.put("another", "v"), stored("b"))
     assert world.hosts[-1] == "b:1"
 
@@ -105,7 +109,7 @@ def test_the_node_that_answered_is_preferred() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     routes = Routes(["http://e1"], False, lambda: 0.0)
     for number in range(ANSWERED_MAX + 10):
-        routes.answered("http://e1", b"%d" % number, "")
+        routes.answered("http://e1", b"%d" % number, "a")
     assert len(routes._answered) == ANSWERED_MAX
 
 

@@ -1,11 +1,14 @@
 """Client library and command line of dynamo-ring. Needs dynamo_core and httpx, never dynamo_node.
 
-from dynamo_client import DynamoClient, cart_union
+    from dynamo_client import DynamoClient, cart_union
 
-with DynamoClient("http://127.0.0.1:7101", "http://127.0.0.1:7102") as client:
-    client.update("cart/7", cart_union(add={"line-1": {"article": "tea", "count": 2}}))
-    found = client.get("cart/7")
-    client.put("cart/7", b"{}", context=found.context)
+    with DynamoClient("http://127.0.0.1:7101", "http://127.0.0.1:7102") as client:
+        client.update("cart/7", cart_union(add={"line-1": {"article": "tea", "count": 2}}))
+        found = client.get("cart/7")
+        client.put("cart/7", b"{}", context=found.context)
+
+The tree of errors is drawn in `errors`; `merges` says what unites siblings; AsyncDynamoClient has
+the same methods.
 """
 
 from dynamo_client.admin import AdminClient

@@ -50,8 +50,8 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What became of a put or delete. `node` is its coordinator. `values` are the versions that
-    are there now, where `return_values` asked for them."""
+    """What became of a put or delete. `node` is its coordinator ("" in a batch). `values` are the
+    versions that are there now, where `return_values` asked for them."""
 
     context: str
     """Covers what the put's own context covered and this write; "" when nothing was there to

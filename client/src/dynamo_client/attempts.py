@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from dynamo_client.errors import (
     ClientError,
@@ -72,7 +73,10 @@ class Attempts:
             yield from self.refresh()
             url = routes.choose(request.key, tried)
             pause_s = max(routes.held_s(url), held_until.get(url, 0.0) - routes.now())
-            if pause_s > RETRY_AFTER_S_MAX and attempt:
+            if pause_s > RETRY_AFTER_S_MAX:
+                if not attempt:
+                    error = Overloaded(f"{url} wants no request for {pause_s:.0f} s")
+                    error.retry_after_s = pause_s
                 break
             if attempt and (url in tried or not isinstance(error, ConnectionFailed)):
                 pause_s = max(pause_s, self.back_off(attempt).seconds)
@@ -82,8 +86,7 @@ class Attempts:
             target = url + request.target
             heard = yield Ask(request.method, target, request.headers, request.content)
             if isinstance(heard, Reply):
-                node = heard.headers.get("dynamo-node", "")
-                routes.answered(url, request.key, node)
+                routes.answered(url, request.key, node_of(heard))
                 if heard.status < 400 or heard.status == 404:
                     return heard._replace(doubt=doubt)
                 error = error_of_reply(heard)
@@ -101,6 +104,11 @@ class Attempts:
             doubt |= error.applied == "unknown"
         error.applied = "unknown" if doubt and request.writes else "no"
         raise error
+
+
+def node_of(reply: Reply) -> str:
+    """The coordinator that an answer names, "" for none."""
+    return unquote(reply.headers.get("dynamo-node", ""))
 
 
 def error_of_reply(reply: Reply) -> ClientError:

@@ -133,7 +133,9 @@ class ConnectionFailed(ClientError):
 
 
 class BadAnswer(ClientError):
-    """Something answers that is no node of ours."""
+    """Something answers that is no node of ours; what it did with a write nobody knows."""
+
+    applied = "unknown"
 
 
 class NotMergeable(ClientError):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TypedDict
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
 
 from dynamo_client.answers import Acks, Found, Stored, Version
-from dynamo_client.attempts import Attempts, Request
+from dynamo_client.attempts import Attempts, Request, node_of
 from dynamo_client.errors import (
     BadAnswer,
     BadKey,
@@ -209,14 +209,14 @@ class Operations:
 
 
 def _found(key: bytes, reply: Reply) -> Found:
-    if reply.status == 404 and "dynamo-node" in reply.headers:
+    if reply.status == 404 and node_of(reply):
         return Found(key, (), reply.headers.get("dynamo-context"))
     record = _record(reply)
     return Found(key, record.values, record.context or None)
 
 
 def _record(reply: Reply) -> _Record:
-    if reply.status != 200 or "dynamo-node" not in reply.headers:
+    if reply.status != 200 or not node_of(reply):
         raise BadAnswer(f"answered {reply.status}, as no client listener does", reply.status)
     try:
         return msgspec.json.decode(reply.body, type=_Record)
@@ -226,11 +226,10 @@ def _record(reply: Reply) -> _Record:
 
 def _stored(reply: Reply) -> Stored:
     headers = reply.headers
-    values = () if reply.status == 204 and "dynamo-node" in headers else _record(reply).values
-    acks = dict(pair.partition("=")[::2] for pair in headers.get("dynamo-acks", "").split())
-    return Stored(
-        headers.get("dynamo-context", ""),
-        msgspec.convert(acks, Acks, strict=False),
-        unquote(headers["dynamo-node"]),
-        values,
-    )
+    values = () if reply.status == 204 and node_of(reply) else _record(reply).values
+    pairs = dict(pair.partition("=")[::2] for pair in headers.get("dynamo-acks", "").split())
+    try:
+        acks = msgspec.convert(pairs, Acks, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadAnswer(f"Dynamo-Acks: {error}", reply.status) from error
+    return Stored(headers.get("dynamo-context", ""), acks, node_of(reply), values)

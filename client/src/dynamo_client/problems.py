@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -56,7 +57,7 @@ def error_of(
     if isinstance(error, errors.Conflict):
         error.document = problem
     if isinstance(error, errors.Unavailable):
-        if "acks" in problem:
+        with suppress(LookupError, msgspec.ValidationError):
             error.acks = msgspec.convert(problem["acks"], Acks)
         if retry_after.isdigit():
             error.retry_after_s = float(retry_after)

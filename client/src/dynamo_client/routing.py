@@ -7,15 +7,15 @@ answers for every key, so an old ring costs time and nothing else, and the endpo
 was given always stay in the list.
 
 Among several, in this order: one that did not fail lately nor asked for a pause; fewest attempts of
-this operation; the node that answered last for this key, as it has what the client saw there
-(S-RW-7); an owner, in the ring's order; an endpoint, in the caller's order; another member.
+this operation; fewest failures, if all failed; the owner that answered last for this key, as it has
+what the client saw there (S-RW-7); an owner, in the ring's order; an endpoint, in the caller's
+order; another member.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from urllib.parse import unquote
 
 import msgspec
 
@@ -58,14 +58,12 @@ class Routes:
     def choose(self, key: bytes | None, tried: Sequence[str] = ()) -> str:
         """Base URL of whom to ask next."""
         now = self.now()
-        urls = self._candidates(key)
-        last = self._answered.get(key) if key is not None else None
 
-        def order(url: str) -> tuple[bool, int, bool]:
+        def order(url: str) -> tuple[bool, int, int]:
             avoided = max(self._avoided.get(url, 0.0), self._held.get(url, 0.0)) > now
-            return avoided, tried.count(url), url != last
+            return avoided, tried.count(url), self._failures.get(url, 0) if avoided else 0
 
-        return min(urls, key=order)
+        return min(self._candidates(key), key=order)
 
     def held_s(self, url: str) -> float:
         """Seconds until this node may be asked again; it said so itself."""
@@ -76,7 +74,8 @@ class Routes:
         if ring is None:
             return list(self.endpoints)
         members = {m.name: m for m in ring.members.values() if m.client and m.state != LEFT}
-        names = [name for name in self.owners(key) if name in members]
+        last = self._answered.get(key) if key is not None else None
+        names = sorted(filter(members.get, self.owners(key)), key=lambda name: name != last)
         owners = [f"{self._scheme}://{members[name].client}" for name in names]
         others = [f"{self._scheme}://{member.client}" for member in members.values()]
         return list(dict.fromkeys((*owners, *self.endpoints, *others)))
@@ -100,15 +99,15 @@ class Routes:
         self._held[url] = self.now() + seconds
 
     def answered(self, url: str, key: bytes | None, node: str) -> None:
-        """The node behind `url` answered; `node` is its Dynamo-Node header, "" for none."""
+        """Somebody answered at `url`; `node` is the coordinator that it names, "" for none."""
         self._failures.pop(url, None)
         self._avoided.pop(url, None)
-        if key is None:
+        if key is None or not node:
             return
         owners = self.owners(key)
-        self._missed |= bool(owners and node) and unquote(node) not in owners
-        self._answered[key] = url
-        self._answered.move_to_end(key)
+        self._missed |= bool(owners) and node not in owners
+        self._answered.pop(key, None)
+        self._answered[key] = node
         while len(self._answered) > ANSWERED_MAX:
             self._answered.popitem(last=False)
 
