@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stepping import LOST, PROBLEMS, REFUSED, World, absent, record, refused, stored
 
 from dynamo_client import (
@@ -27,9 +29,10 @@ from dynamo_client import (
     set_union,
 )
 from dynamo_client.batch import OPERATIONS_MAX, batch
-from dynamo_client.problems import error_of
+from dynamo_client.problems import error_of, problem_of
 from dynamo_client.steps import Ask, Failure, Reply
 
+FIELDS = ["type", "title", "detail", "acks", "context"]
 NO = {"dynamo-applied": "no", "retry-after": "1"}
 UNKNOWN = {"dynamo-applied": "unknown", "retry-after": "1"}
 
@@ -197,6 +200,17 @@ def test_every_slug_has_its_type() -> None:
     assert type(error_of(500, {})) is Unavailable
     for name in (errors.__doc__ and [kind.__name__ for kind in tree(ClientError)]) or []:
         assert name in str(errors.__doc__)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(100, 599), st.dictionaries(st.sampled_from(FIELDS), st.integers() | st.text("a:/ "))
+)
+def test_whatever_is_answered_becomes_an_error_of_the_tree(
+    status: int, problem: dict[str, object]
+) -> None:
+    assert isinstance(error_of(status, problem, "perhaps", "soon"), ClientError)
+    assert problem_of(b"\xff") == problem_of(b"[]") == problem_of(b"") == {}
 
 
 def tree(kind: type[ClientError]) -> list[type[ClientError]]:

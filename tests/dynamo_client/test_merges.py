@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamo_client import (
@@ -40,6 +40,7 @@ stamped = st.builds(
 
 
 @pytest.mark.parametrize(("factory", "strategy"), UNIONS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_unions(
     factory: Callable[[], Merge], strategy: st.SearchStrategy[object], data: st.DataObject
@@ -48,6 +49,7 @@ def test_unions(
     holds(factory(), *values)
 
 
+@settings(deadline=None)
 @given(stamped, stamped, stamped, st.integers(0, 9))
 def test_last_writer_is_a_union_too(a: bytes, b: bytes, c: bytes, now_ms: int) -> None:
     holds(last_writer(b"mine", now_ms), a, b, c)

@@ -118,10 +118,24 @@ def test_everybody_is_asked_before_it_is_given_up() -> None:
     world.run(world.client.ring(), cluster)
     cluster.down = {"a:1", "b:1", "c:1", "d:1", "e1"}
     assert world.run(world.client.get("k"), cluster).value == b"v"
-    assert set(world.hosts) >= {"b:1", "c:1", "d:1", "e1", "e2"}
+    assert world.hosts == ["e1", "b:1", "c:1", "e1", "e2"]
     cluster.down.add("e2")
+    world.asked.clear()
     with pytest.raises(ConnectionFailed):
         world.run(world.client.get("k"), cluster)
+    assert set(world.hosts) == {"a:1", "b:1", "c:1", "d:1", "e1", "e2"}
+
+
+def test_endpoints_serve_where_members_cannot_be_reached() -> None:
+    world, cluster = World("http://e1", routing=True), Cluster()
+    world.run(world.client.ring(), cluster)
+    cluster.down = {"a:1", "b:1", "c:1", "d:1"}
+    world.asked.clear()
+    for number in range(20):
+        assert world.run(world.client.get(f"k{number}"), cluster).value == b"v"
+        world.now += 0.1
+    assert world.hosts.count("b:1") <= 3, "asked again more and more rarely"
+    assert world.hosts[:3] == ["b:1", "c:1", "e1"]
 
 
 def test_without_a_ring_the_endpoints_serve() -> None:

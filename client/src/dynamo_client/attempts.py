@@ -70,7 +70,8 @@ class Attempts:
         error: ClientError = ConnectionFailed("no attempt was made")
         doubt = False
         for attempt in range(self.attempts_max):
-            yield from self.refresh()
+            if request.key is not None:
+                yield from self.refresh()
             url = routes.choose(request.key, tried)
             pause_s = max(routes.held_s(url), held_until.get(url, 0.0) - routes.now())
             if pause_s > RETRY_AFTER_S_MAX:

@@ -9,7 +9,7 @@ was given always stay in the list.
 Among several, in this order: one that did not fail lately nor asked for a pause; fewest attempts of
 this operation; fewest failures, if all failed; the owner that answered last for this key, as it has
 what the client saw there (S-RW-7); an owner, in the ring's order; an endpoint, in the caller's
-order; another member.
+order; the other owners; another member.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ AVOID_S, AVOID_S_MAX = 1.0, 60.0
 """After a failure: doubled with each further one, so that members whose addresses cannot be
 reached from here (behind a gateway, say) cost little."""
 ANSWERED_MAX = 4096
+OWNERS_FIRST = 2
+"""So many owners before the endpoints, which can be reached where owners may not be."""
 
 
 class Routes:
@@ -78,7 +80,8 @@ class Routes:
         names = sorted(filter(members.get, self.owners(key)), key=lambda name: name != last)
         owners = [f"{self._scheme}://{members[name].client}" for name in names]
         others = [f"{self._scheme}://{member.client}" for member in members.values()]
-        return list(dict.fromkeys((*owners, *self.endpoints, *others)))
+        first, rest = owners[:OWNERS_FIRST], owners[OWNERS_FIRST:]
+        return list(dict.fromkeys((*first, *self.endpoints, *rest, *others)))
 
     def owners(self, key: bytes | None) -> tuple[str, ...]:
         """Names of the owners of the key, () while no ring is known."""
