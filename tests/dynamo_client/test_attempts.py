@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stepping import LOST, PROBLEMS, REFUSED, World, absent, record, refused, stored
+from stepping import LOST, PROBLEMS, REFUSED, World, record, refused, stored
 
 from dynamo_client import (
     BadAnswer,
-    BadContext,
     BadKey,
     BadParameter,
     ClientError,
     Conflict,
     ConnectionFailed,
-    DeleteOp,
     Found,
-    GetOp,
     Overloaded,
-    PutOp,
     QuorumNotMet,
-    SiblingsFound,
-    TooManySiblings,
     Unavailable,
     errors,
-    set_union,
 )
-from dynamo_client.batch import OPERATIONS_MAX, batch
 from dynamo_client.problems import error_of, problem_of
-from dynamo_client.steps import Ask, Failure, Reply
+from dynamo_client.steps import Failure, Reply
 
 FIELDS = ["type", "title", "detail", "acks", "context"]
 NO = {"dynamo-applied": "no", "retry-after": "1"}
@@ -96,6 +87,16 @@ def test_who_keeps_failing_is_avoided_longer_each_time() -> None:
     assert world.routes.choose(None) == "http://e2"
     world.now += 2
     assert world.routes.choose(None) == "http://e1"
+    world.routes.answered("http://e1", None, "")
+    world.routes.failed("http://e1")
+    world.now += 1.1
+    assert world.routes.choose(None) == "http://e1", "it begins anew once it has answered"
+
+
+def test_a_busy_node_is_better_than_a_dead_one() -> None:
+    world = World()
+    world.run(world.client.put("k", "v"), REFUSED, refused(503, "draining", NO), stored())
+    assert world.hosts == ["e1", "e2", "e2"] and world.pauses == [1.0]
 
 
 def test_pauses_grow_with_jitter() -> None:
@@ -246,142 +247,3 @@ def test_what_cannot_be_sent_is_refused_here() -> None:
         world.run(world.client.put("k", "v", content_type="a\r\nb: c"), stored())
     assert caught.value.field == "Content-Type"
     assert world.asked == []
-
-
-# ---------------------------------------------------------------- update
-
-
-def test_update_merges_all_siblings_and_writes_with_their_context() -> None:
-    world = World()
-    world.run(world.client.update("k", set_union(add=[3])), record(b"[1]", b"[2]"), stored())
-    assert world.asked[1].content == b"[1,2,3]"
-    headers = world.asked[1].headers
-    assert (headers["Dynamo-Context"], headers["Content-Type"]) == ("ctx", "t/p")
-
-
-def test_update_writes_the_same_again_when_it_cannot_know() -> None:
-    world = World("http://e1", attempts_max=2)
-    script = [record(b"[1]"), LOST, refused(503, "draining", NO), LOST, LOST, stored()]
-    world.run(world.client.update("k", set_union(add=[2])), *script)
-    assert [ask.method for ask in world.asked] == ["GET", "PUT", "PUT", "PUT", "PUT", "PUT"]
-    assert len({ask.headers["Dynamo-Request-Id"] for ask in world.asked[1:]}) == 1
-    assert {ask.content for ask in world.asked[1:]} == {b"[1,2]"}
-
-
-def test_update_reads_again_when_nothing_was_stored() -> None:
-    world = World(attempts_max=1)
-    full = refused(409, "too-many-siblings", context="c")
-    script = [absent(), full, record(b"[1]"), refused(503, "draining", NO), record(b"[1]", b"[5]")]
-    world.run(world.client.update("k", set_union(add=[2])), *script, stored())
-    assert [ask.method for ask in world.asked] == ["GET", "PUT"] * 3
-    assert world.asked[-1].content == b"[1,2,5]"
-    assert len({ask.headers["Dynamo-Request-Id"] for ask in world.asked[1::2]}) == 3
-
-
-def test_update_does_not_merge_twice_what_may_be_there() -> None:
-    world = World("http://e1", attempts_max=2)
-    full = refused(409, "too-many-siblings", context="c")
-    with pytest.raises(TooManySiblings) as caught:
-        world.run(world.client.update("k", set_union(add=[2])), absent(), LOST, full)
-    assert caught.value.applied == "unknown"
-
-
-def test_update_gives_up_after_its_attempts() -> None:
-    world = World(attempts_max=1)
-    script = [record(b"[1]"), LOST]
-    with pytest.raises(ConnectionFailed):
-        world.run(world.client.update("k", set_union(add=[2]), attempts_max=3), *script)
-    assert [ask.method for ask in world.asked] == ["GET", "PUT", "PUT", "PUT"]
-
-
-def test_update_to_nothing() -> None:
-    world = World()
-    world.run(world.client.update("k", lambda values: None), record(b"1"), stored())
-    assert world.asked[-1].method == "DELETE"
-    assert world.asked[-1].headers["Dynamo-Context"] == "ctx"
-    done = world.run(world.client.update("k", lambda values: None), absent())
-    assert (done.acks.total, world.asked[-1].method) == (0, "GET")
-
-
-def test_found_has_one_value_or_says_why_not() -> None:
-    world = World()
-    read = world.run(world.client.get("k"), record(b"1", b"2"))
-    with pytest.raises(SiblingsFound) as siblings:
-        assert read.value
-    assert [version.data for version in siblings.value.values] == [b"1", b"2"]
-    with pytest.raises(errors.NotFound):
-        assert Found(b"k", (), None).value
-
-
-# ---------------------------------------------------------------- batch
-
-
-def results(*items: dict[str, object]) -> Reply:
-    return Reply(200, {}, msgspec.msgpack.encode({"results": items}))
-
-
-def sent(ask: Ask) -> list[dict[str, object]]:
-    operations: list[dict[str, object]] = msgspec.msgpack.decode(ask.content)["operations"]
-    return operations
-
-
-DONE: dict[str, object] = {"status": 204, "context": "c", "acks": {"total": 2}}
-
-
-def busy(applied: str) -> dict[str, object]:
-    problem = {"type": PROBLEMS + "overloaded", "detail": "busy"}
-    return {"status": 503, "applied": applied, "problem": problem}
-
-
-def test_only_what_failed_of_a_batch_is_sent_again_under_its_id() -> None:
-    world = World()
-    operations = [GetOp("g"), PutOp("p", "1"), PutOp("q", "2", request_id="mine"), DeleteOp("d")]
-    value = {"data": b"v", "content_type": "t/p", "dot": "1"}
-    bad = {"status": 400, "problem": {"type": PROBLEMS + "bad-context", "detail": "x: y"}}
-    first = results({"status": 200, "context": "c", "values": [value]}, busy("no"), busy("no"), bad)
-    found, put, mine, deleted = world.run(
-        batch(world.client, operations, w=1), first, results(busy("no"), DONE), results(DONE)
-    )
-    assert found.found is not None and found.found.value == b"v"
-    assert put.stored is not None and put.stored.acks.total == 2
-    assert mine.stored is not None
-    assert isinstance(deleted.error, BadContext) and deleted.status == 400
-    assert [len(sent(ask)) for ask in world.asked] == [4, 2, 1]
-    assert len({str(sent(ask)[-1 - at]["request_id"]) for at, ask in ((2, world.asked[0]),)}) == 1
-    of_p = [item for ask in world.asked for item in sent(ask) if item["key"] == b"p"]
-    assert len({str(item["request_id"]) for item in of_p}) == 1
-    assert msgspec.msgpack.decode(world.asked[0].content)["w"] == 1
-
-
-def test_a_batch_is_unknown_item_by_item() -> None:
-    world = World(attempts_max=2)
-    script = [results(busy("unknown"), busy("no"), busy("no")), results(*[busy("no")] * 3)]
-    operations = [PutOp("a", "1"), PutOp("b", "2"), GetOp("c")]
-    items = world.run(batch(world.client, operations), *script)
-    assert [item.error and item.error.applied for item in items] == ["unknown", "no", "no"]
-    world = World("http://e1", attempts_max=2)
-    items = world.run(batch(world.client, operations), LOST, results(*[busy("no")] * 3))
-    assert [item.error and item.error.applied for item in items] == ["unknown", "unknown", "no"]
-
-
-def test_a_batch_that_nobody_answers_fails_item_by_item() -> None:
-    world = World()
-    items = world.run(batch(world.client, [PutOp("a", "1"), GetOp("b")]), REFUSED)
-    assert all(isinstance(item.error, ConnectionFailed) for item in items)
-    with pytest.raises(BadParameter):
-        world.run(batch(world.client, [GetOp("a")], r=9), refused(400, "bad-parameter"))
-    (item,) = world.run(batch(world.client, [GetOp("a")]), results(DONE, DONE))
-    assert isinstance(item.error, BadAnswer)
-
-
-def test_a_large_batch_is_several_requests() -> None:
-    world = World()
-    operations = [PutOp(f"k{number}", b"x") for number in range(OPERATIONS_MAX)]
-    operations += [PutOp("large", bytes(9 * 1024 * 1024)), PutOp("larger", bytes(9 * 1024 * 1024))]
-
-    def server(ask: Ask) -> Reply:
-        return results(*[DONE] * len(sent(ask)))
-
-    assert len(world.run(batch(world.client, operations), server)) == OPERATIONS_MAX + 2
-    assert [len(sent(ask)) for ask in world.asked] == [OPERATIONS_MAX, 1, 1]
-    assert world.run(batch(world.client, []), server) == []

@@ -85,6 +85,7 @@ def test_a_counter_counts_what_each_actor_counted() -> None:
 def test_the_newest_stamp_wins_and_the_others_are_gone() -> None:
     old, new = last_writer(b"old", 1)([]), last_writer(b"new", 2)([])
     assert last_value(last_writer(b"\xff", 3)([old or b"", new or b""]) or b"") == b"\xff"
+    assert last_value(last_writer(b"now")([old or b"", new or b""]) or b"") == b"now"
     assert last_value(last_writer(b"late", 0)([old or b"", new or b""]) or b"") == b"new"
 
 

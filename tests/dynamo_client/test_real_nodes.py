@@ -176,7 +176,7 @@ async def updates(endpoints: list[str]) -> None:
         for stored in await asyncio.gather(*carts, *tills):
             assert stored.acks.total >= 2
         await client.update("all", cart_union())
-        await client.update("sold", counter(0, "nobody"))
+        await client.update("sold", counter(by=0, actor="nobody"))
         cart = await client.get("all")
         assert set(json.loads(cart.value)) == {f"{n}" for n in range(PARALLEL)}
         assert counter_value((await client.get("sold")).value) == PARALLEL

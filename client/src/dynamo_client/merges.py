@@ -17,6 +17,7 @@ Values are canonical JSON: equal contents have equal bytes.
 
 from __future__ import annotations
 
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -99,13 +100,15 @@ def counter_value(data: bytes) -> int:
     return sum(plus - minus for plus, minus in actors.values())
 
 
-def last_writer(data: bytes, now_ms: int) -> Merge:
+def last_writer(data: bytes, now_ms: int | None = None) -> Merge:
     """A register where the newest stamp wins: `data` is written unless what is there is newer.
 
     **Lossy**: of concurrent writes all but one are thrown away, and the clocks of the writers
-    decide which [P 6]; one whose clock is behind may never win. Raises NotMergeable in use.
+    decide which [P 6]; one whose clock is behind may never win. `now_ms` is the stamp, None the
+    clock of this machine. Raises NotMergeable in use.
     """
-    mine = _Stamped(now_ms, b64encode(data).decode())
+    at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    mine = _Stamped(at_ms, b64encode(data).decode())
 
     def merge(values: list[bytes]) -> bytes | None:
         return _encode(max([mine, *_decoded(values, _Stamped, "a stamped value")]))

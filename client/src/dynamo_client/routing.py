@@ -130,7 +130,7 @@ class Routes:
         """What came of asking for the ring; what is not a newer ring changes nothing."""
         if not isinstance(heard, Reply) or heard.status not in (200, 304):
             return
-        self._fetched_at = self.now()
+        self._fetched_at = self._asked_at = self.now()
         self._missed = False
         if heard.status == 304:
             return
