@@ -258,6 +258,10 @@ class PutOperation(Machine):
     # ------------------------------------------------------------ verdict
 
     def _decide(self) -> Effects:
+        if self.done is not None and len(self.acks) < self.w <= len(self.acks) + len(
+            self.outstanding
+        ):
+            return []  # the usual case before the last ack: nothing can be said yet
         if self.done is not None:
             strict = self.put.strict
             # A hinted replica and its owner's own copy become one on delivery: they count once.
