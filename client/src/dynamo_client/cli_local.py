@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -112,6 +115,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 def _welcome(session: Session, ring: LocalRing, seconds: float, end: str) -> None:
     nodes = list(ring.nodes.values())
+    ours = "dynamoctl" if shutil.which("dynamoctl") else _beside_python("dynamoctl")
     first = f"""
 Try:
   U={nodes[0].endpoint}/v1/kv/cart-1
@@ -119,9 +123,13 @@ Try:
   curl -i $U
   C=$(curl -so /dev/null -w '%header{{dynamo-context}}' $U)
   curl -X DELETE -H "Dynamo-Context: $C" $U
-or dynamoctl get, put, ring, status, top. {end}"""
+or {ours} get, put, ring, status, top. {end}"""
     ready = Text(f"{len(nodes)} nodes are ready after {seconds:.1f} s", "bold green")
     session.show(_document(ring), ready, _table(ring), Text(first))
+
+
+def _beside_python(name: str) -> str:
+    return os.path.relpath(Path(sys.executable).with_name(name))
 
 
 def _table(ring: LocalRing) -> Table:

@@ -134,7 +134,7 @@ def top(
         before = now
         return rows
 
-    if once or session.as_json:
+    if once or session.as_json or not session.out.is_terminal:
         rows = turn()
         session.show([{"name": n, "up": r is not None, **(r or {})} for n, r in rows.items()],
                      _picture(rows))  # fmt: skip
