@@ -16,16 +16,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import pytest
-from benchmarks.processes import LISTENERS, Node, found, until
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("docs/http-api.md",)
+PAGES = ("docs/http-api.md", "docs/causality.md")
 STORY_S_MAX = 120
 MARK = "---- end of step"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -128,32 +125,6 @@ def _lists_match(expected: list[Any], got: list[Any]) -> bool:
             return False
         left.remove(same)
     return more or not left
-
-
-def synced(node: Node) -> bool:
-    """Whether the node may say that nothing is there: until then a 404 is a 503."""
-    return httpx.get(node.admin + "/readyz?level=synced").status_code == 200
-
-
-@pytest.fixture(scope="module")
-def ring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Three nodes in one ring; the addresses that pages name, and the ones that there are."""
-    root = tmp_path_factory.mktemp("ring")
-    nodes = [Node(f"n{number}", root / f"n{number}") for number in (1, 2, 3)]
-    try:
-        for node in nodes:
-            node.start()
-        found(nodes)
-        for node in nodes:
-            until(partial(synced, node), f"{node.name} is not complete")
-        yield {
-            f"127.0.0.1:7{place}0{number}": f"127.0.0.1:{node.ports[listener]}"
-            for number, node in enumerate(nodes, 1)
-            for place, listener in enumerate(LISTENERS, 1)
-        }
-    finally:
-        for node in nodes:
-            node.stop()
 
 
 @pytest.fixture
