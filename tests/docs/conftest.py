@@ -2,36 +2,86 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from functools import partial
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
-from benchmarks.processes import LISTENERS, Node, found, until
+
+COMMANDS = Path(sys.executable).parent
+PLACES = (0, 100, 200)
+"""Of the client, admin and peer listeners, behind the base port."""
+NODES = 3
+START_S_MAX = 60.0
+SYNCED_S_MAX = 20.0
 
 
-def synced(node: Node) -> bool:
-    """Whether the node may say that nothing is there: until then a 404 is a 503."""
-    return httpx.get(node.admin + "/readyz?level=synced").status_code == 200
+class Room(NamedTuple):
+    """A directory with a `.local/`; the addresses that pages name, and the ones that there are."""
+
+    directory: Path
+    addresses: dict[str, str]
+
+    def admin(self, number: int) -> str:
+        """Base URL of a node's admin listener."""
+        return f"http://{self.addresses[f'127.0.0.1:720{number}']}"
 
 
-@pytest.fixture(scope="package")
-def ring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The addresses that pages name, and the ones that there are."""
-    root = tmp_path_factory.mktemp("ring")
-    nodes = [Node(f"n{number}", root / f"n{number}") for number in (1, 2, 3)]
+def free_base() -> int:
+    """A base port with all ports free that a ring on it takes."""
+    for base in count(20_000 + os.getpid() % 200 * 50, 10):
+        try:
+            with ExitStack() as held:
+                for port in (base + place + node for place in PLACES for node in range(NODES)):
+                    held.enter_context(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            continue
+        return base
+    raise AssertionError
+
+
+def local(directory: Path, *words: str) -> None:
+    """One command of `dynamoctl local`."""
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
+    done = subprocess.run(
+        [COMMANDS / "dynamoctl", "local", *words], cwd=directory, env=clean, check=False,
+        capture_output=True, text=True, timeout=START_S_MAX,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def wait_until_synced(room: Room) -> None:
+    """Until then a 404 is a 503: no node has compared numbers with another one."""
+    end = time.monotonic() + SYNCED_S_MAX
+    for number in range(1, NODES + 1):
+        while httpx.get(room.admin(number) + "/readyz?level=synced").status_code != 200:
+            assert time.monotonic() < end, f"n{number} is not synced"
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    """A ring as `make up` makes it, on ports of its own."""
+    directory = tmp_path_factory.mktemp("room")
+    base = free_base()
+    room = Room(
+        directory,
+        {
+            f"127.0.0.1:7{1 + at}0{1 + node}": f"127.0.0.1:{base + place + node}"
+            for at, place in enumerate(PLACES)
+            for node in range(NODES)
+        },
+    )
+    local(directory, "up", "--detach", f"--base-port={base}")
     try:
-        for node in nodes:
-            node.start()
-        found(nodes)
-        for node in nodes:
-            until(partial(synced, node), f"{node.name} is not complete")
-        yield {
-            f"127.0.0.1:7{place}0{number}": f"127.0.0.1:{node.ports[listener]}"
-            for number, node in enumerate(nodes, 1)
-            for place, listener in enumerate(LISTENERS, 1)
-        }
+        wait_until_synced(room)
+        yield room
     finally:
-        for node in nodes:
-            if node.child is not None:
-                node.stop()
+        local(directory, "down")

@@ -1,20 +1,22 @@
-"""As much of curl as the pages use, for machines that have none: -s -i -I -o -X -d -H, one URL."""
+"""As much of curl as the pages use, for machines that have none: -s -i -I -o -X -d -H, one URL; and
+--retry of a 503 after the second that it asks for."""
 
 from __future__ import annotations
 
 import http.client
 import sys
+import time
 from urllib.parse import urlsplit
 
-WITH_VALUE = {"-X", "-d", "--data-binary", "-H", "-o"}
+WITH_VALUE = {"-X", "-d", "-H", "-o", "--retry"}
 WAIT_S_MAX = 10.0
+RETRY_S = 1.0
 
 
-def main(arguments: list[str]) -> int:
-    """The command; 0 when there was an answer, whatever its status."""
+def understood(arguments: list[str]) -> tuple[str, str, dict[str, list[str]]]:
+    """Flags of one letter, the URL, and what has a value."""
     given: dict[str, list[str]] = {}
-    flags = ""
-    url = ""
+    flags = url = ""
     rest = iter(arguments)
     for word in rest:
         if word in WITH_VALUE:
@@ -23,23 +25,33 @@ def main(arguments: list[str]) -> int:
             flags += word.lstrip("-")
         else:
             url = word
-    data = [text.encode() for name in ("-d", "--data-binary") for text in given.get(name, ())]
+    return flags, url, given
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 0 when there was an answer, whatever its status."""
+    flags, url, given = understood(arguments)
+    data = "&".join(given.get("-d", ())).encode() if "-d" in given else None
     headers = dict(line.split(": ", 1) for line in given.get("-H", ()))
-    if data:
+    if data is not None:
         headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
     method = given.get("-X", ["HEAD" if "I" in flags else "POST" if data else "GET"])[0]
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=WAIT_S_MAX)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
-    try:
-        connection.request(method, target, b"&".join(data) if data else None, headers)
-        answer = connection.getresponse()
-        body = answer.read()
-    except OSError as error:
-        print(f"curl: (7) {error}", file=sys.stderr)
-        return 7
-    finally:
-        connection.close()
+    for left in reversed(range(1 + int(given.get("--retry", ["0"])[0]))):
+        connection = http.client.HTTPConnection(parts.netloc, timeout=WAIT_S_MAX)
+        try:
+            connection.request(method, target, data, headers)
+            answer = connection.getresponse()
+            body = answer.read()
+        except OSError as error:
+            print(f"curl: (7) {error}", file=sys.stderr)
+            return 7
+        finally:
+            connection.close()
+        if answer.status != 503 or not left:
+            break
+        time.sleep(RETRY_S)
     out = sys.stdout.buffer
     if "i" in flags or "I" in flags:
         out.write(f"HTTP/1.1 {answer.status} {answer.reason}\r\n".encode())

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.docs.conftest import Room
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("docs/http-api.md", "docs/causality.md")
+PAGES = ("README.md", "docs/http-api.md", "docs/causality.md")
 STORY_S_MAX = 120
 MARK = "---- end of step"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -46,7 +47,7 @@ def steps_of(text: str) -> list[Step]:
         if kind == "console":
             steps += _commands(body, line)
         elif kind == "python":
-            steps.append(Step(line, f"python - <<'PYTHON'\n{body}PYTHON", ""))
+            steps.append(Step(line, f"{sys.executable} - <<'PYTHON'\n{body}PYTHON", ""))
         elif kind == "text" and of_python:
             steps[-1] = steps[-1]._replace(expected=body.rstrip("\n"))
         of_python = kind == "python"
@@ -130,8 +131,6 @@ def _lists_match(expected: list[Any], got: list[Any]) -> bool:
 @pytest.fixture
 def tools(tmp_path: Path) -> str:
     """PATH for a page's shell: this environment's commands first, and a curl where none is."""
-    python = tmp_path / "python"
-    python.symlink_to(sys.executable)
     places = [str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]]
     if shutil.which("curl") is None:
         (tmp_path / "curl").write_text(
@@ -141,27 +140,28 @@ def tools(tmp_path: Path) -> str:
     return os.pathsep.join(places)
 
 
-def printed(steps: list[Step], path: str, addresses: dict[str, str]) -> list[str]:
+def printed(steps: list[Step], path: str, room: Room) -> list[str]:
     """What each step prints, both streams together, with the page's addresses."""
     script = "".join(f"{step.script}\nprintf '\\n{MARK}\\n'\n" for step in steps)
-    for page, real in addresses.items():
+    for page, real in room.addresses.items():
         script = script.replace(page, real)
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
     done = subprocess.run(
-        ["sh"], input=script, env={**os.environ, "PATH": path, "PYTHONWARNINGS": "error"},
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=STORY_S_MAX,
-        check=False,
+        ["sh"], input=script, env={**clean, "PATH": path, "PYTHONWARNINGS": "error"},
+        cwd=room.directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        timeout=STORY_S_MAX, check=False,
     )  # fmt: skip
     said = done.stdout.replace("\r\n", "\n")
-    for page, real in addresses.items():
+    for page, real in room.addresses.items():
         said = said.replace(real, page)
     return [part.strip("\n") for part in said.split(f"{MARK}\n")[:-1]]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_examples_print_what_the_page_says(page: str, ring: dict[str, str], tools: str) -> None:
+def test_examples_print_what_the_page_says(page: str, room: Room, tools: str) -> None:
     steps = steps_of((ROOT / page).read_text())
     assert len(steps) > 5
-    said = printed(steps, tools, ring)
+    said = printed(steps, tools, room)
     assert len(said) == len(steps)
     wrong = [
         f"{page}:{step.line}: {step.script}\n--- the page\n{step.expected}\n--- printed\n{got}"

@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.docs.conftest import Room
+from tests.test_tidy import LAYERS
 
 from dynamo_node.settings import NodeSettings
 
@@ -78,9 +80,9 @@ def test_events() -> None:
     assert sorted(row[0] for row in table("events")) == sorted(found | causes)
 
 
-def test_metrics(ring: dict[str, str]) -> None:
+def test_metrics(room: Room) -> None:
     """As one of the nodes exposes them, named and typed as in its text."""
-    text = httpx.get(f"http://{ring['127.0.0.1:7201']}/metrics").text
+    text = httpx.get(room.admin(1) + "/metrics").text
     exposed = dict(re.findall(r"^# TYPE (dynamo_\w+) (\w+)$", text, re.M))
     assert {row[0]: row[1] for row in table("metrics")} == exposed
     labels = {row[0]: set(re.findall(r"\w+", row[2])) for row in table("metrics")}
@@ -116,3 +118,11 @@ def test_pictures_are_as_drawn(tmp_path: Path) -> None:
     subprocess.run([sys.executable, pictures / "draw.py", tmp_path], check=True)
     drawn = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert drawn == {path.name: path.read_text() for path in pictures.glob("*.svg")}
+
+
+def test_layers_of_the_core() -> None:
+    """ARCHITECTURE.md shows them as the tidy test keeps them, the lowest last."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    assert len(text.splitlines()) < 200
+    shown = re.findall(r"^\d  ([a-z_, ]+)$", text, re.M)
+    assert [set(line.split(", ")) for line in reversed(shown)] == LAYERS
