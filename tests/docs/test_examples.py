@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.docs.conftest import Room
+from tests.docs.conftest import Room, wait_until_synced
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/http-api.md", "docs/causality.md")
@@ -161,6 +161,7 @@ def printed(steps: list[Step], path: str, room: Room) -> list[str]:
 def test_examples_print_what_the_page_says(page: str, room: Room, tools: str) -> None:
     steps = steps_of((ROOT / page).read_text())
     assert len(steps) > 5
+    wait_until_synced(room)
     said = printed(steps, tools, room)
     assert len(said) == len(steps)
     wrong = [
