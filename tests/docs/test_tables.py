@@ -126,3 +126,11 @@ def test_layers_of_the_core() -> None:
     assert len(text.splitlines()) < 200
     shown = re.findall(r"^\d  ([a-z_, ]+)$", text, re.M)
     assert [set(line.split(", ")) for line in reversed(shown)] == LAYERS
+
+
+def test_every_module_has_its_place_in_the_architecture() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    packages = ("node/src/dynamo_core", "node/src/dynamo_node", "client/src/dynamo_client")
+    modules = {path.stem for package in packages for path in (ROOT / package).glob("*.py")}
+    missing = {name for name in modules if not re.search(rf"\b{name}\b", text)}
+    assert missing == {"__init__"}
