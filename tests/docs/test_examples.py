@@ -23,7 +23,7 @@ import pytest
 from tests.docs.conftest import Room, wait_until_synced
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/http-api.md", "docs/causality.md")
+PAGES = ("README.md", "docs/http-api.md", "docs/causality.md", "docs/client.md")
 STORY_S_MAX = 120
 MARK = "---- end of step"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
