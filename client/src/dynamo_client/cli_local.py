@@ -48,7 +48,7 @@ def up(
     ] = None,
     base_port: Annotated[
         int | None,
-        typer.Option(min=1024, max=65535, help="Client port of n1; admin is 100, peer 200 above it"
+        typer.Option(min=1024, max=65000, help="Client port of n1; admin is 100, peer 200 above it"
                                                f"; default {BASE_PORT}."),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave them running.")] = False,
@@ -104,12 +104,14 @@ def _prepare(ring: LocalRing, nodes: int | None, base_port: int | None, flags: l
 
 @contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # nohup means that we stay
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 
