@@ -31,6 +31,7 @@ from dynamo_core import (
     put,
     replica,
     ring,
+    scrub,
     versions,
 )
 from dynamo_core.testing.simulation import run
@@ -328,6 +329,11 @@ def _() -> list[Patch]:
         )  # fmt: skip
 
     return [(membership.Membership, "_admit", admit), (membership, "next_life", next_life)]
+
+
+@mutant("nobody scrubs")
+def _() -> list[Patch]:
+    return [(scrub.Scrub, "turn", lambda self: None)]
 
 
 # ---------------------------------------------------------------- keys and places

@@ -89,13 +89,14 @@ def _cursor(after: str, last: int) -> tuple[int, bytes]:
 class ClusterRepair(Machine):
     """A repair on demand: orders every member, polls until all are done."""
 
-    __slots__ = ("_progress", "_until", "failed_on", "name", "partitions", "view")
+    __slots__ = ("_progress", "_until", "failed_on", "full", "name", "partitions", "view")
 
-    def __init__(self, view: View, name: str, partitions: list[int]) -> None:
+    def __init__(self, view: View, name: str, partitions: list[int], full: bool) -> None:
         super().__init__()
         self.view = view
         self.name = name
         self.partitions = partitions
+        self.full = full
         self.failed_on: set[str] = set()
         self._progress: dict[str, Progress] = {}
 
@@ -108,7 +109,7 @@ class ClusterRepair(Machine):
 
     def _poll(self, now: float) -> Effects:
         self.wake_at = now + POLL_S
-        return [(name, Order(0, self.name, self.partitions)) for name in self._left()]
+        return [(name, Order(0, self.name, self.partitions, self.full)) for name in self._left()]
 
     def _left(self) -> list[str]:
         return [

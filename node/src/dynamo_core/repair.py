@@ -16,6 +16,7 @@ from dynamo_core.hints import HintBook
 from dynamo_core.machine import Effects, Machine, View, fresh_id
 from dynamo_core.messages import Message, Order, Progress, Roots, RootsReply
 from dynamo_core.replica import Replica
+from dynamo_core.scrub import Scrub
 
 Spawn = Callable[[Machine], None]
 
@@ -138,6 +139,7 @@ class Repairs:
         self._differed: dict[str, set[int]] = {}
         self._comparing: set[str] = set()
         self._errands: set[tuple[int, str]] = set()
+        self.scrub = Scrub(replica, view.settings.keys_max)
         self.jobs: dict[str, Job] = {}
         self.last_exchange: dict[tuple[int, str], float] = {}
         self.repaired = 0
@@ -161,6 +163,7 @@ class Repairs:
             self._plan_dirty()
             if self.view.settings.anti_entropy:
                 self._compare()
+                self.scrub.turn()
         self._fill(now)
 
     def _plan_passes(self) -> None:
@@ -228,17 +231,18 @@ class Repairs:
             (p, o) == (partition, peer) for p, o, _ in self._wanted
         ):
             return
-        if cause in ("dirty", "job"):
+        if cause in ("dirty", "job", "full"):
             self._wanted.appendleft((partition, peer, cause))
         else:
             self._wanted.append((partition, peer, cause))
 
-    def start_job(self, name: str, partitions: list[int]) -> Job:
-        """S-AE-3: repair the owned ones of these partitions against all their other owners."""
+    def start_job(self, name: str, partitions: list[int], full: bool) -> Job:
+        """S-AE-3: repair the owned ones of these partitions against all their other owners; in
+        `full` the tree is held against the records first."""
         owned = self.replica.owned()
         job = self.jobs[name] = Job({p: owned[p] for p in partitions if owned.get(p)})
         for partition, peer in sorted(job.left):
-            self.want(partition, peer, "job")
+            self.want(partition, peer, "full" if full else "job")
         return job
 
     def _fill(self, now: float) -> None:
@@ -249,6 +253,8 @@ class Repairs:
             if peer not in self.replica.owned().get(partition, ()) or not self.view.up(peer):
                 self._settle(partition, peer, False, 0)
             else:
+                if cause == "full":
+                    self.scrub.partition(partition)
                 self._running.add((partition, peer))
                 self.last_exchange[partition, peer] = now
                 self._spawn(Exchange(self.view, self.replica, partition, peer, cause, self._ended))
