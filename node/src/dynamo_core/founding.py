@@ -39,9 +39,6 @@ Answer = Callable[[int, str, str], None]
 class Founding(Machine):
     """One create command, from the node that got it."""
 
-    __slots__ = ("_done", "_founded", "_prepared", "identity", "members", "ring", "route", "target",
-                 "view")  # fmt: skip
-
     def __init__(
         self, view: View, identity: Identity, members: list[Member], target: Target, done: Answer
     ) -> None:
@@ -96,16 +93,13 @@ class Founding(Machine):
         return self._end(503, "insufficient-owners", f"members: no answer from {silent}")
 
     def _end(self, status: int, problem: str, detail: str) -> Effects:
-        if not self.finished:
-            self.finished = True
-            self._done(status, problem, detail)
+        self.finished = True
+        self._done(status, problem, detail)
         return []
 
 
 class Admission(Machine):
     """Asks every other member whether the old life of a name is really gone."""
-
-    __slots__ = ("_done", "_waiting", "line", "view")
 
     def __init__(self, view: View, line: Member, done: Callable[[bool], None]) -> None:
         super().__init__()
@@ -143,9 +137,8 @@ class Admission(Machine):
         return self._end(False)  # somebody is silent, and may hear the old life: the next knock
 
     def _end(self, gone: bool) -> Effects:
-        if not self.finished:
-            self.finished = True
-            self._done(gone)
+        self.finished = True
+        self._done(gone)
         return []
 
 

@@ -134,13 +134,16 @@ class Replica:
 
     def refresh(self) -> None:
         """Recompute the flags of this replica by partition, for the hot path."""
-        self._owned = {
-            p: OWNER | (COMPLETE if p in self.marks and self._has_compared(others) else 0)
-            for p, others in self._others.items()
-        }
+        self._owned = {}
+        for partition in self._others:
+            self._refresh(partition)
 
-    def _has_compared(self, others: tuple[str, ...]) -> bool:
-        return not others or any(other in self.compared for other in others)
+    def _refresh(self, partition: int) -> None:
+        others = self._others.get(partition)
+        if others is not None:
+            compared = not others or not self.compared.isdisjoint(others)
+            proven = compared and partition in self.marks
+            self._owned[partition] = OWNER | COMPLETE if proven else OWNER
 
     def flags(self, partition: int) -> int:
         """OWNER and COMPLETE as they hold now."""
@@ -162,14 +165,14 @@ class Replica:
         """S-RING-6: earned by founding or by a full pass over all the other owners."""
         self.marks.add(partition)
         self.journal.put(META, _COMPLETE + partition.to_bytes(2, "big"), b"1")
-        self.refresh()
+        self._refresh(partition)
 
     def lose_complete(self, partition: int) -> None:
         """S-RING-6: this copy may miss something."""
         self._losses[partition] += 1
         self.marks.discard(partition)
         self.journal.put(META, _COMPLETE + partition.to_bytes(2, "big"), None)
-        self.refresh()
+        self._refresh(partition)
 
     def losses(self, partition: int) -> int:
         """How often this copy may have lost something; passes begun before the last are void."""
