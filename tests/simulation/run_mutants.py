@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from mutants import MUTANTS, seeds_to_catch
 
-SEEDS_MAX = 6000
+SEEDS_MAX = 3000
 
 
 def catch(name: str) -> tuple[str, int, str, float]:

@@ -56,6 +56,15 @@ CORRUPTED: dict[str, tuple[str, list[Event]]] = {
         "C1",
         [put(1, 1, w=2), Damage(1, "a"), final([])],
     ),
+    "an acked put is lost though a disk with an fsynced copy lost nothing": (
+        "C1",
+        [
+            put(1, 1, w=2, dw=1),
+            Damage(1, "a", durable=False),
+            Damage(1, "b", durable=False),
+            final([]),
+        ],
+    ),
     "a retry was superseded by a context that did not cover it": (
         "C1",
         [put(1, 1), put(2, 2, seen=[1]), put(3, 2), final([2])],
@@ -140,6 +149,12 @@ CLEAN: dict[str, list[Event]] = {
         final([1]),
     ],
     "as many disks lost as W": [put(1, 1), Damage(1, "a"), Damage(1, "b"), final([])],
+    "as many disks lost as W, of which DW after the fsync": [
+        put(1, 1, w=2, dw=1),
+        Damage(1, "a"),
+        Damage(1, "b", durable=False),
+        final([]),
+    ],
     "an expired value": [put(1, 1, expires=True), final([])],
     "a strict read sees a successor": [
         put(1, 1, strict=True),

@@ -53,17 +53,17 @@ class Clients:
     def forwarded(self, route: str, message: Forward) -> None:
         """A put that another node sent on; it is coordinated here and nowhere else (S-DOT-4)."""
         node = self.node
-        self.in_flight += 1
 
         def done(outcome: Outcome) -> None:
-            self.in_flight -= 1
             node.say(route, Forwarded(message.id, outcome))
 
         refusal = self.refusal()
         if refusal:
             done(Outcome(status=503, problem=refusal, applied="no", node=node.identity.name))
         else:
-            node.spawn(PutOperation(node, message.put, done, forwarded=True))
+            self.in_flight += 1
+            answered = partial(self._answered, done)
+            node.spawn(PutOperation(node, message.put, answered, forwarded=True))
 
     def _answered(self, done: Done, outcome: Outcome) -> None:
         self.in_flight -= 1

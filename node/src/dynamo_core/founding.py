@@ -9,7 +9,7 @@ writes the next incarnation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dynamo_core.errors import BadRequest
@@ -28,6 +28,8 @@ from dynamo_core.ring import (
 )
 
 CREATE_S = 10.0
+ASK_AGAIN_S = 1.0
+"""Frames may be lost, and both questions may be asked twice."""
 REACH_S = 1.5
 NAME_BYTES_MAX = 255
 STANDS = "it has this ring already; whoever belongs to it hears of it by gossip, ask again"
@@ -53,17 +55,31 @@ class Founding(Machine):
         self._founded: set[str] = set()
 
     def start(self, now: float) -> Effects:
-        self.wake_at = now + CREATE_S
-        return [(n, Prepare(0, self.identity.cluster_id, n)) for n in self.members]
+        self._until = now + CREATE_S
+        return self._ask(now)
+
+    def _ask(self, now: float) -> Effects:
+        """Whoever has not answered yet."""
+        self.wake_at = min(now + ASK_AGAIN_S, self._until)
+        if self.ring is None:
+            cluster_id = self.identity.cluster_id
+            return [(n, Prepare(0, cluster_id, n)) for n in self._silent(self._prepared)]
+        parts = self.ring.parts_differing(())
+        return [(name, Found(0, parts)) for name in self._silent(self._founded)]
+
+    def _silent(self, heard: Collection[str]) -> list[str]:
+        return [name for name in self.members if name not in heard]
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if isinstance(reply, Prepared):
+            if self.ring is not None:
+                return []  # of a question that was asked twice
             if reply.refusal == STANDS:
                 return self._end(503, "insufficient-owners", f"members: {node}: {STANDS}")
             if reply.refusal:
                 return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
             self._prepared[node] = reply
-            return self._found() if len(self._prepared) == len(self.members) else []
+            return self._found(now) if len(self._prepared) == len(self.members) else []
         assert isinstance(reply, Founded)
         if reply.refusal:
             return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
@@ -72,7 +88,7 @@ class Founding(Machine):
             return self._end(201, "", "")
         return []
 
-    def _found(self) -> Effects:
+    def _found(self, now: float) -> Effects:
         lines = [
             Member(
                 m.name, 1, self._prepared[m.name].node_id, m.address,
@@ -81,15 +97,15 @@ class Founding(Machine):
             for m in self.members.values()
         ]  # fmt: skip
         self.ring = found(self.identity, {m.name: m for m in lines}, self.target)
-        parts = self.ring.parts_differing(())
-        return [(name, Found(0, parts)) for name in self.members]
+        return self._ask(now)
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
         return self._end(503, "insufficient-owners", f"members: {node} does not answer ({reason})")
 
     def expired(self, now: float) -> Effects:
-        heard = self._founded if self.ring is not None else set(self._prepared)
-        silent = ", ".join(sorted(set(self.members) - heard))
+        if now < self._until:
+            return self._ask(now)
+        silent = ", ".join(sorted(self._silent(self._founded if self.ring else self._prepared)))
         return self._end(503, "insufficient-owners", f"members: no answer from {silent}")
 
     def _end(self, status: int, problem: str, detail: str) -> Effects:

@@ -56,7 +56,7 @@ class PutOperation(Machine):
     __slots__ = (
         "acks", "context", "coordinating", "done", "dw", "entry", "explanation", "forward",
         "forwarded_to", "known", "missed", "outstanding", "owners", "partition", "put", "record",
-        "spare", "stands_for", "started", "stored", "target", "view", "w",
+        "spare", "stands_for", "started", "stored", "syncs", "target", "view", "w",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +82,8 @@ class PutOperation(Machine):
         self.missed: set[str] = set()
         self.record = b""
         self.target = ""
+        self.syncs = 0
+        """How many fsyncs the other nodes must do: this node's own counts unless strict forbids."""
         self.context = b""
         self.coordinating = False
         self.forward = not forwarded
@@ -150,7 +152,7 @@ class PutOperation(Machine):
     def _store(self, node: str, target: str) -> tuple[str, Message]:
         self.outstanding[node] = target
         return node, Store(
-            0, self.partition, self.entry, self.stored, self.record, target, sync=self.dw > 1
+            0, self.partition, self.entry, self.stored, self.record, target, sync=self.syncs > 0
         )
 
     def _stand_in(self, owner: str) -> Effects:
@@ -182,6 +184,7 @@ class PutOperation(Machine):
         self._explain(self.view.name, "coordinated", now)
         self.record = reply.record
         self.context = reply.context
+        self.syncs = self.dw - (not self.put.strict or reply.flags & PROVEN == PROVEN)
         effects = self._replicate()
         return effects + self._decide()
 
@@ -208,9 +211,10 @@ class PutOperation(Machine):
         return effects + self._decide()
 
     def rejected(self, reply: Rejected) -> Effects:
-        """The local replica said no before any effect of ours."""
+        """The local replica said no before any effect of ours; a node that we forwarded to and
+        that stays silent may have said yes."""
         if reply.reason != "too-many-siblings" or self.forwarded_to:
-            return self._rejected(reply.reason)  # its twin may have been taken elsewhere
+            return self._rejected(reply.reason)
         context = decode_record(reply.record).context()
         self._answer(
             Outcome(
@@ -254,6 +258,10 @@ class PutOperation(Machine):
     # ------------------------------------------------------------ verdict
 
     def _decide(self) -> Effects:
+        if self.done is not None and len(self.acks) < self.w <= len(self.acks) + len(
+            self.outstanding
+        ):
+            return []  # the usual case before the last ack: nothing can be said yet
         if self.done is not None:
             strict = self.put.strict
             # A hinted replica and its owner's own copy become one on delivery: they count once.

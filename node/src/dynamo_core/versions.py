@@ -34,7 +34,7 @@ DIGEST_BYTES = 16
 HEAD_BYTES = DIGEST_BYTES + 4
 SUPERSEDED_WRITES_MAX = 16
 """S-REQ-1: a superseded request id outlives this many later writes of its key."""
-_TREE_KEY = b"dynamo-ring leaf"
+_tree_hasher = blake2b(digest_size=DIGEST_BYTES, key=b"dynamo-ring leaf")
 
 
 class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -299,8 +299,10 @@ def last_writer(record: Record) -> Record:
 
 def digest_of(key: bytes, body: bytes) -> bytes:
     """The keyed hash of key and body: checksum, and share of the hash tree (S-AE-1)."""
-    size = len(key).to_bytes(2, "big")
-    return blake2b(size + key + body, digest_size=DIGEST_BYTES, key=_TREE_KEY).digest()
+    hasher = _tree_hasher.copy()
+    hasher.update(len(key).to_bytes(2, "big") + key)
+    hasher.update(body)
+    return hasher.digest()
 
 
 def encode_record(key: bytes, record: Record) -> bytes:

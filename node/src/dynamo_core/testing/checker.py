@@ -5,14 +5,15 @@ the contexts that clients sent:
 
     Must   puts that are ok and that nothing ok or unknown supersedes
     Never  puts that an ok operation supersedes, failed puts, bytes never sent for the key
-           (an operation of which W disks lost their copy supersedes nothing for certain)
+           (an operation of which that many disks lost their copy supersedes nothing for certain)
     May    the rest
 
 Every final read shows all of Must (C1) and nothing of Never (C3); no read at any time shows what
 was not sent, or failed (C2, C14). Three kinds of puts are neither in Must nor, for that alone, in
 Never: those with an expiry; those that began before a delete without a context ended, for it
 supersedes what its coordinator read, which no client knows; and those of which at least W disks
-have lost their copy, for C7 promises W-1. Deletes are puts of a tombstone: never shown.
+have lost their copy, DW of them after an fsync, for C7 promises to survive one less. Deletes are
+puts of a tombstone: never shown.
 
 Everything is linear in the length of the history but the search behind strict reads and 404s (C9,
 C10), which is made only where a put that should be seen is not shown.
@@ -38,6 +39,8 @@ from dynamo_core.testing.history import (
     Trouble,
 )
 
+Lost = dict[int, dict[str, bool]]
+"""By put: the nodes whose disks lost it, and whether after an fsync."""
 NEVER_ENDED = float("inf")
 NOT_FOUND = 404
 
@@ -53,7 +56,7 @@ class Violation(NamedTuple):
 class Write:
     """One put or delete: all attempts under one id."""
 
-    __slots__ = ("acked", "began", "ended", "expires", "kind", "known", "outcome", "seen", "sent",
+    __slots__ = ("began", "dw", "ended", "expires", "kind", "known", "outcome", "seen", "sent",
                  "strict_from", "value", "w")  # fmt: skip
 
     def __init__(self, first: Attempt) -> None:
@@ -69,7 +72,8 @@ class Write:
         self.strict_from = NEVER_ENDED
         """When a strict attempt was acked."""
         self.w = 0
-        """The largest W that was acked: so many disks held it."""
+        """The largest W that was acked: so many disks held it, `dw` of them durably."""
+        self.dw = 0
 
     def add(self, attempt: Attempt) -> None:
         """One more attempt."""
@@ -78,6 +82,7 @@ class Write:
         if attempt.outcome == OK:
             self.outcome = OK
             self.w = max(self.w, attempt.w)
+            self.dw = max(self.dw, attempt.dw)
             self.ended = max(self.ended, attempt.ended)
             if attempt.strict:
                 self.strict_from = min(self.strict_from, attempt.ended)
@@ -85,6 +90,11 @@ class Write:
             self.ended = NEVER_ENDED
             if self.outcome == FAIL:
                 self.outcome = UNKNOWN
+
+    def may_be_lost(self, damage: Lost) -> bool:
+        """Whether more failed than C7 survives: W of its disks, DW of them after the fsync."""
+        lost = damage.get(self.value, {})
+        return len(lost) >= self.w and sum(lost.values()) >= self.dw
 
 
 class KeyHistory:
@@ -123,11 +133,11 @@ class KeyHistory:
         return past
 
     def judge(
-        self, damaged: dict[int, set[str]], silent: set[int], sent_for: dict[bytes, bytes]
+        self, damaged: Lost, silent: set[int], sent_for: dict[bytes, bytes]
     ) -> Iterator[Violation]:
         """All violations of this key; `sent_for` is the key of all bytes that were sent."""
         writes = self.writes.values()
-        kept = [w for w in writes if w.outcome == OK and len(damaged.get(w.value, ())) < w.w]
+        kept = [w for w in writes if w.outcome == OK and not w.may_be_lost(damaged)]
         maybe = self.superseded_by(w.value for w in writes if w.outcome != FAIL)
         never = self.superseded_by(w.value for w in kept)
         blind = [
@@ -147,7 +157,7 @@ class KeyHistory:
                 if read.strict:
                     yield from self._judge_fresh(read, damaged.keys())
                 elif read.status == NOT_FOUND:
-                    lost = {v for v, nodes in damaged.items() if len(nodes) >= self._w(v)}
+                    lost = {w.value for w in writes if w.may_be_lost(damaged)}
                     yield from self._judge_fresh(read, lost | silent)
 
     def _bad(self, claim: str, detail: str) -> Violation:
@@ -193,9 +203,6 @@ class KeyHistory:
         for value in sorted(never & shown):
             yield self._bad("C3", f"{at}, v{value} had been superseded")
 
-    def _w(self, value: int) -> int:
-        return self.writes[value].w if value in self.writes else 0
-
     def _judge_fresh(self, read: Attempt, excused: Collection[int]) -> Iterator[Violation]:
         """R+W>N after a strict put. C9: a strict read sees it or a successor, unless a disk was
         lost between. C10: no read at all says 404, whatever was lost short of W disks."""
@@ -213,7 +220,7 @@ class KeyHistory:
             and not w.expires
         ]
         blind = any(
-            w.kind == "delete" and not w.known and w.outcome != FAIL and w.began < read.ended
+            w.kind == "delete" and not w.known and w.outcome != FAIL and w.began <= read.ended
             for w in self.writes.values()
         )
         if not candidates or blind:
@@ -230,7 +237,7 @@ class KeyHistory:
         return {
             w.value
             for w in self.writes.values()
-            if (w.kind == "delete" or w.expires) and w.outcome != FAIL and w.began < read.ended
+            if (w.kind == "delete" or w.expires) and w.outcome != FAIL and w.began <= read.ended
         }
 
 
@@ -238,7 +245,7 @@ def check(events: Iterable[Event]) -> list[Violation]:
     """The verdict on a whole history; nothing is wrong when it is empty."""
     setting = Setting(1)
     keys: dict[bytes, KeyHistory] = {}
-    damaged: dict[int, set[str]] = {}
+    damaged: Lost = {}
     silent: set[int] = set()
     dots: dict[tuple[bytes, int, int], str] = {}
     copies: dict[bytes, dict[bytes, str]] = {}
@@ -255,7 +262,8 @@ def check(events: Iterable[Event]) -> list[Violation]:
                 detail = f"dot ({event.actor:x}, {event.counter}) is {dots[place]} and {event.what}"
                 found.append(Violation("C5", event.key, detail))
         elif isinstance(event, Damage):
-            damaged.setdefault(event.value, set()).add(event.node)
+            lost = damaged.setdefault(event.value, {})
+            lost[event.node] = lost.get(event.node, False) or event.durable
             silent |= {event.value} if event.silent else set()
         elif isinstance(event, Copy):
             copies.setdefault(event.key, {}).setdefault(event.digest, event.node)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from dynamo_core.context import seal, unseal
 from dynamo_core.errors import BadContext
 from dynamo_core.messages import Context, Get, Operation, Outcome, Put
-from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt
+from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
 from dynamo_core.testing.process import Process
 from dynamo_core.testing.workload import Step
 from dynamo_core.testing.world import World
@@ -16,6 +17,7 @@ TIMEOUT_S = 1.0
 PATIENCE_S = 0.5
 """A client gives up so long after the deadline; a node that lived through it has hung (C8)."""
 LATEST = 1.0
+SPACE_S, CALM_S = 0.05, 0.7
 SECRET = b"simulated cluster secret"
 KEYS = (b"k", b"K", b"\xff", b"\xfe\x00", b"a key/%2F 25")
 """Bytes that a careless path would fold together, and one in the last leaf of the ring."""
@@ -31,6 +33,7 @@ class Clients:
         self._open: dict[int, tuple[Attempt, Process, Callable[[Outcome | None], None]]] = {}
         self._numbers = 0
         self._values = 0
+        self._free_at = 0.0
         world.on_stop = self.stopped
 
     def begin(self, steps: list[Step]) -> None:
@@ -59,6 +62,38 @@ class Clients:
                 at = -1 if step.context == LATEST else int(step.context * len(known))
                 chosen = known[at]
             self._write(step, process, key, chosen)
+
+    def look(self) -> None:
+        """Reads while nodes rebuild themselves: what is not there yet must not read as absent."""
+        world = self.world
+        for process in world.processes:
+            key = world.rng.choice(KEYS)
+            self.get(process, key, world.rng.randint(1, world.plan.n), world.rng.random() < 0.5)
+
+    def write_everywhere(self) -> None:
+        """When all is healed every node takes every put (C8)."""
+        world = self.world
+        for process, key in zip(world.processes, KEYS, strict=False):
+            step = Step(at=0.0, kind="put", key=0, node=0, w=world.plan.n, strict=True)
+            known = self._contexts.get(key, [("", [])])[-1]
+            self.in_turn(partial(self._write, step, process, key, known))
+
+    def unanswered(self) -> str:
+        """Whether anything is still under way."""
+        return f"{len(self._open)} operations are not answered" if self._open else ""
+
+    def in_turn(self, call: Callable[[], None]) -> None:
+        """Now, or one after the other where a node takes few operations at once."""
+        world = self.world
+        if world.plan.in_flight_max < len(KEYS) * len(world.processes):
+            self._free_at = max(self._free_at, world.now) + SPACE_S
+            world.later(self._free_at - world.now, call)
+        else:
+            call()
+
+    def wait(self) -> None:
+        """Until what is under way has been answered, and repaired."""
+        self.world.run_until(max(self._free_at, self.world.now) + CALM_S)
 
     # ------------------------------------------------------------ operations
 
@@ -105,7 +140,7 @@ class Clients:
     ) -> None:  # fmt: skip
         key, value, sent, request_id = event
         text, seen = known
-        if self.world.healed:
+        if again and self.world.healed:
             return
         plan = self.world.plan
         deletes = step.kind in ("delete", "remove")
@@ -113,7 +148,7 @@ class Clients:
             kind="delete" if deletes else "put", key=key, node=process.name, value=value,
             sent=sent, seen=list(seen), known=bool(text) or not deletes, r=step.r or plan.r,
             w=step.w or plan.w, dw=min(plan.dw, step.w or plan.w), strict=step.strict,
-            expires=bool(step.expires_s), due=plan.quiet,
+            expires=bool(step.expires_s), due=plan.quiet or self.world.converged,
         )  # fmt: skip
         context: Context | None = None
         if text:
@@ -126,7 +161,7 @@ class Clients:
         operation = Put(
             key=key, value=None if deletes else sent, context=context, request_id=request_id,
             w=step.w, dw=attempt.dw, strict=step.strict, timeout_s=TIMEOUT_S,
-            expires_in_s=step.expires_s, answer_record=step.show,
+            expires_in_s=step.expires_s, answer_record=step.show, content_type=_type_of(sent),
         )  # fmt: skip
 
         def answered(outcome: Outcome | None) -> None:
@@ -161,6 +196,8 @@ class Clients:
     def _learn(self, attempt: Attempt, outcome: Outcome) -> str:
         """Keep the context, and what a client knows by it."""
         attempt.shown = [s.value for s in outcome.values if s.value is not None]
+        if any(s.content_type != _type_of(s.value or b"") for s in outcome.values):
+            self.world.events.append(Trouble("C14", f"content types of {outcome.values}"))
         if len(attempt.shown) > 1:
             self.world.count("siblings returned")
         if len(attempt.shown) > 2:
@@ -179,8 +216,8 @@ class Clients:
         """C7, looked at when the ack arrives: who holds it, or held it until a disk was lost."""
         world = self.world
         value = attempt.value
-        nameless = attempt.kind == "delete" and value not in world.dots_of
-        if world.plan.lossy or world.plan.lag_s or nameless:
+        unseen = value not in world.dots_of and (attempt.kind == "delete" or world.plan.lag_s)
+        if world.plan.lossy or unseen:
             # Lossy: a put may lose at once to a later stamp. A lag: a put may be superseded in the
             # batch that would have shown its dot. A delete without an id has no name.
             return
@@ -227,7 +264,12 @@ class Clients:
             attempt.ended = world.now
             attempt.status, attempt.problem = outcome.status, outcome.problem
             # C8: with W=1 a live node that can write its own disk takes the put, alone if need be.
-            attempt.due = attempt.due or (alone and process.disturbed_at < attempt.began)
+            # Not beyond its bounds on siblings (S-SIB-1) and load (C16).
+            full = outcome.problem == "overloaded" or (
+                "too-many-siblings" in (outcome.problem, outcome.detail.rpartition(" ")[2])
+            )
+            calm = alone and not full and process.disturbed_at < attempt.began
+            attempt.due = attempt.due or calm
             answered(outcome)
             if world.ladder is not None:
                 world.note(f"client <- {process.name}: {attempt.outcome} {outcome}")
@@ -254,3 +296,7 @@ class Clients:
                 if attempt.kind != "get":
                     self.world.count("coordinator died before it answered")
                 answered(None)
+
+
+def _type_of(sent: bytes) -> str:
+    return f"text/{len(sent)}" if sent else ""

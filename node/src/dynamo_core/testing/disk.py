@@ -134,6 +134,7 @@ class Disk:
         keep = rng.randint(0, len(self._undo))
         for _, undo in reversed(self._undo[keep:]):
             for family, key, value in reversed(undo):
+                self.corrupt.discard((family, key))
                 if value is None:
                     self.rows[family].pop(key, None)
                 else:

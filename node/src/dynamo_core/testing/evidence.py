@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dynamo_core.ids import store_key
 from dynamo_core.testing.disk import Disk
-from dynamo_core.testing.history import Damage, Dot, Event
+from dynamo_core.testing.history import Damage, Dot, Event, Trouble
 from dynamo_core.testing.process import Call, Process
 from dynamo_core.versions import Record, decode_record
 
@@ -51,8 +51,8 @@ class Evidence:
                 return True
         return False
 
-    def _held(self, disk: Disk) -> set[int]:
-        return {v for key, v in self.written if self.holds(disk, key, v)}
+    def _held(self, disk: Disk, durable: bool = False) -> set[int]:
+        return {v for key, v in self.written if self.holds(disk, key, v, durable)}
 
     def _rows(self, disk: Disk) -> dict[bytes, list[bytes]]:
         return {key: disk.records(store_key(key)) for key, _ in self.written}
@@ -61,11 +61,23 @@ class Evidence:
         """Do something to a disk, and write down what it lost by it."""
         process.disturb(self.now)
         before, rows = self._held(process.disk), self._rows(process.disk)
+        durable = self._held(process.disk, durable=True)
         change()
         gone = before - self._held(process.disk)
         changed = {key for key, records in self._rows(process.disk).items() if records != rows[key]}
-        gone |= {v for key, v in self.written if key in changed and v not in self.dots_of}
-        for value in sorted(gone):
-            if silent or process.name not in self.damaged.setdefault(value, set()):
-                self.damaged.setdefault(value, set()).add(process.name)
-                self.events.append(Damage(value, process.name, silent))
+        nameless = {v for key, v in self.written if key in changed and v not in self.dots_of}
+        process.lost_some = process.lost_some or bool(gone & durable or nameless)
+        for value in sorted(gone | nameless):
+            self.damaged.setdefault(value, set()).add(process.name)
+            lasting = value in durable or value in nameless
+            self.events.append(Damage(value, process.name, silent, lasting))
+
+    def hint_dropped(self, target: Process, stored: bytes, data: bytes) -> None:
+        """C12: a hint disappears only after its target holds it durably."""
+        hint = self._records[data].history
+        found = target.disk.records(stored, durable=True)
+        if not target.lost_some and not any(
+            self._records[mine].history.descends(hint) for mine in found
+        ):
+            detail = f"a hint of {stored[4:]!r} for {target.name} was dropped before it had it"
+            self.events.append(Trouble("C12", detail))

@@ -75,6 +75,11 @@ def choose_faults(rng: Random, families: set[str], nodes: int, ends_at: float) -
                 amount=rng.random(),
             )
         )
+    if {"wipe", "old disk"} <= families and rng.random() < 0.5:
+        # Needs its order: a new life is let in only when nobody hears the old one any more.
+        wiped = Fault(at=rng.uniform(0.3, 2.0), kind="wipe", node=victim, lasts=0.5)
+        old = Fault(at=wiped.at + rng.uniform(4.5, 7.0), kind="old disk", node=victim)
+        faults += [wiped, old] if old.at < ends_at else [wiped]
     return sorted(faults, key=lambda f: f.at)
 
 

@@ -72,11 +72,13 @@ class Dot(msgspec.Struct, tag="dot", frozen=True):
 
 class Damage(msgspec.Struct, tag="damage", frozen=True):
     """The disk of `node` lost what it had held of the put `value`. `silent`: nobody can know, for
-    it was rolled back together with its own notes (C10)."""
+    it was rolled back together with its own notes (C10). `durable`: after an fsync, so that no
+    power cut alone explains it."""
 
     value: int
     node: str
     silent: bool = False
+    durable: bool = True
 
 
 class Copy(msgspec.Struct, tag="copy", frozen=True):

@@ -33,10 +33,14 @@ class Process:
         self.sync_s = 0.0
         self.sync_fails = False
         self.syncing = False
+        self.synced_at = 0.0
+        """When the fsync under way will be over."""
         self.reopening = False
         self.flush_due = False
         self.wakes_at = NEVER
         self.disturbed_at = -1.0
+        self.lost_some = False
+        """Its disk has lost something that was durable."""
         self.old_disks: list[Disk] = []
         self.on_heal: Call | None = None
 
@@ -53,8 +57,14 @@ class WatchedDisk(Disk):
     """Tells the world of every record that is written."""
 
     watch: Callable[[bytes, bytes], None]
+    dropped: Callable[[str, bytes, bytes], None]
 
     def _apply(self, batch: list[Change]) -> None:
+        for family, key, value in batch:
+            if value is None and family == HINTS and (family, key) not in self.corrupt:
+                hint = self.rows[HINTS].get(key)
+                if hint is not None:
+                    self.dropped(*split_hint_key(key), hint)
         super()._apply(batch)
         for family, key, value in batch:
             if value is not None and family in (DATA, HINTS):
@@ -65,5 +75,5 @@ class WatchedDisk(Disk):
         other = super().copy()
         other.__class__ = WatchedDisk
         assert isinstance(other, WatchedDisk)
-        other.watch = self.watch
+        other.watch, other.dropped = self.watch, self.dropped
         return other

@@ -16,7 +16,12 @@ from dynamo_core.testing.network import Weather
 
 OPERATIONS_MIN, OPERATIONS_MAX = 20, 60
 RETRY_S_MAX = 3.0
+KEYS = 5
 NAMES = "abcdefgh"
+READY_S, CREATED_S = 1.7, 2.8
+"""Clients begin so long after the first start: all have met by the third heartbeat."""
+AFTERMATH_S = {"wipe": 6.0, "old disk": 4.0}
+"""How long a fault's consequences are worth watching: a lost node is let in again so late."""
 
 
 class Step(msgspec.Struct, omit_defaults=True):
@@ -61,6 +66,10 @@ class Plan(msgspec.Struct):
     steps: list[Step]
     faults: list[Fault]
     families: list[str]
+    siblings_max: int = 100
+    in_flight_max: int = 4096
+    looks: int = 0
+    """How many rounds of reads follow the healing, while nodes rebuild themselves."""
 
 
 def make_plan(seed: int) -> Plan:
@@ -74,7 +83,9 @@ def make_plan(seed: int) -> Plan:
         r = max(r, n - w + 1)
     dw = rng.randint(1, w)
     ends_at = rng.uniform(4.0, 12.0)
-    families = [] if quiet else [f for f in FAMILIES if rng.random() < 0.5]
+    families = [f for f in FAMILIES if rng.random() < 0.5]
+    families += [f for f in RARE_FAMILIES if rng.random() < 0.05]
+    families = [] if quiet else families
     plan = Plan(
         seed=seed, nodes=nodes, n=n, r=r, w=w, dw=dw,
         lossy=not quiet and rng.random() < 0.05, quiet=quiet, created=rng.random() < 0.1,
@@ -82,10 +93,16 @@ def make_plan(seed: int) -> Plan:
         hint_bytes_max=rng.choice((1, 200)) if "hints full" in families else 1 << 20,
         ends_at=ends_at, idle_s=60.0 if rng.random() < 0.02 else 4.0,
         steps=[], faults=[], families=families,
+        siblings_max=rng.choice((2, 4)) if "few siblings" in families else 100,
+        in_flight_max=rng.choice((1, 3)) if "overload" in families else 4096,
+        looks=0 if quiet else rng.choice((0, 0, 4, 12)),
     )  # fmt: skip
-    plan.steps = _quiet_steps(rng, plan) if quiet else _steps(rng, plan)
-    if not quiet:
+    if quiet:
+        plan.steps = _quiet_steps(rng, plan)
+        plan.ends_at = plan.steps[-1].at + 0.5
+    else:
         plan.faults = choose_faults(rng, set(families), nodes, ends_at)
+        plan.steps = _steps(rng, plan)
     return plan
 
 
@@ -94,6 +111,8 @@ FAMILIES = (
     "old disk", "corrupt", "full", "failing", "slow fsync", "fsync error", "pause", "clock",
     "expiry", "named", "retry", "strict", "levels", "bursts", "hints full", "repair",
 )  # fmt: skip
+RARE_FAMILIES = ("few siblings", "overload")
+"""These refuse most of what they meet, so few histories have them."""
 
 
 def _weather(rng: Random, families: list[str]) -> Weather:
@@ -112,13 +131,13 @@ def _weather(rng: Random, families: list[str]) -> Weather:
 
 def _quiet_steps(rng: Random, plan: Plan) -> list[Step]:
     """One after the other, every write an update."""
-    keys = rng.randint(2, 5)
+    keys = rng.sample(range(KEYS), rng.randint(2, KEYS))
     count = rng.randint(OPERATIONS_MIN, OPERATIONS_MAX) // 2
     return [
         Step(
             at=0.5 + 0.25 * i,
             kind=rng.choice(("update", "update", "remove", "get")),
-            key=rng.randrange(keys),
+            key=rng.choice(keys),
             node=rng.randrange(plan.nodes),
         )
         for i in range(count)
@@ -127,16 +146,16 @@ def _quiet_steps(rng: Random, plan: Plan) -> list[Step]:
 
 def _steps(rng: Random, plan: Plan) -> list[Step]:
     families = set(plan.families)
-    keys = rng.randint(2, 5)
+    keys = rng.sample(range(KEYS), rng.randint(2, KEYS))
     count = rng.randint(OPERATIONS_MIN, OPERATIONS_MAX)
     kinds = rng.choice((MIXED, MIXED, WRITES, CAUSAL))
     deletes = rng.random() < 0.4
     steps = []
-    at, key = 0.5, 0
+    at, key = 0.5, keys[0]
     for _ in range(count):
         if "bursts" not in families or rng.random() < 0.4:
-            at = rng.uniform(0.5, plan.ends_at)
-            key = rng.randrange(keys)
+            at = _moment(rng, plan)
+            key = rng.choice(keys)
         else:
             at += rng.uniform(0.0, 0.01)
         kind = rng.choice(kinds)
@@ -146,6 +165,15 @@ def _steps(rng: Random, plan: Plan) -> list[Step]:
             step.context = max(step.context, rng.random())
         steps.append(step)
     return sorted(steps, key=lambda s: s.at)
+
+
+def _moment(rng: Random, plan: Plan) -> float:
+    """Half of the time during a fault or soon after it, where it matters most."""
+    if plan.faults and rng.random() < 0.5:
+        fault = rng.choice(plan.faults)
+        over = fault.lasts + AFTERMATH_S.get(fault.kind, 1.0)
+        return min(max(0.5, fault.at - READY_S + over * rng.random()), plan.ends_at)
+    return rng.uniform(0.5, plan.ends_at)
 
 
 MIXED = ("put", "put", "update", "update", "update", "get", "get", "delete", "remove")

@@ -24,13 +24,11 @@ from dynamo_core.testing.history import Setting, Trouble
 from dynamo_core.testing.ladder import Ladder
 from dynamo_core.testing.network import Network
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk
-from dynamo_core.testing.workload import NAMES, Plan
+from dynamo_core.testing.workload import CREATED_S, NAMES, READY_S, Plan
 
 REOPEN_S = 0.25
 RESTART_S = 0.3
 WALL_MS = 1_700_000_000_000
-READY_S, CREATED_S = 1.7, 2.8
-"""Clients begin so long after the first start: all have met by the third heartbeat."""
 
 
 class World(Evidence):
@@ -45,7 +43,7 @@ class World(Evidence):
         self.steps = 0
         self.trail = 0
         """A checksum over everything that happened: two runs of one plan must agree."""
-        self.healed = False
+        self.healed = self.converged = False
         self.steps_after = CREATED_S if plan.created else READY_S
         self.events.append(Setting(plan.n, plan.lossy, plan.quiet))
         self.counters: Counter[str] = Counter()
@@ -87,8 +85,13 @@ class World(Evidence):
     def new_disk(self, process: Process) -> None:
         """An empty disk with a new node id."""
         disk = WatchedDisk(self.rng.getrandbits(63))
-        disk.watch = self.found_record
+        disk.watch, disk.dropped = self.found_record, self._hint_dropped
         process.disk = disk
+
+    def _hint_dropped(self, target: str, stored: bytes, data: bytes) -> None:
+        for process in self.processes:
+            if process.name == target:
+                self.hint_dropped(process, stored, data)
 
     def start(self, process: Process) -> None:
         """Start the process unless it runs."""
@@ -232,6 +235,7 @@ class World(Evidence):
         process.syncing = True
         life, number = process.life, process.disk.number
         delay = process.sync_s or 0.0003 + 0.003 * self._random()
+        process.synced_at = self.now + delay
 
         def over() -> None:
             if process.life != life or process.node is None:
@@ -323,5 +327,5 @@ def _settings(plan: Plan) -> Settings:
         hedge_s=0.05, heartbeat_s=1.0, suspect_s=3.0, hint_scan_s=1.0, exchange_s=1.0,
         confirm_s=0.1, call_s=1.0, tombstone_age_min_s=12.0, leaf_bits=1,
         hint_bytes_max=plan.hint_bytes_max, rows_max=3, keys_max=2, exchanges_max=4,
-        hints_in_flight_max=2,
+        hints_in_flight_max=2, siblings_max=plan.siblings_max, in_flight_max=plan.in_flight_max,
     )  # fmt: skip
