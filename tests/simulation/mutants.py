@@ -4,6 +4,7 @@ A mutant patches one function or attribute of the core for as long as its contex
 the product knows that this file exists. Faults outside the core are caught by tests of their own:
 
     iterator status ignored     tests/dynamo_node/test_disk_rules.py (a corrupt block in a scan)
+    nobody scrubs               tests/dynamo_core/test_anti_entropy.py (reads find most first)
     partition deleted before proof, writes during a transfer not sent on, tombstones collected by
     age, removed node accepted, hint dropped when its target left: with moves and collection
 """

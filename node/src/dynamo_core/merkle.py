@@ -42,6 +42,10 @@ class Forest:
         self._roots[partition] = (self._roots.get(partition, 0) + delta) % _MODULUS
         return total.to_bytes(SUM_BYTES, "big")
 
+    def is_sum(self, slot: int, total: int) -> bool:
+        """Whether the leaf is this sum of digests."""
+        return self._leaves.get(slot, 0) == total % _MODULUS
+
     def root(self, partition: int) -> bytes:
         """The partition's root."""
         return self._roots.get(partition, 0).to_bytes(SUM_BYTES, "big")

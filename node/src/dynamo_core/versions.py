@@ -264,15 +264,10 @@ def sync(a: Record, b: Record, lww: bool = False) -> Record:
                 kept[dot] = sibling
             else:
                 dropped.append(sibling)
-    live = {s.request_id for s in (*a.siblings, *b.siblings) if s.dot in kept}
     history = a.history.joined(b.history)
-    superseded = tuple(s for s in dropped if s.request_id not in live)
-    history = _naming_new(history, superseded)
+    known = {s.request_id for s in kept.values()} | history.ids.keys()
+    history = history.naming(tuple(s for s in dropped if s.request_id not in known))
     return Record(_one_per_request(kept, history, lww), history)
-
-
-def _naming_new(history: History, superseded: tuple[Sibling, ...]) -> History:
-    return history.naming(tuple(s for s in superseded if s.request_id not in history.ids))
 
 
 def _one_per_request(kept: dict[Dot, Sibling], history: History, lww: bool) -> tuple[Sibling, ...]:
