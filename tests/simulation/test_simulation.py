@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from dynamo_core.testing.history import load, save
+from dynamo_core.testing.plan import Plan, load_plan, save_plan
 from dynamo_core.testing.runner import EXPECTED, run_seeds
 from dynamo_core.testing.shrink import shrink
 from dynamo_core.testing.simulation import run
-from dynamo_core.testing.workload import Plan, load_plan, make_plan, save_plan
+from dynamo_core.testing.workload import make_plan
 
 STORED = sorted((Path(__file__).parent / "seeds").glob("*.json"))
 SEEDS, CHUNK = 400, 50

@@ -9,8 +9,8 @@ from dynamo_core.context import seal, unseal
 from dynamo_core.errors import BadContext
 from dynamo_core.messages import Context, Get, Operation, Outcome, Put
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
+from dynamo_core.testing.plan import Step
 from dynamo_core.testing.process import Process
-from dynamo_core.testing.workload import Step
 from dynamo_core.testing.world import World
 
 TIMEOUT_S = 1.0

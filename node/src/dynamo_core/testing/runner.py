@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from dynamo_core.testing.plan import load_plan, save_plan
 from dynamo_core.testing.shrink import shrink
 from dynamo_core.testing.simulation import Result, run
-from dynamo_core.testing.workload import load_plan, make_plan, save_plan
+from dynamo_core.testing.workload import make_plan
 
 CHUNK = 50
 TWICE = 50

@@ -22,8 +22,8 @@ from dynamo_core.testing.clients import KEYS, Clients
 from dynamo_core.testing.faults import strike
 from dynamo_core.testing.history import Attempt, Copy, Event, Trouble
 from dynamo_core.testing.ladder import Ladder
+from dynamo_core.testing.plan import Plan
 from dynamo_core.testing.process import Process
-from dynamo_core.testing.workload import Plan
 from dynamo_core.testing.world import World
 from dynamo_core.versions import body_of
 

@@ -23,8 +23,8 @@ from dynamo_core.testing.faults import Fault
 from dynamo_core.testing.history import Setting, Trouble
 from dynamo_core.testing.ladder import Ladder
 from dynamo_core.testing.network import Network
+from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Plan
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk
-from dynamo_core.testing.workload import CREATED_S, NAMES, READY_S, Plan
 
 REOPEN_S = 0.25
 RESTART_S = 0.3
