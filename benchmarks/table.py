@@ -57,7 +57,7 @@ def lines(results: Results, rows: Rows) -> list[tuple[str, ...]]:
             made.append((
                 row, kind.name, f"{median(s.rate for s in samples):,.0f}",
                 f"{ratio:.2f}×" if ratio is not None else "",
-                f"≥ {goal}× {met}" if goal is not None else "",
+                f"≥{goal} {met}" if goal is not None else "",
                 *(f"{median(getattr(s, part) for s in samples):.2f}"
                   for part in ("p50", "p99", "p999")),
                 f"{median(results.cpu_us[row, kind.name]):.0f}",
@@ -119,17 +119,27 @@ def head(results: Results) -> str:
 
 
 def show(results: Results, rows: Rows, console: Console) -> None:
-    """On the terminal."""
-    shown = Table(title="ours over the peer's: more is better", header_style="bold")
-    for name in COLUMNS:
-        shown.add_column(name, justify="left" if name in ("row", "store", "goal") else "right")
+    """On the terminal, within 80 columns; the page has every column."""
+    shown = Table(
+        title="ours over the peer's: more is better",
+        header_style="bold",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    names = ("row", "store", "ops/s", "ours/it", "goal", "p50/p99/p99.9 ms", "µs/op")
+    for name in names:
+        left = name in ("row", "store", "goal")
+        shown.add_column(name, justify="left" if left else "right", no_wrap=True)
     last = ""
     for line in lines(results, rows):
-        if last not in ("", line[0]):
-            shown.add_section()
         style = "red" if "NOT MET" in line[4] else "green" if "met" in line[4] else ""
+        goal = f"[{style}]{line[4]}[/]" if style else line[4]
         name = line[0] if line[0] != last else ""
-        shown.add_row(name, *line[1:4], f"[{style}]{line[4]}[/]" if style else line[4], *line[5:])
+        shown.add_row(
+            name, *line[1:4], goal, "/".join(f"{float(ms):.3g}" for ms in line[5:8]), line[8]
+        )
+        if int(line[9]):
+            shown.add_row("", f"[red]{line[9]} failed[/]")
         last = line[0]
     console.print(shown)
     console.print(head(results), highlight=False)

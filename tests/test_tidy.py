@@ -34,7 +34,7 @@ PURE = {
     *("struct", "typing", "dynamo_core"),
 }
 ONLY_IN = {
-    "rocksdict": {"storage"},
+    "rocksdict": {"storage", "salvage"},
     "fastapi": {"admin_api", "app"},
     "starlette": {"admin_api", "app", "kv_asgi"},
     "uvicorn": {"app", "kv_protocol"},

@@ -378,3 +378,22 @@ def test_overload_and_draining_are_said_before_any_effect(front: str) -> None:
         assert answer.headers["connection"] == "close"
         assert answer.headers["dynamo-applied"] == "no"
     listener.stop()
+
+
+@pytest.mark.parametrize("front", ["protocol", "asgi"])
+def test_a_fault_of_ours_is_never_told_as_a_refusal(front: str) -> None:
+    """S-RW-5: the write may have happened; whoever hears 4xx believes that it has not."""
+    listener = Listener(front, Limits(1 << 20))
+    submit = listener.driver.submit
+
+    def faulty(operation: Any, done: Any) -> None:
+        submit(operation, done)
+        raise ValueError("a fault of our own")
+
+    listener.call(lambda: setattr(listener.driver, "submit", faulty))
+    said = listener.say(b"PUT /v1/kv/k HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nv")
+    assert said == b"" or said.startswith((b"HTTP/1.1 204", b"HTTP/1.1 5"))
+    listener.call(lambda: setattr(listener.driver, "submit", submit))
+    with listener.client() as client:
+        assert client.get("/v1/kv/k").content == b"v"
+    listener.stop()

@@ -140,7 +140,9 @@ def test_a_store_that_lost_a_file_is_salvaged(tmp_path, lost):
     with opened(tmp_path, memtable_bytes=SMALL) as now:
         fill(now.store)
     if lost == "table":
-        assert len(tables(tmp_path)) > 1
+        while len(tables(tmp_path)) < 2:  # a compaction may just have made one of them all
+            with opened(tmp_path, memtable_bytes=SMALL) as now:
+                fill(now.store)
         tables(tmp_path)[0].unlink()
     else:
         next((tmp_path / "store").glob(lost + "*")).unlink()

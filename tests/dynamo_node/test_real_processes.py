@@ -50,7 +50,8 @@ class Cluster:
     def restart(self, name: str) -> None:
         node = self.nodes[name]
         node.start(*QUICK)
-        until(node.lives, f"{name} does not come back")
+        # With an empty disk it is nobody yet, and says so, until the others let it in (S-MEM-4).
+        until(lambda: node.lives() and node.ready(), f"{name} does not come back")
         self.over(name)
 
 

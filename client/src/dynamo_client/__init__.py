@@ -1,1 +1,60 @@
-"""Client library and command line of dynamo-ring."""
+"""Client library and command line of dynamo-ring. Needs dynamo_core and httpx, never dynamo_node.
+
+    from dynamo_client import DynamoClient, cart_union
+
+    with DynamoClient("http://127.0.0.1:7101", "http://127.0.0.1:7102") as client:
+        client.update("cart/7", cart_union(add={"line-1": {"article": "tea", "count": 2}}))
+        found = client.get("cart/7")
+        client.put("cart/7", b"{}", context=found.context)
+
+The tree of errors is drawn in `errors`; `merges` says what unites siblings; AsyncDynamoClient has
+the same methods.
+"""
+
+from dynamo_client.admin import AdminClient
+from dynamo_client.answers import Acks, BatchResult, Found, Stored, Version
+from dynamo_client.batch import DeleteOp, GetOp, PutOp
+from dynamo_client.client import AsyncDynamoClient, DynamoClient
+from dynamo_client.errors import (
+    BadAnswer,
+    BadContext,
+    BadKey,
+    BadParameter,
+    BadRequest,
+    ClientError,
+    Conflict,
+    ConnectionFailed,
+    Draining,
+    InsufficientOwners,
+    NotAMember,
+    NotFound,
+    NotMergeable,
+    Overloaded,
+    QuorumNotMet,
+    SiblingsFound,
+    TooManySiblings,
+    Unauthorized,
+    Unavailable,
+    ValueTooLarge,
+)
+from dynamo_client.merges import (
+    Merge,
+    cart_union,
+    counter,
+    counter_value,
+    last_value,
+    last_writer,
+    set_union,
+)
+
+# fmt: off
+__all__ = [
+    "Acks", "AdminClient", "AsyncDynamoClient", "BadAnswer", "BadContext", "BadKey",
+    "BadParameter", "BadRequest", "BatchResult", "ClientError", "Conflict", "ConnectionFailed",
+    "DeleteOp", "Draining", "DynamoClient", "Found", "GetOp", "InsufficientOwners", "Merge",
+    "NotAMember", "NotFound", "NotMergeable", "Overloaded", "PutOp", "QuorumNotMet",
+    "SiblingsFound", "Stored", "TooManySiblings", "Unauthorized", "Unavailable",
+    "ValueTooLarge", "Version", "cart_union", "counter", "counter_value", "last_value",
+    "last_writer", "set_union",
+]
+# fmt: on

@@ -16,6 +16,7 @@ from dynamo_core.ids import partition_of
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.messages import SYNCED, Message, Store, Stored
 from dynamo_core.replica import Replica
+from dynamo_core.versions import checked
 
 
 class Delivery(Machine):
@@ -50,7 +51,10 @@ class Delivery(Machine):
             try:
                 rows = self.book.some(self.target, self._after, room)
             except Corrupt as error:
+                held = self.book.counts.get(self.target)
                 self.replica.hint(*split_hint_key(error.key))
+                if self.book.counts.get(self.target) == held:
+                    raise  # the damage is near that row, not in it: a salvage must find it
                 rows = []
                 self._more = False
             self._more = self._more and len(rows) == room
@@ -62,6 +66,11 @@ class Delivery(Machine):
 
     def _send(self, stored: bytes, record: bytes) -> Effects:
         if stored in self._flying:
+            return []
+        try:
+            checked(stored[4:], record)
+        except Corrupt:
+            self.replica.give_up_hint(self.target, stored)
             return []
         partition = partition_of(stored, self.view.ring.partition_bits)
         owners = self.view.preference.owners(partition)

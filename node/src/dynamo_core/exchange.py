@@ -1,10 +1,10 @@
 """Anti-entropy of one partition with one other owner (S-AE-1..3, [P 4.7]).
 
 Leaves -> listings of the leaves that differ -> the records that differ, both ways, merged by
-`sync`, never overwritten. A difference is confirmed before it is acted on: it is looked at again
-after a moment in which writes on their way arrive. A *full pass* is the same walk with one promise
-more: every difference seen after its start has been settled durably here, so that what the peer
-held at the start this node then holds; it needs no quiet moment.
+`sync`, never overwritten. A difference is confirmed before it is acted on: the records are read
+again, after a moment in which writes on their way arrive. A *full pass* is the same walk with one
+promise more: every difference seen after its start has been settled durably here, so that what the
+peer held at the start this node then holds; it needs no quiet moment, so it waits for none.
 """
 
 from __future__ import annotations
@@ -30,13 +30,17 @@ from dynamo_core.replica import Replica
 from dynamo_core.versions import body_of, checked, digest_in, merge_bytes
 
 Ended = Callable[["Exchange", bool], None]
+AT_ONCE = ("pass", "dirty")
+"""Causes where something is known to be missing: waiting would only keep it missing longer."""
 
 
 class Exchange(Machine):
     """One walk. `repaired` counts records changed on either side."""
 
-    __slots__ = ("_after", "_good", "_keys", "_leaves", "_on_end", "_pushing", "_waiting", "cause",
-                 "entry", "losses", "partition", "peer", "repaired", "replica", "view")  # fmt: skip
+    __slots__ = (
+        "_after", "_confirmed", "_good", "_keys", "_leaves", "_on_end", "_pushing", "_waiting",
+        "cause", "entry", "losses", "partition", "peer", "peer_id", "repaired", "replica", "view",
+    )  # fmt: skip
 
     def __init__(
         self, view: View, replica: Replica, partition: int, peer: str, cause: str, on_end: Ended
@@ -46,15 +50,17 @@ class Exchange(Machine):
         self.replica = replica
         self.partition = partition
         self.peer = peer
+        self.peer_id = view.ring.members[peer].id
         self.cause = cause
         self.entry = view.ring.entries[partition].number
         self.repaired = 0
-        self.losses = replica.losses[partition]
+        self.losses = replica.losses(partition)
         self._good = True
         self._on_end = on_end
         self._leaves: list[int] = []
         self._after = b""
         self._keys: list[bytes] = []
+        self._confirmed = 0
         self._pushing = 0
         self._waiting = False
 
@@ -83,15 +89,23 @@ class Exchange(Machine):
         return [] if self._pushing else self._next(now)
 
     def _next(self, now: float) -> Effects:
-        """The records at hand first, then the next listing, then the end."""
-        if self._keys:
-            self._waiting = True
-            self.wake_at = now + self.view.settings.confirm_s
-            return []
-        if self._leaves:
-            leaf = self._leaves[0]
-            return self._call(Listing(0, self.partition, self.entry, leaf, self._after), now)
-        return self._end(self._good)
+        """List what differs, up to a slice; wait a moment; fetch that slice; and so on."""
+        if not self._confirmed:
+            if self._leaves and len(self._keys) < self.view.settings.rows_max:
+                leaf = self._leaves[0]
+                return self._call(Listing(0, self.partition, self.entry, leaf, self._after), now)
+            if not self._keys:
+                return self._end(self._good)
+            if self.cause not in AT_ONCE:
+                self._waiting = True
+                self.wake_at = now + self.view.settings.confirm_s
+                return []
+        return self._fetch(now)
+
+    def _fetch(self, now: float) -> Effects:
+        self._confirmed = self._confirmed or len(self._keys)
+        keys = self._keys[: min(self._confirmed, self.view.settings.keys_max)]
+        return self._call(FetchMany(0, self.partition, self.entry, keys), now)
 
     def _listed(self, request: Listing, reply: ListingReply, now: float) -> Effects:
         slot = (self.partition << self.view.settings.leaf_bits) + request.leaf
@@ -128,8 +142,7 @@ class Exchange(Machine):
         if not self._waiting:
             return self._end(False)
         self._waiting = False
-        keys = self._keys[: self.view.settings.keys_max]
-        return self._call(FetchMany(0, self.partition, self.entry, keys), now)
+        return self._fetch(now)
 
     def _fetched(self, request: FetchMany, reply: FetchedMany, now: float) -> Effects:
         """Both records as they are now: merge theirs here, send the merge where they lack it."""
@@ -154,6 +167,7 @@ class Exchange(Machine):
                 self.repaired += 1
                 effects.append((self.peer, self._push(stored, merged, reply.seen)))
         del self._keys[: len(reply.records)]
+        self._confirmed -= len(reply.records)
         self._pushing = len(effects)
         self.wake_at = now + self.view.settings.call_s
         return effects or self._next(now)

@@ -9,17 +9,31 @@ writes the next incarnation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dynamo_core.errors import BadRequest
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.messages import Found, Founded, Message, Prepare, Prepared, Reach, Reached
 from dynamo_core.placement import found
-from dynamo_core.ring import LEFT, MEMBER, Identity, Member, Ring, Target
+from dynamo_core.ring import (
+    LEFT,
+    MEMBER,
+    PARTITIONS_MAX,
+    PARTITIONS_MIN,
+    Identity,
+    Member,
+    Ring,
+    Target,
+)
 
 CREATE_S = 10.0
+ASK_AGAIN_S = 1.0
+"""Frames may be lost, and both questions may be asked twice."""
 REACH_S = 1.5
+NAME_BYTES_MAX = 255
+STANDS = "it has this ring already; whoever belongs to it hears of it by gossip, ask again"
+"""A founder that lost its disk meanwhile must not be founded, and thereby complete, once more."""
 Answer = Callable[[int, str, str], None]
 """Called with (status, problem slug, detail); 201 when the ring stands."""
 
@@ -27,8 +41,8 @@ Answer = Callable[[int, str, str], None]
 class Founding(Machine):
     """One create command, from the node that got it."""
 
-    __slots__ = ("_done", "_founded", "_prepared", "identity", "members", "ring", "route", "target",
-                 "view")  # fmt: skip
+    __slots__ = ("_done", "_founded", "_prepared", "_until", "identity", "members", "ring",
+                 "target", "view")  # fmt: skip
 
     def __init__(
         self, view: View, identity: Identity, members: list[Member], target: Target, done: Answer
@@ -44,15 +58,30 @@ class Founding(Machine):
         self._founded: set[str] = set()
 
     def start(self, now: float) -> Effects:
-        self.wake_at = now + CREATE_S
-        return [(n, Prepare(0, self.identity.cluster_id, n)) for n in self.members]
+        self._until = now + CREATE_S
+        return self._ask(now)
+
+    def _ask(self, now: float) -> Effects:
+        """Whoever has not answered yet."""
+        self.wake_at = min(now + ASK_AGAIN_S, self._until)
+        if self.ring is None:
+            cluster_id = self.identity.cluster_id
+            return [(n, Prepare(0, cluster_id, n)) for n in self._silent(self._prepared)]
+        parts = self.ring.parts_differing(())
+        return [(name, Found(0, parts)) for name in self._silent(self._founded)]
+
+    def _silent(self, heard: Collection[str]) -> list[str]:
+        return [name for name in self.members if name not in heard]
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if isinstance(reply, Prepared):
+            if reply.refusal == STANDS:
+                return self._end(503, "insufficient-owners", f"members: {node}: {STANDS}")
             if reply.refusal:
                 return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
             self._prepared[node] = reply
-            return self._found() if len(self._prepared) == len(self.members) else []
+            whole = len(self._prepared) == len(self.members)
+            return self._found(now) if whole and self.ring is None else []
         assert isinstance(reply, Founded)
         if reply.refusal:
             return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
@@ -61,7 +90,7 @@ class Founding(Machine):
             return self._end(201, "", "")
         return []
 
-    def _found(self) -> Effects:
+    def _found(self, now: float) -> Effects:
         lines = [
             Member(
                 m.name, 1, self._prepared[m.name].node_id, m.address,
@@ -70,15 +99,15 @@ class Founding(Machine):
             for m in self.members.values()
         ]  # fmt: skip
         self.ring = found(self.identity, {m.name: m for m in lines}, self.target)
-        parts = self.ring.parts_differing(())
-        return [(name, Found(0, parts)) for name in self.members]
+        return self._ask(now)
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
         return self._end(503, "insufficient-owners", f"members: {node} does not answer ({reason})")
 
     def expired(self, now: float) -> Effects:
-        heard = self._founded if self.ring is not None else set(self._prepared)
-        silent = ", ".join(sorted(set(self.members) - heard))
+        if now < self._until:
+            return self._ask(now)
+        silent = ", ".join(sorted(self._silent(self._founded if self.ring else self._prepared)))
         return self._end(503, "insufficient-owners", f"members: no answer from {silent}")
 
     def _end(self, status: int, problem: str, detail: str) -> Effects:
@@ -126,7 +155,7 @@ class Admission(Machine):
         return [] if self._waiting else self._end(True)
 
     def expired(self, now: float) -> Effects:
-        return self._end(True)
+        return self._end(False)  # somebody is silent, and may hear the old life: the next knock
 
     def _end(self, gone: bool) -> Effects:
         if not self.finished:
@@ -153,8 +182,12 @@ def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, lis
     r, w = body.get("r", min(2, n)), body.get("w", min(2, n))
     dw = body.get("dw", min(1, w))
     conflicts = body.get("conflicts", "Siblings")
-    if partitions < 1 or partitions > 4096 or partitions & (partitions - 1):
-        raise BadRequest("partitions: a power of two, 16 to 4096")
+    if not PARTITIONS_MIN <= partitions <= PARTITIONS_MAX or partitions & (partitions - 1):
+        raise BadRequest(f"partitions: a power of two, {PARTITIONS_MIN} to {PARTITIONS_MAX}")
+    for member in members:
+        size = len(member.name.encode())
+        if not 0 < size <= NAME_BYTES_MAX or member.name[0] in "~@":
+            raise BadRequest(f"members: a name has 1 to {NAME_BYTES_MAX} bytes, no ~ or @ first")
     if not 1 <= n <= len(members):
         raise BadRequest(f"n: 1 to the number of members, {len(members)}")
     for field, value in (("r", r), ("w", w), ("dw", dw)):

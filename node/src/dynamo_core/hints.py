@@ -86,12 +86,11 @@ class HintBook:
 
     def keep(self, target: str, stored: bytes, record: bytes, lww: bool) -> None:
         """Into this tick's batch: merge a record into the hint for `target`. Raises Corrupt."""
-        key = hint_key(target, stored)
-        before = self._journal.get(HINTS, key)
+        before = self.record(target, stored)
         merged = merge_bytes(stored[4:], before, record, lww)
         if merged != before:
-            self._journal.put(HINTS, key, merged)
-            self._count(target, stored, len(before) if before else 0, len(merged))
+            self._journal.put(HINTS, hint_key(target, stored), merged)
+            self._count(target, stored, len(before or b""), len(merged))
 
     def drop(self, target: str, stored: bytes, acked: bytes) -> None:
         """Into this tick's batch: the target holds the hint durably, all `acked` of it."""

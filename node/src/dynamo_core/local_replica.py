@@ -143,7 +143,9 @@ class LocalReplica:
         return reply(ListingReply(request.id, listed, len(rows) == limit))
 
     def keys(self, request: Keys, reply: Reply) -> None:
-        """Live keys of one partition, a page."""
+        """Live keys of one partition, a page; a copy that may miss some does not answer."""
+        if not self.replica.complete(request.partition):
+            return reply(Refused(request.id, "incomplete", request.partition))
         start, end = range_of(request.partition, self.view.ring.partition_bits)
         if request.after:
             start = request.after + b"\x00"
@@ -153,7 +155,10 @@ class LocalReplica:
         except Corrupt:
             return reply(Refused(request.id, "corrupt", request.partition))
         wall_ms = self.view.wall_ms
-        live = [stored for stored, record in rows if decode_record(record).values(wall_ms)]
+        try:
+            live = [stored for stored, record in rows if decode_record(record).values(wall_ms)]
+        except Corrupt:
+            return reply(Refused(request.id, "corrupt", request.partition))
         more = len(rows) == limit
         return reply(KeysReply(request.id, live, more, rows[-1][0] if more else b""))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamo_core.errors import BadFrame, BadRequest, Refused
 from dynamo_core.founding import (
+    STANDS,
     Admission,
     Founding,
     is_candidate,
@@ -217,7 +218,6 @@ class Membership:
             node.distrusted = True
             node.counters["rolled_back_disk_found"] += 1
             node.replica.distrust()
-            node.repairs.reset()
         node.replica.compared.add(frame.name)
         node.replica.refresh()
 
@@ -282,7 +282,9 @@ class Membership:
             refusal = f"at this address is {identity.name}"
         elif ring is not None and ring.identity.cluster_id != message.cluster_id:
             refusal = f"it is in cluster {ring.identity.cluster_id}"
-        elif ring is None and node.holds_data():
+        elif ring is not None:
+            refusal = STANDS
+        elif node.holds_data():
             refusal = "its disk is not empty"
         elif self._reserved[0] not in ("", message.cluster_id) and self._reserved[1] > node.now:
             refusal = f"it is founding cluster {self._reserved[0]}"

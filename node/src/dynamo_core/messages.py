@@ -153,7 +153,8 @@ class Stored(Message, tag=4):
 
 
 class Refused(Message, tag=5):
-    """Nothing was done: "entry", "not-a-member", "full", "corrupt", "stale", "hints-full"."""
+    """Nothing was done: "entry", "not-a-member", "full", "corrupt", "incomplete", "stale",
+    "hints-full"."""
 
     reason: str
     partition: int = 0

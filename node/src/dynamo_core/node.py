@@ -186,6 +186,9 @@ class Node:
             self._next_beat = now + self.settings.heartbeat_s
             self.membership.heartbeat()
             self._notice_changes()
+            if self.journal.number > self.durable_number:
+                # Nobody waits, but what peers remember of this disk must not lag (S-DISK-2).
+                self.journal.then(None, lambda durable: None)
         if now >= self._next_scan:
             self._next_scan = now + self.settings.hint_scan_s
             if self.ring_or_none is not None:
@@ -279,8 +282,9 @@ class Node:
             self._call(machine, node, request)
         if machine.finished:
             self._forget_calls(machine)
-            if isinstance(machine, PutOperation) and machine.missed:
-                self._note_missed(machine)
+            if isinstance(machine, PutOperation):
+                for owner in sorted(machine.missed.intersection(machine.owners)):
+                    self.hints.mark_dirty(machine.partition, owner)  # no hint keeps the write
         else:
             self._schedule(machine)
 
@@ -392,9 +396,3 @@ class Node:
             self.counters["peer_up" if up else "peer_down"] += 1
             if up:
                 self._next_scan = self.now
-
-    def _note_missed(self, machine: PutOperation) -> None:
-        """Owners that missed a write which no hint keeps: exchange there first."""
-        for owner in machine.missed:
-            if owner in machine.owners:
-                self.hints.mark_dirty(machine.partition, owner)

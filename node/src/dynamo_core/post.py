@@ -78,5 +78,5 @@ class Post:
             and isinstance(message, Store)
             and message.cause == "hint"
             and frame.cluster_id == node.ring.identity.cluster_id
-            and frame.echo_boot in (node.boot, 0)
+            and node.detector.fresh(frame)
         )

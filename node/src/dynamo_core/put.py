@@ -211,10 +211,9 @@ class PutOperation(Machine):
         return effects + self._decide()
 
     def rejected(self, reply: Rejected) -> Effects:
-        """The local replica said no before any effect of ours; a node that we forwarded to and
-        that stays silent may have said yes."""
+        """The local replica said no before any effect of ours."""
         if reply.reason != "too-many-siblings" or self.forwarded_to:
-            return self._rejected(reply.reason)
+            return self._rejected(reply.reason)  # its twin may have been taken elsewhere
         context = decode_record(reply.record).context()
         self._answer(
             Outcome(

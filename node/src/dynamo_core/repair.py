@@ -133,7 +133,8 @@ class Repairs:
         self._turn = 0
         self._wanted: deque[tuple[int, str, str]] = deque()
         self._running: set[tuple[int, str]] = set()
-        self._passes: dict[int, set[str]] = {}
+        self._passes: dict[tuple[int, int], set[str]] = {}
+        """Passes done, by partition and its losses by then: a loss voids them all."""
         self._differed: dict[str, set[int]] = {}
         self._comparing: set[str] = set()
         self._errands: set[tuple[int, str]] = set()
@@ -145,11 +146,6 @@ class Repairs:
     def wake_at(self) -> float:
         """When `tick` has something to do."""
         return self._next_turn
-
-    def reset(self) -> None:
-        """Passes count only while the disk is what it was."""
-        self._passes.clear()
-        self._wanted.clear()
 
     def forget_peer(self, name: str) -> None:
         """The name has another node id now: its passes must be made again (S-MEM-4)."""
@@ -171,17 +167,25 @@ class Repairs:
         for partition, others in self.replica.owned().items():
             if partition in self.replica.marks:
                 continue
-            passed = self._passes.setdefault(partition, set())
-            missing = [o for o in others if o not in passed]
-            if not missing:
-                self._complete(partition)
-            for peer in missing:
-                self.want(partition, peer, "pass")
+            passed = self._passed(partition)
+            for peer in others:
+                if peer not in passed:
+                    self.want(partition, peer, "pass")
+            if passed.issuperset(others) and self.view.writable:
+                self._credit(partition, "")
 
-    def _complete(self, partition: int) -> None:
-        self._passes.pop(partition, None)
-        self.replica.counters["completed"] += 1
-        self.replica.mark_complete(partition)
+    def _passed(self, partition: int) -> set[str]:
+        return self._passes.setdefault((partition, self.replica.losses(partition)), set())
+
+    def _credit(self, partition: int, peer: str) -> None:
+        """A full pass over the peer is durable here; the last one makes the partition complete."""
+        passed = self._passed(partition)
+        passed.add(peer)
+        others = self.replica.owned().get(partition)
+        if others is not None and passed.issuperset(others):
+            self._passes.pop((partition, self.replica.losses(partition)))
+            self.replica.counters["completed"] += 1
+            self.replica.mark_complete(partition)
 
     def _plan_dirty(self) -> None:
         for partition, peer in sorted(self.hints.dirty):
@@ -254,20 +258,19 @@ class Repairs:
         self._running.discard((partition, peer))
         self.repaired += exchange.repaired
         self.replica.counters["exchange_differences"] += exchange.repaired
+        good = good and exchange.peer_id == self.view.ring.members[peer].id
         if good:
             self.replica.counters["exchanges"] += 1
             self.hints.clean(partition, peer)
-            fresh = exchange.losses == self.replica.losses[partition]
-            if partition not in self.replica.marks and fresh:
-                self._passed(partition, peer)
+            self.replica.journal.then(lambda stored: self._durable(exchange) if stored else None)
         self._settle(partition, peer, good, exchange.repaired)
 
-    def _passed(self, partition: int, peer: str) -> None:
-        passed = self._passes.setdefault(partition, set())
-        passed.add(peer)
-        others = self.replica.owned().get(partition)
-        if others and all(o in passed for o in others):
-            self._complete(partition)
+    def _durable(self, exchange: Exchange) -> None:
+        """S-AE-3: what the exchange brought is written; a store that refused some was reloaded."""
+        partition = exchange.partition
+        fresh = exchange.losses == self.replica.losses(partition)
+        if fresh and partition not in self.replica.marks:
+            self._credit(partition, exchange.peer)
 
     def _settle(self, partition: int, peer: str, good: bool, repaired: int) -> None:
         for job in self.jobs.values():

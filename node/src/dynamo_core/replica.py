@@ -69,8 +69,8 @@ class Replica:
         self.marks: set[int] = set()
         self.unsure: set[int] = set()
         self.damaged: Counter[bytes] = Counter()
-        self.losses: Counter[int] = Counter()
-        self.beyond_repair = False
+        self._losses: Counter[int] = Counter()
+        self._voids = 0
         self.in_doubt = False
         """Distrust that is not on the disk yet: whatever is read back there is not believed."""
         self.forest = Forest(0, settings.leaf_bits)
@@ -110,6 +110,7 @@ class Replica:
     def reload(self) -> None:
         """After a refused write: memory follows the store again, every actor is born again."""
         self.born_again_all()
+        self._voids += 1
         self.hints.load()
         self.load()
         self._load_tree()
@@ -164,15 +165,20 @@ class Replica:
 
     def lose_complete(self, partition: int) -> None:
         """S-RING-6: this copy may miss something."""
-        self.losses[partition] += 1
+        self._losses[partition] += 1
         self.marks.discard(partition)
         self.journal.put(META, _COMPLETE + partition.to_bytes(2, "big"), None)
         self.refresh()
+
+    def losses(self, partition: int) -> int:
+        """How often this copy may have lost something; passes begun before the last are void."""
+        return self._losses[partition] + self._voids
 
     def distrust(self) -> None:
         """S-DISK-2: the disk may have lost something; complete nowhere until the passes."""
         self.counters["store_distrusted"] += 1
         self.in_doubt = True
+        self._voids += 1
         self.journal.then(self._doubt_written)
         self.born_again_all()
         for partition in sorted(self.marks):
@@ -217,12 +223,23 @@ class Replica:
         try:
             return self.hints.record(target, stored)
         except Corrupt:
-            self.counters["corrupt_records"] += 1
-            partition = partition_of(stored, self._bits)
-            self.born_again(partition)
-            self.hints.discard(target, stored)
-            self.hints.mark_dirty(partition, target)
+            self.give_up_hint(target, stored)
             return None
+
+    def give_up_hint(self, target: str, stored: bytes) -> None:
+        """S-DISK-7: a damaged hint is nothing that could be sent; its partition is left dirty."""
+        self.counters["corrupt_records"] += 1
+        partition = partition_of(stored, self._bits)
+        self.born_again(partition)
+        self.hints.discard(target, stored)
+        self.hints.mark_dirty(partition, target)
+
+    def keep_hint(self, target: str, stored: bytes, record: bytes) -> None:
+        """Into this tick's batch; a damaged hint in its place is given up first, never merged over:
+        what this node minted into it lives on elsewhere (S-DOT-2)."""
+        if target in self.hints.targets(stored):
+            self.hint(target, stored)
+        self.hints.keep(target, stored, record, self.lww)
 
     def note_damage(self, stored: bytes) -> None:
         """S-DISK-7: give the record up, so that passes bring it back from the other owners."""
@@ -244,7 +261,6 @@ class Replica:
             except Corrupt as error:
                 self.note_damage(error.key)
                 if self.damaged[error.key] > 1:
-                    self.beyond_repair = True
                     raise
         return []
 
@@ -312,14 +328,6 @@ class Replica:
             self.keep_hint(target, stored, record)
             return True
         return self.merge(stored, record)
-
-    def keep_hint(self, target: str, stored: bytes, record: bytes) -> None:
-        """Merge a record into a hint; what a damaged one held is forgotten first (S-DOT-2)."""
-        try:
-            self.hints.keep(target, stored, record, self.lww)
-        except Corrupt:
-            self.hint(target, stored)
-            self.hints.keep(target, stored, record, self.lww)
 
     def coordinate(
         self, put: Put, stored: bytes, target: str, wall_ms: int, known: bytes | None = None

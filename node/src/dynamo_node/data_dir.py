@@ -25,6 +25,7 @@ import msgspec
 
 from dynamo_core.errors import Refused, StoreDamaged, StoreError, StoreFailed, StoreFull
 from dynamo_core.ids import TREE
+from dynamo_node.salvage import readable
 from dynamo_node.side_file import (
     DAMAGED,
     SideFile,
@@ -162,7 +163,10 @@ def _salvage(directory: Path, memtable_bytes: int) -> str:
         return "the store was marked as damaged and is gone"
     copy = RocksStore(new, None, memtable_bytes)
     try:
-        rows, gaps = copy.copy_from(kept / str(numbers[-1]), leave_out=TREE)
+        damaged = kept / str(numbers[-1])
+        expected = sum(file.stat().st_size for file in damaged.iterdir())
+        with readable(damaged, memtable_bytes) as source:
+            rows, gaps = copy.copy_from(source, expected, leave_out=TREE)
         copy.sync()
         copy.let_go()
     except StoreFull as error:

@@ -72,10 +72,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(problem)
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
-            if not isinstance(cause, Problem):
-                log.error("a fault in the reading of a request", exc_info=cause)
-                cause = bad_framing("this request cannot be read")
-            self._refuse(cause)
+            if isinstance(cause, Problem):
+                self._refuse(cause)
+            else:
+                # A write may have been begun: no answer is true but none.
+                log.error("a fault of our own in a request", exc_info=cause)
+                self.transport.abort()
         except httptools.HttpParserUpgrade:
             self._refuse(bad_framing("upgrade: not here"))
         except httptools.HttpParserError as error:

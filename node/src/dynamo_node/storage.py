@@ -1,4 +1,4 @@
-"""The disk: RocksDB behind the Store protocol, and the only file that knows rocksdict.
+"""The disk: RocksDB behind the Store protocol; only this file and `salvage` know rocksdict.
 
 One database; a row's key is one byte of family and then the key. Measured against four column
 families on batches of eight (data 1 KB + tree 16 B): 1.27 times the writes, the same reads, and
@@ -16,7 +16,8 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,15 +47,13 @@ SLOWDOWN_FILES, STOP_FILES = 40, 60
 """Files at level 0 at which the engine slows and stops writers: each time a StoreFull."""
 SPARE_BYTES = 4 << 20
 """Free space wanted beside the log's size before a full store is opened again."""
+STALL_S = 0.01
 COPY_ROWS_MAX, COPY_BYTES_MAX = 500, 1 << 20
-POSITION_BYTES = 5
-"""Family and the first four bytes of a key: the step in which salvage feels for readable rows."""
 
 _FAMILY = tuple(bytes([number]) for number in range(len(FAMILIES)))
 _AFTER_FAMILY = tuple(bytes([number + 1]) for number in range(len(FAMILIES)))
 _OWN = b"\xff"
 _BASE_KEY = _OWN + b"base"
-_ENDS = 1 << (8 * POSITION_BYTES)
 
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 _SYNC = ("While fsync", "While fdatasync", "While sync")
@@ -209,7 +208,8 @@ class RocksStore:
                 self._refuse()
             if (self.path.parent / DAMAGED).exists():
                 raise StoreDamaged("the store is damaged: it is salvaged when the process starts")
-            self._want_space()
+            logs = (status.st_size for name, status in self._files() if name.endswith(".log"))
+            self._want_space(sum(logs), "open the store again")
             self.let_go()
             try:
                 self._db = self._open(rocks.AccessType.read_write())
@@ -252,31 +252,49 @@ class RocksStore:
             raise failure(error) from None
         self._base = base
 
-    def copy_from(self, damaged: Path, leave_out: int) -> tuple[int, int]:
-        """Every row of a closed, damaged database that still reads, but family `leave_out`.
+    def copy_from(
+        self, source: Iterable[tuple[bytes, bytes] | None], bytes_expected: int, leave_out: int
+    ) -> tuple[int, int]:
+        """Every row of a damaged database (`salvage.readable`) but those of family `leave_out`.
 
         Returns the rows copied and the ranges given up. Raises StoreDamaged, StoreFull.
         """
-        source = _open_damaged(damaged, self._memtable_bytes)
-        copied = gaps = 0
-        changes = rocks.WriteBatch(raw_mode=True)
+        copied = gaps = size = 0
+        rows: list[tuple[bytes, bytes]] = []
+        self._want_space(bytes_expected, "copy it")
         try:
-            for row in _readable(source):
+            for row in source:
                 if row is None:
                     gaps += 1
                 elif row[0][:1] not in (_FAMILY[leave_out], _OWN):
                     copied += 1
-                    changes.put(*row)
-                    if len(changes) >= COPY_ROWS_MAX or changes.size_in_bytes() >= COPY_BYTES_MAX:
-                        self._db.write(changes)
-                        changes = rocks.WriteBatch(raw_mode=True)
-            self._db.write(changes)
+                    rows.append(row)
+                    size += len(row[1])
+                    if len(rows) >= COPY_ROWS_MAX or size >= COPY_BYTES_MAX:
+                        self._write_in_turn(rows)
+                        rows, size = [], 0
+            self._write_in_turn(rows)
             self._db.flush()
+        except StoreFull:
+            raise
         except Exception as error:  # noqa: BLE001
             raise failure(error) from None
-        finally:
-            source.close()
         return copied, gaps
+
+    def _write_in_turn(self, rows: list[tuple[bytes, bytes]]) -> None:
+        """Waits out a stall while there is space. The engine itself would wait for ever for a
+        flush that has found none."""
+        while True:
+            changes = rocks.WriteBatch(raw_mode=True)
+            for row in rows:
+                changes.put(*row)
+            try:
+                return self._db.write(changes, self._write)
+            except Exception as error:
+                if not str(error).startswith(_STALL):
+                    raise
+            self._want_space(0, "go on")
+            time.sleep(STALL_S)
 
     def _open(self, access: rocks.AccessType) -> rocks.Rdict:
         recovery = rocks.DBRecoveryMode.tolerate_corrupted_tail_records()
@@ -320,12 +338,12 @@ class RocksStore:
             self._failed = refused
         return refused
 
-    def _want_space(self) -> None:
-        logs = sum(status.st_size for name, status in self._files() if name.endswith(".log"))
+    def _want_space(self, bytes_needed: int, purpose: str) -> None:
+        """Raises StoreFull."""
+        needed = bytes_needed + SPARE_BYTES
         free = shutil.disk_usage(self.path).free
-        if free < logs + SPARE_BYTES:
-            needed = f"{logs + SPARE_BYTES} are needed to open the store again"
-            raise StoreFull(f"{free} bytes are free, {needed}")
+        if free < needed:
+            raise StoreFull(f"{free} bytes are free, {needed} are needed to {purpose}")
 
     def _files(self) -> list[tuple[str, os.stat_result]]:
         found = []
@@ -334,61 +352,3 @@ class RocksStore:
                 with suppress(FileNotFoundError):  # a compaction was quicker
                     found.append((entry.name, entry.stat()))
         return found
-
-
-def _open_damaged(path: Path, memtable_bytes: int) -> rocks.Rdict:
-    """Whatever opens: as it is without the log's bad records, else after the engine's repair."""
-    options = engine_options(memtable_bytes, rocks.DBRecoveryMode.skip_any_corrupted_record())
-    options.set_paranoid_checks(False)
-    try:
-        return rocks.Rdict(str(path), options, access_type=rocks.AccessType.read_only())
-    except Exception:  # noqa: BLE001
-        try:
-            rocks.Rdict.repair(str(path), options)
-            return rocks.Rdict(str(path), options, access_type=rocks.AccessType.read_only())
-        except Exception as error:  # noqa: BLE001
-            raise StoreDamaged(f"{path.name} cannot be read even in part: {error}") from None
-
-
-def _readable(source: rocks.Rdict, position: int = 0) -> Iterator[tuple[bytes, bytes] | None]:
-    """All rows that read; None for each range that does not."""
-    while position < _ENDS:
-        rows = source.iter()
-        rows.seek(position.to_bytes(POSITION_BYTES, "big"))
-        while rows.valid():
-            key = rows.key()
-            position = int.from_bytes(key[:POSITION_BYTES].ljust(POSITION_BYTES, b"\0"), "big")
-            yield key, rows.value()
-            rows.next()
-        if _sound(rows):
-            return
-        yield None
-        position = _beyond(source, position)
-
-
-def _beyond(source: rocks.Rdict, bad: int) -> int:
-    """The nearest position after `bad` from which rows read again: gallop, then halve.
-
-    An iterator for each seek: one that met damage may call good rows damaged too.
-    """
-    step, low, high = 1, bad, bad + 1
-    while high < _ENDS and not _sound(source.iter(), high):
-        low, high, step = high, high + 2 * step, 2 * step
-    high = min(high, _ENDS)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _sound(source.iter(), middle):
-            high = middle
-        else:
-            low = middle
-    return high
-
-
-def _sound(rows: rocks.RdictIter, position: int | None = None) -> bool:
-    if position is not None:
-        rows.seek(position.to_bytes(POSITION_BYTES, "big"))
-    try:
-        rows.status()
-    except Exception:  # noqa: BLE001
-        return False
-    return True

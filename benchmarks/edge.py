@@ -1,0 +1,54 @@
+"""The client listener of a node with nothing behind it: what HTTP alone costs.
+
+    python benchmarks/edge.py PORT VALUE_BYTES
+
+Requests are parsed, checked and answered by the node's own classes; the operation itself is
+answered at once with one value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from types import SimpleNamespace
+from typing import Any, cast
+
+import uvloop
+
+from dynamo_core.clients import Done
+from dynamo_core.messages import Context, Operation, Outcome
+from dynamo_core.versions import History, Sibling
+from dynamo_node.app import Server, client_config
+from dynamo_node.driver import Driver, settle_memory
+from dynamo_node.edge import Limits
+
+
+class Nothing:
+    """Stands where the driver is; a ring of three, and one value under every key."""
+
+    def __init__(self, value_bytes: int) -> None:
+        identity = SimpleNamespace(n=3)
+        self.node = SimpleNamespace(ring_or_none=SimpleNamespace(identity=identity), draining=False)
+        sibling = Sibling(7, 1, b"v" * value_bytes)
+        self._context = Context(History({7: 1}).encode(), "a")
+        self._values = [sibling]
+
+    def submit(self, operation: Operation, done: Done) -> None:
+        """Answers in the same call."""
+        done(Outcome(status=200, values=self._values, context=self._context, node="a"))
+
+
+async def serve(port: int, value_bytes: int) -> None:
+    """Until the process is ended."""
+    driver = cast(Driver, Nothing(value_bytes))
+    server = Server(client_config(driver, "protocol", b"secret", Limits(1 << 20)))
+    listener: Any = socket.create_server(("127.0.0.1", port), backlog=1024)
+    listener.setblocking(False)
+    settle_memory()
+    await server.serve([listener])
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(int(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,136 @@
+"""The admin listener of one node, for programs: status, rings, repairs, keys (contract.md §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import httpx
+import msgspec
+
+from dynamo_client.attempts import error_of_reply
+from dynamo_client.client import failure_of, http_options, reply_of
+from dynamo_client.errors import BadAnswer, ConnectionFailed
+from dynamo_client.operations import Key, key_bytes, quoted
+from dynamo_client.steps import Reply, T
+
+TIMEOUT_S = 35.0
+"""A node takes 30 s at most for what it asks of others."""
+KEYS_PAGE = 1000
+
+
+class _Page(msgspec.Struct):
+    keys: list[bytes]
+    next: str | None
+
+
+class AdminClient:
+    """One node's admin listener at `url`; `token` is the cluster's secret where one is set.
+
+    Nothing is tried twice: what changes a ring is for whoever asked to repeat. Every method raises
+    ClientError; `timeout_s` bounds each request.
+    """
+
+    def __init__(self, url: str, token: str | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        self._http = httpx.Client(headers=headers, **http_options(timeout_s))
+
+    def status(self) -> dict[str, Any]:
+        """This node, as contract.md §5.1 has it."""
+        return self._document("GET", "/v1/status")
+
+    def ring(self) -> dict[str, Any]:
+        """The ring document; NotAMember when the node is in none."""
+        return self._document("GET", "/v1/ring")
+
+    def create_ring(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Founds a ring and returns it, or the one that is there under the same cluster id.
+        Raises Conflict when the node is in another one (S-RING-5)."""
+        return self._document("POST", "/v1/ring", body)
+
+    def repair(
+        self, partitions: Sequence[int] = (), nodes: Sequence[str] = (), mode: str = "tree"
+    ) -> str:
+        """Starts anti-entropy over all partitions, those named, or those of the nodes; its id."""
+        body = {"partitions": list(partitions), "nodes": list(nodes), "mode": mode}
+        return str(self._document("POST", "/v1/repairs", body)["id"])
+
+    def repair_status(self, repair_id: str) -> dict[str, Any]:
+        """Progress and result, at the node that was asked. Raises NotFound."""
+        return self._document("GET", f"/v1/repairs/{quoted(repair_id.encode())}")
+
+    def keys(
+        self, partition: int | None = None, after: str | None = None, limit: int | None = None
+    ) -> Iterator[bytes]:
+        """Live keys of the cluster or one partition, each once, fetched in pages as they are
+        taken; at most `limit`, all when it is None. `after` is `next` of a page of the API."""
+        left = limit
+        while left is None or left > 0:
+            page_max = KEYS_PAGE if left is None else min(left, KEYS_PAGE)
+            query = {"partition": partition, "after": after, "limit": page_max}
+            reply = self._ask(
+                "GET", "/v1/keys", params={k: v for k, v in query.items() if v is not None}
+            )
+            page = _decoded(reply, _Page)
+            yield from page.keys
+            if page.next is None:
+                return
+            after = page.next
+            left = None if left is None else left - len(page.keys)
+
+    def preference_list(self, key: Key) -> dict[str, Any]:
+        """Partition, owners and stand-ins of a key, and who of them is up."""
+        return self._document("GET", f"/v1/preference-list/{quoted(key_bytes(key))}")
+
+    def metrics(self) -> str:
+        """Prometheus text."""
+        return self._ask("GET", "/metrics").body.decode()
+
+    def livez(self) -> bool:
+        """Whether the process and its store are alive."""
+        return self._probe("/livez")
+
+    def readyz(self, level: str | None = None) -> bool:
+        """Whether it takes operations; level `synced`: and misses nothing."""
+        return self._probe("/readyz" + (f"?level={level}" if level else ""))
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _probe(self, path: str) -> bool:
+        try:
+            return self._http.get(self.url + path).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _document(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        content = None if body is None else msgspec.json.encode(body)
+        return _decoded(self._ask(method, path, content=content), dict[str, Any])
+
+    def _ask(self, method: str, path: str, **more: Any) -> Reply:
+        try:
+            reply = reply_of(self._http.request(method, self.url + path, **more))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            failed = ConnectionFailed(f"{self.url}: {failure_of(error).reason}")
+            failed.applied = "unknown" if failure_of(error).sent and method != "GET" else "no"
+            raise failed from error
+        if reply.status >= 400:
+            raise error_of_reply(reply)
+        return reply
+
+
+def _decoded(reply: Reply, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(reply.body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadAnswer(f"not what an admin listener answers: {error}", reply.status) from error

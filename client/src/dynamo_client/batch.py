@@ -1,0 +1,177 @@
+"""Many operations in one request, each with its own outcome: one failure fails only itself.
+
+What a node could not do now is sent again, under the ids that it had, without what it could do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Unpack
+
+import msgspec
+
+from dynamo_client.answers import Acks, BatchResult, Found, Stored, Version
+from dynamo_client.attempts import Attempts, Request
+from dynamo_client.errors import (
+    BadAnswer,
+    ConnectionFailed,
+    Unavailable,
+    ValueTooLarge,
+)
+from dynamo_client.operations import OCTETS, Count, Key, Operations, ReadOptions, fresh_id
+from dynamo_client.problems import error_of
+from dynamo_client.steps import Reply, Steps
+
+OPERATIONS_MAX = 256
+"""Of one request: what its gets find is held in memory, there and here. More are several requests,
+one after the other."""
+REQUEST_BYTES_MAX = 16 * 1024 * 1024
+ITEM_BYTES = 512
+"""For the rest of an item: ids, types, names of fields."""
+_HEADERS = {"Content-Type": "application/msgpack"}
+
+
+class GetOp(msgspec.Struct, frozen=True):
+    """A get of a batch."""
+
+    key: Key
+
+
+class PutOp(msgspec.Struct, frozen=True):
+    """A put of a batch; its fields as those of `DynamoClient.put`."""
+
+    key: Key
+    data: bytes | str
+    context: str | None = None
+    content_type: str = OCTETS
+    request_id: str | None = None
+
+
+class DeleteOp(msgspec.Struct, frozen=True):
+    """A delete of a batch; its fields as those of `DynamoClient.delete`."""
+
+    key: Key
+    context: str | None = None
+    request_id: str | None = None
+
+
+Op = GetOp | PutOp | DeleteOp
+
+
+class BatchOptions(ReadOptions, total=False):
+    """Of all operations of a batch: as of a get, and as of a put."""
+
+    w: Count | None
+    dw: Count | None
+
+
+class _Item(msgspec.Struct, omit_defaults=True):
+    op: str
+    key: bytes
+    data: bytes | None = None
+    content_type: str = ""
+    context: str = ""
+    request_id: str = ""
+
+
+class _Result(msgspec.Struct):
+    status: int
+    context: str = ""
+    values: tuple[Version, ...] = ()
+    acks: Acks = Acks()
+    applied: str = ""
+    problem: dict[str, Any] = {}
+
+
+class _Results(msgspec.Struct):
+    results: list[_Result]
+
+
+def batch(
+    client: Operations, operations: Sequence[Op], **how: Unpack[BatchOptions]
+) -> Steps[list[BatchResult]]:
+    """The results, in order. Raises BadRequest where the request as a whole is wrong."""
+    ways = {name: value for name, value in how.items() if value is not None}
+    ways["timeout_ms"] = client.timeout_ms
+    results: dict[int, BatchResult] = {}
+    for chunk in _chunks(map(_item_of, operations)):
+        yield from _send(client.attempts, chunk, ways, results)
+    return [results[at] for at in range(len(operations))]
+
+
+def _item_of(op: Op) -> _Item:
+    key = op.key.encode() if isinstance(op.key, str) else op.key
+    if isinstance(op, GetOp):
+        return _Item("get", key)
+    context, request_id = op.context or "", op.request_id or fresh_id()
+    if isinstance(op, DeleteOp):
+        return _Item("delete", key, context=context, request_id=request_id)
+    data = op.data.encode() if isinstance(op.data, str) else op.data
+    return _Item("put", key, data, op.content_type, context, request_id)
+
+
+def _chunks(items: Iterable[_Item]) -> Iterator[dict[int, _Item]]:
+    chunk: dict[int, _Item] = {}
+    size = 0
+    for at, item in enumerate(items):
+        more = len(item.data or b"") + len(item.key) + len(item.context) + ITEM_BYTES
+        if chunk and (len(chunk) == OPERATIONS_MAX or size + more > REQUEST_BYTES_MAX):
+            yield chunk
+            chunk, size = {}, 0
+        chunk[at] = item
+        size += more
+    if chunk:
+        yield chunk
+
+
+def _send(
+    attempts: Attempts, items: dict[int, _Item], ways: dict[str, Any],
+    results: dict[int, BatchResult],
+) -> Steps[None]:  # fmt: skip
+    """One request, and again for what is left of it; `results` has the last word on each item."""
+    doubted: set[int] = set()
+    for attempt in range(attempts.attempts_max):
+        if attempt:
+            yield attempts.back_off(attempt)
+        body = msgspec.msgpack.encode({"operations": list(items.values()), **ways})
+        writes = any(item.op != "get" for item in items.values())
+        try:
+            reply = yield from attempts.ask(
+                Request(None, "POST", "/v1/batch", _HEADERS, body, writes)
+            )
+            answers = _answers(reply, len(items))
+        except (BadAnswer, ConnectionFailed, Unavailable, ValueTooLarge) as error:
+            error.applied = "unknown" if doubted else error.applied
+            results |= {at: BatchResult(error.status, error=error) for at in items}
+            return
+        left = {}
+        for (at, item), answer in zip(items.items(), answers, strict=True):
+            results[at] = result = _result_of(item, answer)
+            if result.error is not None:
+                if item.op != "get" and (reply.doubt or result.error.applied == "unknown"):
+                    doubted.add(at)
+                result.error.applied = "unknown" if at in doubted else "no"
+                if isinstance(result.error, Unavailable):
+                    left[at] = item
+        items = left
+        if not items:
+            return
+
+
+def _answers(reply: Reply, count: int) -> list[_Result]:
+    try:
+        results = msgspec.msgpack.decode(reply.body, type=_Results).results
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadAnswer(f"not the results of a batch: {error}", reply.status) from error
+    if len(results) != count:
+        raise BadAnswer(f"{len(results)} results of {count}", reply.status)
+    return results
+
+
+def _result_of(item: _Item, answer: _Result) -> BatchResult:
+    status, context = answer.status, answer.context
+    if item.op == "get" and status in (200, 404):
+        return BatchResult(status, found=Found(item.key, answer.values, context or None))
+    if status >= 400:
+        return BatchResult(status, error=error_of(status, answer.problem, answer.applied))
+    return BatchResult(status, stored=Stored(context, answer.acks, ""))

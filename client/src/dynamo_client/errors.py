@@ -1,0 +1,142 @@
+"""Every error of the client, one tree; whose fault it is stands in the type.
+
+ClientError
+├── BadRequest           the caller's: a 4xx, nothing was stored
+│   ├── BadKey           not 1..1024 bytes (S-KEY-1)
+│   ├── BadContext       not of this key, not of this cluster, too long (S-CTX-1)
+│   ├── BadParameter     `field` names it
+│   ├── ValueTooLarge    over the cluster's cap, 1 MiB unless it was set (S-VAL-1)
+│   └── TooManySiblings  a put without a context at the cap; `context` lets it be repeated (S-SIB-1)
+├── NotFound             nothing is there, and somebody asked for one value or one repair
+├── SiblingsFound        several versions are there, and somebody asked for one; `values` has them
+├── Unauthorized         the admin listener wants the cluster's secret
+├── Conflict             the ring's: wrong-cluster, plan-changed, superseded, already created
+├── Unavailable          the cluster's: 429 or 5xx, after all attempts
+│   ├── QuorumNotMet     fewer than R or W nodes answered (S-RW-5)
+│   ├── InsufficientOwners  enough answered, but nobody who may say "not found" (S-RW-4)
+│   ├── NotAMember       the node is in no ring
+│   ├── Overloaded       it has as much under way as it takes
+│   └── Draining         it is stopping
+├── ConnectionFailed     nobody answers at any endpoint
+├── BadAnswer            what answers is not a dynamo-ring node of a version that we know
+└── NotMergeable         a stored value is not of the kind that a merge merges
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from dynamo_client.answers import Acks, Version
+
+Applied = Literal["no", "unknown"]
+
+
+class ClientError(Exception):
+    """Root of the tree: `status` (0: no answer), `slug` of the problem ("" for none), `detail`."""
+
+    applied: Applied = "no"
+    """For writes: `no` is a promise that nothing was stored, `unknown` that nobody can tell."""
+
+    def __init__(self, detail: str, status: int = 0, slug: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status
+        self.slug = slug
+
+
+class BadRequest(ClientError):
+    """The caller's fault."""
+
+    @property
+    def field(self) -> str:
+        """The part of the request that is wrong, "" where the detail does not begin with it."""
+        word, colon, _ = self.detail.partition(": ")
+        return word if colon and " " not in word else ""
+
+
+class BadKey(BadRequest):
+    """A key is 1..1024 bytes."""
+
+
+class BadContext(BadRequest):
+    """Not a context of this key and this cluster."""
+
+
+class BadParameter(BadRequest):
+    """`field` is out of range, unknown, or not understood."""
+
+
+class ValueTooLarge(BadRequest):
+    """The value is over the cap of the cluster."""
+
+
+class TooManySiblings(BadRequest):
+    """Read, merge, and put with a context; `context` is the one that the node answered with."""
+
+    context: str | None = None
+
+
+class NotFound(ClientError):
+    """There is no such thing."""
+
+
+class SiblingsFound(ClientError):
+    """`values` are the versions that somebody must merge."""
+
+    def __init__(self, values: tuple[Version, ...]) -> None:
+        super().__init__(f"{len(values)} versions; merge them, see DynamoClient.update")
+        self.values = values
+
+
+class Unauthorized(ClientError):
+    """No token, or not the cluster's secret."""
+
+
+class Conflict(ClientError):
+    """The ring is not as the request assumes; `slug` says in what; `document` has the answer."""
+
+    document: Mapping[str, Any] = {}
+
+
+class Unavailable(ClientError):
+    """The cluster cannot now. `acks` is how far a write came, `retry_after_s` what was asked for
+    in seconds, None when nothing was."""
+
+    acks: Acks | None = None
+    retry_after_s: float | None = None
+
+
+class QuorumNotMet(Unavailable):
+    """Fewer nodes than R or W within the deadline."""
+
+
+class InsufficientOwners(Unavailable):
+    """Nobody who answered may say that the key is not there."""
+
+
+class NotAMember(Unavailable):
+    """The node is in no ring, or has left it."""
+
+
+class Overloaded(Unavailable):
+    """Refused before any effect (C16)."""
+
+
+class Draining(Unavailable):
+    """The node is stopping."""
+
+
+class ConnectionFailed(ClientError):
+    """No endpoint answers; `applied` is `unknown` when a write may have reached a node."""
+
+
+class BadAnswer(ClientError):
+    """Something answers that is no node of ours; what it did with a write nobody knows."""
+
+    applied = "unknown"
+
+
+class NotMergeable(ClientError):
+    """The stored value was written by something else."""

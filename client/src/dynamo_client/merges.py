@@ -1,0 +1,125 @@
+"""Merges for `update`: how siblings become one value [P 4.4], and a change made to it.
+
+A merge takes the data of all siblings and returns the new value, or None for "nothing to write".
+Each factory here first unites the siblings by a function that is commutative, associative and
+idempotent, so that it does not matter who merges what, how often and in which order; then it makes
+its change. What unites:
+
+    cart_union   lines of all siblings; of one line's contents the larger in canonical JSON.
+                 An added line is never lost; one removed beside a concurrent write may come back
+                 (the paper's cart).
+    set_union    elements of all siblings; the same holds.
+    counter      by actor, the larger of its plus and of its minus. Sums nothing that was counted.
+    last_writer  the newest stamp, the others are thrown away: **lossy**, on purpose.
+
+Values are canonical JSON: equal contents have equal bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from dynamo_client.errors import NotMergeable
+
+Merge = Callable[[list[bytes]], bytes | None]
+_encode = msgspec.json.Encoder(order="deterministic").encode
+T = TypeVar("T")
+
+
+class _Stamped(msgspec.Struct, frozen=True, order=True):
+    at_ms: int
+    data: str
+
+
+def _decoded(values: list[bytes], kind: type[T], what: str) -> list[T]:
+    try:
+        return [msgspec.json.decode(value, type=kind) for value in values]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise NotMergeable(f"a stored value is not {what}: {error}") from error
+
+
+def cart_union(add: Mapping[str, Any] | None = None, remove: Iterable[str] = ()) -> Merge:
+    """A cart: JSON object of line id to anything. Lines of `add` replace lines of their id,
+    after those of `remove` are gone. Raises NotMergeable in use."""
+    added, removed = dict(add or {}), frozenset(remove)
+
+    def merge(values: list[bytes]) -> bytes | None:
+        lines: dict[str, Any] = {}
+        for cart in _decoded(values, dict[str, Any], "a cart"):
+            for line, content in cart.items():
+                if line not in lines or _encode(lines[line]) < _encode(content):
+                    lines[line] = content
+        kept = {line: content for line, content in lines.items() if line not in removed}
+        return _encode(kept | added) if values or added else None
+
+    return merge
+
+
+def set_union(add: Iterable[Any] = (), remove: Iterable[Any] = ()) -> Merge:
+    """A set: sorted JSON array of anything. Raises NotMergeable in use."""
+    added, removed = {_encode(e): e for e in add}, frozenset(map(_encode, remove))
+
+    def merge(values: list[bytes]) -> bytes | None:
+        united = {_encode(e): e for each in _decoded(values, list[Any], "a set") for e in each}
+        kept = {key: e for key, e in united.items() if key not in removed} | added
+        return _encode([kept[key] for key in sorted(kept)]) if values or added else None
+
+    return merge
+
+
+def counter(by: int, actor: str) -> Merge:
+    """A counter that goes up and down: JSON object of actor to [plus, minus].
+
+    An actor is one writer that does one update after the other: two at once under one name count
+    as one. So does an actor that does not read its own last write; where R + W > N and both are
+    strict it always does (C9). Raises NotMergeable in use.
+    """
+
+    def merge(values: list[bytes]) -> bytes | None:
+        actors: dict[str, tuple[int, int]] = {}
+        for each in _decoded(values, dict[str, tuple[int, int]], "a counter"):
+            for name, (plus, minus) in each.items():
+                seen = actors.get(name, (0, 0))
+                actors[name] = max(seen[0], plus), max(seen[1], minus)
+        if by:
+            plus, minus = actors.get(actor, (0, 0))
+            actors[actor] = plus + max(by, 0), minus + max(-by, 0)
+        return _encode(actors) if values or by else None
+
+    return merge
+
+
+def counter_value(data: bytes) -> int:
+    """What a counter counts. Raises NotMergeable."""
+    (actors,) = _decoded([data], dict[str, tuple[int, int]], "a counter")
+    return sum(plus - minus for plus, minus in actors.values())
+
+
+def last_writer(data: bytes, now_ms: int | None = None) -> Merge:
+    """A register where the newest stamp wins: `data` is written unless what is there is newer.
+
+    **Lossy**: of concurrent writes all but one are thrown away, and the clocks of the writers
+    decide which [P 6]; one whose clock is behind may never win. `now_ms` is the stamp, None the
+    clock of this machine. Raises NotMergeable in use.
+    """
+    at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    mine = _Stamped(at_ms, b64encode(data).decode())
+
+    def merge(values: list[bytes]) -> bytes | None:
+        return _encode(max([mine, *_decoded(values, _Stamped, "a stamped value")]))
+
+    return merge
+
+
+def last_value(data: bytes) -> bytes:
+    """The data of a value that `last_writer` wrote. Raises NotMergeable."""
+    (stamped,) = _decoded([data], _Stamped, "a stamped value")
+    try:
+        return b64decode(stamped.data, validate=True)
+    except ValueError as error:
+        raise NotMergeable(f"a stored value is not a stamped value: {error}") from error

@@ -1,0 +1,145 @@
+"""Whom to ask: the owners of the key, as the ring document has them [P 6.4], else who was named.
+
+Theory of operation. A client that knows the ring spares the hop from a node that keeps nothing of
+the key to one that does. It fetches the document from any node, again when it is RING_AGE_S_MAX
+old, and on a miss: an owner cannot be reached, or the node that answered is not an owner. Any node
+answers for every key, so an old ring costs time and nothing else, and the endpoints that the client
+was given always stay in the list.
+
+Among several, in this order: one that did not fail lately nor asked for a pause; fewest attempts of
+this operation; fewest failures, if all failed; the owner that answered last for this key, as it has
+what the client saw there (S-RW-7); an owner, in the ring's order; an endpoint, in the caller's
+order; the other owners; another member.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from dynamo_client.steps import Failure, Reply
+from dynamo_core.errors import BadParameter
+from dynamo_core.ids import partition_of, store_key
+from dynamo_core.ring import LEFT, Ring
+
+RING_AGE_S_MAX = 10.0
+RING_PAUSE_S = 1.0
+"""At least so long between two requests for the ring, however many misses there are."""
+AVOID_S, AVOID_S_MAX = 1.0, 60.0
+"""After a failure: doubled with each further one, so that members whose addresses cannot be
+reached from here (behind a gateway, say) cost little."""
+ANSWERED_MAX = 4096
+OWNERS_FIRST = 2
+"""So many owners before the endpoints, which can be reached where owners may not be."""
+
+
+class Routes:
+    """The endpoints, the ring, and what is known of who answers. Shared by all operations."""
+
+    def __init__(self, endpoints: Sequence[str], routing: bool, now: Callable[[], float]) -> None:
+        if not endpoints:
+            raise ValueError("endpoints: one at least")
+        self.endpoints = tuple(url.rstrip("/") for url in endpoints)
+        self.ring: Ring | None = None
+        self.etag = ""
+        self.now = now
+        self._epoch = -1
+        self._routing = routing
+        self._scheme = self.endpoints[0].partition("://")[0]
+        self._asked_at = self._fetched_at = float("-inf")
+        self._missed = False
+        self._failures: dict[str, int] = {}
+        self._avoided: dict[str, float] = {}
+        self._held: dict[str, float] = {}
+        self._answered: OrderedDict[bytes, str] = OrderedDict()
+
+    # ------------------------------------------------------------ the choice
+
+    def choose(self, key: bytes | None, tried: Sequence[str] = ()) -> str:
+        """Base URL of whom to ask next."""
+        now = self.now()
+
+        def order(url: str) -> tuple[bool, int, int]:
+            avoided = max(self._avoided.get(url, 0.0), self._held.get(url, 0.0)) > now
+            return avoided, tried.count(url), self._failures.get(url, 0) if avoided else 0
+
+        return min(self._candidates(key), key=order)
+
+    def held_s(self, url: str) -> float:
+        """Seconds until this node may be asked again; it said so itself."""
+        return max(0.0, self._held.get(url, 0.0) - self.now())
+
+    def _candidates(self, key: bytes | None) -> list[str]:
+        ring = self.ring
+        if ring is None:
+            return list(self.endpoints)
+        members = {m.name: m for m in ring.members.values() if m.client and m.state != LEFT}
+        last = self._answered.get(key) if key is not None else None
+        names = sorted(filter(members.get, self.owners(key)), key=lambda name: name != last)
+        owners = [f"{self._scheme}://{members[name].client}" for name in names]
+        others = [f"{self._scheme}://{member.client}" for member in members.values()]
+        first, rest = owners[:OWNERS_FIRST], owners[OWNERS_FIRST:]
+        return list(dict.fromkeys((*first, *self.endpoints, *rest, *others)))
+
+    def owners(self, key: bytes | None) -> tuple[str, ...]:
+        """Names of the owners of the key, () while no ring is known."""
+        if self.ring is None or key is None:
+            return ()
+        return self.ring.entries[partition_of(store_key(key), self.ring.partition_bits)].owners
+
+    # ------------------------------------------------------------ what came of it
+
+    def failed(self, url: str) -> None:
+        """Nobody answered there."""
+        self._failures[url] = count = self._failures.get(url, 0) + 1
+        self._avoided[url] = self.now() + min(AVOID_S_MAX, AVOID_S * 2 ** min(count - 1, 16))
+        self._missed = True
+
+    def hold(self, url: str, seconds: float) -> None:
+        """The node asked not to be asked for so long."""
+        self._held[url] = self.now() + seconds
+
+    def answered(self, url: str, key: bytes | None, node: str) -> None:
+        """Somebody answered at `url`; `node` is the coordinator that it names, "" for none."""
+        self._failures.pop(url, None)
+        self._avoided.pop(url, None)
+        if key is None or not node:
+            return
+        owners = self.owners(key)
+        self._missed |= bool(owners) and node not in owners
+        self._answered.pop(key, None)
+        self._answered[key] = node
+        while len(self._answered) > ANSWERED_MAX:
+            self._answered.popitem(last=False)
+
+    # ------------------------------------------------------------ the ring
+
+    def refresh_due(self) -> bool:
+        """Whether the ring should be asked for now; True once, then not again for a while."""
+        now = self.now()
+        if not self._routing or now - self._asked_at < RING_PAUSE_S:
+            return False
+        if not self._missed and now - self._fetched_at < RING_AGE_S_MAX:
+            return False
+        self._asked_at = now
+        return True
+
+    def learn(self, heard: Reply | Failure | None) -> None:
+        """What came of asking for the ring; what is not a newer ring changes nothing."""
+        if not isinstance(heard, Reply) or heard.status not in (200, 304):
+            return
+        self._fetched_at = self._asked_at = self.now()
+        self._missed = False
+        if heard.status == 304:
+            return
+        try:
+            document = msgspec.json.decode(heard.body, type=dict)
+            ring, epoch = Ring.from_document(document), int(document["epoch"])
+        except (msgspec.MsgspecError, BadParameter, LookupError, ValueError, TypeError):
+            return
+        same = self.ring is not None and self.ring.identity == ring.identity
+        if not same or epoch >= self._epoch:
+            self.ring, self._epoch = ring, epoch
+            self.etag = heard.headers.get("etag", "")

@@ -1,0 +1,48 @@
+"""The seam between deciding and doing: an operation is a generator of steps, and knows no sockets.
+
+It yields what it wants, an `Ask` or a `Pause`, and is sent what came of it, a `Reply` or a
+`Failure`. Whoever runs it does nothing else, so that the sync and the async client decide alike,
+and tests drive every decision without a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class Ask(NamedTuple):
+    """Send this request."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    content: bytes = b""
+
+
+class Pause(NamedTuple):
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+class Reply(NamedTuple):
+    """What a server answered; names of headers in lower case. `doubt`: an attempt before this one
+    may have had an effect."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    doubt: bool = False
+
+
+class Failure(NamedTuple):
+    """No answer came; `sent` unless it is certain that the server saw nothing of the request."""
+
+    sent: bool
+    reason: str
+
+
+Steps = Generator[Ask | Pause, Reply | Failure | None, T]

@@ -1,0 +1,79 @@
+"""What `update` reads, merges and writes again, and what it must not; no sockets."""
+
+from __future__ import annotations
+
+import pytest
+from stepping import LOST, World, absent, record, refused, stored
+
+from dynamo_client import (
+    ConnectionFailed,
+    Found,
+    SiblingsFound,
+    TooManySiblings,
+    errors,
+    set_union,
+)
+
+NO = {"dynamo-applied": "no", "retry-after": "1"}
+
+
+def test_update_merges_all_siblings_and_writes_with_their_context() -> None:
+    world = World()
+    world.run(world.client.update("k", set_union(add=[3])), record(b"[1]", b"[2]"), stored())
+    assert world.asked[1].content == b"[1,2,3]"
+    headers = world.asked[1].headers
+    assert (headers["Dynamo-Context"], headers["Content-Type"]) == ("ctx", "t/p")
+
+
+def test_update_writes_the_same_again_when_it_cannot_know() -> None:
+    world = World("http://e1", attempts_max=2)
+    script = [record(b"[1]"), LOST, refused(503, "draining", NO), LOST, LOST, stored()]
+    world.run(world.client.update("k", set_union(add=[2])), *script)
+    assert [ask.method for ask in world.asked] == ["GET", "PUT", "PUT", "PUT", "PUT", "PUT"]
+    assert len({ask.headers["Dynamo-Request-Id"] for ask in world.asked[1:]}) == 1
+    assert {ask.content for ask in world.asked[1:]} == {b"[1,2]"}
+
+
+def test_update_reads_again_when_nothing_was_stored() -> None:
+    world = World(attempts_max=1)
+    full = refused(409, "too-many-siblings", context="c")
+    script = [absent(), full, record(b"[1]"), refused(503, "draining", NO), record(b"[1]", b"[5]")]
+    world.run(world.client.update("k", set_union(add=[2])), *script, stored())
+    assert [ask.method for ask in world.asked] == ["GET", "PUT"] * 3
+    assert world.asked[-1].content == b"[1,2,5]"
+    assert len({ask.headers["Dynamo-Request-Id"] for ask in world.asked[1::2]}) == 3
+
+
+def test_update_does_not_merge_twice_what_may_be_there() -> None:
+    world = World("http://e1", attempts_max=2)
+    full = refused(409, "too-many-siblings", context="c")
+    with pytest.raises(TooManySiblings) as caught:
+        world.run(world.client.update("k", set_union(add=[2])), absent(), LOST, full)
+    assert caught.value.applied == "unknown"
+
+
+def test_update_gives_up_after_its_attempts() -> None:
+    world = World(attempts_max=1)
+    script = [record(b"[1]"), LOST]
+    with pytest.raises(ConnectionFailed):
+        world.run(world.client.update("k", set_union(add=[2]), attempts_max=3), *script)
+    assert [ask.method for ask in world.asked] == ["GET", "PUT", "PUT", "PUT"]
+
+
+def test_update_to_nothing() -> None:
+    world = World()
+    world.run(world.client.update("k", lambda values: None), record(b"1"), stored())
+    assert world.asked[-1].method == "DELETE"
+    assert world.asked[-1].headers["Dynamo-Context"] == "ctx"
+    done = world.run(world.client.update("k", lambda values: None), absent())
+    assert (done.acks.total, world.asked[-1].method) == (0, "GET")
+
+
+def test_found_has_one_value_or_says_why_not() -> None:
+    world = World()
+    read = world.run(world.client.get("k"), record(b"1", b"2"))
+    with pytest.raises(SiblingsFound) as siblings:
+        assert read.value
+    assert [version.data for version in siblings.value.values] == [b"1", b"2"]
+    with pytest.raises(errors.NotFound):
+        assert Found(b"k", (), None).value

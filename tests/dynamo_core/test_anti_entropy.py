@@ -1,0 +1,98 @@
+"""Exchange, passes and the rolling scrub among real nodes (S-AE-1..4, S-RING-6, C13)."""
+
+from __future__ import annotations
+
+from town import Town
+
+from dynamo_core.ids import DATA, store_key
+from dynamo_core.messages import FetchedMany, Store
+
+KEY = b"cart"
+
+
+def complete(town: Town, name: str) -> bool:
+    node = town.nodes[name]
+    owned = node.replica.owned() if node.member else {}
+    return bool(owned) and all(node.replica.complete(p) for p in owned)
+
+
+def damage(town: Town, name: str, key: bytes) -> None:
+    """The next read of the record finds a broken block."""
+    town.disks[name].corrupt.add((DATA, store_key(key)))
+
+
+def row(town: Town, name: str, key: bytes) -> bytes | None:
+    return town.disks[name].rows[DATA].get(store_key(key))
+
+
+def test_an_empty_disk_is_filled_within_seconds_and_with_no_client_traffic() -> None:
+    """C4, C13: waiting for writes on their way would take minutes for a few thousand keys."""
+    town = Town("a b c d")
+    keys = [b"key %d" % number for number in range(1000)]
+    for key in keys:
+        town.put("b", key, b"v")
+    town.kill("a")
+    town.wipe("a")
+    town.start("a")
+    town.until(lambda: complete(town, "a"), 10.0)
+    for key in keys:
+        rows = {row(town, name, key) for name in town.owners(key)}
+        assert len(rows) == 1 and None not in rows
+
+
+def test_a_loss_voids_the_passes_that_came_before_it() -> None:
+    """S-RING-6: a record that came by the pass over b and was lost since is not on c. Were the
+    partition complete after the pass over c, both would swear that the key is absent."""
+    town = Town("a b c")
+    town.kill("c")
+    assert town.put("a", KEY, b"v", strict=True).status == 204
+    town.kill("a")
+    town.wipe("a")
+    town.start("a")
+    town.until(lambda: row(town, "a", KEY) is not None)
+    town.run(3.0)
+    assert not complete(town, "a"), "c has not been heard"
+    damage(town, "a", KEY)
+    town.kill("b")
+    town.get("a", KEY, r=1)
+    town.start("c")
+    town.run(10.0)
+    assert town.get("a", KEY, r=2).problem == "insufficient-owners"
+    town.start("b")
+    town.until(lambda: complete(town, "a"))
+    assert town.values("a", KEY, r=2) == [b"v"]
+
+
+def test_what_a_full_store_refused_is_no_part_of_a_pass() -> None:
+    """S-AE-3: settled durably here, or not at all."""
+    town = Town("a b c")
+    for number in range(40):
+        town.put("b", b"key %d" % number, b"v")
+    town.kill("a")
+    town.wipe("a")
+    town.lost = lambda sender, receiver, frame: (
+        receiver == "a"
+        and any(isinstance(message, FetchedMany | Store) for message in frame.messages)
+    )
+    node = town.start("a")
+    town.until(lambda: node.member)
+    town.disks["a"].full = True
+    town.lost = lambda sender, receiver, frame: False
+    town.run(5.0)
+    assert node.replica.marks == set()
+    assert not node.writable
+    town.disks["a"].full = False
+    node.reopened()
+    town.until(lambda: complete(town, "a"))
+    assert all(row(town, "a", b"key %d" % n) for n in range(40))
+
+
+def test_damage_comes_back_from_the_other_owners_and_goes_to_none_of_them() -> None:
+    """C13, S-DISK-7."""
+    town = Town("a b c")
+    town.put("a", KEY, b"v")
+    good = row(town, "b", KEY)
+    damage(town, "a", KEY)
+    assert town.values("a", KEY, r=2) == [b"v"]
+    town.until(lambda: complete(town, "a"))
+    assert [row(town, name, KEY) for name in "abc"] == [good] * 3

@@ -1,0 +1,207 @@
+"""Hinted replicas: bookkeeping, bounds, damage, delivery among real nodes (S-HINT-1..5)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from town import SETTINGS, Town
+
+from dynamo_core.hints import HintBook, hint_key, split_hint_key
+from dynamo_core.ids import DATA, HINTS, partition_of, store_key
+from dynamo_core.journal import Journal
+from dynamo_core.messages import Store
+from dynamo_core.testing.disk import Disk
+from dynamo_core.versions import History, Record, Sibling, decode_record, encode_record
+
+KEY = b"cart"
+STORED = store_key(KEY)
+
+
+def record(counter: int, key: bytes = KEY) -> bytes:
+    dot = (1, counter)
+    return encode_record(key, Record((Sibling(*dot, b"%d" % counter),), History().with_dot(dot)))
+
+
+def hint_rows(town: Town, name: str) -> dict[bytes, bytes]:
+    return town.disks[name].rows[HINTS]
+
+
+@given(target=st.text(min_size=0, max_size=60), key=st.binary(min_size=1, max_size=100))
+def test_a_hints_place_names_target_and_key(target: str, key: bytes) -> None:
+    assert split_hint_key(hint_key(target, store_key(key))) == (target, store_key(key))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.integers(0, 2), st.integers(0, 5)), max_size=20
+    )
+)  # fmt: skip
+def test_the_book_counts_what_a_scan_at_the_start_finds(acts: list[tuple[str, int, int]]) -> None:
+    """S-HINT-1: nothing is remembered that is not in the store. Counter 0 drops the hint."""
+    disk = Disk(1)
+    journal = Journal(disk)
+    book = HintBook(journal, 1000, 3)
+    for target, number, counter in acts:
+        key = b"key %d" % number
+        stored = store_key(key)
+        held = book.record(target, stored)
+        if counter:
+            book.keep(target, stored, record(counter, key), False)
+        elif held is not None:
+            book.drop(target, stored, held)
+        journal.flush()
+    again = HintBook(Journal(disk), 1000, 3)
+    again.load()
+    assert (again.counts, again.bytes) == (book.counts, book.bytes)
+    for stored in {store_key(b"key %d" % n) for n in range(3)}:
+        assert again.targets(stored) == book.targets(stored)
+        assert again.any_for(stored) == bool(book.targets(stored))
+    for target in "ab":
+        rows = book.some(target, b"", 10)
+        assert rows == sorted(rows)
+        assert len(rows) == book.counts.get(target, 0)
+        assert sum(len(value) for _, value in rows) == book.bytes.get(target, 0)
+        for number, (stored, _) in enumerate(rows):
+            assert book.some(target, stored, 10) == rows[number + 1 :]
+
+
+def test_dirty_marks_are_durable_until_they_are_cleaned() -> None:
+    disk = Disk(1)
+    journal = Journal(disk)
+    book = HintBook(journal, 1000, 3)
+    book.mark_dirty(3, "a")
+    book.mark_dirty(300, "b")
+    book.clean(3, "a")
+    journal.flush()
+    again = HintBook(Journal(disk), 1000, 3)
+    again.load()
+    assert again.dirty == {(300, "b")}
+
+
+# ---------------------------------------------------------------- among nodes
+
+
+def test_a_hint_is_kept_delivered_and_gone_only_then() -> None:
+    """S-HINT-1, 2, 5: while the owners are away a stand-in answers for them."""
+    town = Town("a b c d e")
+    down = town.owners(KEY)
+    at = town.others(KEY)[0]
+    town.kill(*down)
+    outcome = town.put(at, KEY, b"v", w=1)
+    assert outcome.acks is not None
+    assert (outcome.acks.owners, outcome.acks.hinted) == (0, outcome.acks.total)
+    assert town.values(at, KEY, r=1) == [b"v"]
+    kept = {name: list(hint_rows(town, name)) for name in town.nodes}
+    assert sum(map(len, kept.values())) == len(town.nodes)
+    town.kill(at)
+    town.start(at)
+    assert list(hint_rows(town, at)) == kept[at], "S-HINT-1: it survives its holder's restart"
+    for name in down:
+        town.start(name)
+    town.until(lambda: not any(hint_rows(town, name) for name in town.names))
+    targets = {split_hint_key(key)[0] for keys in kept.values() for key in keys}
+    assert all(STORED in town.disks[name].rows[DATA] for name in targets)
+
+
+def test_no_ack_no_deletion() -> None:
+    """C12: the target's answers are lost; the hint stays and comes again."""
+    town = Town("a b c d")
+    owner, at = town.owners(KEY)[-1], town.owners(KEY)[0]
+    town.kill(owner)
+    town.put(at, KEY, b"v", w=3)
+    holder = town.others(KEY)[0]
+    assert len(hint_rows(town, holder)) == 1
+    town.cut.add((owner, holder))
+    town.start(owner)
+    town.run(5.0)
+    assert len(hint_rows(town, holder)) == 1
+    town.cut.clear()
+    town.until(lambda: not hint_rows(town, holder))
+    assert STORED in town.disks[owner].rows[DATA]
+
+
+def test_at_the_bound_the_partition_is_durably_dirty_and_repaired_first() -> None:
+    """S-HINT-4: and the metric says so."""
+    town = Town("a b c d", settings=msgspec.structs.replace(SETTINGS, hint_bytes_max=1,
+                                                            anti_entropy=False))  # fmt: skip
+    owner, at = town.owners(KEY)[-1], town.owners(KEY)[0]
+    partition = partition_of(STORED, 4)
+    other = next(k for k in (b"%d" % n for n in range(10_000))
+                 if partition_of(store_key(k), 4) == partition)  # fmt: skip
+    town.kill(owner)
+    town.put(at, other, b"v", w=3)
+    town.put(at, KEY, b"v", w=2)
+    holder = town.others(KEY)[0]
+    assert len(hint_rows(town, holder)) == 1
+    assert (partition, owner) in town.nodes[holder].hints.dirty
+    assert town.counters("hints_refused") >= 1
+    town.kill(holder)
+    town.start(holder)
+    assert (partition, owner) in town.nodes[holder].hints.dirty
+    town.start(owner)
+    town.until(lambda: STORED in town.disks[owner].rows[DATA], 10.0)
+    town.until(lambda: not any(node.hints.dirty for node in town.nodes.values()), 10.0)
+
+
+def test_a_damaged_hint_blocks_no_other_and_is_never_sent() -> None:
+    """S-DISK-7: found by the engine, or by the record's own checksum."""
+    town = Town("a b c d")
+    keys = [k for k in (b"%d" % n for n in range(400)) if "a" in town.owners(k)][:6]
+    town.kill("a")
+    for key in keys:
+        town.put("b", key, b"v", w=3)
+    rotten = [(name, key) for name in "bcd" for key in hint_rows(town, name)][:2]
+    (first, one), (second, two) = rotten
+    town.disks[first].corrupt.add((HINTS, one))
+    hint_rows(town, second)[two] = hint_rows(town, second)[two][:-1] + b"?"
+    sent: list[bytes] = []
+
+    def listen(sender: str, receiver: str, frame: object) -> bool:
+        sent.extend(m.record for m in frame.messages if isinstance(m, Store))  # type: ignore[attr-defined]
+        return False
+
+    town.lost = listen
+    town.start("a")
+    town.until(lambda: not any(hint_rows(town, name) for name in "bcd"), 10.0)
+    assert not any(data.endswith(b"?") for data in sent)
+    town.until(lambda: all(store_key(key) in town.disks["a"].rows[DATA] for key in keys))
+
+
+def test_a_stand_in_that_loses_a_hint_to_damage_never_mints_its_dots_again() -> None:
+    """S-DOT-2, C5: a replica for the same owner arrives over the damage; the dot (A, 1) that was
+    in it lives on at the owners, so the next put here must be of another actor."""
+    town = Town("a b c d")
+    holder = town.others(KEY)[0]
+    node, disk = town.nodes[holder], town.disks[holder]
+    target = town.owners(KEY)[0]
+    town.kill(*town.owners(KEY))
+    assert town.put(holder, KEY, b"first", w=1).status == 204
+    (row,) = disk.rows[HINTS]
+    (first,) = decode_record(disk.rows[HINTS][row]).siblings
+    disk.corrupt.add((HINTS, row))
+    node.replica.take(STORED, record(1), target)
+    town.settle()
+    assert town.put(holder, KEY, b"second", w=1).status == 204
+    held = node.replica.held(STORED)
+    assert held is not None
+    (second,) = [s for s in decode_record(held).siblings if s.value == b"second"]
+    assert second.dot != first.dot
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_unowned_target_s_hints_go_to_all_current_owners(count: int) -> None:
+    """S-HINT-3."""
+    town = Town("a b c d")
+    holder = town.nodes["d"]
+    keys = [b"%d" % n for n in range(count)]
+    for key in keys:
+        holder.replica.take(store_key(key), record(1, key), "left long ago")
+    town.settle()
+    assert len(hint_rows(town, "d")) == count
+    town.until(lambda: not hint_rows(town, "d"))
+    for key in keys:
+        for owner in town.owners(key):
+            assert store_key(key) in town.disks[owner].rows[DATA]
+    assert town.counters("hints_rerouted") == count

@@ -1,0 +1,102 @@
+"""The batch before the store: reads see it, and nobody is told too early (S-DOT-3, C7)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynamo_core.errors import Corrupt
+from dynamo_core.ids import DATA, HINTS
+from dynamo_core.journal import Journal
+from dynamo_core.testing.disk import Disk
+
+keys = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])
+
+
+def told(journal: Journal) -> list[str]:
+    """What a waiter for both levels hears, in order."""
+    heard: list[str] = []
+    journal.then(lambda ok: heard.append(f"written {ok}"), lambda ok: heard.append(f"synced {ok}"))
+    return heard
+
+
+@given(
+    before=st.dictionaries(keys, st.binary(max_size=1)),
+    batch=st.dictionaries(keys, st.none() | st.binary(max_size=1)),
+    start=keys,
+    end=st.none() | keys,
+    limit=st.integers(1, 4),
+)
+def test_reads_see_the_batch_as_if_it_were_written(before, batch, start, end, limit) -> None:
+    disk = Disk(1)
+    disk.write([(DATA, key, value) for key, value in before.items()])
+    journal = Journal(disk)
+    for key, value in batch.items():
+        journal.put(DATA, key, value)
+    journal.put(HINTS, b"c", b"another family")
+    reads = [journal.get(DATA, key) for key in b"a b c d e".split()]
+    rows = journal.scan(DATA, start, end, limit)
+    assert journal.flush()
+    assert reads == [disk.get(DATA, key) for key in b"a b c d e".split()]
+    assert rows == disk.scan(DATA, start, end, limit)
+
+
+def test_who_waits_is_told_when_it_is_written_and_when_it_is_synced() -> None:
+    journal = Journal(Disk(1))
+    journal.put(DATA, b"a", b"1")
+    heard = told(journal)
+    assert (heard, journal.pending, journal.sync_wanted) == ([], True, False)
+    assert journal.flush()
+    assert (heard, journal.pending, journal.sync_wanted) == (["written True"], False, True)
+    journal.synced(journal.number - 1)
+    assert heard == ["written True"], "that fsync began before this batch"
+    journal.synced(journal.number)
+    assert (heard, journal.sync_wanted) == (["written True", "synced True"], False)
+
+
+def test_a_refused_batch_is_told_as_such_and_nothing_is_written_until_a_reopening() -> None:
+    disk = Disk(1)
+    journal = Journal(disk)
+    disk.full = True
+    journal.put(DATA, b"a", b"1")
+    heard = told(journal)
+    assert not journal.flush()
+    assert heard == ["written False", "synced False"]
+    disk.full = False
+    journal.put(DATA, b"a", b"2")
+    assert (journal.writable, journal.flush(), disk.get(DATA, b"a")) == (False, False, None)
+    journal.writable = True
+    journal.put(DATA, b"a", b"3")
+    assert (journal.flush(), disk.get(DATA, b"a")) == (True, b"3")
+
+
+def test_a_store_that_is_reopened_vouches_for_no_fsync() -> None:
+    journal = Journal(Disk(1))
+    journal.put(DATA, b"a", b"1")
+    heard = told(journal)
+    journal.flush()
+    journal.dropped()
+    journal.synced(journal.number)
+    assert heard == ["written True", "synced False"]
+
+
+def test_a_wait_for_nothing_is_over_at_the_end_of_the_turn() -> None:
+    """A retry that changes nothing still waits for what it rests on."""
+    journal = Journal(Disk(1))
+    heard = told(journal)
+    assert journal.flush()
+    assert heard == ["written True"]
+    journal.synced(0)
+    assert heard == ["written True", "synced True"]
+
+
+def test_damage_is_the_readers_to_handle_until_the_row_is_written_again() -> None:
+    disk = Disk(1)
+    disk.write([(DATA, b"a", b"1")])
+    disk.corrupt.add((DATA, b"a"))
+    journal = Journal(disk)
+    with pytest.raises(Corrupt):
+        journal.get(DATA, b"a")
+    journal.put(DATA, b"a", None)
+    assert journal.get(DATA, b"a") is None

@@ -1,0 +1,259 @@
+"""How a ring begins, who may speak in it, and how a lost node comes back (S-RING-4..6, S-MEM-3, 4,
+S-NET-1, S-DISK-2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from town import PARTITIONS, SETTINGS, Town
+
+from dynamo_core.errors import BadRequest
+from dynamo_core.founding import Admission, parse_creation
+from dynamo_core.ids import DATA, HINTS, partition_of, store_key
+from dynamo_core.messages import Fetch, Found, Frame, Refused, Store, encode_frame
+
+KEY = b"cart"
+
+
+def body(town: Town, **fields: Any) -> dict[str, Any]:
+    members = [{"name": name, "address": name + ":1"} for name in town.names]
+    return {"cluster_id": "town", "partitions": PARTITIONS, "n": 2, "members": members, **fields}
+
+
+def create(town: Town, at: str, **fields: Any) -> tuple[int, dict[str, Any]]:
+    answers: list[tuple[int, dict[str, Any]]] = []
+    town.nodes[at].admin.create_ring(body(town, **fields), lambda *answer: answers.append(answer))
+    town.settle()
+    town.until(lambda: bool(answers), 15.0)
+    return answers[0]
+
+
+def rebuilt(town: Town, name: str) -> bool:
+    """Whether the node is complete everywhere."""
+    node = town.nodes[name]
+    owned = node.replica.owned()
+    return node.member and bool(owned) and all(node.replica.complete(p) for p in owned)
+
+
+# ---------------------------------------------------------------- founding (S-RING-5, S-RING-6)
+
+
+def test_one_command_founds_a_ring_of_complete_owners() -> None:
+    town = Town("a b c", founded=False)
+    assert town.put("a", KEY, b"v").problem == "not-a-member"
+    status, ring = create(town, "b")
+    assert (status, ring["cluster_id"]) == (201, "town")
+    assert {node.ring.digest for node in town.nodes.values()} == {bytes.fromhex(ring["digest"])}
+    assert all(len(node.replica.marks) == len(node.replica.owned()) for node in town.nodes.values())
+    town.run(1.0)
+    assert town.put("a", KEY, b"v").status == 204
+
+
+def test_the_command_again_is_answered_with_the_ring_that_is() -> None:
+    town = Town("a b c", founded=False)
+    _, ring = create(town, "a")
+    assert create(town, "b") == (200, ring)
+    status, answer = create(town, "c", cluster_id="other")
+    assert (status, answer["problem"]) == (409, "wrong-cluster")
+
+
+def test_every_founder_must_answer_with_an_empty_disk() -> None:
+    town = Town("a b c", founded=False)
+    town.disks["c"].write([(DATA, store_key(KEY), b"something")])
+    status, answer = create(town, "a")
+    assert (status, answer["problem"]) == (409, "wrong-cluster")
+    assert "c: its disk is not empty" in answer["detail"]
+    town.wipe("c")
+    town.kill("c")
+    status, answer = create(town, "a")
+    assert (status, answer["problem"]) == (503, "insufficient-owners")
+    assert not any(node.member for node in town.nodes.values())
+
+
+def test_a_founder_that_missed_the_document_hears_of_it_and_is_not_complete() -> None:
+    town = Town("a b c", founded=False)
+    town.lost = lambda sender, receiver, frame: (
+        receiver == "c" and any(isinstance(message, Found) for message in frame.messages)
+    )
+    create(town, "a")
+    town.until(lambda: town.nodes["c"].member)
+    town.until(lambda: rebuilt(town, "c"))
+
+
+def test_a_founder_without_its_disk_is_never_founded_again() -> None:
+    """Found once more it would call itself complete, without what it had acked."""
+    waiting = msgspec.structs.replace(SETTINGS, replace_lost=False)
+    town = Town("a b c", founded=False, settings=waiting)
+    create(town, "a")
+    town.run(1.0)
+    town.put("a", KEY, b"v")
+    town.kill("c")
+    town.wipe("c")
+    town.start("c")
+    status, answer = create(town, "c")
+    assert (status, answer["problem"]) == (503, "insufficient-owners")
+    assert not town.nodes["c"].member
+    town.nodes["a"].admin.replace("c", lambda status, _: None)
+    town.until(lambda: rebuilt(town, "c"))
+    assert town.ring.members["c"].incarnation == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("partitions", 8, "partitions"),
+        ("partitions", 24, "partitions"),
+        ("partitions", 8192, "partitions"),
+        ("n", 4, "n"),
+        ("r", 3, "r"),
+        ("dw", 0, "dw"),
+        ("conflicts", "None", "conflicts"),
+        ("members", [{"name": "~a", "address": "a:1"}], "members"),
+        ("members", [{"name": "@a", "address": "a:1"}], "members"),
+        ("members", [{"name": "é" * 128, "address": "a:1"}], "members"),
+        ("members", [{"name": x, "address": "a:1"} for x in "ab"], "members"),
+    ],
+)
+def test_a_command_that_makes_no_ring_is_refused_by_field(
+    field: str, value: Any, named: str
+) -> None:
+    town = Town("a b c", founded=False)
+    fields = {"n": 1, field: value} if field == "members" else {field: value}
+    with pytest.raises(BadRequest, match=f"^{named}: "):
+        parse_creation(body(town, **fields), "town")
+
+
+# ---------------------------------------------------------------- coming back (S-MEM-3, S-MEM-4)
+
+
+def test_a_lost_disk_comes_back_as_the_names_next_life_and_is_rebuilt() -> None:
+    town = Town("a b c d", n=3)
+    for number in range(30):
+        town.put("a", b"%d" % number, b"v")
+    old = town.ring.members["b"]
+    town.kill("b")
+    town.wipe("b")
+    town.start("b")
+    town.until(lambda: rebuilt(town, "b"))
+    line = town.ring.members["b"]
+    assert (line.incarnation, line.id) == (old.incarnation + 1, town.disks["b"].node_id)
+    assert all(entry.number == (0, 0) for entry in town.ring.entries)
+    for number in range(30):
+        if "b" in town.owners(b"%d" % number):
+            assert store_key(b"%d" % number) in town.disks["b"].rows[DATA]
+
+
+def test_nobody_is_replaced_while_a_member_hears_the_old_life_or_is_silent() -> None:
+    town = Town("a b c")
+    town.cut |= {("a", "b"), ("b", "a")}
+    town.run(3.0)
+    assert (town.nodes["a"].up("b"), town.nodes["c"].up("b")) == (False, True)
+    told: list[bool] = []
+    town.nodes["a"].spawn(Admission(town.nodes["a"], town.ring.members["b"], told.append))
+    town.settle()
+    assert told == [False], "c hears it"
+    town.kill("b")
+    town.cut = {("c", "a")}
+    town.nodes["a"].spawn(Admission(town.nodes["a"], town.ring.members["b"], told.append))
+    town.run(2.0)
+    assert told == [False, False], "c is silent, and may hear it"
+
+
+def test_an_old_disk_that_returns_hands_over_what_it_holds_and_is_emptied() -> None:
+    """S-MEM-3: its id never comes back."""
+    town = Town("a b c d", n=3)
+    key = next(k for k in (b"%d" % n for n in range(99)) if "b" in town.owners(k))
+    others = [name for name in town.names if name != "b"]
+    town.cut |= {pair for name in others for pair in ((name, "b"), ("b", name))}
+    town.put("b", key, b"only here", w=1)
+    old = town.disks["b"]
+    town.kill("b")
+    town.cut.clear()
+    town.wipe("b")
+    town.start("b")
+    town.until(lambda: rebuilt(town, "b"))
+    assert town.values("a", key) == []
+    town.kill("b")
+    new, town.disks["b"] = town.disks["b"], old
+    town.start("b")
+    town.until(lambda: not old.rows[DATA] and not old.rows[HINTS])
+    assert not town.nodes["b"].member
+    town.kill("b")
+    town.disks["b"] = new
+    town.start("b")
+    town.run(3.0)
+    assert town.values("a", key) == [b"only here"]
+    assert town.ring.members["b"].id == new.node_id
+    town.kill("b")
+    town.disks["b"] = old
+    town.start("b")
+    town.run(5.0)
+    assert town.nodes["b"].membership.emptied and not town.nodes["b"].member
+
+
+def test_a_rolled_back_disk_is_found_by_the_numbers_that_peers_remember() -> None:
+    """S-DISK-2: complete nowhere until its passes."""
+    town = Town("a b c")
+    backup = town.disks["a"].copy()
+    town.put("b", KEY, b"v", w=3)
+    town.run(2.0)
+    town.kill("a")
+    town.disks["a"] = backup
+    node = town.start("a", trusted=True)
+    town.until(lambda: node.distrusted, 5.0)
+    town.until(lambda: rebuilt(town, "a"))
+    assert store_key(KEY) in backup.rows[DATA]
+
+
+# ---------------------------------------------------------------- peers (S-RING-4, S-NET-1)
+
+
+def test_a_request_with_another_entry_is_refused_with_the_one_that_stands() -> None:
+    town = Town("a b c")
+    partition = partition_of(store_key(KEY), 4)
+    answers: list[Any] = []
+    for entry in ((0, 1), (0, 0)):
+        town.nodes["b"].local.answer(Fetch(1, partition, entry, store_key(KEY)), answers.append)
+        town.nodes["b"].local.answer(
+            Store(1, partition, entry, store_key(KEY), b"no record"), answers.append
+        )
+    wrong_fetch, wrong_store, fetched, stored = answers
+    assert (
+        wrong_fetch == wrong_store == Refused(1, "entry", partition, town.ring.entries[partition])
+    )
+    assert (fetched.record, stored) == (b"", Refused(1, "corrupt", partition))
+
+
+def test_a_store_for_no_owner_is_refused() -> None:
+    town = Town("a b c d")
+    name = town.others(KEY)[0]
+    partition = partition_of(store_key(KEY), 4)
+    answers: list[Any] = []
+    town.nodes[name].local.answer(
+        Store(1, partition, (0, 0), store_key(KEY), b""), answers.append
+    )  # fmt: skip
+    assert [(a.reason, a.partition) for a in answers] == [("entry", partition)]
+
+
+def test_what_a_stalled_link_held_back_is_refused() -> None:
+    """S-NET-1: the frame's echo is older than the receiver's own clock allows."""
+    town = Town("a b c")
+    late: list[bytes] = []
+
+    def hold(sender: str, receiver: str, frame: Frame) -> bool:
+        if receiver == "b" and any(isinstance(message, Store) for message in frame.messages):
+            late.append(encode_frame(frame))
+            return True
+        return False
+
+    town.lost = hold
+    town.put("a", KEY, b"v", w=2)
+    node = town.nodes["b"]
+    town.now += SETTINGS.frame_age_max_s + 1
+    node.tick(town.now, town.wall_ms)
+    node.receive(late[0])
+    node.flush()
+    assert store_key(KEY) not in town.disks["b"].rows[DATA]
+    assert node.counters["frames_refused"] >= 1

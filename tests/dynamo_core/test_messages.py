@@ -1,0 +1,146 @@
+"""Frames: every message comes back as it was said, other bytes are BadFrame and nothing else."""
+
+from __future__ import annotations
+
+import typing
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynamo_core.errors import BadFrame
+from dynamo_core.messages import (
+    FRAME_VERSION,
+    REPLIES,
+    Acks,
+    Admit,
+    Admitted,
+    AnyMessage,
+    Context,
+    Fetch,
+    Fetched,
+    FetchedMany,
+    FetchMany,
+    Forward,
+    Forwarded,
+    Found,
+    Founded,
+    Frame,
+    Gossip,
+    Keys,
+    KeysReply,
+    Leaves,
+    LeavesReply,
+    Listing,
+    ListingReply,
+    Order,
+    Outcome,
+    Parts,
+    Prepare,
+    Prepared,
+    Progress,
+    Put,
+    Reach,
+    Reached,
+    Refused,
+    Roots,
+    RootsReply,
+    Store,
+    Stored,
+    decode_frame,
+    encode_frame,
+)
+from dynamo_core.ring import Entry, Identity, Member, RingParts, Target
+from dynamo_core.versions import Sibling
+
+PARTS = RingParts(
+    Identity("carts", 16, 2),
+    {"a": Member("a", 1, 2**64 - 1, "a:1")},
+    Target(1, (("a",),) * 16),
+    (Entry(1, 2, ("a", "b"), ("a", "c"), ("a",)),) * 16,
+)
+PUT = Put(key=b"\xff/k", value=None, context=Context(b"\x80", "a"), request_id="r", w=2)
+OUTCOME = Outcome(
+    status=503, problem="quorum-not-met", values=[Sibling(1, 2, b"\x00v")],
+    acks=Acks(1, 1, 0, 1), applied="unknown", node="b",
+)  # fmt: skip
+SAMPLES = [
+    Fetch(1, 3, (0, 1), b"stored"), Fetched(1, b"record", 3, 7),
+    Store(2, 3, (0, 1), b"stored", b"record", "c", True, "hint", 5), Stored(2, 12),
+    Refused(3, "entry", 4, Entry(1, 0, ("a",))), Refused(3, "full"),
+    Forward(4, PUT), Forwarded(4, OUTCOME), Gossip(0, (b"d" * 16,) * 4, 10, 9, True),
+    Parts(0, PARTS, (b"x",)), Roots(5, [(1, 0, 0), (2, 3, 4)]), RootsReply(5, [(1, b"root")]),
+    Leaves(6, 1, (0, 0)), LeavesReply(6, b"leaves"), Listing(7, 1, (0, 0), 2, b"after"),
+    ListingReply(7, [(b"k", b"digest")], True), FetchMany(8, 1, (0, 0), [b"k"]),
+    FetchedMany(8, [b"", b"r"], 1), Prepare(9, "carts", "a"), Prepared(9, 2**64 - 1, "a:2", "no"),
+    Found(10, PARTS), Founded(10, "no"), Admit(0, "a:2", "zone", 2, False),
+    Admitted(0, None, "no"), Admitted(0, PARTS), Reach(11, "a", 2**64 - 1), Reached(11, True),
+    Order(12, "repair", [1, 2], True), Progress(12, 1, 2, 3, 4), Keys(13, 1, b"after", 100),
+    KeysReply(13, [b"k"], True, b"cursor"),
+]  # fmt: skip
+FRAME = Frame(FRAME_VERSION, "carts", "a", 2**64 - 1, "a:1", 2**64 - 1, 5, 6, 7, SAMPLES)
+
+
+def test_every_type_of_message_has_a_sample() -> None:
+    assert {type(m) for m in SAMPLES} == set(typing.get_args(AnyMessage))
+    assert set(typing.get_args(AnyMessage)) > REPLIES
+
+
+@pytest.mark.parametrize("message", SAMPLES, ids=lambda m: type(m).__name__)
+def test_a_message_comes_back_as_it_was_said(message: typing.Any) -> None:
+    frame = msgspec.structs.replace(FRAME, messages=[message])
+    assert decode_frame(encode_frame(frame)) == frame
+
+
+def test_a_frame_carries_many_messages_in_order() -> None:
+    assert decode_frame(encode_frame(FRAME)).messages == SAMPLES
+
+
+@pytest.mark.parametrize("message", SAMPLES, ids=lambda m: type(m).__name__)
+def test_fields_of_a_newer_node_are_ignored(message: typing.Any) -> None:
+    """C17: new fields stand at the end, and an old node skips them."""
+    line = [*msgspec.msgpack.decode(msgspec.msgpack.encode(message)), "new field"]
+    rest = msgspec.msgpack.decode(encode_frame(msgspec.structs.replace(FRAME, messages=[])))
+    newer = msgspec.msgpack.encode([*rest[:-1], [line], "new field"])
+    assert decode_frame(newer).messages == [message]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(encode_frame(msgspec.structs.replace(FRAME, version=2)), id="version"),
+        pytest.param(encode_frame(FRAME) + b"\x00", id="something-behind"),
+        pytest.param(encode_frame(FRAME)[:-1], id="cut"),
+        pytest.param(b"\x91" * 100_000, id="deep"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="http"),
+    ],
+)
+def test_other_bytes_are_bad_frames(data: bytes) -> None:
+    with pytest.raises(BadFrame):
+        decode_frame(data)
+
+
+WHOLE = encode_frame(FRAME)
+nonsense = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=12,
+).map(msgspec.msgpack.encode)
+
+
+@settings(max_examples=300)
+@given(
+    st.binary(max_size=100)
+    | nonsense
+    | st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(1, 255)).map(
+        lambda at: WHOLE[: at[0]] + bytes((WHOLE[at[0]] ^ at[1],)) + WHOLE[at[0] + 1 :]
+    )
+)
+def test_fuzzed_bytes_raise_nothing_but_bad_frame(data: bytes) -> None:
+    try:
+        frame = decode_frame(data)
+    except BadFrame:
+        return
+    assert decode_frame(encode_frame(frame)) == frame

@@ -1,0 +1,161 @@
+"""A few real nodes on simulated disks, with frames carried by hand: for tests of single rules.
+
+Nothing is random here and nothing is lost unless the test says so; time moves only in `run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from dynamo_core.ids import partition_of, store_key
+from dynamo_core.messages import Context, Frame, Get, Operation, Outcome, Put, decode_frame
+from dynamo_core.node import Node, NodeIdentity
+from dynamo_core.placement import found
+from dynamo_core.ring import Identity, Member, Ring, Target
+from dynamo_core.settings import Settings
+from dynamo_core.testing.disk import Disk
+
+PARTITIONS = 16
+SETTINGS = Settings(
+    hedge_s=0.05, heartbeat_s=0.5, suspect_s=2.0, hint_scan_s=0.5, exchange_s=0.5, confirm_s=0.1,
+    call_s=1.0, leaf_bits=2,
+)  # fmt: skip
+
+
+class Town:
+    """Nodes by name; a node that is not in `nodes` is down, its disk stays in `disks`."""
+
+    def __init__(
+        self, names: str, n: int = 3, founded: bool = True, settings: Settings = SETTINGS,
+        conflicts: Any = "Siblings",
+    ) -> None:  # fmt: skip
+        self.now = 100.0
+        self.wall_ms = 1_000_000
+        self.settings = settings
+        self._draw = count(7_000_000_000)
+        self.names = names.split()
+        self.disks = {name: Disk(number) for number, name in enumerate(self.names, 1)}
+        self.nodes: dict[str, Node] = {}
+        self.cut: set[tuple[str, str]] = set()
+        self.lost: Callable[[str, str, Frame], bool] = lambda sender, receiver, frame: False
+        self.frames: list[tuple[str, str, bytes]] = []
+        for name in self.names:
+            self.start(name)
+        if founded:
+            members = {x: Member(x, 1, self.disks[x].node_id, x + ":1") for x in self.names}
+            ring = found(Identity("town", PARTITIONS, n, conflicts), members, Target())
+            for node in self.nodes.values():
+                node.membership.take(ring, founding=True)
+            self.run(3.0)
+
+    @property
+    def ring(self) -> Ring:
+        return next(node.ring for node in self.nodes.values() if node.member)
+
+    # ------------------------------------------------------------ processes
+
+    def start(self, name: str, trusted: bool = True) -> Node:
+        disk = self.disks[name]
+        seeds = tuple(other + ":1" for other in self.names if other != name)
+        identity = NodeIdentity(name, disk.node_id, name + ":1", seeds=seeds)
+        node = Node(identity, disk, self.settings, lambda: next(self._draw) << 20)
+        self.nodes[name] = node
+        node.start(self.now, self.wall_ms, trusted)
+        self._turn(name)
+        return node
+
+    def kill(self, *names: str) -> None:
+        for name in names:
+            del self.nodes[name]
+            for node in self.nodes.values():
+                node.link_lost(name)
+        self.settle()
+
+    def wipe(self, name: str) -> None:
+        self.disks[name] = Disk(next(self._draw))
+
+    # ------------------------------------------------------------ turns
+
+    def _turn(self, name: str) -> None:
+        node, disk = self.nodes[name], self.disks[name]
+        for _ in range(10):
+            for address, frame in node.flush().items():
+                self.frames.append((name, address.partition(":")[0], frame))
+            if not (node.writable and node.sync_wanted):
+                return
+            disk.synced(disk.number)
+            node.synced(disk.number)
+
+    def settle(self) -> None:
+        """Carries frames until nobody says anything more."""
+        for name in list(self.nodes):
+            self._turn(name)
+        while self.frames:
+            sender, receiver, frame = self.frames.pop(0)
+            node = self.nodes.get(receiver)
+            if node is None or (sender, receiver) in self.cut:
+                continue
+            if self.lost(sender, receiver, decode_frame(frame)):
+                continue
+            node.receive(frame)
+            self._turn(receiver)
+
+    def run(self, seconds: float) -> None:
+        """Lets time pass."""
+        end = self.now + seconds
+        self.settle()
+        while self.now < end:
+            due = min((node.wake_at for node in self.nodes.values()), default=end)
+            self.now = min(end, max(due, self.now + 0.001))
+            for node in self.nodes.values():
+                node.tick(self.now, self.wall_ms)
+            self.settle()
+
+    def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+        end = self.now + seconds
+        while not condition():
+            assert self.now < end, "it did not come true"
+            self.run(0.1)
+
+    # ------------------------------------------------------------ clients
+
+    def ask(self, at: str, operation: Operation) -> Outcome:
+        answers: list[Outcome] = []
+        self.nodes[at].submit(operation, answers.append)
+        self.settle()
+        self.until(lambda: bool(answers), 5.0)
+        assert len(answers) == 1
+        return answers[0]
+
+    def put(self, at: str, key: bytes, value: bytes | None, **fields: Any) -> Outcome:
+        return self.ask(at, Put(key=key, value=value, **fields))
+
+    def get(self, at: str, key: bytes, **fields: Any) -> Outcome:
+        return self.ask(at, Get(key=key, **fields))
+
+    def values(self, at: str, key: bytes, **fields: Any) -> list[bytes | None]:
+        outcome = self.get(at, key, **fields)
+        assert outcome.status in (200, 404), outcome
+        return [sibling.value for sibling in outcome.values]
+
+    # ------------------------------------------------------------ looking inside
+
+    def owners(self, key: bytes) -> tuple[str, ...]:
+        return self.ring.entries[partition_of(store_key(key), self.ring.partition_bits)].owners
+
+    def others(self, key: bytes) -> list[str]:
+        """Who is no owner of the key."""
+        return [name for name in self.names if name not in self.owners(key)]
+
+    def counters(self, name: str) -> int:
+        return sum(node.counters[name] for node in self.nodes.values())
+
+
+def known(outcome: Outcome) -> Context:
+    """The context of an answer."""
+    assert outcome.context is not None
+    return msgspec.structs.replace(outcome.context)
