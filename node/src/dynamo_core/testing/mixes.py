@@ -32,7 +32,8 @@ def _lives(rng: Random, plan: Plan) -> list[Step]:
     ]
     plan.ends_at = second + 1.0
     if rng.random() < 0.3:
-        plan.faults.append(Fault(at=back, kind="old disk", node=victim))
+        old = Fault(at=back, kind="old disk", node=victim, amount=rng.random())
+        plan.faults.append(old)
         plan.ends_at = back + 1.0
     return []
 
