@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from dynamo_core.placement import found
 from dynamo_core.ring import Identity, Member, Ring, Target
-from dynamo_core.testing.workload import NAMES
+from dynamo_core.testing.plan import NAMES
 from dynamo_core.testing.world import World
 
 PARTITIONS = 16

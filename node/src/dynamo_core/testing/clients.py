@@ -9,8 +9,10 @@ from dynamo_core.context import seal, unseal
 from dynamo_core.errors import BadContext
 from dynamo_core.messages import Context, Get, Operation, Outcome, Put
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
+from dynamo_core.testing.ladder import short
+from dynamo_core.testing.plan import Step
 from dynamo_core.testing.process import Process
-from dynamo_core.testing.workload import Step
+from dynamo_core.testing.sightings import sight
 from dynamo_core.testing.world import World
 
 TIMEOUT_S = 1.0
@@ -18,6 +20,8 @@ PATIENCE_S = 0.5
 """A client gives up so long after the deadline; a node that lived through it has hung (C8)."""
 LATEST = 1.0
 SPACE_S, CALM_S = 0.05, 0.7
+EXPLAINED = 4
+"""One read in so many asks how it was answered."""
 SECRET = b"simulated cluster secret"
 KEYS = (b"k", b"K", b"\xff", b"\xfe\x00", b"a key/%2F 25")
 """Bytes that a careless path would fold together, and one in the last leaf of the ring."""
@@ -107,7 +111,8 @@ class Clients:
             kind="get", key=key, node=process.name, r=r or plan.r, strict=strict,
             final=final, due=final or plan.quiet,
         )  # fmt: skip
-        operation = Get(key=key, r=r, strict=strict, timeout_s=TIMEOUT_S)
+        explain = self._numbers % EXPLAINED == 0
+        operation = Get(key=key, r=r, strict=strict, timeout_s=TIMEOUT_S, explain=explain)
 
         def answered(outcome: Outcome | None) -> None:
             context = ""
@@ -154,6 +159,8 @@ class Clients:
         if text:
             try:
                 context = unseal(SECRET, key, text)
+                if context.node != process.name:
+                    self.world.count("context used through another node")
             except BadContext:
                 attempt.outcome, attempt.status, attempt.problem = FAIL, 400, "bad-context"
                 self.world.events.append(attempt)
@@ -167,6 +174,8 @@ class Clients:
         def answered(outcome: Outcome | None) -> None:
             self._put_answered(attempt, outcome)
             failed = attempt.outcome != OK and attempt.status != 409
+            if again and not failed:
+                self.world.count("retry under the same request id succeeded")
             if failed and step.retry >= 0 and not again and not self.world.healed:
                 other = self.world.processes[step.retry % len(self.world.processes)]
                 self.world.count("retried under the same request id")
@@ -180,14 +189,9 @@ class Clients:
         elif outcome.status < 300:
             attempt.outcome = OK
             self._learn(attempt, outcome)
-            acks = outcome.acks
-            if acks is not None:
+            if outcome.acks is not None:
                 # Without acks there was nothing to delete.
                 self._count_holders(attempt)
-            if acks is not None and not acks.owners:
-                self.world.count("acked with no owner")
-            if acks is not None and acks.hinted:
-                self.world.count("acked with a hinted replica")
         elif outcome.status < 500 or outcome.applied == "no":
             attempt.outcome = FAIL
         else:
@@ -198,10 +202,6 @@ class Clients:
         attempt.shown = [s.value for s in outcome.values if s.value is not None]
         if any(s.content_type != _type_of(s.value or b"") for s in outcome.values):
             self.world.events.append(Trouble("C14", f"content types of {outcome.values}"))
-        if len(attempt.shown) > 1:
-            self.world.count("siblings returned")
-        if len(attempt.shown) > 2:
-            self.world.count("three siblings returned")
         if outcome.context is None:
             return ""
         key = attempt.key
@@ -255,7 +255,7 @@ class Clients:
         self._open[number] = (attempt, process, answered)
         world.events.append(attempt)
         if world.ladder is not None:
-            world.note(f"client -> {process.name}: {operation}")
+            world.note(f"client -> {process.name}: {short(operation)}")
 
         def done(outcome: Outcome) -> None:
             if self._open.pop(number, None) is None:
@@ -271,8 +271,9 @@ class Clients:
             calm = alone and not full and process.disturbed_at < attempt.began
             attempt.due = attempt.due or calm
             answered(outcome)
+            sight(world, node, attempt, outcome)
             if world.ladder is not None:
-                world.note(f"client <- {process.name}: {attempt.outcome} {outcome}")
+                world.note(f"client <- {process.name}: {attempt.outcome} {short(outcome)}")
 
         world.later(TIMEOUT_S + PATIENCE_S, lambda: self._give_up(number))
         world.enter(process, lambda: node.submit(operation, done))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from dynamo_core.ids import store_key
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.history import Damage, Dot, Event, Trouble
@@ -14,6 +16,7 @@ class Evidence:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.counters: Counter[str] = Counter()
         self.events: list[Event] = []
         self._records: dict[bytes, Record] = {}
         self._dots: set[tuple[bytes, int, int, str]] = set()
@@ -24,6 +27,10 @@ class Evidence:
         self.written: list[tuple[bytes, int]] = []
         """Key and id of every put and delete that was ever sent."""
         self.damaged: dict[int, set[str]] = {}
+
+    def count(self, name: str) -> None:
+        """A state that a long run must reach at least once."""
+        self.counters[name] += 1
 
     def found_record(self, stored: bytes, data: bytes) -> None:
         """Every version ever written has its dot for itself alone (C5)."""
@@ -41,6 +48,8 @@ class Evidence:
                 self.events.append(Dot(*place))
                 if value:
                     self.dots_of.setdefault(value, []).append(sibling.dot)
+                    if len(self.dots_of[value]) > 1:
+                        self.count("one request has two dots")
 
     def holds(self, disk: Disk, key: bytes, value: int, durable: bool = False) -> bool:
         """Whether a disk holds a put, or a successor of it."""
@@ -64,6 +73,10 @@ class Evidence:
         durable = self._held(process.disk, durable=True)
         change()
         gone = before - self._held(process.disk)
+        if gone - durable:
+            self.count("written but not synced, and lost")
+        if gone & durable:
+            self.count("synced, and lost with its disk")
         changed = {key for key, records in self._rows(process.disk).items() if records != rows[key]}
         nameless = {v for key, v in self.written if key in changed and v not in self.dots_of}
         process.lost_some = process.lost_some or bool(gone & durable or nameless)
@@ -74,6 +87,8 @@ class Evidence:
 
     def hint_dropped(self, target: Process, stored: bytes, data: bytes) -> None:
         """C12: a hint disappears only after its target holds it durably."""
+        if target.old_disks:
+            self.count("hint delivered to a later life")
         hint = self._records[data].history
         found = target.disk.records(stored, durable=True)
         if not target.lost_some and not any(

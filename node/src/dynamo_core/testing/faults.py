@@ -22,6 +22,8 @@ FAULTS_MAX = 7
 RECOVERY_S = 0.6
 """A store that refused writes takes them again so long after its cause is gone."""
 HOUR_MS = 3_600_000
+KEPT = 0.7
+"""Of the disks that an old one replaced so many come back; else the emptied node joins anew."""
 
 
 class Fault(msgspec.Struct, omit_defaults=True):
@@ -176,7 +178,7 @@ def _rollback(world: World, process: Process, fault: Fault) -> None:
 
 
 def _old_disk(world: World, process: Process, fault: Fault) -> None:
-    """The disk of an earlier life comes back for a while (S-MEM-3)."""
+    """The disk of an earlier life comes back, mostly for a while (S-MEM-3)."""
     known = [disk for disk in process.old_disks if b"ring" in disk.rows[META]]
     if not known or not process.knows_ring() or process.on_heal is not None:
         return
@@ -193,7 +195,8 @@ def _old_disk(world: World, process: Process, fault: Fault) -> None:
 
     swap(old)
     world.count("old disk came back")
-    process.on_heal = lambda: swap(newer)
+    if fault.amount < KEPT:
+        process.on_heal = lambda: swap(newer)
 
 
 def _corrupt(world: World, process: Process, fault: Fault) -> None:
@@ -201,7 +204,7 @@ def _corrupt(world: World, process: Process, fault: Fault) -> None:
     if places:
         place = places[int(fault.amount * len(places))]
         world.damage(process, lambda: process.disk.corrupt.add(place))
-        world.count("record damaged")
+        world.count("record damaged" if place[0] == DATA else "hint damaged")
 
 
 def _full(world: World, process: Process, fault: Fault) -> None:

@@ -1,15 +1,28 @@
-"""The message sequence of a history as text: one column a node, one line an event."""
+"""The message sequence of a history as text: one column a node, one line an event.
+
+What every second brings is left out: heartbeats, knocks, roots that are compared.
+"""
 
 from __future__ import annotations
 
-from dynamo_core.messages import Gossip, Message, decode_frame
+from dynamo_core.messages import (
+    Admit,
+    Gossip,
+    Message,
+    Operation,
+    Outcome,
+    Roots,
+    RootsReply,
+    decode_frame,
+)
 
+BACKGROUND = (Admit, Gossip, Roots, RootsReply)
 COLUMN = 10
 FIELD_BYTES_MAX = 40
 
 
 class Ladder:
-    """Collects lines; heartbeats alone are left out."""
+    """Collects lines."""
 
     def __init__(self, names: str, lines_max: int = 5000) -> None:
         self._names = names
@@ -23,7 +36,7 @@ class Ladder:
 
     def frame(self, now: float, sender: str, receiver: str, data: bytes, mark: str) -> None:
         """One frame between two nodes; `mark` says when it does not arrive."""
-        messages = [m for m in decode_frame(data).messages if not isinstance(m, Gossip)]
+        messages = [m for m in decode_frame(data).messages if not isinstance(m, BACKGROUND)]
         if not messages:
             return
         first, second = sorted((self._names.index(sender), self._names.index(receiver)))
@@ -32,7 +45,7 @@ class Ladder:
         arrow = "-" * (width - 1) + ">" if right else "<" + "-" * (width - 1)
         lane = " " * (COLUMN * first + COLUMN // 2) + "|" + arrow + "|"
         lane = lane.ljust(COLUMN * len(self._names))
-        said = "; ".join(_short(message) for message in messages)
+        said = "; ".join(short(message) for message in messages)
         self._add(f"{now:9.4f}  {lane} {mark + ' ' if mark else ''}{said}")
 
     def _add(self, line: str) -> None:
@@ -47,11 +60,12 @@ class Ladder:
         return "\n".join(self.lines + tail)
 
 
-def _short(message: Message) -> str:
+def short(message: Message | Operation | Outcome) -> str:
+    """Its name and what its fields say, without those that say nothing."""
     fields = []
     for name in message.__struct_fields__:
         value = getattr(message, name)
-        if value or value == 0:
+        if value and value != (0, 0):
             text = repr(value)
             long = len(text) > FIELD_BYTES_MAX
             fields.append(f"{name}={text[:FIELD_BYTES_MAX]}{'…' if long else ''}")

@@ -58,6 +58,7 @@ class WatchedDisk(Disk):
 
     watch: Callable[[bytes, bytes], None]
     dropped: Callable[[str, bytes, bytes], None]
+    met: Callable[[str], None]
 
     def _apply(self, batch: list[Change]) -> None:
         for family, key, value in batch:
@@ -65,6 +66,8 @@ class WatchedDisk(Disk):
                 hint = self.rows[HINTS].get(key)
                 if hint is not None:
                     self.dropped(*split_hint_key(key), hint)
+            elif family == META and key.startswith(b"dirty/"):
+                self.met("partition left dirty" if value else "dirty partition settled")
         super()._apply(batch)
         for family, key, value in batch:
             if value is not None and family in (DATA, HINTS):
@@ -75,5 +78,5 @@ class WatchedDisk(Disk):
         other = super().copy()
         other.__class__ = WatchedDisk
         assert isinstance(other, WatchedDisk)
-        other.watch, other.dropped = self.watch, self.dropped
+        other.watch, other.dropped, other.met = self.watch, self.dropped, self.met
         return other

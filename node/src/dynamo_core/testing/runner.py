@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import argparse
 import gc
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import zip_longest
 from multiprocessing import get_context
+from os.path import relpath
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from dynamo_core.testing.plan import load_plan, save_plan
 from dynamo_core.testing.shrink import shrink
 from dynamo_core.testing.simulation import Result, run
-from dynamo_core.testing.workload import load_plan, make_plan, save_plan
+from dynamo_core.testing.workload import make_plan
 
 CHUNK = 50
 TWICE = 50
@@ -34,19 +37,30 @@ FAILURES_SHOWN_MAX = 3
 SHRINK_S_MAX = 40.0
 LADDER_LINES_MAX = 400
 EXPECTED = (
+    "404 over a tombstone", "a put without an answer had happened", "acked by one node alone",
     "acked with a hinted replica", "acked with no owner", "answer after the client gave up",
-    "answered insufficient-owners", "answered not-a-member", "answered quorum-not-met",
-    "clock jumped ahead", "clock jumped back", "completed", "converged",
-    "coordinator died before it answered", "corrupt_records", "delete ok", "delete unknown",
-    "died before its batch was written", "disk rolled back", "exchange_differences",
-    "fault cut one way", "fault isolate", "fault pause", "fault power all", "fault wipe",
-    "frames_of_gone_nodes", "fsync failed", "get found nothing", "hints_delivered",
-    "hints_kept", "hints_refused", "learnt_it_is_replaced", "lost_node_admitted",
-    "old disk came back", "peer_down", "peer_up", "put fail", "put ok", "put unknown",
-    "record damaged", "request_id_seen_again", "retried under the same request id",
-    "rolled_back_disk_found", "siblings returned", "store reopened", "store_distrusted",
+    "answered insufficient-owners", "answered not-a-member", "answered overloaded",
+    "answered quorum-not-met", "answered too-many-siblings", "clock jumped ahead",
+    "clock jumped back", "completed", "context used through another node", "converged",
+    "converged without a read", "coordinator died before it answered", "corrupt_records",
+    "delete after a 404 with context", "delete ok", "delete unknown", "delete without context",
+    "died before its batch was written", "dirty partition settled", "disk rolled back",
+    "emptied node joined under a new id", "exchange_differences", "fault cut one way",
+    "fault isolate", "fault pause", "fault power all", "fault split", "fault wipe",
+    "founded by command", "frames_of_gone_nodes", "fsync failed", "get found nothing",
+    "hedged read answered first", "hint damaged", "hint delivered to a later life",
+    "hints kept over their holder's restart", "hints_delivered", "hints_kept", "hints_refused",
+    "hints_rerouted", "learnt_it_is_replaced", "lost_node_admitted", "mix lives", "mix rebuild",
+    "mix twins", "old disk came back", "one request has two dots", "partition left dirty",
+    "peer_down", "peer_up", "put coordinated by a stand-in after a refused forward",
+    "put coordinated by a stand-in after a silent forward", "put fail",
+    "put forwarded and answered", "put ok", "put unknown", "record damaged",
+    "replaced_node_emptied", "request_id_seen_again", "retried under the same request id",
+    "retry under the same request id succeeded", "rolled_back_disk_found", "siblings returned",
+    "siblings superseded by one put", "store reopened", "store salvaged", "store_distrusted",
     "store_refused_writes", "stored_by_exchange", "stored_by_hint", "stored_by_repair",
-    "three siblings returned",
+    "synced, and lost with its disk", "three siblings returned",
+    "written but not synced, and lost",
 )  # fmt: skip
 """States that a long run must reach: otherwise the tests have failed, not the store."""
 
@@ -128,26 +142,47 @@ def _start_worker() -> None:
 
 def report(total: Chunk, console: Console) -> bool:
     """The counters and the failures; True when nothing is wrong."""
-    table = Table(title="how often each state was met", box=None)
-    for _ in range(2):
-        table.add_column("state")
-        table.add_column("times", justify="right")
-    lines = sorted(total.counters.items())
-    half = (len(lines) + 1) // 2
-    for at in range(half):
-        right = lines[half + at] if half + at < len(lines) else ("", "")
-        table.add_row(lines[at][0], str(lines[at][1]), right[0], str(right[1]))
-    console.print(table)
+    met = {name: total.counters[name] for name in EXPECTED}
+    others = {name: n for name, n in total.counters.items() if name not in met}
+    _table("states that a long run must meet", met, console)
+    _table("what else was met", others, console)
     for seed, why in total.failed[:FAILURES_SHOWN_MAX]:
         console.rule(f"seed {seed}")
-        console.print(why, markup=False, highlight=False)
+        _print(why, console)
         replay(seed, console)
-    for seed, why in total.failed[FAILURES_SHOWN_MAX:]:
-        console.print(f"seed {seed}: {why}", markup=False, highlight=False)
-    missing = [name for name in EXPECTED if not total.counters[name]]
+    missing = [name for name, n in met.items() if not n]
     if missing:
-        console.print("never met: " + ", ".join(missing))
+        _print("NEVER MET: " + ", ".join(missing), console)
+    for seed, why in total.failed:
+        _print(f"FAILED seed {seed} ({_commit()}): {why}", console)
+        _print("       " + _replay_line(f"--replay {seed}"), console)
     return not total.failed and not (missing and total.seeds >= LONG_RUN)
+
+
+def _table(title: str, counts: dict[str, int], console: Console) -> None:
+    """Two columns of names and numbers, in the order of names downwards."""
+    _print(f"\n{title}:", console)
+    cells = [f"{count:>10,}  {name}" for name, count in sorted(counts.items())]
+    half = (len(cells) + 1) // 2
+    for left, right in zip_longest(cells[:half], cells[half:], fillvalue=""):
+        _print(f"{left:<66}{right}".rstrip(), console)
+
+
+def _print(text: str, console: Console) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _replay_line(which: str) -> str:
+    return f"replay: {relpath(sys.executable)} -m dynamo_core.testing.runner {which}"
+
+
+def _commit() -> str:
+    """What was tested, "?" outside a checkout."""
+    git = ("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "?"
 
 
 def replay(seed: int, console: Console, plan_path: Path | None = None) -> bool:
@@ -162,19 +197,14 @@ def replay(seed: int, console: Console, plan_path: Path | None = None) -> bool:
     lines = result.ladder.splitlines()
     if len(lines) > LADDER_LINES_MAX:
         lines = [f"... {len(lines) - LADDER_LINES_MAX} lines before", *lines[-LADDER_LINES_MAX:]]
-    text = "\n".join(lines)
-    console.print(
-        f"shrunk to {len(small.steps)} operations, {len(small.faults)} faults, "
-        f"{small.nodes} nodes: n={small.n} r={small.r} w={small.w} {small.families}",
-        markup=False, highlight=False,
-    )  # fmt: skip
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-    for fault in small.faults:
-        console.print(str(fault), markup=False, highlight=False, soft_wrap=True)
-    for violation in result.violations:
-        console.print(str(violation), markup=False, highlight=False, soft_wrap=True)
-    replay_line = f"python -m dynamo_core.testing.runner --replay {plan.seed}"
-    console.print(f"replay: {replay_line}", markup=False, highlight=False)
+    found = [f"{v.claim} {v.key!r} {v.detail}" for v in result.violations]
+    shape = (
+        f"shrunk to {len(small.steps)} operations, {len(small.faults)} faults, {small.nodes} "
+        f"nodes: n={small.n} r={small.r} w={small.w} dw={small.dw} {' '.join(small.families)}"
+    )
+    again = _replay_line(f"--replay {seed}" if plan_path is None else f"--plan {plan_path}")
+    for line in (*lines, *map(str, small.faults), *found, shape, again):
+        _print(line, console)
     return False
 
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
+from dynamo_core.testing.plan import Plan
 from dynamo_core.testing.simulation import run
-from dynamo_core.testing.workload import Plan
 
 T = TypeVar("T")
 NODES_MIN = 3

@@ -20,10 +20,11 @@ from dynamo_core.testing.beginning import PARTITIONS, begin
 from dynamo_core.testing.checker import Violation, check
 from dynamo_core.testing.clients import KEYS, Clients
 from dynamo_core.testing.faults import strike
-from dynamo_core.testing.history import Attempt, Copy, Event, Trouble
+from dynamo_core.testing.history import UNKNOWN, Attempt, Copy, Event, Trouble
 from dynamo_core.testing.ladder import Ladder
+from dynamo_core.testing.mixes import MIXES
+from dynamo_core.testing.plan import Plan
 from dynamo_core.testing.process import Process
-from dynamo_core.testing.workload import Plan
 from dynamo_core.testing.world import World
 from dynamo_core.versions import body_of
 
@@ -51,6 +52,7 @@ def run(plan: Plan, draw: bool = False) -> Result:
     world = World(plan, Ladder("".join(names)) if draw else None)
     clients = Clients(world)
     begin(world)
+    world.counters.update("mix " + f for f in plan.families if f in MIXES)
     clients.begin(plan.steps)
     for fault in plan.faults:
         world.later(fault.at, lambda fault=fault: strike(world, fault))  # type: ignore[misc]
@@ -92,7 +94,7 @@ def finish(world: World, clients: Clients) -> None:
     """Convergence, writes that nothing excuses, final reads, silence."""
     if not settle(world, clients, world.plan.looks):
         return
-    world.count("converged")
+    world.count("converged" if world.plan.looks else "converged without a read")
     world.converged = True
     clients.write_everywhere()
     clients.wait()
@@ -216,10 +218,15 @@ def _repairs(world: World) -> int:
 
 
 def _count_outcomes(world: World) -> None:
+    if world.plan.created:
+        world.count("founded by command")
+    finals = [e for e in world.events if isinstance(e, Attempt) and e.final]
+    there = {data for event in finals for data in event.shown}
     for event in world.events:
         if isinstance(event, Attempt):
-            name = f"{event.kind} {event.outcome or 'hung'}"
-            world.counters[name] += 1
+            world.count(f"{event.kind} {event.outcome or 'hung'}")
+            if event.kind == "put" and event.outcome == UNKNOWN and event.sent in there:
+                world.count("a put without an answer had happened")
             if event.kind == "get" and event.status == 404:
                 world.counters["get found nothing"] += 1
             if event.problem:

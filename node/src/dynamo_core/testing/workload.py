@@ -1,81 +1,32 @@
-"""Plans: what clients do and what fails, as data made from one seed.
+"""Plans made from seeds.
 
-A plan can be stored, edited and run again, so a failing one can be made small. Each fault family
-is on with p = 0.5; a tenth of all seeds have none, and every write there knows all before it.
+Each fault family is on with p = 0.5; a tenth of all seeds have none, and every write there knows
+all before it. One seed in eight is a mix: a few faults in the order in which they matter.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 
-import msgspec
-
-from dynamo_core.testing.faults import Fault, choose_faults
+from dynamo_core.testing.faults import choose_faults
+from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.network import Weather
+from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 
 OPERATIONS_MIN, OPERATIONS_MAX = 20, 60
 RETRY_S_MAX = 3.0
-KEYS = 5
-NAMES = "abcdefgh"
-READY_S, CREATED_S = 1.7, 2.8
-"""Clients begin so long after the first start: all have met by the third heartbeat."""
+MIX_EVERY = 8
+"""One seed in so many has a mix of its own."""
 AFTERMATH_S = {"wipe": 6.0, "old disk": 4.0}
 """How long a fault's consequences are worth watching: a lost node is let in again so late."""
 
 
-class Step(msgspec.Struct, omit_defaults=True):
-    """One operation of a client. `context`: below 0 none, else which of the contexts collected so
-    far, 1.0 the latest; an "update" reads first and uses what it read. `retry`: the node asked
-    again under the same request id when there was no success, after `retry_s`."""
-
-    at: float
-    kind: str
-    key: int
-    node: int
-    context: float = -1.0
-    r: int = 0
-    w: int = 0
-    strict: bool = False
-    named: bool = False
-    retry: int = -1
-    retry_s: float = 0.5
-    expires_s: int = 0
-    show: bool = False
-
-
-class Plan(msgspec.Struct):
-    """One history to be."""
-
-    seed: int
-    nodes: int
-    n: int
-    r: int
-    w: int
-    dw: int
-    lossy: bool
-    quiet: bool
-    created: bool
-    """By the administrator's command, not by hand."""
-    weather: Weather
-    lag_s: float
-    """A node's turn takes up to so long: entries in between share one batch."""
-    hint_bytes_max: int
-    ends_at: float
-    idle_s: float
-    steps: list[Step]
-    faults: list[Fault]
-    families: list[str]
-    siblings_max: int = 100
-    in_flight_max: int = 4096
-    looks: int = 0
-    """How many rounds of reads follow the healing, while nodes rebuild themselves."""
-
-
-def make_plan(seed: int) -> Plan:
-    """The plan of a seed."""
+def make_plan(seed: int, mix: str = "") -> Plan:
+    """The plan of a seed; with one of `MIXES` when named, or when it is the seed's turn."""
     rng = Random(seed)
-    quiet = rng.random() < 0.1
+    if not mix and seed % MIX_EVERY == MIX_EVERY - 1:
+        mix = sorted(MIXES)[seed // MIX_EVERY % len(MIXES)]
+    quiet = not mix and rng.random() < 0.1
     nodes = rng.choice((3, 3, 3, 4, 4, 5, 5, 6))
     n = min(nodes, rng.choice((1, 2, 3, 3, 3, 3, 3)))
     r, w = rng.randint(1, n), rng.randint(1, n)
@@ -86,9 +37,12 @@ def make_plan(seed: int) -> Plan:
     families = [f for f in FAMILIES if rng.random() < 0.5]
     families += [f for f in RARE_FAMILIES if rng.random() < 0.05]
     families = [] if quiet else families
+    if mix:
+        families = [mix, *(f for f in families if f in MILD)]
     plan = Plan(
         seed=seed, nodes=nodes, n=n, r=r, w=w, dw=dw,
-        lossy=not quiet and rng.random() < 0.05, quiet=quiet, created=rng.random() < 0.1,
+        lossy=not quiet and not mix and rng.random() < 0.05, quiet=quiet,
+        created=rng.random() < 0.1,
         weather=_weather(rng, families), lag_s=0.004 if "lag" in families else 0.0,
         hint_bytes_max=rng.choice((1, 200)) if "hints full" in families else 1 << 20,
         ends_at=ends_at, idle_s=60.0 if rng.random() < 0.02 else 4.0,
@@ -100,6 +54,10 @@ def make_plan(seed: int) -> Plan:
     if quiet:
         plan.steps = _quiet_steps(rng, plan)
         plan.ends_at = plan.steps[-1].at + 0.5
+    elif mix:
+        steps = MIXES[mix](rng, plan)
+        plan.faults.sort(key=lambda f: f.at)
+        plan.steps = sorted(steps + _steps(rng, plan), key=lambda s: s.at)
     else:
         plan.faults = choose_faults(rng, set(families), nodes, ends_at)
         plan.steps = _steps(rng, plan)
@@ -111,6 +69,8 @@ FAMILIES = (
     "old disk", "corrupt", "full", "failing", "slow fsync", "fsync error", "pause", "clock",
     "expiry", "named", "retry", "strict", "levels", "bursts", "hints full", "repair",
 )  # fmt: skip
+MILD = ("loss", "duplicate", "lag", "expiry", "named", "retry", "strict", "bursts", "repair")
+"""What may come on top of a mix."""
 RARE_FAMILIES = ("few siblings", "overload")
 """These refuse most of what they meet, so few histories have them."""
 
@@ -195,13 +155,3 @@ def _details(rng: Random, step: Step, families: set[str], n: int) -> None:
     if "expiry" in families and step.kind in ("put", "update") and rng.random() < 0.2:
         step.expires_s = rng.choice((1, 3, 3600))
     step.show = rng.random() < 0.1
-
-
-def save_plan(path: Path, plan: Plan) -> None:
-    """As JSON, for tests/simulation/seeds."""
-    path.write_bytes(msgspec.json.encode(plan) + b"\n")
-
-
-def load_plan(path: Path) -> Plan:
-    """The inverse. Raises msgspec.MsgspecError."""
-    return msgspec.json.decode(path.read_bytes(), type=Plan)

@@ -8,7 +8,6 @@ fsync or on damage that stays. Frames are really encoded and decoded, so nodes s
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
@@ -16,6 +15,7 @@ from traceback import format_exc
 from zlib import crc32
 
 from dynamo_core.errors import BadFrame, StoreError
+from dynamo_core.ids import HINTS
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.settings import Settings
 from dynamo_core.testing.evidence import Evidence
@@ -23,8 +23,8 @@ from dynamo_core.testing.faults import Fault
 from dynamo_core.testing.history import Setting, Trouble
 from dynamo_core.testing.ladder import Ladder
 from dynamo_core.testing.network import Network
+from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Plan
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk
-from dynamo_core.testing.workload import CREATED_S, NAMES, READY_S, Plan
 
 REOPEN_S = 0.25
 RESTART_S = 0.3
@@ -46,7 +46,6 @@ class World(Evidence):
         self.healed = self.converged = False
         self.steps_after = CREATED_S if plan.created else READY_S
         self.events.append(Setting(plan.n, plan.lossy, plan.quiet))
-        self.counters: Counter[str] = Counter()
         self.network = Network(plan.weather, self.rng)
         self.settings = _settings(plan)
         self._heap: list[tuple[float, float, int, Call]] = []
@@ -71,10 +70,6 @@ class World(Evidence):
             call()
         self.now = end
 
-    def count(self, name: str) -> None:
-        """A state that a long run must reach at least once."""
-        self.counters[name] += 1
-
     def note(self, line: str) -> None:
         """A line of the ladder, when one is drawn."""
         if self.ladder is not None:
@@ -85,7 +80,7 @@ class World(Evidence):
     def new_disk(self, process: Process) -> None:
         """An empty disk with a new node id."""
         disk = WatchedDisk(self.rng.getrandbits(63))
-        disk.watch, disk.dropped = self.found_record, self._hint_dropped
+        disk.watch, disk.dropped, disk.met = self.found_record, self._hint_dropped, self.count
         process.disk = disk
 
     def _hint_dropped(self, target: str, stored: bytes, data: bytes) -> None:
@@ -103,6 +98,8 @@ class World(Evidence):
         disk.marks.start(trusted, process.machine_boot)
         process.life += 1
         process.silent = False
+        if disk.rows[HINTS]:
+            self.count("hints kept over their holder's restart")
         seeds = tuple(p.address for p in self.processes if p is not process)
         identity = NodeIdentity(
             process.name, disk.node_id, process.address, process.name + ":2", seeds=seeds

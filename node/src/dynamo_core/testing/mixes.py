@@ -1,0 +1,85 @@
+"""Faults in the order in which they matter: states that a random mixture meets once in thousands.
+
+Each mix changes a plan and returns steps to be added to its random ones. The simulator gives every
+mix a share of its seeds; the deliberate faults that only such a state shows are sought there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from dynamo_core.testing.faults import Fault
+from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
+
+ADMITTED_S = (2.5, 7.0)
+"""So long after a wipe the new life is let in and rebuilds itself."""
+TIMES_A_ROUND = 3
+
+
+def _lives(rng: Random, plan: Plan) -> list[Step]:
+    """One name loses its disk twice while all clocks jump: which life is the later one? An old
+    disk may come back in between (S-MEM-3, S-MEM-4, C15)."""
+    victim = rng.randrange(plan.nodes)
+    first = rng.uniform(0.3, 1.0)
+    second = first + rng.uniform(5.0, 7.0)
+    back = second + rng.uniform(5.0, 7.0)
+    plan.faults = [
+        Fault(at=0.2, kind="clock all", node=0, amount=rng.random()),
+        Fault(at=first, kind="wipe", node=victim, lasts=0.2),
+        Fault(at=second, kind="clock all", node=0, amount=rng.random()),
+        Fault(at=second, kind="wipe", node=victim, lasts=0.2),
+    ]
+    plan.ends_at = second + 1.0
+    if rng.random() < 0.3:
+        old = Fault(at=back, kind="old disk", node=victim, amount=rng.random())
+        plan.faults.append(old)
+        plan.ends_at = back + 1.0
+    return []
+
+
+def _rebuild(rng: Random, plan: Plan) -> list[Step]:
+    """A node has lost its disk, and one answer is enough for a read: what is not back yet must
+    not read as absent (S-RW-4, S-RING-6)."""
+    plan.n = min(3, plan.nodes)
+    plan.r, plan.w, plan.dw = 1, plan.n, rng.randint(1, plan.n)
+    victim = rng.randrange(plan.nodes)
+    wiped = rng.uniform(3.0, 4.0)
+    plan.faults = [Fault(at=wiped, kind="wipe", node=victim, lasts=0.2)]
+    plan.ends_at = wiped + ADMITTED_S[1] - READY_S
+    puts = [_put(rng, rng.uniform(0.2, 1.0), key, rng.randrange(plan.nodes)) for key in range(KEYS)]
+    reads = [
+        Step(at=wiped - READY_S + rng.uniform(*ADMITTED_S), kind="get", key=at % KEYS, node=victim)
+        for at in range(40)
+    ]
+    return puts + reads
+
+
+def _twins(rng: Random, plan: Plan) -> list[Step]:
+    """Owners answer late: one is forwarded to, one syncs slowly, one is silent, and the fourth
+    node makes the twin, whose hint is delivered before the put is answered (S-DOT-4, C7)."""
+    plan.nodes, plan.n, plan.r, plan.w = 4, 3, 1, 3
+    plan.dw = rng.choice((2, 3, 3))
+    plan.ends_at = 4.0 * TIMES_A_ROUND
+    steps = []
+    for at in range(TIMES_A_ROUND):
+        late, slow, silent, other = rng.sample(range(4), 4)
+        now = READY_S + 1.0 + 4.0 * at + rng.random()
+        plan.faults += [
+            Fault(at=now - 0.1, kind="pause", node=late, lasts=rng.uniform(0.2, 0.5)),
+            Fault(at=now - 0.1, kind="slow fsync", node=slow, lasts=0.3, amount=0.1 * rng.random()),
+            Fault(at=now - 0.1, kind="pause", node=silent, lasts=2.0),
+        ]
+        steps += [_put(rng, now - READY_S + 0.01 * key, key, other) for key in range(KEYS)]
+    return steps
+
+
+def _put(rng: Random, at: float, key: int, node: int) -> Step:
+    return Step(at=at, kind="put", key=key, node=node, context=1.0, strict=rng.random() < 0.7)
+
+
+MIXES: dict[str, Callable[[Random, Plan], list[Step]]] = {
+    "lives": _lives,
+    "rebuild": _rebuild,
+    "twins": _twins,
+}
