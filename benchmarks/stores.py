@@ -66,7 +66,7 @@ class Peer:
 
     def _child(self, number: int, command: list[str]) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.children.append(Child(command, self.directory / f"{number}.log"))
+        self.children.append(Child.start(command, self.directory / f"{number}.log"))
 
     @property
     def addresses(self) -> list[str]:
@@ -91,9 +91,11 @@ class Ours(Peer):
     def start(self) -> None:
         self.nodes = [Node(f"n{number}", self.directory / f"n{number}") for number in range(NODES)]
         for node in self.nodes:
-            node.start()
+            node.start("--log-level=warning")
         found(self.nodes, n=NODES)
-        self.children = [node.child for node in self.nodes if node.child is not None]
+        self.children = [
+            c for node in self.nodes if (c := Child.of_file(node.pid_file)) is not None
+        ]
         self.ports = [node.ports["client"] for node in self.nodes]
         self.idle_bytes = [child.resident_bytes() for child in self.children]
         fill = own("fill", self.addresses).run(60.0)
@@ -272,7 +274,7 @@ class Nginx(Peer):
         file = self.directory / "nginx.conf"
         file.write_text(text)
         command = [_nginx(), "-p", str(self.directory), "-c", str(file), "-e", "stderr"]
-        self.children = [Child(command, self.directory / "log", cpu=0)]
+        self.children = [Child.start(command, self.directory / "log", cpu=0)]
         until(lambda: listens(self.ports[0]), "nginx does not start")
 
     def load(self, row: str, prefix: str) -> Load | None:
@@ -288,7 +290,7 @@ class Edge(Peer):
         self.ports = free_ports(1)
         self.directory.mkdir(parents=True)
         command = [sys.executable, str(HERE / "edge.py"), str(self.ports[0]), str(VALUE_BYTES)]
-        self.children = [Child(command, self.directory / "log", cpu=0)]
+        self.children = [Child.start(command, self.directory / "log", cpu=0)]
         until(lambda: listens(self.ports[0]), "the edge does not start")
 
     def load(self, row: str, prefix: str) -> Load | None:

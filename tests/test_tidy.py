@@ -22,12 +22,12 @@ LAYERS = [
     {"hints", "machine", "context"},
     {"replica"},
     {"get", "put", "delivery", "exchange", "founding", "listing", "local_replica", "gossip"},
-    {"repair"},
+    {"repair", "scrub"},
     {"admin", "clients", "membership", "post"},
     {"node"},
 ]
 """Lowest first; a module of dynamo_core imports only from lower layers."""
-SAME_LAYER = {("placement", "ring"), ("machine", "preference")}
+SAME_LAYER = {("placement", "ring"), ("machine", "preference"), ("repair", "scrub")}
 PURE = {
     *("__future__", "base64", "bisect", "collections", "dataclasses", "enum", "fractions"),
     *("functools", "hashlib", "heapq", "hmac", "itertools", "json", "math", "msgspec", "re"),

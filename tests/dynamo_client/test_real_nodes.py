@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import signal
 import threading
@@ -248,12 +247,12 @@ def test_one_of_three_freezes_then_is_killed_and_nobody_notices(tmp_path: Path) 
         with DynamoClient(nowhere, *(node.endpoint for node in nodes), timeout_s=1) as client:
             names = [client.put(f"key-{number}", "before").node for number in range(9)]
             frozen = next(node for node in nodes if node.name == names[0])
-            assert frozen.child is not None
-            os.kill(frozen.child.pid, signal.SIGSTOP)
+            assert frozen.process is not None
+            frozen.process.send(signal.SIGSTOP)
             try:
                 again = client.put("key-0", "during")
             finally:
-                os.kill(frozen.child.pid, signal.SIGCONT)
+                frozen.process.send(signal.SIGCONT)
             # It may still do what it was asked first: that is the same event.
             assert again.node != frozen.name
             until(frozen.ready, "it does not wake up")

@@ -77,3 +77,16 @@ def test_found_has_one_value_or_says_why_not() -> None:
     assert [version.data for version in siblings.value.values] == [b"1", b"2"]
     with pytest.raises(errors.NotFound):
         assert Found(b"k", (), None).value
+
+
+def test_an_update_that_must_not_be_refused_writes_what_it_could_not_read() -> None:
+    """[P 2.3]: as a sibling, without a context, so that it covers nothing."""
+    world = World("http://e1")
+    unread = refused(503, "insufficient-owners", {"dynamo-applied": "no", "retry-after": "1"})
+    steps = world.client.update("k", set_union(add=[2]), always_write=True)
+    world.run(steps, unread, unread, stored())
+    assert [ask.method for ask in world.asked] == ["GET", "GET", "PUT"]
+    assert world.asked[-1].content == b"[2]"
+    assert "Dynamo-Context" not in world.asked[-1].headers
+    with pytest.raises(errors.InsufficientOwners):
+        world.run(world.client.update("k", set_union(add=[2])), unread)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from town import Town
+import msgspec
+from town import SETTINGS, Town
 
 from dynamo_core.ids import DATA, store_key
 from dynamo_core.messages import FetchedMany, Store
@@ -96,3 +97,71 @@ def test_damage_comes_back_from_the_other_owners_and_goes_to_none_of_them() -> N
     assert town.values("a", KEY, r=2) == [b"v"]
     town.until(lambda: complete(town, "a"))
     assert [row(town, name, KEY) for name in "abc"] == [good] * 3
+
+
+# ---------------------------------------------------------------- the rolling scrub (S-AE-4)
+
+
+def test_a_damaged_record_is_found_and_mended_though_nobody_reads_it() -> None:
+    town = Town("a b c")
+    keys = [b"%d" % number for number in range(60)]
+    for key in keys:
+        town.put("a", key, b"v", w=3)
+    good = {key: row(town, "b", key) for key in keys}
+    damage(town, "a", keys[7])
+    damage(town, "a", keys[8])
+    town.until(lambda: not town.disks["a"].corrupt, 30.0)
+    town.until(lambda: complete(town, "a"))
+    assert {key: row(town, "a", key) for key in keys} == good
+
+
+def test_bit_rot_that_the_engine_does_not_see_is_found_by_the_records_checksum() -> None:
+    town = Town("a b c")
+    town.put("a", KEY, b"value", w=3)
+    good = row(town, "b", KEY)
+    assert good is not None
+    town.disks["a"].rows[DATA][store_key(KEY)] = good.replace(b"value", b"VALUE")
+    town.until(lambda: town.nodes["a"].counters["corrupt_records"] > 0, 30.0)
+    town.until(lambda: complete(town, "a"))
+    assert [row(town, name, KEY) for name in "abc"] == [good] * 3
+
+
+def test_a_record_that_has_silently_gone_is_missed_and_comes_back() -> None:
+    """The tree still vouches for it, so no exchange would ever see the difference."""
+    town = Town("a b c")
+    for number in range(20):
+        town.put("a", b"%d" % number, b"v", w=3)
+    lost = town.disks["a"].rows[DATA].pop(store_key(b"3"))
+    town.until(lambda: town.nodes["a"].counters["leaves_mended"] > 0, 30.0)
+    assert not complete(town, "a"), "until the passes are done an absence here proves nothing"
+    town.until(lambda: complete(town, "a"))
+    assert row(town, "a", b"3") == lost
+
+
+def test_a_sound_store_is_left_alone_and_counted() -> None:
+    """S-DOT-5: the largest clock; tombstones as the status shows them."""
+    town = Town("a b c")
+    for number in range(50):
+        town.put("a", b"%d" % number, b"v", w=3)
+    for number in range(5):
+        town.put("b", b"%d" % number, None, w=3)
+    for name in ("a", "b", "c"):
+        town.put(name, KEY, name.encode(), w=3)
+    town.run(20.0)
+    for node in town.nodes.values():
+        assert node.admin.status()["tombstones"]["count"] == 5
+        assert node.repairs.scrub.clock_entries_max == 3
+        assert node.counters["leaves_mended"] + node.counters["corrupt_records"] == 0
+    assert town.counters("stored_by_exchange") == 0
+
+
+def test_a_repair_in_full_holds_the_records_against_the_tree_first() -> None:
+    town = Town("a b c", settings=msgspec.structs.replace(SETTINGS, anti_entropy=False))
+    town.put("a", KEY, b"v", w=3)
+    lost = town.disks["a"].rows[DATA].pop(store_key(KEY))
+    for full, found in ((False, None), (True, lost)):
+        answers: list[str] = []
+        admin = town.nodes["b"].admin
+        admin.repair([], [], full, lambda status, body: answers.append(body["id"]))  # noqa: B023
+        town.until(lambda: admin.repair_status(answers[0])["state"] == "done")  # type: ignore[index]  # noqa: B023
+        assert row(town, "a", KEY) == found

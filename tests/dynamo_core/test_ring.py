@@ -254,8 +254,6 @@ def test_ids_that_left_or_were_replaced_are_gone() -> None:
         False,
     ]
     assert ring.live_names() == ("a", "c")
-    assert ring.member_of_id(12) == Member("a", 2, 12, "")
-    assert ring.member_of_id(11) is None
 
 
 def test_epoch_sums_lives_versions_and_terms() -> None:

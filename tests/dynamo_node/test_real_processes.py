@@ -24,7 +24,10 @@ from dynamo_core.testing.history import Attempt, Damage, Event, Setting, save
 
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 NAMES = ["n0", "n1", "n2", "n3", "n4"]
-QUICK = ["--heartbeat-ms=100", "--suspect-ms=700", "--exchange-ms=200", "--hedge-ms=100"]
+QUICK = [
+    "--heartbeat-ms=100", "--suspect-ms=700", "--exchange-ms=200", "--hedge-ms=100",
+    "--log-level=warning",
+]  # fmt: skip
 KEYS = [b"cart-%d" % number for number in range(40)]
 CLIENTS = 6
 CALM_S, TROUBLE_S = 0.7, 1.6
@@ -70,9 +73,9 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield Cluster(nodes, links)
     finally:
         for node in nodes.values():
-            if node.child is not None and node.alive:
-                os.kill(node.child.pid, signal.SIGCONT)
-                node.stop()
+            if node.process is not None:
+                node.process.send(signal.SIGCONT)
+            node.stop()
         links.stop()
 
 
@@ -190,7 +193,8 @@ def begin(
 ) -> None:
     node = cluster.nodes[wiped if kind == "wipe" else name]
     other = chance.choice([n for n in NAMES if n != node.name])
-    assert node.child is not None
+    process = node.process
+    assert process is not None
     if kind in ("kill", "wipe"):
         cluster.fault(node.name)
         node.kill()
@@ -204,7 +208,7 @@ def begin(
         ]
     elif kind == "stop":
         cluster.fault(node.name)
-        os.kill(node.child.pid, signal.SIGSTOP)
+        process.send(signal.SIGSTOP)
     elif kind == "cut off":
         cluster.links.isolate(node.name)
     elif kind == "one way":
@@ -216,11 +220,12 @@ def begin(
 def heal(cluster: Cluster) -> None:
     cluster.links.heal()
     for name, node in cluster.nodes.items():
-        assert node.child is not None
+        process = node.process
+        assert process is not None
         if not node.alive:
             cluster.restart(name)
         elif cluster.troubled.get(name) == float("inf"):
-            os.kill(node.child.pid, signal.SIGCONT)
+            process.send(signal.SIGCONT)
             cluster.over(name)
 
 

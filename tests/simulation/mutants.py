@@ -5,6 +5,7 @@ knows that this file exists. A fault of the real store is sought by the tests of
 since the simulator has a disk of its own. With moves and collection come: partition deleted before
 proof, writes during a transfer not sent on, tombstones collected by age, removed node accepted,
 hint dropped when its target left.
+A node that never scrubs is caught by tests/dynamo_core/test_anti_entropy.py: reads find most first.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Administration:
         node.membership.replaceable.add(name)
         done(202, {"name": name})
 
-    def repair(self, partitions: list[int], nodes: list[str], done: Done) -> None:
+    def repair(self, partitions: list[int], nodes: list[str], full: bool, done: Done) -> None:
         """Anti-entropy over partitions (empty: all, or all of the nodes')."""
         node = self.node
         if not node.member:
@@ -79,7 +79,7 @@ class Administration:
         chosen = partitions or list(range(len(entries)))
         if nodes:
             chosen = [p for p in chosen if set(nodes) & set(entries[p].owners)]
-        machine = ClusterRepair(node, f"{node.draw() & (1 << 64) - 1:016x}", chosen)
+        machine = ClusterRepair(node, f"{node.draw() & (1 << 64) - 1:016x}", chosen, full)
         self._repairs[machine.name] = machine
         while len(self._repairs) > REPAIRS_KEPT_MAX:
             del self._repairs[next(iter(self._repairs))]
@@ -98,7 +98,7 @@ class Administration:
         if job is None:
             while len(repairs.jobs) >= REPAIRS_KEPT_MAX:
                 del repairs.jobs[next(iter(repairs.jobs))]
-            job = repairs.start_job(order.repair, order.partitions)
+            job = repairs.start_job(order.repair, order.partitions, order.full)
         reply(Progress(order.id, job.done, job.total, job.repaired, len(job.failed)))
 
     def list_keys(self, partition: int | None, after: str, limit: int, done: Done) -> None:
@@ -141,7 +141,9 @@ class Administration:
         node = self.node
         ring = node.ring_or_none
         membership = node.membership
-        disk = "left" if membership.gone else "member" if ring is not None else "empty"
+        disk = "left" if membership.gone else "member"
+        if ring is None and not membership.gone:
+            disk = "foreign" if node.holds_data() else "empty"  # data, and no ring that it is of
         line = ring.members.get(node.identity.name) if ring is not None else None
         owned = node.replica.owned()
         exchanged = node.repairs.last_exchange
@@ -168,7 +170,11 @@ class Administration:
             },
             "tree": {"state": "settling" if node.replica.unsure else "built"},
             "oldest_exchange_s": round(max(ages), 3) if ages else None,
-            "tombstones": {"count": None, "oldest_s": None, "waiting_for": None},
+            "tombstones": {
+                "count": node.repairs.scrub.tombstones,
+                "oldest_s": None,
+                "waiting_for": None,
+            },
             "background": {"budget": 1.0, "latency_p99_ms": None},
             "peers": {n: "up" if node.up(n) else "down" for n in names if n != node.name},
         }

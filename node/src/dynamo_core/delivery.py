@@ -22,9 +22,6 @@ from dynamo_core.versions import checked
 class Delivery(Machine):
     """All hints for one target, once through."""
 
-    __slots__ = ("_after", "_ended", "_flying", "_more", "_on_end", "book", "replica", "target",
-                 "view")  # fmt: skip
-
     def __init__(
         self, view: View, book: HintBook, replica: Replica, target: str,
         on_end: Callable[[str], None],

@@ -37,11 +37,6 @@ AT_ONCE = ("pass", "dirty")
 class Exchange(Machine):
     """One walk. `repaired` counts records changed on either side."""
 
-    __slots__ = (
-        "_after", "_confirmed", "_good", "_keys", "_leaves", "_on_end", "_pushing", "_waiting",
-        "cause", "entry", "losses", "partition", "peer", "peer_id", "repaired", "replica", "view",
-    )  # fmt: skip
-
     def __init__(
         self, view: View, replica: Replica, partition: int, peer: str, cause: str, on_end: Ended
     ) -> None:
@@ -179,7 +174,6 @@ class Exchange(Machine):
         return self._end(False)
 
     def _end(self, done: bool) -> Effects:
-        if not self.finished:
-            self.finished = True
-            self._on_end(self, done)
+        self.finished = True
+        self._on_end(self, done)
         return []

@@ -41,9 +41,6 @@ Answer = Callable[[int, str, str], None]
 class Founding(Machine):
     """One create command, from the node that got it."""
 
-    __slots__ = ("_done", "_founded", "_prepared", "_until", "identity", "members", "ring",
-                 "target", "view")  # fmt: skip
-
     def __init__(
         self, view: View, identity: Identity, members: list[Member], target: Target, done: Answer
     ) -> None:
@@ -75,13 +72,14 @@ class Founding(Machine):
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if isinstance(reply, Prepared):
+            if self.ring is not None:
+                return []  # of a question that was asked twice
             if reply.refusal == STANDS:
                 return self._end(503, "insufficient-owners", f"members: {node}: {STANDS}")
             if reply.refusal:
                 return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
             self._prepared[node] = reply
-            whole = len(self._prepared) == len(self.members)
-            return self._found(now) if whole and self.ring is None else []
+            return self._found(now) if len(self._prepared) == len(self.members) else []
         assert isinstance(reply, Founded)
         if reply.refusal:
             return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
@@ -111,16 +109,13 @@ class Founding(Machine):
         return self._end(503, "insufficient-owners", f"members: no answer from {silent}")
 
     def _end(self, status: int, problem: str, detail: str) -> Effects:
-        if not self.finished:
-            self.finished = True
-            self._done(status, problem, detail)
+        self.finished = True
+        self._done(status, problem, detail)
         return []
 
 
 class Admission(Machine):
     """Asks every other member whether the old life of a name is really gone."""
-
-    __slots__ = ("_done", "_waiting", "line", "view")
 
     def __init__(self, view: View, line: Member, done: Callable[[bool], None]) -> None:
         super().__init__()
@@ -158,9 +153,8 @@ class Admission(Machine):
         return self._end(False)  # somebody is silent, and may hear the old life: the next knock
 
     def _end(self, gone: bool) -> Effects:
-        if not self.finished:
-            self.finished = True
-            self._done(gone)
+        self.finished = True
+        self._done(gone)
         return []
 
 

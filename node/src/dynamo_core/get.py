@@ -28,7 +28,7 @@ from dynamo_core.messages import (
     Outcome,
     Store,
 )
-from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING, Verdict, read_verdict
+from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING, read_verdict
 from dynamo_core.versions import EMPTY, Sibling, body_of, decode_record, merge_bytes
 
 PROVEN = OWNER | COMPLETE
@@ -97,14 +97,14 @@ class GetOperation(Machine):
         if reply.record:
             key = self.get.key
             self.merged = merge_bytes(key, self.merged, reply.record, self.view.lww)
-        return self._decide(now)
+        return self._decide()
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
         if isinstance(request, Store):
             return []
         self.outstanding.discard(node)
         self._explain(node, reason, now)
-        return self._decide(now)
+        return self._decide()
 
     def expired(self, now: float) -> Effects:
         deadline = self.started + self.get.timeout_s
@@ -121,50 +121,43 @@ class GetOperation(Machine):
     # ------------------------------------------------------------ verdict
 
     def _counted(self) -> int:
-        if not self.get.strict:
-            return len(self.answers)
-        return sum(flags & PROVEN == PROVEN for _, flags in self.answers.values())
+        return self._proofs() if self.get.strict else len(self.answers)
 
     def _proofs(self) -> int:
         return sum(flags & PROVEN == PROVEN for _, flags in self.answers.values())
 
-    def _decide(self, now: float) -> Effects:
+    def _decide(self) -> Effects:
         if self.done is None:
             return [] if self.outstanding else self._finish()
         possible = len(self.outstanding) + len(self.candidates)
         verdict = read_verdict(self._counted(), self.r, possible)
+        slug = "quorum-not-met"
+        record = EMPTY
         live: list[Sibling] = []
         if verdict is MET:
             record = decode_record(self.merged) if self.merged is not None else EMPTY
             live = record.values(self.view.wall_ms)
             if not live:
+                slug = "insufficient-owners"
                 verdict = read_verdict(self._proofs(), self.r, possible)
-                if verdict is IMPOSSIBLE:
-                    self._answer(self._refusal("insufficient-owners"))
-                    return [] if self.outstanding else self._finish()
-            if verdict is MET:
-                context = Context(record.context().encode(), self.fastest or self.view.name)
-                self._answer(
-                    Outcome(
-                        status=200 if live else 404,
-                        problem="" if live else "not-found",
-                        values=live,
-                        context=context if self.merged is not None else None,
-                        node=self.view.name,
-                    )
-                )
-                return [] if self.outstanding else self._finish()
+        if verdict is PENDING:
+            # As many calls under way as are still needed.
+            short = self.r - min(self._counted(), self._proofs()) - len(self.outstanding)
+            return self._ask(max(short, 0))
         if verdict is IMPOSSIBLE:
-            self._answer(self._refusal("quorum-not-met"))
-            return [] if self.outstanding else self._finish()
-        return self._ask_for(verdict)
-
-    def _ask_for(self, verdict: Verdict) -> Effects:
-        """Pending: keep as many calls under way as are still needed."""
-        assert verdict is PENDING
-        needed = self.r - min(self._counted(), self._proofs())
-        short = needed - len(self.outstanding)
-        return self._ask(short) if short > 0 and self.candidates else []
+            self._answer(self._refusal(slug))
+        else:
+            context = Context(record.context().encode(), self.fastest or self.view.name)
+            self._answer(
+                Outcome(
+                    status=200 if live else 404,
+                    problem="" if live else "not-found",
+                    values=live,
+                    context=context if self.merged is not None else None,
+                    node=self.view.name,
+                )
+            )
+        return [] if self.outstanding else self._finish()
 
     def _refusal(self, slug: str) -> Outcome:
         return Outcome(

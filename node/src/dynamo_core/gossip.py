@@ -10,37 +10,25 @@ node learns that its disk was rolled back (S-DISK-2).
 
 from __future__ import annotations
 
+import msgspec
+
 from dynamo_core.messages import Frame
 from dynamo_core.settings import Settings
 
 
-class Peer:
+class Peer(msgspec.Struct):
     """What this node knows of one other, by name; forgotten when its id changes."""
 
-    __slots__ = (
-        "address",
-        "beat",
-        "boot",
-        "earlier",
-        "echo_ms",
-        "lost_ms",
-        "misses",
-        "node_id",
-        "number",
-        "was_up",
-    )  # fmt: skip
-
-    def __init__(self, node_id: int) -> None:
-        self.node_id = node_id
-        self.address = ""
-        self.boot = 0
-        self.beat = 0
-        self.echo_ms = -1
-        self.lost_ms = -1
-        self.misses = 0
-        self.number = 0
-        self.earlier = 0
-        self.was_up = False
+    node_id: int
+    address: str = ""
+    boot: int = 0
+    beat: int = 0
+    echo_ms: int = -1
+    lost_ms: int = -1
+    misses: int = 0
+    number: int = 0
+    earlier: int = 0
+    was_up: bool = False
 
 
 class Detector:

@@ -18,8 +18,6 @@ Listed = Callable[[list[bytes], str | None, str], None]
 class KeyListing(Machine):
     """One page of live keys: partitions in order, each from one owner, the first that is up."""
 
-    __slots__ = ("_after", "_done", "_last", "_tried", "keys", "limit", "partition", "view")
-
     def __init__(
         self, view: View, partition: int | None, after: str, limit: int, done: Listed
     ) -> None:
@@ -67,11 +65,10 @@ class KeyListing(Machine):
         return self._end("insufficient-owners")
 
     def _end(self, problem: str) -> Effects:
-        if not self.finished:
-            self.finished = True
-            more = self.partition <= self._last
-            raw = self.partition.to_bytes(2, "big") + self._after
-            self._done(self.keys, urlsafe_b64encode(raw).decode() if more else None, problem)
+        self.finished = True
+        more = self.partition <= self._last
+        raw = self.partition.to_bytes(2, "big") + self._after
+        self._done(self.keys, urlsafe_b64encode(raw).decode() if more else None, problem)
         return []
 
 
@@ -89,13 +86,12 @@ def _cursor(after: str, last: int) -> tuple[int, bytes]:
 class ClusterRepair(Machine):
     """A repair on demand: orders every member, polls until all are done."""
 
-    __slots__ = ("_progress", "_until", "failed_on", "name", "partitions", "view")
-
-    def __init__(self, view: View, name: str, partitions: list[int]) -> None:
+    def __init__(self, view: View, name: str, partitions: list[int], full: bool) -> None:
         super().__init__()
         self.view = view
         self.name = name
         self.partitions = partitions
+        self.full = full
         self.failed_on: set[str] = set()
         self._progress: dict[str, Progress] = {}
 
@@ -108,7 +104,7 @@ class ClusterRepair(Machine):
 
     def _poll(self, now: float) -> Effects:
         self.wake_at = now + POLL_S
-        return [(name, Order(0, self.name, self.partitions)) for name in self._left()]
+        return [(name, Order(0, self.name, self.partitions, self.full)) for name in self._left()]
 
     def _left(self) -> list[str]:
         return [

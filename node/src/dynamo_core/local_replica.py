@@ -65,8 +65,12 @@ class LocalReplica:
         return type(request) in self._answers
 
     def answer(self, request: Message, reply: Reply) -> None:
-        """Serve one request."""
-        self._answers[type(request)](request, reply)
+        """Serve one request; one that carries another entry is refused (S-RING-4)."""
+        entry = getattr(request, "entry", None)
+        if entry is None or self._same_entry(request.partition, entry):  # type: ignore[attr-defined]
+            self._answers[type(request)](request, reply)
+        else:
+            self._refuse_entry(request, request.partition, reply)  # type: ignore[attr-defined]
 
     def _same_entry(self, partition: int, entry: tuple[int, int]) -> bool:
         ring = self.view.ring
@@ -82,8 +86,6 @@ class LocalReplica:
     def fetch(self, request: Fetch, reply: Reply) -> None:
         """What is held of the key, hints included (S-HINT-5)."""
         flags = self.replica.flags(request.partition)
-        if not self._same_entry(request.partition, request.entry):
-            return self._refuse_entry(request, request.partition, reply)
         try:
             record = self.replica.held(request.stored)
         except Corrupt:
@@ -92,8 +94,6 @@ class LocalReplica:
 
     def fetch_many(self, request: FetchMany, reply: Reply) -> None:
         """Own records of a partition; as many as fit, at least one. Damage is not sent."""
-        if not self._same_entry(request.partition, request.entry):
-            return self._refuse_entry(request, request.partition, reply)
         records: list[bytes] = []
         size = 0
         for stored in request.keys[: self.view.settings.keys_max]:
@@ -121,14 +121,10 @@ class LocalReplica:
 
     def leaves(self, request: Leaves, reply: Reply) -> None:
         """The leaves of one tree."""
-        if not self._same_entry(request.partition, request.entry):
-            return self._refuse_entry(request, request.partition, reply)
-        return reply(LeavesReply(request.id, self.replica.forest.leaves(request.partition)))
+        reply(LeavesReply(request.id, self.replica.forest.leaves(request.partition)))
 
     def listing(self, request: Listing, reply: Reply) -> None:
         """Keys and digests of one leaf."""
-        if not self._same_entry(request.partition, request.entry):
-            return self._refuse_entry(request, request.partition, reply)
         forest = self.replica.forest
         slot = (request.partition << self.view.settings.leaf_bits) + request.leaf
         start, end = range_of(slot, forest.bits)
@@ -167,8 +163,6 @@ class LocalReplica:
     def store(self, request: Store, reply: Reply) -> None:
         """Merge a record into the copy or into a hint; answer when it is persisted."""
         partition = request.partition
-        if not self._same_entry(partition, request.entry):
-            return self._refuse_entry(request, partition, reply)
         hint = bool(request.target) and request.target != self.view.name
         if not hint and not self.replica.flags(partition):
             return self._refuse_entry(request, partition, reply)

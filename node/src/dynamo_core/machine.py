@@ -96,8 +96,8 @@ class Machine:
         return []
 
     def expired(self, now: float) -> Effects:
-        """`wake_at` has passed."""
-        return []
+        """`wake_at` has passed; for most machines as if the answer had failed."""
+        return self.failed("", Message(0), "no answer", now)
 
 
 def fresh_id(draw: Callable[[], int]) -> str:

@@ -8,12 +8,14 @@ offers all it holds to the owners as hints for nobody, then empties its disk (S-
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dynamo_core.errors import BadFrame, BadRequest, Refused
 from dynamo_core.founding import (
     STANDS,
     Admission,
+    Answer,
     Founding,
     is_candidate,
     next_life,
@@ -62,8 +64,8 @@ class Membership:
         self._answers = {
             Gossip: self._gossip,
             Parts: self._parts,
-            Prepare: self._prepare,
-            Found: self._found,
+            Prepare: lambda _, route, message: node.say(route, self.prepared(message)),
+            Found: lambda _, route, message: self.founded(message, partial(node.say, route)),
             Admit: self._admit,
             Reach: self._reach,
         }
@@ -248,29 +250,22 @@ class Membership:
 
     # ------------------------------------------------------------ founding
 
-    def create(self, body: dict[str, Any], done: Any) -> None:
+    def create(self, body: dict[str, Any], done: Answer) -> None:
         """The create command (S-RING-5); `done(status, problem, detail)`. Raises BadRequest."""
         node = self.node
         cluster_id = str(body.get("cluster_id") or f"{node.draw():016x}")
         ring = node.ring_or_none
         if ring is not None:
-            same = body.get("cluster_id") in (None, "", ring.identity.cluster_id)
-            if same and body.get("cluster_id"):
-                done(200, "", "")
-            else:
-                done(
-                    409, "wrong-cluster", f"cluster_id: this node is in {ring.identity.cluster_id}"
-                )
-            return
+            mine = ring.identity.cluster_id
+            if body.get("cluster_id") == mine:
+                return done(200, "", "")
+            return done(409, "wrong-cluster", f"cluster_id: this node is in {mine}")
         identity, members, target = parse_creation(body, cluster_id)
         if node.identity.name not in {m.name for m in members}:
             raise BadRequest(f"members: {node.identity.name}, which got the command, is missing")
         for member in members:
             node.addresses[member.name] = member.address
-        node.spawn(Founding(node, identity, members, target, done))
-
-    def _prepare(self, frame: Frame, route: str, message: Prepare) -> None:
-        self.node.say(route, self.prepared(message))
+        return node.spawn(Founding(node, identity, members, target, done))
 
     def prepared(self, message: Prepare) -> Prepared:
         """Whether this node founds that cluster."""
@@ -291,9 +286,6 @@ class Membership:
         else:
             self._reserved = (message.cluster_id, node.now + RESERVED_S)
         return Prepared(message.id, identity.node_id, identity.client, refusal)
-
-    def _found(self, frame: Frame, route: str, message: Found) -> None:
-        self.founded(message, lambda reply: self.node.say(route, reply))
 
     def founded(self, message: Found, reply: Any) -> None:
         """Take the document with its complete marks in one batch (S-RING-6)."""

@@ -29,7 +29,10 @@ class Forest:
         delta = int.from_bytes(new, "big") if new else 0
         if old:
             delta -= int.from_bytes(old, "big")
-        return self.set(slot, (self._leaves.get(slot, 0) + delta) % _MODULUS)
+        total = self._leaves[slot] = (self._leaves.get(slot, 0) + delta) % _MODULUS
+        partition = slot >> self.leaf_bits
+        self._roots[partition] = (self._roots.get(partition, 0) + delta) % _MODULUS
+        return total.to_bytes(SUM_BYTES, "big")
 
     def set(self, slot: int, total: int) -> bytes:
         """Put a leaf's sum; its bytes."""
@@ -38,6 +41,10 @@ class Forest:
         self._leaves[slot] = total
         self._roots[partition] = (self._roots.get(partition, 0) + delta) % _MODULUS
         return total.to_bytes(SUM_BYTES, "big")
+
+    def is_sum(self, slot: int, total: int) -> bool:
+        """Whether the leaf is this sum of digests."""
+        return self._leaves.get(slot, 0) == total % _MODULUS
 
     def root(self, partition: int) -> bytes:
         """The partition's root."""

@@ -11,8 +11,6 @@ owners before a switch that settles, are `writers` beside the owners, and not st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-
 from dynamo_core.ring import Entry, Ring
 
 Names = tuple[str, ...]
@@ -50,19 +48,6 @@ class Preference:
     def list(self, partition: int) -> Names:
         """Owners, then the other writers, then the stand-ins."""
         return self._lists[partition]
-
-    def reachable_first(
-        self, partition: int, up: Callable[[str], bool] | Container[str], count: int
-    ) -> Names:
-        """The first `count` names of the list that are up [P 4.6]; fewer when fewer are."""
-        is_up = up if callable(up) else up.__contains__
-        found: list[str] = []
-        for name in self._lists[partition]:
-            if is_up(name):
-                found.append(name)
-                if len(found) == count:
-                    break
-        return tuple(found)
 
 
 def _writers(entry: Entry) -> Names:

@@ -211,9 +211,10 @@ class PutOperation(Machine):
         return effects + self._decide()
 
     def rejected(self, reply: Rejected) -> Effects:
-        """The local replica said no before any effect of ours."""
+        """The local replica said no before any effect of ours; a node that we forwarded to and
+        that stays silent may have said yes."""
         if reply.reason != "too-many-siblings" or self.forwarded_to:
-            return self._rejected(reply.reason)  # its twin may have been taken elsewhere
+            return self._rejected(reply.reason)
         context = decode_record(reply.record).context()
         self._answer(
             Outcome(
@@ -257,6 +258,10 @@ class PutOperation(Machine):
     # ------------------------------------------------------------ verdict
 
     def _decide(self) -> Effects:
+        if self.done is not None and len(self.acks) < self.w <= len(self.acks) + len(
+            self.outstanding
+        ):
+            return []  # the usual case before the last ack: nothing can be said yet
         if self.done is not None:
             strict = self.put.strict
             # A hinted replica and its owner's own copy become one on delivery: they count once.

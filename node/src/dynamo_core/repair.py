@@ -8,7 +8,6 @@ or a full hint store left dirty for a peer go first. A `Job` is a repair on dema
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from dynamo_core.exchange import Exchange
@@ -16,14 +15,13 @@ from dynamo_core.hints import HintBook
 from dynamo_core.machine import Effects, Machine, View, fresh_id
 from dynamo_core.messages import Message, Order, Progress, Roots, RootsReply
 from dynamo_core.replica import Replica
+from dynamo_core.scrub import Scrub
 
 Spawn = Callable[[Machine], None]
 
 
 class Job:
     """One repair on this node: pairs (partition, peer) still to do and what came of the others."""
-
-    __slots__ = ("done", "failed", "left", "repaired", "total")
 
     def __init__(self, partitions: dict[int, tuple[str, ...]]) -> None:
         self.left = {(p, peer) for p, peers in partitions.items() for peer in peers}
@@ -46,8 +44,6 @@ class Job:
 
 class Comparison(Machine):
     """Tree roots with one peer."""
-
-    __slots__ = ("_on_end", "partitions", "peer", "view")
 
     def __init__(
         self, view: View, peer: str, partitions: list[int],
@@ -73,20 +69,13 @@ class Comparison(Machine):
         self._end(None)
         return []
 
-    def expired(self, now: float) -> Effects:
-        self._end(None)
-        return []
-
     def _end(self, roots: list[tuple[int, bytes]] | None) -> None:
-        if not self.finished:
-            self.finished = True
-            self._on_end(self.peer, roots)
+        self.finished = True
+        self._on_end(self.peer, roots)
 
 
 class Errand(Machine):
     """A stand-in's full hint store left an owner dirty: that owner is told to repair (S-HINT-4)."""
-
-    __slots__ = ("_name", "_on_end", "partition", "peer", "view")
 
     def __init__(
         self, view: View, partition: int, peer: str, on_end: Callable[[int, str, bool], None]
@@ -116,9 +105,8 @@ class Errand(Machine):
         return self.start(now)
 
     def _end(self, good: bool) -> None:
-        if not self.finished:
-            self.finished = True
-            self._on_end(self.partition, self.peer, good)
+        self.finished = True
+        self._on_end(self.partition, self.peer, good)
 
 
 class Repairs:
@@ -131,13 +119,16 @@ class Repairs:
         self._spawn = spawn
         self._next_turn = 0.0
         self._turn = 0
-        self._wanted: deque[tuple[int, str, str]] = deque()
+        self._urgent: dict[tuple[int, str], str] = {}
+        self._wanted: dict[tuple[int, str], str] = {}
+        """What is to be exchanged, (partition, peer) and why; the urgent first."""
         self._running: set[tuple[int, str]] = set()
         self._passes: dict[tuple[int, int], set[str]] = {}
         """Passes done, by partition and its losses by then: a loss voids them all."""
         self._differed: dict[str, set[int]] = {}
         self._comparing: set[str] = set()
         self._errands: set[tuple[int, str]] = set()
+        self.scrub = Scrub(replica, view.settings.keys_max)
         self.jobs: dict[str, Job] = {}
         self.last_exchange: dict[tuple[int, str], float] = {}
         self.repaired = 0
@@ -161,6 +152,7 @@ class Repairs:
             self._plan_dirty()
             if self.view.settings.anti_entropy:
                 self._compare()
+                self.scrub.turn()
         self._fill(now)
 
     def _plan_passes(self) -> None:
@@ -224,31 +216,31 @@ class Repairs:
 
     def want(self, partition: int, peer: str, cause: str) -> None:
         """Queue one exchange; dirty ones and jobs go first."""
-        if (partition, peer) in self._running or any(
-            (p, o) == (partition, peer) for p, o, _ in self._wanted
-        ):
-            return
-        if cause in ("dirty", "job"):
-            self._wanted.appendleft((partition, peer, cause))
-        else:
-            self._wanted.append((partition, peer, cause))
+        pair = (partition, peer)
+        if pair not in self._running and pair not in self._urgent and pair not in self._wanted:
+            queue = self._urgent if cause in ("dirty", "job", "full") else self._wanted
+            queue[pair] = cause
 
-    def start_job(self, name: str, partitions: list[int]) -> Job:
-        """S-AE-3: repair the owned ones of these partitions against all their other owners."""
+    def start_job(self, name: str, partitions: list[int], full: bool) -> Job:
+        """S-AE-3: repair the owned ones of these partitions against all their other owners; in
+        `full` the tree is held against the records first."""
         owned = self.replica.owned()
         job = self.jobs[name] = Job({p: owned[p] for p in partitions if owned.get(p)})
         for partition, peer in sorted(job.left):
-            self.want(partition, peer, "job")
+            self.want(partition, peer, "full" if full else "job")
         return job
 
     def _fill(self, now: float) -> None:
-        for _ in range(len(self._wanted)):
+        while queue := self._urgent or self._wanted:
             if len(self._running) >= self.view.settings.exchanges_max:
                 return
-            partition, peer, cause = self._wanted.popleft()
+            partition, peer = next(iter(queue))
+            cause = queue.pop((partition, peer))
             if peer not in self.replica.owned().get(partition, ()) or not self.view.up(peer):
                 self._settle(partition, peer, False, 0)
             else:
+                if cause == "full":
+                    self.scrub.partition(partition)
                 self._running.add((partition, peer))
                 self.last_exchange[partition, peer] = now
                 self._spawn(Exchange(self.view, self.replica, partition, peer, cause, self._ended))

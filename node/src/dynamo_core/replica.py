@@ -39,6 +39,7 @@ from dynamo_core.versions import (
     update,
 )
 
+LEAF_ROWS_MAX = 1 << 20
 _COMPLETE = b"complete/"
 Draw = Callable[[], int]
 
@@ -68,7 +69,7 @@ class Replica:
         self.compared: set[str] = set()
         self.marks: set[int] = set()
         self.unsure: set[int] = set()
-        self.damaged: Counter[bytes] = Counter()
+        self.damaged: set[bytes] = set()
         self._losses: Counter[int] = Counter()
         self._voids = 0
         self.in_doubt = False
@@ -133,13 +134,16 @@ class Replica:
 
     def refresh(self) -> None:
         """Recompute the flags of this replica by partition, for the hot path."""
-        self._owned = {
-            p: OWNER | (COMPLETE if p in self.marks and self._has_compared(others) else 0)
-            for p, others in self._others.items()
-        }
+        self._owned = {}
+        for partition in self._others:
+            self._refresh(partition)
 
-    def _has_compared(self, others: tuple[str, ...]) -> bool:
-        return not others or any(other in self.compared for other in others)
+    def _refresh(self, partition: int) -> None:
+        others = self._others.get(partition)
+        if others is not None:
+            compared = not others or not self.compared.isdisjoint(others)
+            proven = compared and partition in self.marks
+            self._owned[partition] = OWNER | COMPLETE if proven else OWNER
 
     def flags(self, partition: int) -> int:
         """OWNER and COMPLETE as they hold now."""
@@ -161,14 +165,14 @@ class Replica:
         """S-RING-6: earned by founding or by a full pass over all the other owners."""
         self.marks.add(partition)
         self.journal.put(META, _COMPLETE + partition.to_bytes(2, "big"), b"1")
-        self.refresh()
+        self._refresh(partition)
 
     def lose_complete(self, partition: int) -> None:
         """S-RING-6: this copy may miss something."""
         self._losses[partition] += 1
         self.marks.discard(partition)
         self.journal.put(META, _COMPLETE + partition.to_bytes(2, "big"), None)
-        self.refresh()
+        self._refresh(partition)
 
     def losses(self, partition: int) -> int:
         """How often this copy may have lost something; passes begun before the last are void."""
@@ -244,7 +248,7 @@ class Replica:
     def note_damage(self, stored: bytes) -> None:
         """S-DISK-7: give the record up, so that passes bring it back from the other owners."""
         self.counters["corrupt_records"] += 1
-        self.damaged[stored] += 1
+        self.damaged.add(stored)
         partition = partition_of(stored, self._bits)
         self.born_again(partition)
         self.lose_complete(partition)
@@ -254,15 +258,18 @@ class Replica:
         self.settle_leaves()
 
     def rows(self, start: bytes, end: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
-        """A slice of the owner's records; damage is noted, and the slice read without it."""
-        for _ in range(self.settings.rows_max):
+        """A slice of the owner's records without the damaged ones, which are given up. Raises
+        Corrupt where the damage cannot be told to be one row's: only a salvage helps there."""
+        rows: list[tuple[bytes, bytes]] = []
+        while True:
             try:
-                return self.journal.scan(DATA, start, end, limit)
+                return rows + self.journal.scan(DATA, start, end, limit - len(rows))
             except Corrupt as error:
-                self.note_damage(error.key)
-                if self.damaged[error.key] > 1:
+                key = error.key
+                if key < start or self.data(key) is not None or key not in self.damaged:
                     raise
-        return []
+                rows += self.journal.scan(DATA, start, key, limit - len(rows))
+                start = key + b"\x00"
 
     def rebuild_tree(self) -> None:
         """Count every leaf again from the records: the tree of this disk is not to be trusted.
@@ -284,24 +291,21 @@ class Replica:
         """Count the leaves again whose sum damage has made unsure."""
         for slot in sorted(self.unsure):
             try:
-                rows = self._readable(*range_of(slot, self.forest.bits))
+                rows = self.rows(*range_of(slot, self.forest.bits), LEAF_ROWS_MAX)
             except Corrupt:
                 continue
             total = sum_of([digest_in(record) for _, record in rows])
             self.journal.put(TREE, slot.to_bytes(4, "big"), self.forest.set(slot, total))
             self.unsure.discard(slot)
 
-    def _readable(self, start: bytes, end: bytes | None) -> list[tuple[bytes, bytes]]:
-        """The rows around those that were given up in this very batch."""
-        rows: list[tuple[bytes, bytes]] = []
-        while True:
-            try:
-                return rows + self.journal.scan(DATA, start, end, 1 << 20)
-            except Corrupt as error:
-                if error.key < start or error.key not in self.damaged:
-                    raise
-                rows += self.journal.scan(DATA, start, error.key, 1 << 20)
-                start = error.key + b"\x00"
+    def mend_leaf(self, slot: int) -> None:
+        """S-AE-4: the records of a leaf are not those that were written; the passes mend them."""
+        self.counters["leaves_mended"] += 1
+        partition = slot >> self.settings.leaf_bits
+        self.born_again(partition)
+        self.lose_complete(partition)
+        self.unsure.add(slot)
+        self.settle_leaves()
 
     # ------------------------------------------------------------ writing
 

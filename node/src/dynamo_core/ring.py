@@ -185,17 +185,9 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
         """How many top bits of a position name the partition (S-KEY-2)."""
         return self.identity.partitions.bit_length() - 1
 
-    @cached_property
-    def _by_id(self) -> dict[int, Member]:
-        return {m.id: m for m in self.members.values()}
-
     def live_names(self) -> tuple[str, ...]:
         """Every member that has not LEFT, by name."""
         return tuple(sorted(m.name for m in self.members.values() if m.state != LEFT))
-
-    def member_of_id(self, node_id: int) -> Member | None:
-        """The line that this node id has now; None for unknown and replaced ids."""
-        return self._by_id.get(node_id)
 
     def is_gone(self, name: str, node_id: int) -> bool:
         """S-MEM-3: the id is LEFT, or the name's line here is another life of it.
@@ -352,25 +344,15 @@ def _merge_entries(mine: tuple[Entry, ...], theirs: tuple[Entry, ...] | None) ->
 
 
 def _line(member: Member) -> dict[str, Any]:
-    return {
-        "name": member.name,
-        "id": member.id,
-        "incarnation": member.incarnation,
-        "address": member.address,
-        "client": member.client,
-        "zone": member.zone,
-        "weight": member.weight,
-        "state": member.state,
-    }
+    return {k: v for k, v in msgspec.structs.asdict(member).items() if k != "version"}
 
 
 def _row(entry: Entry) -> dict[str, Any]:
     return {
+        **msgspec.structs.asdict(entry),
         "owners": list(entry.owners),
-        "move": {"out": entry.move[0], "in": entry.move[1]} if entry.move else None,
+        "move": dict(zip(("out", "in"), entry.move, strict=True)) if entry.move else None,
         "old": list(entry.old) if entry.old is not None else None,
-        "term": entry.term,
-        "version": entry.version,
     }
 
 

@@ -34,7 +34,7 @@ DIGEST_BYTES = 16
 HEAD_BYTES = DIGEST_BYTES + 4
 SUPERSEDED_WRITES_MAX = 16
 """S-REQ-1: a superseded request id outlives this many later writes of its key."""
-_TREE_KEY = b"dynamo-ring leaf"
+_tree_hasher = blake2b(digest_size=DIGEST_BYTES, key=b"dynamo-ring leaf")
 
 
 class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -264,15 +264,10 @@ def sync(a: Record, b: Record, lww: bool = False) -> Record:
                 kept[dot] = sibling
             else:
                 dropped.append(sibling)
-    live = {s.request_id for s in (*a.siblings, *b.siblings) if s.dot in kept}
     history = a.history.joined(b.history)
-    superseded = tuple(s for s in dropped if s.request_id not in live)
-    history = _naming_new(history, superseded)
+    known = {s.request_id for s in kept.values()} | history.ids.keys()
+    history = history.naming(tuple(s for s in dropped if s.request_id not in known))
     return Record(_one_per_request(kept, history, lww), history)
-
-
-def _naming_new(history: History, superseded: tuple[Sibling, ...]) -> History:
-    return history.naming(tuple(s for s in superseded if s.request_id not in history.ids))
 
 
 def _one_per_request(kept: dict[Dot, Sibling], history: History, lww: bool) -> tuple[Sibling, ...]:
@@ -304,8 +299,10 @@ def last_writer(record: Record) -> Record:
 
 def digest_of(key: bytes, body: bytes) -> bytes:
     """The keyed hash of key and body: checksum, and share of the hash tree (S-AE-1)."""
-    size = len(key).to_bytes(2, "big")
-    return blake2b(size + key + body, digest_size=DIGEST_BYTES, key=_TREE_KEY).digest()
+    hasher = _tree_hasher.copy()
+    hasher.update(len(key).to_bytes(2, "big") + key)
+    hasher.update(body)
+    return hasher.digest()
 
 
 def encode_record(key: bytes, record: Record) -> bytes:

@@ -44,7 +44,7 @@ class CreateRing(Body):
 
 
 class StartRepair(Body):
-    """POST /v1/repairs; a full repair is what a tree repair becomes where trees cannot be used."""
+    """POST /v1/repairs; in full the records are held against their tree first."""
 
     partitions: Annotated[list[Annotated[int, Meta(ge=0, lt=4096)]], Meta(max_length=4096)] = []
     nodes: Annotated[list[Word], Meta(max_length=MEMBERS_MAX)] = []

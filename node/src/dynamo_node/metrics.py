@@ -144,6 +144,7 @@ class NodeCollector(Collector):
         yield hint_bytes
         status = node.admin.status()
         background = status["background"]["budget"]
+        clock = node.repairs.scrub.clock_entries_max
         for name, text, value in (
             ("ready", "1 when a member that can write and does not drain.", node.ready),
             ("writable", "0 while the store refuses writes.", node.writable),
@@ -152,6 +153,7 @@ class NodeCollector(Collector):
             ("partitions_owned", "Partitions of this node.", status["partitions"]["owned"]),
             ("partitions_complete", "Of these, complete.", status["partitions"]["complete"]),
             ("tombstones", "Tombstones held, where counted.", status["tombstones"]["count"] or 0),
+            ("clock_entries_max", "Actors in the largest history; 50 is reason to look.", clock),
             ("background_budget", "Share of its speed that background work has.", background),
             ("disk_bytes", "Bytes that the store takes.", driver.store.disk_bytes()),
         ):

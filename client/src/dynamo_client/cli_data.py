@@ -1,0 +1,163 @@
+"""`get`, `put`, `delete`: one key at a time."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from dynamo_client import Found, Stored, Version
+from dynamo_client.cli_session import (
+    FAILED,
+    NOT_FOUND,
+    USAGE,
+    Base64Option,
+    Failed,
+    KeyArgument,
+    Session,
+    key_of,
+    shown_key,
+    size,
+    table,
+)
+
+PREVIEW_CHARS = 40
+commands = typer.Typer()
+
+Quorum = Annotated[str, typer.Option(help="Answers to wait for: 1 to N, one, quorum, all.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Only owners count, no stand-ins.")]
+ContextOut = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the context there.")]
+ContextIn = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT|@FILE", help="What was seen before: exactly that is superseded."),
+]
+
+
+def _count(text: str) -> int | str | None:
+    return int(text) if text.isdecimal() else text or None
+
+
+def _context(text: str | None) -> str | None:
+    return _file(text[1:], "--context").decode().strip() if text and text[0] == "@" else text
+
+
+def _file(name: str, field: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise Failed(f"{name}: {error.strerror}", USAGE, field) from None
+
+
+def _write(context: str | None, file: Path | None) -> None:
+    if file is not None:
+        try:
+            file.write_text(f"{context or ''}\n")
+        except OSError as error:
+            raise Failed(f"{file}: {error.strerror}", FAILED, "--context-out") from None
+
+
+def value_json(version: Version) -> dict[str, str]:
+    """A version as the HTTP API writes it."""
+    data = base64.b64encode(version.data).decode()
+    return {"data": data, "content_type": version.content_type, "dot": version.dot}
+
+
+def _found_json(found: Found) -> dict[str, Any]:
+    key = base64.b64encode(found.key).decode()
+    return {"key": key, "context": found.context, "values": list(map(value_json, found.values))}
+
+
+@commands.command()
+def get(
+    ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False, *,
+    r: Quorum = "", strict: Strict = False, context_out: ContextOut = None,
+) -> None:  # fmt: skip
+    """Print a value as it is, byte for byte. Several siblings are printed as a table, and the
+    command ends with 1, for there is no one value; 3 when there is none."""
+    session: Session = ctx.obj
+    with session.client() as client:
+        found = client.get(key_of(key, is_base64), r=_count(r), strict=strict)
+    _write(found.context, context_out)
+    if not found.values:
+        raise Failed(f"no value under {shown_key(found.key)}", NOT_FOUND, "KEY")
+    if session.as_json:
+        session.show(_found_json(found))
+    elif len(found.values) == 1:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(found.values[0].data)
+        if sys.stdout.isatty() and not found.values[0].data.endswith(b"\n"):
+            sys.stdout.buffer.write(b"\n")
+        sys.stdout.flush()
+    else:
+        siblings = table("dot", "content type", ">size", "value")
+        for one in found.values:
+            preview = one.data[:PREVIEW_CHARS].decode("utf-8", "replace").replace("\n", " ")
+            siblings.add_row(one.dot, one.content_type, size(len(one.data)), Text(preview))
+        session.show(None, siblings)
+        raise Failed(f"{len(found.values)} siblings: put their merge with --context")
+
+
+def _done(session: Session, what: str, stored: Stored, context_out: Path | None) -> None:
+    _write(stored.context, context_out)
+    acks = stored.acks
+    counts = {"total": acks.total, "owners": acks.owners, "hinted": acks.hinted,
+              "durable": acks.durable}  # fmt: skip
+    words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    session.show(
+        {"context": stored.context, "acks": counts, "node": stored.node},
+        Text(f"{what} by {stored.node}: acks {words}"),
+        *([] if context_out else [Text(f"context {stored.context}", "dim")]),
+    )
+
+
+@commands.command()
+def put(
+    ctx: typer.Context, key: KeyArgument,
+    value: Annotated[
+        str, typer.Argument(metavar="[VALUE|@FILE|-]", help="Default: standard input.")
+    ] = "-",
+    is_base64: Base64Option = False, *, context: ContextIn = None, context_out: ContextOut = None,
+    content_type: Annotated[str, typer.Option(help="Kept with the value.")] =
+        "application/octet-stream",
+    w: Quorum = "", dw: Annotated[str, typer.Option(help="Of these fsynced.")] = "",
+    strict: Strict = False,
+    request_id: Annotated[str | None, typer.Option(help="The same id is one event.")] = None,
+    expires_in_s: Annotated[int | None, typer.Option(help="Gone after so many seconds.")] = None,
+) -> None:  # fmt: skip
+    """Write a value. Without the context of a get it becomes a sibling of what is there already;
+    with it, it supersedes what that get showed."""
+    session: Session = ctx.obj
+    if value == "-":
+        data = sys.stdin.buffer.read()
+    elif value.startswith("@"):
+        data = _file(value[1:], "VALUE")
+    else:
+        data = value.encode("utf-8", "surrogateescape")
+    with session.client() as client:
+        stored = client.put(
+            key_of(key, is_base64), data, context=_context(context), content_type=content_type,
+            w=_count(w), dw=_count(dw), strict=strict, request_id=request_id,
+            expires_in_s=expires_in_s,
+        )  # fmt: skip
+    _done(session, "stored", stored, context_out)
+
+
+@commands.command()
+def delete(
+    ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False, *,
+    context: ContextIn = None, context_out: ContextOut = None,
+    w: Quorum = "", dw: Annotated[str, typer.Option(help="Of these fsynced.")] = "",
+    strict: Strict = False,
+) -> None:  # fmt: skip
+    """Delete what the context has seen; without one, what a quorum has now."""
+    session: Session = ctx.obj
+    with session.client() as client:
+        stored = client.delete(
+            key_of(key, is_base64), context=_context(context),
+            w=_count(w), dw=_count(dw), strict=strict,
+        )  # fmt: skip
+    _done(session, "deleted", stored, context_out)

@@ -1,0 +1,240 @@
+"""`local`: nodes as processes of this machine, their data under `.local/`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from dynamo_client.cli_session import LOCAL_DIR, Session, table
+from dynamo_client.local_nodes import BASE_PORT, NODES_MAX, LocalFault, LocalNode, LocalRing, said
+from dynamo_client.local_process import until
+
+NODES, PARTITIONS = 3, 256
+WATCH_S = 0.2
+LOUD = {"warning": "yellow", "error": "red", "critical": "red"}
+NEWS = "a peer is "
+"""Of what nodes say at level info, only this is for people."""
+EXPECTED = "no cluster secret"
+"""On loopback that is how it should be."""
+CLEAN = "stopped clean"
+local = typer.Typer(no_args_is_help=True, help="Nodes as processes of this machine.")
+
+Directory = Annotated[Path, typer.Option("--dir", help="Where their data is.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Such as n1.")]
+
+
+@local.command()
+def up(
+    ctx: typer.Context,
+    flags: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- NODE-FLAGS]", help="For every dynamo-node of a new directory."),
+    ] = None,
+    *,
+    directory: Directory = LOCAL_DIR,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=NODES_MAX, help="Of a new directory; default 3.")
+    ] = None,
+    base_port: Annotated[
+        int | None,
+        typer.Option(min=1024, max=65000, help="Client port of n1; admin is 100, peer 200 above it"
+                                               f"; default {BASE_PORT}."),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave them running.")] = False,
+) -> None:  # fmt: skip
+    """Start nodes, make a ring of them, and stay until Ctrl-C. A directory that has nodes already
+    is taken up again with its data."""
+    session: Session = ctx.obj
+    ring = LocalRing(directory)
+    new = not ring.nodes
+    _prepare(ring, nodes, base_port, flags or [])
+    began = time.monotonic()
+    with _terminated_like_interrupted():
+        try:
+            ring.up(PARTITIONS)
+        except BaseException:
+            if new:
+                ring.forget()
+            raise
+        if detach:
+            _welcome(session, ring, time.monotonic() - began, "dynamoctl local down stops them.")
+            return
+        try:
+            _welcome(session, ring, time.monotonic() - began, "Ctrl-C stops them.")
+            _watch(session, directory)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            LocalRing(directory).stop()
+    session.say(f"stopped; their data stays in {directory}/")
+
+
+def _prepare(ring: LocalRing, nodes: int | None, base_port: int | None, flags: list[str]) -> None:
+    """Checks what is asked against what is there; a new directory gets its nodes."""
+    if ring.running:
+        names = ", ".join(node.name for node in ring.running)
+        raise LocalFault(f"{names} of {ring.directory} run already; dynamoctl local down ends them")
+    if not ring.nodes:
+        ring.flags = flags
+        for _ in range(nodes or NODES):
+            ring.add(base_port or BASE_PORT)
+        return
+    if nodes not in (None, len(ring.nodes)):
+        raise LocalFault(
+            f"{ring.directory} has {len(ring.nodes)} nodes; dynamoctl local add makes one more",
+            "--nodes",
+        )
+    first = next(iter(ring.nodes.values())).ports["client"]
+    if base_port not in (None, first):
+        raise LocalFault(f"{ring.directory} has its ports from {first} on", "--base-port")
+    if flags and flags != ring.flags:
+        raise LocalFault(f"{ring.directory} has {' '.join(ring.flags) or 'none'}", "NODE-FLAGS")
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # nohup means that we stay
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _welcome(session: Session, ring: LocalRing, seconds: float, end: str) -> None:
+    nodes = list(ring.nodes.values())
+    ours = "dynamoctl" if shutil.which("dynamoctl") else _beside_python("dynamoctl")
+    first = f"""
+Try:
+  U={nodes[0].endpoint}/v1/kv/cart-1
+  curl -X PUT --data-binary 'two apples' $U
+  curl -i $U
+  C=$(curl -so /dev/null -w '%header{{dynamo-context}}' $U)
+  curl -X DELETE -H "Dynamo-Context: $C" $U
+or {ours} get, put, ring, status, top. {end}"""
+    ready = Text(f"{len(nodes)} nodes are ready after {seconds:.1f} s", "bold green")
+    session.show(_document(ring), ready, _table(ring), Text(first))
+
+
+def _beside_python(name: str) -> str:
+    return os.path.relpath(Path(sys.executable).with_name(name))
+
+
+def _table(ring: LocalRing) -> Table:
+    rows = table("node", "runs", "client HTTP", "admin HTTP", ">pid")
+    for node in ring.nodes.values():
+        alive, process = node.alive, node.process
+        runs = Text("yes", "green") if alive else Text("no", "red" if process else "")
+        pid = str(process.pid) if process and alive else "-"
+        rows.add_row(node.name, runs, node.endpoint, node.admin, pid)
+    return rows
+
+
+def _document(ring: LocalRing) -> list[dict[str, Any]]:
+    return [
+        {"name": node.name, "running": node.alive, "pid": process.pid if process else None,
+         "endpoint": node.endpoint, "admin": node.admin, "peer": node.advertise}
+        for node in ring.nodes.values() for process in [node.process]
+    ]  # fmt: skip
+
+
+def _watch(session: Session, directory: Path) -> None:
+    """Shows what is loud in the logs, and who ends, until all have been stopped."""
+    ring = LocalRing(directory)
+    read = {node.name: node.log.stat().st_size for node in ring.nodes.values()}
+    ran = {node.name for node in ring.running}
+    while any(node.process for node in ring.nodes.values()):
+        time.sleep(WATCH_S)
+        ring = LocalRing(directory)  # another shell may have added one
+        for node in ring.nodes.values():
+            begin = read.get(node.name, 0)
+            for level, words in _news(node, begin):
+                session.say(f"{node.name:<4} {words}", LOUD.get(level, "dim"))
+            read[node.name] = node.log.stat().st_size if node.log.exists() else 0
+        running = {node.name for node in ring.running}
+        for name in sorted(ran - running):
+            clean = ring.nodes[name].last_words() == CLEAN
+            words = "has stopped" if clean else f"has ended; dynamoctl local start {name} starts it"
+            session.say(f"{name:<4} {words}", "dim" if clean else "red")
+        ran = running
+
+
+def _news(node: LocalNode, begin: int) -> Iterator[tuple[str, str]]:
+    with suppress(FileNotFoundError), node.log.open("rb") as log:
+        log.seek(begin)
+        for line in log.read().decode("utf-8", "replace").splitlines():
+            level, words = said(line)
+            if (level in LOUD or words.startswith(NEWS)) and not words.startswith(EXPECTED):
+                yield level, words
+
+
+@local.command()
+def down(ctx: typer.Context, directory: Directory = LOCAL_DIR) -> None:
+    """Stop all nodes the clean way; their data stays."""
+    session: Session = ctx.obj
+    ring = LocalRing(directory)
+    names = [node.name for node in ring.running]
+    ring.stop()
+    session.show({"stopped": names}, f"stopped: {', '.join(names) or 'none ran'}")
+
+
+@local.command()
+def status(ctx: typer.Context, directory: Directory = LOCAL_DIR) -> None:
+    """Show the nodes of the directory and whether they run."""
+    ring = LocalRing(directory)
+    ctx.obj.show(_document(ring), _table(ring))
+
+
+@local.command()
+def add(ctx: typer.Context, directory: Directory = LOCAL_DIR) -> None:
+    """Start one node more, which is in no ring yet."""
+    session: Session = ctx.obj
+    ring = LocalRing(directory)
+    if not ring.nodes:
+        raise LocalFault(f"{directory} has no nodes; dynamoctl local up makes them", "--dir")
+    node = ring.add()
+    ring.start([node])
+    session.show(
+        {"name": node.name, "endpoint": node.endpoint, "admin": node.admin},
+        f"{node.name} runs at {node.endpoint}, admin {node.admin}, unjoined: it holds no partition"
+        " and answers 503 until it is joined to the ring",
+    )
+
+
+@local.command()
+def kill(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> None:
+    """End a node as a power switch would (SIGKILL)."""
+    session: Session = ctx.obj
+    node = LocalRing(directory).node(name)
+    if not node.alive:
+        raise LocalFault(f"{name} does not run", "NAME")
+    node.kill()
+    session.show({"killed": name}, f"{name} is killed; dynamoctl local start {name} brings it back")
+
+
+@local.command()
+def start(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> None:
+    """Start a node that does not run, on the data that it has."""
+    session: Session = ctx.obj
+    ring = LocalRing(directory)
+    node = ring.node(name)
+    if node.alive:
+        raise LocalFault(f"{name} runs already", "NAME")
+    ring.start([node])
+    if name in ring.members():
+        until(node.ready, f"{name} is not ready; its log is {node.log}")
+    session.show({"started": name}, f"{name} runs at {node.endpoint}")

@@ -1,0 +1,190 @@
+"""The ring and who is in it: `ring`, `status`, `repair`, `keys`, `preference-list`, `explain`."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections import Counter
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from dynamo_client.cli_picture import circle, mark
+from dynamo_client.cli_session import (
+    USAGE,
+    Base64Option,
+    Failed,
+    KeyArgument,
+    Session,
+    key_of,
+    shown_key,
+    size,
+    table,
+)
+
+POLL_S = 0.2
+commands = typer.Typer()
+
+
+@commands.command()
+def ring(ctx: typer.Context) -> None:
+    """Show the ring: a circle of partitions by first owner, and its members."""
+    session: Session = ctx.obj
+    with session.admin() as admin:
+        document = admin.ring()
+    colours = session.out.color_system is not None
+    owners = [entry["owners"] for entry in document["entries"]]
+    first = Counter(names[0] for names in owners if names)
+    held = Counter(name for names in owners for name in names)
+    numbers = {member["name"]: number for number, member in enumerate(document["members"])}
+    everybody = document["members"]
+    zones = any(member["zone"] for member in everybody)
+    weights = any(member["weight"] != 1 for member in everybody)
+    more = ["zone"] * zones + [">weight"] * weights
+    members = table("", "node", *more, "state", ">tokens", ">replicas")
+    for member in everybody:
+        name = member["name"]
+        said = [member["zone"]] * zones + [str(member["weight"])] * weights
+        members.add_row(
+            mark(numbers[name], colours), name, *said, member["state"],
+            str(first[name]), str(held[name]),
+        )  # fmt: skip
+    moving = sum(entry["move"] is not None for entry in document["entries"])
+    words = [
+        f"{document['partitions']} partitions",
+        f"N={document['n']} R={document['r']} W={document['w']}",
+        f"epoch {document['epoch']}",
+        *([f"{moving} moving"] if moving else []),
+    ]
+    drawn = circle([numbers.get(o[0], 0) if o else 0 for o in owners], words, colours)
+    both = Table.grid(padding=(0, 2))
+    both.add_row(drawn, members)
+    session.show(document, both)
+
+
+def status_row(name: str, status: dict[str, Any] | None) -> list[str | Text]:
+    """A line of `status`."""
+    if status is None:
+        return [name, Text("down", "bold red"), *["-"] * 6]
+    parts = status["partitions"]
+    whole = f"{parts['complete']}/{parts['owned']}"
+    hints = sum(hint["count"] for hint in status["hints"].values())
+    down = [peer for peer, state in status["peers"].items() if state != "up"]
+    oldest = status["oldest_exchange_s"]
+    return [
+        name,
+        Text("up", "green"),
+        status["state"] or f"disk {status['disk']}",
+        whole if parts["complete"] == parts["owned"] else Text(whole, "yellow"),
+        Text(str(hints), "yellow" if hints else ""),
+        size(status["disk_bytes"]),
+        f"{oldest:.1f} s" if oldest is not None else "-",
+        Text(", ".join(down), "red"),
+    ]
+
+
+@commands.command()
+def status(ctx: typer.Context) -> None:
+    """Show all members: up, state, complete of owned partitions, hints held, bytes on disk, the
+    oldest comparison with a peer, peers that it takes for down. Ends with 1 when one is down."""
+    session: Session = ctx.obj
+    found = session.of_all(session.doors(), lambda admin: admin.status())
+    rows = table(
+        "node", "up", "state", ">complete", ">hints", ">disk", ">oldest exch.", "sees down"
+    )
+    for name, answer in found.items():
+        rows.add_row(*status_row(name, answer))
+    session.show([{"name": n, "up": a is not None, **(a or {})} for n, a in found.items()], rows)
+    if down := [name for name, answer in found.items() if answer is None]:
+        raise Failed(f"{', '.join(down)}: no answer")
+
+
+def partitions_of(text: str) -> list[int]:
+    """Numbers of `0-15,20`. Raises Failed."""
+    found: list[int] = []
+    for part in filter(None, text.split(",")):
+        if not re.fullmatch(r"\d{1,4}(-\d{1,4})?", part):
+            raise Failed(f"{part!r} is no number or range, like 0-15,20", USAGE, "--partitions")
+        low, _, high = part.partition("-")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+@commands.command()
+def repair(
+    ctx: typer.Context,
+    partitions: Annotated[str, typer.Option(help="Such as 0-15,20; default: all.")] = "",
+    nodes: Annotated[str, typer.Option(help="Only partitions of these, comma list.")] = "",
+    mode: Annotated[str, typer.Option(help="tree compares digests, full every key.")] = "tree",
+) -> None:
+    """Run anti-entropy now and wait until it is done."""
+    session: Session = ctx.obj
+    with session.admin() as admin:
+        job = admin.repair(partitions_of(partitions), [n for n in nodes.split(",") if n], mode)
+        report = admin.repair_status(job)
+        with Progress(
+            TextColumn("repair"), BarColumn(), MofNCompleteColumn(), TextColumn("partitions"),
+            TimeRemainingColumn(), console=session.err, transient=True,
+            disable=session.as_json or not session.err.is_terminal,
+        ) as progress:  # fmt: skip
+            task = progress.add_task("", total=None)
+            while report["state"] == "running":
+                total = report["partitions_total"]
+                progress.update(task, total=total or None, completed=report["partitions_done"])
+                time.sleep(POLL_S)
+                report = admin.repair_status(job)
+    session.show(
+        report,
+        f"{report['state']}: {report['partitions_done']} of {report['partitions_total']} partitions"
+        f" compared, {report['keys_repaired']} keys repaired",
+    )
+    if report["state"] != "done":
+        raise Failed(f"repair {job} {report['state']}")
+
+
+@commands.command()
+def keys(
+    ctx: typer.Context,
+    partition: Annotated[int | None, typer.Option(help="Only this one.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    in_base64: Annotated[bool, typer.Option("--base64", "-b", help="All as base64.")] = False,
+) -> None:
+    """List live keys, a line each; what cannot be read as text is percent-encoded."""
+    session: Session = ctx.obj
+    with session.admin() as admin:
+        for key in islice(admin.keys(partition=partition), limit):
+            coded = base64.b64encode(key).decode()
+            session.show({"key": coded}, Text(coded if in_base64 else shown_key(key)))
+
+
+@commands.command("preference-list")
+def preference_list(ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False) -> None:
+    """Show the owners of a key and their stand-ins, in order, and who is up."""
+    session: Session = ctx.obj
+    with session.admin() as admin:
+        answer = admin.preference_list(key_of(key, is_base64))
+    rows = table("node", "role", "up")
+    for role, names in (("owner", answer["owners"]), ("stand-in", answer["stand_ins"])):
+        for name in names:
+            up = answer["up"].get(name)
+            rows.add_row(name, role, Text("up", "green") if up else Text("down", "red"))
+    session.show(answer, f"partition {answer['partition']}", rows)
+
+
+@commands.command()
+def explain(ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False) -> None:
+    """Read a key and show who was asked, who was skipped and why, what was decided."""
+    session: Session = ctx.obj
+    answer = session.explain(key_of(key, is_base64))
+    head = f"partition {answer['partition']}, coordinator {answer['coordinator']}"
+    rows = table("node", "role", "answer", ">ms")
+    for asked in answer["asked"]:
+        rows.add_row(asked["node"], asked["role"], asked["answer"], f"{asked['ms']:.1f}")
+    for skipped in answer["skipped"]:
+        rows.add_row(skipped["node"], "skipped", skipped["reason"], "-")
+    session.show(answer, head, rows, f"decided: {answer['decided']}")

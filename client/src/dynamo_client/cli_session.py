@@ -1,0 +1,211 @@
+"""What every command has in its hands: whom to ask, how to show, how to fail."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+import typer
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dynamo_client import AdminClient, ClientError, ConnectionFailed, DynamoClient
+from dynamo_client.attempts import error_of_reply
+from dynamo_client.client import http_options, reply_of
+from dynamo_client.local_nodes import LocalRing
+from dynamo_client.operations import quoted
+from dynamo_client.problems import problem_of
+
+FAILED, USAGE, NOT_FOUND = 1, 2, 3
+DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
+ADMIN_PORT = 8081
+EXPLAIN_S_MAX = 5.0
+PROBE_S_MAX = 2.0
+"""Who is silent for longer is shown as down."""
+LOCAL_DIR = Path(".local")
+PLAIN_WORDS: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+"""Names and values are shown as they are, brackets and all."""
+Answer = TypeVar("Answer")
+
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="The key; any bytes.")]
+Base64Option = Annotated[bool, typer.Option("--base64", "-b", help="KEY is base64 of its bytes.")]
+
+
+class Failed(Exception):
+    """A command's end that is no success: one line, an exit code, and the field it is about."""
+
+    def __init__(self, message: str, code: int = FAILED, field: str = "") -> None:
+        super().__init__(message)
+        self.code, self.field = code, field
+
+
+def key_of(text: str, is_base64: bool) -> bytes:
+    """A key as bytes: what the shell gave, byte for byte, or base64 of it. Raises Failed."""
+    if not is_base64:
+        return text.encode("utf-8", "surrogateescape")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Failed("not base64", USAGE, "KEY") from None
+
+
+def text_of(key: bytes) -> str | None:
+    """A key as text, None when it is not UTF-8."""
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def shown_key(key: bytes) -> str:
+    """A key for people: as it is when that can be read, else percent-encoded."""
+    text = text_of(key)
+    return text if text is not None and text.isprintable() else quote(key, safe="")
+
+
+def size(count: float | None) -> str:
+    """Bytes for people."""
+    if count is None:
+        return "-"
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def table(*columns: str) -> Table:
+    """An empty table; a column whose name begins with `>` is of numbers."""
+    made = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for name in columns:
+        right = name.startswith(">")
+        made.add_column(name.removeprefix(">"), justify="right" if right else "left")
+    return made
+
+
+@dataclass
+class Session:
+    """Of one run of the command line."""
+
+    endpoints: list[str]
+    admins: list[str]
+    token: str | None
+    as_json: bool
+    out: Console = field(default_factory=lambda: Console(**PLAIN_WORDS))
+    err: Console = field(default_factory=lambda: Console(stderr=True, **PLAIN_WORDS))
+
+    def show(self, document: Any, *pictures: RenderableType) -> None:
+        """The answer: JSON for programs, pictures for people."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(document) + "\n")
+        else:
+            for picture in pictures:
+                # A long line is for the terminal to wrap, or a key could not be copied.
+                self.out.print(picture, soft_wrap=isinstance(picture, str | Text))
+
+    def say(self, words: str, style: str = "") -> None:
+        """News while a command runs."""
+        self.show({"news": words}, Text(words, style))
+
+    def client(self) -> DynamoClient:
+        """For data; to be closed."""
+        return DynamoClient(*self.endpoints)
+
+    def explain(self, key: bytes) -> dict[str, Any]:
+        """A read with `?explain=true`, whatever came of it. Raises ClientError."""
+        with httpx.Client(**http_options(EXPLAIN_S_MAX)) as http:
+            for url in self.endpoints:
+                with suppress(httpx.TransportError):
+                    answer = reply_of(http.get(f"{url}/v1/kv/{quoted(key)}?explain=true"))
+                    document = problem_of(answer.body)
+                    if "asked" not in document:
+                        raise error_of_reply(answer)
+                    return document
+        raise ConnectionFailed(f"no node answers at {', '.join(self.endpoints)}")
+
+    @contextmanager
+    def admin(self) -> Iterator[AdminClient]:
+        """The first administrator's door that opens. Raises Failed when none does."""
+        for url in self.admins:
+            with AdminClient(url, timeout_s=PROBE_S_MAX) as probe:
+                if not probe.livez():
+                    continue
+            with AdminClient(url, self.token) as admin:
+                yield admin
+                return
+        raise Failed(f"no node answers at {', '.join(self.admins)}", field="--admin")
+
+    def doors(self) -> dict[str, str]:
+        """Admin URL by member. Every member's admin port is as far from its client port as that of
+        the node that is asked, so one known door gives the others."""
+        with self.admin() as admin:
+            mine, ring = admin.status(), admin.ring()
+            asked = urlsplit(admin.url)
+        dialled = {m["name"]: urlsplit("//" + m["client"]) for m in ring["members"]}
+        here = dialled.get(mine["name"])
+        far = asked.port - here.port if asked.port and here and here.port else 1
+        found = {}
+        for name, parts in dialled.items():
+            host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+            found[name] = f"{asked.scheme}://{host}:{(parts.port or 0) + far}"
+        return found | ({mine["name"]: admin.url} if here else {})
+
+    def of_all(
+        self, doors: dict[str, str], ask: Callable[[AdminClient], Answer]
+    ) -> dict[str, Answer | None]:
+        """The same question to all nodes at once; None of those that do not answer."""
+
+        def one(url: str) -> Answer | None:
+            try:
+                with AdminClient(url, self.token, timeout_s=PROBE_S_MAX) as admin:
+                    return ask(admin)
+            except ClientError:
+                return None
+
+        with ThreadPoolExecutor(max_workers=max(1, len(doors))) as pool:
+            return dict(zip(doors, pool.map(one, doors.values()), strict=True))
+
+
+def session_of(
+    endpoints: list[str], admins: list[str], token_file: Path | None, as_json: bool
+) -> Session:
+    """Whom to ask when not all is said: the ring of `.local/` if it runs, else usual ports."""
+    token = None
+    if token_file is not None:
+        try:
+            token = token_file.read_text().strip()
+        except (OSError, ValueError) as error:
+            raise Failed(f"{token_file}: {error}", USAGE, "--token-file") from None
+    local = LocalRing(LOCAL_DIR).running if not (endpoints and admins) else []
+    if not endpoints:
+        admins = admins or [node.admin for node in local]
+        endpoints = [node.endpoint for node in local] or [DEFAULT_ENDPOINT]
+    beside = [_beside(url, "--endpoint") for url in endpoints]
+    for url in admins:
+        _beside(url, "--admin")
+    known = {node.endpoint: node.admin for node in local}
+    admins = admins or [known.get(u.rstrip("/"), b) for u, b in zip(endpoints, beside, strict=True)]
+    return Session([url.rstrip("/") for url in endpoints], admins, token, as_json)
+
+
+def _beside(url: str, field: str) -> str:
+    """The usual admin port of a URL's host. Raises Failed when it is none."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise Failed(f"{url!r} is no URL like http://host:port", USAGE, field)
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{ADMIN_PORT}"

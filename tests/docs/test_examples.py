@@ -1,0 +1,195 @@
+"""The examples of README.md and docs/http-api.md, run word for word against three real nodes.
+
+A page is one story: its `console` and `python` blocks run in order, in one shell, and what they
+print is compared with what the page shows, by two rules. "…" stands for anything within a line,
+and for any number of lines when it is alone on one. A line of JSON is compared as data, a list of
+siblings in any order, because siblings lie in the order of their random dots. Only the ports are
+others, so that a ring that runs on this machine is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from tests.docs.conftest import Room, wait_until_synced
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/http-api.md", "docs/causality.md", "docs/client.md")
+STORY_S_MAX = 120
+MARK = "---- end of step"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+
+
+class Step(NamedTuple):
+    """One command or program, where it stands, and what the page says that it prints."""
+
+    line: int
+    script: str
+    expected: str
+
+
+def steps_of(text: str) -> list[Step]:
+    """The steps of a page, in order."""
+    steps: list[Step] = []
+    of_python = False
+    for block in FENCE.finditer(text):
+        kind, body = block.groups()
+        line = text.count("\n", 0, block.start()) + 1
+        if kind == "console":
+            steps += _commands(body, line)
+        elif kind == "python":
+            steps.append(Step(line, f"{sys.executable} - <<'PYTHON'\n{body}PYTHON", ""))
+        elif kind == "text" and of_python:
+            steps[-1] = steps[-1]._replace(expected=body.rstrip("\n"))
+        of_python = kind == "python"
+    return steps
+
+
+def _commands(body: str, first: int) -> Iterator[Step]:
+    """`$ ` begins a command, a backslash at its end continues it, the rest is what it prints."""
+    lines = body.splitlines()
+    at = 0
+    while at < len(lines):
+        assert lines[at].startswith("$ "), f"line {first + 1 + at}: a command begins with $"
+        begin, command = at, [lines[at][2:]]
+        while command[-1].endswith("\\"):
+            at += 1
+            command.append(lines[at])
+        at += 1
+        said = at
+        while at < len(lines) and not lines[at].startswith("$ "):
+            at += 1
+        yield Step(first + 1 + begin, "\n".join(command), "\n".join(lines[said:at]))
+
+
+def matches(expected: str, got: str) -> bool:
+    """Whether the output is what the page shows."""
+    return _lines_match(expected.splitlines(), [line.rstrip() for line in got.splitlines()])
+
+
+def _lines_match(expected: list[str], got: list[str]) -> bool:
+    if not expected:
+        return not got
+    if expected[0] == "…":
+        return any(_lines_match(expected[1:], got[at:]) for at in range(len(got) + 1))
+    return bool(got) and _line_matches(expected[0], got[0]) and _lines_match(expected[1:], got[1:])
+
+
+def _line_matches(expected: str, got: str) -> bool:
+    if expected[:1] in ("{", "["):
+        try:
+            return _data_matches(json.loads(expected), json.loads(got))
+        except ValueError:
+            pass
+    return _text_matches(expected, got)
+
+
+def _text_matches(expected: str, got: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, expected.split("…"))), got) is not None
+
+
+def _data_matches(expected: Any, got: Any) -> bool:
+    if expected == "…":
+        return True
+    if isinstance(expected, str) and isinstance(got, str):
+        return _text_matches(expected, got)
+    if isinstance(expected, dict) and isinstance(got, dict):
+        if expected.keys() - {"…"} != got.keys() & expected.keys() - {"…"}:
+            return False
+        if "…" not in expected and expected.keys() != got.keys():
+            return False
+        return all(_data_matches(value, got[k]) for k, value in expected.items() if k != "…")
+    if isinstance(expected, list) and isinstance(got, list):
+        return _lists_match(expected, got)
+    return bool(expected == got)
+
+
+def _lists_match(expected: list[Any], got: list[Any]) -> bool:
+    more = "…" in expected
+    wanted = [item for item in expected if item != "…"]
+    if not all(isinstance(item, dict) and "dot" in item for item in wanted):
+        got = got[: len(wanted)] if more else got
+        return len(wanted) == len(got) and all(map(_data_matches, wanted, got))
+    left = list(got)
+    for item in wanted:
+        same = next((other for other in left if _data_matches(item, other)), None)
+        if same is None:
+            return False
+        left.remove(same)
+    return more or not left
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> str:
+    """PATH for a page's shell: this environment's commands first, and a curl where none is."""
+    places = [str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]]
+    if shutil.which("curl") is None:
+        (tmp_path / "curl").write_text(
+            f'#!/bin/sh\nexec {sys.executable} {Path(__file__).parent / "curl.py"} "$@"\n'
+        )
+        (tmp_path / "curl").chmod(0o755)
+    return os.pathsep.join(places)
+
+
+def printed(steps: list[Step], path: str, room: Room) -> list[str]:
+    """What each step prints, both streams together, with the page's addresses."""
+    script = "".join(f"{step.script}\nprintf '\\n{MARK}\\n'\n" for step in steps)
+    for page, real in room.addresses.items():
+        script = script.replace(page, real)
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
+    done = subprocess.run(
+        ["sh"], input=script, env={**clean, "PATH": path, "PYTHONWARNINGS": "error"},
+        cwd=room.directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        timeout=STORY_S_MAX, check=False,
+    )  # fmt: skip
+    said = done.stdout.replace("\r\n", "\n")
+    for page, real in room.addresses.items():
+        said = said.replace(real, page)
+    return [part.strip("\n") for part in said.split(f"{MARK}\n")[:-1]]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_print_what_the_page_says(page: str, room: Room, tools: str) -> None:
+    steps = steps_of((ROOT / page).read_text())
+    assert len(steps) > 5
+    wait_until_synced(room)
+    said = printed(steps, tools, room)
+    assert len(said) == len(steps)
+    wrong = [
+        f"{page}:{step.line}: {step.script}\n--- the page\n{step.expected}\n--- printed\n{got}"
+        for step, got in zip(steps, said, strict=True)
+        if not matches(step.expected, got)
+    ]
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "same"),
+    [
+        ("milk", "milk", True),
+        ("milk", "bread", False),
+        ("milk", "milk\nbread", False),
+        ("Dynamo-Node: n1\n…", "Dynamo-Node: n1\nETag: x\nDate: y", True),
+        ("Dynamo-Context: AV…", "Dynamo-Context: AVda-_", True),
+        ("Dynamo-Context: AV…", "Dynamo-Context: BVda-_", False),
+        ('{"a":1,"b":"…"}', '{"b": "x", "a": 1}', True),
+        ('{"a":1}', '{"a":1,"b":2}', False),
+        ('{"a":1,"…":"…"}', '{"a":1,"b":2}', True),
+        ('[{"data":"a","dot":"…"},{"data":"b","dot":"…"}]',
+         '[{"data":"b","dot":"2"},{"data":"a","dot":"1"}]', True),
+        ('[{"data":"a","dot":"…"}]', '[{"data":"a","dot":"1"},{"data":"b","dot":"2"}]', False),
+        ('["a","b"]', '["b","a"]', False),
+        ('["a","…"]', '["a","b","c"]', True),
+    ],
+)  # fmt: skip
+def test_the_rules_of_comparison(expected: str, got: str, same: bool) -> None:
+    assert matches(expected, got) is same

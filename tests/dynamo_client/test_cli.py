@@ -1,0 +1,257 @@
+"""`dynamoctl` against real nodes that it started itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.processes import until
+from typer.testing import CliRunner, Result
+
+from dynamo_client.cli import app
+from dynamo_client.local_nodes import LocalRing
+
+QUICK = ["--heartbeat-ms=100", "--suspect-ms=1500", "--exchange-ms=200", "--log-level=warning"]
+LINES = 6000
+
+
+def base_port() -> int:
+    """One from which the ports of four nodes are free, below those that the system hands out."""
+    while True:
+        base = random.randrange(10_000, 32_000)
+        wanted = [base + 100 * kind + node for kind in range(3) for node in range(4)]
+        try:
+            for port in wanted:
+                socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return base
+
+
+def run(*arguments: str, given: bytes | None = None) -> Result:
+    return CliRunner().invoke(app, list(arguments), input=given)
+
+
+def ok(*arguments: str, given: bytes | None = None) -> Result:
+    result = run(*arguments, given=given)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def document(*arguments: str) -> Any:
+    return json.loads(ok(*arguments, "--output", "json").stdout)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("home")
+    port = str(base_port())
+    before = Path.cwd()
+    os.chdir(home)
+    try:
+        said = ok("local", "up", "--detach", "--base-port", port, "--", *QUICK).stdout
+        assert f"U=http://127.0.0.1:{port}/v1/kv/cart-1" in said and "curl -X DELETE" in said
+        yield home
+    finally:
+        os.chdir(before)
+        LocalRing(home / ".local").stop()
+
+
+@pytest.fixture(autouse=True)
+def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    for name in [name for name in os.environ if name.startswith("DYNAMO_")]:
+        monkeypatch.delenv(name)
+
+
+def test_put_get_delete_with_contexts() -> None:
+    ok("put", "cart", "tea", "--context-out", "seen", "--content-type", "text/plain")
+    assert ok("get", "cart").stdout_bytes == b"tea"
+    ok("put", "cart", "-", "--context", "@seen", given=b"\x00\xff")
+    assert ok("get", "cart").stdout_bytes == b"\x00\xff"
+    Path("value").write_bytes(b"from a file")
+    put = document("put", "cart", "@value", "--w", "all")
+    assert put["acks"]["total"] == 3
+    siblings = run("get", "cart", "--context-out", "both")
+    assert siblings.exit_code == 1 and "from a file" in siblings.stdout
+    assert "2 siblings" in siblings.stderr
+    assert len(document("get", "cart")["values"]) == 2
+    ok("delete", "cart", "--context", "@both")
+    gone = run("get", "cart")
+    assert gone.exit_code == 3 and gone.stdout == ""
+    assert gone.stderr == "dynamoctl: KEY: no value under cart\n"
+
+
+@pytest.mark.parametrize("key", [b"\xff\xfe", b"a/../b %", "käse".encode(), b"."])
+def test_any_bytes_are_a_key(key: bytes) -> None:
+    text, coded = os.fsdecode(key), base64.b64encode(key).decode()
+    ok("put", text, "x")
+    assert ok("get", "--base64", coded).stdout == "x"
+    assert coded in ok("keys", "--base64").stdout.split()
+    ok("delete", "-b", coded)
+    assert run("get", text).exit_code == 3
+
+
+def test_errors_are_one_line_with_the_field_and_the_exit_code() -> None:
+    for arguments, code, words in (
+        (["get", "a", "--r", "9"], 2, "r: 1 to 3"),
+        (["get"], 2, "KEY"),
+        (["nonsense"], 2, "No such command"),
+        (["ring", "--output", "yaml"], 2, "--output"),
+        (["get", "a", "--endpoint", "ftp://x"], 2, "--endpoint"),
+        (["get", "a", "--endpoint", "http://[::1:x"], 2, "--endpoint"),
+        (["ring", "--admin", "127.0.0.1:7201"], 2, "--admin"),
+        (["get", "a", "--endpoint", "http://127.0.0.1:1"], 1, "http://127.0.0.1:1"),
+        (["ring", "--admin", "http://127.0.0.1:1"], 1, "--admin"),
+        (["put", "a", "@none"], 2, "VALUE: none"),
+        (["put", "a", "b", "--context", "bogus"], 2, "context"),
+        (["ring", "--token-file", "none"], 2, "--token-file"),
+        (["repair", "--nodes", "n9"], 2, "nodes"),
+        (["import", "none"], 2, "FILE"),
+        (["local", "kill", "n9"], 2, "NAME"),
+    ):
+        result = run(*arguments)
+        assert (result.exit_code, result.stderr.count("\n")) == (code, 1), result.output
+        assert result.stderr.startswith("dynamoctl: ") and words in result.stderr
+        said = run(*arguments, "--output=json") if "yaml" not in arguments else None
+        if said is not None:
+            assert json.loads(said.stderr)["code"] == code
+
+
+def test_programs_get_json() -> None:
+    ok("put", "k", "v")
+    ring = document("ring")
+    assert [member["name"] for member in ring["members"]] == ["n1", "n2", "n3"]
+    assert [row["up"] for row in document("status")] == [True] * 3
+    assert set(document("preference-list", "k")["owners"]) == {"n1", "n2", "n3"}
+    assert document("explain", "k")["decided"] == "200"
+    assert document("repair", "--partitions", "0-7")["partitions_done"] == 8
+    top = document("top", "--once")
+    assert {row["name"] for row in top} == {"n1", "n2", "n3"} and "get_p99_ms" in top[0]
+    assert [row["running"] for row in document("local", "status")] == [True] * 3
+    lines = ok("keys", "-o", "json").stdout.splitlines()
+    assert base64.b64encode(b"k").decode() in [json.loads(line)["key"] for line in lines]
+
+
+def test_people_get_pictures_of_eighty_columns() -> None:
+    for command in (["ring"], ["status"], ["preference-list", "k"], ["explain", "k"],
+                    ["top", "--once"], ["local", "status"]):  # fmt: skip
+        said = ok(*command).stdout
+        assert "n2" in said and max(map(len, said.splitlines())) <= 80
+    assert "256 partitions" in ok("ring").stdout and "MEMBER" in ok("status").stdout
+
+
+def lines_of(file: Path) -> list[str]:
+    return sorted(file.read_text().splitlines())
+
+
+def test_an_interrupted_import_goes_on_and_an_export_gives_the_same(tmp_path: Path) -> None:
+    source, out = tmp_path / "in.ndjson", tmp_path / "out.ndjson"
+    rows = [
+        {"key_text": f"line-{n}", "values": [{"data": base64.b64encode(b"%d" % n).decode(),
+                                              "content_type": "text/plain"}]}
+        for n in range(LINES)
+    ]  # fmt: skip
+    octets = "application/octet-stream"
+    values = [{"data": data, "content_type": octets} for data in ("YQ==", "Yg==")]
+    rows.append({"key": "//4A", "values": values})
+    source.write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
+    mark = tmp_path / "in.ndjson.checkpoint"
+    command = [sys.executable, "-c", "from dynamo_client.cli import main; main()", "import"]
+    first = subprocess.Popen([*command, str(source)])
+    until(lambda: mark.exists() or first.poll() is not None, "no checkpoint is written")
+    first.send_signal(signal.SIGINT)
+    assert first.wait(20) == 130 and mark.exists()
+    second = document("import", str(source))
+    assert second["keys"] == LINES + 1 and 0 < second["keys_before"] < LINES
+    assert not mark.exists()
+
+    names = {row.get("key_text", "") for row in rows}
+    assert document("export", str(out))["keys"] >= LINES + 1
+    ours = [line for line in out.read_text().splitlines()
+            if (row := json.loads(line)).get("key_text", "") in names or "key" in row]  # fmt: skip
+    assert sorted(ours) == lines_of(source)
+    other = tmp_path / "other"
+    port = str(base_port())
+    ok("local", "up", "-d", "--dir", str(other), "--nodes", "1", "--base-port", port,
+       "--", "--engine=memory")  # fmt: skip
+    there = ["--endpoint", f"http://127.0.0.1:{port}",
+             "--admin", f"http://127.0.0.1:{int(port) + 100}"]  # fmt: skip
+    try:
+        ok("import", str(out), *there)
+        again = ok("export", *there).stdout
+    finally:
+        ok("local", "down", "--dir", str(other))
+    assert sorted(again.splitlines()) == lines_of(out)
+
+
+def test_an_import_names_the_line_that_is_wrong_and_goes_on_from_there(tmp_path: Path) -> None:
+    source = tmp_path / "in.ndjson"
+    good = [f'{{"key_text":"row-{n}","values":[{{"data":"YQ=="}}]}}\n' for n in range(400)]
+    source.write_text("".join(good[:300]) + '{"key_text":"row"}\n' + "".join(good[300:]))
+    wrong = run("import", str(source))
+    assert wrong.exit_code == 2 and "FILE: line 301" in wrong.stderr and "values" in wrong.stderr
+    source.write_text("".join(good))
+    assert 0 < document("import", str(source))["keys_before"] <= 300
+    assert document("get", "row-399")["values"][0]["data"] == "YQ=="
+    (tmp_path / "in.ndjson.checkpoint").write_text('{"cluster": "another"}')
+    assert "of another file or ring" in run("import", str(source)).stderr
+
+
+def test_a_node_is_killed_and_comes_back_and_one_is_added() -> None:
+    killed = document("local", "status")[2]["pid"]
+    ok("local", "kill", "n3")
+    assert run("local", "kill", "n3").exit_code == 2
+    down = run("status")
+    assert down.exit_code == 1 and "n3: no answer" in down.stderr
+    ok("put", "meanwhile", "v", "--w", "2")
+    assert "run already" in run("local", "up").stderr
+    ok("local", "start", "n3")
+    row = document("local", "status")[2]
+    assert row["running"] and row["pid"] != killed
+    until(lambda: run("status").exit_code == 0, "n3 is not up")
+    said = ok("local", "add").stdout
+    assert "n4" in said and "unjoined" in said
+    assert len(document("local", "status")) == 4 and len(document("status")) == 3
+
+
+def test_up_says_clearly_why_it_cannot(tmp_path: Path) -> None:
+    port = str(next(iter(LocalRing(Path(".local")).nodes.values())).ports["client"])
+    taken = run("local", "up", "-d", "--dir", str(tmp_path / "a"), "--base-port", port)
+    assert taken.exit_code == 1 and f"--base-port: 127.0.0.1:{port}" in taken.stderr
+    wrong = ["local", "up", "-d", "--dir", str(tmp_path / "a"), "--base-port", str(base_port())]
+    dies = run(*wrong, "--nodes", "1", "--", "--colour=red")
+    assert dies.exit_code == 1 and "n1 has ended" in dies.stderr and "colour" in dies.stderr
+    assert document("local", "status", "--dir", str(tmp_path / "a")) == []
+
+
+def test_the_foreground_takes_the_data_up_again_and_stops_all_at_the_end() -> None:
+    ok("put", "kept", "through")
+    ok("local", "down")
+    assert not any(row["running"] for row in document("local", "status"))
+    command = [sys.executable, "-c", "from dynamo_client.cli import main; main()", "local", "up"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as front:
+        assert front.stdout is not None
+        assert any("Ctrl-C stops" in line for line in front.stdout), "it does not get ready"
+        assert ok("get", "kept").stdout == "through"
+        pids = [row["pid"] for row in document("local", "status")]
+        ok("local", "kill", "n2")
+        assert any("n2   has ended" in line for line in front.stdout), "it does not see the end"
+        front.send_signal(signal.SIGTERM)
+        rest, _ = front.communicate(timeout=20)
+    assert front.returncode == 0 and "stopped; their data stays in .local/" in rest
+    assert not LocalRing(Path(".local")).running
+    assert len(pids) == 4
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

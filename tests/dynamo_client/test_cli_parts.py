@@ -1,0 +1,128 @@
+"""What the command line decides without a node."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dynamo_client.cli import hoisted
+from dynamo_client.cli_picture import circle
+from dynamo_client.cli_ring import partitions_of
+from dynamo_client.cli_session import Failed, key_of, shown_key, size
+from dynamo_client.cli_top import quantile, rates, scrape_of
+from dynamo_client.cli_transfer import in_order
+from dynamo_client.local_nodes import LocalFault, LocalRing, free_ports, said
+from dynamo_client.local_process import Process
+
+METRICS = """# HELP dynamo_requests_total Operations of clients answered.
+dynamo_requests_total{operation="get",status="200"} %d.0
+dynamo_requests_total{operation="get",status="503"} 3.0
+dynamo_request_seconds_bucket{le="0.001",operation="get"} %d.0
+dynamo_request_seconds_bucket{le="0.01",operation="get"} %d.0
+dynamo_request_seconds_bucket{le="+Inf",operation="get"} %d.0
+dynamo_hints{target="n2"} 4.0
+dynamo_hints{target="n3"} 5.0
+"""
+
+
+def test_global_options_stand_anywhere_before_the_double_dash() -> None:
+    given = ["put", "k", "--endpoint", "http://a", "-o", "json", "--", "--output", "json"]
+    assert hoisted(given) == [
+        "--endpoint", "http://a", "-o", "json", "put", "k", "--", "--output", "json",
+    ]  # fmt: skip
+    assert hoisted(["ring", "--output=json"]) == ["--output=json", "ring"]
+    assert hoisted(["ring", "--endpoint"]) == ["--endpoint", "ring"]
+
+
+def test_keys_are_bytes_as_the_shell_gave_them() -> None:
+    assert key_of(os.fsdecode(b"\xff\xfe/"), False) == b"\xff\xfe/"
+    assert key_of("//4=", True) == b"\xff\xfe"
+    with pytest.raises(Failed, match="not base64"):
+        key_of("?", True)
+    assert shown_key("käse".encode()) == "käse"
+    assert shown_key(b"a\n\xff") == "a%0A%FF"
+
+
+def test_partitions_are_numbers_and_ranges() -> None:
+    assert partitions_of("") == []
+    assert partitions_of("0-3,7") == [0, 1, 2, 3, 7]
+    for wrong in ("x", "1-", "-1", "0-9999999"):
+        with pytest.raises(Failed):
+            partitions_of(wrong)
+
+
+def test_top_reads_rates_and_quantiles_from_two_scrapes() -> None:
+    before = scrape_of(METRICS % (100, 100, 100, 100), 10.0)
+    after = scrape_of(METRICS % (300, 200, 298, 300), 12.0)
+    row = rates(before, after)
+    assert row["get_rate"] == 100.0 and row["put_rate"] == 0.0 and row["errors_rate"] == 0.0
+    assert row["hints"] == 9
+    assert row["get_p50_ms"] == 1.0 and 9 < row["get_p99_ms"] <= 10
+    assert row["put_p50_ms"] is None
+    assert quantile(1.0, {}, {0.1: 1.0, float("inf"): 2.0}) == 0.1
+
+
+def test_the_circle_shows_first_owners_in_proportion() -> None:
+    drawn = circle([0] * 8 + [1] * 4 + [2] * 4, ["16 partitions"], colours=False).plain
+    counts = Counter(drawn)
+    assert "16 partitions" in drawn and max(map(len, drawn.splitlines())) <= 36
+    assert 1.8 < counts["A"] / counts["B"] < 2.2
+    right = "".join(line[19:] for line in drawn.splitlines())
+    assert "A" in right and "B" not in right.replace("16 partitions", "")
+    coloured = circle([0, 1], [], colours=True)
+    assert {str(span.style).split()[0] for span in coloured.spans} == {"dodger_blue1", "orange1"}
+
+
+def test_sizes_are_read_by_people() -> None:
+    assert [size(n) for n in (None, 0, 999, 1000, 2_500_000)] == ["-", "0 B", "999 B", "1.0 KB",
+                                                                  "2.5 MB"]  # fmt: skip
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    assert [r for _, r in in_order(lambda n: n * n, range(50))] == [n * n for n in range(50)]
+
+
+def test_a_stranger_with_the_number_of_a_process_is_never_signalled(tmp_path: Path) -> None:
+    child = Process.start([sys.executable, "-c", "input()"], tmp_path / "log")
+    child.end()
+    assert not child.alive
+    stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        (tmp_path / "pid").write_text(f"{stranger.pid} {child.started}9\n")
+        seen = Process.of_file(tmp_path / "pid")
+        assert seen is not None and not seen.alive
+        seen.end()
+        assert stranger.poll() is None
+    finally:
+        stranger.communicate(b"\n")
+    assert stranger.returncode == 0
+
+
+def test_a_ring_of_a_directory_is_read_back(tmp_path: Path) -> None:
+    port = free_ports(1)[0]
+    ring = LocalRing(tmp_path)
+    ring.flags = ["--engine=memory"]
+    ring.add(port)
+    ring.add()
+    again = LocalRing(tmp_path)
+    assert [node.ports for node in again.nodes.values()] == [
+        {"client": port, "admin": port + 100, "peer": port + 200},
+        {"client": port + 1, "admin": port + 101, "peer": port + 201},
+    ]
+    assert again.flags == ring.flags and again.running == [] and again.members() == set()
+    with pytest.raises(LocalFault, match="n1, n2"):
+        again.node("n3")
+    (tmp_path / "nodes.json").write_text("{")
+    with pytest.raises(LocalFault, match=r"nodes\.json"):
+        LocalRing(tmp_path)
+
+
+def test_lines_of_a_log_are_put_in_words() -> None:
+    line = '{"event": "a peer is up", "peer": "n2", "node": "n1", "level": "info", "timestamp": 1}'
+    assert said(line) == ("info", "a peer is up peer=n2")
+    assert said("Traceback: no\n") == ("", "Traceback: no")
