@@ -60,6 +60,7 @@ def planted(name: str) -> Iterator[None]:
 
 MIX_OF = {
     "a hint and its owner's copy counted as two": "twins",
+    "a replaced node goes on serving": "lives",
     "a wiped node is complete at once": "rebuild",
     "absence from an incomplete owner is proof": "rebuild",
     "membership by wall clock": "lives",
@@ -290,6 +291,17 @@ def _() -> list[Patch]:
     return [(put.PutOperation, "_refuse", refuse)]
 
 
+@mutant("a refused twin is reported as failed")
+def _() -> list[Patch]:
+    original = put.PutOperation.rejected
+
+    def rejected(self: Any, reply: Any) -> Any:
+        self.forwarded_to = ""
+        return original(self, reply)
+
+    return [(put.PutOperation, "rejected", rejected)]
+
+
 @mutant("absence from an incomplete owner is proof")
 def _() -> list[Patch]:
     return [(get.GetOperation, "_proofs", lambda self: len(self.answers))]
@@ -337,6 +349,11 @@ def _() -> list[Patch]:
         )  # fmt: skip
 
     return [(membership.Membership, "_admit", admit), (membership, "next_life", next_life)]
+
+
+@mutant("a replaced node goes on serving")
+def _() -> list[Patch]:
+    return [(membership.Membership, "_become_gone", lambda self: None)]
 
 
 # ---------------------------------------------------------------- keys and places

@@ -19,6 +19,8 @@ TIMEOUT_S = 1.0
 PATIENCE_S = 0.5
 """A client gives up so long after the deadline; a node that lived through it has hung (C8)."""
 LATEST = 1.0
+BARE = 204
+"""The status of a put whose answer shows nothing but its own event."""
 SPACE_S, CALM_S = 0.05, 0.7
 EXPLAINED = 4
 """One read in so many asks how it was answered."""
@@ -172,6 +174,9 @@ class Clients:
         )  # fmt: skip
 
         def answered(outcome: Outcome | None) -> None:
+            given = outcome.context if outcome is not None and outcome.status == BARE else None
+            if given is not None and attempt.known:
+                self.world.acknowledged(value, context, given)
             self._put_answered(attempt, outcome)
             failed = attempt.outcome != OK and attempt.status != 409
             if again and not failed:

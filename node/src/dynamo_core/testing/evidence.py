@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from dynamo_core.ids import store_key
+from dynamo_core.messages import Context
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.history import Damage, Dot, Event, Trouble
 from dynamo_core.testing.process import Call, Process
-from dynamo_core.versions import Record, decode_record
+from dynamo_core.versions import History, Record, decode_history, decode_record
 
 
 class Evidence:
@@ -50,6 +51,19 @@ class Evidence:
                     self.dots_of.setdefault(value, []).append(sibling.dot)
                     if len(self.dots_of[value]) > 1:
                         self.count("one request has two dots")
+
+    def acknowledged(self, value: int, sent: Context | None, given: Context) -> None:
+        """The put's own dot is what its answer's context has beyond the one sent (S-CTX-2); a
+        record that was superseded within its batch never shows it."""
+        before = decode_history(sent.history) if sent is not None else History()
+        after = decode_history(given.history)
+        dots = set(after.dots)
+        for actor, top in after.vector.items():
+            dots |= {(actor, n) for n in range(before.vector.get(actor, 0) + 1, top + 1)}
+        fresh = sorted(dot for dot in dots if not before.covers_dot(dot))
+        known = self.dots_of.get(value, [])
+        if new := [dot for dot in fresh if dot not in known]:
+            self.dots_of[value] = known + new
 
     def holds(self, disk: Disk, key: bytes, value: int, durable: bool = False) -> bool:
         """Whether a disk holds a put, or a successor of it."""

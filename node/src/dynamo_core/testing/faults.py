@@ -195,7 +195,8 @@ def _old_disk(world: World, process: Process, fault: Fault) -> None:
 
     swap(old)
     world.count("old disk came back")
-    if fault.amount < KEPT:
+    if fault.amount < KEPT or world.plan.n == 1:
+        # A sole owner has nobody to hand its records to but its next life.
         process.on_heal = lambda: swap(newer)
 
 

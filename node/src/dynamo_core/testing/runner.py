@@ -115,6 +115,8 @@ def run_all(first: int, seeds: int, jobs: int, seconds: float, console: Console)
             total.seeds += chunk.seeds
             total.steps += chunk.steps
             total.failed += chunk.failed
+            for seed, why in chunk.failed:
+                _print(f"seed {seed}: {why}", console)
             total.counters.update(chunk.counters)
             progress.update(task, advance=chunk.seeds)
             now = monotonic()
