@@ -107,6 +107,10 @@ def finish(world: World, clients: Clients) -> None:
     repairs = _repairs(world) - before
     if repairs:
         world.events.append(Trouble("C4", f"{repairs} repairs while nothing was asked"))
+    for process in world.processes:
+        if process.node is not None and (left := process.node.clients.in_flight):
+            detail = f"{process.name} counts {left} operations under way though none is"
+            world.events.append(Trouble("C16", detail))
     if world.plan.quiet and _repairs(world):
         world.events.append(Trouble("C4", f"{_repairs(world)} repairs though nothing failed"))
 
