@@ -128,11 +128,11 @@ class Picture:
             self._live.update(self._draw(), refresh=True)
             return
         for at, sentence in self.score.story[self._told :]:
-            self.console.print(f"{at:6.1f} s  {sentence}", highlight=False)
+            self.console.print(f"{at:6.1f} s  {sentence}", highlight=False, soft_wrap=True)
         self._told = len(self.score.story)
         if time.perf_counter() - self._said_at >= LINE_S:
             self._said_at = time.perf_counter()
-            self.console.print(self._line(), highlight=False)
+            self.console.print(self._line(), highlight=False, soft_wrap=True)
 
     def _line(self) -> str:
         score = self.score

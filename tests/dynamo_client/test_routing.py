@@ -6,7 +6,7 @@ import pytest
 from stepping import LOST, REFUSED, World, record, refused, ring, stored
 
 from dynamo_client import BadAnswer, ConnectionFailed
-from dynamo_client.routing import ANSWERED_MAX, Routes
+from dynamo_client.routing import ANSWERED_MAX, DOUBT_S, Routes
 from dynamo_client.steps import Ask, Failure, Reply
 from dynamo_core.ids import partition_of, store_key
 
@@ -165,3 +165,15 @@ def test_no_routing_no_ring() -> None:
     assert world.run(world.client.ring(), cluster).identity.n == 3
     with pytest.raises(BadAnswer):
         world.run(world.client.ring(), Reply(200, {}, b"{}"))
+
+
+def test_a_node_that_reaches_no_quorum_is_asked_last_for_a_while() -> None:
+    """It may be cut off from all the others and not know for how long."""
+    world = World("http://e1", "http://e2")
+    lonely = refused(503, "quorum-not-met", {"dynamo-applied": "no", "dynamo-node": "a"})
+    world.run(world.client.put("k", "v"), lonely, stored())
+    world.run(world.client.put("other", "v"), stored())
+    assert world.hosts == ["e1", "e2", "e2"]
+    world.now += DOUBT_S
+    world.run(world.client.put("other", "v"), stored())
+    assert world.hosts[-1] == "e1"

@@ -96,6 +96,7 @@ class Attempts:
                 if isinstance(error, Overloaded | Draining | NotAMember):
                     routes.hold(url, error.retry_after_s or 0.0)
                 else:
+                    routes.doubt(url)
                     held_until[url] = routes.now() + (error.retry_after_s or 0.0)
             else:
                 assert isinstance(heard, Failure)

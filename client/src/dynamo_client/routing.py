@@ -30,6 +30,8 @@ RING_PAUSE_S = 1.0
 AVOID_S, AVOID_S_MAX = 1.0, 60.0
 """After a failure: doubled with each further one, so that members whose addresses cannot be
 reached from here (behind a gateway, say) cost little."""
+DOUBT_S = 5.0
+"""A node that could not reach a quorum is asked last for so long: it may be cut off."""
 ANSWERED_MAX = 4096
 OWNERS_FIRST = 2
 """So many owners before the endpoints, which can be reached where owners may not be."""
@@ -100,6 +102,10 @@ class Routes:
     def hold(self, url: str, seconds: float) -> None:
         """The node asked not to be asked for so long."""
         self._held[url] = self.now() + seconds
+
+    def doubt(self, url: str) -> None:
+        """The node answered that it does not reach enough others."""
+        self._avoided[url] = self.now() + DOUBT_S
 
     def answered(self, url: str, key: bytes | None, node: str) -> None:
         """Somebody answered at `url`; `node` is the coordinator that it names, "" for none."""
