@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --all-extras
 	@touch $@
 
-.PHONY: up test check sim mutants demo bench paper help
+.PHONY: up test check sim mutants demo bench help
 
 up: $(VENV)/.installed  ## three nodes on this machine, until Ctrl-C
 	@$(BIN)/dynamoctl local up

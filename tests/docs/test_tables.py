@@ -129,8 +129,18 @@ def test_layers_of_the_core() -> None:
 
 
 def test_every_module_has_its_place_in_the_architecture() -> None:
+    """In a table of its package, or in the layers of the core; and every test named there is."""
     text = (ROOT / "ARCHITECTURE.md").read_text()
+    named = {name for line in re.findall(r"^\| (`.*?) \|", text, re.M) for name in _quoted(line)}
+    named |= {
+        name for line in re.findall(r"^\d  ([a-z_, ]+)$", text, re.M) for name in line.split(", ")
+    }
     packages = ("node/src/dynamo_core", "node/src/dynamo_node", "client/src/dynamo_client")
     modules = {path.stem for package in packages for path in (ROOT / package).glob("*.py")}
-    missing = {name for name in modules if not re.search(rf"\b{name}\b", text)}
-    assert missing == {"__init__"}
+    assert modules - named == {"__init__"}
+    tests = {path.name for path in ROOT.glob("tests/**/*.py")}
+    assert set(re.findall(r"\btest_\w+\.py", text)) <= tests
+
+
+def _quoted(text: str) -> list[str]:
+    return re.findall(r"`(\w+)`", text)

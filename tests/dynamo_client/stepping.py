@@ -81,7 +81,7 @@ def ring(owners: tuple[str, ...] = ("b", "c", "d"), epoch: int = 1) -> Reply:
         "cluster_id": "x", "epoch": epoch, "digest": "", "partitions": 16, "n": 3,
         "r": 2, "w": 2, "dw": 1, "conflicts": "Siblings", "target": None,
         "members": [
-            {"name": name, "id": at, "incarnation": 1, "address": f"{name}:3",
+            {"name": name, "id": f"{at:016x}", "incarnation": 1, "address": f"{name}:3",
              "client": f"{name}:1", "zone": "", "weight": 1, "state": "MEMBER"}
             for at, name in enumerate(NAMES)
         ],

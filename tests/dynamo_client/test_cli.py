@@ -235,6 +235,22 @@ def test_up_says_clearly_why_it_cannot(tmp_path: Path) -> None:
     assert document("local", "status", "--dir", str(tmp_path / "a")) == []
 
 
+def test_a_ring_with_a_secret_is_administered_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret = tmp_path / "secret"
+    secret.write_text("between us\n")
+    alone = ["local", "up", "-d", "--nodes", "1", "--base-port", str(base_port()), "--"]
+    try:
+        ok(*alone, *QUICK, f"--cluster-secret-file={secret}")
+        assert [row["state"] for row in document("status")] == ["MEMBER"]
+        secret.write_text("not ours")
+        assert "Authorization" in run("repair").stderr
+    finally:
+        LocalRing(tmp_path / ".local").stop()
+
+
 def test_the_foreground_takes_the_data_up_again_and_stops_all_at_the_end() -> None:
     ok("put", "kept", "through")
     ok("local", "down")

@@ -36,6 +36,17 @@ def test_a_node_that_does_not_keep_the_key_forwards_once_and_coordinates_nothing
     assert len(dots(town)) == 1
 
 
+def test_a_forwarded_put_is_explained_by_who_coordinated_it() -> None:
+    town = Town("a b c d")
+    at, owners = outsider(town), town.owners(KEY)
+    told = town.put(at, KEY, b"v", explain=True).explanation
+    assert told is not None
+    assert (told.coordinator, told.decided) == (owners[0], "204")
+    assert [(line.node, line.role) for line in told.asked][:2] == [(owners[0], "owner")] * 2
+    assert [line.answer for line in told.asked] == ["forwarded", "coordinated", "stored"]
+    assert told.skipped == [{"node": at, "reason": "not needed"}]
+
+
 def test_twins_of_a_silent_forward_are_one_event() -> None:
     """The link is cut one way, silently: both coordinate, under one id made on the way."""
     town = Town("a b c d")

@@ -8,14 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamo_core.errors import BadParameter
 from dynamo_core.quorum import (
     IMPOSSIBLE,
     MET,
     PENDING,
     Verdict,
     both,
-    parse_level,
     read_verdict,
     write_verdict,
 )
@@ -98,29 +96,3 @@ def test_a_read_verdict_is_what_the_best_future_says(answers: int, r: int, open_
 def test_joint_quorums_need_both(a: Verdict, b: Verdict, expected: Verdict) -> None:
     assert both(a, b) is expected
     assert both(b, a) is expected
-
-
-@pytest.mark.parametrize(
-    ("level", "n", "expected"),
-    [
-        ("one", 3, 1),
-        ("quorum", 1, 1),
-        ("quorum", 3, 2),
-        ("quorum", 4, 3),
-        ("all", 5, 5),
-        ("2", 3, 2),
-        (3, 3, 3),
-        ("003", 3, 3),
-    ],
-)
-def test_levels_that_have_a_meaning(level: str | int, n: int, expected: int) -> None:
-    assert parse_level(level, n) == expected
-
-
-@pytest.mark.parametrize(
-    "level", ["", "0", "4", "-1", "+1", " 1", "1.0", "1_0", "٣", "QUORUM", "9" * 5000, 0, 4]
-)
-def test_levels_that_are_refused_name_their_field(level: str | int) -> None:
-    with pytest.raises(BadParameter) as caught:
-        parse_level(level, 3, "w")
-    assert caught.value.field == "w"

@@ -320,7 +320,7 @@ def test_the_json_form_is_the_contracts() -> None:
         "members": [
             {
                 "name": "a",
-                "id": 11,
+                "id": "000000000000000b",
                 "incarnation": 3,
                 "address": "a:1",
                 "client": "a:2",
@@ -330,7 +330,7 @@ def test_the_json_form_is_the_contracts() -> None:
             },
             {
                 "name": "b",
-                "id": 22,
+                "id": "0000000000000016",
                 "incarnation": 1,
                 "address": "b:1",
                 "client": "b:2",

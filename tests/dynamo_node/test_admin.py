@@ -274,6 +274,10 @@ def test_the_document_describes_both_listeners() -> None:
         assert set(document["paths"]["/v1/kv/{key}"]) == {"get", "head", "put", "delete"}
         create = document["paths"]["/v1/ring"]["post"]["requestBody"]["content"]
         assert "members" in create["application/json"]["schema"]["properties"]
+        batch = document["paths"]["/v1/batch"]["post"]["requestBody"]["content"]
+        operations = batch["application/msgpack"]["schema"]["properties"]["operations"]
+        assert operations["items"]["required"] == ["op", "key"]
+        assert "$ref" not in str([batch, create]), "in one piece"
         page = (await admin.get("/docs")).text
         for path, methods in document["paths"].items():
             for method in methods:

@@ -184,10 +184,13 @@ def session_of(
     token = None
     if token_file is not None:
         try:
-            token = token_file.read_text().strip()
+            token = token_file.read_text().removesuffix("\n")
         except (OSError, ValueError) as error:
             raise Failed(f"{token_file}: {error}", USAGE, "--token-file") from None
-    local = LocalRing(LOCAL_DIR).running if not (endpoints and admins) else []
+    ring = LocalRing(LOCAL_DIR)
+    local = ring.running if not (endpoints and admins) else []
+    if local and not endpoints and token is None:
+        token = ring.token
     if not endpoints:
         admins = admins or [node.admin for node in local]
         endpoints = [node.endpoint for node in local] or [DEFAULT_ENDPOINT]

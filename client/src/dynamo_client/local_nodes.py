@@ -150,7 +150,7 @@ class LocalNode:
             door.close()
 
 
-def found(nodes: Iterable[LocalNode], **settings: int | str) -> None:
+def found(nodes: Iterable[LocalNode], token: str | None = None, **settings: int | str) -> None:
     """Makes one ring of nodes that are up and empty. Raises RuntimeError, or
     ClientError when they do not want."""
     nodes = list(nodes)
@@ -158,7 +158,7 @@ def found(nodes: Iterable[LocalNode], **settings: int | str) -> None:
         until(node.lives, f"{node.name} does not answer")
     members = [{"name": node.name, "address": node.advertise} for node in nodes]
     body: dict[str, Any] = {**settings, "members": members}
-    with AdminClient(nodes[0].admin) as admin:
+    with AdminClient(nodes[0].admin, token) as admin:
         admin.create_ring(body)
     for node in nodes:
         until(node.ready, f"{node.name} is not ready")
@@ -186,6 +186,18 @@ class LocalRing:
     def running(self) -> list[LocalNode]:
         """Nodes whose process runs."""
         return [node for node in self.nodes.values() if node.alive]
+
+    @property
+    def token(self) -> str | None:
+        """The secret that the flags name, as administrators show it. Raises LocalFault."""
+        for flag in self.flags:
+            name, _, path = flag.partition("=")
+            if name == "--cluster-secret-file":
+                try:
+                    return Path(path).read_text().removesuffix("\n")
+                except OSError as error:
+                    raise LocalFault(f"{path}: {error.strerror}", name) from None
+        return None
 
     def node(self, name: str) -> LocalNode:
         """One of them. Raises LocalFault when there is none of that name."""
@@ -254,7 +266,7 @@ class LocalRing:
         self.start(nodes)
         try:
             if not (members := self.members()):
-                found(nodes, partitions=partitions, n=n, r=quorum, w=quorum)
+                found(nodes, self.token, partitions=partitions, n=n, r=quorum, w=quorum)
             for node in nodes:
                 if node.name in members:
                     until(node.ready, f"{node.name} is not ready; its log is {node.log}")
@@ -265,7 +277,8 @@ class LocalRing:
     def members(self) -> set[str]:
         """Names in the ring, as the first node that is in one knows it; empty without a ring."""
         for node in self.running:
-            with AdminClient(node.admin, timeout_s=PROBE_S_MAX) as admin, suppress(ClientError):
+            door = AdminClient(node.admin, self.token, timeout_s=PROBE_S_MAX)
+            with door as admin, suppress(ClientError):
                 return {member["name"] for member in admin.ring()["members"]}
         return set()
 

@@ -189,7 +189,7 @@ class PutOperation(Machine):
         return effects + self._decide()
 
     def _forwarded(self, node: str, outcome: Outcome, now: float) -> Effects:
-        self._explain(node, outcome.problem or "coordinated", now)
+        self._explain(node, outcome.problem or "forwarded", now)
         if self.done is None:
             return []
         if outcome.status < 300 or (outcome.status < 500 and not self.coordinating):
@@ -321,7 +321,10 @@ class PutOperation(Machine):
     def _answer(self, outcome: Outcome) -> None:
         done, self.done = self.done, None
         assert done is not None
-        if self.explanation is not None:
+        if self.explanation is not None and outcome.explanation is not None:
+            # The node that coordinated a forwarded put knows the rest.
+            outcome.explanation.asked[:0] = self.explanation.asked
+        elif self.explanation is not None:
             self.explanation.decided = outcome.problem or str(outcome.status)
             asked = {line.node for line in self.explanation.asked} | set(self.outstanding)
             for node in self.view.preference.list(self.partition):

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from dynamo_core.errors import BadParameter
-
 
 class Verdict(Enum):
     """What the counts say."""
@@ -53,21 +51,3 @@ def both(a: Verdict, b: Verdict) -> Verdict:
     if a is IMPOSSIBLE or b is IMPOSSIBLE:
         return IMPOSSIBLE
     return MET if a is MET and b is MET else PENDING
-
-
-def parse_level(level: str | int, n: int, field: str = "level") -> int:
-    """How many nodes "one", "quorum", "all" or a number 1..n means. Raises BadParameter.
-
-    >>> [parse_level(level, 3) for level in ("one", "quorum", "all", "2", 1)]
-    [1, 2, 3, 2, 1]
-    """
-    words = {"one": 1, "quorum": n // 2 + 1, "all": n}
-    if isinstance(level, str):
-        if level in words:
-            return words[level]
-        if not (level.isascii() and level.isdigit() and len(level) <= 4):
-            raise BadParameter(field, f"{level!r} is not one, quorum, all or a number")
-        level = int(level)
-    if not 1 <= level <= n:
-        raise BadParameter(field, f"{level} is not in 1..{n}")
-    return level

@@ -280,11 +280,14 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
             ]
             ring = Ring(
                 _of(document, Identity),
-                {line["name"]: _of(line, Member) for line in document["members"]},
+                {
+                    line["name"]: _of({**line, "id": int(line["id"], 16)}, Member)
+                    for line in document["members"]
+                },
                 _of({**document, "owners": document["target"] or ()}, Target),
                 tuple(_of(row, Entry) for row in entries),
             )
-        except (LookupError, TypeError, msgspec.ValidationError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise BadParameter("ring", f"not a ring document: {error!r}") from error
         if fault := ring.fault():
             raise BadParameter("ring", fault)
@@ -344,7 +347,9 @@ def _merge_entries(mine: tuple[Entry, ...], theirs: tuple[Entry, ...] | None) ->
 
 
 def _line(member: Member) -> dict[str, Any]:
-    return {k: v for k, v in msgspec.structs.asdict(member).items() if k != "version"}
+    fields = {**msgspec.structs.asdict(member), "id": f"{member.id:016x}"}  # 53 bits are not enough
+    del fields["version"]
+    return fields
 
 
 def _row(entry: Entry) -> dict[str, Any]:

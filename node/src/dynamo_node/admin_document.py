@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from dynamo_node.batch import BatchRequest
+
 MEMBERS_MAX = 1024
 Word = Annotated[str, Meta(min_length=1, max_length=253)]
 Count = Annotated[int, Meta(ge=1, le=1024)]
@@ -91,10 +93,11 @@ _CLIENT: list[tuple[str, str, str, dict[str, str], dict[str, str], str]] = [
     ("get", "/v1/kv/{key}", "Read a key.", _READ | _BOTH, {}, "200 300 404 503"),
     ("head", "/v1/kv/{key}", "Read a key, headers only.", _READ | _BOTH, {}, "200 300 404 503"),
     ("put", "/v1/kv/{key}", "Write a key; the body is the value.", _WRITE | _BOTH,
-     _HEADERS | _EXPIRY, "204 400 409 413 503"),
+     _HEADERS | _EXPIRY, "200 204 300 400 409 413 503"),
     ("delete", "/v1/kv/{key}", "Delete a key.", _WRITE | _BOTH, _HEADERS, "204 400 503"),
     ("post", "/v1/batch", "Gets, puts and deletes, each with its own outcome.", {}, {}, "200 400"),
 ]
+_OCTETS = {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 _QUERIES = {
     ("GET", "/readyz"): {"level": "`synced`: ask for completeness too"},
     ("GET", "/v1/keys"): {
@@ -123,6 +126,12 @@ def with_client_listener(document: dict[str, Any]) -> dict[str, Any]:
             "responses": {status: {"description": ""} for status in statuses.split()}
             | {"default": _PROBLEM},
         }
+    document["paths"]["/v1/kv/{key}"]["put"]["requestBody"] = _OCTETS
+    document["paths"]["/v1/batch"]["post"]["requestBody"] = {
+        "content": {
+            f"application/{form}": {"schema": _schema(BatchRequest)} for form in ("json", "msgpack")
+        }
+    }
     return document
 
 
@@ -131,14 +140,19 @@ def extra(path: str, method: str) -> dict[str, Any]:
     parameters = [] if "repair_id" in path else _parameters(path, _QUERIES.get((method, path), {}))
     found: dict[str, Any] = {"responses": {"default": _PROBLEM}, "parameters": parameters}
     if (method, path) in _BODIES:
-        (schema,), parts = msgspec.json.schema_components(
-            [_BODIES[method, path]], ref_template="#/{name}"
-        )
-        whole = parts[schema["$ref"].removeprefix("#/")]
-        if "Founder" in parts:
-            whole["properties"]["members"]["items"] = parts["Founder"]
+        whole = _schema(_BODIES[method, path])
         found["requestBody"] = {"content": {"application/json": {"schema": whole}}}
     return found
+
+
+def _schema(kind: type) -> dict[str, Any]:
+    """The JSON schema of a body, in one piece."""
+    (schema,), parts = msgspec.json.schema_components([kind], ref_template="#/{name}")
+    whole: dict[str, Any] = parts[schema["$ref"].removeprefix("#/")]
+    for field in whole["properties"].values():
+        if "$ref" in field.get("items", {}):
+            field["items"] = parts[field["items"]["$ref"].removeprefix("#/")]
+    return whole
 
 
 def _parameters(
