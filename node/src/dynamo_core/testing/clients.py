@@ -221,10 +221,13 @@ class Clients:
         """C7, looked at when the ack arrives: who holds it, or held it until a disk was lost."""
         world = self.world
         value = attempt.value
-        unseen = value not in world.dots_of and (attempt.kind == "delete" or world.plan.lag_s)
+        lag = world.plan.lag_s > 0
+        unseen = value not in world.dots_of and (attempt.kind == "delete" or lag)
+        unseen = unseen or (lag and not attempt.known)
         if world.plan.lossy or unseen:
             # Lossy: a put may lose at once to a later stamp. A lag: a put may be superseded in the
-            # batch that would have shown its dot. A delete without an id has no name.
+            # batch that would have shown its dot, and a delete without a context does not tell it
+            # by its answer. A delete without an id has no name.
             return
         lost = world.damaged.get(value, set())
         attempt.holders = attempt.synced = 0
@@ -270,11 +273,10 @@ class Clients:
             attempt.status, attempt.problem = outcome.status, outcome.problem
             # C8: with W=1 a live node that can write its own disk takes the put, alone if need be.
             # Not beyond its bounds on siblings (S-SIB-1) and load (C16).
-            full = outcome.problem == "overloaded" or (
-                "too-many-siblings" in (outcome.problem, outcome.detail.rpartition(" ")[2])
-            )
+            crowded = "too-many-siblings" in (outcome.problem, outcome.detail.rpartition(" ")[2])
+            full = crowded or outcome.problem == "overloaded"
             calm = alone and not full and process.disturbed_at < attempt.began
-            attempt.due = attempt.due or calm
+            attempt.due = (attempt.due and not crowded) or calm
             answered(outcome)
             sight(world, node, attempt, outcome)
             if world.ladder is not None:
