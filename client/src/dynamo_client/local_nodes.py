@@ -9,6 +9,7 @@ Nothing is kept in memory: every question reads the files, so several shells may
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import signal
 import socket
@@ -29,6 +30,7 @@ BASE_PORT = 7101
 PORTS_APART = 100
 """Between the listeners of one node."""
 NODES_MAX = 64
+FREE_PORTS = (10_000, 32_000)
 PROBE_S_MAX = 2.0
 
 
@@ -41,11 +43,14 @@ class LocalFault(RuntimeError):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(sock.getsockname()[1]) for sock in sockets]
-    for sock in sockets:
-        sock.close()
+    """Ports of loopback that nobody listens on now, below those that the system gives to outgoing
+    connections: one of these could take a port while its node is down."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randrange(*FREE_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            if port not in ports:
+                ports.append(port)
     return ports
 
 
