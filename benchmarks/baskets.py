@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from random import Random
 
+AT_ONCE = 500
+"""Purchases that come in any order among themselves."""
 Item = dict[str, int]
 
 
@@ -35,7 +38,7 @@ def purchases(count: int | None) -> list[Purchase]:
         rows["household_id"].tolist(), rows["basket_id"].tolist(), rows["product_id"].tolist(),
         rows["quantity"].tolist(), rows["sales_value"].tolist(), strict=True,
     )  # fmt: skip
-    return [
+    lines = [
         Purchase(
             f"cart/{household}/{basket}",
             str(number),
@@ -43,6 +46,13 @@ def purchases(count: int | None) -> list[Purchase]:
         )
         for number, (household, basket, product, quantity, value) in enumerate(columns)
     ]
+    # The data set has basket after basket; in a shop many are at the tills at once.
+    random = Random(len(lines))
+    for at in range(0, len(lines), AT_ONCE):
+        some = lines[at : at + AT_ONCE]
+        random.shuffle(some)
+        lines[at : at + AT_ONCE] = some
+    return lines
 
 
 def carts(bought: list[Purchase]) -> dict[str, dict[str, Item]]:

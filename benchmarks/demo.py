@@ -5,7 +5,7 @@ While they work a node is killed, another one loses its disk, a third is cut off
 In the end every cart is read through every node and held against the data set: exit status 1 when
 an item is missing or was never bought.
 
-    python -m benchmarks.demo [--purchases 20000 | --all] [--tills 16]
+    python -m benchmarks.demo [--purchases 20000 | --all] [--tills 8]
 """
 
 from __future__ import annotations
@@ -130,11 +130,16 @@ class Tills:
 
     async def run(self, tills: int) -> None:
         """Until everything is bought."""
-        endpoints = [node.endpoint for node in self.shop.nodes.values()]
-        async with AsyncDynamoClient(*endpoints) as client:
-            await asyncio.gather(*(self._till(client) for _ in range(tills)))
+        await asyncio.gather(*(self._till(number) for number in range(tills)))
 
-    async def _till(self, client: AsyncDynamoClient) -> None:
+    async def _till(self, number: int) -> None:
+        """Each is a client of its own, as each is a machine of its own in a shop."""
+        endpoints = [node.endpoint for node in self.shop.nodes.values()]
+        first = number % len(endpoints)
+        async with AsyncDynamoClient(*endpoints[first:], *endpoints[:first]) as client:
+            await self._sell(client)
+
+    async def _sell(self, client: AsyncDynamoClient) -> None:
         for purchase in self.left:
             await self.shop.open.wait()
             began = time.perf_counter()
@@ -278,7 +283,7 @@ def main(
         int, typer.Option("--purchases", min=1, help="how many are replayed")
     ] = 20_000,
     everything: Annotated[bool, typer.Option("--all", help="the whole year")] = False,
-    tills: Annotated[int, typer.Option(min=1, max=256, help="that work at the same time")] = 16,
+    tills: Annotated[int, typer.Option(min=1, max=256, help="that work at the same time")] = 8,
 ) -> None:
     """Real shopping carts through failing nodes, then every item is counted."""
     console.print("reading the purchases ...")
