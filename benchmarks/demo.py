@@ -16,8 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,9 +25,9 @@ from typing import Annotated, Any
 import httpx
 import typer
 from benchmarks.baskets import Purchase, carts, purchases
-from benchmarks.links import Links
+from benchmarks.links import Links, linked_ring
 from benchmarks.picture import Picture, Score
-from benchmarks.processes import Node, found, until
+from benchmarks.processes import Node, until
 from rich.console import Console
 
 from dynamo_client import AsyncDynamoClient, ClientError, GetOp, cart_union
@@ -99,26 +98,6 @@ class Shop:
             (0.70, True, self.cut),
             (0.90, False, self.mend),
         ]
-
-
-@contextmanager
-def opened(place: Path, score: Score) -> Iterator[Shop]:
-    """Five nodes, a proxy for each directed link, one ring."""
-    links = Links()
-    nodes = {name: Node(name, place / name, links.add(name)) for name in NAMES}
-    for name, node in nodes.items():
-        links.lead(name, node.ports["peer"])
-        node.seeds = [other.advertise for other in nodes.values() if other is not node]
-    links.start()
-    try:
-        for node in nodes.values():
-            node.start(*FLAGS)
-        found(nodes.values(), n=3, r=2, w=2, partitions=PARTITIONS)
-        yield Shop(nodes, links, score)
-    finally:
-        for node in nodes.values():
-            node.stop()
-        links.stop()
 
 
 class Tills:
@@ -297,7 +276,8 @@ def main(
     kept = False
     try:
         console.print(f"starting five nodes with RocksDB under {place} ...")
-        with opened(place, score) as shop:
+        with linked_ring(place, NAMES, FLAGS, PARTITIONS) as (nodes, links):
+            shop = Shop(nodes, links, score)
             score.began = time.perf_counter()
             status = asyncio.run(play(shop, bought, tills))
         kept = status != 0

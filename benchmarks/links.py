@@ -9,18 +9,46 @@ dialler in clear, so a proxy knows which directed link it carries. A cut link is
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Literal
 
 import msgspec
+from benchmarks.processes import Node, found
 
 from dynamo_node.handshake import GREETING, Hello
 
 How = Literal["silent", "closed"]
 PIECE_BYTES = 64 * 1024
 WAIT_S_MAX = 10.0
+
+
+@contextmanager
+def linked_ring(
+    place: Path, names: Sequence[str], flags: Sequence[str], partitions: int
+) -> Iterator[tuple[dict[str, Node], Links]]:
+    """A ring of real nodes with N=3, R=W=2 under `place`, a proxy for each directed link."""
+    links = Links()
+    nodes = {name: Node(name, place / name, links.add(name)) for name in names}
+    for name, node in nodes.items():
+        links.lead(name, node.ports["peer"])
+        node.seeds = [other.advertise for other in nodes.values() if other is not node]
+    links.start()
+    try:
+        for node in nodes.values():
+            node.start(*flags)
+        found(nodes.values(), n=3, r=2, w=2, partitions=partitions)
+        yield nodes, links
+    finally:
+        for node in nodes.values():
+            if node.process is not None:
+                node.process.send(signal.SIGCONT)
+            node.stop()
+        links.stop()
 
 
 class Links:

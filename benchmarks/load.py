@@ -105,12 +105,12 @@ class HttpRequests:
         if end < 0:
             return 0
         head = data[:end].lower()
+        if self.asked.mode == "update":
+            self._keep_context(data[:end], head)
         start = head.find(b"\r\ncontent-length:")
         if start < 0:
             return end + 4
         length = int(head[start + 17 :].split(b"\r\n", 1)[0])
-        if self.asked.mode == "update":
-            self._keep_context(data[:end], head)
         return end + 4 + length if len(data) >= end + 4 + length else 0
 
     def _keep_context(self, head: bytes, lower: bytes) -> None:

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import httpx
 import pytest
-from benchmarks.links import Links
-from benchmarks.processes import Node, found, until
+from benchmarks.links import Links, linked_ring
+from benchmarks.processes import Node, until
 
 from dynamo_core.testing.checker import check
 from dynamo_core.testing.history import Attempt, Damage, Event, Setting, save
@@ -60,23 +60,8 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    links = Links()
-    nodes = {name: Node(name, tmp_path / name, links.add(name)) for name in NAMES}
-    for name, node in nodes.items():
-        links.lead(name, node.ports["peer"])
-        node.seeds = [other.advertise for other in nodes.values() if other is not node]
-    links.start()
-    try:
-        for node in nodes.values():
-            node.start(*QUICK)
-        found(nodes.values(), n=3, r=2, w=2, partitions=16)
+    with linked_ring(tmp_path, NAMES, QUICK, 16) as (nodes, links):
         yield Cluster(nodes, links)
-    finally:
-        for node in nodes.values():
-            if node.process is not None:
-                node.process.send(signal.SIGCONT)
-            node.stop()
-        links.stop()
 
 
 class Client:
