@@ -11,10 +11,11 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import httpx
-from benchmarks.loads import Load, h2load, own, wrk
+from benchmarks.loads import BATCH, Load, h2load, own, wrk
 from benchmarks.processes import Child, Node, found, free_ports, listens, until
 
 HERE = Path(__file__).parent
@@ -185,11 +186,11 @@ class Etcd(Peer):
             return None
         load = h2load(kinds[row], self.addresses, self.directory, VALUE_BYTES)
         if row != "get":
-            load.told = self._count
+            load.told = partial(self._count, BATCH if kinds[row] == "txn" else 1)
         return load
 
-    def _count(self, operations: int) -> None:
-        self._counted += operations
+    def _count(self, puts_in_one: int, operations: int) -> None:
+        self._counted += operations // puts_in_one
 
     def _at(self) -> int:
         """How many transactions it has committed, over its JSON gateway."""
