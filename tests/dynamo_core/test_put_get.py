@@ -141,6 +141,17 @@ def test_nothing_is_acked_before_the_own_part_is_persisted() -> None:
     assert again.node != A
 
 
+def test_a_strict_put_asks_an_owner_that_is_only_believed_down() -> None:
+    """C8: W owners are reachable again, though this node has not heard of it yet."""
+    town = Town("a b c d")
+    at, away = town.owners(KEY)[0], town.owners(KEY)[2]
+    town.cut |= {(away, other) for other in town.names if other != away}
+    town.run(4.0)
+    town.cut.clear()
+    assert not town.nodes[at].up(away)
+    assert town.put(at, KEY, b"v", w=3, strict=True).status == 204
+
+
 def test_without_w_reachable_nodes_the_answer_is_an_honest_503() -> None:
     town = Town("a b c")
     town.kill(B, C)

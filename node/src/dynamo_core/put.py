@@ -135,7 +135,10 @@ class PutOperation(Machine):
                 away.append(owner)
         for owner in away:
             effects += self._stand_in(owner)
-        if len(effects) + 1 < self.w:
+        counting = 1 + len(effects)
+        if self.put.strict:  # hinted replicas do not count, so an owner believed down is asked too
+            counting = (view.name in self.owners) + list(self.outstanding.values()).count("")
+        if counting < self.w:
             down = [n for n in view.preference.list(self.partition) if n not in self.outstanding]
             for node in down:
                 role = "" if node in self.owners else self._unserved()

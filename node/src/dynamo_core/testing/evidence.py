@@ -80,8 +80,11 @@ class Evidence:
     def _rows(self, disk: Disk) -> dict[bytes, list[bytes]]:
         return {key: disk.records(store_key(key)) for key, _ in self.written}
 
-    def damage(self, process: Process, change: Call, silent: bool = False) -> None:
-        """Do something to a disk, and write down what it lost by it."""
+    def damage(
+        self, process: Process, change: Call, silent: bool = False, rot: bool = False
+    ) -> None:
+        """Do something to a disk, and write down what it lost by it. `rot`: what is written gets
+        lost, synced or not, and a later fsync is told all the same."""
         process.disturb(self.now)
         before, rows = self._held(process.disk), self._rows(process.disk)
         durable = self._held(process.disk, durable=True)
@@ -93,7 +96,8 @@ class Evidence:
             self.count("synced, and lost with its disk")
         changed = {key for key, records in self._rows(process.disk).items() if records != rows[key]}
         nameless = {v for key, v in self.written if key in changed and v not in self.dots_of}
-        process.lost_some = process.lost_some or bool(gone & durable or nameless)
+        lasting_loss = gone if rot else gone & durable
+        process.lost_some = process.lost_some or bool(lasting_loss or nameless)
         for value in sorted(gone | nameless):
             self.damaged.setdefault(value, set()).add(process.name)
             lasting = value in durable or value in nameless

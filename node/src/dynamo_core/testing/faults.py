@@ -204,7 +204,7 @@ def _corrupt(world: World, process: Process, fault: Fault) -> None:
     places = [(f, key) for f in (DATA, HINTS) for key in sorted(process.disk.rows[f])]
     if places:
         place = places[int(fault.amount * len(places))]
-        world.damage(process, lambda: process.disk.corrupt.add(place))
+        world.damage(process, lambda: process.disk.corrupt.add(place), rot=True)
         world.count("record damaged" if place[0] == DATA else "hint damaged")
 
 
