@@ -155,7 +155,8 @@ class Clients:
             kind="delete" if deletes else "put", key=key, node=process.name, value=value,
             sent=sent, seen=list(seen), known=bool(text) or not deletes, r=step.r or plan.r,
             w=step.w or plan.w, dw=min(plan.dw, step.w or plan.w), strict=step.strict,
-            expires=bool(step.expires_s), due=plan.quiet or self.world.converged,
+            expires=bool(step.expires_s),
+            due=plan.quiet or (self.world.converged and "overload" not in plan.families),
         )  # fmt: skip
         context: Context | None = None
         if text:
