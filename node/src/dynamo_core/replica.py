@@ -20,7 +20,7 @@ from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, META, TREE, partition_of, range_of
 from dynamo_core.journal import Journal
 from dynamo_core.merkle import Forest, sum_of
-from dynamo_core.messages import COMPLETE, OWNER
+from dynamo_core.messages import COMPLETE, OWNER, WRITER
 from dynamo_core.operations import Put
 from dynamo_core.ring import Ring
 from dynamo_core.settings import Settings
@@ -80,6 +80,7 @@ class Replica:
         self._actors: dict[int, int] = {}
         self._owned: dict[int, int] = {}
         self._others: dict[int, tuple[str, ...]] = {}
+        self._beside: list[int] = []
         self._bits = 0
         self.lww = False
 
@@ -97,6 +98,12 @@ class Replica:
             for p, entry in enumerate(ring.entries)
             if self.name in entry.owners
         }
+        self._beside = [
+            p
+            for p, entry in enumerate(ring.entries)
+            if (entry.move or entry.old) and p not in self._others
+            if any(self.name in owners for owners in entry.quorums)
+        ]
         if founding:
             for p in self._others:
                 self.mark_complete(p)
@@ -135,7 +142,7 @@ class Replica:
 
     def refresh(self) -> None:
         """Recompute the flags of this replica by partition, for the hot path."""
-        self._owned = {}
+        self._owned = dict.fromkeys(self._beside, WRITER)
         for partition in self._others:
             self._refresh(partition)
 
@@ -147,7 +154,7 @@ class Replica:
             self._owned[partition] = OWNER | COMPLETE if proven else OWNER
 
     def flags(self, partition: int) -> int:
-        """OWNER and COMPLETE as they hold now."""
+        """OWNER and COMPLETE, or WRITER, as they hold now; 0 where no copy is kept."""
         return self._owned.get(partition, 0)
 
     def complete(self, partition: int) -> bool:

@@ -124,6 +124,22 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, dict=True):
         digest below it, since two receivers that begin at once write one version each."""
         return self.term, self.version << 32 | int.from_bytes(digest_of(self)[:4], "big")
 
+    @property
+    def after(self) -> Owners:
+        """The owners once the move under way has switched."""
+        if self.move is None:
+            return self.owners
+        out, receiver = self.move
+        return tuple(receiver if name == out else name for name in self.owners)
+
+    @property
+    def quorums(self) -> tuple[Owners, ...]:
+        """The owner lists of which each must have W acks: two while a move or a switch is under
+        way, which makes writes joint (S-MOVE-1, S-MOVE-3)."""
+        if self.move is not None:
+            return self.owners, self.after
+        return (self.owners,) if self.old is None else (self.owners, self.old)
+
     def later(self, other: Entry) -> Entry:
         """The entry that stands: the larger (term, version, digest)."""
         mine, theirs = (self.term, self.version), (other.term, other.version)
