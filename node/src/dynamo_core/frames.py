@@ -26,6 +26,16 @@ from dynamo_core.messages import (
     Store,
     Stored,
 )
+from dynamo_core.move_messages import (
+    Offer,
+    Promise,
+    Promised,
+    Settle,
+    Settled,
+    Shown,
+    Still,
+    StillReply,
+)
 from dynamo_core.ring_messages import (
     Admit,
     Admitted,
@@ -48,12 +58,14 @@ AnyMessage = (
     Fetch | Fetched | Store | Stored | Refused | Forward | Forwarded | Gossip | Parts | Roots
     | RootsReply | Leaves | LeavesReply | Listing | ListingReply | FetchMany | FetchedMany
     | Prepare | Prepared | Found | Founded | Admit | Admitted | Reach | Reached | Order | Progress
-    | Keys | KeysReply | Entries
+    | Keys | KeysReply | Entries | Promise | Promised | Still | StillReply | Settle | Settled
+    | Offer | Shown
 )  # fmt: skip
 
 REPLIES: frozenset[type] = frozenset(
     (Fetched, Stored, Refused, Forwarded, RootsReply, LeavesReply, ListingReply, FetchedMany,
-     Prepared, Founded, Admitted, Reached, Progress, KeysReply)
+     Prepared, Founded, Admitted, Reached, Progress, KeysReply, Promised, StillReply, Settled,
+     Shown)
 )  # fmt: skip
 
 MEMBERSHIP_REPLIES: frozenset[type] = frozenset((Prepared, Founded, Admitted, Reached))

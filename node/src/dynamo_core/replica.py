@@ -22,7 +22,7 @@ from dynamo_core.journal import Journal
 from dynamo_core.merkle import Forest, sum_of
 from dynamo_core.messages import COMPLETE, OWNER, WRITER
 from dynamo_core.operations import Put
-from dynamo_core.ring import Ring
+from dynamo_core.ring import LEFT, Ring
 from dynamo_core.settings import Settings
 from dynamo_core.versions import (
     EMPTY,
@@ -94,16 +94,14 @@ class Replica:
             self.forest = Forest(self._bits, self.settings.leaf_bits)
             self._load_tree()
         self._others = {
-            p: tuple(o for o in entry.owners if o != self.name)
+            p: tuple(o for o in entry.owners if o != self.name and ring.members[o].state != LEFT)
             for p, entry in enumerate(ring.entries)
             if self.name in entry.owners
         }
         self._beside = [
-            p
-            for p, entry in enumerate(ring.entries)
-            if (entry.move or entry.old) and p not in self._others
-            if any(self.name in owners for owners in entry.quorums)
-        ]
+            p for p, entry in enumerate(ring.entries)
+            if p not in self._others and any(self.name in owners for owners in entry.quorums)
+        ]  # fmt: skip
         if founding:
             for p in self._others:
                 self.mark_complete(p)
@@ -154,7 +152,7 @@ class Replica:
             self._owned[partition] = OWNER | COMPLETE if proven else OWNER
 
     def flags(self, partition: int) -> int:
-        """OWNER and COMPLETE, or WRITER, as they hold now; 0 where no copy is kept."""
+        """OWNER and COMPLETE, or WRITER, as they hold now; 0: no copy is kept."""
         return self._owned.get(partition, 0)
 
     def complete(self, partition: int) -> bool:
@@ -331,6 +329,13 @@ class Replica:
         old = digest_in(before) if before is not None else None
         self.journal.put(DATA, stored, after)
         leaf = self.forest.change(slot, old, digest_in(after))
+        self.journal.put(TREE, slot.to_bytes(4, "big"), leaf)
+
+    def forget(self, stored: bytes, record: bytes) -> None:
+        """Into this tick's batch: delete a record that lives on elsewhere, or nowhere by proof."""
+        slot = self.forest.slot_of(stored)
+        self.journal.put(DATA, stored, None)
+        leaf = self.forest.change(slot, digest_in(record), None)
         self.journal.put(TREE, slot.to_bytes(4, "big"), leaf)
 
     def take(self, stored: bytes, record: bytes, target: str) -> bool:
