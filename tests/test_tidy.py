@@ -18,12 +18,15 @@ PACKAGES = {
 LAYERS = [
     {"ids", "errors"},
     {"quorum", "versions", "merkle", "ring", "settings"},
-    {"preference", "placement", "messages", "journal"},
-    {"change", "hints", "machine", "context"},
+    {"operations"},
+    {"preference", "placement", "journal"},
+    {"change", "messages", "hints", "context"},
+    {"ring_messages", "machine"},
+    {"frames"},
     {"replica"},
     {"get", "put", "delivery", "exchange", "founding", "listing", "local_replica", "gossip"},
     {"repair", "scrub"},
-    {"admin", "clients", "membership", "post"},
+    {"admin", "calls", "clients", "membership", "post"},
     {"node"},
 ]
 """Lowest first; a module of dynamo_core imports only from lower layers."""

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from dynamo_core.frames import Frame, decode_frame
 from dynamo_core.ids import partition_of, store_key
-from dynamo_core.messages import Context, Frame, Get, Operation, Outcome, Put, decode_frame
 from dynamo_core.node import Node, NodeIdentity
+from dynamo_core.operations import Context, Get, Operation, Outcome, Put
 from dynamo_core.placement import found
 from dynamo_core.ring import Identity, Member, Ring, Target
 from dynamo_core.settings import Settings

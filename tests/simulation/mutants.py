@@ -17,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from dynamo_core import (
+    calls,
     delivery,
     exchange,
     founding,
@@ -27,7 +28,6 @@ from dynamo_core import (
     local_replica,
     membership,
     merkle,
-    node,
     put,
     replica,
     ring,
@@ -245,14 +245,14 @@ def _() -> list[Patch]:
             self.acks[to + " again"] = reply.flags
         return original(self, to, request, reply, now)
 
-    def reply(self: Any, frame: Any, message: Any) -> None:
+    def answered(self: Any, frame: Any, message: Any) -> None:
         entry = self._pending.get(message.id)
         answer(self, frame, message)
         if entry is not None and isinstance(message, put.Stored) and not entry[0].finished:
             self._pending[message.id] = entry
 
-    answer = node.Node._reply
-    return [(put.PutOperation, "replied", replied), (node.Node, "_reply", reply)]
+    answer = calls.Calls.answered
+    return [(put.PutOperation, "replied", replied), (calls.Calls, "answered", answered)]
 
 
 @mutant("two replicas on one node counted as two")

@@ -14,20 +14,8 @@ from collections.abc import Callable
 
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.machine import Effects, Machine, View
-from dynamo_core.messages import (
-    COMPLETE,
-    CORRUPT,
-    OWNER,
-    Asked,
-    Context,
-    Explanation,
-    Fetch,
-    Fetched,
-    Get,
-    Message,
-    Outcome,
-    Store,
-)
+from dynamo_core.messages import COMPLETE, CORRUPT, OWNER, Fetch, Fetched, Message, Store
+from dynamo_core.operations import Asked, Context, Explanation, Get, Outcome
 from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING, read_verdict
 from dynamo_core.versions import EMPTY, Sibling, body_of, decode_record, merge_bytes
 

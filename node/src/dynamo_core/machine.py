@@ -13,7 +13,8 @@ from typing import Protocol
 
 import msgspec
 
-from dynamo_core.messages import Message, Put
+from dynamo_core.messages import Message
+from dynamo_core.operations import Put
 from dynamo_core.preference import Preference
 from dynamo_core.ring import Ring
 from dynamo_core.settings import Settings
@@ -94,6 +95,11 @@ class Machine:
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
         """No answer will come: "link", "refused …", or the node could not."""
         return []
+
+    def outdated(self, node: str, request: Message, now: float) -> Effects:
+        """Refused, for the node had another entry of the partition than the request; by now the
+        ring here is as new as the node's, and the node hears of it before the next call."""
+        return self.failed(node, request, "refused entry", now)
 
     def expired(self, now: float) -> Effects:
         """`wake_at` has passed; for most machines as if the answer had failed."""

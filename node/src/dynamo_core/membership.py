@@ -21,23 +21,24 @@ from dynamo_core.founding import (
     next_life,
     parse_creation,
 )
+from dynamo_core.frames import Frame
 from dynamo_core.ids import DATA, META
-from dynamo_core.messages import (
+from dynamo_core.messages import Message
+from dynamo_core.preference import Preference
+from dynamo_core.ring import Ring, RingParts, merge_parts
+from dynamo_core.ring_messages import (
     Admit,
     Admitted,
+    Entries,
     Found,
     Founded,
-    Frame,
     Gossip,
-    Message,
     Parts,
     Prepare,
     Prepared,
     Reach,
     Reached,
 )
-from dynamo_core.preference import Preference
-from dynamo_core.ring import Ring, RingParts, merge_parts
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
@@ -68,6 +69,7 @@ class Membership:
             Found: lambda _, route, message: self.founded(message, partial(node.say, route)),
             Admit: self._admit,
             Reach: self._reach,
+            Entries: self._entries,
         }
 
     def answers(self, message: Message) -> bool:
@@ -237,6 +239,15 @@ class Membership:
         self.take(merged)
         if message.digests and merged.digests() != message.digests:
             node.say(route, Parts(0, merged.parts_differing(message.digests), ()))
+
+    def _entries(self, frame: Frame, route: str, message: Entries) -> None:
+        ring = self.node.ring_or_none
+        if ring is None or frame.cluster_id != ring.identity.cluster_id:
+            return
+        for partition, entry in message.entries:
+            if 0 <= partition < len(ring.entries):
+                ring = ring.with_entry(partition, entry)
+        self.take(ring)
 
     def _adopt_whole(self, parts: RingParts) -> None:
         """A founder that missed its Found, or an admitted node: only a ring that has our id."""

@@ -31,18 +31,13 @@ from dynamo_core.messages import (
     HINTED,
     OWNER,
     SYNCED,
-    Acks,
-    Asked,
-    Context,
-    Explanation,
     Forward,
     Forwarded,
     Message,
-    Outcome,
-    Put,
     Store,
     Stored,
 )
+from dynamo_core.operations import Acks, Asked, Context, Explanation, Outcome, Put
 from dynamo_core.quorum import IMPOSSIBLE, MET, write_verdict
 from dynamo_core.versions import decode_record
 

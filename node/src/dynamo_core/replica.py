@@ -20,7 +20,8 @@ from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, META, TREE, partition_of, range_of
 from dynamo_core.journal import Journal
 from dynamo_core.merkle import Forest, sum_of
-from dynamo_core.messages import COMPLETE, OWNER, Put
+from dynamo_core.messages import COMPLETE, OWNER
+from dynamo_core.operations import Put
 from dynamo_core.ring import Ring
 from dynamo_core.settings import Settings
 from dynamo_core.versions import (

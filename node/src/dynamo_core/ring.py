@@ -110,20 +110,23 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
         return other if other.version > self.version else self
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """One partition: its owners, the `move` (out, in) under way, the `old` owners while a switch
-    settles. `term` counts the switches, `version` the changes within a term (S-MOVE-1..4)."""
+    settles. `term` counts the switches, `version` the changes within a term (S-MOVE-1..4); `by` is
+    the id of the receiver that wrote it, 0 where no receiver did."""
 
     term: int
     version: int
     owners: Owners
     move: tuple[str, str] | None = None
     old: Owners | None = None
+    by: int = 0
 
-    @property
+    @cached_property
     def number(self) -> tuple[int, int]:
-        """(term, version), as peer requests carry it (S-RING-4)."""
-        return self.term, self.version
+        """What peer requests carry of it (S-RING-4): the term, and the version with 32 bits of the
+        digest below it, since two receivers that begin at once write one version each."""
+        return self.term, self.version << 32 | int.from_bytes(digest_of(self)[:4], "big")
 
     def later(self, other: Entry) -> Entry:
         """The entry that stands: the larger (term, version, digest)."""
@@ -357,12 +360,14 @@ def _line(member: Member) -> dict[str, Any]:
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-    return {
+    fields = {
         **msgspec.structs.asdict(entry),
         "owners": list(entry.owners),
         "move": dict(zip(("out", "in"), entry.move, strict=True)) if entry.move else None,
         "old": list(entry.old) if entry.old is not None else None,
     }
+    del fields["by"]  # no client needs it
+    return fields
 
 
 def _of(fields: dict[str, Any], kind: type[Any]) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from dynamo_core.messages import Outcome
+from dynamo_core.operations import Outcome
 from dynamo_core.ring import Ring
 from dynamo_node.batch import Batch, decode
 from dynamo_node.driver import Driver
