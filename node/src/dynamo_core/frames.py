@@ -23,12 +23,16 @@ from dynamo_core.messages import (
     Refused,
     Roots,
     RootsReply,
+    Sizes,
+    SizesReply,
     Store,
     Stored,
 )
 from dynamo_core.ring_messages import (
     Admit,
     Admitted,
+    Announce,
+    Announced,
     Entries,
     Found,
     Founded,
@@ -48,12 +52,13 @@ AnyMessage = (
     Fetch | Fetched | Store | Stored | Refused | Forward | Forwarded | Gossip | Parts | Roots
     | RootsReply | Leaves | LeavesReply | Listing | ListingReply | FetchMany | FetchedMany
     | Prepare | Prepared | Found | Founded | Admit | Admitted | Reach | Reached | Order | Progress
-    | Keys | KeysReply | Entries
+    | Keys | KeysReply | Entries | Sizes | SizesReply | Announce | Announced
 )  # fmt: skip
 
 REPLIES: frozenset[type] = frozenset(
     (Fetched, Stored, Refused, Forwarded, RootsReply, LeavesReply, ListingReply, FetchedMany,
-     Prepared, Founded, Admitted, Reached, Progress, KeysReply)
+     Prepared, Founded, Admitted, Reached, Progress, KeysReply, SizesReply,
+     Announced)
 )  # fmt: skip
 
 MEMBERSHIP_REPLIES: frozenset[type] = frozenset((Prepared, Founded, Admitted, Reached))

@@ -35,7 +35,7 @@ from dynamo_core.preference import Preference
 from dynamo_core.repair import Repairs
 from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
-from dynamo_core.ring_messages import Admitted, Entries
+from dynamo_core.ring_messages import Admitted, Announce, Entries
 from dynamo_core.settings import Settings
 
 __all__ = ["Node", "NodeIdentity"]
@@ -71,6 +71,7 @@ class Node:
         self.draining = False
         self.distrusted = False
         self.counters: Counter[str] = Counter()
+        self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
         self.ring_or_none: Ring | None = None
         self.preference: Preference
         self.addresses: dict[str, str] = {}
@@ -273,6 +274,8 @@ class Node:
             self.clients.forwarded(route, message)
         elif isinstance(message, Order):
             self.admin.order(message, partial(self.say, route))
+        elif isinstance(message, Announce):
+            self.admin.planner.announced(message, partial(self.say, route))
         elif self.local.answers(message):
             self.local.answer(message, partial(self.say, route))
 
