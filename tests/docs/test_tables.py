@@ -76,7 +76,9 @@ def test_events() -> None:
         for name in re.findall(r"counters\[([^\]]+)\]", path.read_text()):
             found |= set(re.findall(r'"([a-z_]+)"', name))
     causes = {row[0] for row in table("events") if row[0].startswith("stored_by_")}
-    assert causes == {f"stored_by_{cause}" for cause in ("put", "repair", "hint", "exchange")}
+    assert causes == {
+        f"stored_by_{cause}" for cause in ("put", "repair", "hint", "exchange", "offer")
+    }
     assert sorted(row[0] for row in table("events")) == sorted(found | causes)
 
 

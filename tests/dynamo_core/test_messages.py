@@ -32,6 +32,16 @@ from dynamo_core.messages import (
     Store,
     Stored,
 )
+from dynamo_core.move_messages import (
+    Offer,
+    Promise,
+    Promised,
+    Settle,
+    Settled,
+    Shown,
+    Still,
+    StillReply,
+)
 from dynamo_core.operations import Acks, Context, Outcome, Put
 from dynamo_core.ring import Entry, Identity, Member, RingParts, Target
 from dynamo_core.ring_messages import (
@@ -74,6 +84,9 @@ SAMPLES = [
     Order(12, "repair", [1, 2], True), Progress(12, 1, 2, 3, 4), Keys(13, 1, b"after", 100),
     KeysReply(13, [b"k"], True, b"cursor"),
     Entries(14, [(3, Entry(1, 2, ("a", "b"), ("b", "c"), None, 2**64 - 1))]),
+    Promise(15, 3, Entry(1, 2, ("a", "b"), ("b", "c"), None, 7)), Promised(15), Still(16, 3, 1, 2),
+    StillReply(16, True, Entry(1, 0, ("a",))), Settle(17, 3, (1, 2)), Settled(17),
+    Offer(18, 3, (1, 2), [(b"stored", b"digest")]), Shown(18, 3, [0, 2]),
 ]  # fmt: skip
 FRAME = Frame(FRAME_VERSION, "carts", "a", 2**64 - 1, "a:1", 2**64 - 1, 5, 6, 7, SAMPLES)
 

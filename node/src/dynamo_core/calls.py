@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dynamo_core.frames import Frame
 from dynamo_core.machine import NEVER, Effects, Machine, Rejected
 from dynamo_core.messages import Message, Order, Refused
+from dynamo_core.move_messages import Settle
 from dynamo_core.put import PutOperation
 from dynamo_core.ring_messages import Found, Prepare
 
@@ -152,6 +153,8 @@ class Calls:
             node.membership.founded(request, reply)
         elif isinstance(request, Order):
             node.admin.order(request, reply)
+        elif isinstance(request, Settle):
+            node.settling.settle(request, reply)
         else:
             node.local.answer(request, reply)
 

@@ -74,10 +74,10 @@ def plan(ring: Ring, wishes: Wishes) -> Plan:
     """What the wishes mean. Raises BadParameter, naming the wish that cannot be."""
     staying = _staying(ring, wishes)
     if wishes.moves and not (wishes.join or wishes.leave or wishes.weights):
-        owners = ring.target.owners or _facts(ring)
+        owners = ring.target.owners or _after(ring)
     else:
         field = "leave" if wishes.leave else "members"
-        owners = _placed(staying, ring, _facts(ring), field)
+        owners = _placed(staying, ring, _after(ring), field)
     lines = ring.members | staying
     spread = len({line.zone for line in staying.values()}) >= ring.identity.n
     if wishes.moves:
@@ -103,14 +103,9 @@ def moves_left(ring: Ring) -> int:
     return len(list(_changes([entry.owners for entry in ring.entries], ring.target.owners)))
 
 
-def _facts(ring: Ring) -> tuple[Owners, ...]:
+def _after(ring: Ring) -> tuple[Owners, ...]:
     """The owners of each partition once the moves under way have switched."""
-    return tuple(
-        tuple(entry.move[1] if name == entry.move[0] else name for name in entry.owners)
-        if entry.move
-        else entry.owners
-        for entry in ring.entries
-    )
+    return tuple(entry.after for entry in ring.entries)
 
 
 def _staying(ring: Ring, wishes: Wishes) -> dict[str, Member]:
@@ -298,7 +293,7 @@ def removed(
     lost = [p for p in below if p in orphans or len(gone.intersection(entries[p].owners)) >= w]
     left = Ring(ring.identity, members, ring.target, entries)
     staying = _staying(left, Wishes())
-    owners = _facts(left)
+    owners = _after(left)
     if len(staying) >= ring.identity.n:
         owners = _placed(staying, left, owners)
     moves = len(list(_changes([entry.owners for entry in entries], owners)))

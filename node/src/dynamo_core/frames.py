@@ -28,6 +28,16 @@ from dynamo_core.messages import (
     Store,
     Stored,
 )
+from dynamo_core.move_messages import (
+    Offer,
+    Promise,
+    Promised,
+    Settle,
+    Settled,
+    Shown,
+    Still,
+    StillReply,
+)
 from dynamo_core.ring_messages import (
     Admit,
     Admitted,
@@ -52,13 +62,14 @@ AnyMessage = (
     Fetch | Fetched | Store | Stored | Refused | Forward | Forwarded | Gossip | Parts | Roots
     | RootsReply | Leaves | LeavesReply | Listing | ListingReply | FetchMany | FetchedMany
     | Prepare | Prepared | Found | Founded | Admit | Admitted | Reach | Reached | Order | Progress
-    | Keys | KeysReply | Entries | Sizes | SizesReply | Announce | Announced
+    | Keys | KeysReply | Entries | Promise | Promised | Still | StillReply | Settle | Settled
+    | Offer | Shown | Sizes | SizesReply | Announce | Announced
 )  # fmt: skip
 
 REPLIES: frozenset[type] = frozenset(
     (Fetched, Stored, Refused, Forwarded, RootsReply, LeavesReply, ListingReply, FetchedMany,
-     Prepared, Founded, Admitted, Reached, Progress, KeysReply, SizesReply,
-     Announced)
+     Prepared, Founded, Admitted, Reached, Progress, KeysReply, Promised, StillReply, Settled,
+     Shown, SizesReply, Announced)
 )  # fmt: skip
 
 MEMBERSHIP_REPLIES: frozenset[type] = frozenset((Prepared, Founded, Admitted, Reached))

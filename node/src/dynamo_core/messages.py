@@ -13,9 +13,10 @@ import msgspec
 from dynamo_core.operations import Outcome, Put
 from dynamo_core.ring import Entry
 
-OWNER, COMPLETE, HINTED, SYNCED, CORRUPT = 1, 2, 4, 8, 16
+OWNER, COMPLETE, HINTED, SYNCED, CORRUPT, WRITER = 1, 2, 4, 8, 16, 32
 
-"""Flags of a reply: what the replica is for the key, and what it did."""
+"""Flags of a reply: what the replica is for the key, and what it did. A WRITER keeps a copy though
+it is no owner: the receiver of a move, or an owner before a switch that settles."""
 
 
 class Message(msgspec.Struct, array_like=True, gc=False):

@@ -26,17 +26,21 @@ from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, HINTS, Store
 from dynamo_core.journal import Journal
 from dynamo_core.local_replica import LocalReplica
-from dynamo_core.machine import NEVER, Machine
+from dynamo_core.machine import NEVER, Machine, Question
 from dynamo_core.membership import Membership
 from dynamo_core.messages import Forward, Message, Order, Refused
+from dynamo_core.move_messages import Promise, Settle, Still
+from dynamo_core.moves import Moves
 from dynamo_core.operations import Operation
 from dynamo_core.post import Post
 from dynamo_core.preference import Preference
+from dynamo_core.promises import Promises
 from dynamo_core.repair import Repairs
 from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
 from dynamo_core.ring_messages import Admitted, Announce, Entries
 from dynamo_core.settings import Settings
+from dynamo_core.settling import Settling
 
 __all__ = ["Node", "NodeIdentity"]
 
@@ -86,6 +90,9 @@ class Node:
         self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
         self.membership = Membership(self)
+        self.promises = Promises(self)
+        self.moves = Moves(self)
+        self.settling = Settling(self)
         self.post = Post(self)
         self.clients = Clients(self)
         self.admin = Administration(self)
@@ -123,7 +130,7 @@ class Node:
     @property
     def wake_at(self) -> float:
         """When `tick` must be called next, in the driver's monotonic seconds."""
-        turn = self.repairs.wake_at if self.member else NEVER
+        turn = min(self.repairs.wake_at, self.moves.wake_at) if self.member else NEVER
         return min(self.calls.wake_at, self._next_beat, self._next_scan, turn)
 
     def up(self, name: str) -> bool:
@@ -147,6 +154,7 @@ class Node:
         self.durable_number = self.start_number
         self.replica.load()
         self.hints.load()
+        self.promises.load()
         self.membership.load()
         if not trusted:
             self.distrusted = True
@@ -171,6 +179,7 @@ class Node:
                 self.membership.offer()
                 self.deliveries.scan()
         if self.member:
+            self.moves.tick(now)
             self.repairs.tick(now)
         self.calls.drain()
 
@@ -245,6 +254,10 @@ class Node:
         """Start a machine and carry out what it asks for."""
         self.calls.spawn(machine)
 
+    def ask(self, name: str, request: Message, done: Callable[[Message | None], None]) -> None:
+        """One call without a machine around it; `done` is told the answer or None."""
+        self.later(partial(self.spawn, Question(name, request, self.settings.call_s, done)))
+
     def later(self, call: Callable[[], None]) -> None:
         """Run a call of the shell that starts machines, and what follows from it."""
         self.calls.later(call)
@@ -276,6 +289,12 @@ class Node:
             self.admin.order(message, partial(self.say, route))
         elif isinstance(message, Announce):
             self.admin.planner.announced(message, partial(self.say, route))
+        elif isinstance(message, Promise):
+            self.promises.promise(message, partial(self.say, route))
+        elif isinstance(message, Still):
+            self.moves.still(message, partial(self.say, route))
+        elif isinstance(message, Settle):
+            self.settling.settle(message, partial(self.say, route))
         elif self.local.answers(message):
             self.local.answer(message, partial(self.say, route))
 
