@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from town import Town
 
+from dynamo_core.move_messages import Promise
 from dynamo_core.ring import JOINING, LEAVING, LEFT, MEMBER
 from dynamo_core.ring_messages import Announce, Parts
 
@@ -250,3 +251,78 @@ def test_a_node_that_cannot_write_changes_nothing(office: Office) -> None:
     status, said = office.apply("a", {"leave": ["e"]}, "op")
     assert (status, said["problem"]) == (503, "insufficient-owners")
     assert office.ring.target.operations == ()
+
+
+def test_an_operation_is_followed_to_its_end(office: Office) -> None:
+    for number in range(60):
+        office.put("a", b"%d" % number, b"v")
+    moves = len(office.made("a", JOIN_D)["moves"])
+    assert office.apply("a", JOIN_D, "join")[0] == 202
+    seen = set()
+
+    def done() -> bool:
+        operation = office.operation("b")
+        seen.add(operation["moves_done"])
+        return operation["state"] == "done"
+
+    office.until(done)
+    assert office.ring.members["d"].state == MEMBER
+    assert max(seen) == moves and len(seen) > 2
+    assert office.apply("d", {"leave": ["a", "b"]}, "leave")[0] == 202
+    office.until(lambda: office.operation("c")["state"] == "done")
+    states = {name: line.state for name, line in office.ring.members.items()}
+    assert states == {"a": LEFT, "b": LEFT, "c": MEMBER, "d": MEMBER, "e": MEMBER}
+    assert office.operation("d") == {
+        "id": "leave", "moves_total": 20, "moves_done": 20, "state": "done", "earlier": ["join"],
+    }  # fmt: skip
+    for number in range(60):
+        assert office.values("c", b"%d" % number) == [b"v"]
+
+
+def test_a_join_cancelled_midway_keeps_what_has_switched(office: Office) -> None:
+    before = [entry.owners for entry in office.ring.entries]
+    office.kill("e")
+    office.run(3.0)
+    assert office.apply("a", JOIN_D, "join")[0] == 202
+    office.until(lambda: office.operation("a")["moves_done"] == 3)
+    office.run(3.0)
+    kept = [p for p, entry in enumerate(office.ring.entries) if "d" in entry.owners]
+    assert 0 < len(kept) < office.operation("a")["moves_total"], "where e is an owner it waits"
+    assert office.told("b", "cancel", {})[0] == 202
+    office.start("e")
+    office.until(lambda: office.ring.members["d"].state == MEMBER)
+    assert office.operation("c")["state"] == "cancelled"
+    for partition, entry in enumerate(office.ring.entries):
+        assert entry.move is None
+        assert ("d" in entry.owners) is (partition in kept)
+        assert partition in kept or entry.owners == before[partition]
+
+
+def test_a_join_cancelled_before_its_first_switch_has_left(office: Office) -> None:
+    before = [entry.owners for entry in office.ring.entries]
+    office.lost = lambda sender, receiver, frame: (
+        "d" in (sender, receiver)
+        and any(isinstance(message, Promise) for message in frame.messages)
+    )
+    assert office.apply("a", JOIN_D, "join")[0] == 202
+    office.until(lambda: any(entry.move for entry in office.nodes["c"].ring.entries))
+    assert office.told("b", "cancel", {})[0] == 202
+    office.until(lambda: office.ring.members["d"].state == LEFT)
+    assert [entry.owners for entry in office.ring.entries] == before
+    assert not any(entry.move for entry in office.ring.entries)
+
+
+def test_a_removed_node_is_replaced_and_its_name_joins_again(office: Office) -> None:
+    for number in range(60):
+        office.put("a", b"%d" % number, b"v")
+    office.kill("e")
+    office.run(3.0)
+    assert office.told("a", "remove", {"name": "e", "force": True})[0] == 202
+    office.wipe("e")
+    office.start("e")
+    office.until(lambda: not any("e" in entry.owners for entry in office.ring.entries))
+    assert office.apply("a", {"join": [{"name": "e", "address": "e:1"}]}, "again")[0] == 202
+    office.until(lambda: office.ring.members["e"].state == MEMBER)
+    assert office.ring.members["e"].incarnation == 2
+    for number in range(60):
+        assert office.values("e", b"%d" % number) == [b"v"]
