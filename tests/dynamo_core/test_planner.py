@@ -130,6 +130,16 @@ def test_an_applied_join_is_a_line_and_a_target_on_every_node(office: Office) ->
     assert office.nodes["a"].ring.members["d"] == line
 
 
+def test_one_operation_that_is_asked_for_twice_at_once_is_one(office: Office) -> None:
+    quoted = {**JOIN_D, "hash": office.made("a", JOIN_D)["hash"], "operation_id": "op"}
+    answers: list[Answer] = []
+    for name in ("a", "a", "c"):
+        office.nodes[name].admin.planner.apply(quoted, lambda *answer: answers.append(answer))
+    office.until(lambda: len(answers) == 3, 15.0)
+    assert [status for status, _ in answers] == [202] * 3
+    assert office.ring.target.operations == ("op",)
+
+
 def test_a_quoted_hash_must_be_the_plan_of_now(office: Office) -> None:
     old = office.made("a", JOIN_D)["hash"]
     assert office.apply("b", {"weights": {"a": 2}}, "weights")[0] == 202

@@ -191,16 +191,17 @@ class Application:
 
     def begin(self) -> None:
         """Raises BadRequest."""
-        known = self._node.ring.target.operations
-        if self._operation in known or UNDONE + self._operation in known:
-            return self._done(202, self._planner.accepted(self._operation))
         made = self._quoted()
         if made is not None:
             self._planner.measure(made, partial(self._measured, made))
-        return None
 
     def _quoted(self) -> Plan | None:
-        """The plan, when it is the one that was quoted; else the request ends with the new one."""
+        """The plan, when it is the one that was quoted; else the request ends: with the new one, or
+        because the operation is done already."""
+        known = self._node.ring.target.operations
+        if self._operation in known or UNDONE + self._operation in known:
+            self._done(202, self._planner.accepted(self._operation))
+            return None
         made = plan(self._node.ring, self._wishes)
         if made.hash == self._hash:
             return made
