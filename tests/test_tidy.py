@@ -20,7 +20,7 @@ LAYERS = [
     {"quorum", "versions", "merkle", "ring", "settings"},
     {"operations", "ring_document"},
     {"preference", "placement", "journal"},
-    {"change", "messages", "hints", "context"},
+    {"messages", "hints", "context", "tree", "change"},
     {"ring_messages", "move_messages", "machine"},
     {"frames"},
     {"replica"},

@@ -31,6 +31,7 @@ from dynamo_core import (
     put,
     replica,
     ring,
+    tree,
     versions,
 )
 from dynamo_core.testing.simulation import run
@@ -190,19 +191,19 @@ def _() -> list[Patch]:
 
 @mutant("tree mark outside the batch")
 def _() -> list[Patch]:
-    original = replica.Replica._write
+    original = tree.Tree.write
 
-    def write(self: Any, stored: bytes, before: bytes | None, after: bytes) -> None:
+    def write(self: Any, stored: bytes, before: bytes | None, after: bytes | None) -> None:
         slot = self.forest.slot_of(stored).to_bytes(4, "big")
-        place = (ids.TREE, slot)
-        known, earlier = place in self.journal._changes, self.journal._changes.get(place)
+        journal, place = self._journal, (ids.TREE, slot)
+        known, earlier = place in journal._changes, journal._changes.get(place)
         original(self, stored, before, after)
-        leaf = self.journal._changes.pop(place)
+        leaf = journal._changes.pop(place)
         if known:
-            self.journal._changes[place] = earlier
-        self.journal.then(lambda stored: self.journal.put(ids.TREE, slot, leaf))
+            journal._changes[place] = earlier
+        journal.then(lambda stored: journal.put(ids.TREE, slot, leaf))
 
-    return [(replica.Replica, "_write", write)]
+    return [(tree.Tree, "write", write)]
 
 
 # ---------------------------------------------------------------- hints
@@ -321,7 +322,7 @@ def _() -> list[Patch]:
         before = self.data(stored)
         if before == record:
             return False
-        self._write(stored, before, record)
+        self.tree.write(stored, before, record)
         return True
 
     return [(replica.Replica, "merge", merge)]
@@ -380,7 +381,7 @@ def _() -> list[Patch]:
         start, end = original(slot, bits)
         return start, end if end is not None else start
 
-    return [(module, "range_of", range_of) for module in (replica, local_replica, exchange)]
+    return [(module, "range_of", range_of) for module in (tree, local_replica, exchange)]
 
 
 @mutant("leaf sums are not updated")

@@ -17,13 +17,14 @@ from collections.abc import Callable
 
 from dynamo_core.errors import Corrupt, TooManySiblings
 from dynamo_core.hints import HintBook
-from dynamo_core.ids import DATA, META, TREE, partition_of, range_of
+from dynamo_core.ids import DATA, META, partition_of
 from dynamo_core.journal import Journal
-from dynamo_core.merkle import Forest, sum_of
+from dynamo_core.merkle import Forest
 from dynamo_core.messages import COMPLETE, OWNER, WRITER
 from dynamo_core.operations import Put
 from dynamo_core.ring import LEFT, Ring
 from dynamo_core.settings import Settings
+from dynamo_core.tree import Tree
 from dynamo_core.versions import (
     EMPTY,
     Dot,
@@ -33,14 +34,12 @@ from dynamo_core.versions import (
     checked,
     decode_history,
     decode_record,
-    digest_in,
     encode_record,
     last_writer,
     merge_bytes,
     update,
 )
 
-LEAF_ROWS_MAX = 1 << 20
 _COMPLETE = b"complete/"
 Draw = Callable[[], int]
 
@@ -69,13 +68,12 @@ class Replica:
         self.counters: Counter[str] = Counter()
         self.compared: set[str] = set()
         self.marks: set[int] = set()
-        self.unsure: set[int] = set()
         self.damaged: set[bytes] = set()
         self._losses: Counter[int] = Counter()
         self._voids = 0
         self.in_doubt = False
         """Distrust that is not on the disk yet: whatever is read back there is not believed."""
-        self.forest = Forest(0, settings.leaf_bits)
+        self.tree = Tree(journal, settings.leaf_bits, settings.rows_max)
         self._draw = draw
         self._actors: dict[int, int] = {}
         self._owned: dict[int, int] = {}
@@ -84,6 +82,16 @@ class Replica:
         self._bits = 0
         self.lww = False
 
+    @property
+    def forest(self) -> Forest:
+        """The hash trees of this copy."""
+        return self.tree.forest
+
+    @property
+    def unsure(self) -> set[int]:
+        """Leaves that are to be counted again."""
+        return self.tree.unsure
+
     # ------------------------------------------------------------ ring, marks, actors
 
     def adopt(self, ring: Ring, founding: bool = False) -> None:
@@ -91,8 +99,7 @@ class Replica:
         self.lww = ring.identity.conflicts == "LastWriteWins"
         if self._bits != ring.partition_bits or self.forest.bits == self.settings.leaf_bits:
             self._bits = ring.partition_bits
-            self.forest = Forest(self._bits, self.settings.leaf_bits)
-            self._load_tree()
+            self.tree.load(self._bits)
         self._others = {
             p: tuple(o for o in entry.owners if o != self.name and ring.members[o].state != LEFT)
             for p, entry in enumerate(ring.entries)
@@ -120,23 +127,12 @@ class Replica:
         self._voids += 1
         self.hints.load()
         self.load()
-        self._load_tree()
-        self.unsure |= {self.forest.slot_of(stored) for stored in self.damaged}
+        self.tree.load(self._bits)
+        self.unsure.update(map(self.forest.slot_of, self.damaged))
         self.refresh()
         if self.in_doubt:
             self.distrust()
             self.rebuild_tree()
-
-    def _load_tree(self) -> None:
-        self.forest = Forest(self._bits, self.settings.leaf_bits)
-        start = b""
-        while True:
-            rows = self.journal.scan(TREE, start, None, self.settings.rows_max)
-            for key, value in rows:
-                self.forest.set(int.from_bytes(key, "big"), int.from_bytes(value, "big"))
-            if len(rows) < self.settings.rows_max:
-                return
-            start = rows[-1][0] + b"\x00"
 
     def refresh(self) -> None:
         """Recompute the flags of this replica by partition, for the hot path."""
@@ -280,29 +276,12 @@ class Replica:
     def rebuild_tree(self) -> None:
         """Count every leaf again from the records: the tree of this disk is not to be trusted.
         Without a ring nobody can; then it is counted when the ring comes."""
-        if not self._bits:
-            return
-        self.forest = Forest(self._bits, self.settings.leaf_bits)
-        for key, _ in self.journal.scan(TREE, b"", None, 1 << 24):
-            self.journal.put(TREE, key, None)
-        start = b""
-        while rows := self.rows(start, None, self.settings.rows_max):
-            for stored, record in rows:
-                slot = self.forest.slot_of(stored)
-                leaf = self.forest.change(slot, None, digest_in(record))
-                self.journal.put(TREE, slot.to_bytes(4, "big"), leaf)
-            start = rows[-1][0] + b"\x00"
+        if self._bits:
+            self.tree.rebuild(self.rows)
 
     def settle_leaves(self) -> None:
         """Count the leaves again whose sum damage has made unsure."""
-        for slot in sorted(self.unsure):
-            try:
-                rows = self.rows(*range_of(slot, self.forest.bits), LEAF_ROWS_MAX)
-            except Corrupt:
-                continue
-            total = sum_of([digest_in(record) for _, record in rows])
-            self.journal.put(TREE, slot.to_bytes(4, "big"), self.forest.set(slot, total))
-            self.unsure.discard(slot)
+        self.tree.settle(self.rows)
 
     def mend_leaf(self, slot: int) -> None:
         """S-AE-4: the records of a leaf are not those that were written; the passes mend them."""
@@ -321,22 +300,12 @@ class Replica:
         merged = merge_bytes(stored[4:], before, record, self.lww)
         if merged == before:
             return False
-        self._write(stored, before, merged)
+        self.tree.write(stored, before, merged)
         return True
-
-    def _write(self, stored: bytes, before: bytes | None, after: bytes) -> None:
-        slot = self.forest.slot_of(stored)
-        old = digest_in(before) if before is not None else None
-        self.journal.put(DATA, stored, after)
-        leaf = self.forest.change(slot, old, digest_in(after))
-        self.journal.put(TREE, slot.to_bytes(4, "big"), leaf)
 
     def forget(self, stored: bytes, record: bytes) -> None:
         """Into this tick's batch: delete a record that lives on elsewhere, or nowhere by proof."""
-        slot = self.forest.slot_of(stored)
-        self.journal.put(DATA, stored, None)
-        leaf = self.forest.change(slot, digest_in(record), None)
-        self.journal.put(TREE, slot.to_bytes(4, "big"), leaf)
+        self.tree.write(stored, record, None)
 
     def take(self, stored: bytes, record: bytes, target: str) -> bool:
         """A replica that came from a peer: into the copy, or as a hint. Raises Corrupt."""

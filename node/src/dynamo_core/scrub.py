@@ -12,7 +12,8 @@ from collections import Counter
 
 from dynamo_core.errors import Corrupt
 from dynamo_core.ids import range_of
-from dynamo_core.replica import LEAF_ROWS_MAX, Replica
+from dynamo_core.replica import Replica
+from dynamo_core.tree import LEAF_ROWS_MAX
 from dynamo_core.versions import Record, checked, decode_record, digest_in
 
 LEAVES_MAX = 4096
