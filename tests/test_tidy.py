@@ -20,7 +20,7 @@ LAYERS = [
     {"quorum", "versions", "merkle", "ring", "settings"},
     {"operations", "ring_document"},
     {"preference", "placement", "journal"},
-    {"messages", "hints", "context", "tree", "change"},
+    {"messages", "hints", "context", "tree", "round_numbers", "change"},
     {"ring_messages", "move_messages", "machine"},
     {"frames"},
     {"replica"},

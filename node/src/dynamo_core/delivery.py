@@ -78,9 +78,10 @@ class Delivery(Machine):
         if self.target not in owners:
             self.replica.counters["hints_rerouted"] += 1
         entry = self.view.ring.entries[partition].number
+        seen = self.replica.numbers.seen(partition)
         self._flying[stored] = (record, set(to))
         return [
-            (node, Store(0, partition, entry, stored, record, sync=True, cause="hint"))
+            (node, Store(0, partition, entry, stored, record, "", True, "hint", seen))
             for node in to
         ]
 

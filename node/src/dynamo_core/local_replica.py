@@ -88,11 +88,12 @@ class LocalReplica:
     def fetch(self, request: Fetch, reply: Reply) -> None:
         """What is held of the key, hints included (S-HINT-5)."""
         flags = self.replica.flags(request.partition)
+        seen = self.replica.numbers.seen(request.partition)
         try:
             record = self.replica.held(request.stored)
         except Corrupt:
-            return reply(Fetched(request.id, b"", CORRUPT))
-        return reply(Fetched(request.id, record or b"", flags))
+            return reply(Fetched(request.id, b"", CORRUPT, seen))
+        return reply(Fetched(request.id, record or b"", flags, seen))
 
     def fetch_many(self, request: FetchMany, reply: Reply) -> None:
         """Own records of a partition; as many as fit, at least one. Damage is not sent."""
@@ -110,7 +111,8 @@ class LocalReplica:
             size += len(records[-1])
             if size > self.view.settings.fetch_bytes_max:
                 break
-        return reply(FetchedMany(request.id, records))
+        seen = self.replica.numbers.seen(request.partition)
+        return reply(FetchedMany(request.id, records, seen))
 
     def roots(self, request: Roots, reply: Reply) -> None:
         """Tree roots of the partitions whose entry is the same here (S-AE-2)."""
@@ -123,7 +125,10 @@ class LocalReplica:
 
     def leaves(self, request: Leaves, reply: Reply) -> None:
         """The leaves of one tree."""
-        reply(LeavesReply(request.id, self.replica.forest.leaves(request.partition)))
+        numbers = self.replica.numbers
+        seen, floor = numbers.seen(request.partition), numbers.floor(request.partition)
+        leaves = self.replica.forest.leaves(request.partition)
+        reply(LeavesReply(request.id, leaves, seen, floor))
 
     def listing(self, request: Listing, reply: Reply) -> None:
         """Keys and digests of one leaf."""
@@ -168,6 +173,10 @@ class LocalReplica:
         hint = bool(request.target) and request.target != self.view.name
         if not hint and not self.replica.flags(partition):
             return self._refuse_entry(request, partition, reply)
+        if not hint and request.seen < (floor := self.replica.numbers.floor(partition)):
+            self.replica.counters["stale_records_refused"] += 1
+            seen = self.replica.numbers.seen(partition)
+            return reply(Refused(request.id, "stale", partition, None, floor, seen))
         if hint and self.hints.full(request.target):
             self.hints.mark_dirty(partition, request.target)
             self.replica.counters["hints_refused"] += 1
@@ -220,8 +229,9 @@ class LocalReplica:
             return reply(Rejected(request.id, "full"))
         try:
             minted = self.replica.coordinate(
-                request.put, request.stored, request.target, self.view.wall_ms, request.known
-            )
+                request.put, request.stored, request.target, self.view.wall_ms, request.known,
+                request.known_seen,
+            )  # fmt: skip
         except TooManySiblings as error:
             record = self.replica.held(request.stored) or b""
             return reply(Rejected(request.id, "too-many-siblings", str(error), record))
@@ -230,7 +240,7 @@ class LocalReplica:
 
         def answer(level: int) -> None:
             role = HINTED if request.target else partition_flags
-            reply(Coordinated(request.id, minted.record, context, role | level))
+            reply(Coordinated(request.id, minted.record, context, role | level, minted.seen))
 
         def written(stored: bool) -> None:
             if stored:

@@ -54,6 +54,7 @@ class Coordinate(Message):
     stored: bytes
     target: str = ""
     known: bytes | None = None
+    known_seen: int = 0
     sync: bool = True
 
 
@@ -63,6 +64,7 @@ class Coordinated(Message):
     record: bytes
     context: bytes
     flags: int
+    seen: int
 
 
 class Rejected(Message):

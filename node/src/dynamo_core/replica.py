@@ -23,6 +23,7 @@ from dynamo_core.merkle import Forest
 from dynamo_core.messages import COMPLETE, OWNER, WRITER
 from dynamo_core.operations import Put
 from dynamo_core.ring import LEFT, Ring
+from dynamo_core.round_numbers import Numbers
 from dynamo_core.settings import Settings
 from dynamo_core.tree import Tree
 from dynamo_core.versions import (
@@ -47,12 +48,14 @@ Draw = Callable[[], int]
 class Minted:
     """What coordination made: the record to replicate, its event, and what the client may know."""
 
-    __slots__ = ("context", "record", "stored")
+    __slots__ = ("context", "record", "seen", "stored")
 
-    def __init__(self, stored: bytes, record: bytes, context: History) -> None:
+    def __init__(self, stored: bytes, record: bytes, context: History, seen: int) -> None:
         self.stored = stored
         self.record = record
         self.context = context
+        self.seen = seen
+        """The number of the store that the oldest part of the record was read from."""
 
 
 class Replica:
@@ -68,6 +71,7 @@ class Replica:
         self.counters: Counter[str] = Counter()
         self.compared: set[str] = set()
         self.marks: set[int] = set()
+        self.numbers = Numbers(journal)
         self.damaged: set[bytes] = set()
         self._losses: Counter[int] = Counter()
         self._voids = 0
@@ -117,7 +121,8 @@ class Replica:
         self.refresh()
 
     def load(self) -> None:
-        """Read marks from the store; the tree follows with the ring."""
+        """Read marks and numbers from the store; the tree follows with the ring."""
+        self.numbers.load()
         rows = self.journal.scan(META, _COMPLETE, _COMPLETE + b"\xff", 1 << 16)
         self.marks = {int.from_bytes(key[len(_COMPLETE) :], "big") for key, _ in rows}
 
@@ -316,26 +321,30 @@ class Replica:
         return self.merge(stored, record)
 
     def coordinate(
-        self, put: Put, stored: bytes, target: str, wall_ms: int, known: bytes | None = None
-    ) -> Minted:
+        self, put: Put, stored: bytes, target: str, wall_ms: int, known: bytes | None = None,
+        known_seen: int = 0,
+    ) -> Minted:  # fmt: skip
         """One put on this node's record (S-DOT-1..3), kept for `target`, "" when we are an owner.
 
-        `known` is a record that the coordinator read elsewhere for a delete without a context.
-        Raises TooManySiblings, with nothing changed.
+        `known` is a record that the coordinator read elsewhere for a delete without a context, by
+        stores of which one had seen no more than `known_seen`. Raises TooManySiblings, with
+        nothing changed.
         """
         try:
             held = self.held(stored)
         except Corrupt:
             held = None
-        if known is not None:
+        partition = partition_of(stored, self._bits)
+        number = self.numbers.seen(partition)
+        if known is not None and known_seen >= self.numbers.floor(partition):
             held = merge_bytes(stored[4:], held, known, self.lww)
+            number = min(number, known_seen)
         before = decode_record(held) if held is not None else EMPTY
         seen = decode_history(put.context.history) if put.context is not None else History()
         event = before.event_of(put.request_id) if put.request_id else None
         if event is None and put.request_id not in seen.ids:
             if put.context is None and len(before.siblings) >= self.settings.siblings_max:
                 raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
-            partition = partition_of(stored, self._bits)
             event = self._mint(before, partition)
             after = update(before, seen, self._sibling(put, event, before, wall_ms))
             if self.lww:
@@ -350,7 +359,7 @@ class Replica:
             self.merge(stored, encoded)
         context = seen if event is None else seen.with_dot(event)
         mine = Sibling(*(event or (0, 0)), None, request_id=put.request_id)
-        return Minted(stored, encoded, context.naming((mine,)))
+        return Minted(stored, encoded, context.naming((mine,)), number)
 
     def _mint(self, before: Record, partition: int) -> Dot:
         actor = self._actors.get(partition)
