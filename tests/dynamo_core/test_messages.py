@@ -57,6 +57,14 @@ from dynamo_core.ring_messages import (
     Reach,
     Reached,
 )
+from dynamo_core.round_messages import (
+    Numbers,
+    NumbersTold,
+    RoundAnswer,
+    RoundAsk,
+    RoundCommit,
+    RoundDone,
+)
 from dynamo_core.versions import Sibling
 
 PARTS = RingParts(
@@ -83,6 +91,10 @@ SAMPLES = [
     Admitted(0, None, "no"), Admitted(0, PARTS), Reach(11, "a", 2**64 - 1), Reached(11, True),
     Order(12, "repair", [1, 2], True), Progress(12, 1, 2, 3, 4), Keys(13, 1, b"after", 100),
     KeysReply(13, [b"k"], True, b"cursor"),
+    RoundAsk(15, 3, (0, 1), 1 << 32, b"members", b"target", [(b"k", b"digest")]),
+    RoundAnswer(15, "why", 1 << 40, [(b"k", b"digest")]), RoundDone(16, 1),
+    RoundCommit(16, 3, (0, 1), 1 << 32, [(b"k", b"digest")]),
+    Numbers(17), NumbersTold(17, [(3, 1 << 32, 0)]),
     Entries(14, [(3, Entry(1, 2, ("a", "b"), ("b", "c"), None, 2**64 - 1))]),
     Promise(15, 3, Entry(1, 2, ("a", "b"), ("b", "c"), None, 7)), Promised(15), Still(16, 3, 1, 2),
     StillReply(16, True, Entry(1, 0, ("a",))), Settle(17, 3, (1, 2)), Settled(17),

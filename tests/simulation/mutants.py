@@ -84,12 +84,13 @@ def seeds_to_catch(name: str, seeds_max: int) -> tuple[int, str]:
 
 @mutant("actor kept on the disk")
 def _() -> list[Patch]:
-    def mint(self: Any, before: Record, partition: int) -> tuple[int, int]:
-        name = f"{self.name} {partition}".encode()
-        actor = int.from_bytes(blake2b(name, digest_size=8).digest(), "big")
-        return actor, 1 + before.history.top(actor)
+    original = replica.Replica.__init__
 
-    return [(replica.Replica, "_mint", mint)]
+    def init(self: Any, name: str, *rest: Any) -> None:
+        actor = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
+        original(self, name, *rest[:-1], lambda: actor)
+
+    return [(replica.Replica, "__init__", init)]
 
 
 @mutant("actor not born again after a delivered hint")

@@ -151,6 +151,7 @@ class Administration:
         pairs = [(p, o) for p, others in owned.items() for o in others]
         ages = [node.now - exchanged[pair] for pair in pairs if pair in exchanged]
         names = node.preference.names if ring is not None else ()
+        oldest_s, waiting_for = node.collector.oldest()
         return {
             "name": node.identity.name,
             "id": f"{node.identity.node_id:016x}",
@@ -173,8 +174,8 @@ class Administration:
             "oldest_exchange_s": round(max(ages), 3) if ages else None,
             "tombstones": {
                 "count": node.repairs.scrub.tombstones,
-                "oldest_s": None,
-                "waiting_for": None,
+                "oldest_s": round(oldest_s, 3) if oldest_s is not None else None,
+                "waiting_for": waiting_for,
             },
             "background": {"budget": 1.0, "latency_p99_ms": None},
             "peers": {n: "up" if node.up(n) else "down" for n in names if n != node.name},

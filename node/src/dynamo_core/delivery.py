@@ -70,6 +70,8 @@ class Delivery(Machine):
             self.replica.give_up_hint(self.target, stored)
             return []
         partition = partition_of(stored, self.view.ring.partition_bits)
+        if self.target == self.replica.apart_target and partition in self.replica.apart:
+            return []  # S-DEL-3: not yet
         names = self.view.preference.names
         owners = tuple(n for n in self.view.preference.writers(partition) if n in names)
         # A replaced node, "~name", does not wait for the life that has its own place.

@@ -68,6 +68,9 @@ class Exchange(Machine):
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if isinstance(reply, LeavesReply):
+            self.view.heard(self.peer, self.partition, reply.seen, reply.floor)
+            if self.partition in self.replica.apart:
+                return self._end(False)
             mine = self.replica.forest.leaves(self.partition)
             if len(mine) != len(reply.leaves):
                 return self._end(False)

@@ -7,11 +7,16 @@ were acked. While it lies here it is part of the local record (S-DOT-3, S-HINT-5
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import islice
+
 from dynamo_core.ids import HINTS, META, partition_of
 from dynamo_core.journal import Journal
 from dynamo_core.versions import merge_bytes
 
 _DIRTY = b"dirty/"
+ARC_BITS = 12
+"""Hints are counted by arcs as narrow as the partitions of the largest ring."""
 
 
 def hint_key(target: str, stored: bytes) -> bytes:
@@ -34,6 +39,8 @@ class HintBook:
         self._bytes_max = bytes_max
         self._rows_max = rows_max
         self._targets_of: dict[bytes, set[str]] = {}
+        self._in_arc: Counter[int] = Counter()
+        """How many keys with hints lie in each arc of the ring."""
         self.counts: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
         self.dirty: set[tuple[int, str]] = set()
@@ -41,6 +48,7 @@ class HintBook:
     def load(self) -> None:
         """Find every hint and dirty mark in the store."""
         self._targets_of, self.counts, self.bytes, self.dirty = {}, {}, {}, set()
+        self._in_arc.clear()
         start = b""
         while True:
             rows = self._journal.scan(HINTS, start, None, self._rows_max)
@@ -58,6 +66,7 @@ class HintBook:
         self.bytes[target] = self.bytes.get(target, 0) + after - before
         if not before:
             self.counts[target] = self.counts.get(target, 0) + 1
+            self._in_arc[partition_of(stored, ARC_BITS)] += stored not in self._targets_of
             self._targets_of.setdefault(stored, set()).add(target)
         elif not after:
             self.counts[target] -= 1
@@ -65,6 +74,7 @@ class HintBook:
             targets.discard(target)
             if not targets:
                 del self._targets_of[stored]
+                self._in_arc[partition_of(stored, ARC_BITS)] -= 1
             if not self.counts[target]:
                 del self.counts[target], self.bytes[target]
 
@@ -74,7 +84,21 @@ class HintBook:
 
     def any_of(self, partition: int, bits: int) -> bool:
         """Whether a hint of the partition lies here, on a ring cut into 2**bits partitions."""
-        return any(partition_of(stored, bits) == partition for stored in self._targets_of)
+        width = ARC_BITS - bits
+        return any(self._in_arc[arc] for arc in range(partition << width, (partition + 1) << width))
+
+    def some_of(self, partition: int, bits: int, but: str, limit: int) -> list[tuple[str, bytes]]:
+        """Hints of the partition for others than `but`: (target, store key)."""
+        if not self.any_of(partition, bits):
+            return []
+        found = (
+            (target, stored)
+            for stored, targets in self._targets_of.items()
+            if partition_of(stored, bits) == partition
+            for target in sorted(targets)
+            if target != but
+        )
+        return list(islice(found, limit))
 
     def targets(self, stored: bytes) -> list[str]:
         """For whom hints of the key lie here."""

@@ -62,6 +62,10 @@ class LocalReplica:
             Offer: self.offer,
         }
 
+    def serve(self, answers: dict[type, Callable[..., None]]) -> None:
+        """Requests that others answer, of the same kind: each carries an entry."""
+        self._answers |= answers
+
     def answers(self, request: Message) -> bool:
         """Whether the request is one for the copy."""
         return type(request) in self._answers
@@ -171,13 +175,17 @@ class LocalReplica:
         """Merge a record into the copy or into a hint; answer when it is persisted."""
         partition = request.partition
         hint = bool(request.target) and request.target != self.view.name
+        apart = partition in self.replica.apart
         if not hint and not self.replica.flags(partition):
             return self._refuse_entry(request, partition, reply)
         if not hint and request.seen < (floor := self.replica.numbers.floor(partition)):
             self.replica.counters["stale_records_refused"] += 1
             seen = self.replica.numbers.seen(partition)
             return reply(Refused(request.id, "stale", partition, None, floor, seen))
-        if hint and self.hints.full(request.target):
+        if apart and request.cause != "put":
+            # It may be as old as what lies here: its sender keeps it until this is known.
+            return reply(Refused(request.id, "apart", partition))
+        if hint and not apart and self.hints.full(request.target):
             self.hints.mark_dirty(partition, request.target)
             self.replica.counters["hints_refused"] += 1
             return reply(Refused(request.id, "hints-full", partition))

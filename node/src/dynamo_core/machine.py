@@ -43,6 +43,9 @@ class View(Protocol):
     def writable(self) -> bool:
         """Whether the local store takes writes."""
 
+    def heard(self, name: str, partition: int, seen: int, floor: int) -> None:
+        """A member's numbers of the partition (S-DEL-3)."""
+
     def up(self, name: str) -> bool:
         """Failure detector's word, local (S-MEM-2)."""
 

@@ -139,6 +139,7 @@ class Membership:
         node.promises.learned(ring)
         node.moves.learned(ring)
         node.settling.learned(ring)
+        node.apart.learned(ring)
         if ring.is_gone(node.identity.name, node.identity.node_id):
             self._become_gone()
 
@@ -165,6 +166,7 @@ class Membership:
             self.node.counters["learnt_it_is_replaced"] += 1
             self.node.name = "~" + self.node.identity.name
             self.node.replica.name = self.node.name
+            self.node.replica.apart.clear()
 
     def offer(self) -> None:
         """Turn the next slice of unowned data into hints for nobody; empty the disk at the end."""
@@ -244,6 +246,7 @@ class Membership:
             node.replica.distrust()
         node.replica.compared.add(frame.name)
         node.replica.refresh()
+        node.apart.ask(frame.name)
 
     def _parts(self, frame: Frame, route: str, message: Parts) -> None:
         node = self.node
@@ -280,6 +283,7 @@ class Membership:
         line = ring.members.get(self.node.identity.name)
         if line is not None and line.id == self.node.identity.node_id:
             self.take(ring)
+            self.node.apart.begin()
 
     # ------------------------------------------------------------ founding
 
@@ -354,7 +358,7 @@ class Membership:
         line = ring.members.get(frame.name)
         refusal = is_candidate(ring, frame.name, frame.node_id)
         if line is not None and line.id == frame.node_id:
-            node.say(route, Admitted(message.id, ring.parts_differing(())))
+            node.say(route, self._admission(message.id))
             return
         if not refusal and not message.asks and frame.name not in self.replaceable:
             refusal = "waits for dynamoctl replace"
@@ -374,14 +378,19 @@ class Membership:
                 return
             node.counters["lost_node_admitted"] += 1
             self.take(now_ring.with_member(life))
-            admitted = Admitted(message.id, node.ring.parts_differing(()))
+            admitted = self._admission(message.id)
             node.journal.then(None, lambda ok: node.say(route, admitted) if ok else None)
 
         node.spawn(Admission(node, line, decided))
 
+    def _admission(self, number: int) -> Admitted:
+        rows = self.node.replica.numbers.rows()
+        return Admitted(number, self.node.ring.parts_differing(()), "", rows)
+
     def admitted(self, message: Admitted) -> None:
         """The answer to our knock."""
         if self.node.ring_or_none is None and message.parts is not None:
+            self.node.replica.numbers.take(message.numbers)
             self._adopt_whole(message.parts)
 
     def _reach(self, frame: Frame, route: str, message: Reach) -> None:

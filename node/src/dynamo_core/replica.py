@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from dynamo_core.actors import Actors
 from dynamo_core.errors import Corrupt, TooManySiblings
 from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, META, partition_of
@@ -23,8 +24,9 @@ from dynamo_core.merkle import Forest
 from dynamo_core.messages import COMPLETE, OWNER, WRITER
 from dynamo_core.operations import Put
 from dynamo_core.ring import LEFT, Ring
-from dynamo_core.round_numbers import Numbers
+from dynamo_core.round_numbers import RoundNumbers
 from dynamo_core.settings import Settings
+from dynamo_core.tombstones import Tombstones
 from dynamo_core.tree import Tree
 from dynamo_core.versions import (
     EMPTY,
@@ -70,16 +72,20 @@ class Replica:
         self.settings = settings
         self.counters: Counter[str] = Counter()
         self.compared: set[str] = set()
+        self.apart: set[int] = set()
+        """Partitions whose numbers are not compared yet in this life (S-DEL-3)."""
+        self.apart_target = ""
+        """For whom, by name, what comes meanwhile is kept."""
         self.marks: set[int] = set()
-        self.numbers = Numbers(journal)
+        self.numbers = RoundNumbers(journal)
+        self.tombstones = Tombstones(settings.tombstones_max)
         self.damaged: set[bytes] = set()
         self._losses: Counter[int] = Counter()
         self._voids = 0
         self.in_doubt = False
         """Distrust that is not on the disk yet: whatever is read back there is not believed."""
         self.tree = Tree(journal, settings.leaf_bits, settings.rows_max)
-        self._draw = draw
-        self._actors: dict[int, int] = {}
+        self.actors = Actors(draw)
         self._owned: dict[int, int] = {}
         self._others: dict[int, tuple[str, ...]] = {}
         self._beside: list[int] = []
@@ -128,7 +134,7 @@ class Replica:
 
     def reload(self) -> None:
         """After a refused write: memory follows the store again, every actor is born again."""
-        self.born_again_all()
+        self.actors.all_born_again()
         self._voids += 1
         self.hints.load()
         self.load()
@@ -143,13 +149,14 @@ class Replica:
         """Recompute the flags of this replica by partition, for the hot path."""
         self._owned = dict.fromkeys(self._beside, WRITER)
         for partition in self._others:
-            self._refresh(partition)
+            self.refresh_partition(partition)
 
-    def _refresh(self, partition: int) -> None:
+    def refresh_partition(self, partition: int) -> None:
+        """The same for one partition."""
         others = self._others.get(partition)
         if others is not None:
             compared = not others or not self.compared.isdisjoint(others)
-            proven = compared and partition in self.marks
+            proven = compared and partition in self.marks and partition not in self.apart
             self._owned[partition] = OWNER | COMPLETE if proven else OWNER
 
     def flags(self, partition: int) -> int:
@@ -172,14 +179,14 @@ class Replica:
         """S-RING-6: earned by founding or by a full pass over all the other owners."""
         self.marks.add(partition)
         self.journal.put(META, _COMPLETE + partition.to_bytes(2, "big"), b"1")
-        self._refresh(partition)
+        self.refresh_partition(partition)
 
     def lose_complete(self, partition: int) -> None:
         """S-RING-6: this copy may miss something."""
         self._losses[partition] += 1
         self.marks.discard(partition)
         self.journal.put(META, _COMPLETE + partition.to_bytes(2, "big"), None)
-        self._refresh(partition)
+        self.refresh_partition(partition)
 
     def losses(self, partition: int) -> int:
         """How often this copy may have lost something; passes begun before the last are void."""
@@ -191,7 +198,7 @@ class Replica:
         self.in_doubt = True
         self._voids += 1
         self.journal.then(self._doubt_written)
-        self.born_again_all()
+        self.actors.all_born_again()
         for partition in sorted(self.marks):
             self.lose_complete(partition)
 
@@ -200,10 +207,7 @@ class Replica:
 
     def born_again(self, partition: int) -> None:
         """S-DOT-2: this node forgets something of the partition that lives on elsewhere."""
-        self._actors.pop(partition, None)
-
-    def born_again_all(self) -> None:
-        self._actors.clear()
+        self.actors.born_again(partition)
 
     # ------------------------------------------------------------ reading
 
@@ -243,7 +247,8 @@ class Replica:
         partition = partition_of(stored, self._bits)
         self.born_again(partition)
         self.hints.discard(target, stored)
-        self.hints.mark_dirty(partition, target)
+        if target and not target.startswith("="):
+            self.hints.mark_dirty(partition, target)
 
     def keep_hint(self, target: str, stored: bytes, record: bytes) -> None:
         """Into this tick's batch; a damaged hint in its place is given up first, never merged over:
@@ -306,15 +311,26 @@ class Replica:
         if merged == before:
             return False
         self.tree.write(stored, before, merged)
+        self.tombstones.written(stored, merged)
         return True
 
     def forget(self, stored: bytes, record: bytes) -> None:
         """Into this tick's batch: delete a record that lives on elsewhere, or nowhere by proof."""
         self.tree.write(stored, record, None)
 
+    def collect(self, partition: int, stored: bytes, record: bytes) -> None:
+        """A tombstone that nobody needs any more; its dots must not be minted again (S-DOT-2)."""
+        self.actors.collected(partition, decode_record(record).history)
+        self.tombstones.forget(partition, stored)
+        self.forget(stored, record)
+
     def take(self, stored: bytes, record: bytes, target: str) -> bool:
         """A replica that came from a peer: into the copy, or as a hint. Raises Corrupt."""
         checked(stored[4:], record)
+        if partition_of(stored, self._bits) in self.apart:
+            self.counters["puts_kept_apart"] += 1
+            self.keep_hint(self.apart_target, stored, record)
+            return True
         if target and target != self.name:
             self.keep_hint(target, stored, record)
             return True
@@ -330,13 +346,17 @@ class Replica:
         stores of which one had seen no more than `known_seen`. Raises TooManySiblings, with
         nothing changed.
         """
+        partition = partition_of(stored, self._bits)
+        number = self.numbers.seen(partition)
         try:
             held = self.held(stored)
         except Corrupt:
             held = None
-        partition = partition_of(stored, self._bits)
-        number = self.numbers.seen(partition)
-        if known is not None and known_seen >= self.numbers.floor(partition):
+        if partition in self.apart:  # from what was kept apart alone: the rest may be forgotten
+            self.counters["puts_kept_apart"] += 1
+            target = self.apart_target
+            held = self.hint(target, stored)
+        elif known is not None and known_seen >= self.numbers.floor(partition):
             held = merge_bytes(stored[4:], held, known, self.lww)
             number = min(number, known_seen)
         before = decode_record(held) if held is not None else EMPTY
@@ -345,7 +365,11 @@ class Replica:
         if event is None and put.request_id not in seen.ids:
             if put.context is None and len(before.siblings) >= self.settings.siblings_max:
                 raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
-            event = self._mint(before, partition)
+            event = self.actors.mint(partition, before.history)
+            if event[1] > 1 + before.history.top(event[0]):
+                # What this actor counted before is of this key and forgotten, or never was.
+                history = before.history.joined(History({event[0]: event[1] - 1}))
+                before = Record(before.siblings, history)
             after = update(before, seen, self._sibling(put, event, before, wall_ms))
             if self.lww:
                 after = last_writer(after)
@@ -360,12 +384,6 @@ class Replica:
         context = seen if event is None else seen.with_dot(event)
         mine = Sibling(*(event or (0, 0)), None, request_id=put.request_id)
         return Minted(stored, encoded, context.naming((mine,)), number)
-
-    def _mint(self, before: Record, partition: int) -> Dot:
-        actor = self._actors.get(partition)
-        if actor is None:
-            actor = self._actors[partition] = self._draw()
-        return actor, 1 + before.history.top(actor)
 
     def _sibling(self, put: Put, dot: Dot, before: Record, wall_ms: int) -> Sibling:
         stamp = 0

@@ -20,7 +20,7 @@ Row = tuple[int, int, int]
 """Partition, seen, floor."""
 
 
-class Numbers:
+class RoundNumbers:
     """Read from memory, written into this tick's batch."""
 
     def __init__(self, journal: Journal) -> None:
@@ -64,11 +64,11 @@ class Numbers:
     def _put(self, name: bytes, partition: int, number: int) -> None:
         self._journal.put(META, name + partition.to_bytes(2, "big"), number.to_bytes(8, "big"))
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> tuple[Row, ...]:
         """All of them, for a node without a ring (S-DEL-3)."""
-        return [(p, seen, self.floor(p)) for p, seen in sorted(self._seen.items())]
+        return tuple((p, seen, self.floor(p)) for p, seen in sorted(self._seen.items()))
 
-    def take(self, rows: list[Row]) -> None:
+    def take(self, rows: tuple[Row, ...]) -> None:
         """Those of the member that lets this empty node in."""
         for partition, seen, floor in rows:
             self.commit(partition, floor)

@@ -322,7 +322,8 @@ def _settings(plan: Plan) -> Settings:
     """Sparse heartbeats and short waits: less virtual time, fewer events."""
     return Settings(
         hedge_s=0.05, heartbeat_s=1.0, suspect_s=3.0, hint_scan_s=1.0, exchange_s=1.0,
-        confirm_s=0.1, call_s=1.0, tombstone_age_min_s=12.0, leaf_bits=1,
+        confirm_s=0.1, call_s=1.0, tombstone_age_min_s=plan.tombstone_age_s, leaf_bits=1,
         hint_bytes_max=plan.hint_bytes_max, rows_max=3, keys_max=2, exchanges_max=4,
-        hints_in_flight_max=2, siblings_max=plan.siblings_max, in_flight_max=plan.in_flight_max,
+        hints_in_flight_max=2, collect_s=1.0, siblings_max=plan.siblings_max,
+        in_flight_max=plan.in_flight_max,
     )  # fmt: skip
