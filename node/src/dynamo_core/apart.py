@@ -4,14 +4,16 @@ A disk that was put back, or a member that comes back after long, may hold what 
 forgotten. It shows in the numbers: its *seen* is below another owner's *floor*. So from a start on,
 a partition is *apart* until its numbers have been compared with those of another owner: what this
 node takes of it, as owner or as stand-in, lies apart from its copy, as hints under a target that
-names this life; it mints from these alone; it is complete nowhere and agrees to no round.
+names this life; it mints from its own of these alone; it is complete nowhere and agrees to no
+round. A hint that is delivered meanwhile may be as old as what lies here: it is kept with the
+number that it came with, and goes on with that.
 
     own seen < their floor      the copy and the hints of the partition are dropped, all but what
                                 was kept apart in this life; then the owner's numbers are taken over
     their seen <= own seen      this disk knows every round that the owner knows: it is compared
-    else                        a round that the owner agreed to passed this node by. It may have
-                                been abandoned: so say, if they do, the floors of all other owners,
-                                asked after every commit of it must have come
+    else                        a round that the owner agreed to passed this node by. It has been
+                                abandoned if no other owner's floor is above our seen, all of them
+                                asked after every commit must have come
 
 Where nothing old lies there is nothing to be wrong: the numbers are taken over at once. What was
 kept apart then goes to all owners, this node included, as any hint for a target that owns nothing.
@@ -65,7 +67,7 @@ class Drop(Machine):
         rows = replica.rows(*range_of(self.partition, bits), limit)
         for stored, record in rows:
             replica.forget(stored, record)
-        hints = replica.hints.some_of(self.partition, bits, replica.apart_target, limit)
+        hints = replica.hints.some_of(self.partition, bits, limit, replica.apart_target)
         for target, stored in hints:
             hint = replica.hint(target, stored)
             if hint is not None:
@@ -162,7 +164,7 @@ class Apart:
         replica, bits = self.replica, self.node.ring.partition_bits
         try:
             return bool(
-                replica.hints.some_of(partition, bits, replica.apart_target, 1)
+                replica.hints.some_of(partition, bits, 1, replica.apart_target)
                 or replica.rows(*range_of(partition, bits), 1)
             )
         except Corrupt:

@@ -1,9 +1,10 @@
 """Forgetting tombstones by proof: who leads which round, and why the oldest is still there.
 
-A round (S-DEL-2) is of one partition and has a number. *Ask*: every member that has not LEFT, this
-node included. Only when all have agreed, *commit* to the owners what all owners listed. A round
-that anybody refuses, or that loses anybody, is abandoned; keeping is always safe. Any owner may
-lead; the first one that is up does, so that rounds do not refuse one another.
+A round (S-DEL-2) is of one partition and has a number. *Ask*: every member that has not LEFT, first
+this node, so that a leader never wakes up behind its own round. Only when all have agreed, *commit*
+to the owners what all owners listed. A round that anybody refuses, or that loses anybody, is
+abandoned; keeping is always safe. Any owner may lead; the first one that is up does, so that rounds
+do not refuse one another.
 """
 
 from __future__ import annotations
@@ -44,16 +45,20 @@ class Round(Machine):
         self._on_end = on_end
         self._waiting: set[str] = set()
         self._refusal = ""
+        _, members, target, _ = view.ring.digests()
+        about = (partition, self.entry.number, number, members, target, listed)
+        self._asks: Effects = [(name, RoundAsk(0, *about)) for name in view.ring.live_names()]
         self._committing = False
 
     def start(self, now: float) -> Effects:
-        ring = self.view.ring
-        names = ring.live_names()
-        self._waiting = set(names)
+        mine = [ask for ask in self._asks if ask[0] == self.view.name]
+        self._asks = [ask for ask in self._asks if ask[0] != self.view.name]
+        return self._call(mine, now)
+
+    def _call(self, calls: Effects, now: float) -> Effects:
+        self._waiting = {name for name, _ in calls}
         self.wake_at = now + self.view.settings.call_s
-        _, members, target, _ = ring.digests()
-        about = (self.partition, self.entry.number, self.number, members, target, self.listed)
-        return [(name, RoundAsk(0, *about)) for name in names]
+        return calls
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if isinstance(reply, RoundDone):
@@ -74,15 +79,16 @@ class Round(Machine):
         self._refusal = self._refusal or refusal
         if self._waiting:
             return []
+        if self._asks and not self._refusal:
+            others, self._asks = self._asks, []
+            return self._call(others, now)
         if not (self._committing or self._refusal or self.listed):
             self._refusal = "its owners have not all held the same tombstones for long enough"
         if self._committing or self._refusal:
             return self._end()
         self._committing = True
-        self._waiting = set(self.entry.owners)
-        self.wake_at = now + self.view.settings.call_s
         about = (self.partition, self.entry.number, self.number, self.listed)
-        return [(name, RoundCommit(0, *about)) for name in self.entry.owners]
+        return self._call([(name, RoundCommit(0, *about)) for name in self.entry.owners], now)
 
     def expired(self, now: float) -> Effects:
         self._refusal = self._refusal or f"{min(self._waiting)} does not answer"
@@ -138,7 +144,8 @@ class Collector:
         return next((name for name in owners if node.up(name)), "")
 
     def _aged(self, partition: int, now: float) -> Versions:
-        before = now - self.node.settings.tombstone_age_min_s
+        """A turn older than they must be: other owners may have noticed them a turn later."""
+        before = now - self.node.settings.tombstone_age_min_s - self.node.settings.collect_s
         return self.replica.tombstones.aged(partition, before)
 
     def _due(self, partition: int, now: float) -> bool:

@@ -33,7 +33,7 @@ def obstacle(replica: Replica, ring: Ring, partition: int) -> str:
         return f"partition {partition} moves from {entry.move[0]} to {entry.move[1]}"
     if entry.old is not None:
         return f"partition {partition} has moved and settles"
-    hints = replica.hints.some_of(partition, ring.partition_bits, "", 1)
+    hints = replica.hints.some_of(partition, ring.partition_bits, 1)
     if hints:
         return f"a hint for {hints[0][0]} lies at {replica.name}"
     if replica.flags(partition) and not replica.complete(partition):

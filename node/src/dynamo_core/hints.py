@@ -31,6 +31,17 @@ def split_hint_key(key: bytes) -> tuple[str, bytes]:
     return key[1:end].decode(), key[end:]
 
 
+def with_stamp(target: str, seen: int) -> str:
+    """The target of what lies apart and was read elsewhere at this number (S-DEL-3)."""
+    return f"{target}:{seen:x}"
+
+
+def stamp_of(target: str) -> int | None:
+    """The number in the name of a target, None where there is none."""
+    apart, _, stamp = target.partition(":")
+    return int(stamp, 16) if apart.startswith("=") and stamp else None
+
+
 class HintBook:
     """The hints of one node. The index in memory is derived from the store at start."""
 
@@ -87,8 +98,10 @@ class HintBook:
         width = ARC_BITS - bits
         return any(self._in_arc[arc] for arc in range(partition << width, (partition + 1) << width))
 
-    def some_of(self, partition: int, bits: int, but: str, limit: int) -> list[tuple[str, bytes]]:
-        """Hints of the partition for others than `but`: (target, store key)."""
+    def some_of(
+        self, partition: int, bits: int, limit: int, but: str = ""
+    ) -> list[tuple[str, bytes]]:  # fmt: skip
+        """Hints of the partition: (target, store key); without targets that begin with `but`."""
         if not self.any_of(partition, bits):
             return []
         found = (
@@ -96,7 +109,7 @@ class HintBook:
             for stored, targets in self._targets_of.items()
             if partition_of(stored, bits) == partition
             for target in sorted(targets)
-            if target != but
+            if not (but and target.startswith(but))
         )
         return list(islice(found, limit))
 

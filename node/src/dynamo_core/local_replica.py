@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynamo_core.errors import Corrupt, TooManySiblings
-from dynamo_core.hints import HintBook
+from dynamo_core.hints import HintBook, with_stamp
 from dynamo_core.ids import range_of
 from dynamo_core.journal import Journal
 from dynamo_core.machine import Coordinate, Coordinated, Rejected, View
@@ -182,15 +182,20 @@ class LocalReplica:
             self.replica.counters["stale_records_refused"] += 1
             seen = self.replica.numbers.seen(partition)
             return reply(Refused(request.id, "stale", partition, None, floor, seen))
-        if apart and request.cause != "put":
-            # It may be as old as what lies here: its sender keeps it until this is known.
-            return reply(Refused(request.id, "apart", partition))
+        target = request.target
+        if apart:
+            if request.cause not in ("put", "hint"):
+                return reply(Refused(request.id, "apart", partition))
+            target = self.replica.apart_target
+            if request.cause == "hint":  # it may be as old as what lies here
+                target = with_stamp(target, request.seen)
+            self.replica.counters["puts_kept_apart"] += request.cause == "put"
         if hint and not apart and self.hints.full(request.target):
             self.hints.mark_dirty(partition, request.target)
             self.replica.counters["hints_refused"] += 1
             return reply(Refused(request.id, "hints-full", partition))
         try:
-            changed = self.replica.take(request.stored, request.record, request.target)
+            changed = self.replica.take(request.stored, request.record, target)
         except Corrupt:
             self.replica.counters["corrupt_records_refused"] += 1
             return reply(Refused(request.id, "corrupt", partition))

@@ -327,10 +327,6 @@ class Replica:
     def take(self, stored: bytes, record: bytes, target: str) -> bool:
         """A replica that came from a peer: into the copy, or as a hint. Raises Corrupt."""
         checked(stored[4:], record)
-        if partition_of(stored, self._bits) in self.apart:
-            self.counters["puts_kept_apart"] += 1
-            self.keep_hint(self.apart_target, stored, record)
-            return True
         if target and target != self.name:
             self.keep_hint(target, stored, record)
             return True

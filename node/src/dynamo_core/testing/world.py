@@ -9,6 +9,7 @@ fsync or on damage that stays. Frames are really encoded and decoded, so nodes s
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 from traceback import format_exc
@@ -80,12 +81,14 @@ class World(Evidence):
     def new_disk(self, process: Process) -> None:
         """An empty disk with a new node id."""
         disk = WatchedDisk(self.rng.getrandbits(63))
-        disk.watch, disk.dropped, disk.met = self.found_record, self._hint_dropped, self.count
+        disk.watch, disk.met = self.found_record, self.count
+        disk.dropped = partial(self._hint_dropped, process)
         process.disk = disk
 
-    def _hint_dropped(self, target: str, stored: bytes, data: bytes) -> None:
+    def _hint_dropped(self, holder: Process, target: str, stored: bytes, data: bytes) -> None:
+        stale = holder.node is not None and holder.node.apart.dropping
         for process in self.processes:
-            if process.name == target:
+            if process.name == target and not stale:
                 self.hint_dropped(process, stored, data)
 
     def start(self, process: Process) -> None:
@@ -98,6 +101,7 @@ class World(Evidence):
         disk.marks.start(trusted, process.machine_boot)
         process.life += 1
         process.silent = False
+        process.held_at_start = self._held(disk) if disk.put_back else set()
         if disk.rows[HINTS]:
             self.count("hints kept over their holder's restart")
         seeds = tuple(p.address for p in self.processes if p is not process)
@@ -201,7 +205,7 @@ class World(Evidence):
             return
         process.flush_due = False
         frames: dict[str, bytes] = {}
-        self._guarded(process, lambda: frames.update(node.flush()))
+        self._guarded(process, lambda: self._written(process, node, frames))
         for address, frame in frames.items():
             self._send(process, address, frame)
         if process.node is not node:
@@ -211,6 +215,12 @@ class World(Evidence):
         elif node.sync_wanted and not process.syncing:
             self._sync(process)
         self._arm(process, node)
+
+    def _written(self, process: Process, node: Node, frames: dict[str, bytes]) -> None:
+        if node.apart.dropping:
+            self.copy_dropped(process, lambda: frames.update(node.flush()))
+        else:
+            frames.update(node.flush())
 
     def _arm(self, process: Process, node: Node) -> None:
         due = max(node.wake_at - process.monotonic_s, self.now + 0.0005)
