@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 
 from disk_fault import blind_iterator, disk_rules_broken
-from mutants import MIX_OF, MUTANTS, seeds_to_catch
+from move_mutants import MIX_OF
+from mutants import MUTANTS, seeds_to_catch
 from round_mutants import LADDER_OF
 
 SEEDS_MAX = 1000
