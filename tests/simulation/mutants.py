@@ -18,6 +18,7 @@ from unittest.mock import patch
 from ladders import stands
 
 from dynamo_core import (
+    admission,
     calls,
     delivery,
     exchange,
@@ -349,7 +350,7 @@ def _() -> list[Patch]:
 @mutant("membership by wall clock")
 def _() -> list[Patch]:
     walls: list[int] = [0]
-    original = membership.Membership._admit
+    original = admission.Admissions.admit
 
     def admit(self: Any, frame: Any, route: str, message: Any) -> None:
         walls[0] = self.node.wall_ms
@@ -362,7 +363,7 @@ def _() -> list[Patch]:
             life.weight, life.state, walls[0],
         )  # fmt: skip
 
-    return [(membership.Membership, "_admit", admit), (membership, "next_life", next_life)]
+    return [(admission.Admissions, "admit", admit), (admission, "next_life", next_life)]
 
 
 @mutant("a replaced node goes on serving")
