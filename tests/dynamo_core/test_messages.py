@@ -29,6 +29,8 @@ from dynamo_core.messages import (
     Refused,
     Roots,
     RootsReply,
+    Sizes,
+    SizesReply,
     Store,
     Stored,
 )
@@ -47,6 +49,8 @@ from dynamo_core.ring import Entry, Identity, Member, RingParts, Target
 from dynamo_core.ring_messages import (
     Admit,
     Admitted,
+    Announce,
+    Announced,
     Entries,
     Found,
     Founded,
@@ -98,6 +102,7 @@ SAMPLES = [
     Entries(14, [(3, Entry(1, 2, ("a", "b"), ("b", "c"), None, 2**64 - 1))]),
     Promise(15, 3, Entry(1, 2, ("a", "b"), ("b", "c"), None, 7)), Promised(15), Still(16, 3, 1, 2),
     StillReply(16, True, Entry(1, 0, ("a",))), Settle(17, 3, (1, 2)), Settled(17),
+    Sizes(19, [1, 2]), SizesReply(19, [(1, 100, 3)], 4, 5), Announce(20, PARTS), Announced(20),
     Offer(18, 3, (1, 2), [(b"stored", b"digest")]), Shown(18, 3, [0, 2]),
 ]  # fmt: skip
 FRAME = Frame(FRAME_VERSION, "carts", "a", 2**64 - 1, "a:1", 2**64 - 1, 5, 6, 7, SAMPLES)

@@ -32,11 +32,13 @@ from dynamo_core.messages import (
     Refused,
     Roots,
     RootsReply,
+    Sizes,
     Store,
     Stored,
 )
 from dynamo_core.move_messages import Offer, Shown
 from dynamo_core.replica import Replica
+from dynamo_core.sizes import SizeBook
 from dynamo_core.versions import checked, decode_record, digest_in
 
 Reply = Callable[[Message], None]
@@ -59,6 +61,7 @@ class LocalReplica:
             Listing: self.listing,
             FetchMany: self.fetch_many,
             Keys: self.keys,
+            Sizes: SizeBook(view, journal).answer,
             Offer: self.offer,
         }
 
@@ -190,7 +193,8 @@ class LocalReplica:
             if request.cause == "hint":  # it may be as old as what lies here
                 target = with_stamp(target, request.seen)
             self.replica.counters["puts_kept_apart"] += request.cause == "put"
-        if hint and not apart and self.hints.full(request.target):
+        full = hint and not apart and self.hints.full(request.target)
+        if full and request.cause != "double":
             self.hints.mark_dirty(partition, request.target)
             self.replica.counters["hints_refused"] += 1
             return reply(Refused(request.id, "hints-full", partition))

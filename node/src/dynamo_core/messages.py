@@ -43,7 +43,8 @@ class Fetched(Message, tag=2):
 
 class Store(Message, tag=3):
     """Merge the record into what you hold; `target` names whom a hinted replica is for.
-    `sync`: reply only when it is fsynced. `cause`: "put", "repair", "hint", "exchange"."""
+    `sync`: reply only when it is fsynced. `cause`: "put", "repair", "hint", "exchange", "offer", or
+    "double": the coordinator's own second replica, which no bound on hints refuses (C8)."""
 
     partition: int
     entry: tuple[int, int]
@@ -173,3 +174,18 @@ class KeysReply(Message, tag=29):
     keys: list[bytes]
     more: bool = False
     cursor: bytes = b""
+
+
+class Sizes(Message, tag=60):
+    """How much lies in each of these partitions, for plans?"""
+
+    partitions: list[int]
+
+
+class SizesReply(Message, tag=61):
+    """(partition, bytes, keys) of those that have been counted; `left` are being counted still: ask
+    again. `free_bytes` is what the disk has room for, 0 when that is not known."""
+
+    rows: list[tuple[int, int, int]]
+    left: int = 0
+    free_bytes: int = 0

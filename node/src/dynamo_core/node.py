@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 
 from dynamo_core.admin import Administration
+from dynamo_core.admission import Admissions
 from dynamo_core.apart import Apart
 from dynamo_core.calls import Calls
 from dynamo_core.clients import Clients, Done
@@ -41,7 +42,7 @@ from dynamo_core.promises import Promises
 from dynamo_core.repair import Repairs
 from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
-from dynamo_core.ring_messages import Admitted, Entries
+from dynamo_core.ring_messages import Admitted, Announce, Entries
 from dynamo_core.round_messages import Numbers, NumbersTold, RoundAsk, RoundCommit
 from dynamo_core.settings import Settings
 from dynamo_core.settling import Settling
@@ -79,6 +80,7 @@ class Node:
         self.draining = False
         self.distrusted = False
         self.counters: Counter[str] = Counter()
+        self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
         self.ring_or_none: Ring | None = None
         self.preference: Preference
         self.addresses: dict[str, str] = {}
@@ -92,6 +94,7 @@ class Node:
         self.detector = Detector(self.boot, settings)
         self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
+        self.admissions = Admissions(self)
         self.membership = Membership(self)
         self.promises = Promises(self)
         self.moves = Moves(self)
@@ -127,7 +130,7 @@ class Node:
     @property
     def ready(self) -> bool:
         """A member with an open store, not draining; stays true when isolated."""
-        return self.member and self.writable and not self.draining
+        return self.clients.refusal() in ("", "overloaded") and self.writable
 
     @property
     def sync_wanted(self) -> bool:
@@ -307,6 +310,8 @@ class Node:
             self.clients.forwarded(route, message)
         elif isinstance(message, Order):
             self.admin.order(message, partial(self.say, route))
+        elif isinstance(message, Announce):
+            self.admin.planner.announced(message, partial(self.say, route))
         elif isinstance(message, Promise):
             self.promises.promise(message, partial(self.say, route))
         elif isinstance(message, Still):
