@@ -79,6 +79,7 @@ class WatchedDisk(Disk):
             for family, key, value in batch:
                 if value is None and family == DATA and key in self.rows[DATA]:
                     self.buried.setdefault(key, []).append(self.rows[DATA][key])
+                    self.met("tombstone buried")
         super()._apply(batch)
         for family, key, value in batch:
             if value is not None and family in (DATA, HINTS):
