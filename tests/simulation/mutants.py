@@ -2,8 +2,7 @@
 
 A mutant patches one function or attribute for as long as its context lasts; nothing of the product
 knows that this file exists. A fault of the real store is sought by the tests of the disk rules,
-since the simulator has a disk of its own. With moves come: partition deleted before proof, writes
-during a transfer not sent on, removed node accepted, hint dropped when its target left.
+since the simulator has a disk of its own. Those of moves and of rounds have files of their own.
 A node that never scrubs is caught by tests/dynamo_core/test_anti_entropy.py: reads find most first.
 """
 
