@@ -46,8 +46,6 @@ class Process:
         """The puts on its disk when it was started, if that had been put back."""
         self.old_disks: list[Disk] = []
         self.on_heal: Call | None = None
-        self.removed = False
-        """By force, while it was thought dead."""
         self.ring: Ring | None = None
         """The document that it had at its last turn."""
 
