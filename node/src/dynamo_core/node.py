@@ -298,7 +298,9 @@ class Node:
         if refusal.entry is None or partition >= len(ring.entries):
             return
         mine = ring.entries[partition]
-        if mine.later(refusal.entry) is not mine:
+        if mine.later(refusal.entry) is not mine and not ring.knows(refusal.entry):
+            self.membership.gossip_to(name)
+        elif mine.later(refusal.entry) is not mine:
             self.membership.take(ring.with_entry(partition, refusal.entry))
         elif mine != refusal.entry:
             self.say(name, Entries(0, [(partition, mine)]))
