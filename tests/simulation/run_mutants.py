@@ -10,9 +10,12 @@ from time import monotonic
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 
+import background_mutants
 from disk_fault import blind_iterator, disk_rules_broken
 from mutants import MIX_OF, MUTANTS, seeds_to_catch
 from round_mutants import LADDER_OF
+
+assert background_mutants.BUSY
 
 SEEDS_MAX = 1000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import background_mutants
 import pytest
 import round_mutants
 from disk_fault import blind_iterator, disk_rules_broken
@@ -13,7 +14,7 @@ from dynamo_core.testing.workload import make_plan
 SEEDS_MAX = 400
 
 
-assert round_mutants.LADDER_OF
+assert round_mutants.LADDER_OF and background_mutants.BUSY
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -123,6 +123,7 @@ class NodeCollector(Collector):
             ("read_repairs", "stored_by_repair", "Records mended here after a read."),
             ("exchange_differences", "exchange_differences", "Keys that anti-entropy mended."),
             ("corrupt_records", "corrupt_records", "Records that did not read back."),
+            ("moved_bytes", "moved_bytes", "Bytes that came here with partitions on their way."),
         ):
             yield CounterMetricFamily(f"dynamo_{name}", text, value=counters[counter])
         events = CounterMetricFamily(
@@ -143,7 +144,8 @@ class NodeCollector(Collector):
         yield hints
         yield hint_bytes
         status = node.admin.status()
-        background = status["background"]["budget"]
+        background = node.background
+        p99_ms = float("nan") if background.p99_ms is None else background.p99_ms
         clock = node.repairs.scrub.clock_entries_max
         for name, text, value in (
             ("ready", "1 when a member that can write and does not drain.", node.ready),
@@ -154,7 +156,14 @@ class NodeCollector(Collector):
             ("partitions_complete", "Of these, complete.", status["partitions"]["complete"]),
             ("tombstones", "Tombstones held, where counted.", status["tombstones"]["count"] or 0),
             ("clock_entries_max", "Actors in the largest history; 50 is reason to look.", clock),
-            ("background_budget", "Share of its speed that background work has.", background),
+            (
+                "background_budget",
+                "Share of its speed that background work has.",
+                background.budget,
+            ),
+            ("background_latency_p99_ms", "Of reads in the last minute, its reason.", p99_ms),
+            ("background_latency_threshold_ms", "The budget falls above.", background.threshold_ms),
+            ("transfers", "Partitions on their way to this node.", len(status["transfers"])),
             ("disk_bytes", "Bytes that the store takes.", driver.store.disk_bytes()),
         ):
             yield GaugeMetricFamily(f"dynamo_{name}", text, value=float(value))
