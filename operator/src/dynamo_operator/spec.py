@@ -58,39 +58,29 @@ def seconds(duration: str) -> float:
     return int(match[1]) * _SECONDS[match[2]]
 
 
+# fmt: off
 class ClusterSpec(Part, frozen=True, kw_only=True):
     """One ring of nodes that keep keys and values together."""
 
-    size: Annotated[
-        int,
-        Meta(
-            description="Nodes of the ring. Raised: nodes join. Lowered: the highest ordinals hand"
-            " over what they own and leave. Either can be taken back midway.",
-            ge=1, le=SIZE_MAX,
-        ),
-    ] = 3  # fmt: skip
+    size: Annotated[int, Meta(
+        description="Nodes of the ring. Raised: nodes join. Lowered: the highest ordinals hand"
+        " over what they own and leave. Either can be taken back midway.",
+        ge=1, le=SIZE_MAX)] = 3
     image: Annotated[
         str, Meta(description="Image of the nodes.", min_length=1, max_length=512)
-    ] = f"dynamo-ring-node:{VERSION}"  # fmt: skip
+    ] = f"dynamo-ring-node:{VERSION}"
     image_pull_policy: Annotated[
         Literal["IfNotPresent", "Always", "Never"], Meta(description="When the image is pulled.")
     ] = "IfNotPresent"
-    image_pull_secrets: Annotated[
-        tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...],
-        Meta(
-            description="Names of Secrets for the image's registry.",
-            max_length=16, extra_json_schema=SET,
-        ),
-    ] = ()  # fmt: skip
+    image_pull_secrets: Annotated[tuple[Annotated[str, Meta(max_length=253)], ...], Meta(
+        description="Names of Secrets for the image's registry.",
+        max_length=16, extra_json_schema=SET)] = ()
     ring: Annotated[RingSpec, Meta(description="Partitions and their moves.")] = RingSpec()
     replication: Annotated[Replication, Meta(description="Copies and quorums.")] = Replication()
-    conflicts: Annotated[
-        Literal["Siblings", "LastWriteWins"],
-        Meta(
-            description="What concurrent writes leave. Siblings: all of them, for the reader to"
-            " merge. LastWriteWins: the latest by the clock; loses writes. Fixed at creation."
-        ),
-    ] = "Siblings"
+    conflicts: Annotated[Literal["Siblings", "LastWriteWins"], Meta(
+        description="What concurrent writes leave. Siblings: all of them, for the reader to"
+        " merge. LastWriteWins: the latest by the clock; loses writes. Fixed at"
+        " creation.")] = "Siblings"
     topology: Annotated[Topology, Meta(description="Zones and machines.")] = Topology()
     storage: Annotated[Storage, Meta(description="Volumes of the nodes.")] = Storage()
     anti_entropy: Annotated[
@@ -105,13 +95,13 @@ class ClusterSpec(Part, frozen=True, kw_only=True):
     update: Annotated[Update, Meta(description="How pods get a new revision.")] = Update()
     resources: Annotated[
         Resources, Meta(description="CPU and memory of each node.")
-    ] = msgspec.field(default_factory=Resources)  # fmt: skip
+    ] = msgspec.field(default_factory=Resources)
     pod_template: Annotated[
         PodTemplate, Meta(description="Laid over the pod template.")
-    ] = msgspec.field(default_factory=PodTemplate)  # fmt: skip
+    ] = msgspec.field(default_factory=PodTemplate)
     service: Annotated[
         ServiceSpec, Meta(description="The Service for clients.")
-    ] = msgspec.field(default_factory=ServiceSpec)  # fmt: skip
+    ] = msgspec.field(default_factory=ServiceSpec)
     auth: Annotated[Auth, Meta(description="The cluster secret.")] = Auth()
     pod_disruption_budget: Annotated[
         DisruptionBudget, Meta(description="How many pods drains may take at once.")
@@ -121,16 +111,12 @@ class ClusterSpec(Part, frozen=True, kw_only=True):
     )
     monitoring: Annotated[
         Monitoring, Meta(description="What tells Prometheus where the nodes are.")
-    ] = msgspec.field(default_factory=Monitoring)  # fmt: skip
+    ] = msgspec.field(default_factory=Monitoring)
     recovery: Annotated[Recovery, Meta(description="What is done without a person.")] = Recovery()
-    paused: Annotated[
-        bool,
-        Meta(description="The operator changes nothing and only reports."),
-    ] = False
-    stopped: Annotated[
-        bool,
-        Meta(description="No pods run; the claims and all keys are kept until this is false."),
-    ] = False
+    paused: Annotated[bool, Meta(
+        description="The operator changes nothing and only reports.")] = False
+    stopped: Annotated[bool, Meta(
+        description="No pods run; the claims and all keys are kept until this is false.")] = False
 
 
 class RepairSpec(Part, frozen=True, kw_only=True):
@@ -139,41 +125,23 @@ class RepairSpec(Part, frozen=True, kw_only=True):
     cluster_name: Annotated[
         str, Meta(description="DynamoCluster in the same namespace.", min_length=1, max_length=40)
     ]
-    partitions: Annotated[
-        tuple[Annotated[int, Meta(ge=0, le=4095)], ...],
-        Meta(
-            description="Only these partitions.",
-            min_length=1, max_length=4096, extra_json_schema=SET,
-        ),
-    ] | None = None  # fmt: skip
-    nodes: Annotated[
-        tuple[Annotated[str, Meta(max_length=63)], ...],
-        Meta(
-            description="Only partitions of these nodes (names of pods).",
-            min_length=1, max_length=SIZE_MAX,
-            extra_json_schema=SET,
-        ),
-    ] | None = None  # fmt: skip
-    mode: Annotated[
-        Literal["Tree", "Full"],
-        Meta(
-            description="Tree: records whose hashes differ. Full: every record is read and compared"
-            " with its hash first, which finds damage on the disk."
-        ),
-    ] = "Tree"
-    timeout: Annotated[
-        str,
-        Meta(
-            description="Failed when not done by then: a number and s, m or h.",
-            pattern=DURATION, max_length=16,
-        ),
-    ] = "1h"  # fmt: skip
-    ttl_seconds_after_finished: Annotated[
-        int,
-        Meta(description="This object is deleted so long after its end.", ge=0, le=31_536_000),
-    ] = 86_400
+    partitions: Annotated[tuple[Annotated[int, Meta(ge=0, le=4095)], ...], Meta(
+        description="Only these partitions.",
+        min_length=1, max_length=4096, extra_json_schema=SET)] | None = None
+    nodes: Annotated[tuple[Annotated[str, Meta(max_length=63)], ...], Meta(
+        description="Only partitions of these nodes (names of pods).",
+        min_length=1, max_length=SIZE_MAX, extra_json_schema=SET)] | None = None
+    mode: Annotated[Literal["Tree", "Full"], Meta(
+        description="Tree: records whose hashes differ. Full: every record is read and compared"
+        " with its hash first, which finds damage on the disk.")] = "Tree"
+    timeout: Annotated[str, Meta(
+        description="Failed when not done by then: a number and s, m or h.",
+        pattern=DURATION, max_length=16)] = "1h"
+    ttl_seconds_after_finished: Annotated[int, Meta(
+        description="This object is deleted so long after its end.", ge=0, le=31_536_000)] = 86_400
 
 
+# fmt: on
 def cluster_spec(spec: Mapping[str, Any]) -> ClusterSpec:
     """`.spec` of a DynamoCluster, defaults filled in. Raises BadSpec."""
     return _decode(spec, ClusterSpec)
