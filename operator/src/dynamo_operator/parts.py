@@ -187,7 +187,8 @@ class Resources(Part, frozen=True, kw_only=True):
 
 
 class PodTemplate(Part, frozen=True, kw_only=True):
-    """Laid over the pod template that the operator makes: objects are merged, lists by name."""
+    """Laid over the pod template that the operator makes: objects are merged, lists of named
+    objects by name, other objects of a list are added, everything else is replaced."""
 
     metadata: Annotated[Free, Meta(
         description="Labels and annotations of pods. The operator's own labels win.",
