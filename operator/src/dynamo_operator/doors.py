@@ -60,7 +60,7 @@ class KubeDoor(Protocol):
     async def get(self, kind: str, namespace: str, name: str) -> Found | None:
         """The object, None when there is none."""
 
-    async def list(self, kind: str, namespace: str, selector: str = "") -> list[Found]:
+    async def find(self, kind: str, namespace: str, selector: str = "") -> list[Found]:
         """Objects by label; an empty namespace means all that are watched."""
 
     async def create(self, body: Mapping[str, Any]) -> Found:

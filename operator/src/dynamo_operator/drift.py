@@ -36,11 +36,11 @@ def differs(wanted: Document, seen: Document) -> Literal["", "wish", "edit"]:
 def covers(wanted: Any, seen: Any) -> bool:
     """Whether everything wanted is there; what the server added does not count."""
     if isinstance(wanted, dict):
-        found = seen if isinstance(seen, dict) else {}
-        return all(covers(value, found.get(name)) for name, value in wanted.items())
+        fields = seen if isinstance(seen, dict) else {}
+        return all(covers(value, fields.get(name)) for name, value in wanted.items())
     if isinstance(wanted, list | tuple):
-        found = seen or []
-        return len(wanted) == len(found) and all(map(covers, wanted, found))
+        items = seen or []
+        return len(wanted) == len(items) and all(map(covers, wanted, items))
     if wanted == seen or (seen is None and not wanted):
         return True
     mine, theirs = (None if v is None else amount(str(v)) for v in (wanted, seen))

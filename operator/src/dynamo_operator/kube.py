@@ -5,7 +5,6 @@ Raw objects, no models: those load 30 MB more and say nothing that a dict does n
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -47,20 +46,24 @@ class Kube:
 
     @staticmethod
     async def connect() -> Kube:
-        """As the pod's service account, or as kubeconfig says outside of a cluster. Raises Failed."""
+        """As the pod's service account; outside of a cluster as kubeconfig says. Raises Failed."""
         configuration = Configuration()
         try:
-            config.load_incluster_config(client_configuration=configuration)
+            config.load_incluster_config(  # type: ignore[no-untyped-call]
+                client_configuration=configuration
+            )
         except config.ConfigException:
             try:
-                await config.load_kube_config(client_configuration=configuration)
+                await config.load_kube_config(  # type: ignore[no-untyped-call]
+                    client_configuration=configuration
+                )
             except (config.ConfigException, OSError) as error:
                 raise Failed(f"no way into a cluster: {error}") from error
         return Kube(ApiClient(configuration))
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._api.close()
+        await self._api.close()  # type: ignore[no-untyped-call]
 
     async def get(self, kind: str, namespace: str, name: str) -> Found | None:
         """The object, None when there is none."""
@@ -69,7 +72,7 @@ class Kube:
         except Gone:
             return None
 
-    async def list(self, kind: str, namespace: str, selector: str = "") -> list[Found]:
+    async def find(self, kind: str, namespace: str, selector: str = "") -> list[Found]:
         """Objects by label; an empty namespace means all."""
         found: list[Found] = []
         query = [("limit", str(PAGE)), ("labelSelector", selector)]
@@ -88,7 +91,7 @@ class Kube:
         return await self._ask("POST", path, [("fieldManager", FIELD_MANAGER)], body)
 
     async def apply(self, body: Mapping[str, Any]) -> Found:
-        """Server-side apply, forced: whole objects only, as fields that are left out are removed."""
+        """Server-side apply, forced: whole objects, as fields that are left out are removed."""
         meta = body["metadata"]
         path = _path(body["kind"], meta["namespace"], meta["name"])
         query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
@@ -128,7 +131,7 @@ class Kube:
         kind: str = "application/json",
     ) -> Found:
         self.calls[method] = self.calls.get(method, 0) + 1
-        request = self._api.param_serialize(
+        request: Any = self._api.param_serialize(
             method,
             "/" + path,
             query_params=[pair for pair in query or () if pair[1]],
@@ -137,11 +140,12 @@ class Kube:
             auth_settings=["BearerToken"],
         )
         try:
-            answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_S)
-            data = await answer.read()
+            call: Any = self._api.call_api
+            answer = await call(*request, _request_timeout=TIMEOUT_S)
+            data: bytes = await answer.read()
         except ApiException as error:
             raise failure(error.status or 0, _told(error.body) or str(error.reason)) from error
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Failed(f"{method} {path}: {error or type(error).__name__}") from error
         if answer.status >= 400:
             text = _told(data) or f"{method} {path}: {answer.reason}"

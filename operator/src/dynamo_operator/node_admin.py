@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from dynamo_operator.children import ADMIN_PORT
 from dynamo_operator.doors import Failed, Found, failure
+from dynamo_operator.pod import PORTS
 
 LOOK_S = 2.0
 ASK_S = 20.0
@@ -39,7 +39,7 @@ class NodeAdmin:
         self, method: str, address: str, path: str, token: str, body: bytes | None, timeout: float
     ) -> Found:
         host = f"[{address}]" if ":" in address else address
-        url = f"http://{host}:{ADMIN_PORT}{path}"
+        url = f"http://{host}:{PORTS['admin']}{path}"
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             answer = await self._http.request(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from dynamo_operator.children import Owner
 from dynamo_operator.spec import ClusterSpec, RepairSpec
 
 CLUSTER_ID = "dynamo-ring.dev/cluster-id"
@@ -23,8 +24,8 @@ WEIGHT = "dynamo-ring.dev/weight"
 APPLIED = "dynamo-ring.dev/applied"
 REPLICAS = "dynamo-ring.dev/replicas"
 MOVED = "dynamo-ring.dev/moved"
-"""Annotations of our objects: digest of what was applied; of the StatefulSet, the replicas that were
-and the keys of token moves that have been."""
+"""Annotations of our objects: digest of what was applied; of the StatefulSet, the replicas that
+were applied, and the keys of token moves that have been."""
 LEFT = "LEFT"
 Document = Mapping[str, Any]
 
@@ -252,10 +253,10 @@ class Observed(Struct, frozen=True, dict=True):
     resource: Document
     deleting: bool = False
     fault: str = ""
-    wanted: tuple[Document, ...] = ()
-    unwanted: tuple[tuple[str, str], ...] = ()
+    operator_namespace: str = ""
     objects: dict[tuple[str, str], Document] = {}
     secret: bool = True
+    token: str = ""
     workload: Workload | None = None
     pods: dict[int, Pod] = {}
     claims: dict[int, Claim] = {}
@@ -266,14 +267,19 @@ class Observed(Struct, frozen=True, dict=True):
     unreadable: str = ""
     repairs: tuple[Repair, ...] = ()
     settled: frozenset[str] = frozenset()
-    """`wanted` and `objects`: what should be, what is, by kind and name; StatefulSet included.
-    `ring` is the document that a majority of its members has; `exact`: under one digest, else only
-    their lines are the same while entries change (moves). `unanimous`: every live member has it.
+    """`objects` are those that have our names, by kind and name, the StatefulSet included. `ring`
+    is the document that a majority of its live members has; `exact`: under one digest, else only
+    their lines are the same while entries change (moves); `unanimous`: every live member has it.
     `settled`: what this pass has tried already and found to need no change."""
+
+    @cached_property
+    def owner(self) -> Owner:
+        """The resource as `children` make objects for it."""
+        return Owner(self.name, self.namespace, self.uid, self.operator_namespace)
 
     def pod_name(self, ordinal: int) -> str:
         """Name of a pod, and of the node in it."""
-        return f"{self.name}-{ordinal}"
+        return self.owner.pod(ordinal)
 
     def ordinal(self, name: str) -> int | None:
         """The ordinal of a node's name; None: not one of this StatefulSet."""

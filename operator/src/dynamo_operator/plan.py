@@ -30,7 +30,10 @@ TABLE: tuple[tuple[str, Row], ...] = (
     ("spec against the ring, name taken, Secret missing", plan_objects.invalid),
     ("Secret absent", plan_objects.secret),
     ("base object differs", plan_objects.belongings),
-    ("claim not recorded as its running node says, or not owned as the spec says", plan_pods.record),
+    (
+        "claim not recorded as its running node says, or not owned as the spec says",
+        plan_pods.record,
+    ),
     ("StatefulSet absent or differs", plan_objects.workload),
     ("stopped", plan_objects.stopped),
     ("volume lost", plan_pods.lost_volume),

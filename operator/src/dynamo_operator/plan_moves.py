@@ -22,9 +22,9 @@ def key(o: Observed, move: Move) -> str:
 
 
 def moved(o: Observed) -> list[str]:
-    """Keys of moves of tokens in the spec that have been asked for."""
+    """Keys of moves of tokens in the spec that have been asked for; ~ is one that was cancelled."""
     noted = (o.workload.annotations if o.workload else {}).get(MOVED, "").split(",")
-    shown = o.operation.id if o.operation else None
+    shown = (o.operation.id or "").lstrip("~") if o.operation else ""
     keys = [key(o, move) for move in o.spec.ring.moves if move.tokens is not None]
     return [k for k in keys if k in noted or k == shown]
 

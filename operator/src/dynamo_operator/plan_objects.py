@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any
 
 from msgspec import structs
 
+from dynamo_operator import children
 from dynamo_operator.actions import Apply, Delete, MakeSecret, Note, Step
 from dynamo_operator.drift import controlled, differs, sealed
 from dynamo_operator.observed import MOVED, REPLICAS, Document, Observed
 from dynamo_operator.plan_moves import moved
+from dynamo_operator.schedule import last_due
 
 STATEFUL_SET = "StatefulSet"
 
@@ -36,6 +37,11 @@ def invalid(o: Observed) -> Step | None:
 def _faults(o: Observed) -> Iterator[tuple[str, str]]:
     if o.fault:
         yield "SpecInvalid", o.fault
+    if o.spec.repair.schedule is not None:
+        try:
+            last_due(o.spec.repair.schedule, o.now)
+        except ValueError as error:
+            yield "SpecInvalid", str(error)
     for (kind, name), seen in o.objects.items():
         if not controlled(seen, o.uid):
             yield (
@@ -59,8 +65,8 @@ def _faults(o: Observed) -> Iterator[tuple[str, str]]:
             if wish != fact:
                 yield "FixedAtCreation", f"{path} is {wish}, the ring was made with {fact}"
     if not o.secret and (o.recorded or o.spec.auth.secret_name):
-        name = o.spec.auth.secret_name
-        why = f"spec.auth.secretName: no Secret {name}" if name else "the cluster secret is gone"
+        named = o.spec.auth.secret_name
+        why = f"spec.auth.secretName: no Secret {named}" if named else "the cluster secret is gone"
         yield "SecretMissing", f"{why}; restore it: another one would shut the nodes out"
 
 
@@ -72,17 +78,13 @@ def secret(o: Observed) -> Step | None:
 
 
 def belongings(o: Observed) -> Step | None:
-    """Services, budget, policy: applied whole where they are absent or differ."""
-    actions: list[Apply | Delete] = []
-    for wanted in o.wanted:
-        if wanted["kind"] == STATEFUL_SET:
-            continue
-        action = _apply(o, sealed(wanted))
-        if action is not None:
-            actions.append(action)
-    for kind, name in o.unwanted:
-        seen = o.objects.get((kind, name))
-        if seen is not None:
+    """Services, budget, policy: applied whole where they are absent or differ, deleted where the
+    spec no longer asks for them."""
+    wanted = [sealed(made) for made in children.companions(o.owner, o.spec)]
+    names = {(made["kind"], made["metadata"]["name"]) for made in wanted}
+    actions: list[Apply | Delete] = [a for made in wanted if (a := _apply(o, made)) is not None]
+    for (kind, name), seen in o.objects.items():
+        if (kind, name) not in names and kind != STATEFUL_SET:
             meta = seen["metadata"]
             version = meta["resourceVersion"]
             actions.append(Delete(kind=kind, name=name, uid=meta["uid"], resource_version=version))
@@ -118,21 +120,11 @@ def floor(o: Observed) -> int:
 
 
 def stateful_set(o: Observed, replicas: int) -> dict[str, Any]:
-    """The StatefulSet as it is to be, with the facts that later looks need.
-
-    A claim template cannot be changed (a 422 for the whole apply): it keeps its first size, and
-    growth is written into the claims.
-    """
-    wanted = next(w for w in o.wanted if w["kind"] == STATEFUL_SET)
-    wanted = deepcopy(dict(wanted))
-    wanted["spec"]["replicas"] = replicas
-    seen = o.objects.get((STATEFUL_SET, wanted["metadata"]["name"]))
-    if seen is not None:
-        templates = seen["spec"].get("volumeClaimTemplates") or ()
-        sizes = {t["metadata"]["name"]: t["spec"]["resources"] for t in templates}
-        for template in wanted["spec"]["volumeClaimTemplates"]:
-            first = sizes.get(template["metadata"]["name"])
-            template["spec"]["resources"] = first or template["spec"]["resources"]
+    """The StatefulSet as it is to be, with the facts that later looks need."""
+    seen = o.objects.get((STATEFUL_SET, o.name))
+    templates = seen["spec"].get("volumeClaimTemplates") if seen else None
+    first = templates[0]["spec"]["resources"]["requests"]["storage"] if templates else None
+    wanted = children.stateful_set(o.owner, o.spec, replicas, first)
     notes = wanted["metadata"].setdefault("annotations", {})
     notes[REPLICAS] = str(replicas)
     if done := moved(o):
@@ -141,8 +133,8 @@ def stateful_set(o: Observed, replicas: int) -> dict[str, Any]:
 
 
 def workload(o: Observed) -> Step | None:
-    """The StatefulSet: never with fewer replicas than it has, but to stop (`plan_ring.shrink` lowers
-    them one by one); always the one that was seen, as a late request could lower it too."""
+    """The StatefulSet: never with fewer replicas than it has, but to stop (`plan_ring.shrink`
+    lowers them); always the very one that was seen, as a late request could lower it too."""
     seen = o.workload
     if o.spec.stopped:
         wanted = stateful_set(o, 0)
@@ -154,7 +146,9 @@ def workload(o: Observed) -> Step | None:
     action = _apply(o, wanted, seen.resource_version if seen else None)
     if action is None:
         return None
-    if seen is not None and seen.annotations.get(REPLICAS, str(seen.replicas)) != str(seen.replicas):
+    if seen is not None and seen.annotations.get(REPLICAS, str(seen.replicas)) != str(
+        seen.replicas
+    ):
         note = Note(
             "ForeignScaleReverted",
             f"somebody scaled the StatefulSet from {seen.annotations[REPLICAS]} to {seen.replicas}"

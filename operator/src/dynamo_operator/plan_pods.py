@@ -12,7 +12,6 @@ from typing import Any
 from dynamo_operator.actions import Delete, Evict, Note, PatchClaim, Step
 from dynamo_operator.observed import CLUSTER_ID, LEFT, NODE_ID, NODE_STATE, Claim, Observed, Pod
 from dynamo_operator.quantity import amount
-from dynamo_operator.spec import API_VERSION
 
 CLAIM = "PersistentVolumeClaim"
 
@@ -61,8 +60,7 @@ def _owners(o: Observed, claim: Claim) -> list[dict[str, Any]] | None:
         return None
     if owned:
         return kept
-    ours = {"apiVersion": API_VERSION, "kind": "DynamoCluster", "name": o.name, "uid": o.uid}
-    return [*kept, ours]
+    return [*kept, o.owner.reference(controller=False)]
 
 
 def patch(claim: Claim, body: dict[str, Any], note: Note | None = None) -> PatchClaim:
@@ -74,9 +72,9 @@ def patch(claim: Claim, body: dict[str, Any], note: Note | None = None) -> Patch
 
 
 def lost_volume(o: Observed) -> Step | None:
-    """A claim that is Lost or absent, under a pod that does not run: the node starts empty under its
-    name and is rebuilt (S-MEM-4). A member's only while the others bear it; else the rows below go
-    on, for they may be what brings the others back."""
+    """A claim that is Lost or absent, under a pod that does not run: the node starts empty under
+    its name and is rebuilt (S-MEM-4). A member's only while the others bear it; else the rows below
+    go on, for they may be what brings the others back."""
     if o.spec.recovery.auto_replace == "Never":
         return None
     for ordinal, pod in sorted(o.pods.items()):
@@ -179,5 +177,6 @@ def grow(o: Observed) -> Step | None:
             body = {"spec": {"resources": {"requests": {"storage": o.spec.storage.size}}}}
             text = f"growing {claim.name} from {claim.size} to {o.spec.storage.size}"
             actions.append(patch(claim, body, Note("StorageGrown", text)))
-    open_ = tuple(action for action in actions if action.key not in o.settled)
-    return Step("GrowingStorage", open_[0].note.message, open_) if open_ else None
+    left = tuple(action for action in actions if action.key not in o.settled)
+    text = f"growing {len(left)} claims to {o.spec.storage.size}"
+    return Step("GrowingStorage", text, left) if left else None

@@ -26,8 +26,9 @@ def repairs(o: Observed) -> Step | None:
         return Step("TidyingRepairs", f"{len(old)} ended repairs are deleted", gone)
     due = due_repair(o)
     if due is not None:
-        note = Note("RepairScheduled", f"repair {due['metadata']['name']} is due")
-        return Step("Repairing", note.message, (MakeRepair(object=due, note=note),))
+        text = f"repair {due['metadata']['name']} is due"
+        made = MakeRepair(object=due, note=Note("RepairScheduled", text))
+        return Step("Repairing", text, (made,))
     waiting = sorted((r for r in o.repairs if not r.ended), key=lambda r: (r.created, r.name))
     for repair in waiting:
         if repair.state in ("done", "failed") or expired(repair, o.now):
@@ -37,9 +38,10 @@ def repairs(o: Observed) -> Step | None:
             return Step("Repairing", text)
         via = [i for i, n in sorted(o.nodes.items()) if n.disk == "member" and o.pods[i].ready]
         if o.unanimous and via:
-            note = Note("RepairStarted", f"repair {repair.name} is started")
+            text = f"repair {repair.name} is started"
+            note = Note("RepairStarted", text)
             act = StartRepair(via=via[0], id=repair.uid, body=_body(repair), note=note)
-            return None if act.key in o.settled else Step("Repairing", note.message, (act,))
+            return None if act.key in o.settled else Step("Repairing", text, (act,))
     return None
 
 

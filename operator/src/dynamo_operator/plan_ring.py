@@ -10,12 +10,12 @@ from typing import Any
 
 from msgspec import structs
 
-from dynamo_operator import children
 from dynamo_operator.actions import Apply, Cancel, Change, Found, Note, Step
 from dynamo_operator.observed import LEFT, NODE_ID, NODE_STATE, Observed
 from dynamo_operator.plan_moves import outstanding
 from dynamo_operator.plan_objects import stateful_set
 from dynamo_operator.plan_pods import delete, gate, held_back, patch
+from dynamo_operator.pod import PORTS
 
 PATIENCE_S = 60.0
 """A pod that has not answered for so long since it was made no longer holds up the others' join."""
@@ -55,7 +55,7 @@ def found(o: Observed) -> Step | None:
 def member(o: Observed, ordinal: int) -> dict[str, Any]:
     """A pod as founding and join take it."""
     pod = o.pods[ordinal]
-    address = children.peer_address(o.name, o.namespace, ordinal)
+    address = f"{o.owner.host(pod.name)}:{PORTS['peer']}"
     return {"name": pod.name, "address": address, "zone": pod.zone, "weight": pod.weight}
 
 
@@ -75,13 +75,14 @@ def unreadable(o: Observed) -> Step | None:
 
 
 def cancel(o: Observed) -> Step | None:
-    """Scaling is reversible midway: a leave of who is to stay, a join of who is to go. A joiner whose
-    every partition has switched is past cancelling: it becomes a member, then it leaves."""
+    """Scaling is reversible midway: a leave of who is to stay, a join of who is to go. Who has
+    handed over or taken over everything is past cancelling: it is LEFT or a member soon, and the
+    next rows go on from there."""
     assert o.ring is not None
     for ordinal in o.live_ordinals:
         line = o.ring.lines[o.pod_name(ordinal)]
         stays = ordinal < o.spec.size
-        if line.state == "LEAVING" and stays:
+        if line.state == "LEAVING" and stays and o.ring.owned[line.name]:
             text = f"{line.name} is leaving and is to stay: its leave is cancelled"
         elif line.state == "JOINING" and not stays and o.ring.pending:
             text = f"{line.name} is joining and is not wanted any more: its join is cancelled"
@@ -94,11 +95,10 @@ def cancel(o: Observed) -> Step | None:
 
 def _via(o: Observed) -> int:
     """Whom to ask: the lowest member that answers with the ring's own document, Ready if one is."""
-    assert o.ring is not None
+    digest = o.ring.digest if o.ring else ""
     able = [i for i, n in o.nodes.items() if n.disk == "member"]
-    return min(
-        able, key=lambda i: (o.nodes[i].digest != o.ring.digest, not o.pods[i].ready, i), default=0
-    )
+    order = {i: (o.nodes[i].digest != digest, not o.pods[i].ready, i) for i in able}
+    return min(able, key=order.__getitem__, default=0)
 
 
 def busy(o: Observed) -> Step | None:
@@ -106,7 +106,8 @@ def busy(o: Observed) -> Step | None:
     assert o.ring is not None
     if o.ring.changing or not o.exact:
         passing = [m for m in o.ring.members if m.state in ("JOINING", "LEAVING")]
-        who = ", ".join(f"{m.name} is {m.state.lower()}" for m in passing) or "partitions move"
+        who = ", ".join(f"{m.name} is {m.state.lower()}" for m in passing)
+        who = who or ("partitions move" if o.ring.pending else "nodes are agreeing on the ring")
         down = [name for name in o.ring.live if not o.is_up(name)]
         wait = f"; waits for {', '.join(down)}" if down else ""
         text = f"{who}, {o.ring.pending} moves to go{wait}"
@@ -131,9 +132,10 @@ def leave(o: Observed) -> Step | None:
     if not beyond:
         return None
     name = o.pod_name(beyond[-1])
-    note = Note("ScalingDown", f"{name} hands over its partitions and leaves")
+    text = f"{name} hands over its partitions and leaves"
+    note = Note("ScalingDown", text)
     act = Change(via=_via(o), what="leave", wishes={"leave": [name]}, note=note)
-    return Step("ScalingDown", note.message, (act,))
+    return Step("ScalingDown", text, (act,))
 
 
 def shrink(o: Observed) -> Step | None:
@@ -146,10 +148,11 @@ def shrink(o: Observed) -> Step | None:
     pod, node = o.pods.get(ordinal), o.nodes.get(ordinal)
     if pod is not None and pod.running and (node is None or not node.unjoined):
         return Step("ScalingDown", f"{pod.name} has not said yet that it is out of the ring")
-    note = Note("PodRemoved", f"{o.pod_name(ordinal)} is out of the ring; its pod is stopped")
+    text = f"{o.pod_name(ordinal)} is out of the ring; its pod is stopped"
+    note = Note("PodRemoved", text)
     wanted = stateful_set(o, ordinal)
     act = Apply(object=wanted, resource_version=o.workload.resource_version, note=note)
-    return Step("ScalingDown", note.message, (act,))
+    return Step("ScalingDown", text, (act,))
 
 
 def forget(o: Observed) -> Step | None:
@@ -187,10 +190,11 @@ def join(o: Observed) -> Step | None:
             why = f": {pod.trouble}" if pod is not None and pod.trouble else ""
             return Step("ScalingUp", f"waiting for {o.pod_name(ordinal)} to answer{why}")
     names = ", ".join(map(o.pod_name, able))
-    note = Note("ScalingUp", f"{names} joins the ring")
+    text = f"joining {names}"
+    note = Note("ScalingUp", text)
     wishes = {"join": [member(o, ordinal) for ordinal in able]}
     act = Change(via=_via(o), what="join", wishes=wishes, note=note)
-    return Step("ScalingUp", note.message, (act,))
+    return Step("ScalingUp", text, (act,))
 
 
 def move(o: Observed) -> Step | None:
@@ -202,18 +206,18 @@ def move(o: Observed) -> Step | None:
         if pod.name in o.ring.live and o.ring.lines[pod.name].weight != pod.weight
     }
     moves, operation = outstanding(o)
-    act = None
     if weights:
-        text = ", ".join(f"{name} to {weight}" for name, weight in sorted(weights.items()))
-        act = _change(o, "weights", {"weights": weights}, f"weighing {text}")
+        text = "weighing " + ", ".join(f"{name} {weight}" for name, weight in weights.items())
+        act = _change(o, "weights", {"weights": weights}, text)
     elif moves:
-        act = _change(o, "moves", {"moves": moves}, f"moving {len(moves)} replicas by hand")
-        act = structs.replace(act, id=operation)
+        text = f"moving by hand: {len(moves)} lines of spec.ring.moves"
+        act = structs.replace(_change(o, "moves", {"moves": moves}, text), id=operation)
     elif not o.spec.ring.moves and _uneven(o):
-        act = _change(o, "rebalance", {}, "spreading partitions evenly")
-    if act is None or act.key in o.settled or act.note is None:
+        text = "spreading partitions evenly"
+        act = _change(o, "rebalance", {}, text)
+    else:
         return None
-    return Step("MovingPartitions", act.note.message, (act,))
+    return None if act.key in o.settled else Step("MovingPartitions", text, (act,))
 
 
 def _change(o: Observed, what: Any, wishes: dict[str, Any], text: str) -> Change:

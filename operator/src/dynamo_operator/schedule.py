@@ -15,6 +15,7 @@ from cronsim import CronSim, CronSimError
 from dynamo_operator.observed import Observed
 from dynamo_operator.spec import API_VERSION
 
+SCHEDULED = "dynamo-ring.dev/scheduled-by"
 DUE_S = 3600.0
 KEPT_S = 7 * 86_400
 
@@ -40,14 +41,14 @@ def due_repair(o: Observed) -> dict[str, Any] | None:
     name = f"{o.name}-{int(due) // 60}"
     if any(repair.name == name for repair in o.repairs):
         return None
-    owner = {"apiVersion": API_VERSION, "kind": "DynamoCluster", "name": o.name, "uid": o.uid}
     return {
         "apiVersion": API_VERSION,
         "kind": "DynamoRepair",
         "metadata": {
             "name": name,
             "namespace": o.namespace,
-            "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": False}],
+            "labels": {SCHEDULED: o.name},
+            "ownerReferences": [o.owner.reference()],
         },
         "spec": {"clusterName": o.name, "ttlSecondsAfterFinished": KEPT_S},
     }
