@@ -15,6 +15,7 @@ from dynamo_operator.plan_pods import volume_lost
 from dynamo_operator.quantity import amount
 
 TERMINATING_S_MAX = 120.0
+STARTING_S_MAX = 60.0
 
 
 class Fact(Struct, frozen=True):
@@ -123,8 +124,18 @@ def troubles(o: Observed) -> Iterator[tuple[str, str]]:
     for name in sorted(o.ring.live if o.ring else ()):
         if o.ordinal(name) is None:
             yield "ForeignMember", f"{name} is a member of the ring and none of these pods"
-        elif not o.is_up(name):
-            yield "NodeDown", f"{name} does not answer, is not Ready, or is still being rebuilt"
+        elif _down(o, name):
+            yield (
+                "NodeDown",
+                f"{name} is not Ready, or does not answer: look at its pod and its log",
+            )
+
+
+def _down(o: Observed, name: str) -> bool:
+    """For longer than a start takes, or with no pod at all."""
+    pod = o.pods.get(o.ordinal(name) or 0)
+    serves = pod is not None and pod.ready and pod.ordinal in o.nodes
+    return not serves and (pod is None or o.now - pod.created > STARTING_S_MAX)
 
 
 def _degraded(o: Observed) -> Fact:
