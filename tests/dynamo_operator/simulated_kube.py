@@ -59,56 +59,57 @@ class SimulatedKube:
 
     async def create(self, body: Mapping[str, Any]) -> Object:
         """POST."""
-        await self.point(f"create {body['kind']}")
+        await self.point(f"create {body['kind']} {body['metadata']['name']}")
         key = _key(body)
         if key in self.objects:
             raise failure(409, f"{key[0]} {key[2]} already exists")
         made = self._store(key, dict(body))
-        await self.point(f"create {body['kind']} done")
+        await self.point("done")
         return made
 
     async def apply(self, body: Mapping[str, Any]) -> Object:
         """Server-side apply: what the manager applied before and leaves out now is removed."""
-        await self.point(f"apply {body['kind']}")
+        await self.point(f"apply {body['kind']} {body['metadata']['name']}")
         key = _key(body)
         seen = self.objects.get(key)
-        wanted = deepcopy(dict(body))
-        version = wanted["metadata"].pop("resourceVersion", None)
+        meta = dict(body["metadata"])
+        version = meta.pop("resourceVersion", None)
+        wanted = {**body, "metadata": meta}
         if version is not None and (seen is None or seen["metadata"]["resourceVersion"] != version):
             raise failure(409, f"{key[2]}: the object has been modified")
-        if seen is not None and key[0] == "StatefulSet":
-            if seen["spec"]["volumeClaimTemplates"] != wanted["spec"]["volumeClaimTemplates"]:
-                raise failure(422, "spec: Forbidden: updates to volumeClaimTemplates")
+        templates = [item["spec"].get("volumeClaimTemplates") for item in (seen or wanted, wanted)]
+        if templates[0] != templates[1]:
+            raise failure(422, "spec: Forbidden: updates to volumeClaimTemplates")
         base = _without(seen, self.applied.get(key, {})) if seen else {}
         made = self._store(key, _merged(base, wanted))
         self.applied[key] = wanted
-        await self.point(f"apply {body['kind']} done")
+        await self.point("done")
         return made
 
     async def patch(
         self, kind: str, namespace: str, name: str, body: Mapping[str, Any], sub: str = ""
     ) -> Object:
         """Merge patch."""
-        await self.point(f"patch {kind}{sub and '/' + sub}")
+        await self.point(f"patch {kind}{sub and '/' + sub} {name}")
         key = kind, namespace, name
         seen = self._precise(key, body.get("metadata", {}))
         wanted = {"status": body["status"]} if sub == "status" else dict(body)
         made = self._store(key, _merged(seen, wanted))
-        await self.point(f"patch {kind}{sub and '/' + sub} done")
+        await self.point("done")
         return made
 
     async def delete(
         self, kind: str, namespace: str, name: str, preconditions: Mapping[str, str]
     ) -> None:
         """DELETE of one very object."""
-        await self.point(f"delete {kind}")
+        await self.point(f"delete {kind} {name}")
         self._precise((kind, namespace, name), preconditions)
         self.remove(kind, namespace, name)
-        await self.point(f"delete {kind} done")
+        await self.point("done")
 
     async def evict(self, namespace: str, name: str, preconditions: Mapping[str, str]) -> None:
         """Under the budget; a pod that is not ready may always go."""
-        await self.point("evict")
+        await self.point(f"evict {name}")
         pod = self._precise(("Pod", namespace, name), preconditions)
         if "deletionTimestamp" not in pod["metadata"] and is_ready(pod):
             budget = self.objects.get(("PodDisruptionBudget", namespace, _instance(pod)))
@@ -119,7 +120,7 @@ class SimulatedKube:
             if budget and healthy - 1 < wanted - budget["spec"]["maxUnavailable"]:
                 raise failure(429, "Cannot evict pod as it would violate the disruption budget")
         self.remove("Pod", namespace, name)
-        await self.point("evict done")
+        await self.point("done")
 
     def _precise(self, key: Key, named: Mapping[str, Any]) -> Object:
         seen = self.objects.get(key)
@@ -135,8 +136,8 @@ class SimulatedKube:
     def _store(self, key: Key, body: Object) -> Object:
         """With the server's own fields; an object that does not change keeps its version."""
         seen = self.objects.get(key)
-        body = deepcopy(body)
-        meta = body["metadata"]
+        meta = dict(body["metadata"])
+        body = {**body, "metadata": meta}
         if seen is None:
             self.count += 1
             meta |= {"uid": f"uid-{self.count}", "creationTimestamp": stamp(self.now)}

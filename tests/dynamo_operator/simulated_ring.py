@@ -1,9 +1,9 @@
 """Nodes without sockets: the real ring documents and the real planning, moves in a few steps.
 
 Each node has a disk (kept by its claim's uid) and its own copy of the ring document; `step` lets
-copies meet their neighbours, moves go on, nodes join and leave. Behind `doors.NodeDoor`, so that the
-operator's loop cannot tell. Values are numbers written to partitions: an acked one must never be
-missing from every disk of its owners.
+copies meet their neighbours, moves go on, nodes join and leave. Behind `doors.NodeDoor`, so that
+the operator's loop cannot tell. Values are numbers written to partitions: an acked one must never
+be missing from every disk of its owners.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class SimulatedRing:
         self.acked: dict[str, dict[int, set[int]]] = {}
         self.born = 0
         self.written = 0
-        self.lost: list[str] = []
+        self.wrong: list[str] = []
 
     # ------------------------------------------------------------ the kubelet's side
 
@@ -131,7 +131,7 @@ class SimulatedRing:
             answer = self._posted(node, path, dict(body))
         except BadRequest as error:
             raise failure(400, str(error)) from None
-        await self.point(f"POST {path} done")
+        await self.point("done")
         return answer
 
     def _node(self, address: str) -> SimNode:
@@ -192,6 +192,8 @@ class SimulatedRing:
             if founder is None or founder.disk.ring is not None:
                 raise failure(503, f"{line.name} is not up, or not empty")
             members[line.name] = _replace(line, id=founder.disk.id, state=MEMBER)
+        if old := [d.id for d in self.disks.values() if d.ring and d.ring.members.get(node.name)]:
+            self.wrong.append(f"founded while {old} have a ring of these names")
         n, quorums = body["n"], {name: body[name] for name in ("r", "w", "dw")}
         identity = Identity(body["cluster_id"], body["partitions"], n, body["conflicts"])
         ring = found(identity, members, Target(**quorums))
@@ -357,10 +359,12 @@ class SimulatedRing:
 
     def _tell_others(self, node: SimNode) -> None:
         """The last word of a node that leaves: it is silent once others have it."""
+        mine = node.disk.ring
+        assert mine is not None
         for other in self.nodes.values():
-            if other.member and other.disk.ring and node.disk.ring:
-                if other.disk.ring.identity == node.disk.ring.identity:
-                    other.disk.ring = merge(other.disk.ring, node.disk.ring)
+            theirs = other.disk.ring
+            if theirs is not None and other.member and theirs.identity == mine.identity:
+                other.disk.ring = merge(theirs, mine)
 
     def newest(self) -> dict[str, Ring]:
         """The merge of all documents of each cluster, those of stopped nodes too."""
@@ -396,4 +400,4 @@ class SimulatedRing:
                     if ids.get(disk.id) in owners:
                         held |= disk.data.get(p, set())
                 if missing := values - held:
-                    self.lost.append(f"partition {p}: {sorted(missing)[:3]}")
+                    self.wrong.append(f"lost of partition {p}: {sorted(missing)[:3]}")

@@ -23,6 +23,8 @@ from dynamo_operator.observe import Observer
 from dynamo_operator.reconcile import Reconciler
 
 SECONDS_MAX = 900
+CALM_S = 2
+"""A look that began before a scene may still tell that all is as wanted."""
 NAMESPACE = "shop"
 
 
@@ -40,30 +42,67 @@ class Scene:
 
 @dataclass
 class World:
-    """One cluster with one or two operators. `kill`: at the how-manieth point the operator dies."""
+    """One cluster with one or two operators. `kills`: the points at which an operator dies."""
 
-    kill: int | None = None
+    kills: frozenset[int] = frozenset()
     names: tuple[str, ...] = ("cart",)
     points: int = 0
     log: list[str] = field(default_factory=list)
-    watch: Callable[[World], None] | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
-        self.pauses: random.Random | None = None
+        self.pauses = random.Random(self.seed) if self.seed is not None else None
         self.ring = SimulatedRing(self._point)
         self.kube = SimulatedKube(self.ring, self._point)
         self.operators = [self._operator(), self._operator()]
 
     async def _point(self, what: str) -> None:
+        """Before and after a request; one that changes something is a point to be killed at."""
         if self.pauses is not None:
-            for _ in range(self.pauses.randrange(6)):
+            stalled = self.pauses.random() < 0.01
+            for _ in range(self.pauses.randrange(400 if stalled else 6)):
                 await asyncio.sleep(0)
         if what.startswith(("get", "list", "GET")):
             return
+        self._audit(what)
         self.log.append(what)
         self.points += 1
-        if self.points == self.kill:
+        if self.points in self.kills:
             raise Killed(what)
+
+    def _audit(self, what: str) -> None:
+        """The theorems, by what is true and not by what was looked at."""
+        verb, _, about = what.partition(" ")
+        kind, _, name = about.partition(" ")
+        rings = self.ring.newest().values()
+        if what == "done" and self.log[-1].startswith("apply StatefulSet"):
+            name = self.log[-1].rpartition(" ")[2]
+            live = [n for ring in rings for n in ring.live_names() if n.startswith(f"{name}-")]
+            replicas = self.found("StatefulSet")[name]["spec"]["replicas"]
+            stopped = self.found("DynamoCluster").get(name, {}).get("spec", {}).get("stopped")
+            above = [n for n in live if int(n.rpartition("-")[2]) >= replicas]
+            if above and not stopped:
+                self.ring.wrong.append(f"{replicas} replicas while {above} have not left")
+        elif verb == "delete" and kind == "PersistentVolumeClaim":
+            claim = self.found(kind)[name]
+            disk = self.ring.disks.get(claim["metadata"]["uid"])
+            if claim["status"]["phase"] != "Lost" and disk and disk.ring and not disk.left:
+                self.ring.wrong.append(f"{name} is deleted, its node has not left")
+        elif verb == "evict":
+            few = [p for ring in rings if about in ring.members for p in self._few(ring, about)]
+            if few:
+                self.ring.wrong.append(f"{about} is evicted, partitions {few} have too few then")
+
+    def _few(self, ring: Any, name: str) -> list[int]:
+        """Partitions that the eviction of a node that serves would put below their quorum."""
+        serving = {n.name: n.disk.complete for n in self.ring.nodes.values() if n.member}
+        spare = max(1, ring.identity.n - max(ring.target.r, ring.target.w))
+        found = []
+        for p, entry in enumerate(ring.entries):
+            down = [o for o in entry.owners if p not in serving.get(o, ())]
+            if name in entry.owners and name not in down and len(down) + 1 > spare:
+                found.append(p)
+        return found
 
     def _operator(self) -> Reconciler:
         """With an empty memory."""
@@ -111,34 +150,44 @@ class World:
         """One second of the cluster and of the nodes."""
         self.kube.step()
         self.ring.step()
-        if self.watch is not None:
-            self.watch(self)
 
     async def play(self, story: list[Scene]) -> int:
-        """The whole story; returns how many seconds it took. Raises AssertionError when it does
-        not end."""
-        waiting = list(story)
+        """The whole story; returns how many seconds it took. With a seed two operators run at
+        once, each at its own pace. Raises AssertionError when the story does not end."""
+        both = self.pauses is not None
+        tasks = [asyncio.create_task(self._operate(which)) for which in (0, 1) if both]
+        try:
+            return await self._tell(list(story))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _tell(self, waiting: list[Scene]) -> int:
         since = 0
         for second in range(SECONDS_MAX):
-            calm = since > 0 and all(self.calm(name) for name in self.names)
+            calm = since > CALM_S and all(self.calm(name) for name in self.names)
             if not waiting and calm:
                 return second
             if waiting and (calm if waiting[0].after is None else since >= waiting[0].after):
                 waiting.pop(0).change(self)
                 since = 0
                 self._unsettle()
-                continue
             since += 1
-            await self._passes()
+            if self.pauses is None:
+                for name in self.names:
+                    await self._pass(0, name)
+            else:
+                for _ in range(self.pauses.randrange(20, 120)):
+                    await asyncio.sleep(0)
             self.step()
         raise AssertionError(f"not settled: {self.told()}")
 
-    async def _passes(self) -> None:
-        for name in self.names:
-            if self.pauses is None:
-                await self._pass(0, name)
-            else:
-                await asyncio.gather(self._pass(0, name), self._pass(1, name))
+    async def _operate(self, which: int) -> None:
+        while True:
+            for name in self.names:
+                await self._pass(which, name)
+            await asyncio.sleep(0)
 
     async def _pass(self, which: int, name: str) -> None:
         try:

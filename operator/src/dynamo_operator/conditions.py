@@ -127,15 +127,17 @@ def troubles(o: Observed) -> Iterator[tuple[str, str]]:
         elif _down(o, name):
             yield (
                 "NodeDown",
-                f"{name} is not Ready, or does not answer: look at its pod and its log",
+                f"{name} is not Ready or does not answer: look at its pod and its log",
             )
 
 
 def _down(o: Observed, name: str) -> bool:
     """For longer than a start takes, or with no pod at all."""
     pod = o.pods.get(o.ordinal(name) or 0)
-    serves = pod is not None and pod.ready and pod.ordinal in o.nodes
-    return not serves and (pod is None or o.now - pod.created > STARTING_S_MAX)
+    if pod is None:
+        return True
+    passing = pod.deleting_since is not None or o.now - pod.created < STARTING_S_MAX
+    return not passing and not (pod.ready and pod.ordinal in o.nodes)
 
 
 def _degraded(o: Observed) -> Fact:

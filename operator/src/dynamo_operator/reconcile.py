@@ -66,7 +66,7 @@ class Reconciler:
             raise outcome.failed
         if outcome.changed:
             return AGAIN_S
-        return PROGRESS_S if step.progressing else RESYNC_S
+        return step.again_s or (PROGRESS_S if step.progressing else RESYNC_S)
 
     async def _tell(self, o: Observed, step: Step, outcome: Outcome) -> None:
         made = cluster_status(o, step, outcome)
