@@ -9,10 +9,10 @@ be missing from every disk of its owners.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from simulated_node import Disk, SimNode, status
 
 from dynamo_core import change
 from dynamo_core.errors import BadRequest
@@ -24,7 +24,6 @@ from dynamo_core.ring import (
     MEMBER,
     Entry,
     Identity,
-    Member,
     Ring,
     RingParts,
     Target,
@@ -35,37 +34,6 @@ from dynamo_operator.doors import Failed, failure
 
 MOVES_PER_STEP = 6
 _replace = msgspec.structs.replace
-
-
-@dataclass
-class Disk:
-    """What outlives a process."""
-
-    id: int
-    ring: Ring | None = None
-    left: bool = False
-    data: dict[int, set[int]] = field(default_factory=dict)
-    complete: set[int] = field(default_factory=set)
-
-
-@dataclass
-class SimNode:
-    """One process on one disk."""
-
-    name: str
-    address: str
-    disk: Disk
-    repairs: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def member(self) -> bool:
-        """In a ring, and not out of it again."""
-        return self.disk.ring is not None and not self.disk.left
-
-    @property
-    def line(self) -> Member | None:
-        """Its own line in its own document."""
-        return self.disk.ring.members.get(self.name) if self.disk.ring else None
 
 
 class SimulatedRing:
@@ -111,7 +79,7 @@ class SimulatedRing:
         await self.point(f"GET {path}")
         node = self._node(address)
         if path == "/v1/status":
-            return self._status(node)
+            return status(node)
         if path == "/v1/ring":
             if node.disk.ring is None:
                 raise failure(503, "not-a-member")
@@ -206,34 +174,6 @@ class SimulatedRing:
 
     def _named(self, name: str) -> SimNode | None:
         return next((node for node in self.nodes.values() if node.name == name), None)
-
-    def _status(self, node: SimNode) -> dict[str, Any]:
-        disk, ring = node.disk, node.disk.ring
-        owned = [p for p, e in enumerate(ring.entries if ring else ()) if node.name in e.owners]
-        target = ring.target if ring else Target()
-        left = change.moves_left(ring) if ring else 0
-        last = target.operations[-1] if target.operations else None
-        return {
-            "name": node.name,
-            "id": f"{disk.id:016x}",
-            "cluster_id": ring.identity.cluster_id if ring else None,
-            "disk": "left" if disk.left else "member" if ring else "empty",
-            "state": node.line.state if node.line else None,
-            "epoch": ring.epoch if ring else 0,
-            "digest": ring.digest.hex() if ring else "",
-            "partitions": {
-                "held": len(owned),
-                "owned": len(owned),
-                "complete": len(disk.complete.intersection(owned)),
-            },
-            "hints": {},
-            "operation": {
-                "id": last,
-                "moves_total": target.moves,
-                "moves_done": target.moves - left,
-                "state": "running" if left else "done" if last else "none",
-            },
-        }
 
     # ------------------------------------------------------------ time passes
 
