@@ -20,7 +20,7 @@ LAYERS = [
     {"ids", "errors"},
     {"quorum", "versions", "merkle", "ring", "settings"},
     {"preference", "placement", "messages", "journal"},
-    {"hints", "machine", "context"},
+    {"change", "hints", "machine", "context"},
     {"replica"},
     {"get", "put", "delivery", "exchange", "founding", "listing", "local_replica", "gossip"},
     {"repair", "scrub"},

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations
 from math import ceil, floor
 
 import pytest
+from exhaustive import fewest_moves, moves
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,10 +30,6 @@ def firsts(owners: Owners) -> Counter[str]:
     return Counter(row[0] for row in owners)
 
 
-def moves(before: Owners, after: Owners) -> int:
-    return sum(len(set(new) - set(old)) for old, new in zip(before, after, strict=True))
-
-
 def assert_rules(owners: Owners, members: Members, partitions: int, n: int) -> None:
     cap = zone_cap(members, partitions, n)
     share = shares(members, partitions, n, cap)
@@ -46,36 +42,6 @@ def assert_rules(owners: Owners, members: Members, partitions: int, n: int) -> N
     assert max(max(Counter(members[x][0] for x in row).values()) for row in owners) <= cap
     if len({zone for zone, _ in members.values()}) >= n:
         assert cap == 1
-
-
-def fewest_moves(members: Members, before: Owners, n: int) -> int:
-    """Every placement that keeps the rules, by exhaustive search over loads."""
-    partitions = len(before)
-    cap = zone_cap(members, partitions, n)
-    share = shares(members, partitions, n, cap)
-    names = sorted(members)
-    rows = [
-        row
-        for row in combinations(range(len(names)), n)
-        if max(Counter(members[names[i]][0] for i in row).values()) <= cap
-    ]
-    states = {(0,) * len(names): 0}
-    for old in before:
-        following: dict[tuple[int, ...], int] = {}
-        for load, cost in states.items():
-            for row in rows:
-                after = tuple(x + (i in row) for i, x in enumerate(load))
-                if any(after[i] > ceil(share[names[i]]) for i in row):
-                    continue
-                total = cost + sum(names[i] not in old for i in row)
-                following[after] = min(total, following.get(after, total))
-        states = following
-    least = [floor(share[name]) for name in names]
-    return min(
-        cost
-        for load, cost in states.items()
-        if all(x >= y for x, y in zip(load, least, strict=True))
-    )
 
 
 @st.composite

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+from dynamo_core.change import parse_members
 from dynamo_core.errors import BadRequest
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.messages import Found, Founded, Message, Prepare, Prepared, Reach, Reached
@@ -31,7 +32,6 @@ CREATE_S = 10.0
 ASK_AGAIN_S = 1.0
 """Frames may be lost, and both questions may be asked twice."""
 REACH_S = 1.5
-NAME_BYTES_MAX = 255
 STANDS = "it has this ring already; whoever belongs to it hears of it by gossip, ask again"
 """A founder that lost its disk meanwhile must not be founded, and thereby complete, once more."""
 Answer = Callable[[int, str, str], None]
@@ -168,20 +168,13 @@ def next_life(line: Member, node_id: int, address: str, client: str) -> Member:
 
 def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, list[Member], Target]:
     """The create command of contract.md §5. Raises BadRequest naming the field."""
-    members = [
-        Member(m["name"], 1, 0, m["address"], "", m.get("zone", ""), m.get("weight", 1))
-        for m in body.get("members", [])
-    ]
+    members = parse_members("members", body.get("members", []))
     partitions, n = body.get("partitions", 256), body.get("n", 3)
     r, w = body.get("r", min(2, n)), body.get("w", min(2, n))
     dw = body.get("dw", min(1, w))
     conflicts = body.get("conflicts", "Siblings")
     if not PARTITIONS_MIN <= partitions <= PARTITIONS_MAX or partitions & (partitions - 1):
         raise BadRequest(f"partitions: a power of two, {PARTITIONS_MIN} to {PARTITIONS_MAX}")
-    for member in members:
-        size = len(member.name.encode())
-        if not 0 < size <= NAME_BYTES_MAX or member.name[0] in "~@":
-            raise BadRequest(f"members: a name has 1 to {NAME_BYTES_MAX} bytes, no ~ or @ first")
     if not 1 <= n <= len(members):
         raise BadRequest(f"n: 1 to the number of members, {len(members)}")
     for field, value in (("r", r), ("w", w), ("dw", dw)):
@@ -189,10 +182,6 @@ def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, lis
             raise BadRequest(f"{field}: 1 to n={n}")
     if conflicts not in ("Siblings", "LastWriteWins"):
         raise BadRequest("conflicts: Siblings or LastWriteWins")
-    for field in ("name", "address"):
-        values = [getattr(m, field) for m in members]
-        if len(set(values)) < len(values):
-            raise BadRequest(f"members: two of them have the same {field}")
     return Identity(cluster_id, partitions, n, conflicts), members, Target(0, (), r, w, dw)
 
 

@@ -238,9 +238,9 @@ class _Layout:
                         late = due - given_first[node] * first_holes
                     if given[node] >= amount or late < latest or not self._fits(partition, node):
                         continue
-                    scatter = _scatter(partition, node)
-                    if late > latest or scatter > tie:
-                        best, latest, tie = node, late, scatter
+                    mix = scatter(partition, node)
+                    if late > latest or mix > tie:
+                        best, latest, tie = node, late, mix
                 if best != HOLE:
                     self._put(partition, slot, best)
                     given[best] += 1
@@ -249,7 +249,7 @@ class _Layout:
     def _shift(self, giver: int) -> None:
         """What the giver has above its quota, one step, to nodes below theirs."""
         held = [p for p, owners in enumerate(self.lists) if giver in owners]
-        held.sort(key=lambda partition: _scatter(partition, giver))
+        held.sort(key=lambda partition: scatter(partition, giver))
         while self._surplus(giver):
             below = [i for i, quota in enumerate(self.quota) if self.load[i] < quota]
             below.sort(key=lambda i: (self.load[i] - self.quota[i], i))
@@ -360,7 +360,7 @@ class _Layout:
         return fits
 
 
-def _scatter(partition: int, node: int) -> int:
+def scatter(partition: int, node: int) -> int:
     """A fixed mix of two numbers, to break ties without favourites."""
     mixed = (partition * 0x9E3779B1 ^ (node + 1) * 0x85EBCA77) & 0xFFFFFFFF
     mixed = ((mixed ^ mixed >> 15) * 0xC2B2AE3D) & 0xFFFFFFFF

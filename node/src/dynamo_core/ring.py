@@ -90,7 +90,9 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Target(msgspec.Struct, frozen=True, array_like=True):
-    """What is wished for: owners by partition (empty when nothing is) and the defaults."""
+    """What is wished for: owners by partition (empty when nothing is) and the defaults.
+    `operations` are the ids of the last ones applied, the current one last; `moves` is how many
+    replicas it was to move."""
 
     version: int = 0
     owners: tuple[Owners, ...] = ()
@@ -98,6 +100,8 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
     w: int = 2
     dw: int = 1
     sloppy: bool = True
+    operations: tuple[str, ...] = ()
+    moves: int = 0
 
     def later(self, other: Target) -> Target:
         """The last (version, digest) wins whole."""
