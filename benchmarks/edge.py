@@ -17,7 +17,7 @@ from typing import Any, cast
 import uvloop
 
 from dynamo_core.clients import Done
-from dynamo_core.messages import Context, Operation, Outcome
+from dynamo_core.operations import Context, Operation, Outcome
 from dynamo_core.versions import History, Sibling
 from dynamo_node.app import Server, client_config
 from dynamo_node.driver import Driver, settle_memory

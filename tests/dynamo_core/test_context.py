@@ -17,7 +17,7 @@ from dynamo_core.context import (
     unseal,
 )
 from dynamo_core.errors import BadContext
-from dynamo_core.messages import Context
+from dynamo_core.operations import Context
 from dynamo_core.versions import History, Sibling, decode_history
 
 SECRET, KEY = b"cluster secret", b"cart/1"

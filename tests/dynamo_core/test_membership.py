@@ -11,8 +11,10 @@ from town import PARTITIONS, SETTINGS, Town
 
 from dynamo_core.errors import BadRequest
 from dynamo_core.founding import Admission, parse_creation
+from dynamo_core.frames import Frame, encode_frame
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
-from dynamo_core.messages import Fetch, Found, Frame, Refused, Store, encode_frame
+from dynamo_core.messages import Fetch, Refused, Store
+from dynamo_core.ring_messages import Found
 
 KEY = b"cart"
 
@@ -139,7 +141,7 @@ def test_a_lost_disk_comes_back_as_the_names_next_life_and_is_rebuilt() -> None:
     town.until(lambda: rebuilt(town, "b"))
     line = town.ring.members["b"]
     assert (line.incarnation, line.id) == (old.incarnation + 1, town.disks["b"].node_id)
-    assert all(entry.number == (0, 0) for entry in town.ring.entries)
+    assert all((entry.term, entry.version) == (0, 0) for entry in town.ring.entries)
     for number in range(30):
         if "b" in town.owners(b"%d" % number):
             assert store_key(b"%d" % number) in town.disks["b"].rows[DATA]
@@ -214,7 +216,7 @@ def test_a_request_with_another_entry_is_refused_with_the_one_that_stands() -> N
     town = Town("a b c")
     partition = partition_of(store_key(KEY), 4)
     answers: list[Any] = []
-    for entry in ((0, 1), (0, 0)):
+    for entry in ((0, 1), town.ring.entries[partition].number):
         town.nodes["b"].local.answer(Fetch(1, partition, entry, store_key(KEY)), answers.append)
         town.nodes["b"].local.answer(
             Store(1, partition, entry, store_key(KEY), b"no record"), answers.append
@@ -231,9 +233,8 @@ def test_a_store_for_no_owner_is_refused() -> None:
     name = town.others(KEY)[0]
     partition = partition_of(store_key(KEY), 4)
     answers: list[Any] = []
-    town.nodes[name].local.answer(
-        Store(1, partition, (0, 0), store_key(KEY), b""), answers.append
-    )  # fmt: skip
+    number = town.ring.entries[partition].number
+    town.nodes[name].local.answer(Store(1, partition, number, store_key(KEY), b""), answers.append)
     assert [(a.reason, a.partition) for a in answers] == [("entry", partition)]
 
 

@@ -10,24 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamo_core.errors import BadFrame
+from dynamo_core.frames import FRAME_VERSION, REPLIES, AnyMessage, Frame, decode_frame, encode_frame
 from dynamo_core.messages import (
-    FRAME_VERSION,
-    REPLIES,
-    Acks,
-    Admit,
-    Admitted,
-    AnyMessage,
-    Context,
     Fetch,
     Fetched,
     FetchedMany,
     FetchMany,
     Forward,
     Forwarded,
-    Found,
-    Founded,
-    Frame,
-    Gossip,
     Keys,
     KeysReply,
     Leaves,
@@ -35,23 +25,38 @@ from dynamo_core.messages import (
     Listing,
     ListingReply,
     Order,
-    Outcome,
-    Parts,
-    Prepare,
-    Prepared,
     Progress,
-    Put,
-    Reach,
-    Reached,
     Refused,
     Roots,
     RootsReply,
     Store,
     Stored,
-    decode_frame,
-    encode_frame,
 )
+from dynamo_core.move_messages import (
+    Offer,
+    Promise,
+    Promised,
+    Settle,
+    Settled,
+    Shown,
+    Still,
+    StillReply,
+)
+from dynamo_core.operations import Acks, Context, Outcome, Put
 from dynamo_core.ring import Entry, Identity, Member, RingParts, Target
+from dynamo_core.ring_messages import (
+    Admit,
+    Admitted,
+    Entries,
+    Found,
+    Founded,
+    Gossip,
+    Parts,
+    Prepare,
+    Prepared,
+    Reach,
+    Reached,
+)
 from dynamo_core.versions import Sibling
 
 PARTS = RingParts(
@@ -78,6 +83,10 @@ SAMPLES = [
     Admitted(0, None, "no"), Admitted(0, PARTS), Reach(11, "a", 2**64 - 1), Reached(11, True),
     Order(12, "repair", [1, 2], True), Progress(12, 1, 2, 3, 4), Keys(13, 1, b"after", 100),
     KeysReply(13, [b"k"], True, b"cursor"),
+    Entries(14, [(3, Entry(1, 2, ("a", "b"), ("b", "c"), None, 2**64 - 1))]),
+    Promise(15, 3, Entry(1, 2, ("a", "b"), ("b", "c"), None, 7)), Promised(15), Still(16, 3, 1, 2),
+    StillReply(16, True, Entry(1, 0, ("a",))), Settle(17, 3, (1, 2)), Settled(17),
+    Offer(18, 3, (1, 2), [(b"stored", b"digest")]), Shown(18, 3, [0, 2]),
 ]  # fmt: skip
 FRAME = Frame(FRAME_VERSION, "carts", "a", 2**64 - 1, "a:1", 2**64 - 1, 5, 6, 7, SAMPLES)
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from dynamo_core.hints import HintBook
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.journal import Journal
-from dynamo_core.messages import Context, Put
+from dynamo_core.operations import Context, Put
 from dynamo_core.replica import Replica
 from dynamo_core.ring import Entry, Identity, Member, Ring, Target
 from dynamo_core.settings import Settings

@@ -33,6 +33,8 @@ def twin_stand_ins(ring: Ring, partition: int) -> tuple[str, ...]:
         if first not in found_:
             found_.append(first)
     found_ += [name for name in sorted(ring.members) if name not in found_]
+    leaving = [name for name in found_ if ring.members[name].state == LEAVING]
+    found_ = [name for name in found_ if name not in leaving] + leaving
     return tuple(
         name
         for name in found_

@@ -7,8 +7,10 @@ import msgspec
 import pytest
 from town import SETTINGS, Town, known
 
+from dynamo_core.frames import Frame
 from dynamo_core.ids import DATA, store_key
-from dynamo_core.messages import Acks, Forward, Forwarded, Frame, Store
+from dynamo_core.messages import Forward, Forwarded, Store
+from dynamo_core.operations import Acks
 from dynamo_core.versions import decode_history, decode_record
 
 KEY = b"cart"

@@ -27,6 +27,7 @@ from dynamo_core.ring import (
     merge,
     merge_parts,
 )
+from dynamo_core.ring_document import from_document, to_document
 
 SIZE = 16
 IDENTITY = Identity("carts", SIZE, 2)
@@ -307,7 +308,7 @@ def test_the_json_form_is_the_contracts() -> None:
         ),
     )
     plain = {"owners": ["a", "b"], "move": None, "old": None, "term": 0, "version": 0}
-    assert ring.to_document() == {
+    assert to_document(ring) == {
         "cluster_id": "carts",
         "epoch": 4 + 7 + 5 + 3,
         "digest": ring.digest.hex(),
@@ -355,9 +356,9 @@ def test_the_json_form_is_the_contracts() -> None:
 
 @given(ring=rings)
 def test_a_client_gets_the_same_ring_from_json_but_for_hidden_versions(ring: Ring) -> None:
-    document = json.loads(json.dumps(ring.to_document()))
+    document = json.loads(json.dumps(to_document(ring)))
     document["of_a_newer_node"] = 1
-    seen = Ring.from_document(document)
+    seen = from_document(document)
     assert seen.entries == ring.entries
     assert seen.identity == ring.identity
     assert seen.members == {
@@ -379,6 +380,6 @@ def test_a_client_gets_the_same_ring_from_json_but_for_hidden_versions(ring: Rin
     ],
 )
 def test_other_documents_are_refused(field: str, value: Any) -> None:
-    document = a_ring(a=Member("a", 1, 1, "")).to_document() | {field: value}
+    document = to_document(a_ring(a=Member("a", 1, 1, ""))) | {field: value}
     with pytest.raises(BadParameter):
-        Ring.from_document(document)
+        from_document(document)

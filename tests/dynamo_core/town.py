@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
+from dynamo_core.change import Plan, applied, parse_wishes, plan
+from dynamo_core.frames import Frame, decode_frame
 from dynamo_core.ids import partition_of, store_key
-from dynamo_core.messages import Context, Frame, Get, Operation, Outcome, Put, decode_frame
 from dynamo_core.node import Node, NodeIdentity
+from dynamo_core.operations import Context, Get, Operation, Outcome, Put
 from dynamo_core.placement import found
 from dynamo_core.ring import Identity, Member, Ring, Target
 from dynamo_core.settings import Settings
@@ -31,7 +33,7 @@ class Town:
 
     def __init__(
         self, names: str, n: int = 3, founded: bool = True, settings: Settings = SETTINGS,
-        conflicts: Any = "Siblings",
+        conflicts: Any = "Siblings", members: str = "",
     ) -> None:  # fmt: skip
         self.now = 100.0
         self.wall_ms = 1_000_000
@@ -46,10 +48,11 @@ class Town:
         for name in self.names:
             self.start(name)
         if founded:
-            members = {x: Member(x, 1, self.disks[x].node_id, x + ":1") for x in self.names}
-            ring = found(Identity("town", PARTITIONS, n, conflicts), members, Target())
-            for node in self.nodes.values():
-                node.membership.take(ring, founding=True)
+            founders = members.split() or self.names
+            lines = {x: Member(x, 1, self.disks[x].node_id, x + ":1") for x in founders}
+            ring = found(Identity("town", PARTITIONS, n, conflicts), lines, Target())
+            for name in founders:
+                self.nodes[name].membership.take(ring, founding=True)
             self.run(3.0)
 
     @property
@@ -120,6 +123,32 @@ class Town:
         while not condition():
             assert self.now < end, "it did not come true"
             self.run(0.1)
+
+    # ------------------------------------------------------------ administrators
+
+    def change(self, at: str, operation_id: str = "op", **body: Any) -> Plan:
+        """Plan and apply at one node, as its administrator does; `join` takes names."""
+        joining = body.pop("join", ())
+        body["join"] = [{"name": x, "address": x + ":1"} for x in joining]
+        node, wishes = self.nodes[at], parse_wishes(body)
+        made = plan(node.ring, wishes)
+        ids = {x: (self.disks[x].node_id, "") for x in joining}
+        node.membership.take(applied(node.ring, made, wishes, ids, operation_id))
+        self.settle()
+        return made
+
+    def moved(self) -> bool:
+        """Everybody has the ring that was wished for, and nothing is under way."""
+        rings = [node.ring for node in self.nodes.values() if node.member]
+        return all(
+            ring.digests() == rings[0].digests()
+            and all(not entry.move and not entry.old for entry in ring.entries)
+            and all(
+                set(entry.owners) == set(wanted)
+                for entry, wanted in zip(ring.entries, ring.target.owners, strict=True)
+            )
+            for ring in rings
+        )
 
     # ------------------------------------------------------------ clients
 

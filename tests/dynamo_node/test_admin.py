@@ -14,8 +14,8 @@ import pytest
 import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 
-from dynamo_core.messages import Outcome, Put
 from dynamo_core.node import Node, NodeIdentity
+from dynamo_core.operations import Outcome, Put
 from dynamo_core.settings import Settings
 from dynamo_node.admin_api import BODY_BYTES_MAX, admin_app
 from dynamo_node.driver import Driver, LastResort

@@ -15,8 +15,8 @@ import uvloop
 
 from dynamo_core.errors import Corrupt, StoreFailed, StoreFull, SyncFailed
 from dynamo_core.ids import DATA, Change
-from dynamo_core.messages import Get, Operation, Outcome, Put
 from dynamo_core.node import Node, NodeIdentity
+from dynamo_core.operations import Get, Operation, Outcome, Put
 from dynamo_core.settings import Settings
 from dynamo_node.driver import Driver, LastResort
 from dynamo_node.memory_store import MemoryStore

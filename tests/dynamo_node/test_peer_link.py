@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from dynamo_core.errors import BadFrame
-from dynamo_core.messages import FRAME_BYTES_MAX, Frame, decode_frame, encode_frame
+from dynamo_core.frames import FRAME_BYTES_MAX, Frame, decode_frame, encode_frame
 from dynamo_node.handshake import ACCEPTOR, DIALER, GREETING, Handshake, Hello
 from dynamo_node.peer_link import SEND_BUFFER_BYTES_MAX, LinkEnds, Links, Route
 

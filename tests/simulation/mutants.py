@@ -17,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from dynamo_core import (
+    calls,
     delivery,
     exchange,
     founding,
@@ -27,7 +28,6 @@ from dynamo_core import (
     local_replica,
     membership,
     merkle,
-    node,
     put,
     replica,
     ring,
@@ -236,23 +236,31 @@ def _() -> list[Patch]:
 # ---------------------------------------------------------------- quorums
 
 
+def _count_again(operation: Any, flags: int) -> None:
+    """One ack more, as if another owner had given it."""
+    for owner in operation.writers:
+        if owner not in operation.copies:
+            operation.copies[owner] = flags
+            return
+
+
 @mutant("duplicate ack counted twice")
 def _() -> list[Patch]:
     original = put.PutOperation.replied
 
     def replied(self: Any, to: str, request: Any, reply: Any, now: float) -> Any:
         if isinstance(reply, put.Stored) and to in self.acks and to != self.view.name:
-            self.acks[to + " again"] = reply.flags
+            _count_again(self, reply.flags)
         return original(self, to, request, reply, now)
 
-    def reply(self: Any, frame: Any, message: Any) -> None:
+    def answered(self: Any, frame: Any, message: Any) -> None:
         entry = self._pending.get(message.id)
         answer(self, frame, message)
         if entry is not None and isinstance(message, put.Stored) and not entry[0].finished:
             self._pending[message.id] = entry
 
-    answer = node.Node._reply
-    return [(put.PutOperation, "replied", replied), (node.Node, "_reply", reply)]
+    answer = calls.Calls.answered
+    return [(put.PutOperation, "replied", replied), (calls.Calls, "answered", answered)]
 
 
 @mutant("two replicas on one node counted as two")
@@ -260,7 +268,7 @@ def _() -> list[Patch]:
     original = put.PutOperation._coordinated
 
     def coordinated(self: Any, reply: Any, now: float) -> Any:
-        self.acks[self.view.name + " again"] = reply.flags
+        _count_again(self, reply.flags)
         return original(self, reply, now)
 
     return [(put.PutOperation, "_coordinated", coordinated)]
@@ -268,17 +276,14 @@ def _() -> list[Patch]:
 
 @mutant("a hint and its owner's copy counted as two")
 def _() -> list[Patch]:
-    class Forgetful(dict[str, str]):
-        def get(self, key: str, default: Any = None) -> Any:
-            return default
+    original = put.PutOperation._acked
 
-    original = put.PutOperation.__init__
+    def acked(self: Any, at: str, target: str, flags: int) -> None:
+        if (target or at) in self.copies and at not in self.acks:
+            _count_again(self, flags)
+        original(self, at, target, flags)
 
-    def init(self: Any, *given: Any, **named: Any) -> None:
-        original(self, *given, **named)
-        self.stands_for = Forgetful()
-
-    return [(put.PutOperation, "__init__", init)]
+    return [(put.PutOperation, "_acked", acked)]
 
 
 @mutant("timeout reported as not applied")

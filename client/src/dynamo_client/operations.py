@@ -27,6 +27,7 @@ from dynamo_client.steps import Reply, Steps
 from dynamo_core.errors import BadParameter as NotARing
 from dynamo_core.ids import KEY_BYTES_MAX
 from dynamo_core.ring import Ring
+from dynamo_core.ring_document import from_document
 
 Key = bytes | str
 Count = int | str
@@ -196,7 +197,7 @@ class Operations:
         reply = yield from self.attempts.ask(Request(None, "GET", "/v1/ring", {}))
         self.attempts.routes.learn(reply)
         try:
-            return Ring.from_document(msgspec.json.decode(reply.body, type=dict))
+            return from_document(msgspec.json.decode(reply.body, type=dict))
         except (msgspec.MsgspecError, UnicodeDecodeError, NotARing) as error:
             raise BadAnswer(f"not a ring: {error}", reply.status) from error
 

@@ -23,6 +23,7 @@ from dynamo_client.steps import Failure, Reply
 from dynamo_core.errors import BadParameter
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.ring import LEFT, Ring
+from dynamo_core.ring_document import from_document
 
 RING_AGE_S_MAX = 10.0
 RING_PAUSE_S = 1.0
@@ -142,7 +143,7 @@ class Routes:
             return
         try:
             document = msgspec.json.decode(heard.body, type=dict)
-            ring, epoch = Ring.from_document(document), int(document["epoch"])
+            ring, epoch = from_document(document), int(document["epoch"])
         except (msgspec.MsgspecError, BadParameter, LookupError, ValueError, TypeError):
             return
         same = self.ring is not None and self.ring.identity == ring.identity

@@ -15,6 +15,7 @@ from dynamo_core.ids import partition_of, store_key
 from dynamo_core.listing import ClusterRepair, KeyListing
 from dynamo_core.messages import Message, Order, Progress
 from dynamo_core.ring import LEFT
+from dynamo_core.ring_document import to_document
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
@@ -43,7 +44,7 @@ class Administration:
             if problem:
                 done(status, refusal(problem, detail))
             else:
-                done(status, self.node.ring.to_document())
+                done(status, to_document(self.node.ring))
 
         def begin() -> None:
             try:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dynamo_core.get import GetOperation
-from dynamo_core.messages import Forward, Forwarded, Get, Operation, Outcome, Put
+from dynamo_core.messages import Forward, Forwarded
+from dynamo_core.operations import Get, Operation, Outcome, Put
 from dynamo_core.put import PutOperation
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from hmac import compare_digest
 import msgspec
 
 from dynamo_core.errors import BadContext
-from dynamo_core.messages import Context
+from dynamo_core.operations import Context
 from dynamo_core.versions import decode_history
 
 CONTEXT_VERSION = b"\x01"

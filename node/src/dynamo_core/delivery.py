@@ -70,7 +70,8 @@ class Delivery(Machine):
             self.replica.give_up_hint(self.target, stored)
             return []
         partition = partition_of(stored, self.view.ring.partition_bits)
-        owners = self.view.preference.owners(partition)
+        names = self.view.preference.names
+        owners = tuple(n for n in self.view.preference.writers(partition) if n in names)
         # A replaced node, "~name", does not wait for the life that has its own place.
         others = tuple(owner for owner in owners if "~" + owner != self.view.name)
         to = (self.target,) if self.target in owners else others or owners

@@ -15,7 +15,7 @@ from typing import Any
 from dynamo_core.change import parse_members
 from dynamo_core.errors import BadRequest
 from dynamo_core.machine import Effects, Machine, View
-from dynamo_core.messages import Found, Founded, Message, Prepare, Prepared, Reach, Reached
+from dynamo_core.messages import Message
 from dynamo_core.placement import found
 from dynamo_core.ring import (
     LEFT,
@@ -27,6 +27,7 @@ from dynamo_core.ring import (
     Ring,
     Target,
 )
+from dynamo_core.ring_messages import Found, Founded, Prepare, Prepared, Reach, Reached
 
 CREATE_S = 10.0
 ASK_AGAIN_S = 1.0

@@ -13,33 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynamo_core.ids import partition_of, store_key
-from dynamo_core.machine import Effects, Machine, View
-from dynamo_core.messages import (
-    COMPLETE,
-    CORRUPT,
-    OWNER,
-    Asked,
-    Context,
-    Explanation,
-    Fetch,
-    Fetched,
-    Get,
-    Message,
-    Outcome,
-    Store,
-)
+from dynamo_core.machine import Effects, Explained, View
+from dynamo_core.messages import COMPLETE, CORRUPT, OWNER, Fetch, Fetched, Message, Store
+from dynamo_core.operations import Context, Explanation, Get, Outcome
 from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING, read_verdict
 from dynamo_core.versions import EMPTY, Sibling, body_of, decode_record, merge_bytes
 
 PROVEN = OWNER | COMPLETE
+RESTARTS_MAX = 4
+"""A partition changes its entry three times in a move; further changes are other moves."""
 
 
-class GetOperation(Machine):
+class GetOperation(Explained):
     """One read. `merged` holds the bytes of the answer, for whoever goes on from it."""
 
     __slots__ = (
-        "answers", "candidates", "done", "entry", "explanation", "fastest", "get", "hedged",
-        "merged", "node", "outstanding", "partition", "r", "seen", "started", "stored", "view",
+        "answers", "candidates", "done", "entry", "fastest", "get", "hedged", "merged", "node",
+        "outstanding", "r", "restarts", "seen", "stored",
     )  # fmt: skip
 
     def __init__(self, view: View, get: Get, done: Callable[[Outcome], None] | None) -> None:
@@ -59,10 +49,14 @@ class GetOperation(Machine):
         self.seen = 0
         self.fastest = ""
         self.hedged = False
+        self.restarts = 0
         self.explanation = Explanation(self.partition, view.name) if get.explain else None
 
     def start(self, now: float) -> Effects:
         self.started = now
+        return self._begin(now)
+
+    def _begin(self, now: float) -> Effects:
         view = self.view
         owners = view.preference.owners(self.partition)
         near = [o for o in owners if view.up(o)]
@@ -73,7 +67,8 @@ class GetOperation(Machine):
         others = [o for o in view.preference.list(self.partition)[len(owners) :] if view.up(o)]
         down = [o for o in owners if o not in near]
         self.candidates = near + others[:missing] + down
-        self.wake_at = now + min(view.settings.hedge_s, self.get.timeout_s)
+        deadline = self.started + self.get.timeout_s
+        self.wake_at = min(now + view.settings.hedge_s, deadline)
         return self._ask(self.r)
 
     def _ask(self, count: int) -> Effects:
@@ -85,7 +80,10 @@ class GetOperation(Machine):
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if isinstance(request, Store):
             return []
+        assert isinstance(request, Fetch)
         assert isinstance(reply, Fetched)
+        if request.entry != self.entry:
+            return []
         self.outstanding.discard(node)
         if reply.flags & CORRUPT:
             return self.failed(node, request, "corrupt", now)
@@ -100,11 +98,27 @@ class GetOperation(Machine):
         return self._decide()
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
-        if isinstance(request, Store):
+        if not isinstance(request, Fetch) or request.entry != self.entry:
             return []
         self.outstanding.discard(node)
         self._explain(node, reason, now)
         return self._decide()
+
+    def outdated(self, node: str, request: Message, now: float) -> Effects:
+        """The owners are others by now: R answers must be of one list, so all are asked again."""
+        entry = self.view.ring.entries[self.partition].number
+        if not isinstance(request, Fetch) or request.entry != self.entry:
+            return []
+        if self.done is None or self.restarts == RESTARTS_MAX:
+            return self.failed(node, request, "refused entry", now)
+        self.restarts += 1
+        if entry == self.entry:  # the node was behind
+            return [(node, Fetch(0, self.partition, self.entry, self.stored))]
+        self._explain(node, "refused entry: all over again", now)
+        self.entry = entry
+        self.answers, self.outstanding = {}, set()
+        self.merged, self.seen, self.hedged = None, 0, False
+        return self._begin(now)
 
     def expired(self, now: float) -> Effects:
         deadline = self.started + self.get.timeout_s
@@ -174,23 +188,8 @@ class GetOperation(Machine):
     def _answer(self, outcome: Outcome) -> None:
         done, self.done = self.done, None
         assert done is not None
-        if self.explanation is not None:
-            self.explanation.decided = outcome.problem or str(outcome.status)
-            asked = {line.node for line in self.explanation.asked} | self.outstanding
-            for node in self.view.preference.list(self.partition):
-                if node not in asked:
-                    reason = "not needed" if self.view.up(node) else "down"
-                    self.explanation.skipped.append({"node": node, "reason": reason})
-            outcome.explanation = self.explanation
+        self._conclude(outcome, self.outstanding)
         done(outcome)
-
-    def _explain(self, node: str, answer: str, now: float) -> None:
-        if self.explanation is None:
-            return
-        owner = node in self.view.preference.owners(self.partition)
-        took_ms = round((now - self.started) * 1000, 3)
-        role = "owner" if owner else "stand-in"
-        self.explanation.asked.append(Asked(node, role, answer, took_ms))
 
     # ------------------------------------------------------------ read repair
 

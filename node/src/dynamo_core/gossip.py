@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from dynamo_core.messages import Frame
+from dynamo_core.frames import Frame
 from dynamo_core.settings import Settings
 
 

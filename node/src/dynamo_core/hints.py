@@ -7,7 +7,7 @@ were acked. While it lies here it is part of the local record (S-DOT-3, S-HINT-5
 
 from __future__ import annotations
 
-from dynamo_core.ids import HINTS, META
+from dynamo_core.ids import HINTS, META, partition_of
 from dynamo_core.journal import Journal
 from dynamo_core.versions import merge_bytes
 
@@ -71,6 +71,10 @@ class HintBook:
     def any_for(self, stored: bytes) -> bool:
         """Whether a hint of the key lies here."""
         return stored in self._targets_of
+
+    def any_of(self, partition: int, bits: int) -> bool:
+        """Whether a hint of the partition lies here, on a ring cut into 2**bits partitions."""
+        return any(partition_of(stored, bits) == partition for stored in self._targets_of)
 
     def targets(self, stored: bytes) -> list[str]:
         """For whom hints of the key lie here."""

@@ -35,6 +35,7 @@ from dynamo_core.messages import (
     Store,
     Stored,
 )
+from dynamo_core.move_messages import Offer, Shown
 from dynamo_core.replica import Replica
 from dynamo_core.versions import checked, decode_record, digest_in
 
@@ -58,6 +59,7 @@ class LocalReplica:
             Listing: self.listing,
             FetchMany: self.fetch_many,
             Keys: self.keys,
+            Offer: self.offer,
         }
 
     def answers(self, request: Message) -> bool:
@@ -197,6 +199,20 @@ class LocalReplica:
                 answer(SYNCED)
 
         self.journal.then(written, synced if request.sync else None)
+
+    def offer(self, request: Offer, reply: Reply) -> None:
+        """Which of these records this owner lacks; of the others it has the same, durably."""
+        lacking = []
+        for number, (stored, digest) in enumerate(request.rows):
+            mine = self.replica.data(stored)
+            if mine is None or digest_in(mine) != digest:
+                lacking.append(number)
+
+        def synced(durable: bool) -> None:
+            if durable:
+                reply(Shown(request.id, self.replica.flags(request.partition), lacking))
+
+        self.journal.then(None, synced)
 
     def coordinate(self, request: Coordinate, reply: Reply) -> None:
         """Make one event; the record may leave this node once it is persisted (S-DOT-3, 4)."""

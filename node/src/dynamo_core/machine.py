@@ -8,12 +8,13 @@ is an event. An answer that acknowledges a write can only follow the event that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
 
-from dynamo_core.messages import Message, Put
+from dynamo_core.messages import Message
+from dynamo_core.operations import Asked, Explanation, Outcome, Put
 from dynamo_core.preference import Preference
 from dynamo_core.ring import Ring
 from dynamo_core.settings import Settings
@@ -95,9 +96,75 @@ class Machine:
         """No answer will come: "link", "refused …", or the node could not."""
         return []
 
+    def outdated(self, node: str, request: Message, now: float) -> Effects:
+        """Refused, for the node had another entry of the partition than the request; by now the
+        ring here is as new as the node's, and the node hears of it before the next call."""
+        return self.failed(node, request, "refused entry", now)
+
     def expired(self, now: float) -> Effects:
         """`wake_at` has passed; for most machines as if the answer had failed."""
         return self.failed("", Message(0), "no answer", now)
+
+
+class Explained(Machine):
+    """An operation of a client that can say whom it asked and why (`explain=true`)."""
+
+    __slots__ = ("explanation", "partition", "started", "view")
+    explanation: Explanation | None
+    partition: int
+    started: float
+    view: View
+
+    def _explain(self, node: str, answer: str, now: float) -> None:
+        if self.explanation is not None:
+            owner = node in self.view.preference.owners(self.partition)
+            took_ms = round((now - self.started) * 1000, 3)
+            role = "owner" if owner else "stand-in"
+            self.explanation.asked.append(Asked(node, role, answer, took_ms))
+
+    def _conclude(self, outcome: Outcome, outstanding: Iterable[str]) -> None:
+        """The explanation into the outcome; the node that coordinated a forwarded put has begun
+        one already."""
+        explanation = self.explanation
+        if explanation is None:
+            return
+        if outcome.explanation is not None:
+            outcome.explanation.asked[:0] = explanation.asked
+            return
+        explanation.decided = outcome.problem or str(outcome.status)
+        asked = {line.node for line in explanation.asked}.union(outstanding)
+        for node in self.view.preference.list(self.partition):
+            if node not in asked:
+                reason = "not needed" if self.view.up(node) else "down"
+                explanation.skipped.append({"node": node, "reason": reason})
+        outcome.explanation = explanation
+
+
+class Question(Machine):
+    """One call; `done` is told the answer, None when there is none."""
+
+    def __init__(
+        self, node: str, request: Message, wait_s: float, done: Callable[[Message | None], None]
+    ) -> None:
+        super().__init__()
+        self._node = node
+        self._request = request
+        self._wait_s = wait_s
+        self._done = done
+
+    def start(self, now: float) -> Effects:
+        self.wake_at = now + self._wait_s
+        return [(self._node, self._request)]
+
+    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+        self.finished = True
+        self._done(reply)
+        return []
+
+    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        self.finished = True
+        self._done(None)
+        return []
 
 
 def fresh_id(draw: Callable[[], int]) -> str:

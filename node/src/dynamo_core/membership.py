@@ -21,23 +21,24 @@ from dynamo_core.founding import (
     next_life,
     parse_creation,
 )
+from dynamo_core.frames import Frame
 from dynamo_core.ids import DATA, META
-from dynamo_core.messages import (
+from dynamo_core.messages import Message
+from dynamo_core.preference import Preference
+from dynamo_core.ring import LEFT, Entry, Ring, RingParts, merge_parts
+from dynamo_core.ring_messages import (
     Admit,
     Admitted,
+    Entries,
     Found,
     Founded,
-    Frame,
     Gossip,
-    Message,
     Parts,
     Prepare,
     Prepared,
     Reach,
     Reached,
 )
-from dynamo_core.preference import Preference
-from dynamo_core.ring import Ring, RingParts, merge_parts
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
@@ -57,6 +58,8 @@ class Membership:
         self.node = node
         self.gone = False
         self.emptied = False
+        self._told = False
+        """Somebody else knows that this id is gone; gossip carries it on."""
         self.replaceable: set[str] = set()
         self._admitting: set[str] = set()
         self._reserved = ("", 0.0)
@@ -68,6 +71,7 @@ class Membership:
             Found: lambda _, route, message: self.founded(message, partial(node.say, route)),
             Admit: self._admit,
             Reach: self._reach,
+            Entries: self._entries,
         }
 
     def answers(self, message: Message) -> bool:
@@ -112,7 +116,9 @@ class Membership:
         """Make `ring` this node's document, durably; everything derived follows."""
         node = self.node
         before = node.ring_or_none
-        if ring is before:
+        if before is not None:
+            ring = node.moves.admissible(before, node.promises.admissible(before, ring))
+        if ring is before or (before is not None and ring.digests() == before.digests()):
             return
         node.ring_or_none = ring
         node.preference = Preference(ring)
@@ -120,6 +126,8 @@ class Membership:
         for member in ring.members.values():
             node.addresses[member.name] = member.address
             old = before.members.get(member.name) if before is not None else None
+            if member.state == LEFT:
+                node.detector.peers.pop(member.name, None)  # nobody is to wait for it
             if old is not None and old.id != member.id:
                 node.repairs.forget_peer(member.name)
                 node.replica.compared.discard(member.name)
@@ -128,8 +136,22 @@ class Membership:
         node.replica.adopt(ring, founding)
         if before is None and not stored:
             node.replica.rebuild_tree()
+        node.promises.learned(ring)
+        node.moves.learned(ring)
+        node.settling.learned(ring)
         if ring.is_gone(node.identity.name, node.identity.node_id):
             self._become_gone()
+
+    def write(self, partition: int, entry: Entry) -> None:
+        """Change one entry here; it spreads from here."""
+        self.take(self.node.ring.with_entry(partition, entry))
+
+    def tell(self, partition: int, names: tuple[str, ...]) -> None:
+        """Say the entry to these nodes now, without waiting for gossip."""
+        node = self.node
+        for name in node.ring.live(names):
+            if name != node.name:
+                node.say(name, Entries(0, [(partition, node.ring.entries[partition])]))
 
     def keep(self) -> None:
         """The document into this tick's batch; again after a store that refused it."""
@@ -155,7 +177,7 @@ class Membership:
             node.journal.put(DATA, stored, None)
         if rows:
             self._offered_to = rows[-1][0]
-        elif not node.hints.counts:
+        elif not node.hints.counts and self._told:
             for key, _ in node.journal.scan(META, b"", None, 1 << 16):
                 node.journal.put(META, key, None)
             node.journal.put(META, GONE_KEY, b"1")
@@ -235,8 +257,19 @@ class Membership:
             node.counters["wrong_cluster_frames"] += 1
             return
         self.take(merged)
-        if message.digests and merged.digests() != message.digests:
-            node.say(route, Parts(0, merged.parts_differing(message.digests), ()))
+        if self.gone:
+            self._told = self._told or message.digests[1:2] == node.ring.digests()[1:2]
+        if message.digests and node.ring.digests() != message.digests:
+            node.say(route, Parts(0, node.ring.parts_differing(message.digests), ()))
+
+    def _entries(self, frame: Frame, route: str, message: Entries) -> None:
+        ring = self.node.ring_or_none
+        if ring is None or frame.cluster_id != ring.identity.cluster_id:
+            return
+        for partition, entry in message.entries:
+            if 0 <= partition < len(ring.entries):
+                ring = ring.with_entry(partition, entry)
+        self.take(ring)
 
     def _adopt_whole(self, parts: RingParts) -> None:
         """A founder that missed its Found, or an admitted node: only a ring that has our id."""

@@ -46,6 +46,10 @@ class Forest:
         """Whether the leaf is this sum of digests."""
         return self._leaves.get(slot, 0) == total % _MODULUS
 
+    def held(self) -> list[int]:
+        """The partitions of which anything lies here."""
+        return [partition for partition, total in sorted(self._roots.items()) if total]
+
     def root(self, partition: int) -> bytes:
         """The partition's root."""
         return self._roots.get(partition, 0).to_bytes(SUM_BYTES, "big")

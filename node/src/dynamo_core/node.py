@@ -9,45 +9,38 @@ return calls, which this module routes: to the local replica or into a peer's ne
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from heapq import heappop, heappush
 
 import msgspec
 
 from dynamo_core.admin import Administration
+from dynamo_core.calls import Calls
 from dynamo_core.clients import Clients, Done
 from dynamo_core.delivery import Deliveries
 from dynamo_core.errors import Corrupt
+from dynamo_core.frames import MEMBERSHIP_REPLIES, REPLIES, Frame, decode_frame
 from dynamo_core.gossip import Detector
 from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, HINTS, Store
 from dynamo_core.journal import Journal
 from dynamo_core.local_replica import LocalReplica
-from dynamo_core.machine import NEVER, Effects, Machine, Rejected
+from dynamo_core.machine import NEVER, Machine, Question
 from dynamo_core.membership import Membership
-from dynamo_core.messages import (
-    MEMBERSHIP_REPLIES,
-    REPLIES,
-    Admitted,
-    Forward,
-    Found,
-    Frame,
-    Message,
-    Operation,
-    Order,
-    Prepare,
-    Refused,
-    decode_frame,
-)
+from dynamo_core.messages import Forward, Message, Order, Refused
+from dynamo_core.move_messages import Promise, Settle, Still
+from dynamo_core.moves import Moves
+from dynamo_core.operations import Operation
 from dynamo_core.post import Post
 from dynamo_core.preference import Preference
-from dynamo_core.put import PutOperation
+from dynamo_core.promises import Promises
 from dynamo_core.repair import Repairs
 from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
+from dynamo_core.ring_messages import Admitted, Entries
 from dynamo_core.settings import Settings
+from dynamo_core.settling import Settling
 
 __all__ = ["Node", "NodeIdentity"]
 
@@ -96,14 +89,13 @@ class Node:
         self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
         self.membership = Membership(self)
+        self.promises = Promises(self)
+        self.moves = Moves(self)
+        self.settling = Settling(self)
         self.post = Post(self)
         self.clients = Clients(self)
         self.admin = Administration(self)
-        self._pending: dict[int, tuple[Machine, str, Message]] = {}
-        self._next_id = self.boot >> 16  # so that answers to an earlier life match nothing
-        self._timers: list[tuple[float, int, Machine]] = []
-        self._work: deque[Callable[[], None]] = deque()
-        self._working = False
+        self.calls = Calls(self)
         self._next_beat = self._next_scan = 0.0
 
     # ------------------------------------------------------------ what others may see
@@ -137,9 +129,8 @@ class Node:
     @property
     def wake_at(self) -> float:
         """When `tick` must be called next, in the driver's monotonic seconds."""
-        timer = self._timers[0][0] if self._timers else NEVER
-        turn = self.repairs.wake_at if self.member else NEVER
-        return min(timer, self._next_beat, self._next_scan, turn)
+        turn = min(self.repairs.wake_at, self.moves.wake_at) if self.member else NEVER
+        return min(self.calls.wake_at, self._next_beat, self._next_scan, turn)
 
     def up(self, name: str) -> bool:
         """Whether the node is likely to answer; this one is."""
@@ -162,6 +153,7 @@ class Node:
         self.durable_number = self.start_number
         self.replica.load()
         self.hints.load()
+        self.promises.load()
         self.membership.load()
         if not trusted:
             self.distrusted = True
@@ -172,16 +164,7 @@ class Node:
         """Time has moved; does what is due."""
         self.now, self.wall_ms = now, wall_ms
         self.detector.now_ms = int(now * 1000)
-        timers = self._timers
-        while timers and timers[0][0] <= now:
-            _, _, machine = heappop(timers)
-            machine.scheduled_at = NEVER
-            if machine.finished:
-                continue
-            if machine.wake_at <= now:
-                self._run(machine, machine.expired(now))
-            else:
-                self._schedule(machine)
+        self.calls.wake(now)
         if now >= self._next_beat:
             self._next_beat = now + self.settings.heartbeat_s
             self.membership.heartbeat()
@@ -195,13 +178,14 @@ class Node:
                 self.membership.offer()
                 self.deliveries.scan()
         if self.member:
+            self.moves.tick(now)
             self.repairs.tick(now)
-        self._drain_work()
+        self.calls.drain()
 
     def submit(self, operation: Operation, done: Done) -> None:
         """A client's operation; `done` is called exactly once, at once or in a later entry."""
         self.clients.submit(operation, done)
-        self._drain_work()
+        self.calls.drain()
 
     def say(self, route: str, message: Message) -> None:
         """Into the next frame to a node, or to an address written "@host:port"."""
@@ -229,19 +213,13 @@ class Node:
                 self.counters["frames_refused"] += 1
                 if route == frame.name:
                     self.membership.gossip_to(route)
-        self._drain_work()
+        self.calls.drain()
 
     def link_lost(self, name: str) -> None:
         """Our link to the node broke or was refused: nothing under way on it will be answered."""
         self.detector.lost(name)
-        for number in [n for n, (_, node, _) in self._pending.items() if node == name]:
-            if number not in self._pending:
-                continue  # an earlier failure ended its machine
-            machine, node, request = self._pending.pop(number)
-            machine.calls.discard(number)
-            if not machine.finished:
-                self._run(machine, machine.failed(node, request, "link", self.now))
-        self._drain_work()
+        self.calls.lost(name)
+        self.calls.drain()
 
     def flush(self) -> dict[str, bytes]:
         """The end of a tick: one batch to the store, then one frame per address."""
@@ -254,13 +232,13 @@ class Node:
             if not self.journal.flush() and writable:
                 self.counters["store_refused_writes"] += 1
                 self.replica.reload()
-            self._drain_work()
+            self.calls.drain()
 
     def synced(self, number: int) -> None:
         """The store is durable up to this sequence number."""
         self.durable_number = max(self.durable_number, number)
         self.journal.synced(number)
-        self._drain_work()
+        self.calls.drain()
 
     def reopened(self) -> None:
         """The driver has reopened a store that refused writes; what it has is what there is."""
@@ -269,89 +247,19 @@ class Node:
         self.journal.writable = True
         self.replica.reload()
         self.membership.keep()
-        self._drain_work()
-
-    # ------------------------------------------------------------ machines
+        self.calls.drain()
 
     def spawn(self, machine: Machine) -> None:
         """Start a machine and carry out what it asks for."""
-        self._run(machine, machine.start(self.now))
+        self.calls.spawn(machine)
 
-    def _run(self, machine: Machine, effects: Effects) -> None:
-        for node, request in effects:
-            self._call(machine, node, request)
-        if machine.finished:
-            self._forget_calls(machine)
-            if isinstance(machine, PutOperation):
-                for owner in sorted(machine.missed.intersection(machine.owners)):
-                    self.hints.mark_dirty(machine.partition, owner)  # no hint keeps the write
-        else:
-            self._schedule(machine)
-
-    def _schedule(self, machine: Machine) -> None:
-        if machine.wake_at < machine.scheduled_at:
-            machine.scheduled_at = machine.wake_at
-            self._next_id += 1
-            heappush(self._timers, (machine.wake_at, self._next_id, machine))
-
-    def _forget_calls(self, machine: Machine) -> None:
-        """Requests of a finished machine that nobody answered count against their node."""
-        for number in machine.calls:
-            entry = self._pending.pop(number, None)
-            if entry is not None and entry[0] is machine:
-                self.detector.missed(entry[1])
-        machine.calls.clear()
-
-    def _call(self, machine: Machine, node: str, request: Message) -> None:
-        if node == self.name:
-            self._call_local(machine, request)
-            return
-        self._next_id += 1
-        number = request.id = self._next_id
-        if not machine.finished:
-            self._pending[number] = (machine, node, request)
-            machine.calls.add(number)
-        self.post.say(node, request)
-
-    def _call_local(self, machine: Machine, request: Message) -> None:
-        def reply(message: Message) -> None:
-            self._work.append(partial(self._local_reply, machine, request, message))
-
-        if isinstance(request, Prepare):
-            reply(self.membership.prepared(request))
-        elif isinstance(request, Found):
-            self.membership.founded(request, reply)
-        elif isinstance(request, Order):
-            self.admin.order(request, reply)
-        else:
-            self.local.answer(request, reply)
-
-    def _local_reply(self, machine: Machine, request: Message, reply: Message) -> None:
-        if machine.finished:
-            return
-        if isinstance(reply, Refused):
-            effects = machine.failed(self.name, request, reply.reason, self.now)
-        elif isinstance(reply, Rejected):
-            assert isinstance(machine, PutOperation)
-            effects = machine.rejected(reply)
-        else:
-            effects = machine.replied(self.name, request, reply, self.now)
-        self._run(machine, effects)
+    def ask(self, name: str, request: Message, done: Callable[[Message | None], None]) -> None:
+        """One call without a machine around it; `done` is told the answer or None."""
+        self.later(partial(self.spawn, Question(name, request, self.settings.call_s, done)))
 
     def later(self, call: Callable[[], None]) -> None:
         """Run a call of the shell that starts machines, and what follows from it."""
-        self._work.append(call)
-        self._drain_work()
-
-    def _drain_work(self) -> None:
-        if self._working:
-            return
-        self._working = True
-        try:
-            while self._work:
-                self._work.popleft()()
-        finally:
-            self._working = False
+        self.calls.later(call)
 
     # ------------------------------------------------------------ messages
 
@@ -359,31 +267,31 @@ class Node:
         if isinstance(reply, Admitted) and reply.id == 0:
             self.membership.admitted(reply)
             return
-        entry = self._pending.get(reply.id)
-        if entry is None or entry[1] not in (frame.name, "@" + frame.address):
-            return
-        machine, node, request = self._pending.pop(reply.id)
-        machine.calls.discard(reply.id)
-        self.detector.answered(node)
-        if machine.finished:
-            return
-        if isinstance(reply, Refused):
-            self._learn_entry(reply)
-            effects = machine.failed(node, request, "refused " + reply.reason, self.now)
-        else:
-            effects = machine.replied(node, request, reply, self.now)
-        self._run(machine, effects)
+        self.calls.answered(frame, reply)
 
-    def _learn_entry(self, refusal: Refused) -> None:
-        """S-RING-4: the receiver has a newer entry; take it, or let gossip bring it ours."""
-        if refusal.entry is not None and refusal.partition < len(self.ring.entries):
-            self.membership.take(self.ring.with_entry(refusal.partition, refusal.entry))
+    def learn(self, name: str, refusal: Refused) -> None:
+        """S-RING-4: a peer refused. Whoever has the older entry of the partition takes the newer
+        one first."""
+        ring, partition = self.ring, refusal.partition
+        if refusal.entry is None or partition >= len(ring.entries):
+            return
+        mine = ring.entries[partition]
+        if mine.later(refusal.entry) is not mine:
+            self.membership.take(ring.with_entry(partition, refusal.entry))
+        elif mine != refusal.entry:
+            self.say(name, Entries(0, [(partition, mine)]))
 
     def _request(self, route: str, message: Message) -> None:
         if isinstance(message, Forward):
             self.clients.forwarded(route, message)
         elif isinstance(message, Order):
             self.admin.order(message, partial(self.say, route))
+        elif isinstance(message, Promise):
+            self.promises.promise(message, partial(self.say, route))
+        elif isinstance(message, Still):
+            self.moves.still(message, partial(self.say, route))
+        elif isinstance(message, Settle):
+            self.settling.settle(message, partial(self.say, route))
         elif self.local.answers(message):
             self.local.answer(message, partial(self.say, route))
 

@@ -7,14 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from dynamo_core.messages import (
-    FRAME_VERSION,
-    AnyMessage,
-    Frame,
-    Message,
-    Store,
-    encode_frame,
-)
+from dynamo_core.frames import FRAME_VERSION, AnyMessage, Frame, encode_frame
+from dynamo_core.messages import Message, Store
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node

@@ -11,7 +11,7 @@ owners before a switch that settles, are `writers` beside the owners, and not st
 
 from __future__ import annotations
 
-from dynamo_core.ring import Entry, Ring
+from dynamo_core.ring import LEAVING, Ring
 
 Names = tuple[str, ...]
 
@@ -19,14 +19,20 @@ Names = tuple[str, ...]
 class Preference:
     """The preference lists of one ring document; `names` is everybody who may be asked."""
 
-    __slots__ = ("_lists", "_owners", "_stand_ins", "_writers", "names")
+    __slots__ = ("_lists", "_owners", "_quorums", "_stand_ins", "_writers", "names")
 
     def __init__(self, ring: Ring) -> None:
         self.names: Names = ring.live_names()
         self._owners = tuple(entry.owners for entry in ring.entries)
-        self._writers = tuple(_writers(entry) for entry in ring.entries)
+        self._quorums = tuple(entry.quorums for entry in ring.entries)
+        self._writers = tuple(
+            tuple(dict.fromkeys(name for owners in quorums for name in owners))
+            for quorums in self._quorums
+        )
+        leaving = {m.name for m in ring.members.values() if m.state == LEAVING}
         self._stand_ins = tuple(
-            tuple(name for name in walk if name not in writers)
+            # Whoever leaves is asked last, so that it is rid of its hints one day.
+            tuple(sorted((n for n in walk if n not in writers), key=leaving.__contains__))
             for walk, writers in zip(_walks(ring, self.names), self._writers, strict=True)
         )
         self._lists = tuple(
@@ -41,6 +47,10 @@ class Preference:
         """The owners, and whoever joint writes need beside them."""
         return self._writers[partition]
 
+    def quorums(self, partition: int) -> tuple[Names, ...]:
+        """The owner lists of which each must have W acks."""
+        return self._quorums[partition]
+
     def stand_ins(self, partition: int) -> Names:
         """Everybody else, in the order in which they stand in."""
         return self._stand_ins[partition]
@@ -48,13 +58,6 @@ class Preference:
     def list(self, partition: int) -> Names:
         """Owners, then the other writers, then the stand-ins."""
         return self._lists[partition]
-
-
-def _writers(entry: Entry) -> Names:
-    beside = (entry.move[1:] if entry.move else ()) + (entry.old or ())
-    return entry.owners + tuple(
-        name for i, name in enumerate(beside) if name not in entry.owners + beside[:i]
-    )
 
 
 def _walks(ring: Ring, names: Names) -> list[list[str]]:

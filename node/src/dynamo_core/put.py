@@ -21,7 +21,7 @@ from dynamo_core.machine import (
     Coordinate,
     Coordinated,
     Effects,
-    Machine,
+    Explained,
     Rejected,
     View,
     fresh_id,
@@ -31,32 +31,31 @@ from dynamo_core.messages import (
     HINTED,
     OWNER,
     SYNCED,
-    Acks,
-    Asked,
-    Context,
-    Explanation,
+    WRITER,
     Forward,
     Forwarded,
     Message,
-    Outcome,
-    Put,
     Store,
     Stored,
 )
-from dynamo_core.quorum import IMPOSSIBLE, MET, write_verdict
+from dynamo_core.operations import Acks, Context, Explanation, Outcome, Put
+from dynamo_core.quorum import IMPOSSIBLE, MET, Verdict, both, write_verdict
 from dynamo_core.versions import decode_record
 
 PROVEN = OWNER | COMPLETE
+KEPT = OWNER | WRITER
 Answer = Callable[[Outcome], None]
+RENEWALS_MAX = 8
+"""Each of a few nodes may refuse once for each of the three changes of a move."""
 
 
-class PutOperation(Machine):
+class PutOperation(Explained):
     """One write, a delete included. `forwarded`: it came from another node and stays here."""
 
     __slots__ = (
-        "acks", "context", "coordinating", "done", "dw", "entry", "explanation", "forward",
-        "forwarded_to", "known", "missed", "outstanding", "owners", "partition", "put", "record",
-        "spare", "stands_for", "started", "stored", "syncs", "target", "view", "w",
+        "acks", "context", "coordinating", "copies", "done", "dw", "entry", "forward",
+        "forwarded_to", "known", "missed", "outstanding", "owners", "put", "quorums", "record",
+        "renewals", "spare", "stored", "syncs", "target", "w", "writers",
     )  # fmt: skip
 
     def __init__(
@@ -71,14 +70,17 @@ class PutOperation(Machine):
         self.stored = store_key(put.key)
         ring = view.ring
         self.partition = partition_of(self.stored, ring.partition_bits)
-        self.entry = ring.entries[self.partition].number
-        self.owners = view.preference.owners(self.partition)
+        self._renew()
+        self.renewals = 0
         self.w = put.w or ring.target.w
         self.dw = put.dw or ring.target.dw
         self.acks: dict[str, int] = {}
-        self.outstanding: dict[str, str] = {}
-        self.stands_for: dict[str, str] = {}
-        """Of nodes that acknowledged a hinted replica: the owner whom it is for."""
+        """Flags by node."""
+        self.copies: dict[str, int] = {}
+        """Flags by the owner whom an acked copy is for: a hinted replica and its owner's own copy
+        become one on delivery, so they count once."""
+        self.outstanding: set[tuple[str, str]] = set()
+        """Calls under way: (node, target)."""
         self.missed: set[str] = set()
         self.record = b""
         self.target = ""
@@ -91,11 +93,19 @@ class PutOperation(Machine):
         self.spare: list[str] = []
         self.explanation = Explanation(self.partition, view.name) if put.explain else None
 
+    def _renew(self) -> None:
+        """Take what the ring says of the partition now."""
+        view = self.view
+        self.entry = view.ring.entries[self.partition].number
+        self.owners = view.preference.owners(self.partition)
+        self.writers = view.preference.writers(self.partition)
+        self.quorums = view.preference.quorums(self.partition)
+
     def start(self, now: float) -> Effects:
         self.started = now
         view = self.view
         up = [o for o in self.owners if o != view.name and view.up(o)]
-        keeps = view.name in self.owners and view.writable
+        keeps = view.name in self.writers and view.writable
         if keeps or not self.forward or not up:
             return self._coordinate(now)
         preferred = self.put.context.node if self.put.context is not None else ""
@@ -113,57 +123,83 @@ class PutOperation(Machine):
         self.coordinating = True
         hedge_at = now + view.settings.hedge_s
         self.wake_at = min(hedge_at, self.started + self.put.timeout_s)
-        if view.name not in self.owners:
+        if view.name not in self.writers:
             absent = [o for o in self.owners if not view.up(o) or o == self.forwarded_to]
-            self.target = self.stands_for[view.name] = absent[0] if absent else self.owners[0]
+            self.target = absent[0] if absent else self.owners[0]
         synced = self.dw > 0
         return [(view.name, Coordinate(0, self.put, self.stored, self.target, self.known, synced))]
 
     def _replicate(self) -> Effects:
-        """The record to the owners that are up, hinted replicas for the others to stand-ins."""
+        """The record to the writers that are up, hinted replicas for the others to stand-ins."""
         view = self.view
-        others = view.preference.list(self.partition)[len(self.owners) :]
-        self.spare = [n for n in others if n != view.name and view.up(n)]
-        effects: Effects = []
-        away = []
-        for owner in self.owners:
-            if owner == view.name:
-                continue
-            if view.up(owner):
-                effects.append(self._store(owner, ""))
-            elif owner != self.target:
-                away.append(owner)
-        for owner in away:
-            effects += self._stand_in(owner)
-        counting = 1 + len(effects)
-        if self.put.strict:  # hinted replicas do not count, so an owner believed down is asked too
-            counting = (view.name in self.owners) + list(self.outstanding.values()).count("")
-        if counting < self.w:
-            down = [n for n in view.preference.list(self.partition) if n not in self.outstanding]
-            for node in down:
-                role = "" if node in self.owners else self._unserved()
-                if node != view.name and (role or node in self.owners):
+        self.spare = [
+            n for n in view.preference.stand_ins(self.partition) if n != view.name and view.up(n)
+        ]
+        effects = self._cover()
+        if any(self._reached(owners) < self.w for owners in self.quorums):
+            # Owners that are only believed down are asked as well, the last stand-ins too.
+            for node in view.preference.list(self.partition):
+                role = "" if node in self.writers else self._unserved()
+                asked = any(node == other for other, _ in self.outstanding)
+                if node != view.name and not asked and (role or node in self.writers):
                     effects.append(self._store(node, role))
         return effects
 
+    def _cover(self) -> Effects:
+        """A call for every writer whose copy is neither acked nor under way."""
+        view = self.view
+        covered = {target or node for node, target in self.outstanding} | self.copies.keys()
+        effects: Effects = []
+        away = []
+        for writer in self.writers:
+            if writer in covered:
+                continue
+            if view.up(writer) and writer != view.name:
+                effects.append(self._store(writer, ""))
+            else:
+                away.append(writer)
+        for writer in away:
+            effects += self._stand_in(writer)
+        return effects
+
+    def _reached(self, owners: tuple[str, ...]) -> int:
+        """How many copies of these owners are acked or under way; under strict only their own."""
+        strict = self.put.strict
+        asked = {target or node for node, target in self.outstanding if not (strict and target)}
+        made = {name for name, flags in self.copies.items() if not strict or flags & KEPT}
+        return len((asked | made).intersection(owners))
+
     def _unserved(self) -> str:
         """An owner that nobody stands in for yet and that is not asked itself; "" when none is."""
-        served = set(self.outstanding.values()) | {self.target, self.view.name}
-        served |= {node for node, target in self.outstanding.items() if not target}
-        return next((owner for owner in self.owners if owner not in served), "")
+        served = {target or node for node, target in self.outstanding} | self.copies.keys()
+        return next((owner for owner in self.writers if owner not in served), "")
 
     def _store(self, node: str, target: str) -> tuple[str, Message]:
-        self.outstanding[node] = target
+        self.outstanding.add((node, target))
         return node, Store(
             0, self.partition, self.entry, self.stored, self.record, target, sync=self.syncs > 0
         )
 
     def _stand_in(self, owner: str) -> Effects:
         """A hinted replica for `owner` to the next node of the list, if one is left."""
-        if not self.spare:
-            self.missed.add(owner)
-            return []
-        return [self._store(self.spare.pop(0), owner)]
+        if self.spare:
+            return [self._store(self.spare.pop(0), owner)]
+        other = self._counterpart(owner)
+        if other and (other == self.view.name or self.view.up(other)):
+            return [self._store(other, owner)]
+        self.missed.add(owner)
+        return []
+
+    def _counterpart(self, owner: str) -> str:
+        """Whose place `owner` takes in a move, or who took its place: they share no owner list, so
+        one may hold the other's hint and still be another node in each."""
+        if len(self.quorums) == 1:
+            return ""
+        here, there = self.quorums
+        if owner in here and owner in there:
+            return ""
+        other = there if owner in here else here
+        return next((name for name in other if name not in here or name not in there), "")
 
     # ------------------------------------------------------------ events
 
@@ -172,16 +208,21 @@ class PutOperation(Machine):
             return self._forwarded(node, reply.outcome, now)
         if isinstance(reply, Coordinated):
             return self._coordinated(reply, now)
+        assert isinstance(request, Store)
         assert isinstance(reply, Stored)
-        if target := self.outstanding.pop(node, ""):
-            self.stands_for[node] = target
-        self.acks[node] = self.acks.get(node, 0) | reply.flags
+        self.outstanding.discard((node, request.target))
+        self._acked(node, request.target, reply.flags)
         self._explain(node, "stored", now)
         return self._decide()
 
+    def _acked(self, node: str, target: str, flags: int) -> None:
+        self.acks[node] = self.acks.get(node, 0) | flags
+        copy = target or node
+        self.copies[copy] = self.copies.get(copy, 0) | flags
+
     def _coordinated(self, reply: Coordinated, now: float) -> Effects:
         first = self.view.name not in self.acks
-        self.acks[self.view.name] = self.acks.get(self.view.name, 0) | reply.flags
+        self._acked(self.view.name, self.target, reply.flags)
         if not first:
             return self._decide()
         self._explain(self.view.name, "coordinated", now)
@@ -207,11 +248,23 @@ class PutOperation(Machine):
             return [] if self.coordinating else self._coordinate(now)
         if isinstance(request, Coordinate):
             return self._rejected(reason)
-        target = self.outstanding.pop(node, "")
+        assert isinstance(request, Store)
+        self.outstanding.discard((node, request.target))
+        copy = request.target or node
         effects: Effects = []
-        if (node in self.owners and target == "") or target:
-            effects = self._stand_in(target or node)
+        if copy in self.writers and copy not in self.copies:
+            effects = self._stand_in(copy)
         return effects + self._decide()
+
+    def outdated(self, node: str, request: Message, now: float) -> Effects:
+        """Another entry stands: the record goes to whoever is to write now, under that entry."""
+        if not isinstance(request, Store) or self.renewals == RENEWALS_MAX:
+            return self.failed(node, request, "refused entry", now)
+        self.renewals += 1
+        self._explain(node, "refused entry: again", now)
+        self.outstanding.discard((node, request.target))
+        self._renew()
+        return self._cover() + self._decide()
 
     def rejected(self, reply: Rejected) -> Effects:
         """The local replica said no before any effect of ours; a node that we forwarded to and
@@ -243,7 +296,7 @@ class PutOperation(Machine):
         deadline = self.started + self.put.timeout_s
         if now >= deadline:
             self.finished = True
-            self.missed.update(t or n for n, t in self.outstanding.items())
+            self.missed.update(target or node for node, target in self.outstanding)
             if self.done is not None:
                 self._refuse("unknown", "the deadline has passed")
             return []
@@ -253,37 +306,48 @@ class PutOperation(Machine):
         if not self.coordinating:
             return self._coordinate(now)
         effects: Effects = []
-        for node, target in list(self.outstanding.items()):
-            if node in self.owners and target == "" and self.spare:
+        for node, target in sorted(self.outstanding):
+            if target == "" and node in self.writers and (self.spare or self._counterpart(node)):
                 effects += self._stand_in(node)
         return effects
 
     # ------------------------------------------------------------ verdict
 
     def _decide(self) -> Effects:
-        if self.done is not None and len(self.acks) < self.w <= len(self.acks) + len(
-            self.outstanding
-        ):
-            return []  # the usual case before the last ack: nothing can be said yet
         if self.done is not None:
-            strict = self.put.strict
-            # A hinted replica and its owner's own copy become one on delivery: they count once.
-            counted: dict[str, bool] = {}
-            for node, flags in self.acks.items():
-                if not strict or flags & PROVEN == PROVEN:
-                    copy = self.stands_for.get(node, node)
-                    counted[copy] = counted.get(copy, False) or bool(flags & SYNCED)
-            asked = {target or node for node, target in self.outstanding.items()}
-            waiting = len(asked - counted.keys()) + len(self.spare)
-            own = self.view.name in self.acks and not self.acks[self.view.name] & SYNCED
-            verdict = write_verdict(counted, self.w, self.dw, waiting, waiting + own)
+            if len(self.copies) < self.w <= len(self.copies) + len(self.outstanding):
+                return []  # the usual case before the last ack: nothing can be said yet
+            effects: Effects = []
+            if self.view.ring.entries[self.partition].number != self.entry:
+                self._renew()  # S-RW-4: against the entry known at the decision
+                effects = self._cover()
+            verdict = self._verdict()
             if self.view.name in self.acks and verdict is MET:
                 self._answer(self._success())
             elif self.view.name in self.acks and verdict is IMPOSSIBLE:
                 self._refuse("unknown", "no further node can be asked")
+            if effects:
+                return effects
         if self.done is None and not self.outstanding:
             self.finished = True
         return []
+
+    def _verdict(self) -> Verdict:
+        """W copies in every owner list, `dw` of them durable; under strict only owners' own that
+        are complete, or that a writer beside the owners keeps: it will be, or has been."""
+        strict = self.put.strict
+        asked = {target or node for node, target in self.outstanding}
+        own = self.view.name in self.acks and not self.acks[self.view.name] & SYNCED
+        verdict = MET
+        for owners in self.quorums:
+            counted = {
+                copy: bool(flags & SYNCED)
+                for copy, flags in self.copies.items()
+                if copy in owners and (not strict or flags & PROVEN == PROVEN or flags & WRITER)
+            }
+            waiting = len(asked.intersection(owners) - counted.keys()) + len(self.spare)
+            verdict = both(verdict, write_verdict(counted, self.w, self.dw, waiting, waiting + own))
+        return verdict
 
     def _counts(self) -> Acks:
         flags = self.acks.values()
@@ -324,21 +388,5 @@ class PutOperation(Machine):
     def _answer(self, outcome: Outcome) -> None:
         done, self.done = self.done, None
         assert done is not None
-        if self.explanation is not None and outcome.explanation is not None:
-            # The node that coordinated a forwarded put knows the rest.
-            outcome.explanation.asked[:0] = self.explanation.asked
-        elif self.explanation is not None:
-            self.explanation.decided = outcome.problem or str(outcome.status)
-            asked = {line.node for line in self.explanation.asked} | set(self.outstanding)
-            for node in self.view.preference.list(self.partition):
-                if node not in asked:
-                    reason = "not needed" if self.view.up(node) else "down"
-                    self.explanation.skipped.append({"node": node, "reason": reason})
-            outcome.explanation = self.explanation
+        self._conclude(outcome, (node for node, _ in self.outstanding))
         done(outcome)
-
-    def _explain(self, node: str, answer: str, now: float) -> None:
-        if self.explanation is not None:
-            role = "owner" if node in self.owners else "stand-in"
-            took_ms = round((now - self.started) * 1000, 3)
-            self.explanation.asked.append(Asked(node, role, answer, took_ms))

@@ -20,8 +20,9 @@ from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, META, TREE, partition_of, range_of
 from dynamo_core.journal import Journal
 from dynamo_core.merkle import Forest, sum_of
-from dynamo_core.messages import COMPLETE, OWNER, Put
-from dynamo_core.ring import Ring
+from dynamo_core.messages import COMPLETE, OWNER, WRITER
+from dynamo_core.operations import Put
+from dynamo_core.ring import LEFT, Ring
 from dynamo_core.settings import Settings
 from dynamo_core.versions import (
     EMPTY,
@@ -79,6 +80,7 @@ class Replica:
         self._actors: dict[int, int] = {}
         self._owned: dict[int, int] = {}
         self._others: dict[int, tuple[str, ...]] = {}
+        self._beside: list[int] = []
         self._bits = 0
         self.lww = False
 
@@ -92,10 +94,14 @@ class Replica:
             self.forest = Forest(self._bits, self.settings.leaf_bits)
             self._load_tree()
         self._others = {
-            p: tuple(o for o in entry.owners if o != self.name)
+            p: tuple(o for o in entry.owners if o != self.name and ring.members[o].state != LEFT)
             for p, entry in enumerate(ring.entries)
             if self.name in entry.owners
         }
+        self._beside = [
+            p for p, entry in enumerate(ring.entries)
+            if p not in self._others and any(self.name in owners for owners in entry.quorums)
+        ]  # fmt: skip
         if founding:
             for p in self._others:
                 self.mark_complete(p)
@@ -134,7 +140,7 @@ class Replica:
 
     def refresh(self) -> None:
         """Recompute the flags of this replica by partition, for the hot path."""
-        self._owned = {}
+        self._owned = dict.fromkeys(self._beside, WRITER)
         for partition in self._others:
             self._refresh(partition)
 
@@ -146,7 +152,7 @@ class Replica:
             self._owned[partition] = OWNER | COMPLETE if proven else OWNER
 
     def flags(self, partition: int) -> int:
-        """OWNER and COMPLETE as they hold now."""
+        """OWNER and COMPLETE, or WRITER, as they hold now; 0: no copy is kept."""
         return self._owned.get(partition, 0)
 
     def complete(self, partition: int) -> bool:
@@ -323,6 +329,13 @@ class Replica:
         old = digest_in(before) if before is not None else None
         self.journal.put(DATA, stored, after)
         leaf = self.forest.change(slot, old, digest_in(after))
+        self.journal.put(TREE, slot.to_bytes(4, "big"), leaf)
+
+    def forget(self, stored: bytes, record: bytes) -> None:
+        """Into this tick's batch: delete a record that lives on elsewhere, or nowhere by proof."""
+        slot = self.forest.slot_of(stored)
+        self.journal.put(DATA, stored, None)
+        leaf = self.forest.change(slot, digest_in(record), None)
         self.journal.put(TREE, slot.to_bytes(4, "big"), leaf)
 
     def take(self, stored: bytes, record: bytes, target: str) -> bool:

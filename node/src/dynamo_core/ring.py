@@ -19,14 +19,14 @@ The wire form is an array-like msgpack struct with sorted keys: equal values hav
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from dynamo_core.errors import BadFrame, BadParameter, Corrupt, Refused
+from dynamo_core.errors import BadFrame, Corrupt, Refused
 from dynamo_core.ids import META
 
 DIGEST_BYTES = 16
@@ -110,20 +110,39 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
         return other if other.version > self.version else self
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """One partition: its owners, the `move` (out, in) under way, the `old` owners while a switch
-    settles. `term` counts the switches, `version` the changes within a term (S-MOVE-1..4)."""
+    settles. `term` counts the switches, `version` the changes within a term (S-MOVE-1..4); `by` is
+    the id of the receiver that wrote it, 0 where no receiver did."""
 
     term: int
     version: int
     owners: Owners
     move: tuple[str, str] | None = None
     old: Owners | None = None
+    by: int = 0
+
+    @cached_property
+    def number(self) -> tuple[int, int]:
+        """What peer requests carry of it (S-RING-4): the term, and the version with 32 bits of the
+        digest below it, since two receivers that begin at once write one version each."""
+        return self.term, self.version << 32 | int.from_bytes(digest_of(self)[:4], "big")
 
     @property
-    def number(self) -> tuple[int, int]:
-        """(term, version), as peer requests carry it (S-RING-4)."""
-        return self.term, self.version
+    def after(self) -> Owners:
+        """The owners once the move under way has switched."""
+        if self.move is None:
+            return self.owners
+        out, receiver = self.move
+        return tuple(receiver if name == out else name for name in self.owners)
+
+    @property
+    def quorums(self) -> tuple[Owners, ...]:
+        """The owner lists of which each must have W acks: two while a move or a switch is under
+        way, which makes writes joint (S-MOVE-1, S-MOVE-3)."""
+        if self.move is not None:
+            return self.owners, self.after
+        return (self.owners,) if self.old is None else (self.owners, self.old)
 
     def later(self, other: Entry) -> Entry:
         """The entry that stands: the larger (term, version, digest)."""
@@ -193,6 +212,11 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
         """Every member that has not LEFT, by name."""
         return tuple(sorted(m.name for m in self.members.values() if m.state != LEFT))
 
+    def live(self, names: Iterable[str]) -> list[str]:
+        """Those of the names that have not LEFT, each once, in their order."""
+        members = self.members
+        return [n for n in dict.fromkeys(names) if n in members and members[n].state != LEFT]
+
     def is_gone(self, name: str, node_id: int) -> bool:
         """S-MEM-3: the id is LEFT, or the name's line here is another life of it.
 
@@ -212,6 +236,13 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
         if later is self.entries[partition]:
             return self
         entries = (*self.entries[:partition], later, *self.entries[partition + 1 :])
+        return Ring(self.identity, self.members, self.target, entries)
+
+    def with_entries(self, changed: Mapping[int, Entry]) -> Ring:
+        """This ring with other entries, merged or not."""
+        if not changed:
+            return self
+        entries = tuple(changed.get(p, entry) for p, entry in enumerate(self.entries))
         return Ring(self.identity, self.members, self.target, entries)
 
     def with_target(self, target: Target) -> Ring:
@@ -253,48 +284,6 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
             raise Corrupt(META, b"", f"not a ring: {error}") from error
         if fault := ring.fault():
             raise Corrupt(META, b"", f"not a ring: {fault}")
-        return ring
-
-    def to_document(self) -> dict[str, Any]:
-        """The JSON form for people and clients, contract.md §5.1."""
-        target = self.target
-        return {
-            "cluster_id": self.identity.cluster_id,
-            "epoch": self.epoch,
-            "digest": self.digest.hex(),
-            "partitions": self.identity.partitions,
-            "n": self.identity.n,
-            "r": target.r,
-            "w": target.w,
-            "dw": target.dw,
-            "conflicts": self.identity.conflicts,
-            "members": [_line(self.members[name]) for name in sorted(self.members)],
-            "entries": [_row(entry) for entry in self.entries],
-            "target": [list(owners) for owners in target.owners] or None,
-        }
-
-    @staticmethod
-    def from_document(document: dict[str, Any]) -> Ring:
-        """The ring that a client sees. Versions of members and of the target are not in the JSON
-        form, so epoch and digest are the document's to tell. Raises BadParameter."""
-        try:
-            entries = [
-                {**row, "move": row["move"] and (row["move"]["out"], row["move"]["in"])}
-                for row in document["entries"]
-            ]
-            ring = Ring(
-                _of(document, Identity),
-                {
-                    line["name"]: _of({**line, "id": int(line["id"], 16)}, Member)
-                    for line in document["members"]
-                },
-                _of({**document, "owners": document["target"] or ()}, Target),
-                tuple(_of(row, Entry) for row in entries),
-            )
-        except (LookupError, TypeError, ValueError) as error:
-            raise BadParameter("ring", f"not a ring document: {error!r}") from error
-        if fault := ring.fault():
-            raise BadParameter("ring", fault)
         return ring
 
 
@@ -348,30 +337,3 @@ def _merge_entries(mine: tuple[Entry, ...], theirs: tuple[Entry, ...] | None) ->
         raise BadFrame(f"{len(theirs)} entries for {len(mine)} partitions")
     merged = tuple(a.later(b) for a, b in zip(mine, theirs, strict=True))
     return mine if all(a is b for a, b in zip(mine, merged, strict=True)) else merged
-
-
-def _line(member: Member) -> dict[str, Any]:
-    fields = {**msgspec.structs.asdict(member), "id": f"{member.id:016x}"}  # 53 bits are not enough
-    del fields["version"]
-    return fields
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    return {
-        **msgspec.structs.asdict(entry),
-        "owners": list(entry.owners),
-        "move": dict(zip(("out", "in"), entry.move, strict=True)) if entry.move else None,
-        "old": list(entry.old) if entry.old is not None else None,
-    }
-
-
-def _of(fields: dict[str, Any], kind: type[Any]) -> Any:
-    """A struct of `kind` from the fields of a JSON object; fields of newer nodes are ignored."""
-    known = msgspec.structs.fields(kind)
-    values = {f.name: fields[f.name] for f in known if f.name in fields}
-    missing = [f.name for f in known if f.required and f.name not in values]
-    if missing:
-        raise KeyError(*missing)
-    return kind(
-        **{f.name: msgspec.convert(values[f.name], f.type) for f in known if f.name in values}
-    )

@@ -42,6 +42,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Records fetched at once by an exchange."""
     fetch_bytes_max: int = 4 * 1024 * 1024
     """Bytes of one answer to FetchMany."""
+    moves_s: float = 0.5
+    """Look for partitions to receive, and for what a switch has left to do, so often."""
+    moves_max: int = 2
+    """Partitions that one node receives at once; higher: sooner done, more load meanwhile."""
+    moves_ring_max: int = 16
+    """Partitions of the whole ring that move at once, as far as a node can see."""
     call_s: float = 2.0
     """A background request without an answer for so long has failed."""
     skew_max_ms: int = 60_000

@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dynamo_core.ids import KEY_BYTES_MAX
+from dynamo_core.ring_document import to_document
 from dynamo_node.admin_document import (
     Body,
     Cluster,
@@ -126,7 +127,7 @@ class AdminApi:
         ring = self.node.ring_or_none
         if ring is None:
             raise Problem(503, "not-a-member", "this node is in no ring")
-        return answer(200, ring.to_document())
+        return answer(200, to_document(ring))
 
     async def create_ring(self, request: Request) -> Response:
         """201 with the new ring; 200 with the one that is, under the same id; 409 under another."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from dynamo_core.messages import Get, Operation, Outcome, Put
+from dynamo_core.operations import Get, Operation, Outcome, Put
 from dynamo_node.kv_words import (
     CONTENT_TYPE_CHARS_MAX,
     REQUEST_ID_CHARS_MAX,

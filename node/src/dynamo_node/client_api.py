@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from dynamo_core.messages import Outcome
+from dynamo_core.operations import Outcome
 from dynamo_core.ring import Ring
+from dynamo_core.ring_document import to_document
 from dynamo_node.batch import Batch, decode
 from dynamo_node.driver import Driver
 from dynamo_node.kv_words import (
@@ -91,7 +92,7 @@ class ClientApi:
         self._n()
         ring = self.node.ring
         if self._shown_ring is None or self._shown_ring[0] is not ring:
-            document = ring.to_document()
+            document = to_document(ring)
             etag = f'"{document["epoch"]}-{document["digest"]}"'.encode()
             self._shown_ring = (ring, etag, msgspec.json.encode(document))
         _, etag, body = self._shown_ring

@@ -29,8 +29,8 @@ import structlog
 from dynamo_core.clients import Done
 from dynamo_core.errors import BadFrame, Corrupt, StoreDamaged, StoreError, SyncFailed
 from dynamo_core.ids import Store
-from dynamo_core.messages import Operation, Outcome
 from dynamo_core.node import Node
+from dynamo_core.operations import Operation, Outcome
 from dynamo_node.clock import now_s, wall_ms
 from dynamo_node.metrics import Requests
 from dynamo_node.peer_link import Links

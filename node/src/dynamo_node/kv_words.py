@@ -18,7 +18,7 @@ import msgspec
 from dynamo_core.context import seal, unseal
 from dynamo_core.errors import BadContext
 from dynamo_core.ids import KEY_BYTES_MAX
-from dynamo_core.messages import Context, Get, Operation, Outcome, Put
+from dynamo_core.operations import Context, Get, Operation, Outcome, Put
 from dynamo_core.versions import Sibling
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
 

@@ -20,7 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from dynamo_core.messages import Get, Operation, Outcome
+from dynamo_core.operations import Get, Operation, Outcome
 
 if TYPE_CHECKING:
     from dynamo_node.driver import Driver

@@ -19,7 +19,7 @@ from secrets import token_bytes
 from typing import cast
 
 from dynamo_core.errors import BadFrame
-from dynamo_core.messages import FRAME_BYTES_MAX
+from dynamo_core.frames import FRAME_BYTES_MAX
 from dynamo_node.clock import now_s
 from dynamo_node.handshake import ACCEPTOR, DIALER, NONCE_BYTES, Handshake, Hello
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from dynamo_core.context import seal, unseal
 from dynamo_core.errors import BadContext
-from dynamo_core.messages import Context, Get, Operation, Outcome, Put
+from dynamo_core.operations import Context, Get, Operation, Outcome, Put
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
 from dynamo_core.testing.ladder import short
 from dynamo_core.testing.plan import Step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from dynamo_core.ids import store_key
-from dynamo_core.messages import Context
+from dynamo_core.operations import Context
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.history import Damage, Dot, Event, Trouble
 from dynamo_core.testing.process import Call, Process

@@ -5,16 +5,10 @@ What every second brings is left out: heartbeats, knocks, roots that are compare
 
 from __future__ import annotations
 
-from dynamo_core.messages import (
-    Admit,
-    Gossip,
-    Message,
-    Operation,
-    Outcome,
-    Roots,
-    RootsReply,
-    decode_frame,
-)
+from dynamo_core.frames import decode_frame
+from dynamo_core.messages import Message, Roots, RootsReply
+from dynamo_core.operations import Operation, Outcome
+from dynamo_core.ring_messages import Admit, Gossip
 
 BACKGROUND = (Admit, Gossip, Roots, RootsReply)
 COLUMN = 10

@@ -1,0 +1,174 @@
+"""The machines of one node at work: their calls, the answers, the clock that wakes them.
+
+Machines never touch each other. What they return goes to the local replica or into a peer's next
+frame; what comes back finds its machine by the number of the call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from dynamo_core.frames import Frame
+from dynamo_core.machine import NEVER, Effects, Machine, Rejected
+from dynamo_core.messages import Message, Order, Refused
+from dynamo_core.move_messages import Settle
+from dynamo_core.put import PutOperation
+from dynamo_core.ring_messages import Found, Prepare
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+
+class Calls:
+    """Every call under way, and what waits for a time."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._pending: dict[int, tuple[Machine, str, Message]] = {}
+        self._next_id = node.boot >> 16  # so that answers to an earlier life match nothing
+        self._timers: list[tuple[float, int, Machine]] = []
+        self._work: deque[Callable[[], None]] = deque()
+        self._working = False
+
+    @property
+    def wake_at(self) -> float:
+        """When the next machine must be woken."""
+        return self._timers[0][0] if self._timers else NEVER
+
+    def spawn(self, machine: Machine) -> None:
+        """Start a machine and carry out what it asks for."""
+        self._run(machine, machine.start(self.node.now))
+
+    def wake(self, now: float) -> None:
+        """Tell the machines whose time has come."""
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            _, _, machine = heappop(timers)
+            machine.scheduled_at = NEVER
+            if machine.finished:
+                continue
+            if machine.wake_at <= now:
+                self._run(machine, machine.expired(now))
+            else:
+                self._schedule(machine)
+
+    def answered(self, frame: Frame, reply: Message) -> None:
+        """A reply of a peer; one that nobody waits for (any more) is nothing."""
+        entry = self._pending.get(reply.id)
+        if entry is None or entry[1] not in (frame.name, "@" + frame.address):
+            return
+        machine, name, request = self._pending.pop(reply.id)
+        machine.calls.discard(reply.id)
+        node = self.node
+        node.detector.answered(name)
+        if isinstance(reply, Refused):
+            node.learn(name, reply)
+        if machine.finished:
+            return
+        if not isinstance(reply, Refused):
+            effects = machine.replied(name, request, reply, node.now)
+        elif reply.reason == "entry":
+            effects = machine.outdated(name, request, node.now)
+        else:
+            effects = machine.failed(name, request, "refused " + reply.reason, node.now)
+        self._run(machine, effects)
+
+    def lost(self, name: str) -> None:
+        """The link to the node broke or was refused: nothing under way on it will be answered."""
+        for number in [n for n, (_, node, _) in self._pending.items() if node == name]:
+            if number not in self._pending:
+                continue  # an earlier failure ended its machine
+            machine, node, request = self._pending.pop(number)
+            machine.calls.discard(number)
+            if not machine.finished:
+                self._run(machine, machine.failed(node, request, "link", self.node.now))
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Run a call of the shell that starts machines, and what follows from it."""
+        self._work.append(call)
+        self.drain()
+
+    def drain(self) -> None:
+        """Let everything happen that follows from what has happened, in its order."""
+        if self._working:
+            return
+        self._working = True
+        try:
+            while self._work:
+                self._work.popleft()()
+        finally:
+            self._working = False
+
+    # ------------------------------------------------------------ inside
+
+    def _run(self, machine: Machine, effects: Effects) -> None:
+        for node, request in effects:
+            self._call(machine, node, request)
+        if machine.finished:
+            self._forget(machine)
+            if isinstance(machine, PutOperation):
+                for owner in sorted(machine.missed.intersection(machine.owners)):
+                    # No hint keeps the write.
+                    self.node.hints.mark_dirty(machine.partition, owner)
+        else:
+            self._schedule(machine)
+
+    def _schedule(self, machine: Machine) -> None:
+        if machine.wake_at < machine.scheduled_at:
+            machine.scheduled_at = machine.wake_at
+            self._next_id += 1
+            heappush(self._timers, (machine.wake_at, self._next_id, machine))
+
+    def _forget(self, machine: Machine) -> None:
+        """Requests of a finished machine that nobody answered count against their node."""
+        for number in machine.calls:
+            entry = self._pending.pop(number, None)
+            if entry is not None and entry[0] is machine:
+                self.node.detector.missed(entry[1])
+        machine.calls.clear()
+
+    def _call(self, machine: Machine, node: str, request: Message) -> None:
+        if node == self.node.name:
+            self._call_local(machine, request)
+            return
+        self._next_id += 1
+        number = request.id = self._next_id
+        if not machine.finished:
+            self._pending[number] = (machine, node, request)
+            machine.calls.add(number)
+        self.node.post.say(node, request)
+
+    def _call_local(self, machine: Machine, request: Message) -> None:
+        def reply(message: Message) -> None:
+            self._work.append(partial(self._local_reply, machine, request, message))
+
+        node = self.node
+        if isinstance(request, Prepare):
+            reply(node.membership.prepared(request))
+        elif isinstance(request, Found):
+            node.membership.founded(request, reply)
+        elif isinstance(request, Order):
+            node.admin.order(request, reply)
+        elif isinstance(request, Settle):
+            node.settling.settle(request, reply)
+        else:
+            node.local.answer(request, reply)
+
+    def _local_reply(self, machine: Machine, request: Message, reply: Message) -> None:
+        if machine.finished:
+            return
+        node = self.node
+        if isinstance(reply, Rejected):
+            assert isinstance(machine, PutOperation)
+            effects = machine.rejected(reply)
+        elif not isinstance(reply, Refused):
+            effects = machine.replied(node.name, request, reply, node.now)
+        elif reply.reason == "entry":
+            effects = machine.outdated(node.name, request, node.now)
+        else:
+            effects = machine.failed(node.name, request, reply.reason, node.now)
+        self._run(machine, effects)

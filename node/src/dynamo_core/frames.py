@@ -1,0 +1,111 @@
+"""The frame: everything one node says to another in one tick, as bytes and back."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dynamo_core.errors import BadFrame
+from dynamo_core.messages import (
+    Fetch,
+    Fetched,
+    FetchedMany,
+    FetchMany,
+    Forward,
+    Forwarded,
+    Keys,
+    KeysReply,
+    Leaves,
+    LeavesReply,
+    Listing,
+    ListingReply,
+    Order,
+    Progress,
+    Refused,
+    Roots,
+    RootsReply,
+    Store,
+    Stored,
+)
+from dynamo_core.move_messages import (
+    Offer,
+    Promise,
+    Promised,
+    Settle,
+    Settled,
+    Shown,
+    Still,
+    StillReply,
+)
+from dynamo_core.ring_messages import (
+    Admit,
+    Admitted,
+    Entries,
+    Found,
+    Founded,
+    Gossip,
+    Parts,
+    Prepare,
+    Prepared,
+    Reach,
+    Reached,
+)
+
+FRAME_VERSION = 1
+
+FRAME_BYTES_MAX = 32 * 1024 * 1024
+
+AnyMessage = (
+    Fetch | Fetched | Store | Stored | Refused | Forward | Forwarded | Gossip | Parts | Roots
+    | RootsReply | Leaves | LeavesReply | Listing | ListingReply | FetchMany | FetchedMany
+    | Prepare | Prepared | Found | Founded | Admit | Admitted | Reach | Reached | Order | Progress
+    | Keys | KeysReply | Entries | Promise | Promised | Still | StillReply | Settle | Settled
+    | Offer | Shown
+)  # fmt: skip
+
+REPLIES: frozenset[type] = frozenset(
+    (Fetched, Stored, Refused, Forwarded, RootsReply, LeavesReply, ListingReply, FetchedMany,
+     Prepared, Founded, Admitted, Reached, Progress, KeysReply, Promised, StillReply, Settled,
+     Shown)
+)  # fmt: skip
+
+MEMBERSHIP_REPLIES: frozenset[type] = frozenset((Prepared, Founded, Admitted, Reached))
+
+
+class Frame(msgspec.Struct, array_like=True, gc=False):
+    """Everything one node says to another in one tick.
+
+    `beat` is the sender's monotonic clock in ms within its `boot`; `echo_boot`, `echo` are the
+    latest of the receiver that the sender had seen (S-NET-1). `address` is where to answer.
+    """
+
+    version: int
+    cluster_id: str
+    name: str
+    node_id: int
+    address: str
+    boot: int
+    beat: int
+    echo_boot: int
+    echo: int
+    messages: list[AnyMessage]
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+_decoder = msgspec.msgpack.Decoder(Frame)
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """The bytes of one frame, without the length that the link puts before them."""
+    return _encoder.encode(frame)
+
+
+def decode_frame(data: bytes) -> Frame:
+    """The inverse. Raises BadFrame whatever is wrong: bytes from outside never kill a node."""
+    try:
+        frame = _decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadFrame(str(error)) from error
+    if frame.version != FRAME_VERSION:
+        raise BadFrame(f"frame version {frame.version}, this node speaks {FRAME_VERSION}")
+    return frame

@@ -1,0 +1,91 @@
+"""What clients ask and are told: the operations of one key, and how they end."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dynamo_core.versions import Sibling
+
+
+class Context(msgspec.Struct, array_like=True, gc=False):
+    """What a client has seen: an encoded History, and the node that answered fastest (S-RW-7)."""
+
+    history: bytes
+    node: str = ""
+
+
+class Get(msgspec.Struct, kw_only=True, gc=False):
+    """Read one key. `r` 0 means the cluster's; `timeout_s` counts from submission."""
+
+    key: bytes
+    r: int = 0
+    strict: bool = False
+    timeout_s: float = 1.0
+    explain: bool = False
+
+
+class Put(msgspec.Struct, kw_only=True, array_like=True, gc=False):
+    """Write one key; `value` None deletes. `w`, `dw` 0 mean the cluster's. `expires_in_s` 0: never.
+    `answer_record`: the answer shows the record as a get would (`return=representation`)."""
+
+    key: bytes
+    value: bytes | None
+    content_type: str = ""
+    context: Context | None = None
+    request_id: str = ""
+    w: int = 0
+    dw: int = 0
+    strict: bool = False
+    timeout_s: float = 1.0
+    expires_in_s: int = 0
+    answer_record: bool = False
+    explain: bool = False
+
+
+class Acks(msgspec.Struct, array_like=True, gc=False):
+    """Distinct nodes that acknowledged a put (S-RW-2)."""
+
+    total: int = 0
+    owners: int = 0
+    hinted: int = 0
+    durable: int = 0
+
+
+class Asked(msgspec.Struct, gc=False):
+    """One line of `explain`: `role` is "owner" or "stand-in"."""
+
+    node: str
+    role: str
+    answer: str
+    ms: float
+
+
+class Explanation(msgspec.Struct, gc=False):
+    """Why the operation ended as it did (contract.md §5.1)."""
+
+    partition: int = 0
+    coordinator: str = ""
+    asked: list[Asked] = []
+    skipped: list[dict[str, str]] = []
+    decided: str = ""
+
+
+class Outcome(msgspec.Struct, kw_only=True, array_like=True, gc=False):
+    """How an operation ended. `status` is an HTTP status: 200 shown, 204 stored, 404, 409, 503.
+
+    `problem` is a slug of contract.md §4 or "". `values` are live siblings in canonical order.
+    `context` is None only where nothing was ever seen. `applied`: "" | "no" | "unknown" (S-RW-5).
+    """
+
+    status: int
+    problem: str = ""
+    detail: str = ""
+    values: list[Sibling] = []
+    context: Context | None = None
+    acks: Acks | None = None
+    applied: str = ""
+    node: str = ""
+    explanation: Explanation | None = None
+
+
+Operation = Get | Put

@@ -1,0 +1,88 @@
+"""What nodes say of the ring: gossip, founding, admission.
+
+New fields go at the end with a default, so that old and new nodes understand each other (C17).
+"""
+
+from __future__ import annotations
+
+from dynamo_core.messages import Message
+from dynamo_core.ring import Entry, RingParts
+
+
+class Gossip(Message, tag=8):
+    """The state of the sender, once a second and on a new link. `number` is its last durable
+    sequence number, `remembered` the highest one of the receiver that the sender ever saw."""
+
+    digests: tuple[bytes, ...]
+    number: int
+    remembered: int
+    reply: bool = False
+
+
+class Parts(Message, tag=9):
+    """Ring parts that the receiver lacked, and the digests that the sender has now."""
+
+    parts: RingParts
+    digests: tuple[bytes, ...]
+
+
+class Prepare(Message, tag=18):
+    """S-RING-5: will you found this cluster with me? `name` is whom the sender takes you for."""
+
+    cluster_id: str
+    name: str
+
+
+class Prepared(Message, tag=19):
+    """The founder's id and client address, or why not."""
+
+    node_id: int
+    client: str
+    refusal: str = ""
+
+
+class Found(Message, tag=20):
+    """The ring as created; the receiver is complete everywhere from this batch on (S-RING-6)."""
+
+    parts: RingParts
+
+
+class Founded(Message, tag=21):
+    """Durably taken, or why not."""
+
+    refusal: str = ""
+
+
+class Admit(Message, tag=22):
+    """S-MEM-4: my disk is lost; let me take the place of the name in the frame's head."""
+
+    client: str
+    zone: str
+    weight: int
+    asks: bool = True
+
+
+class Admitted(Message, tag=23):
+    """The ring with the new incarnation, or why not."""
+
+    parts: RingParts | None
+    refusal: str = ""
+
+
+class Reach(Message, tag=24):
+    """Do you hear this node id?"""
+
+    name: str
+    node_id: int
+
+
+class Reached(Message, tag=25):
+    """Whether it answers me."""
+
+    up: bool
+
+
+class Entries(Message, tag=30):
+    """Entries that the receiver seems not to have: (partition, entry)."""
+
+    entries: list[tuple[int, Entry]]

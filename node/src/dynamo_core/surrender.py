@@ -1,0 +1,89 @@
+"""Data of a partition that this node does not own, handed over and deleted by proof (S-MOVE-5).
+
+A slice of records is offered by digest to every current owner. An owner that has another record, or
+none, is sent the record itself; its fsynced answer shows that it holds at least as much. Only when
+every owner, each complete, has shown that for the slice, its records are deleted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dynamo_core.ids import range_of
+from dynamo_core.machine import Effects, Machine, View
+from dynamo_core.messages import COMPLETE, OWNER, SYNCED, Message, Store, Stored
+from dynamo_core.move_messages import Offer, Shown
+from dynamo_core.replica import Replica
+from dynamo_core.versions import digest_in
+
+PROVEN = OWNER | COMPLETE
+
+
+class Surrender(Machine):
+    """All of one partition, slice by slice; ends early when an owner fails or is not complete."""
+
+    def __init__(
+        self, view: View, replica: Replica, partition: int, on_end: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self.view = view
+        self.replica = replica
+        self.partition = partition
+        self._on_end = on_end
+        self._rows: list[tuple[bytes, bytes]] = []
+        self._waiting = 0
+
+    def start(self, now: float) -> Effects:
+        return self._next(now)
+
+    def _next(self, now: float) -> Effects:
+        view = self.view
+        start, end = range_of(self.partition, view.ring.partition_bits)
+        self._rows = self.replica.rows(start, end, view.settings.rows_max)
+        owners = [n for n in view.preference.owners(self.partition) if n in view.preference.names]
+        if not self._rows or not owners or view.name in view.preference.writers(self.partition):
+            return self._end()
+        digests = [(stored, digest_in(record)) for stored, record in self._rows]
+        entry = view.ring.entries[self.partition].number
+        self._waiting = len(owners)
+        self.wake_at = now + view.settings.call_s
+        return [(name, Offer(0, self.partition, entry, digests)) for name in owners]
+
+    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+        self._waiting -= 1
+        effects: Effects = []
+        if isinstance(reply, Shown):
+            if reply.flags & PROVEN != PROVEN:
+                return self._end()
+            entry = self.view.ring.entries[self.partition].number
+            for number in reply.lacking:
+                stored, record = self._rows[number]
+                effects.append(
+                    (node, Store(0, self.partition, entry, stored, record, "", True, "offer"))
+                )
+            self._waiting += len(effects)
+            self.wake_at = now + self.view.settings.call_s
+        else:
+            assert isinstance(reply, Stored)
+            if reply.flags & (PROVEN | SYNCED) != PROVEN | SYNCED:
+                return self._end()
+        return effects if self._waiting else self._delete(now)
+
+    def _delete(self, now: float) -> Effects:
+        """What is still as it was shown; the actor forgets with it (S-DOT-2)."""
+        if self.view.name in self.view.preference.writers(self.partition):
+            return self._end()
+        for stored, record in self._rows:
+            if self.replica.data(stored) == record:
+                self.replica.forget(stored, record)
+        self.replica.born_again(self.partition)
+        self.replica.counters["records_surrendered"] += len(self._rows)
+        return self._next(now)
+
+    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        return self._end()
+
+    def _end(self) -> Effects:
+        self.finished = True
+        self._on_end()
+        return []

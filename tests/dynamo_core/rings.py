@@ -1,0 +1,57 @@
+"""Small rings and what becomes of them, for tests of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from dynamo_core.change import Plan, applied, parse_wishes, plan
+from dynamo_core.placement import found
+from dynamo_core.ring import JOINING, LEAVING, LEFT, MEMBER, Entry, Identity, Member, Ring, Target
+
+JOIN_D = {"join": [{"name": "d", "address": "d:1"}]}
+
+
+def a_ring(names: str = "abc", partitions: int = 64, n: int = 3, zones: str = "") -> Ring:
+    lines = {
+        name: Member(name, 1, at + 1, f"{name}:1", zone=zones[at : at + 1])
+        for at, name in enumerate(names)
+    }
+    return found(Identity("c", partitions, n), lines, Target())
+
+
+def with_line(ring: Ring, name: str, **fields: Any) -> Ring:
+    line = msgspec.structs.replace(ring.members[name], **fields)
+    return msgspec.structs.replace(ring, members=ring.members | {name: line})
+
+
+def with_entry(ring: Ring, partition: int, **fields: Any) -> Ring:
+    entry = msgspec.structs.replace(ring.entries[partition], **fields)
+    entries = (*ring.entries[:partition], entry, *ring.entries[partition + 1 :])
+    return msgspec.structs.replace(ring, entries=entries)
+
+
+def planned(ring: Ring, body: Mapping[str, Any]) -> Plan:
+    return plan(ring, parse_wishes(body))
+
+
+def after(ring: Ring, body: Mapping[str, Any], operation: str = "op") -> Ring:
+    wishes = parse_wishes(body)
+    ids = {new.name: (1000 + ord(new.name[0]), f"{new.name}:80") for new in wishes.join}
+    return applied(ring, plan(ring, wishes), wishes, ids, operation)
+
+
+def done(ring: Ring) -> Ring:
+    """Every move of the target has switched, the members know what they are."""
+    entries = tuple(
+        Entry(entry.term + 1, 0, owners) if set(owners) != set(entry.owners) else entry
+        for entry, owners in zip(ring.entries, ring.target.owners, strict=True)
+    )
+    states = {JOINING: MEMBER, LEAVING: LEFT}
+    lines = {
+        name: msgspec.structs.replace(line, state=states.get(line.state, line.state))
+        for name, line in ring.members.items()
+    }
+    return Ring(ring.identity, lines, ring.target, entries)

@@ -1,0 +1,63 @@
+"""Moves of partitions on real nodes: joins, leaves, races, crashes at every step (S-MOVE-1..7)."""
+
+from __future__ import annotations
+
+from dynamo_core.ids import DATA
+from dynamo_core.ring import LEFT, MEMBER
+from town import Town
+
+KEYS = [b"cart-%d" % number for number in range(60)]
+
+
+def fill(town: Town) -> None:
+    for key in KEYS:
+        assert town.put("a", key, b"milk of " + key, w=2).status == 204
+
+
+def everything_is_there(town: Town, at: str) -> None:
+    for key in KEYS:
+        assert town.values(at, key, r=2) == [b"milk of " + key]
+
+
+def held(town: Town, name: str) -> set[int]:
+    return set(town.nodes[name].replica.forest.held())
+
+
+def test_a_node_joins_and_takes_its_share() -> None:
+    town = Town("a b c d", members="a b c")
+    fill(town)
+    made = town.change("a", join=["d"])
+    assert len(made.moves) == 12  # 16 partitions x 3 replicas / 4 nodes
+    town.until(town.moved)
+    assert town.ring.members["d"].state == MEMBER
+    assert town.counters("switches") == len(made.moves)
+    everything_is_there(town, "d")
+    town.until(lambda: all(held(town, x) <= set(town.nodes[x].replica.owned()) for x in "abcd"))
+    assert town.counters("records_surrendered") > 0
+    everything_is_there(town, "b")
+
+
+def test_a_node_leaves_and_nothing_is_lost() -> None:
+    town = Town("a b c d")
+    fill(town)
+    town.change("b", leave=["d"])
+    town.until(lambda: town.nodes["d"].membership.emptied)
+    assert not any(town.disks["d"].rows[DATA])
+    town.until(lambda: all(town.nodes[x].ring.members["d"].state == LEFT for x in "abc"))
+    assert town.moved()
+    everything_is_there(town, "c")
+    assert town.get("d", KEYS[0]).problem == "not-a-member"
+
+
+def test_a_leave_is_cancelled_midway() -> None:
+    town = Town("a b c d")
+    fill(town)
+    town.change("b", leave=["d"])
+    town.until(lambda: town.counters("switches") >= 3)
+    from dynamo_core.change import cancelled
+
+    town.nodes["c"].membership.take(cancelled(town.nodes["c"].ring))
+    town.until(town.moved)
+    assert town.ring.members["d"].state == MEMBER
+    everything_is_there(town, "d")
+    everything_is_there(town, "a")
