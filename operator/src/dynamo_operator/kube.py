@@ -48,6 +48,7 @@ class Kube:
     async def connect() -> Kube:
         """As the pod's service account; outside of a cluster as kubeconfig says. Raises Failed."""
         configuration = Configuration()
+        configuration.disable_strict_ssl_verification = True  # as handlers.Connection
         try:
             config.load_incluster_config(  # type: ignore[no-untyped-call]
                 client_configuration=configuration
@@ -131,7 +132,7 @@ class Kube:
         kind: str = "application/json",
     ) -> Found:
         self.calls[method] = self.calls.get(method, 0) + 1
-        request: Any = self._api.param_serialize(
+        request: Any = await self._api.param_serialize(
             method,
             "/" + path,
             query_params=[pair for pair in query or () if pair[1]],
