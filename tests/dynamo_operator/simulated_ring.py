@@ -30,6 +30,7 @@ from dynamo_core.ring import (
     merge,
     merge_parts,
 )
+from dynamo_core.ring_document import to_document
 from dynamo_operator.doors import Failed, failure
 
 MOVES_PER_STEP = 6
@@ -83,7 +84,7 @@ class SimulatedRing:
         if path == "/v1/ring":
             if node.disk.ring is None:
                 raise failure(503, "not-a-member")
-            return node.disk.ring.to_document()
+            return to_document(node.disk.ring)
         repair = node.repairs.get(path.rpartition("/")[2])
         if repair is None:
             raise failure(404, "no such repair")
@@ -152,7 +153,7 @@ class SimulatedRing:
     def _create(self, node: SimNode, body: dict[str, Any]) -> dict[str, Any]:
         if node.disk.ring is not None:
             if node.disk.ring.identity.cluster_id == body["cluster_id"]:
-                return node.disk.ring.to_document()
+                return to_document(node.disk.ring)
             raise failure(409, "wrong-cluster")
         members = {}
         for line in change.parse_members("members", body["members"]):
@@ -170,7 +171,7 @@ class SimulatedRing:
             assert founder is not None
             founder.disk.complete = set(range(identity.partitions))
         node.disk.ring = ring  # the others hear of it by gossip
-        return ring.to_document()
+        return to_document(ring)
 
     def _named(self, name: str) -> SimNode | None:
         return next((node for node in self.nodes.values() if node.name == name), None)
