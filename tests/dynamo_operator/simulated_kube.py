@@ -7,6 +7,7 @@ those that a real API server showed; the StatefulSet controller is Parallel and 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from hashlib import sha256
@@ -22,11 +23,15 @@ Key = tuple[str, str, str]
 
 
 class SimulatedKube:
-    """`doors.KubeDoor`; `point` is called before and after each request that changes something."""
+    """`doors.KubeDoor`; `point` is called before and after each request that changes something,
+    `audit` with what is about to be taken or was applied."""
 
-    def __init__(self, ring: SimulatedRing, point: Callable[[str], Any]) -> None:
+    def __init__(
+        self, ring: SimulatedRing, point: Callable[[str], Any], audit: Callable[[str, Object], None]
+    ) -> None:
         self.ring = ring
         self.point = point
+        self.audit = audit
         self.now = 1_700_000_000.0
         self.objects: dict[Key, Object] = {}
         self.applied: dict[Key, Object] = {}
@@ -83,6 +88,7 @@ class SimulatedKube:
         base = _without(seen, self.applied.get(key, {})) if seen else {}
         made = self._store(key, _merged(base, wanted))
         self.applied[key] = wanted
+        self.audit("apply", made)
         await self.point("done")
         return made
 
@@ -93,7 +99,9 @@ class SimulatedKube:
         await self.point(f"patch {kind}{sub and '/' + sub} {name}")
         key = kind, namespace, name
         seen = self._precise(key, body.get("metadata", {}))
-        wanted = {"status": body["status"]} if sub == "status" else dict(body)
+        wanted = json.loads(json.dumps(body))
+        if sub == "status":
+            wanted = {"status": wanted["status"]}
         made = self._store(key, _merged(seen, wanted))
         await self.point("done")
         return made
@@ -103,7 +111,7 @@ class SimulatedKube:
     ) -> None:
         """DELETE of one very object."""
         await self.point(f"delete {kind} {name}")
-        self._precise((kind, namespace, name), preconditions)
+        self.audit("delete", self._precise((kind, namespace, name), preconditions))
         self.remove(kind, namespace, name)
         await self.point("done")
 
@@ -119,6 +127,7 @@ class SimulatedKube:
             healthy = sum(is_ready(p) and "deletionTimestamp" not in p["metadata"] for p in pods)
             if budget and healthy - 1 < wanted - budget["spec"]["maxUnavailable"]:
                 raise failure(429, "Cannot evict pod as it would violate the disruption budget")
+        self.audit("evict", pod)
         self.remove("Pod", namespace, name)
         await self.point("done")
 

@@ -7,9 +7,9 @@ from typing import Any
 from world import NAMESPACE, Scene, World
 
 
-def make(**spec: Any) -> Scene:
+def make(after: int | None = None, **spec: Any) -> Scene:
     """A DynamoCluster is applied."""
-    return Scene(lambda w: w.make(**spec))
+    return Scene(lambda w: w.make(**spec), after)
 
 
 def edit(after: int | None = None, **spec: Any) -> Scene:
@@ -127,6 +127,12 @@ STORIES: dict[str, list[Scene]] = {
         Scene(_approve, 20),
     ],
     "deleted, then restored": [make(size=4), Scene(_delete), make(size=4)],
+    "deleted and made again at once": [make(size=4), Scene(_delete), make(0, size=4)],
+    "update, scaled up by somebody else": [
+        make(update=SLOW),
+        _scale(5),
+        edit(2, image="node:2"),
+    ],
     "deleted, restored smaller": [make(size=5), Scene(_delete), make(size=3)],
     "deleted midway, restored": [make(size=5), edit(size=3), Scene(_delete, 4), make(size=3)],
     "deleted with its claims": [

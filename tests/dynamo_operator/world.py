@@ -20,11 +20,12 @@ from dynamo_operator.act import Actor
 from dynamo_operator.doors import Failed
 from dynamo_operator.events import Teller
 from dynamo_operator.observe import Observer
-from dynamo_operator.reconcile import Reconciler
+from dynamo_operator.observed import NODE_STATE
+from dynamo_operator.reconcile import RESYNC_S, Reconciler
 
 SECONDS_MAX = 900
-CALM_S = 2
-"""A look that began before a scene may still tell that all is as wanted."""
+QUIET = 3
+"""All is as wanted when each operator's last looks, so many, found nothing to do."""
 NAMESPACE = "shop"
 
 
@@ -53,8 +54,10 @@ class World:
     def __post_init__(self) -> None:
         self.pauses = random.Random(self.seed) if self.seed is not None else None
         self.ring = SimulatedRing(self._point)
-        self.kube = SimulatedKube(self.ring, self._point)
+        self.kube = SimulatedKube(self.ring, self._point, self._audit)
         self.operators = [self._operator(), self._operator()]
+        self.scene = 0
+        self._unsettle()
 
     async def _point(self, what: str) -> None:
         """Before and after a request; one that changes something is a point to be killed at."""
@@ -64,34 +67,30 @@ class World:
                 await asyncio.sleep(0)
         if what.startswith(("get", "list", "GET")):
             return
-        self._audit(what)
         self.log.append(what)
         self.points += 1
         if self.points in self.kills:
             raise Killed(what)
 
-    def _audit(self, what: str) -> None:
+    def _audit(self, verb: str, item: Object) -> None:
         """The theorems, by what is true and not by what was looked at."""
-        verb, _, about = what.partition(" ")
-        kind, _, name = about.partition(" ")
+        meta, wrong = item["metadata"], self.ring.wrong
         rings = self.ring.newest().values()
-        if what == "done" and self.log[-1].startswith("apply StatefulSet"):
-            name = self.log[-1].rpartition(" ")[2]
-            live = [n for ring in rings for n in ring.live_names() if n.startswith(f"{name}-")]
-            replicas = self.found("StatefulSet")[name]["spec"]["replicas"]
-            stopped = self.found("DynamoCluster").get(name, {}).get("spec", {}).get("stopped")
-            above = [n for n in live if int(n.rpartition("-")[2]) >= replicas]
-            if above and not stopped:
-                self.ring.wrong.append(f"{replicas} replicas while {above} have not left")
-        elif verb == "delete" and kind == "PersistentVolumeClaim":
-            claim = self.found(kind)[name]
-            disk = self.ring.disks.get(claim["metadata"]["uid"])
-            if claim["status"]["phase"] != "Lost" and disk and disk.ring and not disk.left:
-                self.ring.wrong.append(f"{name} is deleted, its node has not left")
+        if (verb, item["kind"]) == ("apply", "StatefulSet"):
+            replicas = item["spec"]["replicas"]
+            live = [n for ring in rings for n in ring.live_names()]
+            ours = [n for n in live if n.rpartition("-")[0] == meta["name"]]
+            above = [n for n in ours if int(n.rpartition("-")[2]) >= replicas]
+            if above and replicas:  # 0: it is asked to stop
+                wrong.append(f"{replicas} replicas while {above} have not left")
+        elif (verb, item["kind"]) == ("delete", "PersistentVolumeClaim"):
+            disk = self.ring.disks.get(meta["uid"])
+            if item["status"]["phase"] != "Lost" and disk and disk.ring and not disk.left:
+                wrong.append(f"{meta['name']} is deleted, its node has not left")
         elif verb == "evict":
-            few = [p for ring in rings if about in ring.members for p in self._few(ring, about)]
-            if few:
-                self.ring.wrong.append(f"{about} is evicted, partitions {few} have too few then")
+            known = [ring for ring in rings if meta["name"] in ring.members]
+            if few := [p for ring in known for p in self._few(ring, meta["name"])]:
+                wrong.append(f"{meta['name']} is evicted, partitions {few} have too few then")
 
     def _few(self, ring: Any, name: str) -> list[int]:
         """Partitions that the eviction of a node that serves would put below their quorum."""
@@ -138,12 +137,6 @@ class World:
         items = self.kube.objects.items()
         return {k[2]: item for k, item in sorted(items, key=lambda p: p[0]) if k[0] == kind}
 
-    def condition(self, which: str, name: str = "cart") -> str:
-        """Its status; empty when nothing has been told yet."""
-        item = self.object("DynamoCluster", name)
-        told = (item or {}).get("status", {}).get("conditions", ())
-        return next((str(c["status"]) for c in told if c["type"] == which), "")
-
     # ------------------------------------------------------------ time
 
     def step(self) -> None:
@@ -156,17 +149,19 @@ class World:
         once, each at its own pace. Raises AssertionError when the story does not end."""
         both = self.pauses is not None
         tasks = [asyncio.create_task(self._operate(which)) for which in (0, 1) if both]
-        try:
-            return await self._tell(list(story))
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        telling = asyncio.create_task(self._tell(list(story)))
+        await asyncio.wait([telling, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in (telling, *tasks):
+            if task.done():
+                task.result()
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return telling.result()
 
     async def _tell(self, waiting: list[Scene]) -> int:
         since = 0
         for second in range(SECONDS_MAX):
-            calm = since > CALM_S and all(self.calm(name) for name in self.names)
+            calm = min(self.quiet.values()) >= QUIET
             if not waiting and calm:
                 return second
             if waiting and (calm if waiting[0].after is None else since >= waiting[0].after):
@@ -190,23 +185,22 @@ class World:
             await asyncio.sleep(0)
 
     async def _pass(self, which: int, name: str) -> None:
+        scene, quiet = self.scene, self.quiet.get((which, name), 0)
+        again: float | None = 0.0
         try:
-            await self.operators[which].reconcile(NAMESPACE, name)
+            again = await self.operators[which].reconcile(NAMESPACE, name)
         except Killed:
             self.operators[which] = self._operator()
         except Failed as failed:
             self.log.append(f"failed: {failed}")
+        if scene == self.scene:
+            self.quiet[which, name] = quiet + 1 if again in (None, RESYNC_S) else 0
 
     def _unsettle(self) -> None:
-        """What was told before a scene does not count as calm after it."""
-        for item in self.found("DynamoCluster").values():
-            item.setdefault("status", {}).pop("conditions", None)
-
-    def calm(self, name: str) -> bool:
-        """Nothing is to be done any more, by the operator's word and by the world's."""
-        if self.object("DynamoCluster", name) is None:
-            return not any(n.startswith(f"{name}-") for n in self.found("Pod"))
-        return self.condition("Progressing", name) == "False"
+        """What was seen before a scene does not count as calm after it."""
+        self.scene += 1
+        both = (0, 1) if self.pauses is not None else (0,)
+        self.quiet = {(which, name): 0 for which in both for name in self.names}
 
     def told(self) -> list[tuple[str, str, str]]:
         """What the operator says, for people who debug a test."""
@@ -219,7 +213,8 @@ class World:
     def end(self) -> dict[str, Any]:
         """The state that a story must end in, whoever was killed on the way. How often something
         was tried leaves traces (versions, uids, lines of nodes that have left), which do not count;
-        where partitions lie is a consequence of who was there when."""
+        where partitions lie is a consequence of who was there when; and a claim that no node has
+        used is chance, when somebody else scaled."""
         rings = {
             cluster: {
                 "members": {
@@ -246,10 +241,11 @@ class World:
             "claims": {
                 name: (
                     item["spec"],
-                    item["metadata"].get("annotations", {}).get("dynamo-ring.dev/node-state"),
+                    item["metadata"].get("annotations", {}).get(NODE_STATE),
                     bool(item["metadata"].get("ownerReferences")),
                 )
                 for name, item in self.found("PersistentVolumeClaim").items()
+                if NODE_STATE in item["metadata"].get("annotations", {})
             },
             "objects": sorted(
                 key[0] + "/" + key[2]
