@@ -213,8 +213,8 @@ class World:
     def end(self) -> dict[str, Any]:
         """The state that a story must end in, whoever was killed on the way. How often something
         was tried leaves traces (versions, uids, lines of nodes that have left), which do not count;
-        where partitions lie is a consequence of who was there when; and a claim that no node has
-        used is chance, when somebody else scaled."""
+        where partitions lie is a consequence of who was there when; and who was scaled away midway
+        may have been a member already or not, as its claim tells."""
         rings = {
             cluster: {
                 "members": {
@@ -245,7 +245,7 @@ class World:
                     bool(item["metadata"].get("ownerReferences")),
                 )
                 for name, item in self.found("PersistentVolumeClaim").items()
-                if NODE_STATE in item["metadata"].get("annotations", {})
+                if name.removeprefix("data-") in self.found("Pod")
             },
             "objects": sorted(
                 key[0] + "/" + key[2]

@@ -65,7 +65,7 @@ def _ready(o: Observed, step: Step, told: str) -> Fact:
     if up < size or len(members) < size:
         text = f"{up} of {size} pods are Ready, {len(members)} are members of the ring"
         return Fact("Ready", False, "NotAllReady", text)
-    return Fact("Ready", True, "AsWanted", f"{size} nodes serve and nothing is to be changed")
+    return Fact("Ready", True, "Ready", f"{size} nodes serve and nothing is to be changed")
 
 
 def below_quorum(o: Observed) -> int:
@@ -132,10 +132,10 @@ def troubles(o: Observed) -> Iterator[tuple[str, str]]:
 
 
 def _down(o: Observed, name: str) -> bool:
-    """For longer than a start takes, or with no pod at all."""
+    """For longer than a start takes; one without a pod is told as what is waited for."""
     pod = o.pods.get(o.ordinal(name) or 0)
     if pod is None:
-        return True
+        return False
     passing = pod.deleting_since is not None or o.now - pod.created < STARTING_S_MAX
     return not passing and not (pod.ready and pod.ordinal in o.nodes)
 
