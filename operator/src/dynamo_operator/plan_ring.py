@@ -70,6 +70,10 @@ def unreadable(o: Observed) -> Step | None:
             return Step("Founding", f"{text} raise spec.size until its node runs, or delete it")
     silent = [i for i in range(max(o.spec.size, o.replicas)) if i not in o.nodes]
     waiting = [o.pods[i].trouble for i in silent if i in o.pods and o.pods[i].trouble]
+    foreign = [node.name for node in o.nodes.values() if node.disk == "foreign"]
+    if foreign:
+        text = f"{', '.join(foreign)} has data and no ring that they are of: look at its log"
+        return Step("RingUnreadable", text)
     text = o.unreadable or f"waiting for {', '.join(map(o.pod_name, silent))} to answer"
     return Step("RingUnreadable", "; ".join([text, *waiting[:1]]))
 
