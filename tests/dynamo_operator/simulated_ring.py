@@ -31,6 +31,7 @@ from dynamo_core.ring import (
     merge_parts,
 )
 from dynamo_core.ring_document import to_document
+from dynamo_core.wishes import parse_members, parse_wishes
 from dynamo_operator.doors import Failed, failure
 
 MOVES_PER_STEP = 6
@@ -127,7 +128,7 @@ class SimulatedRing:
         if path == "/v1/ring/cancel":
             node.disk.ring = change.cancelled(ring)
             return {}
-        wishes = change.parse_wishes(body)
+        wishes = parse_wishes(body)
         if body.get("operation_id") in ring.target.operations:
             return {"operation_id": body["operation_id"], "epoch": ring.epoch}
         plan = change.plan(ring, wishes)
@@ -156,7 +157,7 @@ class SimulatedRing:
                 return to_document(node.disk.ring)
             raise failure(409, "wrong-cluster")
         members = {}
-        for line in change.parse_members("members", body["members"]):
+        for line in parse_members("members", body["members"]):
             founder = self._named(line.name)
             if founder is None or founder.disk.ring is not None:
                 raise failure(503, f"{line.name} is not up, or not empty")

@@ -6,6 +6,9 @@ from typing import Any
 
 from world import NAMESPACE, Scene, World
 
+from dynamo_core import change
+from dynamo_core.wishes import parse_wishes
+
 
 def make(after: int | None = None, **spec: Any) -> Scene:
     """A DynamoCluster is applied."""
@@ -78,10 +81,8 @@ def _repair(w: World) -> None:
 
 def _leave_by_hand(w: World) -> None:
     """Somebody asks a node to leave that is to stay."""
-    from dynamo_core import change
-
     node = next(n for n in w.ring.nodes.values() if n.name == "cart-0")
-    ring, wishes = node.disk.ring, change.parse_wishes({"leave": ["cart-3"]})
+    ring, wishes = node.disk.ring, parse_wishes({"leave": ["cart-3"]})
     assert ring is not None
     node.disk.ring = change.applied(ring, change.plan(ring, wishes), wishes, {}, "by-hand")
 

@@ -14,6 +14,7 @@ from dynamo_core.errors import BadRequest
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.listing import ClusterRepair, KeyListing
 from dynamo_core.messages import Message, Order, Progress
+from dynamo_core.planner import Done, Planner, refusal
 from dynamo_core.ring import LEFT
 from dynamo_core.ring_document import to_document
 
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 
 REPAIRS_KEPT_MAX = 64
 KEYS_PAGE_MAX = 1000
-Done = Callable[[int, dict[str, Any]], None]
-
-
-def refusal(slug: str, detail: str) -> dict[str, Any]:
-    """The body of an error."""
-    return {"problem": slug, "detail": detail}
 
 
 class Administration:
@@ -35,6 +30,7 @@ class Administration:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.planner = Planner(node)
         self._repairs: dict[str, ClusterRepair] = {}
 
     def create_ring(self, body: dict[str, Any], done: Done) -> None:
@@ -171,6 +167,7 @@ class Administration:
                 "owned": len(owned),
                 "complete": sum(bool(node.replica.complete(p)) for p in owned),
             },
+            "operation": self.planner.operation(),
             "transfers": [],
             "hints": {
                 target: {"count": count, "bytes": node.hints.bytes.get(target, 0)}

@@ -23,6 +23,8 @@ from dynamo_core.messages import (
     Refused,
     Roots,
     RootsReply,
+    Sizes,
+    SizesReply,
     Store,
     Stored,
 )
@@ -39,6 +41,8 @@ from dynamo_core.move_messages import (
 from dynamo_core.ring_messages import (
     Admit,
     Admitted,
+    Announce,
+    Announced,
     Entries,
     Found,
     Founded,
@@ -59,13 +63,13 @@ AnyMessage = (
     | RootsReply | Leaves | LeavesReply | Listing | ListingReply | FetchMany | FetchedMany
     | Prepare | Prepared | Found | Founded | Admit | Admitted | Reach | Reached | Order | Progress
     | Keys | KeysReply | Entries | Promise | Promised | Still | StillReply | Settle | Settled
-    | Offer | Shown
+    | Offer | Shown | Sizes | SizesReply | Announce | Announced
 )  # fmt: skip
 
 REPLIES: frozenset[type] = frozenset(
     (Fetched, Stored, Refused, Forwarded, RootsReply, LeavesReply, ListingReply, FetchedMany,
      Prepared, Founded, Admitted, Reached, Progress, KeysReply, Promised, StillReply, Settled,
-     Shown)
+     Shown, SizesReply, Announced)
 )  # fmt: skip
 
 MEMBERSHIP_REPLIES: frozenset[type] = frozenset((Prepared, Founded, Admitted, Reached))

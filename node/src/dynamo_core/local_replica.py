@@ -32,11 +32,13 @@ from dynamo_core.messages import (
     Refused,
     Roots,
     RootsReply,
+    Sizes,
     Store,
     Stored,
 )
 from dynamo_core.move_messages import Offer, Shown
 from dynamo_core.replica import Replica
+from dynamo_core.sizes import SizeBook
 from dynamo_core.versions import checked, decode_record, digest_in
 
 Reply = Callable[[Message], None]
@@ -59,6 +61,7 @@ class LocalReplica:
             Listing: self.listing,
             FetchMany: self.fetch_many,
             Keys: self.keys,
+            Sizes: SizeBook(view, journal).answer,
             Offer: self.offer,
         }
 

@@ -32,8 +32,10 @@ class View(Protocol):
     settings: Settings
     preference: Preference
     lww: bool
+    now: float
     wall_ms: int
     draw: Callable[[], int]
+    free_bytes: Callable[[], int]
 
     @property
     def ring(self) -> Ring:

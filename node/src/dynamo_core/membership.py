@@ -312,13 +312,16 @@ class Membership:
             refusal = f"it is in cluster {ring.identity.cluster_id}"
         elif ring is not None:
             refusal = STANDS
+        elif self.gone:
+            refusal = "it has left a ring under this id; a new directory gives it a new one"
         elif node.holds_data():
             refusal = "its disk is not empty"
         elif self._reserved[0] not in ("", message.cluster_id) and self._reserved[1] > node.now:
             refusal = f"it is founding cluster {self._reserved[0]}"
         else:
             self._reserved = (message.cluster_id, node.now + RESERVED_S)
-        return Prepared(message.id, identity.node_id, identity.client, refusal)
+        free = node.free_bytes()
+        return Prepared(message.id, identity.node_id, identity.client, refusal, free)
 
     def founded(self, message: Found, reply: Any) -> None:
         """Take the document with its complete marks in one batch (S-RING-6)."""

@@ -169,3 +169,18 @@ class KeysReply(Message, tag=29):
     keys: list[bytes]
     more: bool = False
     cursor: bytes = b""
+
+
+class Sizes(Message, tag=60):
+    """How much lies in each of these partitions, for plans?"""
+
+    partitions: list[int]
+
+
+class SizesReply(Message, tag=61):
+    """(partition, bytes, keys) of those that have been counted; `left` are being counted still: ask
+    again. `free_bytes` is what the disk has room for, 0 when that is not known."""
+
+    rows: list[tuple[int, int, int]]
+    left: int = 0
+    free_bytes: int = 0

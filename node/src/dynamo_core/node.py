@@ -38,7 +38,7 @@ from dynamo_core.promises import Promises
 from dynamo_core.repair import Repairs
 from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
-from dynamo_core.ring_messages import Admitted, Entries
+from dynamo_core.ring_messages import Admitted, Announce, Entries
 from dynamo_core.settings import Settings
 from dynamo_core.settling import Settling
 
@@ -75,6 +75,7 @@ class Node:
         self.draining = False
         self.distrusted = False
         self.counters: Counter[str] = Counter()
+        self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
         self.ring_or_none: Ring | None = None
         self.preference: Preference
         self.addresses: dict[str, str] = {}
@@ -286,6 +287,8 @@ class Node:
             self.clients.forwarded(route, message)
         elif isinstance(message, Order):
             self.admin.order(message, partial(self.say, route))
+        elif isinstance(message, Announce):
+            self.admin.planner.announced(message, partial(self.say, route))
         elif isinstance(message, Promise):
             self.promises.promise(message, partial(self.say, route))
         elif isinstance(message, Still):
