@@ -74,11 +74,6 @@ def _approve(w: World) -> None:
     w.edit(ring={"approvedPlan": plan["hash"]})
 
 
-def _repair(w: World) -> None:
-    meta = {"name": "now", "namespace": NAMESPACE}
-    w.kube.put({"kind": "DynamoRepair", "metadata": meta, "spec": {"clusterName": "cart"}})
-
-
 def _leave_by_hand(w: World) -> None:
     """Somebody asks a node to leave that is to stay."""
     node = next(n for n in w.ring.nodes.values() if n.name == "cart-0")
@@ -150,7 +145,7 @@ STORIES: dict[str, list[Scene]] = {
     "stopped and started": [make(size=4), edit(stopped=True), edit(stopped=False)],
     "stopped midway": [make(size=5), edit(size=3), edit(4, stopped=True), edit(stopped=False)],
     "paused midway": [make(), edit(size=5), edit(4, paused=True), edit(10, paused=False)],
-    "repair": [make(), Scene(_repair)],
+    "repair": [make(), Scene(World.repair)],
     "leave by hand": [make(size=4), Scene(_leave_by_hand)],
     "one copy": [
         make(size=2, replication={"factor": 1, "readQuorum": 1, "writeQuorum": 1}, update=SLOW),

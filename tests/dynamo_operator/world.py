@@ -50,10 +50,11 @@ class World:
     points: int = 0
     log: list[str] = field(default_factory=list)
     seed: int | None = None
+    ring: Any = None
 
     def __post_init__(self) -> None:
         self.pauses = random.Random(self.seed) if self.seed is not None else None
-        self.ring = SimulatedRing(self._point)
+        self.ring = self.ring or SimulatedRing(self._point)
         self.kube = SimulatedKube(self.ring, self._point, self._audit)
         self.operators = [self._operator(), self._operator()]
         self.scene = 0
@@ -74,6 +75,8 @@ class World:
 
     def _audit(self, verb: str, item: Object) -> None:
         """The theorems, by what is true and not by what was looked at."""
+        if not isinstance(self.ring, SimulatedRing):
+            return
         meta, wrong = item["metadata"], self.ring.wrong
         rings = self.ring.newest().values()
         if (verb, item["kind"]) == ("apply", "StatefulSet"):
@@ -127,6 +130,11 @@ class World:
     def edit(self, name: str = "cart", **spec: Any) -> None:
         """kubectl patch of its spec."""
         self.kube.change("DynamoCluster", NAMESPACE, name, spec=spec)
+
+    def repair(self) -> None:
+        """kubectl apply of a DynamoRepair."""
+        meta = {"name": "now", "namespace": NAMESPACE}
+        self.kube.put({"kind": "DynamoRepair", "metadata": meta, "spec": {"clusterName": "cart"}})
 
     def object(self, kind: str, name: str) -> Object | None:
         """One object of the namespace."""
