@@ -56,7 +56,7 @@ class Administration:
         if not node.member or name not in node.ring.members:
             done(400, refusal("bad-parameter", f"name: no member {name!r}"))
             return
-        node.membership.replaceable.add(name)
+        node.admissions.replaceable.add(name)
         done(202, {"name": name})
 
     def repair(
@@ -154,6 +154,7 @@ class Administration:
         pairs = [(p, o) for p, others in owned.items() for o in others]
         ages = [node.now - exchanged[pair] for pair in pairs if pair in exchanged]
         names = node.preference.names if ring is not None else ()
+        oldest_s, waiting_for = node.collector.oldest()
         return {
             "name": node.identity.name,
             "id": f"{node.identity.node_id:016x}",
@@ -177,8 +178,8 @@ class Administration:
             "oldest_exchange_s": round(max(ages), 3) if ages else None,
             "tombstones": {
                 "count": node.repairs.scrub.tombstones,
-                "oldest_s": None,
-                "waiting_for": None,
+                "oldest_s": round(oldest_s, 3) if oldest_s is not None else None,
+                "waiting_for": waiting_for,
             },
             "background": {"budget": 1.0, "latency_p99_ms": None},
             "peers": {n: "up" if node.up(n) else "down" for n in names if n != node.name},

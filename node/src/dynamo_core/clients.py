@@ -29,7 +29,7 @@ class Clients:
     def refusal(self) -> str:
         """Why no operation is taken now, before any effect; "" when it is."""
         node = self.node
-        if not node.member:
+        if not node.member or node.moves.departing:
             return "not-a-member"
         if node.draining:
             return "draining"
@@ -85,7 +85,7 @@ class Clients:
             else:
                 left = max(0.0, put.timeout_s - (node.now - began))
                 known = msgspec.structs.replace(put, context=outcome.context, timeout_s=left)
-                node.spawn(PutOperation(node, known, done, known=operation.merged))
+                node.spawn(PutOperation(node, known, done, False, operation.merged, operation.seen))
 
         operation.done = read
         node.spawn(operation)

@@ -53,6 +53,14 @@ from dynamo_core.ring_messages import (
     Reach,
     Reached,
 )
+from dynamo_core.round_messages import (
+    Numbers,
+    NumbersTold,
+    RoundAnswer,
+    RoundAsk,
+    RoundCommit,
+    RoundDone,
+)
 
 FRAME_VERSION = 1
 
@@ -64,12 +72,13 @@ AnyMessage = (
     | Prepare | Prepared | Found | Founded | Admit | Admitted | Reach | Reached | Order | Progress
     | Keys | KeysReply | Entries | Promise | Promised | Still | StillReply | Settle | Settled
     | Offer | Shown | Sizes | SizesReply | Announce | Announced
+    | RoundAsk | RoundAnswer | RoundCommit | RoundDone | Numbers | NumbersTold
 )  # fmt: skip
 
 REPLIES: frozenset[type] = frozenset(
     (Fetched, Stored, Refused, Forwarded, RootsReply, LeavesReply, ListingReply, FetchedMany,
      Prepared, Founded, Admitted, Reached, Progress, KeysReply, Promised, StillReply, Settled,
-     Shown, SizesReply, Announced)
+     Shown, SizesReply, Announced, RoundAnswer, RoundDone)
 )  # fmt: skip
 
 MEMBERSHIP_REPLIES: frozenset[type] = frozenset((Prepared, Founded, Admitted, Reached))

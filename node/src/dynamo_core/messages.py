@@ -2,8 +2,8 @@
 
 Messages are array-like msgpack structs with an integer tag: compact on the wire, and the very
 objects that machines hand on. New fields go at the end with a default, so that old and new nodes
-understand each other (C17). Every message that carries a record has a `seen` number (S-DEL-3, 0
-until tombstones are collected), every one about a partition the sender's entry (S-RING-4).
+understand each other (C17). Every message that carries a record has the `seen` number of the
+store that it was read from (S-DEL-3), every one about a partition the sender's entry (S-RING-4).
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Fetched(Message, tag=2):
 
 class Store(Message, tag=3):
     """Merge the record into what you hold; `target` names whom a hinted replica is for.
-    `sync`: reply only when it is fsynced. `cause`: "put", "repair", "hint", "exchange"."""
+    `sync`: reply only when it is fsynced. `cause`: "put", "repair", "hint", "exchange", "offer", or
+    "double": the coordinator's own second replica, which no bound on hints refuses (C8)."""
 
     partition: int
     entry: tuple[int, int]
@@ -62,12 +63,14 @@ class Stored(Message, tag=4):
 
 
 class Refused(Message, tag=5):
-    """Nothing was done: "entry", "not-a-member", "full", "corrupt", "incomplete", "stale",
-    "hints-full"."""
+    """Nothing was done: "entry", "not-a-member", "full", "corrupt", "incomplete", "stale" (with the
+    receiver's numbers), "apart", "hints-full"."""
 
     reason: str
     partition: int = 0
     entry: Entry | None = None
+    floor: int = 0
+    seen: int = 0
 
 
 class Forward(Message, tag=6):
@@ -102,9 +105,11 @@ class Leaves(Message, tag=12):
 
 
 class LeavesReply(Message, tag=13):
-    """All leaves, concatenated, in order."""
+    """All leaves, concatenated, in order; the numbers of this owner."""
 
     leaves: bytes
+    seen: int = 0
+    floor: int = 0
 
 
 class Listing(Message, tag=14):

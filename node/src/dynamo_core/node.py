@@ -16,8 +16,12 @@ from functools import partial
 import msgspec
 
 from dynamo_core.admin import Administration
+from dynamo_core.admission import Admissions
+from dynamo_core.apart import Apart
 from dynamo_core.calls import Calls
 from dynamo_core.clients import Clients, Done
+from dynamo_core.collection import Collector
+from dynamo_core.consent import Consent
 from dynamo_core.delivery import Deliveries
 from dynamo_core.errors import Corrupt
 from dynamo_core.frames import MEMBERSHIP_REPLIES, REPLIES, Frame, decode_frame
@@ -39,6 +43,7 @@ from dynamo_core.repair import Repairs
 from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
 from dynamo_core.ring_messages import Admitted, Announce, Entries
+from dynamo_core.round_messages import Numbers, NumbersTold, RoundAsk, RoundCommit
 from dynamo_core.settings import Settings
 from dynamo_core.settling import Settling
 
@@ -89,10 +94,15 @@ class Node:
         self.detector = Detector(self.boot, settings)
         self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
+        self.admissions = Admissions(self)
         self.membership = Membership(self)
         self.promises = Promises(self)
         self.moves = Moves(self)
         self.settling = Settling(self)
+        self.apart = Apart(self)
+        self.consent = Consent(self)
+        self.collector = Collector(self)
+        self.local.serve({RoundAsk: self.consent.ask, RoundCommit: self.consent.commit})
         self.post = Post(self)
         self.clients = Clients(self)
         self.admin = Administration(self)
@@ -120,7 +130,7 @@ class Node:
     @property
     def ready(self) -> bool:
         """A member with an open store, not draining; stays true when isolated."""
-        return self.member and self.writable and not self.draining
+        return self.clients.refusal() in ("", "overloaded") and self.writable
 
     @property
     def sync_wanted(self) -> bool:
@@ -130,12 +140,17 @@ class Node:
     @property
     def wake_at(self) -> float:
         """When `tick` must be called next, in the driver's monotonic seconds."""
-        turn = min(self.repairs.wake_at, self.moves.wake_at) if self.member else NEVER
+        rooms = (self.repairs, self.moves, self.collector)
+        turn = min(room.wake_at for room in rooms) if self.member else NEVER
         return min(self.calls.wake_at, self._next_beat, self._next_scan, turn)
 
     def up(self, name: str) -> bool:
         """Whether the node is likely to answer; this one is."""
         return name == self.name or self.detector.up(name)
+
+    def heard(self, name: str, partition: int, seen: int, floor: int) -> None:
+        """A member's numbers of the partition (S-DEL-3)."""
+        self.apart.heard(name, partition, seen, floor)
 
     def holds_data(self) -> bool:
         """Whether anything lies on this disk; a founder's must be empty (S-RING-5)."""
@@ -156,6 +171,8 @@ class Node:
         self.hints.load()
         self.promises.load()
         self.membership.load()
+        if self.member:
+            self.apart.begin()
         if not trusted:
             self.distrusted = True
             self.replica.distrust()
@@ -169,6 +186,7 @@ class Node:
         if now >= self._next_beat:
             self._next_beat = now + self.settings.heartbeat_s
             self.membership.heartbeat()
+            self.apart.beat()
             self._notice_changes()
             if self.journal.number > self.durable_number:
                 # Nobody waits, but what peers remember of this disk must not lag (S-DISK-2).
@@ -181,6 +199,7 @@ class Node:
         if self.member:
             self.moves.tick(now)
             self.repairs.tick(now)
+            self.collector.tick(now)
         self.calls.drain()
 
     def submit(self, operation: Operation, done: Done) -> None:
@@ -274,6 +293,8 @@ class Node:
         """S-RING-4: a peer refused. Whoever has the older entry of the partition takes the newer
         one first."""
         ring, partition = self.ring, refusal.partition
+        if refusal.reason == "stale":
+            self.apart.heard(name, partition, refusal.seen, refusal.floor)
         if refusal.entry is None or partition >= len(ring.entries):
             return
         mine = ring.entries[partition]
@@ -283,7 +304,9 @@ class Node:
             self.say(name, Entries(0, [(partition, mine)]))
 
     def _request(self, route: str, message: Message) -> None:
-        if isinstance(message, Forward):
+        if self.local.answers(message):
+            self.local.answer(message, partial(self.say, route))
+        elif isinstance(message, Forward):
             self.clients.forwarded(route, message)
         elif isinstance(message, Order):
             self.admin.order(message, partial(self.say, route))
@@ -295,8 +318,10 @@ class Node:
             self.moves.still(message, partial(self.say, route))
         elif isinstance(message, Settle):
             self.settling.settle(message, partial(self.say, route))
-        elif self.local.answers(message):
-            self.local.answer(message, partial(self.say, route))
+        elif isinstance(message, Numbers):
+            self.apart.asked(route, message)
+        elif isinstance(message, NumbersTold):
+            self.apart.told(route, message)
 
     # ------------------------------------------------------------ background
 

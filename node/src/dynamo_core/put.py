@@ -13,11 +13,13 @@ them: 503 with what is known, `Dynamo-Applied: no` only where nothing was stored
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.machine import (
+    NEVER,
     Coordinate,
     Coordinated,
     Effects,
@@ -32,6 +34,8 @@ from dynamo_core.messages import (
     OWNER,
     SYNCED,
     WRITER,
+    Fetch,
+    Fetched,
     Forward,
     Forwarded,
     Message,
@@ -39,7 +43,7 @@ from dynamo_core.messages import (
     Stored,
 )
 from dynamo_core.operations import Acks, Context, Explanation, Outcome, Put
-from dynamo_core.quorum import IMPOSSIBLE, MET, Verdict, both, write_verdict
+from dynamo_core.quorum import IMPOSSIBLE, MET, Verdict, Waiting, joint_verdict
 from dynamo_core.versions import decode_record
 
 PROVEN = OWNER | COMPLETE
@@ -54,35 +58,37 @@ class PutOperation(Explained):
 
     __slots__ = (
         "acks", "context", "coordinating", "copies", "done", "dw", "entry", "forward",
-        "forwarded_to", "known", "missed", "outstanding", "owners", "put", "quorums", "record",
-        "renewals", "spare", "stored", "syncs", "target", "w", "writers",
+        "forwarded_to", "known", "known_seen", "missed", "outstanding", "owners", "put", "quorums",
+        "record", "renewals", "seen", "spare", "stale", "stored", "syncs", "target", "tried", "w",
+        "writers",
     )  # fmt: skip
 
     def __init__(
         self, view: View, put: Put, done: Answer, forwarded: bool = False,
-        known: bytes | None = None,
+        known: bytes | None = None, known_seen: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.view = view
         self.put = put
         self.done: Answer | None = done
-        self.known = known
+        self.known, self.known_seen = known, known_seen
         self.stored = store_key(put.key)
         ring = view.ring
         self.partition = partition_of(self.stored, ring.partition_bits)
-        self._renew()
+        self._renew(NEVER)
         self.renewals = 0
+        self.stale: list[tuple[str, str]] = []  # calls that wait for the record to be read again
         self.w = put.w or ring.target.w
         self.dw = put.dw or ring.target.dw
-        self.acks: dict[str, int] = {}
-        """Flags by node."""
+        self.acks: dict[str, int] = {}  # flags by node
         self.copies: dict[str, int] = {}
         """Flags by the owner whom an acked copy is for: a hinted replica and its owner's own copy
         become one on delivery, so they count once."""
-        self.outstanding: set[tuple[str, str]] = set()
-        """Calls under way: (node, target)."""
+        self.outstanding: set[tuple[str, str]] = set()  # calls under way: (node, target)
+        self.tried: set[tuple[str, str]] = set()  # who was asked for a second replica, for whom
         self.missed: set[str] = set()
         self.record = b""
+        self.seen = 0
         self.target = ""
         self.syncs = 0
         """How many fsyncs the other nodes must do: this node's own counts unless strict forbids."""
@@ -93,8 +99,9 @@ class PutOperation(Explained):
         self.spare: list[str] = []
         self.explanation = Explanation(self.partition, view.name) if put.explain else None
 
-    def _renew(self) -> None:
-        """Take what the ring says of the partition now."""
+    def _renew(self, now: float) -> None:
+        """Take what the ring says of the partition now; the wait for a silent node begins anew."""
+        self.wake_at = min(self.wake_at, now + self.view.settings.hedge_s)
         view = self.view
         self.entry = view.ring.entries[self.partition].number
         self.owners = view.preference.owners(self.partition)
@@ -121,20 +128,18 @@ class PutOperation(Explained):
         """Make the event here, as owner or as stand-in for the first owner that is not there."""
         view = self.view
         self.coordinating = True
-        hedge_at = now + view.settings.hedge_s
-        self.wake_at = min(hedge_at, self.started + self.put.timeout_s)
+        self.wake_at = min(now + view.settings.hedge_s, self.started + self.put.timeout_s)
         if view.name not in self.writers:
             absent = [o for o in self.owners if not view.up(o) or o == self.forwarded_to]
             self.target = absent[0] if absent else self.owners[0]
-        synced = self.dw > 0
-        return [(view.name, Coordinate(0, self.put, self.stored, self.target, self.known, synced))]
+        place = (self.stored, self.target, self.known, self.known_seen)
+        return [(view.name, Coordinate(0, self.put, *place, sync=self.dw > 0))]
 
     def _replicate(self) -> Effects:
         """The record to the writers that are up, hinted replicas for the others to stand-ins."""
         view = self.view
-        self.spare = [
-            n for n in view.preference.stand_ins(self.partition) if n != view.name and view.up(n)
-        ]
+        others = view.preference.stand_ins(self.partition)
+        self.spare = [n for n in others if n != view.name and view.up(n)]
         effects = self._cover()
         if any(self._reached(owners) < self.w for owners in self.quorums):
             # Owners that are only believed down are asked as well, the last stand-ins too.
@@ -154,7 +159,7 @@ class PutOperation(Explained):
         for writer in self.writers:
             if writer in covered:
                 continue
-            if view.up(writer) and writer != view.name:
+            if view.up(writer):
                 effects.append(self._store(writer, ""))
             else:
                 away.append(writer)
@@ -176,30 +181,31 @@ class PutOperation(Explained):
 
     def _store(self, node: str, target: str) -> tuple[str, Message]:
         self.outstanding.add((node, target))
-        return node, Store(
-            0, self.partition, self.entry, self.stored, self.record, target, sync=self.syncs > 0
-        )
+        cause = "double" if target and node == self.view.name else "put"
+        place = (self.partition, self.entry, self.stored, self.record, target)
+        return node, Store(0, *place, self.syncs > 0, cause, self.seen)
 
     def _stand_in(self, owner: str) -> Effects:
         """A hinted replica for `owner` to the next node of the list, if one is left."""
         if self.spare:
             return [self._store(self.spare.pop(0), owner)]
-        other = self._counterpart(owner)
-        if other and (other == self.view.name or self.view.up(other)):
-            return [self._store(other, owner)]
-        self.missed.add(owner)
-        return []
+        effects = self._double(owner)
+        if not effects:
+            self.missed.add(owner)
+        return effects
 
-    def _counterpart(self, owner: str) -> str:
-        """Whose place `owner` takes in a move, or who took its place: they share no owner list, so
-        one may hold the other's hint and still be another node in each."""
+    def _double(self, owner: str) -> Effects:
+        """While writes are joint: a hinted replica to a writer that is in no list of `owner`'s."""
         if len(self.quorums) == 1:
-            return ""
-        here, there = self.quorums
-        if owner in here and owner in there:
-            return ""
-        other = there if owner in here else here
-        return next((name for name in other if name not in here or name not in there), "")
+            return []
+        lists = [owners for owners in self.quorums if owner in owners]
+        doubles = [self.view.name] if (self.target or self.view.name) not in sum(lists, ()) else []
+        doubles += [n for n in self.writers if n not in sum(lists, ()) and self.view.up(n)]
+        for node in doubles:
+            if (node, owner) not in self.tried:
+                self.tried.add((node, owner))
+                return [self._store(node, owner)]
+        return []
 
     # ------------------------------------------------------------ events
 
@@ -208,12 +214,14 @@ class PutOperation(Explained):
             return self._forwarded(node, reply.outcome, now)
         if isinstance(reply, Coordinated):
             return self._coordinated(reply, now)
+        if isinstance(reply, Fetched):
+            return self._resend(reply.record, reply.seen, now)
         assert isinstance(request, Store)
         assert isinstance(reply, Stored)
         self.outstanding.discard((node, request.target))
         self._acked(node, request.target, reply.flags)
         self._explain(node, "stored", now)
-        return self._decide()
+        return self._decide(now)
 
     def _acked(self, node: str, target: str, flags: int) -> None:
         self.acks[node] = self.acks.get(node, 0) | flags
@@ -224,13 +232,13 @@ class PutOperation(Explained):
         first = self.view.name not in self.acks
         self._acked(self.view.name, self.target, reply.flags)
         if not first:
-            return self._decide()
+            return self._decide(now)
         self._explain(self.view.name, "coordinated", now)
-        self.record = reply.record
+        self.record, self.seen = reply.record, reply.seen
         self.context = reply.context
         self.syncs = self.dw - (not self.put.strict or reply.flags & PROVEN == PROVEN)
         effects = self._replicate()
-        return effects + self._decide()
+        return effects + self._decide(now)
 
     def _forwarded(self, node: str, outcome: Outcome, now: float) -> Effects:
         self._explain(node, outcome.problem or "forwarded", now)
@@ -248,13 +256,30 @@ class PutOperation(Explained):
             return [] if self.coordinating else self._coordinate(now)
         if isinstance(request, Coordinate):
             return self._rejected(reason)
+        if isinstance(request, Fetch):
+            return self._resend(b"", 0, now)
         assert isinstance(request, Store)
-        self.outstanding.discard((node, request.target))
-        copy = request.target or node
-        effects: Effects = []
-        if copy in self.writers and copy not in self.copies:
-            effects = self._stand_in(copy)
-        return effects + self._decide()
+        if reason == "refused stale" and self.renewals < RENEWALS_MAX:
+            self.renewals += 1
+            self.stale.append((node, request.target))
+            return [(self.view.name, Fetch(0, self.partition, self.entry, self.stored))]
+        return self._without(node, request.target, now)
+
+    def _without(self, node: str, target: str, now: float) -> Effects:
+        self.outstanding.discard((node, target))
+        copy = target or node
+        wanted = copy in self.writers and copy not in self.copies
+        return (self._stand_in(copy) if wanted else []) + self._decide(now)
+
+    def _resend(self, record: bytes, seen: int, now: float) -> Effects:
+        """S-DEL-3: what lies here now, to whoever found what was read before too old; unless this
+        put is not in it any more: then this node is stale."""
+        stale, self.stale = self.stale, []
+        mine = decode_record(self.record).history
+        if record and decode_record(record).history.descends(mine):
+            self.record, self.seen = record, seen
+            return [self._store(*call) for call in stale]
+        return [effect for call in stale for effect in self._without(*call, now)]
 
     def outdated(self, node: str, request: Message, now: float) -> Effects:
         """Another entry stands: the record goes to whoever is to write now, under that entry."""
@@ -263,24 +288,16 @@ class PutOperation(Explained):
         self.renewals += 1
         self._explain(node, "refused entry: again", now)
         self.outstanding.discard((node, request.target))
-        self._renew()
-        return self._cover() + self._decide()
+        self._renew(now)
+        return self._cover() + self._decide(now)
 
     def rejected(self, reply: Rejected) -> Effects:
         """The local replica said no before any effect of ours; a node that we forwarded to and
         that stays silent may have said yes."""
         if reply.reason != "too-many-siblings" or self.forwarded_to:
             return self._rejected(reply.reason)
-        context = decode_record(reply.record).context()
-        self._answer(
-            Outcome(
-                status=409,
-                problem="too-many-siblings",
-                detail=reply.detail,
-                context=Context(context.encode(), self.view.name),
-                node=self.view.name,
-            )
-        )
+        context = Context(decode_record(reply.record).context().encode(), self.view.name)
+        self._answer(self._outcome(409, "too-many-siblings", reply.detail, context=context))
         self.finished = True
         return []
 
@@ -307,19 +324,21 @@ class PutOperation(Explained):
             return self._coordinate(now)
         effects: Effects = []
         for node, target in sorted(self.outstanding):
-            if target == "" and node in self.writers and (self.spare or self._counterpart(node)):
+            if target == "" and node in self.writers and self.spare:
                 effects += self._stand_in(node)
+            if (target or node) not in self.copies:
+                effects += self._double(target or node)
         return effects
 
     # ------------------------------------------------------------ verdict
 
-    def _decide(self) -> Effects:
+    def _decide(self, now: float) -> Effects:
         if self.done is not None:
             if len(self.copies) < self.w <= len(self.copies) + len(self.outstanding):
                 return []  # the usual case before the last ack: nothing can be said yet
             effects: Effects = []
             if self.view.ring.entries[self.partition].number != self.entry:
-                self._renew()  # S-RW-4: against the entry known at the decision
+                self._renew(now)  # S-RW-4: against the entry known at the decision
                 effects = self._cover()
             verdict = self._verdict()
             if self.view.name in self.acks and verdict is MET:
@@ -333,21 +352,18 @@ class PutOperation(Explained):
         return []
 
     def _verdict(self) -> Verdict:
-        """W copies in every owner list, `dw` of them durable; under strict only owners' own that
-        are complete, or that a writer beside the owners keeps: it will be, or has been."""
+        """W copies in every owner list, `dw` of all durable; under strict only owners' own that are
+        complete, or that a writer beside the owners keeps: it will be, or has been."""
         strict = self.put.strict
-        asked = {target or node for node, target in self.outstanding}
+        counted = {
+            copy: bool(flags & SYNCED)
+            for copy, flags in self.copies.items()
+            if not strict or flags & PROVEN == PROVEN or flags & WRITER
+        }
+        asked = {target or node for node, target in self.outstanding} - counted.keys()
         own = self.view.name in self.acks and not self.acks[self.view.name] & SYNCED
-        verdict = MET
-        for owners in self.quorums:
-            counted = {
-                copy: bool(flags & SYNCED)
-                for copy, flags in self.copies.items()
-                if copy in owners and (not strict or flags & PROVEN == PROVEN or flags & WRITER)
-            }
-            waiting = len(asked.intersection(owners) - counted.keys()) + len(self.spare)
-            verdict = both(verdict, write_verdict(counted, self.w, self.dw, waiting, waiting + own))
-        return verdict
+        waiting = Waiting(asked, len(self.spare), own)
+        return joint_verdict(counted, self.quorums, self.w, self.dw, waiting)
 
     def _counts(self) -> Acks:
         flags = self.acks.values()
@@ -359,12 +375,8 @@ class PutOperation(Explained):
         )
 
     def _success(self) -> Outcome:
-        outcome = Outcome(
-            status=204,
-            context=Context(self.context, self.view.name),
-            acks=self._counts(),
-            node=self.view.name,
-        )
+        context = Context(self.context, self.view.name)
+        outcome = self._outcome(204, context=context, acks=self._counts())
         if self.put.answer_record:
             record = decode_record(self.record)
             outcome.status = 200
@@ -374,16 +386,12 @@ class PutOperation(Explained):
 
     def _refuse(self, applied: str, detail: str) -> None:
         acks = self._counts()
-        self._answer(
-            Outcome(
-                status=503,
-                problem="quorum-not-met",
-                detail=f"{acks.total} of w={self.w} acks, {acks.durable} of dw={self.dw}: {detail}",
-                acks=acks,
-                applied=applied,
-                node=self.view.name,
-            )
-        )
+        detail = f"{acks.total} of w={self.w} acks, {acks.durable} of dw={self.dw}: {detail}"
+        self._answer(self._outcome(503, "quorum-not-met", detail, acks=acks, applied=applied))
+
+    def _outcome(self, status: int, problem: str = "", detail: str = "", **more: Any) -> Outcome:
+        name = self.view.name
+        return Outcome(status=status, problem=problem, detail=detail, node=name, **more)
 
     def _answer(self, outcome: Outcome) -> None:
         done, self.done = self.done, None

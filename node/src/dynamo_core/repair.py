@@ -152,12 +152,12 @@ class Repairs:
             self._plan_dirty()
             if self.view.settings.anti_entropy:
                 self._compare()
-                self.scrub.turn()
+                self.scrub.turn(self.view.wall_ms)
         self._fill(now)
 
     def _plan_passes(self) -> None:
         for partition, others in self.replica.owned().items():
-            if partition in self.replica.marks:
+            if partition in self.replica.marks or partition in self.replica.apart:
                 continue
             passed = self._passed(partition)
             for peer in others:
@@ -181,7 +181,10 @@ class Repairs:
 
     def _plan_dirty(self) -> None:
         for partition, peer in sorted(self.hints.dirty):
-            if self.view.name in self.view.preference.owners(partition):
+            writers = self.view.preference.writers(partition)
+            if peer not in writers or peer not in self.view.preference.names:
+                self.hints.clean(partition, peer)  # whoever owns it now has copied from the others
+            elif self.view.name in self.view.preference.owners(partition):
                 self.want(partition, peer, "dirty")
             elif self.view.up(peer) and (partition, peer) not in self._errands:
                 self._errands.add((partition, peer))

@@ -64,10 +64,11 @@ class Admit(Message, tag=22):
 
 
 class Admitted(Message, tag=23):
-    """The ring with the new incarnation, or why not."""
+    """The ring with the new incarnation and the numbers of the sender's rounds, or why not."""
 
     parts: RingParts | None
     refusal: str = ""
+    numbers: tuple[tuple[int, int, int], ...] = ()
 
 
 class Reach(Message, tag=24):

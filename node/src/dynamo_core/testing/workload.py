@@ -15,9 +15,11 @@ from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 
 OPERATIONS_MIN, OPERATIONS_MAX = 20, 60
 RETRY_S_MAX = 3.0
+MIXES_IN_TURN = (*sorted(MIXES), "stale")
+"""A stale disk has a long way to go, so it goes it twice as often."""
 MIX_EVERY = 8
 """One seed in so many has a mix of its own."""
-AFTERMATH_S = {"wipe": 6.0, "old disk": 4.0}
+AFTERMATH_S = {"wipe": 6.0, "old disk": 4.0, "join": 6.0, "leave": 6.0, "remove": 6.0}
 """How long a fault's consequences are worth watching: a lost node is let in again so late."""
 
 
@@ -25,7 +27,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     """The plan of a seed; with one of `MIXES` when named, or when it is the seed's turn."""
     rng = Random(seed)
     if not mix and seed % MIX_EVERY == MIX_EVERY - 1:
-        mix = sorted(MIXES)[seed // MIX_EVERY % len(MIXES)]
+        mix = MIXES_IN_TURN[seed // MIX_EVERY % len(MIXES_IN_TURN)]
     quiet = not mix and rng.random() < 0.1
     nodes = rng.choice((3, 3, 3, 4, 4, 5, 5, 6))
     n = min(nodes, rng.choice((1, 2, 3, 3, 3, 3, 3)))
@@ -39,6 +41,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     families = [] if quiet else families
     if mix:
         families = [mix, *(f for f in families if f in MILD)]
+    founders = rng.randint(max(n, 2), nodes) if "administrator" in families else 0
     plan = Plan(
         seed=seed, nodes=nodes, n=n, r=r, w=w, dw=dw,
         lossy=not quiet and not mix and rng.random() < 0.05, quiet=quiet,
@@ -49,7 +52,9 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         steps=[], faults=[], families=families,
         siblings_max=rng.choice((2, 4)) if "few siblings" in families else 100,
         in_flight_max=rng.choice((1, 3)) if "overload" in families else 4096,
+        founders=founders,
         looks=0 if quiet else rng.choice((0, 0, 4, 12)),
+        tombstone_age_s=rng.choice((6.0, 12.0)),
     )  # fmt: skip
     if quiet:
         plan.steps = _quiet_steps(rng, plan)
@@ -68,6 +73,7 @@ FAMILIES = (
     "loss", "duplicate", "late", "slow links", "lag", "cut", "crash", "power", "wipe", "rollback",
     "old disk", "corrupt", "full", "failing", "slow fsync", "fsync error", "pause", "clock",
     "expiry", "named", "retry", "strict", "levels", "bursts", "hints full", "repair",
+    "administrator",
 )  # fmt: skip
 MILD = ("loss", "duplicate", "lag", "expiry", "named", "retry", "strict", "bursts", "repair")
 """What may come on top of a mix."""

@@ -9,14 +9,17 @@ fsync or on damage that stays. Frames are really encoded and decoded, so nodes s
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 from traceback import format_exc
 from zlib import crc32
 
 from dynamo_core.errors import BadFrame, StoreError
-from dynamo_core.ids import HINTS
+from dynamo_core.ids import HINTS, META, partition_of
+from dynamo_core.membership import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
+from dynamo_core.ring import Owners, Ring
 from dynamo_core.settings import Settings
 from dynamo_core.testing.evidence import Evidence
 from dynamo_core.testing.faults import Fault
@@ -52,6 +55,8 @@ class World(Evidence):
         self._number = 0
         self.processes = [Process(name) for name in NAMES[: plan.nodes]]
         self._by_address = {p.address: p for p in self.processes}
+        self.switches: dict[tuple[int, int], tuple[Owners, Owners]] = {}
+        """What each partition switched to in each term."""
         self.on_stop: Callable[[Process], None] = lambda process: None
 
     # ------------------------------------------------------------ time
@@ -80,24 +85,43 @@ class World(Evidence):
     def new_disk(self, process: Process) -> None:
         """An empty disk with a new node id."""
         disk = WatchedDisk(self.rng.getrandbits(63))
-        disk.watch, disk.dropped, disk.met = self.found_record, self._hint_dropped, self.count
+        disk.watch, disk.met = self.found_record, self.count
+        disk.dropped = partial(self._hint_dropped, process)
         process.disk = disk
 
-    def _hint_dropped(self, target: str, stored: bytes, data: bytes) -> None:
+    def _hint_dropped(self, holder: Process, target: str, stored: bytes, data: bytes) -> None:
+        stale = holder.node is not None and holder.node.apart.dropping
         for process in self.processes:
-            if process.name == target:
-                self.hint_dropped(process, stored, data)
+            if process.name == target and not stale:
+                self.hint_dropped(process, self._instead_of(process, stored), stored, data)
+
+    def _instead_of(self, target: Process, stored: bytes) -> list[Process]:
+        """The owners, where the target owns the partition no more as far as anybody knows."""
+        rings = [p.ring for p in self.processes if p.ring is not None]
+        if not rings:
+            return []
+        entries = [ring.entries[partition_of(stored, ring.partition_bits)] for ring in rings]
+        newest = max(entries, key=lambda entry: (entry.term, entry.version))
+        agreed = len({entry.owners for entry in entries}) == 1 and target.name in newest.owners
+        if agreed and all(target.name in ring.live([target.name]) for ring in rings):
+            return []
+        names = {name for entry in entries for name in entry.owners}
+        return [p for p in self.processes if p.name in names]
 
     def start(self, process: Process) -> None:
         """Start the process unless it runs."""
         if process.node is not None:
             return
+        if GONE_KEY in process.disk.rows[META]:
+            self.new_disk(process)  # as the shell does: the id will never come back
+            self.count("emptied disk started under a new id")
         disk = process.disk
         disk.reopen()
         trusted = disk.marks.trusted(disk.number, process.machine_boot)
         disk.marks.start(trusted, process.machine_boot)
         process.life += 1
         process.silent = False
+        process.held_at_start = self.held(disk) if disk.put_back else set()
         if disk.rows[HINTS]:
             self.count("hints kept over their holder's restart")
         seeds = tuple(p.address for p in self.processes if p is not process)
@@ -201,16 +225,37 @@ class World(Evidence):
             return
         process.flush_due = False
         frames: dict[str, bytes] = {}
-        self._guarded(process, lambda: frames.update(node.flush()))
+        self._guarded(process, lambda: self._written(process, node, frames))
         for address, frame in frames.items():
             self._send(process, address, frame)
         if process.node is not node:
             return
+        ring = node.ring_or_none
+        if ring is not None and ring is not process.ring:
+            self._ring_changed(process, ring)
         if not node.writable:
             self._want_reopen(process)
         elif node.sync_wanted and not process.syncing:
             self._sync(process)
         self._arm(process, node)
+
+    def _ring_changed(self, process: Process, ring: Ring) -> None:
+        """One switch a partition and term, and it names one owner more than before (C10)."""
+        before, process.ring = process.ring, ring
+        for partition, entry in enumerate(ring.entries):
+            if entry.old is None or (before is not None and before.entries[partition] is entry):
+                continue
+            place = (partition, entry.term)
+            first = self.switches.setdefault(place, (entry.owners, entry.old))
+            if first != (entry.owners, entry.old):
+                detail = f"partition {partition} term {entry.term} switched to {first} and {entry}"
+                self.events.append(Trouble("C10", detail))
+
+    def _written(self, process: Process, node: Node, frames: dict[str, bytes]) -> None:
+        if node.apart.dropping:
+            self.copy_dropped(process, lambda: frames.update(node.flush()))
+        else:
+            frames.update(node.flush())
 
     def _arm(self, process: Process, node: Node) -> None:
         due = max(node.wake_at - process.monotonic_s, self.now + 0.0005)
@@ -322,7 +367,8 @@ def _settings(plan: Plan) -> Settings:
     """Sparse heartbeats and short waits: less virtual time, fewer events."""
     return Settings(
         hedge_s=0.05, heartbeat_s=1.0, suspect_s=3.0, hint_scan_s=1.0, exchange_s=1.0,
-        confirm_s=0.1, call_s=1.0, tombstone_age_min_s=12.0, leaf_bits=1,
+        confirm_s=0.1, call_s=1.0, tombstone_age_min_s=plan.tombstone_age_s, leaf_bits=1,
         hint_bytes_max=plan.hint_bytes_max, rows_max=3, keys_max=2, exchanges_max=4,
-        hints_in_flight_max=2, siblings_max=plan.siblings_max, in_flight_max=plan.in_flight_max,
+        hints_in_flight_max=2, moves_s=0.5, collect_s=1.0, siblings_max=plan.siblings_max,
+        in_flight_max=plan.in_flight_max,
     )  # fmt: skip
