@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from town import Town
+
 from dynamo_core.ids import DATA
 from dynamo_core.ring import LEFT, MEMBER
-from town import Town
 
 KEYS = [b"cart-%d" % number for number in range(60)]
 

@@ -9,7 +9,7 @@ from mutants import MUTANTS, planted, seeds_to_catch
 from dynamo_core.testing.simulation import run
 from dynamo_core.testing.workload import make_plan
 
-SEEDS_MAX = 200
+SEEDS_MAX = 400
 
 
 @pytest.mark.parametrize("name", MUTANTS)

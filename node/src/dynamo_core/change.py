@@ -355,7 +355,10 @@ def removed(
     if line is None or line.state == LEFT:
         raise BadParameter("name", f"no member {name!r}")
     members = ring.members | {name: _changed(line, state=LEFT)}
-    entries = tuple(_without(entry, name) for entry in ring.entries)
+    entries = tuple(
+        without_receiver(entry) if entry.move and entry.move[1] == name else entry
+        for entry in ring.entries
+    )
     gone = {member.name for member in members.values() if member.state == LEFT}
     below = [p for p, entry in enumerate(entries) if name in entry.owners]
     orphans = [p for p in below if gone.issuperset(entries[p].owners)]
@@ -392,8 +395,6 @@ def _wished(target: Target, owners: tuple[Owners, ...], moves: int, operation_id
     )
 
 
-def _without(entry: Entry, name: str) -> Entry:
-    """S-MOVE-4: a move whose receiver is gone is undone, by anyone."""
-    if entry.move is None or entry.move[1] != name:
-        return entry
+def without_receiver(entry: Entry) -> Entry:
+    """S-MOVE-4: a move whose receiver is gone is undone, by anyone, in the same bytes."""
     return _replace(entry, version=entry.version + FORCED, move=None)

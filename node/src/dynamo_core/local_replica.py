@@ -168,7 +168,7 @@ class LocalReplica:
         hint = bool(request.target) and request.target != self.view.name
         if not hint and not self.replica.flags(partition):
             return self._refuse_entry(request, partition, reply)
-        if hint and self.hints.full(request.target):
+        if hint and self.hints.full(request.target) and request.cause != "double":
             self.hints.mark_dirty(partition, request.target)
             self.replica.counters["hints_refused"] += 1
             return reply(Refused(request.id, "hints-full", partition))

@@ -97,8 +97,10 @@ class Membership:
             self.node.say(route, Parts(0, ring.parts_differing(message.digests), ring.digests()))
         elif isinstance(message, Parts):
             line = (message.parts.members or {}).get(frame.name)
-            mine = ring.members[frame.name]
-            if line is not None and line.id == frame.node_id and line.later(mine) is line:
+            mine = ring.members.get(frame.name)
+            if line is None or line.id != frame.node_id:
+                return
+            if mine is None or line.later(mine) is line:
                 self._parts(frame, route, message)
 
     # ------------------------------------------------------------ the document

@@ -43,7 +43,8 @@ class Fetched(Message, tag=2):
 
 class Store(Message, tag=3):
     """Merge the record into what you hold; `target` names whom a hinted replica is for.
-    `sync`: reply only when it is fsynced. `cause`: "put", "repair", "hint", "exchange"."""
+    `sync`: reply only when it is fsynced. `cause`: "put", "repair", "hint", "exchange", "offer", or
+    "double": the coordinator's own second replica, which no bound on hints refuses (C8)."""
 
     partition: int
     entry: tuple[int, int]

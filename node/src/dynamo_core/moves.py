@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dynamo_core.change import without_receiver
 from dynamo_core.exchange import Exchange
 from dynamo_core.machine import NEVER
 from dynamo_core.messages import Message
@@ -56,6 +57,8 @@ class Moves:
         self._next_turn = 0.0
         self._surrendering: set[int] = set()
         self.waiting_for = ""
+        self.departing = False
+        """Nothing is left to own: no operation is taken any more, and those under way end."""
 
     @property
     def wake_at(self) -> float:
@@ -86,8 +89,9 @@ class Moves:
         again: dict[int, Entry] = {}
         for partition, receiving in self.receiving.items():
             mine, theirs = before.entries[partition], after.entries[partition]
-            own = self._is_mine(mine) and mine is not theirs and theirs.term == mine.term
-            if own and not self._is_mine(theirs) and self._holds_all(receiving, before):
+            if not self._is_mine(mine) or mine is theirs or theirs.term != mine.term:
+                continue
+            if theirs.by != self.node.identity.node_id and self._holds_all(receiving, before):
                 again[partition] = msgspec.structs.replace(mine, version=theirs.version + 1)
                 self.node.counters["moves_written_again"] += 1
         return after.with_entries(again)
@@ -110,6 +114,10 @@ class Moves:
         ring, me = node.ring, node.identity
         self.waiting_for = ""
         for partition, entry in enumerate(ring.entries):
+            line = ring.members.get(entry.move[1]) if entry.move is not None else None
+            if line is not None and line.state == LEFT:
+                # Removed by force, and the move heard of later (S-MOVE-4).
+                node.membership.write(partition, without_receiver(entry))
             if entry.move is None or entry.move[1] != me.name or partition in self.receiving:
                 continue
             if entry.by != me.node_id:  # of this name's life before: taken over, copied again
@@ -306,12 +314,12 @@ class Moves:
             pairs = zip(ring.target.owners, ring.entries, strict=False)
             if all(name in entry.owners for wanted, entry in pairs if name in wanted):
                 self._become(MEMBER)
-        elif line.state == LEAVING:
-            named = any(
-                name in (*entry.after, *entry.owners, *(entry.old or ())) for entry in ring.entries
-            )
-            if not named and not node.holds_data():
-                self._become(LEFT)
+            return
+        self.departing = line.state == LEAVING and not any(
+            name in (*entry.after, *entry.owners, *(entry.old or ())) for entry in ring.entries
+        )
+        if self.departing and not node.clients.in_flight and not node.holds_data():
+            self._become(LEFT)
 
     def _become(self, state: Any) -> None:
         ring = self.node.ring

@@ -119,7 +119,7 @@ class Node:
     @property
     def ready(self) -> bool:
         """A member with an open store, not draining; stays true when isolated."""
-        return self.member and self.writable and not self.draining
+        return self.clients.refusal() in ("", "overloaded") and self.writable
 
     @property
     def sync_wanted(self) -> bool:

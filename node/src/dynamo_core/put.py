@@ -18,6 +18,7 @@ import msgspec
 
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.machine import (
+    NEVER,
     Coordinate,
     Coordinated,
     Effects,
@@ -39,7 +40,7 @@ from dynamo_core.messages import (
     Stored,
 )
 from dynamo_core.operations import Acks, Context, Explanation, Outcome, Put
-from dynamo_core.quorum import IMPOSSIBLE, MET, Verdict, both, write_verdict
+from dynamo_core.quorum import IMPOSSIBLE, MET, Verdict, Waiting, joint_verdict
 from dynamo_core.versions import decode_record
 
 PROVEN = OWNER | COMPLETE
@@ -55,7 +56,7 @@ class PutOperation(Explained):
     __slots__ = (
         "acks", "context", "coordinating", "copies", "done", "dw", "entry", "forward",
         "forwarded_to", "known", "missed", "outstanding", "owners", "put", "quorums", "record",
-        "renewals", "spare", "stored", "syncs", "target", "w", "writers",
+        "renewals", "spare", "stored", "syncs", "target", "tried", "w", "writers",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +71,7 @@ class PutOperation(Explained):
         self.stored = store_key(put.key)
         ring = view.ring
         self.partition = partition_of(self.stored, ring.partition_bits)
-        self._renew()
+        self._renew(NEVER)
         self.renewals = 0
         self.w = put.w or ring.target.w
         self.dw = put.dw or ring.target.dw
@@ -81,6 +82,8 @@ class PutOperation(Explained):
         become one on delivery, so they count once."""
         self.outstanding: set[tuple[str, str]] = set()
         """Calls under way: (node, target)."""
+        self.tried: set[tuple[str, str]] = set()
+        """Who was asked to keep a second replica, and for whom."""
         self.missed: set[str] = set()
         self.record = b""
         self.target = ""
@@ -93,8 +96,9 @@ class PutOperation(Explained):
         self.spare: list[str] = []
         self.explanation = Explanation(self.partition, view.name) if put.explain else None
 
-    def _renew(self) -> None:
-        """Take what the ring says of the partition now."""
+    def _renew(self, now: float) -> None:
+        """Take what the ring says of the partition now; the wait for a silent node begins anew."""
+        self.wake_at = min(self.wake_at, now + self.view.settings.hedge_s)
         view = self.view
         self.entry = view.ring.entries[self.partition].number
         self.owners = view.preference.owners(self.partition)
@@ -154,7 +158,7 @@ class PutOperation(Explained):
         for writer in self.writers:
             if writer in covered:
                 continue
-            if view.up(writer) and writer != view.name:
+            if view.up(writer):
                 effects.append(self._store(writer, ""))
             else:
                 away.append(writer)
@@ -176,30 +180,33 @@ class PutOperation(Explained):
 
     def _store(self, node: str, target: str) -> tuple[str, Message]:
         self.outstanding.add((node, target))
+        cause = "double" if target and node == self.view.name else "put"
         return node, Store(
-            0, self.partition, self.entry, self.stored, self.record, target, sync=self.syncs > 0
+            0, self.partition, self.entry, self.stored, self.record, target, self.syncs > 0, cause
         )
 
     def _stand_in(self, owner: str) -> Effects:
         """A hinted replica for `owner` to the next node of the list, if one is left."""
         if self.spare:
             return [self._store(self.spare.pop(0), owner)]
-        other = self._counterpart(owner)
-        if other and (other == self.view.name or self.view.up(other)):
-            return [self._store(other, owner)]
-        self.missed.add(owner)
-        return []
+        effects = self._double(owner)
+        if not effects:
+            self.missed.add(owner)
+        return effects
 
-    def _counterpart(self, owner: str) -> str:
-        """Whose place `owner` takes in a move, or who took its place: they share no owner list, so
-        one may hold the other's hint and still be another node in each."""
+    def _double(self, owner: str) -> Effects:
+        """While writes are joint: a hinted replica to a node that writes already, though for no
+        owner of the lists that `owner` is in: it counts once in each list."""
         if len(self.quorums) == 1:
-            return ""
-        here, there = self.quorums
-        if owner in here and owner in there:
-            return ""
-        other = there if owner in here else here
-        return next((name for name in other if name not in here or name not in there), "")
+            return []
+        lists = [owners for owners in self.quorums if owner in owners]
+        doubles = [self.view.name] if (self.target or self.view.name) not in sum(lists, ()) else []
+        doubles += [n for n in self.writers if n not in sum(lists, ()) and self.view.up(n)]
+        for node in doubles:
+            if (node, owner) not in self.tried:
+                self.tried.add((node, owner))
+                return [self._store(node, owner)]
+        return []
 
     # ------------------------------------------------------------ events
 
@@ -213,7 +220,7 @@ class PutOperation(Explained):
         self.outstanding.discard((node, request.target))
         self._acked(node, request.target, reply.flags)
         self._explain(node, "stored", now)
-        return self._decide()
+        return self._decide(now)
 
     def _acked(self, node: str, target: str, flags: int) -> None:
         self.acks[node] = self.acks.get(node, 0) | flags
@@ -224,13 +231,13 @@ class PutOperation(Explained):
         first = self.view.name not in self.acks
         self._acked(self.view.name, self.target, reply.flags)
         if not first:
-            return self._decide()
+            return self._decide(now)
         self._explain(self.view.name, "coordinated", now)
         self.record = reply.record
         self.context = reply.context
         self.syncs = self.dw - (not self.put.strict or reply.flags & PROVEN == PROVEN)
         effects = self._replicate()
-        return effects + self._decide()
+        return effects + self._decide(now)
 
     def _forwarded(self, node: str, outcome: Outcome, now: float) -> Effects:
         self._explain(node, outcome.problem or "forwarded", now)
@@ -254,7 +261,7 @@ class PutOperation(Explained):
         effects: Effects = []
         if copy in self.writers and copy not in self.copies:
             effects = self._stand_in(copy)
-        return effects + self._decide()
+        return effects + self._decide(now)
 
     def outdated(self, node: str, request: Message, now: float) -> Effects:
         """Another entry stands: the record goes to whoever is to write now, under that entry."""
@@ -263,8 +270,8 @@ class PutOperation(Explained):
         self.renewals += 1
         self._explain(node, "refused entry: again", now)
         self.outstanding.discard((node, request.target))
-        self._renew()
-        return self._cover() + self._decide()
+        self._renew(now)
+        return self._cover() + self._decide(now)
 
     def rejected(self, reply: Rejected) -> Effects:
         """The local replica said no before any effect of ours; a node that we forwarded to and
@@ -307,19 +314,21 @@ class PutOperation(Explained):
             return self._coordinate(now)
         effects: Effects = []
         for node, target in sorted(self.outstanding):
-            if target == "" and node in self.writers and (self.spare or self._counterpart(node)):
+            if target == "" and node in self.writers and self.spare:
                 effects += self._stand_in(node)
+            if (target or node) not in self.copies:
+                effects += self._double(target or node)
         return effects
 
     # ------------------------------------------------------------ verdict
 
-    def _decide(self) -> Effects:
+    def _decide(self, now: float) -> Effects:
         if self.done is not None:
             if len(self.copies) < self.w <= len(self.copies) + len(self.outstanding):
                 return []  # the usual case before the last ack: nothing can be said yet
             effects: Effects = []
             if self.view.ring.entries[self.partition].number != self.entry:
-                self._renew()  # S-RW-4: against the entry known at the decision
+                self._renew(now)  # S-RW-4: against the entry known at the decision
                 effects = self._cover()
             verdict = self._verdict()
             if self.view.name in self.acks and verdict is MET:
@@ -333,21 +342,18 @@ class PutOperation(Explained):
         return []
 
     def _verdict(self) -> Verdict:
-        """W copies in every owner list, `dw` of them durable; under strict only owners' own that
-        are complete, or that a writer beside the owners keeps: it will be, or has been."""
+        """W copies in every owner list, `dw` of all durable; under strict only owners' own that are
+        complete, or that a writer beside the owners keeps: it will be, or has been."""
         strict = self.put.strict
-        asked = {target or node for node, target in self.outstanding}
+        counted = {
+            copy: bool(flags & SYNCED)
+            for copy, flags in self.copies.items()
+            if not strict or flags & PROVEN == PROVEN or flags & WRITER
+        }
+        asked = {target or node for node, target in self.outstanding} - counted.keys()
         own = self.view.name in self.acks and not self.acks[self.view.name] & SYNCED
-        verdict = MET
-        for owners in self.quorums:
-            counted = {
-                copy: bool(flags & SYNCED)
-                for copy, flags in self.copies.items()
-                if copy in owners and (not strict or flags & PROVEN == PROVEN or flags & WRITER)
-            }
-            waiting = len(asked.intersection(owners) - counted.keys()) + len(self.spare)
-            verdict = both(verdict, write_verdict(counted, self.w, self.dw, waiting, waiting + own))
-        return verdict
+        waiting = Waiting(asked, len(self.spare), own)
+        return joint_verdict(counted, self.quorums, self.w, self.dw, waiting)
 
     def _counts(self) -> Acks:
         flags = self.acks.values()

@@ -7,8 +7,9 @@ known at the decision, and ask. Under `strict` they count complete owners only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
+from typing import NamedTuple
 
 
 class Verdict(Enum):
@@ -44,6 +45,29 @@ def read_verdict(answers: int, r: int, could_still_answer: int) -> Verdict:
     if answers >= r:
         return MET
     return IMPOSSIBLE if answers + could_still_answer < r else PENDING
+
+
+class Waiting(NamedTuple):
+    """What may still come: copies that are asked for, by the owner whom each is for; nodes that
+    could stand in besides; and whether one ack more may turn out to be fsynced."""
+
+    asked: set[str]
+    spare: int
+    syncs: bool
+
+
+def joint_verdict(
+    copies: Mapping[str, bool], lists: Iterable[Collection[str]], w: int, dw: int, waiting: Waiting
+) -> Verdict:
+    """W copies in each owner list, `dw` of all of them fsynced (S-RW-3, S-MOVE-1). `copies` maps
+    the owner whom a copy is for to whether that is fsynced."""
+    more = len(waiting.asked) + waiting.spare
+    verdict = write_verdict(copies, w, dw, more, more + waiting.syncs)
+    for owners in lists:
+        here = {copy: synced for copy, synced in copies.items() if copy in owners}
+        more = len(waiting.asked.intersection(owners)) + waiting.spare
+        verdict = both(verdict, write_verdict(here, w, 0, more, more))
+    return verdict
 
 
 def both(a: Verdict, b: Verdict) -> Verdict:

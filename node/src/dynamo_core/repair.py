@@ -181,7 +181,10 @@ class Repairs:
 
     def _plan_dirty(self) -> None:
         for partition, peer in sorted(self.hints.dirty):
-            if self.view.name in self.view.preference.owners(partition):
+            writers = self.view.preference.writers(partition)
+            if peer not in writers or peer not in self.view.preference.names:
+                self.hints.clean(partition, peer)  # whoever owns it now has copied from the others
+            elif self.view.name in self.view.preference.owners(partition):
                 self.want(partition, peer, "dirty")
             elif self.view.up(peer) and (partition, peer) not in self._errands:
                 self._errands.add((partition, peer))

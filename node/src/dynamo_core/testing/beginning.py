@@ -7,6 +7,7 @@ from functools import lru_cache
 from dynamo_core.placement import found
 from dynamo_core.ring import Identity, Member, Ring, Target
 from dynamo_core.testing.plan import NAMES
+from dynamo_core.testing.process import Process
 from dynamo_core.testing.world import World
 
 PARTITIONS = 16
@@ -26,13 +27,19 @@ def begin(world: World) -> None:
     if plan.created:
         world.later(CREATE_S, lambda: _create(world))
         return
-    ring = _ring(plan.nodes, plan.n, plan.lossy).with_target(Target(1, (), plan.r, plan.w, plan.dw))
-    for process in world.processes:
+    ring = _ring(len(_founders(world)), plan.n, plan.lossy).with_target(
+        Target(1, (), plan.r, plan.w, plan.dw)
+    )
+    for process in _founders(world):
         node = process.node
         assert node is not None
         world.enter(process, lambda node=node: node.membership.take(ring, founding=True))  # type: ignore[misc]
         world.flush(process, process.life)
         process.disk.synced(process.disk.number)
+
+
+def _founders(world: World) -> list[Process]:
+    return world.processes[: world.plan.founders or None]
 
 
 def _create(world: World) -> None:
@@ -41,7 +48,7 @@ def _create(world: World) -> None:
         return
     world.later(CREATE_AGAIN_S, lambda: _create(world))
     plan = world.plan
-    members = [{"name": p.name, "address": p.address} for p in world.processes]
+    members = [{"name": p.name, "address": p.address} for p in _founders(world)]
     conflicts = "LastWriteWins" if plan.lossy else "Siblings"
     body = {
         "cluster_id": CLUSTER, "partitions": PARTITIONS, "n": plan.n, "r": plan.r,

@@ -7,6 +7,7 @@ from functools import partial
 
 from dynamo_core.context import seal, unseal
 from dynamo_core.errors import BadContext
+from dynamo_core.ids import partition_of, store_key
 from dynamo_core.operations import Context, Get, Operation, Outcome, Put
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
 from dynamo_core.testing.ladder import short
@@ -79,8 +80,12 @@ class Clients:
     def write_everywhere(self) -> None:
         """When all is healed every node takes every put (C8)."""
         world = self.world
-        for process, key in zip(world.processes, KEYS, strict=False):
-            step = Step(at=0.0, kind="put", key=0, node=0, w=world.plan.n, strict=True)
+        serving = [p for p in world.processes if p.node is not None and p.node.member]
+        for process, key in zip(serving, KEYS, strict=False):
+            ring = process.node.ring  # type: ignore[union-attr]
+            owners = ring.entries[partition_of(store_key(key), ring.partition_bits)].owners
+            w = min(world.plan.n, len(ring.live(owners)))
+            step = Step(at=0.0, kind="put", key=0, node=0, w=w, strict=True)
             known = self._contexts.get(key, [("", [])])[-1]
             self.in_turn(partial(self._write, step, process, key, known))
 
@@ -275,9 +280,10 @@ class Clients:
             # C8: with W=1 a live node that can write its own disk takes the put, alone if need be.
             # Not beyond its bounds on siblings (S-SIB-1) and load (C16).
             crowded = "too-many-siblings" in (outcome.problem, outcome.detail.rpartition(" ")[2])
-            full = crowded or outcome.problem == "overloaded"
+            leaves = not node.member or node.moves.departing
+            full = crowded or outcome.problem == "overloaded" or leaves
             calm = alone and not full and process.disturbed_at < attempt.began
-            attempt.due = (attempt.due and not crowded) or calm
+            attempt.due = (attempt.due and not crowded and not leaves) or calm
             answered(outcome)
             sight(world, node, attempt, outcome)
             if world.ladder is not None:

@@ -74,7 +74,8 @@ class Evidence:
                 return True
         return False
 
-    def _held(self, disk: Disk, durable: bool = False) -> set[int]:
+    def held(self, disk: Disk, durable: bool = False) -> set[int]:
+        """The puts that a disk holds, themselves or in a successor."""
         return {v for key, v in self.written if self.holds(disk, key, v, durable)}
 
     def _rows(self, disk: Disk) -> dict[bytes, list[bytes]]:
@@ -86,10 +87,10 @@ class Evidence:
         """Do something to a disk, and write down what it lost by it. `rot`: what is written gets
         lost, synced or not, and a later fsync is told all the same."""
         process.disturb(self.now)
-        before, rows = self._held(process.disk), self._rows(process.disk)
-        durable = self._held(process.disk, durable=True)
+        before, rows = self.held(process.disk), self._rows(process.disk)
+        durable = self.held(process.disk, durable=True)
         change()
-        gone = before - self._held(process.disk)
+        gone = before - self.held(process.disk)
         if gone - durable:
             self.count("written but not synced, and lost")
         if gone & durable:
@@ -103,14 +104,18 @@ class Evidence:
             lasting = value in durable or value in nameless
             self.events.append(Damage(value, process.name, silent, lasting))
 
-    def hint_dropped(self, target: Process, stored: bytes, data: bytes) -> None:
-        """C12: a hint disappears only after its target holds it durably."""
+    def hint_dropped(
+        self, target: Process, others: list[Process], stored: bytes, data: bytes
+    ) -> None:
+        """C12: a hint disappears only after its target holds it durably, or, where that owns the
+        partition no more, another owner."""
         if target.old_disks:
             self.count("hint delivered to a later life")
         hint = self._records[data].history
-        found = target.disk.records(stored, durable=True)
-        if not target.lost_some and not any(
-            self._records[mine].history.descends(hint) for mine in found
-        ):
+        keepers = [target, *others]
+        if any(process.lost_some for process in keepers):
+            return
+        found = [row for p in keepers for row in p.disk.records(stored, durable=True)]
+        if not any(self._records[mine].history.descends(hint) for mine in found):
             detail = f"a hint of {stored[4:]!r} for {target.name} was dropped before it had it"
             self.events.append(Trouble("C12", detail))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dynamo_core.ids import DATA, HINTS, META
+from dynamo_core.testing.administrator import COMMANDS, command
 
 if TYPE_CHECKING:
     from dynamo_core.testing.process import Process
@@ -53,6 +54,17 @@ KINDS: dict[str, tuple[str, ...]] = {
     "pause": ("pause",),
     "clock": ("clock", "clock all"),
     "repair": ("repair",),
+    "administrator": (
+        "join",
+        "join",
+        "leave",
+        "leave",
+        "weights",
+        "tokens",
+        "cancel",
+        "rebalance",
+        "remove",
+    ),
 }
 """Which faults a family brings; the other families are rates or shapes of operations."""
 
@@ -82,7 +94,24 @@ def choose_faults(rng: Random, families: set[str], nodes: int, ends_at: float) -
         wiped = Fault(at=rng.uniform(0.3, 2.0), kind="wipe", node=victim, lasts=0.5)
         old = Fault(at=wiped.at + rng.uniform(4.5, 7.0), kind="old disk", node=victim)
         faults += [wiped, old] if old.at < ends_at else [wiped]
+    if "administrator" in families and rng.random() < 0.4:
+        faults += _rival(rng, faults, nodes)
     return sorted(faults, key=lambda f: f.at)
+
+
+def _rival(rng: Random, faults: list[Fault], nodes: int) -> list[Fault]:
+    """A second administrator, at another node, at the same time or a moment later."""
+    commands = [f for f in faults if f.kind in COMMANDS]
+    return [
+        Fault(
+            at=f.at + rng.choice((0.0, 0.01, 0.3)),
+            kind=rng.choice(KINDS["administrator"]),
+            node=(f.node + rng.randrange(1, nodes)) % nodes,
+            peer=rng.randrange(nodes),
+            amount=rng.random(),
+        )
+        for f in commands
+    ]
 
 
 def strike(world: World, fault: Fault) -> None:
@@ -95,6 +124,8 @@ def strike(world: World, fault: Fault) -> None:
             world.cut(sender, receiver, fault)
     elif fault.kind in ("crash", "restart", "power", "pause", "wipe", "rollback", "old disk"):
         STOPS[fault.kind](world, process, fault)
+    elif fault.kind in COMMANDS:
+        command(world, process, fault)
     elif fault.kind in ("power all", "clock all"):
         for each in world.processes:
             (_power if fault.kind == "power all" else _clock)(world, each, fault)

@@ -59,6 +59,8 @@ class Plan(msgspec.Struct):
     families: list[str]
     siblings_max: int = 100
     in_flight_max: int = 4096
+    founders: int = 0
+    """So many of the nodes found the ring, 0: all; the others may join."""
     looks: int = 0
     """How many rounds of reads follow the healing, while nodes rebuild themselves."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dynamo_core.hints import split_hint_key
 from dynamo_core.ids import DATA, HINTS, META, Change
 from dynamo_core.node import Node
+from dynamo_core.ring import Ring
 from dynamo_core.testing.disk import Disk
 
 NEVER = float("inf")
@@ -43,6 +44,10 @@ class Process:
         """Its disk has lost something that was durable."""
         self.old_disks: list[Disk] = []
         self.on_heal: Call | None = None
+        self.removed = False
+        """By force, while it was thought dead."""
+        self.ring: Ring | None = None
+        """The document that it had at its last turn."""
 
     def disturb(self, until: float) -> None:
         """Until then nothing is due from it (C8)."""

@@ -16,7 +16,9 @@ import msgspec
 
 from dynamo_core.ids import DATA, partition_of, store_key
 from dynamo_core.node import Node
-from dynamo_core.testing.beginning import PARTITIONS, begin
+from dynamo_core.ring import JOINING, LEAVING, LEFT
+from dynamo_core.testing.administrator import mend_target, moving
+from dynamo_core.testing.beginning import begin
 from dynamo_core.testing.checker import Violation, check
 from dynamo_core.testing.clients import KEYS, Clients
 from dynamo_core.testing.faults import strike
@@ -118,15 +120,19 @@ def finish(world: World, clients: Clients) -> None:
 def settle(world: World, clients: Clients, looks: int = 0) -> bool:
     """Let the nodes agree, which they must without reads (C13); so often reads come all the same.
     False when they do not agree within the bound."""
-    deadline = world.now + CONVERGED_S_MAX
+    changes = "administrator" in world.plan.families
+    deadline = world.now + CONVERGED_S_MAX * (3 if changes else 1)
     while (why := unsettled(world) or clients.unanswered()) or looks > 0:
         if world.now >= deadline:
-            detail = f"not converged after {CONVERGED_S_MAX:.0f} s: {why}"
+            detail = f"not converged at t={world.now:.0f}: {why}"
             world.events.append(Trouble("C4", detail))
             return False
         for process in world.processes:
             if process.node is not None and process.node.membership.emptied:
                 _join_anew(world, process)
+        members = _members(world)
+        if members and not any(moving(node.ring) for node in members):
+            mend_target(world, members)
         if looks > 0:
             looks -= 1
             clients.look()
@@ -134,8 +140,17 @@ def settle(world: World, clients: Clients, looks: int = 0) -> bool:
     return True
 
 
+def _members(world: World) -> list[Node]:
+    """The nodes that serve keys."""
+    return [p.node for p in world.processes if p.node is not None and p.node.member]
+
+
 def _join_anew(world: World, process: Process) -> None:
     """S-MEM-3: a replaced node has handed over everything; it comes back under a new id."""
+    node = process.node
+    assert node is not None
+    if node.ring.members[process.name].state == LEFT:
+        return
     world.count("emptied node joined under a new id")
     world.stop(process)
     world.new_disk(process)
@@ -144,17 +159,19 @@ def _join_anew(world: World, process: Process) -> None:
 
 def unsettled(world: World) -> str:
     """Why the nodes do not agree yet, "" when they do."""
-    nodes: list[Node] = []
+    nodes = _members(world)
     for process in world.processes:
         node = process.node
-        if node is None or not node.member or not node.writable:
-            return f"{process.name} is no member that can write"
+        if node is None or not node.writable:
+            return f"{process.name} cannot write"
         if process.syncing and process.synced_at > world.now + LOOK_S:
             return f"{process.name} still waits for an fsync that began before"
-        nodes.append(node)
-    for process in world.processes:
         if process.disk.corrupt:
             return f"{process.name} has damaged records"
+        if node.membership.gone and not node.membership.emptied:
+            return f"{process.name} is gone and has something to hand over"
+    if not nodes:
+        return "there is no member"
     if any(node.ring.digest != nodes[0].ring.digest for node in nodes):
         return "rings differ"
     for node in nodes:
@@ -164,9 +181,22 @@ def unsettled(world: World) -> str:
             return f"{node.name} has hints for {sorted(node.hints.counts)}"
         if node.hints.dirty:
             return f"{node.name} has dirty marks {sorted(node.hints.dirty)}"
+    ring = nodes[0].ring
     by_name = {node.identity.name: node for node in nodes}
-    for partition in range(PARTITIONS):
-        owners = [by_name[o] for o in nodes[0].preference.owners(partition)]
+    if by_name.keys() != set(ring.live_names()):
+        return f"{sorted(by_name)} serve, {ring.live_names()} are in the ring"
+    if moving(ring) or any(m.state in (JOINING, LEAVING) for m in ring.members.values()):
+        return "the ring is changing"
+    for partition, entry in enumerate(ring.entries):
+        wanted = ring.live(ring.target.owners[partition]) if ring.target.owners else []
+        if not set(wanted) <= set(entry.owners):
+            return (
+                f"partition {partition} is at {entry.owners}, not {ring.target.owners[partition]}"
+            )
+        owners = [by_name[o] for o in ring.live(entry.owners)]
+        for node in nodes:
+            if node not in owners and partition in node.replica.forest.held():
+                return f"{node.name} holds something of {partition} that is not its own"
         for owner in owners:
             if not owner.replica.complete(partition):
                 return f"{owner.name} is not complete in {partition}"
@@ -176,7 +206,8 @@ def unsettled(world: World) -> str:
 
 
 def _owners(world: World, node: Node, key: bytes) -> list[str]:
-    return list(node.preference.owners(partition_of(store_key(key), node.ring.partition_bits)))
+    partition = partition_of(store_key(key), node.ring.partition_bits)
+    return node.ring.live(node.preference.owners(partition))
 
 
 def _records_differ(world: World, node: Node) -> str:
@@ -194,8 +225,7 @@ def _records_differ(world: World, node: Node) -> str:
 
 
 def _copies(world: World) -> None:
-    node = world.processes[0].node
-    assert node is not None
+    node = _members(world)[0]
     disks = {process.name: process.disk for process in world.processes}
     for key in KEYS:
         for owner in _owners(world, node, key):
@@ -207,8 +237,11 @@ def _copies(world: World) -> None:
 def _read_all(world: World, clients: Clients, rs: tuple[int, ...]) -> None:
     """Every key through every node."""
     used = [key for key in KEYS if any(k == key for k, _ in world.value_of)]
-    for r, process, key in product(rs, world.processes, used):
-        clients.in_turn(partial(clients.get, process, key, r, strict=False, final=True))
+    node = _members(world)[0]
+    serving = [p for p in world.processes if p.node in _members(world)]
+    for r, process, key in product(rs, serving, used):
+        live = min(r, len(_owners(world, node, key)))
+        clients.in_turn(partial(clients.get, process, key, live, strict=False, final=True))
     clients.wait()
 
 

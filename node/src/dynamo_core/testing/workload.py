@@ -17,7 +17,7 @@ OPERATIONS_MIN, OPERATIONS_MAX = 20, 60
 RETRY_S_MAX = 3.0
 MIX_EVERY = 8
 """One seed in so many has a mix of its own."""
-AFTERMATH_S = {"wipe": 6.0, "old disk": 4.0}
+AFTERMATH_S = {"wipe": 6.0, "old disk": 4.0, "join": 6.0, "leave": 6.0, "remove": 6.0}
 """How long a fault's consequences are worth watching: a lost node is let in again so late."""
 
 
@@ -39,6 +39,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     families = [] if quiet else families
     if mix:
         families = [mix, *(f for f in families if f in MILD)]
+    founders = rng.randint(max(n, 2), nodes) if "administrator" in families else 0
     plan = Plan(
         seed=seed, nodes=nodes, n=n, r=r, w=w, dw=dw,
         lossy=not quiet and not mix and rng.random() < 0.05, quiet=quiet,
@@ -49,6 +50,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         steps=[], faults=[], families=families,
         siblings_max=rng.choice((2, 4)) if "few siblings" in families else 100,
         in_flight_max=rng.choice((1, 3)) if "overload" in families else 4096,
+        founders=founders,
         looks=0 if quiet else rng.choice((0, 0, 4, 12)),
     )  # fmt: skip
     if quiet:
@@ -68,6 +70,7 @@ FAMILIES = (
     "loss", "duplicate", "late", "slow links", "lag", "cut", "crash", "power", "wipe", "rollback",
     "old disk", "corrupt", "full", "failing", "slow fsync", "fsync error", "pause", "clock",
     "expiry", "named", "retry", "strict", "levels", "bursts", "hints full", "repair",
+    "administrator",
 )  # fmt: skip
 MILD = ("loss", "duplicate", "lag", "expiry", "named", "retry", "strict", "bursts", "repair")
 """What may come on top of a mix."""

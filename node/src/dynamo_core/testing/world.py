@@ -15,8 +15,10 @@ from traceback import format_exc
 from zlib import crc32
 
 from dynamo_core.errors import BadFrame, StoreError
-from dynamo_core.ids import HINTS
+from dynamo_core.ids import HINTS, META, partition_of
+from dynamo_core.membership import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
+from dynamo_core.ring import Owners, Ring
 from dynamo_core.settings import Settings
 from dynamo_core.testing.evidence import Evidence
 from dynamo_core.testing.faults import Fault
@@ -52,6 +54,8 @@ class World(Evidence):
         self._number = 0
         self.processes = [Process(name) for name in NAMES[: plan.nodes]]
         self._by_address = {p.address: p for p in self.processes}
+        self.switches: dict[tuple[int, int], tuple[Owners, Owners]] = {}
+        """What each partition switched to in each term."""
         self.on_stop: Callable[[Process], None] = lambda process: None
 
     # ------------------------------------------------------------ time
@@ -86,12 +90,28 @@ class World(Evidence):
     def _hint_dropped(self, target: str, stored: bytes, data: bytes) -> None:
         for process in self.processes:
             if process.name == target:
-                self.hint_dropped(process, stored, data)
+                self.hint_dropped(process, self._instead_of(process, stored), stored, data)
+
+    def _instead_of(self, target: Process, stored: bytes) -> list[Process]:
+        """The owners, where the target owns the partition no more as far as anybody knows."""
+        rings = [p.ring for p in self.processes if p.ring is not None]
+        if not rings:
+            return []
+        entries = [ring.entries[partition_of(stored, ring.partition_bits)] for ring in rings]
+        newest = max(entries, key=lambda entry: (entry.term, entry.version))
+        agreed = len({entry.owners for entry in entries}) == 1 and target.name in newest.owners
+        if agreed and all(target.name in ring.live([target.name]) for ring in rings):
+            return []
+        names = {name for entry in entries for name in entry.owners}
+        return [p for p in self.processes if p.name in names]
 
     def start(self, process: Process) -> None:
         """Start the process unless it runs."""
         if process.node is not None:
             return
+        if GONE_KEY in process.disk.rows[META]:
+            self.new_disk(process)  # as the shell does: the id will never come back
+            self.count("emptied disk started under a new id")
         disk = process.disk
         disk.reopen()
         trusted = disk.marks.trusted(disk.number, process.machine_boot)
@@ -206,11 +226,26 @@ class World(Evidence):
             self._send(process, address, frame)
         if process.node is not node:
             return
+        ring = node.ring_or_none
+        if ring is not None and ring is not process.ring:
+            self._ring_changed(process, ring)
         if not node.writable:
             self._want_reopen(process)
         elif node.sync_wanted and not process.syncing:
             self._sync(process)
         self._arm(process, node)
+
+    def _ring_changed(self, process: Process, ring: Ring) -> None:
+        """One switch a partition and term, and it names one owner more than before (C10)."""
+        before, process.ring = process.ring, ring
+        for partition, entry in enumerate(ring.entries):
+            if entry.old is None or (before is not None and before.entries[partition] is entry):
+                continue
+            place = (partition, entry.term)
+            first = self.switches.setdefault(place, (entry.owners, entry.old))
+            if first != (entry.owners, entry.old):
+                detail = f"partition {partition} term {entry.term} switched to {first} and {entry}"
+                self.events.append(Trouble("C10", detail))
 
     def _arm(self, process: Process, node: Node) -> None:
         due = max(node.wake_at - process.monotonic_s, self.now + 0.0005)
@@ -324,5 +359,6 @@ def _settings(plan: Plan) -> Settings:
         hedge_s=0.05, heartbeat_s=1.0, suspect_s=3.0, hint_scan_s=1.0, exchange_s=1.0,
         confirm_s=0.1, call_s=1.0, tombstone_age_min_s=12.0, leaf_bits=1,
         hint_bytes_max=plan.hint_bytes_max, rows_max=3, keys_max=2, exchanges_max=4,
-        hints_in_flight_max=2, siblings_max=plan.siblings_max, in_flight_max=plan.in_flight_max,
+        hints_in_flight_max=2, moves_s=0.5, siblings_max=plan.siblings_max,
+        in_flight_max=plan.in_flight_max,
     )  # fmt: skip
