@@ -20,10 +20,10 @@ LAYERS = [
     {"ids", "errors"},
     {"quorum", "versions", "merkle", "ring", "settings"},
     {"operations", "ring_document"},
-    {"preference", "placement", "journal"},
-    {"change", "messages", "hints", "context"},
-    {"ring_messages", "move_messages", "machine"},
-    {"frames"},
+    {"preference", "placement", "journal", "wishes"},
+    {"change", "messages", "hints", "context", "tree", "round_numbers", "actors"},
+    {"ring_messages", "move_messages", "round_messages", "machine"},
+    {"frames", "sizes", "tombstones"},
     {"replica"},
     {
         "get",
@@ -36,12 +36,26 @@ LAYERS = [
         "local_replica",
         "gossip",
     },
-    {"repair", "scrub"},
-    {"admin", "calls", "clients", "membership", "moves", "post", "promises", "settling"},
+    {"applying", "planner", "repair", "scrub", "consent"},
+    {
+        "admin",
+        "admission",
+        "apart",
+        "calls",
+        "clients",
+        "collection",
+        "membership",
+        "moves",
+        "post",
+        "promises",
+        "settling",
+    },
     {"node"},
 ]
 """Lowest first; a module of dynamo_core imports only from lower layers."""
-SAME_LAYER = {("placement", "ring"), ("machine", "preference"), ("repair", "scrub")}
+SAME_LAYER = {
+    ("placement", "ring"), ("machine", "preference"), ("repair", "scrub"), ("planner", "applying"),
+}  # fmt: skip
 PURE = {
     *("__future__", "base64", "bisect", "collections", "dataclasses", "enum", "fractions"),
     *("functools", "hashlib", "heapq", "hmac", "itertools", "json", "math", "msgspec", "re"),

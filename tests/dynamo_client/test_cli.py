@@ -5,51 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from benchmarks.processes import until
-from typer.testing import CliRunner, Result
+from command_line import QUICK, base_port, document, ok, run
 
-from dynamo_client.cli import app
 from dynamo_client.local_nodes import LocalRing
 
-QUICK = ["--heartbeat-ms=100", "--suspect-ms=1500", "--exchange-ms=200", "--log-level=warning"]
 LINES = 6000
-
-
-def base_port() -> int:
-    """One from which the ports of four nodes are free, below those that the system hands out."""
-    while True:
-        base = random.randrange(10_000, 32_000)
-        wanted = [base + 100 * kind + node for kind in range(3) for node in range(4)]
-        try:
-            for port in wanted:
-                socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return base
-
-
-def run(*arguments: str, given: bytes | None = None) -> Result:
-    return CliRunner().invoke(app, list(arguments), input=given)
-
-
-def ok(*arguments: str, given: bytes | None = None) -> Result:
-    result = run(*arguments, given=given)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def document(*arguments: str) -> Any:
-    return json.loads(ok(*arguments, "--output", "json").stdout)
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +188,7 @@ def test_a_node_is_killed_and_comes_back_and_one_is_added() -> None:
     row = document("local", "status")[2]
     assert row["running"] and row["pid"] != killed
     until(lambda: run("status").exit_code == 0, "n3 is not up")
-    said = ok("local", "add").stdout
+    said = ok("local", "add", "--unjoined").stdout
     assert "n4" in said and "unjoined" in said
     assert len(document("local", "status")) == 4 and len(document("status")) == 3
 

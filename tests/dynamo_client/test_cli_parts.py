@@ -7,10 +7,14 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from dynamo_client.cli import hoisted
+from dynamo_client.cli_change import member_of, picture, ranges, weights_of
+from dynamo_client.cli_follow import operation_of
 from dynamo_client.cli_picture import circle
 from dynamo_client.cli_ring import partitions_of
 from dynamo_client.cli_session import Failed, key_of, shown_key, size
@@ -126,3 +130,45 @@ def test_lines_of_a_log_are_put_in_words() -> None:
     line = '{"event": "a peer is up", "peer": "n2", "node": "n1", "level": "info", "timestamp": 1}'
     assert said(line) == ("info", "a peer is up peer=n2")
     assert said("Traceback: no\n") == ("", "Traceback: no")
+
+
+def status_of(epoch: int, current: str | None, *earlier: str, state: str = "MEMBER") -> Any:
+    operation = {"id": current, "state": "running", "moves_total": 4, "moves_done": epoch,
+                 "earlier": list(earlier)}  # fmt: skip
+    return {"epoch": epoch, "state": state, "operation": operation}
+
+
+def test_an_operation_is_told_by_whoever_knows_most_of_it() -> None:
+    stale, fresh = status_of(9, "old"), status_of(2, "mine", "old")
+    assert operation_of({"a": stale, "b": fresh, "c": None}, "mine")["moves_done"] == 2
+    assert operation_of({"a": stale, "b": fresh}, None)["id"] == "old"
+    later = operation_of({"a": status_of(3, "next", "mine")}, "mine")
+    assert (later["id"], later["state"]) == ("mine", "followed by another")
+    with pytest.raises(Failed, match="superseded: theirs"):
+        operation_of({"a": status_of(3, "theirs", "old")}, "mine")
+    with pytest.raises(Failed, match="no node answers"):
+        operation_of({"a": None}, "mine")
+
+
+def test_members_weights_and_ranges_are_words() -> None:
+    assert member_of("n4=[::1]:82", "x", 2) == {
+        "name": "n4", "address": "[::1]:82", "zone": "x", "weight": 2,
+    }  # fmt: skip
+    assert weights_of(["a=2", "b=3"], "F") == {"a": 2, "b": 3}
+    for wrong in ("n4", "=h:1", "n4=h", "n4=h:x"):
+        with pytest.raises(Failed):
+            member_of(wrong, "", 1)
+    assert (ranges([]), ranges([5, 1, 2, 3, 9])) == ("none", "1-3, 5, 9")
+
+
+def test_a_plan_is_drawn_with_what_is_kept_gained_and_given() -> None:
+    plan = {
+        "before": {"a": 30, "b": 0}, "after": {"a": 10, "b": 20}, "hash": "cafe", "bytes": None,
+        "moves": [{"out": "a", "in": "b"}] * 20, "seconds_estimated": None, "violations": ["two"],
+    }  # fmt: skip
+    console = Console(width=80, record=True)
+    with console.capture() as captured:
+        console.print(*picture(plan), sep="\n")
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    assert lines[1].endswith("█" * 10 + "░" * 20) and lines[2].endswith(" " + "▒" * 20)
+    assert lines[-4:] == ["20 moves: 20 from a to b", "- to copy", "two", "hash cafe"]

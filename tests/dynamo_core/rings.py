@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from dynamo_core.change import Plan, applied, parse_wishes, plan
+from dynamo_core.change import Plan, applied, plan
 from dynamo_core.placement import found
 from dynamo_core.ring import JOINING, LEAVING, LEFT, MEMBER, Entry, Identity, Member, Ring, Target
+from dynamo_core.wishes import parse_wishes
 
 JOIN_D = {"join": [{"name": "d", "address": "d:1"}]}
 

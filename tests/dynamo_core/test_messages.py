@@ -29,6 +29,8 @@ from dynamo_core.messages import (
     Refused,
     Roots,
     RootsReply,
+    Sizes,
+    SizesReply,
     Store,
     Stored,
 )
@@ -47,6 +49,8 @@ from dynamo_core.ring import Entry, Identity, Member, RingParts, Target
 from dynamo_core.ring_messages import (
     Admit,
     Admitted,
+    Announce,
+    Announced,
     Entries,
     Found,
     Founded,
@@ -56,6 +60,14 @@ from dynamo_core.ring_messages import (
     Prepared,
     Reach,
     Reached,
+)
+from dynamo_core.round_messages import (
+    Numbers,
+    NumbersTold,
+    RoundAnswer,
+    RoundAsk,
+    RoundCommit,
+    RoundDone,
 )
 from dynamo_core.versions import Sibling
 
@@ -73,19 +85,24 @@ OUTCOME = Outcome(
 SAMPLES = [
     Fetch(1, 3, (0, 1), b"stored"), Fetched(1, b"record", 3, 7),
     Store(2, 3, (0, 1), b"stored", b"record", "c", True, "hint", 5), Stored(2, 12),
-    Refused(3, "entry", 4, Entry(1, 0, ("a",))), Refused(3, "full"),
+    Refused(3, "entry", 4, Entry(1, 0, ("a",))), Refused(3, "stale", 4, None, 8, 9),
     Forward(4, PUT), Forwarded(4, OUTCOME), Gossip(0, (b"d" * 16,) * 4, 10, 9, True),
     Parts(0, PARTS, (b"x",)), Roots(5, [(1, 0, 0), (2, 3, 4)]), RootsReply(5, [(1, b"root")]),
-    Leaves(6, 1, (0, 0)), LeavesReply(6, b"leaves"), Listing(7, 1, (0, 0), 2, b"after"),
+    Leaves(6, 1, (0, 0)), LeavesReply(6, b"leaves", 9, 8), Listing(7, 1, (0, 0), 2, b"after"),
     ListingReply(7, [(b"k", b"digest")], True), FetchMany(8, 1, (0, 0), [b"k"]),
     FetchedMany(8, [b"", b"r"], 1), Prepare(9, "carts", "a"), Prepared(9, 2**64 - 1, "a:2", "no"),
     Found(10, PARTS), Founded(10, "no"), Admit(0, "a:2", "zone", 2, False),
     Admitted(0, None, "no"), Admitted(0, PARTS), Reach(11, "a", 2**64 - 1), Reached(11, True),
     Order(12, "repair", [1, 2], True), Progress(12, 1, 2, 3, 4), Keys(13, 1, b"after", 100),
     KeysReply(13, [b"k"], True, b"cursor"),
+    RoundAsk(15, 3, (0, 1), 1 << 32, b"members", b"target", [(b"k", b"digest")]),
+    RoundAnswer(15, "why", 1 << 40, [(b"k", b"digest")]), RoundDone(16, 1),
+    RoundCommit(16, 3, (0, 1), 1 << 32, [(b"k", b"digest")]),
+    Numbers(17), NumbersTold(17, [(3, 1 << 32, 0)]),
     Entries(14, [(3, Entry(1, 2, ("a", "b"), ("b", "c"), None, 2**64 - 1))]),
     Promise(15, 3, Entry(1, 2, ("a", "b"), ("b", "c"), None, 7)), Promised(15), Still(16, 3, 1, 2),
     StillReply(16, True, Entry(1, 0, ("a",))), Settle(17, 3, (1, 2)), Settled(17),
+    Sizes(19, [1, 2]), SizesReply(19, [(1, 100, 3)], 4, 5), Announce(20, PARTS), Announced(20),
     Offer(18, 3, (1, 2), [(b"stored", b"digest")]), Shown(18, 3, [0, 2]),
 ]  # fmt: skip
 FRAME = Frame(FRAME_VERSION, "carts", "a", 2**64 - 1, "a:1", 2**64 - 1, 5, 6, 7, SAMPLES)

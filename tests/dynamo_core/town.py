@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from dynamo_core.change import Plan, applied, parse_wishes, plan
+from dynamo_core.change import Plan, applied, plan
 from dynamo_core.frames import Frame, decode_frame
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.node import Node, NodeIdentity
@@ -20,6 +20,7 @@ from dynamo_core.placement import found
 from dynamo_core.ring import Identity, Member, Ring, Target
 from dynamo_core.settings import Settings
 from dynamo_core.testing.disk import Disk
+from dynamo_core.wishes import parse_wishes
 
 PARTITIONS = 16
 SETTINGS = Settings(

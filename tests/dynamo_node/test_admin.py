@@ -152,6 +152,19 @@ REFUSED = {
     "no such mode": ("POST", "/v1/repairs", {"mode": "half"}, 400, "bad-parameter"),
     "no such member": ("POST", "/v1/ring/replace", {"name": "z"}, 400, "bad-parameter"),
     "no such repair": ("GET", "/v1/repairs/none", None, 404, "not-found"),
+    "a wish of no kind": ("POST", "/v1/ring/plan", {"joins": []}, 400, "bad-parameter"),
+    "a move of neither": ("POST", "/v1/ring/plan", {"moves": [{"to": "a"}]}, 400, "bad-parameter"),
+    "no weight": ("POST", "/v1/ring/plan", {"weights": {"a": 0}}, 400, "bad-parameter"),
+    "the last leaves": ("POST", "/v1/ring/plan", {"leave": ["a"]}, 400, "bad-parameter"),
+    "no hash": ("POST", "/v1/ring/apply", {"leave": ["a"]}, 400, "bad-parameter"),
+    "a bad operation id": (
+        "POST", "/v1/ring/apply", {"hash": "", "operation_id": "~a"}, 400, "bad-parameter",
+    ),
+    "nobody joins": (
+        "POST", "/v1/ring/plan", {"join": [{"name": "a", "address": "h:9"}]}, 400, "bad-parameter",
+    ),
+    "removes itself": ("POST", "/v1/ring/remove", {"name": "a"}, 400, "bad-parameter"),
+    "removes a stranger": ("POST", "/v1/ring/remove", {"name": "z"}, 400, "bad-parameter"),
     "no such path": ("GET", "/v1/nothing", None, 404, "not-found"),
     "slash at the end": ("GET", "/v1/status/", None, 404, "not-found"),
     "no such method": ("DELETE", "/v1/ring", None, 405, "method-not-allowed"),
@@ -300,3 +313,52 @@ def test_a_draining_or_full_node_is_not_ready_but_lives() -> None:
         assert (await admin.get("/livez")).status_code == 200
 
     with_node(body)
+
+
+JOIN_B = {"join": [{"name": "b", "address": "h:2"}]}
+
+
+def test_a_plan_is_shown_and_quoted() -> None:
+    async def body(admin: Admin) -> None:
+        await admin.put(b"k")
+        plan = (await admin.post("/v1/ring/plan?cluster_id=c", json=JOIN_B)).json()
+        assert set(plan) == {"hash", "moves", "before", "after", "zones", "violations", "bytes",
+                             "seconds_estimated"}  # fmt: skip
+        assert (plan["before"], plan["after"]) == ({"a": 16, "b": 0}, {"a": 8, "b": 8})
+        assert set(plan["moves"][0]) == {"partition", "out", "in", "bytes", "keys"}
+        assert plan == (await admin.post("/v1/ring/plan", json=JOIN_B)).json()
+        response = await admin.post("/v1/ring/apply", json={**JOIN_B, "hash": "old"})
+        changed = response.json()
+        assert (response.status_code, changed["plan"]) == (409, plan)
+        assert changed["type"].endswith("/plan-changed") and "problem" not in changed
+        weights = {"weights": {"a": 7}}
+        quoted = (await admin.post("/v1/ring/plan", json=weights)).json()["hash"]
+        body = {**weights, "hash": quoted, "operation_id": "ns/name:1"}
+        for _ in range(2):
+            answer = await admin.post("/v1/ring/apply", json=body)
+            epoch = (await admin.get("/v1/ring")).json()["epoch"]
+            said = {"operation_id": "ns/name:1", "epoch": epoch}
+            assert (answer.status_code, answer.json()) == (202, said)
+        assert (await admin.get("/v1/status")).json()["operation"] == {
+            "id": "ns/name:1", "moves_total": 0, "moves_done": 0, "state": "done", "earlier": [],
+        }  # fmt: skip
+        cancelled = await admin.post("/v1/ring/cancel")
+        assert (cancelled.status_code, cancelled.json()["operation_id"]) == (202, "ns/name:1")
+
+    with_node(body)
+
+
+@pytest.mark.parametrize("path", ["plan", "apply", "cancel", "remove"])
+def test_changes_are_for_members_and_name_their_cluster(path: str) -> None:
+    json = {"apply": {"hash": ""}, "remove": {"name": "a"}}.get(path, {})
+
+    async def outside(admin: Admin) -> None:
+        said = await admin.problem("POST", f"/v1/ring/{path}", json=json)
+        assert said == (503, "not-a-member")
+
+    async def inside(admin: Admin) -> None:
+        said = await admin.problem("POST", f"/v1/ring/{path}?cluster_id=d", json=json)
+        assert said == (409, "wrong-cluster")
+
+    with_node(outside, founded=False)
+    with_node(inside)

@@ -2,9 +2,8 @@
 
 A mutant patches one function or attribute for as long as its context lasts; nothing of the product
 knows that this file exists. A fault of the real store is sought by the tests of the disk rules,
-since the simulator has a disk of its own. With moves and collection come: partition deleted before
-proof, writes during a transfer not sent on, tombstones collected by age, removed node accepted,
-hint dropped when its target left.
+since the simulator has a disk of its own. With moves come: partition deleted before proof, writes
+during a transfer not sent on, removed node accepted, hint dropped when its target left.
 A node that never scrubs is caught by tests/dynamo_core/test_anti_entropy.py: reads find most first.
 """
 
@@ -15,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from typing import Any
 from unittest.mock import patch
+
+from ladders import stands
 
 from dynamo_core import (
     calls,
@@ -31,6 +32,7 @@ from dynamo_core import (
     put,
     replica,
     ring,
+    tree,
     versions,
 )
 from dynamo_core.testing.simulation import run
@@ -68,9 +70,15 @@ MIX_OF = {
 """Where a fault is sought that the random mixture shows once in hundreds of seeds."""
 
 
+LADDER_OF: dict[str, str] = {}
+"""Where a scripted history shows a fault that seeds do not: the name of its ladder."""
+
+
 def seeds_to_catch(name: str, seeds_max: int) -> tuple[int, str]:
     """How many seeds it took, 0 when it survived them all, and the claim that broke."""
     with planted(name):
+        if name in LADDER_OF:
+            return (0, "") if stands(LADDER_OF[name]) else (1, "ladder " + LADDER_OF[name])
         for seed in range(seeds_max):
             violations = run(make_plan(seed, MIX_OF.get(name, ""))).violations
             if violations:
@@ -83,12 +91,13 @@ def seeds_to_catch(name: str, seeds_max: int) -> tuple[int, str]:
 
 @mutant("actor kept on the disk")
 def _() -> list[Patch]:
-    def mint(self: Any, before: Record, partition: int) -> tuple[int, int]:
-        name = f"{self.name} {partition}".encode()
-        actor = int.from_bytes(blake2b(name, digest_size=8).digest(), "big")
-        return actor, 1 + before.history.top(actor)
+    original = replica.Replica.__init__
 
-    return [(replica.Replica, "_mint", mint)]
+    def init(self: Any, name: str, *rest: Any) -> None:
+        actor = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
+        original(self, name, *rest[:-1], lambda: actor)
+
+    return [(replica.Replica, "__init__", init)]
 
 
 @mutant("actor not born again after a delivered hint")
@@ -132,14 +141,14 @@ def _() -> list[Patch]:
     original = replica.Minted
 
     class Minted(original):  # type: ignore[misc,valid-type]
-        def __init__(self, stored: bytes, record: bytes, context: History) -> None:
+        def __init__(self, stored: bytes, record: bytes, context: History, seen: int) -> None:
             siblings = versions.decode_record(record).siblings
             tops = {
                 s.actor: max(t.counter for t in siblings if t.actor == s.actor) for s in siblings
             }
             vector = {a: c - (tops.get(a) == c) for a, c in context.vector.items()}
             dots = frozenset(d for d in context.dots if tops.get(d[0]) != d[1])
-            super().__init__(stored, record, History(vector, dots))
+            super().__init__(stored, record, History(vector, dots), seen)
 
     return [(replica, "Minted", Minted)]
 
@@ -190,19 +199,19 @@ def _() -> list[Patch]:
 
 @mutant("tree mark outside the batch")
 def _() -> list[Patch]:
-    original = replica.Replica._write
+    original = tree.Tree.write
 
-    def write(self: Any, stored: bytes, before: bytes | None, after: bytes) -> None:
+    def write(self: Any, stored: bytes, before: bytes | None, after: bytes | None) -> None:
         slot = self.forest.slot_of(stored).to_bytes(4, "big")
-        place = (ids.TREE, slot)
-        known, earlier = place in self.journal._changes, self.journal._changes.get(place)
+        journal, place = self._journal, (ids.TREE, slot)
+        known, earlier = place in journal._changes, journal._changes.get(place)
         original(self, stored, before, after)
-        leaf = self.journal._changes.pop(place)
+        leaf = journal._changes.pop(place)
         if known:
-            self.journal._changes[place] = earlier
-        self.journal.then(lambda stored: self.journal.put(ids.TREE, slot, leaf))
+            journal._changes[place] = earlier
+        journal.then(lambda stored: journal.put(ids.TREE, slot, leaf))
 
-    return [(replica.Replica, "_write", write)]
+    return [(tree.Tree, "write", write)]
 
 
 # ---------------------------------------------------------------- hints
@@ -321,7 +330,7 @@ def _() -> list[Patch]:
         before = self.data(stored)
         if before == record:
             return False
-        self._write(stored, before, record)
+        self.tree.write(stored, before, record)
         return True
 
     return [(replica.Replica, "merge", merge)]
@@ -380,7 +389,7 @@ def _() -> list[Patch]:
         start, end = original(slot, bits)
         return start, end if end is not None else start
 
-    return [(module, "range_of", range_of) for module in (replica, local_replica, exchange)]
+    return [(module, "range_of", range_of) for module in (tree, local_replica, exchange)]
 
 
 @mutant("leaf sums are not updated")

@@ -8,9 +8,12 @@ from pathlib import Path
 from time import monotonic
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 
 from disk_fault import blind_iterator, disk_rules_broken
-from mutants import MIX_OF, MUTANTS, seeds_to_catch
+from move_mutants import MIX_OF
+from mutants import MUTANTS, seeds_to_catch
+from round_mutants import LADDER_OF
 
 SEEDS_MAX = 1000
 
@@ -26,7 +29,8 @@ def main() -> int:
     with get_context("spawn").Pool(2) as pool:
         for name, seeds, claim, took_s in pool.imap_unordered(catch, MUTANTS):
             kind = f" {MIX_OF[name]}" if name in MIX_OF else ""
-            verdict = f"caught by {claim} after {seeds}{kind} seeds" if seeds else "SURVIVED"
+            after = "" if name in LADDER_OF else f" after {seeds}{kind} seeds"
+            verdict = f"caught by {claim}{after}" if seeds else "SURVIVED"
             print(f"{name:50} {verdict} ({took_s:.1f} s)", flush=True)
             if not seeds:
                 survivors.append(name)

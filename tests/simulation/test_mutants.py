@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import move_mutants
+import round_mutants
 from disk_fault import blind_iterator, disk_rules_broken
 from mutants import MUTANTS, planted, seeds_to_catch
 
@@ -10,6 +12,9 @@ from dynamo_core.testing.simulation import run
 from dynamo_core.testing.workload import make_plan
 
 SEEDS_MAX = 400
+
+
+assert move_mutants.MIX_OF and round_mutants.LADDER_OF
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -49,6 +49,41 @@ class AdminClient:
         Raises Conflict when the node is in another one (S-RING-5)."""
         return self._document("POST", "/v1/ring", body)
 
+    def plan(self, wishes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What `join`, `leave`, `weights` and `moves` would mean (contract.md §5); with none of
+        them, how the ring would be balanced. Changes nothing."""
+        return self._document("POST", "/v1/ring/plan", wishes or {})
+
+    def apply(
+        self, wishes: Mapping[str, Any], plan_hash: str, operation_id: str | None = None
+    ) -> dict[str, Any]:
+        """Carries out the plan of these wishes; under the same operation id it is done once. Raises
+        Conflict: `plan-changed`, with the new one in `document["plan"]`, or `superseded`."""
+        more = {} if operation_id is None else {"operation_id": operation_id}
+        return self._document("POST", "/v1/ring/apply", {**wishes, "hash": plan_hash, **more})
+
+    def cancel(self) -> dict[str, Any]:
+        """Takes back what has not been switched yet."""
+        return self._document("POST", "/v1/ring/cancel", {})
+
+    def remove(
+        self,
+        name: str,
+        *,
+        force: bool = False,
+        accept_loss: bool = False,
+        operation_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Without `force`: which partitions may lose acked writes, and which would fall below N.
+        With it: removes a node that will never come back, and is fenced should it start again."""
+        body = {"name": name, "force": force, "accept_loss": accept_loss}
+        more = {} if operation_id is None else {"operation_id": operation_id}
+        return self._document("POST", "/v1/ring/remove", {**body, **more})
+
+    def replace(self, name: str) -> None:
+        """Lets the empty node of that name take its place, where that waits for a person."""
+        self._document("POST", "/v1/ring/replace", {"name": name})
+
     def repair(
         self, partitions: Sequence[int] = (), nodes: Sequence[str] = (), mode: str = "tree"
     ) -> str:

@@ -22,6 +22,7 @@ from dynamo_client import (
     BadParameter,
     ClientError,
     NotFound,
+    cli_change,
     cli_data,
     cli_local,
     cli_ring,
@@ -180,7 +181,7 @@ def options(
     )
 
 
-for room in (cli_data, cli_transfer, cli_ring, cli_top):
+for room in (cli_data, cli_transfer, cli_ring, cli_change, cli_top):
     app.add_typer(room.commands)
 app.add_typer(cli_local.local, name="local")
 

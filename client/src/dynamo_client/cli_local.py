@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from dynamo_client.cli_change import change
 from dynamo_client.cli_session import LOCAL_DIR, Session, table
 from dynamo_client.local_nodes import BASE_PORT, NODES_MAX, LocalFault, LocalNode, LocalRing, said
 from dynamo_client.local_process import until
@@ -200,19 +202,46 @@ def status(ctx: typer.Context, directory: Directory = LOCAL_DIR) -> None:
 
 
 @local.command()
-def add(ctx: typer.Context, directory: Directory = LOCAL_DIR) -> None:
-    """Start one node more, which is in no ring yet."""
+def add(
+    ctx: typer.Context,
+    directory: Directory = LOCAL_DIR,
+    unjoined: Annotated[bool, typer.Option("--unjoined", help="Leave it in no ring.")] = False,
+) -> None:
+    """Start one node more and take it into the ring."""
     session: Session = ctx.obj
     ring = LocalRing(directory)
     if not ring.nodes:
         raise LocalFault(f"{directory} has no nodes; dynamoctl local up makes them", "--dir")
+    door = _door(session, ring)
     node = ring.add()
     ring.start([node])
-    session.show(
-        {"name": node.name, "endpoint": node.endpoint, "admin": node.admin},
-        f"{node.name} runs at {node.endpoint}, admin {node.admin}, unjoined: it holds no partition"
-        " and answers 503 until it is joined to the ring",
-    )
+    where = {"name": node.name, "endpoint": node.endpoint, "admin": node.admin}
+    words = f"{node.name} runs at {node.endpoint}, admin {node.admin}"
+    if unjoined:
+        session.show(where, f"{words}, unjoined: it holds no partition and answers 503")
+        return
+    if not session.as_json:
+        session.say(words)
+    change(door, {"join": [{"name": node.name, "address": node.advertise}]}, yes=True)
+
+
+@local.command()
+def leave(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> None:
+    """Let a node leave the ring, then stop it; its directory is removed."""
+    session: Session = ctx.obj
+    ring = LocalRing(directory)
+    node = ring.node(name)
+    if name in ring.members():
+        change(_door(session, ring, name), {"leave": [name]}, yes=True)
+    ring.drop(node)
+    if not session.as_json:
+        session.say(f"{name} has left and is stopped")
+
+
+def _door(session: Session, ring: LocalRing, but: str = "") -> Session:
+    """The session with the administrators of this directory, one that stays first."""
+    doors = [node.admin for node in ring.running if node.name != but]
+    return dataclasses.replace(session, admins=doors or session.admins, token=ring.token)
 
 
 @local.command()

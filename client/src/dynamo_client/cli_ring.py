@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from dynamo_client.cli_follow import follow, going_on
 from dynamo_client.cli_picture import circle, mark
 from dynamo_client.cli_session import (
     USAGE,
@@ -41,8 +42,8 @@ def ring(ctx: typer.Context) -> None:
     owners = [entry["owners"] for entry in document["entries"]]
     first = Counter(names[0] for names in owners if names)
     held = Counter(name for names in owners for name in names)
-    numbers = {member["name"]: number for number, member in enumerate(document["members"])}
-    everybody = document["members"]
+    everybody = [m for m in document["members"] if m["state"] != "LEFT" or held[m["name"]]]
+    numbers = {member["name"]: number for number, member in enumerate(everybody)}
     zones = any(member["zone"] for member in everybody)
     weights = any(member["weight"] != 1 for member in everybody)
     more = ["zone"] * zones + [">weight"] * weights
@@ -89,10 +90,20 @@ def status_row(name: str, status: dict[str, Any] | None) -> list[str | Text]:
 
 
 @commands.command()
-def status(ctx: typer.Context) -> None:
+def status(
+    ctx: typer.Context,
+    until_done: Annotated[
+        bool, typer.Option("--follow", help="Follow the last change of the ring until it is done.")
+    ] = False,
+) -> None:
     """Show all members: up, state, complete of owned partitions, hints held, bytes on disk, the
     oldest comparison with a peer, peers that it takes for down. Ends with 1 when one is down."""
     session: Session = ctx.obj
+    if until_done:
+        with going_on(session):
+            end = follow(session)
+        moved = f"{end['moves_done']} of {end['moves_total']} moves"
+        return session.show(end, f"{end['state']}: {moved}" if end["id"] else "nothing is changing")
     found = session.of_all(session.doors(), lambda admin: admin.status())
     rows = table(
         "node", "up", "state", ">complete", ">hints", ">disk", ">oldest exch.", "sees down"
@@ -102,6 +113,7 @@ def status(ctx: typer.Context) -> None:
     session.show([{"name": n, "up": a is not None, **(a or {})} for n, a in found.items()], rows)
     if down := [name for name, answer in found.items() if answer is None]:
         raise Failed(f"{', '.join(down)}: no answer")
+    return None
 
 
 def partitions_of(text: str) -> list[int]:

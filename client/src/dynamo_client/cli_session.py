@@ -150,8 +150,8 @@ class Session:
         raise Failed(f"no node answers at {', '.join(self.admins)}", field="--admin")
 
     def doors(self) -> dict[str, str]:
-        """Admin URL by member. Every member's admin port is as far from its client port as that of
-        the node that is asked, so one known door gives the others."""
+        """Admin URL by member that has not LEFT. Every member's admin port is as far from its
+        client port as that of the node that is asked, so one known door gives the others."""
         with self.admin() as admin:
             mine, ring = admin.status(), admin.ring()
             if self.forwarded:
@@ -160,12 +160,15 @@ class Session:
             asked = urlsplit(admin.url)
         dialled = {m["name"]: urlsplit("//" + m["client"]) for m in ring["members"]}
         here = dialled.get(mine["name"])
+        for member in ring["members"]:
+            if member["state"] == "LEFT":
+                del dialled[member["name"]]
         far = asked.port - here.port if asked.port and here and here.port else 1
         found = {}
         for name, parts in dialled.items():
             host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
             found[name] = f"{asked.scheme}://{host}:{(parts.port or 0) + far}"
-        return found | ({mine["name"]: admin.url} if here else {})
+        return found | ({mine["name"]: admin.url} if mine["name"] in found else {})
 
     def of_all(
         self, doors: dict[str, str], ask: Callable[[AdminClient], Answer]

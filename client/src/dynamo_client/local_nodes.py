@@ -212,21 +212,32 @@ class LocalRing:
         return self.nodes[name]
 
     def add(self, base_port: int = BASE_PORT) -> LocalNode:
-        """One more node, not started; the first takes the base port, the others follow it. Raises
-        LocalFault."""
-        number = len(self.nodes)
-        if number:
-            base_port = next(iter(self.nodes.values())).ports["client"]
+        """One more node, not started, under the first name that is free; n1 has the base port, the
+        others follow it. Raises LocalFault."""
+        taken = {int(name[1:]) - 1: node for name, node in self.nodes.items()}
+        number = next(n for n in range(NODES_MAX + 1) if n not in taken)
+        for other, node in taken.items():
+            base_port = node.ports["client"] - other
         if number >= NODES_MAX:
             raise LocalFault(f"at most {NODES_MAX} nodes on one machine", "--nodes")
         ports = {name: base_port + PORTS_APART * i + number for i, name in enumerate(LISTENERS)}
         self._take(f"n{number + 1}", ports)
+        self._save()
+        return self.nodes[f"n{number + 1}"]
+
+    def drop(self, node: LocalNode) -> None:
+        """Stops a node that has left the ring; its directory goes with it."""
+        node.stop()
+        node.wipe()
+        del self.nodes[node.name]
+        self._save()
+
+    def _save(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         document = {"ports": {n.name: n.ports for n in self.nodes.values()}, "flags": self.flags}
         new = self.directory / "nodes.new"
         new.write_text(json.dumps(document, indent=1) + "\n")
         new.rename(self.directory / "nodes.json")
-        return self.nodes[f"n{number + 1}"]
 
     def forget(self) -> None:
         """The next try begins anew, with other ports if it likes."""
@@ -284,7 +295,8 @@ class LocalRing:
         for node in self.running:
             door = AdminClient(node.admin, self.token, timeout_s=PROBE_S_MAX)
             with door as admin, suppress(ClientError):
-                return {member["name"] for member in admin.ring()["members"]}
+                members = admin.ring()["members"]
+                return {member["name"] for member in members if member["state"] != "LEFT"}
         return set()
 
     def _take(self, name: str, ports: dict[str, int]) -> None:

@@ -14,6 +14,7 @@ from dynamo_core.errors import BadRequest
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.listing import ClusterRepair, KeyListing
 from dynamo_core.messages import Message, Order, Progress
+from dynamo_core.planner import Done, Planner, refusal
 from dynamo_core.ring import LEFT
 from dynamo_core.ring_document import to_document
 
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 
 REPAIRS_KEPT_MAX = 64
 KEYS_PAGE_MAX = 1000
-Done = Callable[[int, dict[str, Any]], None]
-
-
-def refusal(slug: str, detail: str) -> dict[str, Any]:
-    """The body of an error."""
-    return {"problem": slug, "detail": detail}
 
 
 class Administration:
@@ -35,6 +30,7 @@ class Administration:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.planner = Planner(node)
         self._repairs: dict[str, ClusterRepair] = {}
 
     def create_ring(self, body: dict[str, Any], done: Done) -> None:
@@ -60,7 +56,7 @@ class Administration:
         if not node.member or name not in node.ring.members:
             done(400, refusal("bad-parameter", f"name: no member {name!r}"))
             return
-        node.membership.replaceable.add(name)
+        node.admissions.replaceable.add(name)
         done(202, {"name": name})
 
     def repair(self, partitions: list[int], nodes: list[str], full: bool, done: Done) -> None:
@@ -151,6 +147,7 @@ class Administration:
         pairs = [(p, o) for p, others in owned.items() for o in others]
         ages = [node.now - exchanged[pair] for pair in pairs if pair in exchanged]
         names = node.preference.names if ring is not None else ()
+        oldest_s, waiting_for = node.collector.oldest()
         return {
             "name": node.identity.name,
             "id": f"{node.identity.node_id:016x}",
@@ -164,6 +161,7 @@ class Administration:
                 "owned": len(owned),
                 "complete": sum(bool(node.replica.complete(p)) for p in owned),
             },
+            "operation": self.planner.operation(),
             "transfers": [],
             "hints": {
                 target: {"count": count, "bytes": node.hints.bytes.get(target, 0)}
@@ -173,8 +171,8 @@ class Administration:
             "oldest_exchange_s": round(max(ages), 3) if ages else None,
             "tombstones": {
                 "count": node.repairs.scrub.tombstones,
-                "oldest_s": None,
-                "waiting_for": None,
+                "oldest_s": round(oldest_s, 3) if oldest_s is not None else None,
+                "waiting_for": waiting_for,
             },
             "background": {"budget": 1.0, "latency_p99_ms": None},
             "peers": {n: "up" if node.up(n) else "down" for n in names if n != node.name},

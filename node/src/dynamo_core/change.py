@@ -42,9 +42,8 @@ from dynamo_core.ring import (
     digest_of,
     merge_parts,
 )
+from dynamo_core.wishes import HandMove, Wishes
 
-NAME_BYTES_MAX = 255
-WEIGHT_MAX = 1000
 OPERATIONS_KEPT_MAX = 16
 UNDONE = "~"
 """Before the id of an operation that was cancelled."""
@@ -52,27 +51,6 @@ FORCED = 1 << 16
 """S-MOVE-4: what a forced removal adds to a version, above all that a receiver writes meanwhile."""
 
 _replace = msgspec.structs.replace
-
-
-class HandMove(msgspec.Struct, frozen=True, array_like=True):
-    """One wish by hand: `partition` from `source` to `to`; or, where it is None, one replica each
-    of `tokens` partitions, from `source`, else from nodes of `zone`, else from whoever is fullest.
-    """
-
-    to: str
-    partition: int | None = None
-    source: str = ""
-    tokens: int = 0
-    zone: str | None = None
-
-
-class Wishes(msgspec.Struct, frozen=True, array_like=True):
-    """What an administrator asks for; nothing at all means to balance what is there."""
-
-    join: tuple[Member, ...] = ()
-    leave: tuple[str, ...] = ()
-    weights: dict[str, int] = {}
-    moves: tuple[HandMove, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -89,55 +67,6 @@ class Plan(msgspec.Struct, frozen=True):
     hash: str
 
 
-# ---------------------------------------------------------------- wishes
-
-
-def parse_members(field: str, items: Iterable[Mapping[str, Any]]) -> list[Member]:
-    """Members as a create command or a join names them, without ids. Raises BadParameter."""
-    members = [
-        Member(m["name"], 1, 0, m["address"], "", m.get("zone", ""), m.get("weight", 1), JOINING)
-        for m in items
-    ]
-    for member in members:
-        if not 0 < len(member.name.encode()) <= NAME_BYTES_MAX or member.name[0] in "~@":
-            raise BadParameter(field, f"a name has 1 to {NAME_BYTES_MAX} bytes, no ~ or @ first")
-    for word in ("name", "address"):
-        values = [getattr(m, word) for m in members]
-        if len(set(values)) < len(values):
-            raise BadParameter(field, f"two of them have the same {word}")
-    return members
-
-
-def parse_wishes(body: Mapping[str, Any]) -> Wishes:
-    """The wishes of a body of contract.md §5 whose shape has been checked. Raises BadParameter."""
-    join = sorted(parse_members("join", body.get("join", ())), key=lambda member: member.name)
-    leave = sorted(set(body.get("leave", ())))
-    weights = dict(body.get("weights", {}))
-    joining = {member.name for member in join}
-    for field, names in (
-        ("leave", joining.intersection(leave)),
-        ("weights", joining & set(weights)),
-    ):
-        if names:
-            raise BadParameter(field, f"{min(names)} joins")
-    if both := weights.keys() & set(leave):
-        raise BadParameter("weights", f"{min(both)} leaves")
-    if wrong := [name for name, weight in weights.items() if not 1 <= weight <= WEIGHT_MAX]:
-        raise BadParameter("weights", f"{min(wrong)}: 1 to {WEIGHT_MAX}")
-    moves = tuple(map(_parse_move, body.get("moves", ())))
-    return Wishes(tuple(join), tuple(leave), weights, moves)
-
-
-def _parse_move(item: Mapping[str, Any]) -> HandMove:
-    partition, tokens = item.get("partition"), item.get("tokens") or 0
-    source, zone = item.get("from") or "", item.get("zone")
-    if (partition is None) is (tokens < 1):
-        raise BadParameter("moves", "each has either a partition or a number of tokens")
-    if partition is not None and (not source or zone is not None):
-        raise BadParameter("moves", f"partition {partition}: wants from and to, and no zone")
-    return HandMove(item["to"], partition, source, tokens, zone)
-
-
 # ---------------------------------------------------------------- plans
 
 
@@ -145,10 +74,10 @@ def plan(ring: Ring, wishes: Wishes) -> Plan:
     """What the wishes mean. Raises BadParameter, naming the wish that cannot be."""
     staying = _staying(ring, wishes)
     if wishes.moves and not (wishes.join or wishes.leave or wishes.weights):
-        owners = ring.target.owners or _facts(ring)
+        owners = ring.target.owners or _after(ring)
     else:
         field = "leave" if wishes.leave else "members"
-        owners = _placed(staying, ring, _facts(ring), field)
+        owners = _placed(staying, ring, _after(ring), field)
     lines = ring.members | staying
     spread = len({line.zone for line in staying.values()}) >= ring.identity.n
     if wishes.moves:
@@ -174,14 +103,9 @@ def moves_left(ring: Ring) -> int:
     return len(list(_changes([entry.owners for entry in ring.entries], ring.target.owners)))
 
 
-def _facts(ring: Ring) -> tuple[Owners, ...]:
+def _after(ring: Ring) -> tuple[Owners, ...]:
     """The owners of each partition once the moves under way have switched."""
-    return tuple(
-        tuple(entry.move[1] if name == entry.move[0] else name for name in entry.owners)
-        if entry.move
-        else entry.owners
-        for entry in ring.entries
-    )
+    return tuple(entry.after for entry in ring.entries)
 
 
 def _staying(ring: Ring, wishes: Wishes) -> dict[str, Member]:
@@ -349,12 +273,15 @@ def removed(
 ) -> tuple[Ring, list[int], list[int]]:
     """The ring without a node that will never come back (S-MOVE-4); the partitions of which acked
     writes may be lost, as W of those that acknowledged them may be gone; and those with fewer than
-    N owners until others have taken its places. Raises BadParameter.
+    N owners until others have taken its places. One that is LEFT already and yet in the target, as
+    another change was applied at once, is taken out of it. Raises BadParameter.
     """
     line = ring.members.get(name)
-    if line is None or line.state == LEFT:
+    if line is None or (line.state == LEFT and not any(name in row for row in ring.target.owners)):
         raise BadParameter("name", f"no member {name!r}")
-    members = ring.members | {name: _changed(line, state=LEFT)}
+    if line.state != LEFT:
+        line = _changed(line, state=LEFT)
+    members = ring.members | {name: line}
     entries = tuple(
         without_receiver(entry) if entry.move and entry.move[1] == name else entry
         for entry in ring.entries
@@ -369,7 +296,7 @@ def removed(
     lost = [p for p in below if p in orphans or len(gone.intersection(entries[p].owners)) >= w]
     left = Ring(ring.identity, members, ring.target, entries)
     staying = _staying(left, Wishes())
-    owners = _facts(left)
+    owners = _after(left)
     if len(staying) >= ring.identity.n:
         owners = _placed(staying, left, owners)
     moves = len(list(_changes([entry.owners for entry in entries], owners)))

@@ -85,7 +85,7 @@ class Clients:
             else:
                 left = max(0.0, put.timeout_s - (node.now - began))
                 known = msgspec.structs.replace(put, context=outcome.context, timeout_s=left)
-                node.spawn(PutOperation(node, known, done, known=operation.merged))
+                node.spawn(PutOperation(node, known, done, False, operation.merged, operation.seen))
 
         operation.done = read
         node.spawn(operation)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynamo_core.errors import Corrupt
-from dynamo_core.hints import HintBook, split_hint_key
+from dynamo_core.hints import HintBook, split_hint_key, stamp_of
 from dynamo_core.ids import partition_of
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.messages import SYNCED, Message, Store, Stored
@@ -70,6 +70,9 @@ class Delivery(Machine):
             self.replica.give_up_hint(self.target, stored)
             return []
         partition = partition_of(stored, self.view.ring.partition_bits)
+        apart = self.target.startswith(self.replica.apart_target)
+        if apart and partition in self.replica.apart:
+            return []  # S-DEL-3: not yet
         names = self.view.preference.names
         owners = tuple(n for n in self.view.preference.writers(partition) if n in names)
         # A replaced node, "~name", does not wait for the life that has its own place.
@@ -78,9 +81,17 @@ class Delivery(Machine):
         if self.target not in owners:
             self.replica.counters["hints_rerouted"] += 1
         entry = self.view.ring.entries[partition].number
+        seen = self.replica.numbers.seen(partition)
+        stamp = stamp_of(self.target)
+        if stamp is not None:
+            if stamp < self.replica.numbers.floor(partition):
+                self.replica.counters["stale_hints_dropped"] += 1
+                self.book.drop(self.target, stored, record)
+                return []
+            seen = min(seen, stamp)
         self._flying[stored] = (record, set(to))
         return [
-            (node, Store(0, partition, entry, stored, record, sync=True, cause="hint"))
+            (node, Store(0, partition, entry, stored, record, "", True, "hint", seen))
             for node in to
         ]
 

@@ -68,6 +68,9 @@ class Exchange(Machine):
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if isinstance(reply, LeavesReply):
+            self.view.heard(self.peer, self.partition, reply.seen, reply.floor)
+            if self.partition in self.replica.apart:
+                return self._end(False)
             mine = self.replica.forest.leaves(self.partition)
             if len(mine) != len(reply.leaves):
                 return self._end(False)
@@ -143,6 +146,10 @@ class Exchange(Machine):
         """Both records as they are now: merge theirs here, send the merge where they lack it."""
         if not reply.records:
             return self._end(False)
+        numbers = self.replica.numbers
+        if reply.seen < numbers.floor(self.partition):
+            return self._end(False)  # S-DEL-3: read before a round, or on a disk that missed it
+        seen = min(reply.seen, numbers.seen(self.partition))
         effects: Effects = []
         for stored, record in zip(request.keys, reply.records, strict=False):
             key = stored[4:]
@@ -160,7 +167,7 @@ class Exchange(Machine):
             merged = merge_bytes(key, record or None, mine, self.view.lww)
             if not record or body_of(merged) != body_of(record):
                 self.repaired += 1
-                effects.append((self.peer, self._push(stored, merged, reply.seen)))
+                effects.append((self.peer, self._push(stored, merged, seen)))
         del self._keys[: len(reply.records)]
         self._confirmed -= len(reply.records)
         self._pushing = len(effects)

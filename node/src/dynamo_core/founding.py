@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from dynamo_core.change import parse_members
 from dynamo_core.errors import BadRequest
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.messages import Message
@@ -28,6 +27,7 @@ from dynamo_core.ring import (
     Target,
 )
 from dynamo_core.ring_messages import Found, Founded, Prepare, Prepared, Reach, Reached
+from dynamo_core.wishes import parse_members
 
 CREATE_S = 10.0
 ASK_AGAIN_S = 1.0

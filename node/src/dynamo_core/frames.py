@@ -23,6 +23,8 @@ from dynamo_core.messages import (
     Refused,
     Roots,
     RootsReply,
+    Sizes,
+    SizesReply,
     Store,
     Stored,
 )
@@ -39,6 +41,8 @@ from dynamo_core.move_messages import (
 from dynamo_core.ring_messages import (
     Admit,
     Admitted,
+    Announce,
+    Announced,
     Entries,
     Found,
     Founded,
@@ -48,6 +52,14 @@ from dynamo_core.ring_messages import (
     Prepared,
     Reach,
     Reached,
+)
+from dynamo_core.round_messages import (
+    Numbers,
+    NumbersTold,
+    RoundAnswer,
+    RoundAsk,
+    RoundCommit,
+    RoundDone,
 )
 
 FRAME_VERSION = 1
@@ -59,13 +71,14 @@ AnyMessage = (
     | RootsReply | Leaves | LeavesReply | Listing | ListingReply | FetchMany | FetchedMany
     | Prepare | Prepared | Found | Founded | Admit | Admitted | Reach | Reached | Order | Progress
     | Keys | KeysReply | Entries | Promise | Promised | Still | StillReply | Settle | Settled
-    | Offer | Shown
+    | Offer | Shown | Sizes | SizesReply | Announce | Announced
+    | RoundAsk | RoundAnswer | RoundCommit | RoundDone | Numbers | NumbersTold
 )  # fmt: skip
 
 REPLIES: frozenset[type] = frozenset(
     (Fetched, Stored, Refused, Forwarded, RootsReply, LeavesReply, ListingReply, FetchedMany,
      Prepared, Founded, Admitted, Reached, Progress, KeysReply, Promised, StillReply, Settled,
-     Shown)
+     Shown, SizesReply, Announced, RoundAnswer, RoundDone)
 )  # fmt: skip
 
 MEMBERSHIP_REPLIES: frozenset[type] = frozenset((Prepared, Founded, Admitted, Reached))

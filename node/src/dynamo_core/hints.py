@@ -7,11 +7,16 @@ were acked. While it lies here it is part of the local record (S-DOT-3, S-HINT-5
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import islice
+
 from dynamo_core.ids import HINTS, META, partition_of
 from dynamo_core.journal import Journal
 from dynamo_core.versions import merge_bytes
 
 _DIRTY = b"dirty/"
+ARC_BITS = 12
+"""Hints are counted by arcs as narrow as the partitions of the largest ring."""
 
 
 def hint_key(target: str, stored: bytes) -> bytes:
@@ -26,6 +31,17 @@ def split_hint_key(key: bytes) -> tuple[str, bytes]:
     return key[1:end].decode(), key[end:]
 
 
+def with_stamp(target: str, seen: int) -> str:
+    """The target of what lies apart and was read elsewhere at this number (S-DEL-3)."""
+    return f"{target}:{seen:x}"
+
+
+def stamp_of(target: str) -> int | None:
+    """The number in the name of a target, None where there is none."""
+    apart, _, stamp = target.partition(":")
+    return int(stamp, 16) if apart.startswith("=") and stamp else None
+
+
 class HintBook:
     """The hints of one node. The index in memory is derived from the store at start."""
 
@@ -34,6 +50,8 @@ class HintBook:
         self._bytes_max = bytes_max
         self._rows_max = rows_max
         self._targets_of: dict[bytes, set[str]] = {}
+        self._in_arc: Counter[int] = Counter()
+        """How many keys with hints lie in each arc of the ring."""
         self.counts: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
         self.dirty: set[tuple[int, str]] = set()
@@ -41,6 +59,7 @@ class HintBook:
     def load(self) -> None:
         """Find every hint and dirty mark in the store."""
         self._targets_of, self.counts, self.bytes, self.dirty = {}, {}, {}, set()
+        self._in_arc.clear()
         start = b""
         while True:
             rows = self._journal.scan(HINTS, start, None, self._rows_max)
@@ -58,6 +77,7 @@ class HintBook:
         self.bytes[target] = self.bytes.get(target, 0) + after - before
         if not before:
             self.counts[target] = self.counts.get(target, 0) + 1
+            self._in_arc[partition_of(stored, ARC_BITS)] += stored not in self._targets_of
             self._targets_of.setdefault(stored, set()).add(target)
         elif not after:
             self.counts[target] -= 1
@@ -65,6 +85,7 @@ class HintBook:
             targets.discard(target)
             if not targets:
                 del self._targets_of[stored]
+                self._in_arc[partition_of(stored, ARC_BITS)] -= 1
             if not self.counts[target]:
                 del self.counts[target], self.bytes[target]
 
@@ -74,7 +95,23 @@ class HintBook:
 
     def any_of(self, partition: int, bits: int) -> bool:
         """Whether a hint of the partition lies here, on a ring cut into 2**bits partitions."""
-        return any(partition_of(stored, bits) == partition for stored in self._targets_of)
+        width = ARC_BITS - bits
+        return any(self._in_arc[arc] for arc in range(partition << width, (partition + 1) << width))
+
+    def some_of(
+        self, partition: int, bits: int, limit: int, but: str = ""
+    ) -> list[tuple[str, bytes]]:  # fmt: skip
+        """Hints of the partition: (target, store key); without targets that begin with `but`."""
+        if not self.any_of(partition, bits):
+            return []
+        found = (
+            (target, stored)
+            for stored, targets in self._targets_of.items()
+            if partition_of(stored, bits) == partition
+            for target in sorted(targets)
+            if not (but and target.startswith(but))
+        )
+        return list(islice(found, limit))
 
     def targets(self, stored: bytes) -> list[str]:
         """For whom hints of the key lie here."""

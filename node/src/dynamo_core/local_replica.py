@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynamo_core.errors import Corrupt, TooManySiblings
-from dynamo_core.hints import HintBook
+from dynamo_core.hints import HintBook, with_stamp
 from dynamo_core.ids import range_of
 from dynamo_core.journal import Journal
 from dynamo_core.machine import Coordinate, Coordinated, Rejected, View
@@ -32,11 +32,13 @@ from dynamo_core.messages import (
     Refused,
     Roots,
     RootsReply,
+    Sizes,
     Store,
     Stored,
 )
 from dynamo_core.move_messages import Offer, Shown
 from dynamo_core.replica import Replica
+from dynamo_core.sizes import SizeBook
 from dynamo_core.versions import checked, decode_record, digest_in
 
 Reply = Callable[[Message], None]
@@ -59,8 +61,13 @@ class LocalReplica:
             Listing: self.listing,
             FetchMany: self.fetch_many,
             Keys: self.keys,
+            Sizes: SizeBook(view, journal).answer,
             Offer: self.offer,
         }
+
+    def serve(self, answers: dict[type, Callable[..., None]]) -> None:
+        """Requests that others answer, of the same kind: each carries an entry."""
+        self._answers |= answers
 
     def answers(self, request: Message) -> bool:
         """Whether the request is one for the copy."""
@@ -88,11 +95,12 @@ class LocalReplica:
     def fetch(self, request: Fetch, reply: Reply) -> None:
         """What is held of the key, hints included (S-HINT-5)."""
         flags = self.replica.flags(request.partition)
+        seen = self.replica.numbers.seen(request.partition)
         try:
             record = self.replica.held(request.stored)
         except Corrupt:
-            return reply(Fetched(request.id, b"", CORRUPT))
-        return reply(Fetched(request.id, record or b"", flags))
+            return reply(Fetched(request.id, b"", CORRUPT, seen))
+        return reply(Fetched(request.id, record or b"", flags, seen))
 
     def fetch_many(self, request: FetchMany, reply: Reply) -> None:
         """Own records of a partition; as many as fit, at least one. Damage is not sent."""
@@ -110,7 +118,8 @@ class LocalReplica:
             size += len(records[-1])
             if size > self.view.settings.fetch_bytes_max:
                 break
-        return reply(FetchedMany(request.id, records))
+        seen = self.replica.numbers.seen(request.partition)
+        return reply(FetchedMany(request.id, records, seen))
 
     def roots(self, request: Roots, reply: Reply) -> None:
         """Tree roots of the partitions whose entry is the same here (S-AE-2)."""
@@ -123,7 +132,10 @@ class LocalReplica:
 
     def leaves(self, request: Leaves, reply: Reply) -> None:
         """The leaves of one tree."""
-        reply(LeavesReply(request.id, self.replica.forest.leaves(request.partition)))
+        numbers = self.replica.numbers
+        seen, floor = numbers.seen(request.partition), numbers.floor(request.partition)
+        leaves = self.replica.forest.leaves(request.partition)
+        reply(LeavesReply(request.id, leaves, seen, floor))
 
     def listing(self, request: Listing, reply: Reply) -> None:
         """Keys and digests of one leaf."""
@@ -166,14 +178,28 @@ class LocalReplica:
         """Merge a record into the copy or into a hint; answer when it is persisted."""
         partition = request.partition
         hint = bool(request.target) and request.target != self.view.name
+        apart = partition in self.replica.apart
         if not hint and not self.replica.flags(partition):
             return self._refuse_entry(request, partition, reply)
-        if hint and self.hints.full(request.target) and request.cause != "double":
+        if not hint and request.seen < (floor := self.replica.numbers.floor(partition)):
+            self.replica.counters["stale_records_refused"] += 1
+            seen = self.replica.numbers.seen(partition)
+            return reply(Refused(request.id, "stale", partition, None, floor, seen))
+        target = request.target
+        if apart:
+            if request.cause not in ("put", "double", "hint"):
+                return reply(Refused(request.id, "apart", partition))
+            target = self.replica.apart_target
+            if request.cause == "hint":  # it may be as old as what lies here
+                target = with_stamp(target, request.seen)
+            self.replica.counters["puts_kept_apart"] += request.cause == "put"
+        full = hint and not apart and self.hints.full(request.target)
+        if full and request.cause != "double":
             self.hints.mark_dirty(partition, request.target)
             self.replica.counters["hints_refused"] += 1
             return reply(Refused(request.id, "hints-full", partition))
         try:
-            changed = self.replica.take(request.stored, request.record, request.target)
+            changed = self.replica.take(request.stored, request.record, target)
         except Corrupt:
             self.replica.counters["corrupt_records_refused"] += 1
             return reply(Refused(request.id, "corrupt", partition))
@@ -220,8 +246,9 @@ class LocalReplica:
             return reply(Rejected(request.id, "full"))
         try:
             minted = self.replica.coordinate(
-                request.put, request.stored, request.target, self.view.wall_ms, request.known
-            )
+                request.put, request.stored, request.target, self.view.wall_ms, request.known,
+                request.known_seen,
+            )  # fmt: skip
         except TooManySiblings as error:
             record = self.replica.held(request.stored) or b""
             return reply(Rejected(request.id, "too-many-siblings", str(error), record))
@@ -230,7 +257,7 @@ class LocalReplica:
 
         def answer(level: int) -> None:
             role = HINTED if request.target else partition_flags
-            reply(Coordinated(request.id, minted.record, context, role | level))
+            reply(Coordinated(request.id, minted.record, context, role | level, minted.seen))
 
         def written(stored: bool) -> None:
             if stored:

@@ -32,8 +32,10 @@ class View(Protocol):
     settings: Settings
     preference: Preference
     lww: bool
+    now: float
     wall_ms: int
     draw: Callable[[], int]
+    free_bytes: Callable[[], int]
 
     @property
     def ring(self) -> Ring:
@@ -42,6 +44,9 @@ class View(Protocol):
     @property
     def writable(self) -> bool:
         """Whether the local store takes writes."""
+
+    def heard(self, name: str, partition: int, seen: int, floor: int) -> None:
+        """A member's numbers of the partition (S-DEL-3)."""
 
     def up(self, name: str) -> bool:
         """Failure detector's word, local (S-MEM-2)."""
@@ -54,6 +59,7 @@ class Coordinate(Message):
     stored: bytes
     target: str = ""
     known: bytes | None = None
+    known_seen: int = 0
     sync: bool = True
 
 
@@ -63,6 +69,7 @@ class Coordinated(Message):
     record: bytes
     context: bytes
     flags: int
+    seen: int
 
 
 class Rejected(Message):

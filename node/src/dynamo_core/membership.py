@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING, Any
 from dynamo_core.errors import BadFrame, BadRequest, Refused
 from dynamo_core.founding import (
     STANDS,
-    Admission,
     Answer,
     Founding,
-    is_candidate,
-    next_life,
     parse_creation,
 )
 from dynamo_core.frames import Frame
@@ -37,7 +34,6 @@ from dynamo_core.ring_messages import (
     Prepare,
     Prepared,
     Reach,
-    Reached,
 )
 
 if TYPE_CHECKING:
@@ -60,8 +56,6 @@ class Membership:
         self.emptied = False
         self._told = False
         """Somebody else knows that this id is gone; gossip carries it on."""
-        self.replaceable: set[str] = set()
-        self._admitting: set[str] = set()
         self._reserved = ("", 0.0)
         self._offered_to = b""
         self._answers = {
@@ -69,8 +63,8 @@ class Membership:
             Parts: self._parts,
             Prepare: lambda _, route, message: node.say(route, self.prepared(message)),
             Found: lambda _, route, message: self.founded(message, partial(node.say, route)),
-            Admit: self._admit,
-            Reach: self._reach,
+            Admit: node.admissions.admit,
+            Reach: node.admissions.reach,
             Entries: self._entries,
         }
 
@@ -141,6 +135,7 @@ class Membership:
         node.promises.learned(ring)
         node.moves.learned(ring)
         node.settling.learned(ring)
+        node.apart.learned(ring)
         if ring.is_gone(node.identity.name, node.identity.node_id):
             self._become_gone()
 
@@ -167,6 +162,7 @@ class Membership:
             self.node.counters["learnt_it_is_replaced"] += 1
             self.node.name = "~" + self.node.identity.name
             self.node.replica.name = self.node.name
+            self.node.replica.apart.clear()
 
     def offer(self) -> None:
         """Turn the next slice of unowned data into hints for nobody; empty the disk at the end."""
@@ -249,6 +245,7 @@ class Membership:
             node.replica.distrust()
         node.replica.compared.add(frame.name)
         node.replica.refresh()
+        node.apart.ask(frame.name)
 
     def _parts(self, frame: Frame, route: str, message: Parts) -> None:
         node = self.node
@@ -285,6 +282,7 @@ class Membership:
         line = ring.members.get(self.node.identity.name)
         if line is not None and line.id == self.node.identity.node_id:
             self.take(ring)
+            self.node.apart.begin()
 
     # ------------------------------------------------------------ founding
 
@@ -317,13 +315,16 @@ class Membership:
             refusal = f"it is in cluster {ring.identity.cluster_id}"
         elif ring is not None:
             refusal = STANDS
+        elif self.gone:
+            refusal = "it has left a ring under this id; a new directory gives it a new one"
         elif node.holds_data():
             refusal = "its disk is not empty"
         elif self._reserved[0] not in ("", message.cluster_id) and self._reserved[1] > node.now:
             refusal = f"it is founding cluster {self._reserved[0]}"
         else:
             self._reserved = (message.cluster_id, node.now + RESERVED_S)
-        return Prepared(message.id, identity.node_id, identity.client, refusal)
+        free = node.free_bytes()
+        return Prepared(message.id, identity.node_id, identity.client, refusal, free)
 
     def founded(self, message: Found, reply: Any) -> None:
         """Take the document with its complete marks in one batch (S-RING-6)."""
@@ -345,52 +346,8 @@ class Membership:
 
         node.journal.then(None, written)
 
-    # ------------------------------------------------------------ replacement
-
-    def _admit(self, frame: Frame, route: str, message: Admit) -> None:
-        node = self.node
-        ring = node.ring_or_none
-        if ring is None or self.gone:
-            return
-        if not node.detector.fresh(frame):
-            # Perhaps a late knock of a disk that is gone: the next one echoes this beat (S-NET-1).
-            self.gossip_to(route)
-            return
-        line = ring.members.get(frame.name)
-        refusal = is_candidate(ring, frame.name, frame.node_id)
-        if line is not None and line.id == frame.node_id:
-            node.say(route, Admitted(message.id, ring.parts_differing(())))
-            return
-        if not refusal and not message.asks and frame.name not in self.replaceable:
-            refusal = "waits for dynamoctl replace"
-        if refusal or line is None:
-            node.say(route, Admitted(message.id, None, refusal))
-            return
-        if frame.name in self._admitting:
-            return
-        self._admitting.add(frame.name)
-        life = next_life(line, frame.node_id, frame.address, message.client)
-
-        def decided(really_gone: bool) -> None:
-            self._admitting.discard(frame.name)
-            now_ring = node.ring
-            if not really_gone or now_ring.members[frame.name] != line:
-                node.say(route, Admitted(message.id, None, "its old life still answers"))
-                return
-            node.counters["lost_node_admitted"] += 1
-            self.take(now_ring.with_member(life))
-            admitted = Admitted(message.id, node.ring.parts_differing(()))
-            node.journal.then(None, lambda ok: node.say(route, admitted) if ok else None)
-
-        node.spawn(Admission(node, line, decided))
-
     def admitted(self, message: Admitted) -> None:
         """The answer to our knock."""
         if self.node.ring_or_none is None and message.parts is not None:
+            self.node.replica.numbers.take(message.numbers)
             self._adopt_whole(message.parts)
-
-    def _reach(self, frame: Frame, route: str, message: Reach) -> None:
-        detector = self.node.detector
-        peer = detector.peers.get(message.name)
-        up = peer is not None and peer.node_id == message.node_id and detector.up(message.name)
-        self.node.say(route, Reached(message.id, up))

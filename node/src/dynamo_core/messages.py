@@ -2,8 +2,8 @@
 
 Messages are array-like msgpack structs with an integer tag: compact on the wire, and the very
 objects that machines hand on. New fields go at the end with a default, so that old and new nodes
-understand each other (C17). Every message that carries a record has a `seen` number (S-DEL-3, 0
-until tombstones are collected), every one about a partition the sender's entry (S-RING-4).
+understand each other (C17). Every message that carries a record has the `seen` number of the
+store that it was read from (S-DEL-3), every one about a partition the sender's entry (S-RING-4).
 """
 
 from __future__ import annotations
@@ -63,12 +63,14 @@ class Stored(Message, tag=4):
 
 
 class Refused(Message, tag=5):
-    """Nothing was done: "entry", "not-a-member", "full", "corrupt", "incomplete", "stale",
-    "hints-full"."""
+    """Nothing was done: "entry", "not-a-member", "full", "corrupt", "incomplete", "stale" (with the
+    receiver's numbers), "apart", "hints-full"."""
 
     reason: str
     partition: int = 0
     entry: Entry | None = None
+    floor: int = 0
+    seen: int = 0
 
 
 class Forward(Message, tag=6):
@@ -103,9 +105,11 @@ class Leaves(Message, tag=12):
 
 
 class LeavesReply(Message, tag=13):
-    """All leaves, concatenated, in order."""
+    """All leaves, concatenated, in order; the numbers of this owner."""
 
     leaves: bytes
+    seen: int = 0
+    floor: int = 0
 
 
 class Listing(Message, tag=14):
@@ -170,3 +174,18 @@ class KeysReply(Message, tag=29):
     keys: list[bytes]
     more: bool = False
     cursor: bytes = b""
+
+
+class Sizes(Message, tag=60):
+    """How much lies in each of these partitions, for plans?"""
+
+    partitions: list[int]
+
+
+class SizesReply(Message, tag=61):
+    """(partition, bytes, keys) of those that have been counted; `left` are being counted still: ask
+    again. `free_bytes` is what the disk has room for, 0 when that is not known."""
+
+    rows: list[tuple[int, int, int]]
+    left: int = 0
+    free_bytes: int = 0

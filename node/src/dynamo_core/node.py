@@ -16,8 +16,12 @@ from functools import partial
 import msgspec
 
 from dynamo_core.admin import Administration
+from dynamo_core.admission import Admissions
+from dynamo_core.apart import Apart
 from dynamo_core.calls import Calls
 from dynamo_core.clients import Clients, Done
+from dynamo_core.collection import Collector
+from dynamo_core.consent import Consent
 from dynamo_core.delivery import Deliveries
 from dynamo_core.errors import Corrupt
 from dynamo_core.frames import MEMBERSHIP_REPLIES, REPLIES, Frame, decode_frame
@@ -38,7 +42,8 @@ from dynamo_core.promises import Promises
 from dynamo_core.repair import Repairs
 from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
-from dynamo_core.ring_messages import Admitted, Entries
+from dynamo_core.ring_messages import Admitted, Announce, Entries
+from dynamo_core.round_messages import Numbers, NumbersTold, RoundAsk, RoundCommit
 from dynamo_core.settings import Settings
 from dynamo_core.settling import Settling
 
@@ -75,6 +80,7 @@ class Node:
         self.draining = False
         self.distrusted = False
         self.counters: Counter[str] = Counter()
+        self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
         self.ring_or_none: Ring | None = None
         self.preference: Preference
         self.addresses: dict[str, str] = {}
@@ -88,10 +94,15 @@ class Node:
         self.detector = Detector(self.boot, settings)
         self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
+        self.admissions = Admissions(self)
         self.membership = Membership(self)
         self.promises = Promises(self)
         self.moves = Moves(self)
         self.settling = Settling(self)
+        self.apart = Apart(self)
+        self.consent = Consent(self)
+        self.collector = Collector(self)
+        self.local.serve({RoundAsk: self.consent.ask, RoundCommit: self.consent.commit})
         self.post = Post(self)
         self.clients = Clients(self)
         self.admin = Administration(self)
@@ -129,12 +140,17 @@ class Node:
     @property
     def wake_at(self) -> float:
         """When `tick` must be called next, in the driver's monotonic seconds."""
-        turn = min(self.repairs.wake_at, self.moves.wake_at) if self.member else NEVER
+        rooms = (self.repairs, self.moves, self.collector)
+        turn = min(room.wake_at for room in rooms) if self.member else NEVER
         return min(self.calls.wake_at, self._next_beat, self._next_scan, turn)
 
     def up(self, name: str) -> bool:
         """Whether the node is likely to answer; this one is."""
         return name == self.name or self.detector.up(name)
+
+    def heard(self, name: str, partition: int, seen: int, floor: int) -> None:
+        """A member's numbers of the partition (S-DEL-3)."""
+        self.apart.heard(name, partition, seen, floor)
 
     def holds_data(self) -> bool:
         """Whether anything lies on this disk; a founder's must be empty (S-RING-5)."""
@@ -155,6 +171,8 @@ class Node:
         self.hints.load()
         self.promises.load()
         self.membership.load()
+        if self.member:
+            self.apart.begin()
         if not trusted:
             self.distrusted = True
             self.replica.distrust()
@@ -168,6 +186,7 @@ class Node:
         if now >= self._next_beat:
             self._next_beat = now + self.settings.heartbeat_s
             self.membership.heartbeat()
+            self.apart.beat()
             self._notice_changes()
             if self.journal.number > self.durable_number:
                 # Nobody waits, but what peers remember of this disk must not lag (S-DISK-2).
@@ -180,6 +199,7 @@ class Node:
         if self.member:
             self.moves.tick(now)
             self.repairs.tick(now)
+            self.collector.tick(now)
         self.calls.drain()
 
     def submit(self, operation: Operation, done: Done) -> None:
@@ -273,6 +293,8 @@ class Node:
         """S-RING-4: a peer refused. Whoever has the older entry of the partition takes the newer
         one first."""
         ring, partition = self.ring, refusal.partition
+        if refusal.reason == "stale":
+            self.apart.heard(name, partition, refusal.seen, refusal.floor)
         if refusal.entry is None or partition >= len(ring.entries):
             return
         mine = ring.entries[partition]
@@ -282,18 +304,24 @@ class Node:
             self.say(name, Entries(0, [(partition, mine)]))
 
     def _request(self, route: str, message: Message) -> None:
-        if isinstance(message, Forward):
+        if self.local.answers(message):
+            self.local.answer(message, partial(self.say, route))
+        elif isinstance(message, Forward):
             self.clients.forwarded(route, message)
         elif isinstance(message, Order):
             self.admin.order(message, partial(self.say, route))
+        elif isinstance(message, Announce):
+            self.admin.planner.announced(message, partial(self.say, route))
         elif isinstance(message, Promise):
             self.promises.promise(message, partial(self.say, route))
         elif isinstance(message, Still):
             self.moves.still(message, partial(self.say, route))
         elif isinstance(message, Settle):
             self.settling.settle(message, partial(self.say, route))
-        elif self.local.answers(message):
-            self.local.answer(message, partial(self.say, route))
+        elif isinstance(message, Numbers):
+            self.apart.asked(route, message)
+        elif isinstance(message, NumbersTold):
+            self.apart.told(route, message)
 
     # ------------------------------------------------------------ background
 

@@ -13,6 +13,7 @@ them: 503 with what is known, `Dynamo-Applied: no` only where nothing was stored
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -33,6 +34,8 @@ from dynamo_core.messages import (
     OWNER,
     SYNCED,
     WRITER,
+    Fetch,
+    Fetched,
     Forward,
     Forwarded,
     Message,
@@ -55,37 +58,37 @@ class PutOperation(Explained):
 
     __slots__ = (
         "acks", "context", "coordinating", "copies", "done", "dw", "entry", "forward",
-        "forwarded_to", "known", "missed", "outstanding", "owners", "put", "quorums", "record",
-        "renewals", "spare", "stored", "syncs", "target", "tried", "w", "writers",
+        "forwarded_to", "known", "known_seen", "missed", "outstanding", "owners", "put", "quorums",
+        "record", "renewals", "seen", "spare", "stale", "stored", "syncs", "target", "tried", "w",
+        "writers",
     )  # fmt: skip
 
     def __init__(
         self, view: View, put: Put, done: Answer, forwarded: bool = False,
-        known: bytes | None = None,
+        known: bytes | None = None, known_seen: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.view = view
         self.put = put
         self.done: Answer | None = done
-        self.known = known
+        self.known, self.known_seen = known, known_seen
         self.stored = store_key(put.key)
         ring = view.ring
         self.partition = partition_of(self.stored, ring.partition_bits)
         self._renew(NEVER)
         self.renewals = 0
+        self.stale: list[tuple[str, str]] = []  # calls that wait for the record to be read again
         self.w = put.w or ring.target.w
         self.dw = put.dw or ring.target.dw
-        self.acks: dict[str, int] = {}
-        """Flags by node."""
+        self.acks: dict[str, int] = {}  # flags by node
         self.copies: dict[str, int] = {}
         """Flags by the owner whom an acked copy is for: a hinted replica and its owner's own copy
         become one on delivery, so they count once."""
-        self.outstanding: set[tuple[str, str]] = set()
-        """Calls under way: (node, target)."""
-        self.tried: set[tuple[str, str]] = set()
-        """Who was asked to keep a second replica, and for whom."""
+        self.outstanding: set[tuple[str, str]] = set()  # calls under way: (node, target)
+        self.tried: set[tuple[str, str]] = set()  # who was asked for a second replica, for whom
         self.missed: set[str] = set()
         self.record = b""
+        self.seen = 0
         self.target = ""
         self.syncs = 0
         """How many fsyncs the other nodes must do: this node's own counts unless strict forbids."""
@@ -125,20 +128,18 @@ class PutOperation(Explained):
         """Make the event here, as owner or as stand-in for the first owner that is not there."""
         view = self.view
         self.coordinating = True
-        hedge_at = now + view.settings.hedge_s
-        self.wake_at = min(hedge_at, self.started + self.put.timeout_s)
+        self.wake_at = min(now + view.settings.hedge_s, self.started + self.put.timeout_s)
         if view.name not in self.writers:
             absent = [o for o in self.owners if not view.up(o) or o == self.forwarded_to]
             self.target = absent[0] if absent else self.owners[0]
-        synced = self.dw > 0
-        return [(view.name, Coordinate(0, self.put, self.stored, self.target, self.known, synced))]
+        place = (self.stored, self.target, self.known, self.known_seen)
+        return [(view.name, Coordinate(0, self.put, *place, sync=self.dw > 0))]
 
     def _replicate(self) -> Effects:
         """The record to the writers that are up, hinted replicas for the others to stand-ins."""
         view = self.view
-        self.spare = [
-            n for n in view.preference.stand_ins(self.partition) if n != view.name and view.up(n)
-        ]
+        others = view.preference.stand_ins(self.partition)
+        self.spare = [n for n in others if n != view.name and view.up(n)]
         effects = self._cover()
         if any(self._reached(owners) < self.w for owners in self.quorums):
             # Owners that are only believed down are asked as well, the last stand-ins too.
@@ -181,9 +182,8 @@ class PutOperation(Explained):
     def _store(self, node: str, target: str) -> tuple[str, Message]:
         self.outstanding.add((node, target))
         cause = "double" if target and node == self.view.name else "put"
-        return node, Store(
-            0, self.partition, self.entry, self.stored, self.record, target, self.syncs > 0, cause
-        )
+        place = (self.partition, self.entry, self.stored, self.record, target)
+        return node, Store(0, *place, self.syncs > 0, cause, self.seen)
 
     def _stand_in(self, owner: str) -> Effects:
         """A hinted replica for `owner` to the next node of the list, if one is left."""
@@ -195,8 +195,7 @@ class PutOperation(Explained):
         return effects
 
     def _double(self, owner: str) -> Effects:
-        """While writes are joint: a hinted replica to a node that writes already, though for no
-        owner of the lists that `owner` is in: it counts once in each list."""
+        """While writes are joint: a hinted replica to a writer that is in no list of `owner`'s."""
         if len(self.quorums) == 1:
             return []
         lists = [owners for owners in self.quorums if owner in owners]
@@ -215,6 +214,8 @@ class PutOperation(Explained):
             return self._forwarded(node, reply.outcome, now)
         if isinstance(reply, Coordinated):
             return self._coordinated(reply, now)
+        if isinstance(reply, Fetched):
+            return self._resend(reply.record, reply.seen, now)
         assert isinstance(request, Store)
         assert isinstance(reply, Stored)
         self.outstanding.discard((node, request.target))
@@ -233,7 +234,7 @@ class PutOperation(Explained):
         if not first:
             return self._decide(now)
         self._explain(self.view.name, "coordinated", now)
-        self.record = reply.record
+        self.record, self.seen = reply.record, reply.seen
         self.context = reply.context
         self.syncs = self.dw - (not self.put.strict or reply.flags & PROVEN == PROVEN)
         effects = self._replicate()
@@ -255,13 +256,30 @@ class PutOperation(Explained):
             return [] if self.coordinating else self._coordinate(now)
         if isinstance(request, Coordinate):
             return self._rejected(reason)
+        if isinstance(request, Fetch):
+            return self._resend(b"", 0, now)
         assert isinstance(request, Store)
-        self.outstanding.discard((node, request.target))
-        copy = request.target or node
-        effects: Effects = []
-        if copy in self.writers and copy not in self.copies:
-            effects = self._stand_in(copy)
-        return effects + self._decide(now)
+        if reason == "refused stale" and self.renewals < RENEWALS_MAX:
+            self.renewals += 1
+            self.stale.append((node, request.target))
+            return [(self.view.name, Fetch(0, self.partition, self.entry, self.stored))]
+        return self._without(node, request.target, now)
+
+    def _without(self, node: str, target: str, now: float) -> Effects:
+        self.outstanding.discard((node, target))
+        copy = target or node
+        wanted = copy in self.writers and copy not in self.copies
+        return (self._stand_in(copy) if wanted else []) + self._decide(now)
+
+    def _resend(self, record: bytes, seen: int, now: float) -> Effects:
+        """S-DEL-3: what lies here now, to whoever found what was read before too old; unless this
+        put is not in it any more: then this node is stale."""
+        stale, self.stale = self.stale, []
+        mine = decode_record(self.record).history
+        if record and decode_record(record).history.descends(mine):
+            self.record, self.seen = record, seen
+            return [self._store(*call) for call in stale]
+        return [effect for call in stale for effect in self._without(*call, now)]
 
     def outdated(self, node: str, request: Message, now: float) -> Effects:
         """Another entry stands: the record goes to whoever is to write now, under that entry."""
@@ -278,16 +296,8 @@ class PutOperation(Explained):
         that stays silent may have said yes."""
         if reply.reason != "too-many-siblings" or self.forwarded_to:
             return self._rejected(reply.reason)
-        context = decode_record(reply.record).context()
-        self._answer(
-            Outcome(
-                status=409,
-                problem="too-many-siblings",
-                detail=reply.detail,
-                context=Context(context.encode(), self.view.name),
-                node=self.view.name,
-            )
-        )
+        context = Context(decode_record(reply.record).context().encode(), self.view.name)
+        self._answer(self._outcome(409, "too-many-siblings", reply.detail, context=context))
         self.finished = True
         return []
 
@@ -365,12 +375,8 @@ class PutOperation(Explained):
         )
 
     def _success(self) -> Outcome:
-        outcome = Outcome(
-            status=204,
-            context=Context(self.context, self.view.name),
-            acks=self._counts(),
-            node=self.view.name,
-        )
+        context = Context(self.context, self.view.name)
+        outcome = self._outcome(204, context=context, acks=self._counts())
         if self.put.answer_record:
             record = decode_record(self.record)
             outcome.status = 200
@@ -380,16 +386,12 @@ class PutOperation(Explained):
 
     def _refuse(self, applied: str, detail: str) -> None:
         acks = self._counts()
-        self._answer(
-            Outcome(
-                status=503,
-                problem="quorum-not-met",
-                detail=f"{acks.total} of w={self.w} acks, {acks.durable} of dw={self.dw}: {detail}",
-                acks=acks,
-                applied=applied,
-                node=self.view.name,
-            )
-        )
+        detail = f"{acks.total} of w={self.w} acks, {acks.durable} of dw={self.dw}: {detail}"
+        self._answer(self._outcome(503, "quorum-not-met", detail, acks=acks, applied=applied))
+
+    def _outcome(self, status: int, problem: str = "", detail: str = "", **more: Any) -> Outcome:
+        name = self.view.name
+        return Outcome(status=status, problem=problem, detail=detail, node=name, **more)
 
     def _answer(self, outcome: Outcome) -> None:
         done, self.done = self.done, None

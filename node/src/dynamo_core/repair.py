@@ -152,12 +152,12 @@ class Repairs:
             self._plan_dirty()
             if self.view.settings.anti_entropy:
                 self._compare()
-                self.scrub.turn()
+                self.scrub.turn(self.view.wall_ms)
         self._fill(now)
 
     def _plan_passes(self) -> None:
         for partition, others in self.replica.owned().items():
-            if partition in self.replica.marks:
+            if partition in self.replica.marks or partition in self.replica.apart:
                 continue
             passed = self._passed(partition)
             for peer in others:

@@ -15,15 +15,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from dynamo_core.actors import Actors
 from dynamo_core.errors import Corrupt, TooManySiblings
 from dynamo_core.hints import HintBook
-from dynamo_core.ids import DATA, META, TREE, partition_of, range_of
+from dynamo_core.ids import DATA, META, partition_of
 from dynamo_core.journal import Journal
-from dynamo_core.merkle import Forest, sum_of
+from dynamo_core.merkle import Forest
 from dynamo_core.messages import COMPLETE, OWNER, WRITER
 from dynamo_core.operations import Put
 from dynamo_core.ring import LEFT, Ring
+from dynamo_core.round_numbers import RoundNumbers
 from dynamo_core.settings import Settings
+from dynamo_core.tombstones import Tombstones
+from dynamo_core.tree import Tree
 from dynamo_core.versions import (
     EMPTY,
     Dot,
@@ -33,14 +37,12 @@ from dynamo_core.versions import (
     checked,
     decode_history,
     decode_record,
-    digest_in,
     encode_record,
     last_writer,
     merge_bytes,
     update,
 )
 
-LEAF_ROWS_MAX = 1 << 20
 _COMPLETE = b"complete/"
 Draw = Callable[[], int]
 
@@ -48,12 +50,14 @@ Draw = Callable[[], int]
 class Minted:
     """What coordination made: the record to replicate, its event, and what the client may know."""
 
-    __slots__ = ("context", "record", "stored")
+    __slots__ = ("context", "record", "seen", "stored")
 
-    def __init__(self, stored: bytes, record: bytes, context: History) -> None:
+    def __init__(self, stored: bytes, record: bytes, context: History, seen: int) -> None:
         self.stored = stored
         self.record = record
         self.context = context
+        self.seen = seen
+        """The number of the store that the oldest part of the record was read from."""
 
 
 class Replica:
@@ -68,21 +72,35 @@ class Replica:
         self.settings = settings
         self.counters: Counter[str] = Counter()
         self.compared: set[str] = set()
+        self.apart: set[int] = set()
+        """Partitions whose numbers are not compared yet in this life (S-DEL-3)."""
+        self.apart_target = ""
+        """For whom, by name, what comes meanwhile is kept."""
         self.marks: set[int] = set()
-        self.unsure: set[int] = set()
+        self.numbers = RoundNumbers(journal)
+        self.tombstones = Tombstones(settings.tombstones_max)
         self.damaged: set[bytes] = set()
         self._losses: Counter[int] = Counter()
         self._voids = 0
         self.in_doubt = False
         """Distrust that is not on the disk yet: whatever is read back there is not believed."""
-        self.forest = Forest(0, settings.leaf_bits)
-        self._draw = draw
-        self._actors: dict[int, int] = {}
+        self.tree = Tree(journal, settings.leaf_bits, settings.rows_max)
+        self.actors = Actors(draw)
         self._owned: dict[int, int] = {}
         self._others: dict[int, tuple[str, ...]] = {}
         self._beside: list[int] = []
         self._bits = 0
         self.lww = False
+
+    @property
+    def forest(self) -> Forest:
+        """The hash trees of this copy."""
+        return self.tree.forest
+
+    @property
+    def unsure(self) -> set[int]:
+        """Leaves that are to be counted again."""
+        return self.tree.unsure
 
     # ------------------------------------------------------------ ring, marks, actors
 
@@ -91,8 +109,7 @@ class Replica:
         self.lww = ring.identity.conflicts == "LastWriteWins"
         if self._bits != ring.partition_bits or self.forest.bits == self.settings.leaf_bits:
             self._bits = ring.partition_bits
-            self.forest = Forest(self._bits, self.settings.leaf_bits)
-            self._load_tree()
+            self.tree.load(self._bits)
         self._others = {
             p: tuple(o for o in entry.owners if o != self.name and ring.members[o].state != LEFT)
             for p, entry in enumerate(ring.entries)
@@ -110,45 +127,36 @@ class Replica:
         self.refresh()
 
     def load(self) -> None:
-        """Read marks from the store; the tree follows with the ring."""
+        """Read marks and numbers from the store; the tree follows with the ring."""
+        self.numbers.load()
         rows = self.journal.scan(META, _COMPLETE, _COMPLETE + b"\xff", 1 << 16)
         self.marks = {int.from_bytes(key[len(_COMPLETE) :], "big") for key, _ in rows}
 
     def reload(self) -> None:
         """After a refused write: memory follows the store again, every actor is born again."""
-        self.born_again_all()
+        self.actors.all_born_again()
         self._voids += 1
         self.hints.load()
         self.load()
-        self._load_tree()
-        self.unsure |= {self.forest.slot_of(stored) for stored in self.damaged}
+        self.tree.load(self._bits)
+        self.unsure.update(map(self.forest.slot_of, self.damaged))
         self.refresh()
         if self.in_doubt:
             self.distrust()
             self.rebuild_tree()
 
-    def _load_tree(self) -> None:
-        self.forest = Forest(self._bits, self.settings.leaf_bits)
-        start = b""
-        while True:
-            rows = self.journal.scan(TREE, start, None, self.settings.rows_max)
-            for key, value in rows:
-                self.forest.set(int.from_bytes(key, "big"), int.from_bytes(value, "big"))
-            if len(rows) < self.settings.rows_max:
-                return
-            start = rows[-1][0] + b"\x00"
-
     def refresh(self) -> None:
         """Recompute the flags of this replica by partition, for the hot path."""
         self._owned = dict.fromkeys(self._beside, WRITER)
         for partition in self._others:
-            self._refresh(partition)
+            self.refresh_partition(partition)
 
-    def _refresh(self, partition: int) -> None:
+    def refresh_partition(self, partition: int) -> None:
+        """The same for one partition."""
         others = self._others.get(partition)
         if others is not None:
             compared = not others or not self.compared.isdisjoint(others)
-            proven = compared and partition in self.marks
+            proven = compared and partition in self.marks and partition not in self.apart
             self._owned[partition] = OWNER | COMPLETE if proven else OWNER
 
     def flags(self, partition: int) -> int:
@@ -171,14 +179,14 @@ class Replica:
         """S-RING-6: earned by founding or by a full pass over all the other owners."""
         self.marks.add(partition)
         self.journal.put(META, _COMPLETE + partition.to_bytes(2, "big"), b"1")
-        self._refresh(partition)
+        self.refresh_partition(partition)
 
     def lose_complete(self, partition: int) -> None:
         """S-RING-6: this copy may miss something."""
         self._losses[partition] += 1
         self.marks.discard(partition)
         self.journal.put(META, _COMPLETE + partition.to_bytes(2, "big"), None)
-        self._refresh(partition)
+        self.refresh_partition(partition)
 
     def losses(self, partition: int) -> int:
         """How often this copy may have lost something; passes begun before the last are void."""
@@ -190,7 +198,7 @@ class Replica:
         self.in_doubt = True
         self._voids += 1
         self.journal.then(self._doubt_written)
-        self.born_again_all()
+        self.actors.all_born_again()
         for partition in sorted(self.marks):
             self.lose_complete(partition)
 
@@ -199,10 +207,7 @@ class Replica:
 
     def born_again(self, partition: int) -> None:
         """S-DOT-2: this node forgets something of the partition that lives on elsewhere."""
-        self._actors.pop(partition, None)
-
-    def born_again_all(self) -> None:
-        self._actors.clear()
+        self.actors.born_again(partition)
 
     # ------------------------------------------------------------ reading
 
@@ -242,7 +247,8 @@ class Replica:
         partition = partition_of(stored, self._bits)
         self.born_again(partition)
         self.hints.discard(target, stored)
-        self.hints.mark_dirty(partition, target)
+        if target and not target.startswith("="):
+            self.hints.mark_dirty(partition, target)
 
     def keep_hint(self, target: str, stored: bytes, record: bytes) -> None:
         """Into this tick's batch; a damaged hint in its place is given up first, never merged over:
@@ -280,29 +286,12 @@ class Replica:
     def rebuild_tree(self) -> None:
         """Count every leaf again from the records: the tree of this disk is not to be trusted.
         Without a ring nobody can; then it is counted when the ring comes."""
-        if not self._bits:
-            return
-        self.forest = Forest(self._bits, self.settings.leaf_bits)
-        for key, _ in self.journal.scan(TREE, b"", None, 1 << 24):
-            self.journal.put(TREE, key, None)
-        start = b""
-        while rows := self.rows(start, None, self.settings.rows_max):
-            for stored, record in rows:
-                slot = self.forest.slot_of(stored)
-                leaf = self.forest.change(slot, None, digest_in(record))
-                self.journal.put(TREE, slot.to_bytes(4, "big"), leaf)
-            start = rows[-1][0] + b"\x00"
+        if self._bits:
+            self.tree.rebuild(self.rows)
 
     def settle_leaves(self) -> None:
         """Count the leaves again whose sum damage has made unsure."""
-        for slot in sorted(self.unsure):
-            try:
-                rows = self.rows(*range_of(slot, self.forest.bits), LEAF_ROWS_MAX)
-            except Corrupt:
-                continue
-            total = sum_of([digest_in(record) for _, record in rows])
-            self.journal.put(TREE, slot.to_bytes(4, "big"), self.forest.set(slot, total))
-            self.unsure.discard(slot)
+        self.tree.settle(self.rows)
 
     def mend_leaf(self, slot: int) -> None:
         """S-AE-4: the records of a leaf are not those that were written; the passes mend them."""
@@ -321,22 +310,19 @@ class Replica:
         merged = merge_bytes(stored[4:], before, record, self.lww)
         if merged == before:
             return False
-        self._write(stored, before, merged)
+        self.tree.write(stored, before, merged)
+        self.tombstones.written(stored, merged)
         return True
-
-    def _write(self, stored: bytes, before: bytes | None, after: bytes) -> None:
-        slot = self.forest.slot_of(stored)
-        old = digest_in(before) if before is not None else None
-        self.journal.put(DATA, stored, after)
-        leaf = self.forest.change(slot, old, digest_in(after))
-        self.journal.put(TREE, slot.to_bytes(4, "big"), leaf)
 
     def forget(self, stored: bytes, record: bytes) -> None:
         """Into this tick's batch: delete a record that lives on elsewhere, or nowhere by proof."""
-        slot = self.forest.slot_of(stored)
-        self.journal.put(DATA, stored, None)
-        leaf = self.forest.change(slot, digest_in(record), None)
-        self.journal.put(TREE, slot.to_bytes(4, "big"), leaf)
+        self.tree.write(stored, record, None)
+
+    def collect(self, partition: int, stored: bytes, record: bytes) -> None:
+        """A tombstone that nobody needs any more; its dots must not be minted again (S-DOT-2)."""
+        self.actors.collected(partition, decode_record(record).history)
+        self.tombstones.forget(partition, stored)
+        self.forget(stored, record)
 
     def take(self, stored: bytes, record: bytes, target: str) -> bool:
         """A replica that came from a peer: into the copy, or as a hint. Raises Corrupt."""
@@ -347,27 +333,39 @@ class Replica:
         return self.merge(stored, record)
 
     def coordinate(
-        self, put: Put, stored: bytes, target: str, wall_ms: int, known: bytes | None = None
-    ) -> Minted:
+        self, put: Put, stored: bytes, target: str, wall_ms: int, known: bytes | None = None,
+        known_seen: int = 0,
+    ) -> Minted:  # fmt: skip
         """One put on this node's record (S-DOT-1..3), kept for `target`, "" when we are an owner.
 
-        `known` is a record that the coordinator read elsewhere for a delete without a context.
-        Raises TooManySiblings, with nothing changed.
+        `known` is a record that the coordinator read elsewhere for a delete without a context, by
+        stores of which one had seen no more than `known_seen`. Raises TooManySiblings, with
+        nothing changed.
         """
+        partition = partition_of(stored, self._bits)
+        number = self.numbers.seen(partition)
         try:
             held = self.held(stored)
         except Corrupt:
             held = None
-        if known is not None:
+        if partition in self.apart:  # from what was kept apart alone: the rest may be forgotten
+            self.counters["puts_kept_apart"] += 1
+            target = self.apart_target
+            held = self.hint(target, stored)
+        elif known is not None and known_seen >= self.numbers.floor(partition):
             held = merge_bytes(stored[4:], held, known, self.lww)
+            number = min(number, known_seen)
         before = decode_record(held) if held is not None else EMPTY
         seen = decode_history(put.context.history) if put.context is not None else History()
         event = before.event_of(put.request_id) if put.request_id else None
         if event is None and put.request_id not in seen.ids:
             if put.context is None and len(before.siblings) >= self.settings.siblings_max:
                 raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
-            partition = partition_of(stored, self._bits)
-            event = self._mint(before, partition)
+            event = self.actors.mint(partition, before.history)
+            if event[1] > 1 + before.history.top(event[0]):
+                # What this actor counted before is of this key and forgotten, or never was.
+                history = before.history.joined(History({event[0]: event[1] - 1}))
+                before = Record(before.siblings, history)
             after = update(before, seen, self._sibling(put, event, before, wall_ms))
             if self.lww:
                 after = last_writer(after)
@@ -381,13 +379,7 @@ class Replica:
             self.merge(stored, encoded)
         context = seen if event is None else seen.with_dot(event)
         mine = Sibling(*(event or (0, 0)), None, request_id=put.request_id)
-        return Minted(stored, encoded, context.naming((mine,)))
-
-    def _mint(self, before: Record, partition: int) -> Dot:
-        actor = self._actors.get(partition)
-        if actor is None:
-            actor = self._actors[partition] = self._draw()
-        return actor, 1 + before.history.top(actor)
+        return Minted(stored, encoded, context.naming((mine,)), number)
 
     def _sibling(self, put: Put, dot: Dot, before: Record, wall_ms: int) -> Sibling:
         stamp = 0

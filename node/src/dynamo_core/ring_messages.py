@@ -39,6 +39,7 @@ class Prepared(Message, tag=19):
     node_id: int
     client: str
     refusal: str = ""
+    free_bytes: int = 0
 
 
 class Found(Message, tag=20):
@@ -63,10 +64,11 @@ class Admit(Message, tag=22):
 
 
 class Admitted(Message, tag=23):
-    """The ring with the new incarnation, or why not."""
+    """The ring with the new incarnation and the numbers of the sender's rounds, or why not."""
 
     parts: RingParts | None
     refusal: str = ""
+    numbers: tuple[tuple[int, int, int], ...] = ()
 
 
 class Reach(Message, tag=24):
@@ -86,3 +88,13 @@ class Entries(Message, tag=30):
     """Entries that the receiver seems not to have: (partition, entry)."""
 
     entries: list[tuple[int, Entry]]
+
+
+class Announce(Message, tag=62):
+    """Parts of the ring as an administrator has just changed them (S-MOVE-6)."""
+
+    parts: RingParts
+
+
+class Announced(Message, tag=63):
+    """The sender has them durably, merged with what it had."""

@@ -12,7 +12,8 @@ from collections import Counter
 
 from dynamo_core.errors import Corrupt
 from dynamo_core.ids import range_of
-from dynamo_core.replica import LEAF_ROWS_MAX, Replica
+from dynamo_core.replica import Replica
+from dynamo_core.tree import LEAF_ROWS_MAX
 from dynamo_core.versions import Record, checked, decode_record, digest_in
 
 LEAVES_MAX = 4096
@@ -26,13 +27,14 @@ class Scrub:
         self._replica = replica
         self._rows_max = rows_max
         self._next = 0
+        self._wall_ms = 0
         self._tombstones = self._clock_max = 0
         self.tombstones: int | None = None
-        """Records with no value but tombstones; None before the first round is over."""
+        """Records without a live value; None before the first round is over."""
         self.clock_entries_max = 0
         """S-DOT-5: the largest history, in actors; 50 is reason to look."""
 
-    def turn(self) -> None:
+    def turn(self, wall_ms: int) -> None:
         """The next slice. Raises Corrupt where damage cannot be given up row by row."""
         forest = self._replica.forest
         first, end = self._next, 1 << forest.bits
@@ -41,6 +43,7 @@ class Scrub:
         if len(rows) == self._rows_max:
             last = max(first + 1, forest.slot_of(rows[-1][0]))
             rows = self._rows(first, last, LEAF_ROWS_MAX)
+        self._wall_ms = wall_ms
         self._check(rows, first, last)
         self._next = last % end
         if not self._next:
@@ -65,7 +68,7 @@ class Scrub:
         sums: Counter[int] = Counter()
         for stored, record in rows:
             try:
-                self._note(decode_record(checked(stored[4:], record)))
+                self._note(stored, record, decode_record(checked(stored[4:], record)))
             except Corrupt:
                 self._replica.note_damage(stored)
             else:
@@ -74,7 +77,9 @@ class Scrub:
             if not forest.is_sum(slot, sums.get(slot, 0)):
                 self._replica.mend_leaf(slot)
 
-    def _note(self, record: Record) -> None:
-        self._tombstones += all(sibling.value is None for sibling in record.siblings)
+    def _note(self, stored: bytes, data: bytes, record: Record) -> None:
+        if not record.values(self._wall_ms):
+            self._tombstones += 1
+            self._replica.tombstones.read(stored, data)
         history = record.history
         self._clock_max = max(self._clock_max, len(history.vector) + len(history.dots))

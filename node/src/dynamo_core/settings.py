@@ -42,6 +42,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Records fetched at once by an exchange."""
     fetch_bytes_max: int = 4 * 1024 * 1024
     """Bytes of one answer to FetchMany."""
+    collect_s: float = 5.0
+    """Look for tombstones that may be collected so often (S-DEL-2)."""
+    rounds_max: int = 4
+    """Partitions in which one node leads a round at once."""
+    tombstones_max: int = 1 << 16
+    """Tombstones that a node keeps an eye on; of more, a part waits until others are collected."""
     moves_s: float = 0.5
     """Look for partitions to receive, and for what a switch has left to do, so often."""
     moves_max: int = 2

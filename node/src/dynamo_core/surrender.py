@@ -31,6 +31,7 @@ class Surrender(Machine):
         self.partition = partition
         self._on_end = on_end
         self._rows: list[tuple[bytes, bytes]] = []
+        self._seen = 0
         self._waiting = 0
 
     def start(self, now: float) -> Effects:
@@ -39,6 +40,7 @@ class Surrender(Machine):
     def _next(self, now: float) -> Effects:
         view = self.view
         start, end = range_of(self.partition, view.ring.partition_bits)
+        self._seen = self.replica.numbers.seen(self.partition)
         self._rows = self.replica.rows(start, end, view.settings.rows_max)
         owners = [n for n in view.preference.owners(self.partition) if n in view.preference.names]
         if not self._rows or not owners or view.name in view.preference.writers(self.partition):
@@ -57,10 +59,9 @@ class Surrender(Machine):
                 return self._end()
             entry = self.view.ring.entries[self.partition].number
             for number in reply.lacking:
-                stored, record = self._rows[number]
-                effects.append(
-                    (node, Store(0, self.partition, entry, stored, record, "", True, "offer"))
-                )
+                row = self._rows[number]
+                store = Store(0, self.partition, entry, *row, "", True, "offer", self._seen)
+                effects.append((node, store))
             self._waiting += len(effects)
             self.wake_at = now + self.view.settings.call_s
         else:

@@ -26,11 +26,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dynamo_core.ids import KEY_BYTES_MAX
 from dynamo_core.ring_document import to_document
 from dynamo_node.admin_document import (
+    ApplyChange,
     Body,
+    CancelChange,
     Cluster,
     CreateRing,
     Level,
     Page,
+    PlanChange,
+    RemoveNode,
     ReplaceNode,
     StartRepair,
     docs_page,
@@ -58,13 +62,14 @@ class Problem(Exception):
         self.status, self.slug, self.detail = status, slug, detail
 
 
-def problem(status: int, slug: str, detail: str) -> Response:
+def problem(status: int, slug: str, detail: str, **members: Any) -> Response:
     """RFC 9457; `slug` is one of contract.md §4, or "" where the status says all."""
     body = {
         "type": PROBLEMS + slug if slug else "about:blank",
         "title": slug.replace("-", " ") or "error",
         "status": status,
         "detail": detail,
+        **members,
     }
     headers = {"Retry-After": "1"} if status in (429, 503) else {}
     if status == 401:
@@ -75,7 +80,7 @@ def problem(status: int, slug: str, detail: str) -> Response:
 def answer(status: int, body: MutableMapping[str, Any]) -> Response:
     """What the core answered: a document, or an error in its own words."""
     if "problem" in body:
-        return problem(status, body["problem"], body["detail"])
+        return problem(status, body.pop("problem"), body.pop("detail"), **body)
     return Response(msgspec.json.encode(body), status, media_type="application/json")
 
 
@@ -133,6 +138,28 @@ class AdminApi:
         """201 with the new ring; 200 with the one that is, under the same id; 409 under another."""
         body = await self._body(request, CreateRing)
         return await self._ask(self.node.admin.create_ring, msgspec.to_builtins(body))
+
+    async def plan(self, request: Request) -> Response:
+        """What joins, leaves, weights and moves would mean, with a hash; changes nothing."""
+        return await self._change(request, PlanChange, self.node.admin.planner.plan)
+
+    async def apply(self, request: Request) -> Response:
+        """Carries out the plan that the hash quotes; 409 with the new plan when it would differ."""
+        return await self._change(request, ApplyChange, self.node.admin.planner.apply)
+
+    async def cancel(self, request: Request) -> Response:
+        """Takes back what has not been switched yet."""
+        return await self._change(request, CancelChange, self.node.admin.planner.cancel)
+
+    async def remove(self, request: Request) -> Response:
+        """Removes a node that will never come back; without `force` tells what that would mean."""
+        return await self._change(request, RemoveNode, self.node.admin.planner.remove)
+
+    async def _change(
+        self, request: Request, kind: type[Body], call: Callable[..., None]
+    ) -> Response:
+        body = await self._body(request, kind, in_ring=True)
+        return await self._ask(call, msgspec.to_builtins(body))
 
     async def replace(self, request: Request) -> Response:
         """Lets the empty node of that name take its place (S-MEM-4)."""
@@ -267,6 +294,10 @@ def admin_app(driver: Driver, secret: bytes, version: str) -> ASGIApp:
         ("GET", "/v1/status", api.status, 200),
         ("GET", "/v1/ring", api.ring, 200),
         ("POST", "/v1/ring", api.create_ring, 201),
+        ("POST", "/v1/ring/plan", api.plan, 200),
+        ("POST", "/v1/ring/apply", api.apply, 202),
+        ("POST", "/v1/ring/cancel", api.cancel, 202),
+        ("POST", "/v1/ring/remove", api.remove, 202),
         ("POST", "/v1/ring/replace", api.replace, 202),
         ("POST", "/v1/repairs", api.start_repair, 202),
         ("GET", "/v1/repairs/{repair_id}", api.repair, 200),

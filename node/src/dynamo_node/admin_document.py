@@ -15,6 +15,7 @@ from dynamo_node.batch import BatchRequest
 
 MEMBERS_MAX = 1024
 Word = Annotated[str, Meta(min_length=1, max_length=253)]
+OperationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Count = Annotated[int, Meta(ge=1, le=1024)]
 
 
@@ -43,6 +44,48 @@ class CreateRing(Body):
     w: Count | UnsetType = UNSET
     dw: Count | UnsetType = UNSET
     conflicts: Literal["Siblings", "LastWriteWins"] | UnsetType = UNSET
+
+
+class HandMove(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """One wish by hand: `partition` from one node to another, or `tokens` to one, from a node, from
+    nodes of a zone, or from whoever is fullest."""
+
+    to: Word
+    source: Word | UnsetType = msgspec.field(name="from", default=UNSET)
+    partition: Annotated[int, Meta(ge=0, lt=4096)] | UnsetType = UNSET
+    tokens: Annotated[int, Meta(ge=1, le=4096)] | UnsetType = UNSET
+    zone: Annotated[str, Meta(max_length=253)] | UnsetType = UNSET
+
+
+class PlanChange(Body):
+    """POST /v1/ring/plan; an empty one balances what is there."""
+
+    join: Annotated[list[Founder], Meta(max_length=MEMBERS_MAX)] = []
+    leave: Annotated[list[Word], Meta(max_length=MEMBERS_MAX)] = []
+    weights: Annotated[
+        dict[Word, Annotated[int, Meta(ge=1, le=1000)]], Meta(max_length=MEMBERS_MAX)
+    ] = {}
+    moves: Annotated[list[HandMove], Meta(max_length=4096)] = []
+
+
+class ApplyChange(PlanChange, kw_only=True):
+    """POST /v1/ring/apply: the plan's request, its hash, and an id that makes it one operation."""
+
+    hash: Annotated[str, Meta(max_length=64)]
+    operation_id: OperationId | UnsetType = UNSET
+
+
+class CancelChange(Body):
+    """POST /v1/ring/cancel."""
+
+
+class RemoveNode(Body):
+    """POST /v1/ring/remove; without `force` it only tells what that would mean."""
+
+    name: Word
+    force: bool = False
+    accept_loss: bool = False
+    operation_id: OperationId | UnsetType = UNSET
 
 
 class StartRepair(Body):
@@ -106,6 +149,10 @@ _QUERIES = {
 }
 _BODIES: dict[tuple[str, str], type] = {
     ("POST", "/v1/ring"): CreateRing,
+    ("POST", "/v1/ring/plan"): PlanChange,
+    ("POST", "/v1/ring/apply"): ApplyChange,
+    ("POST", "/v1/ring/cancel"): CancelChange,
+    ("POST", "/v1/ring/remove"): RemoveNode,
     ("POST", "/v1/ring/replace"): ReplaceNode,
     ("POST", "/v1/repairs"): StartRepair,
 }

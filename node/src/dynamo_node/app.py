@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from secrets import randbits
+from shutil import disk_usage
 from typing import Any, NoReturn
 
 import msgspec
@@ -120,6 +122,14 @@ def open_disk(settings: NodeSettings) -> tuple[Disk, int, bool]:
     return opened.store, opened.identity.node_id, opened.trust
 
 
+def free_bytes(directory: Path) -> int:
+    """What the disk has room for; 0, which means that nobody knows, when it does not say."""
+    try:
+        return disk_usage(directory).free
+    except OSError:
+        return 0
+
+
 def die(line: str) -> NoReturn:
     """At once, from any thread, whatever is under way: nothing more may be acknowledged."""
     log.error(line)
@@ -145,6 +155,8 @@ async def run(settings: NodeSettings, secret: bytes) -> None:
         settings.name, node_id, peer_address, client_address, settings.zone, settings.weight
     )
     node = Node(identity, store, settings.of_core(), partial(randbits, 64))
+    if settings.engine != "memory":
+        node.free_bytes = partial(free_bytes, settings.data_dir)
     ends = LinkEnds(settings.name, node_id, settings.cluster, peer_address, secret)
     last = LastResort(die, partial(mark_damaged, settings.data_dir))
     driver = Driver(node, store, Links(ends), last)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from dynamo_core.change import applied, cancelled, parse_wishes, plan, removed
+from dynamo_core.change import applied, cancelled, plan, removed
 from dynamo_core.errors import BadParameter
 from dynamo_core.node import Node
 from dynamo_core.ring import LEAVING, LEFT, MEMBER, Ring
 from dynamo_core.testing.history import Damage
 from dynamo_core.testing.process import Process
+from dynamo_core.wishes import parse_wishes
 
 if TYPE_CHECKING:
     from dynamo_core.testing.faults import Fault

@@ -41,6 +41,7 @@ class Clients:
         self._numbers = 0
         self._values = 0
         self._free_at = 0.0
+        self._doubles = bool(world.plan.weather.duplicate or world.plan.weather.late)
         world.on_stop = self.stopped
 
     def begin(self, steps: list[Step]) -> None:
@@ -203,6 +204,9 @@ class Clients:
             if outcome.acks is not None:
                 # Without acks there was nothing to delete.
                 self._count_holders(attempt)
+        elif outcome.status < 500 and outcome.node != attempt.node and self._doubles:
+            # Refused where it was forwarded to, and there once more: TCP brings no frame twice.
+            attempt.outcome = UNKNOWN
         elif outcome.status < 500 or outcome.applied == "no":
             attempt.outcome = FAIL
         else:

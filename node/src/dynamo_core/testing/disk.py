@@ -62,6 +62,10 @@ class Disk:
         self.failing = 0.0
         self.broken = False
         self.corrupt: set[Row] = set()
+        self.put_back = False
+        """It is older than what its node had written: a backup, or the disk of an earlier life."""
+        self.buried: dict[bytes, list[bytes]] = {}
+        """By store key: what was forgotten by proof. It counts as held: the numbers know of it."""
         self._undo: list[tuple[int, list[Change]]] = []
 
     def get(self, family: int, key: bytes) -> bytes | None:
@@ -151,6 +155,7 @@ class Disk:
         other.rows = [dict(rows) for rows in self.rows]
         other.number, other.durable = self.number, self.durable
         other.corrupt = set(self.corrupt)
+        other.buried = {key: list(rows) for key, rows in self.buried.items()}
         return other
 
     def salvage(self) -> None:
@@ -161,13 +166,13 @@ class Disk:
         self.marks.doubted = True
 
     def records(self, key: bytes, durable: bool = False) -> list[bytes]:
-        """Everything that lies here of a store key, data and hints; as of the last fsync when
-        `durable`."""
+        """Everything that lies here of a store key, data and hints, and what was buried; as of the
+        last fsync when `durable`."""
         places = [(DATA, key), *((HINTS, k) for k in self.rows[HINTS] if k.endswith(key))]
         if durable:
             undone = [line for _, undo in self._undo for line in undo]
             places += [(f, k) for f, k, _ in undone if f == HINTS and k.endswith(key)]
-        found = []
+        found = list(self.buried.get(key, ()))
         for place in dict.fromkeys(places):
             row = None if place in self.corrupt else self.rows[place[0]].get(place[1])
             if durable:

@@ -104,6 +104,19 @@ class Evidence:
             lasting = value in durable or value in nameless
             self.events.append(Damage(value, process.name, silent, lasting))
 
+    def copy_dropped(self, process: Process, change: Call) -> None:
+        """S-DEL-3: a node gives up what slept through a round. As good as lost is what it had of
+        that when it started; what it took since must have been kept apart."""
+        if not process.disk.put_back:
+            detail = f"{process.name} drops a copy though its disk was never put back"
+            self.events.append(Trouble("S-DEL-3", detail))
+        before = self.held(process.disk)
+        change()
+        process.lost_some = True
+        for value in sorted((before - self.held(process.disk)) & process.held_at_start):
+            self.damaged.setdefault(value, set()).add(process.name)
+            self.events.append(Damage(value, process.name, silent=True))
+
     def hint_dropped(
         self, target: Process, others: list[Process], stored: bytes, data: bytes
     ) -> None:

@@ -189,6 +189,7 @@ def _wipe(world: World, process: Process, fault: Fault) -> None:
 def _rollback(world: World, process: Process, fault: Fault) -> None:
     """A backup is taken now and put back later, with or without the side file of its time."""
     backup = process.disk.copy()
+    backup.put_back = True
 
     def put_back() -> None:
         if world.healed or process.disk.node_id != backup.node_id:
@@ -214,6 +215,7 @@ def _old_disk(world: World, process: Process, fault: Fault) -> None:
     if not known or not process.knows_ring() or process.on_heal is not None:
         return
     newer, old = process.disk, known[-1]
+    old.put_back = True
 
     def swap(disk: object) -> None:
         world.stop(process)

@@ -61,6 +61,8 @@ class Plan(msgspec.Struct):
     in_flight_max: int = 4096
     founders: int = 0
     """So many of the nodes found the ring, 0: all; the others may join."""
+    tombstone_age_s: float = 12.0
+    """More than any operation, its retry and a frame may live (S-DEL-2)."""
     looks: int = 0
     """How many rounds of reads follow the healing, while nodes rebuild themselves."""
 

@@ -42,6 +42,8 @@ class Process:
         self.disturbed_at = -1.0
         self.lost_some = False
         """Its disk has lost something that was durable."""
+        self.held_at_start: set[int] = set()
+        """The puts on its disk when it was started, if that had been put back."""
         self.old_disks: list[Disk] = []
         self.on_heal: Call | None = None
         self.removed = False
@@ -59,7 +61,7 @@ class Process:
 
 
 class WatchedDisk(Disk):
-    """Tells the world of every record that is written."""
+    """Tells the world of every record that is written, and buries those forgotten by proof."""
 
     watch: Callable[[bytes, bytes], None]
     dropped: Callable[[str, bytes, bytes], None]
@@ -73,6 +75,10 @@ class WatchedDisk(Disk):
                     self.dropped(*split_hint_key(key), hint)
             elif family == META and key.startswith(b"dirty/"):
                 self.met("partition left dirty" if value else "dirty partition settled")
+        if any(family == META and key.startswith(b"floor/") for family, key, _ in batch):
+            for family, key, value in batch:
+                if value is None and family == DATA and key in self.rows[DATA]:
+                    self.buried.setdefault(key, []).append(self.rows[DATA][key])
         super()._apply(batch)
         for family, key, value in batch:
             if value is not None and family in (DATA, HINTS):

@@ -179,6 +179,8 @@ def unsettled(world: World) -> str:
             return f"{node.name} does not see everybody up"
         if node.hints.counts:
             return f"{node.name} has hints for {sorted(node.hints.counts)}"
+        if node.replica.apart:
+            return f"{node.name} has not compared {sorted(node.replica.apart)}"
         if node.hints.dirty:
             return f"{node.name} has dirty marks {sorted(node.hints.dirty)}"
     ring = nodes[0].ring

@@ -15,6 +15,8 @@ from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 
 OPERATIONS_MIN, OPERATIONS_MAX = 20, 60
 RETRY_S_MAX = 3.0
+MIXES_IN_TURN = (*sorted(MIXES), "stale")
+"""A stale disk has a long way to go, so it goes it twice as often."""
 MIX_EVERY = 8
 """One seed in so many has a mix of its own."""
 AFTERMATH_S = {"wipe": 6.0, "old disk": 4.0, "join": 6.0, "leave": 6.0, "remove": 6.0}
@@ -25,7 +27,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     """The plan of a seed; with one of `MIXES` when named, or when it is the seed's turn."""
     rng = Random(seed)
     if not mix and seed % MIX_EVERY == MIX_EVERY - 1:
-        mix = sorted(MIXES)[seed // MIX_EVERY % len(MIXES)]
+        mix = MIXES_IN_TURN[seed // MIX_EVERY % len(MIXES_IN_TURN)]
     quiet = not mix and rng.random() < 0.1
     nodes = rng.choice((3, 3, 3, 4, 4, 5, 5, 6))
     n = min(nodes, rng.choice((1, 2, 3, 3, 3, 3, 3)))
@@ -52,6 +54,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         in_flight_max=rng.choice((1, 3)) if "overload" in families else 4096,
         founders=founders,
         looks=0 if quiet else rng.choice((0, 0, 4, 12)),
+        tombstone_age_s=rng.choice((6.0, 12.0)),
     )  # fmt: skip
     if quiet:
         plan.steps = _quiet_steps(rng, plan)

@@ -9,6 +9,7 @@ fsync or on damage that stays. Frames are really encoded and decoded, so nodes s
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 from traceback import format_exc
@@ -84,12 +85,14 @@ class World(Evidence):
     def new_disk(self, process: Process) -> None:
         """An empty disk with a new node id."""
         disk = WatchedDisk(self.rng.getrandbits(63))
-        disk.watch, disk.dropped, disk.met = self.found_record, self._hint_dropped, self.count
+        disk.watch, disk.met = self.found_record, self.count
+        disk.dropped = partial(self._hint_dropped, process)
         process.disk = disk
 
-    def _hint_dropped(self, target: str, stored: bytes, data: bytes) -> None:
+    def _hint_dropped(self, holder: Process, target: str, stored: bytes, data: bytes) -> None:
+        stale = holder.node is not None and holder.node.apart.dropping
         for process in self.processes:
-            if process.name == target:
+            if process.name == target and not stale:
                 self.hint_dropped(process, self._instead_of(process, stored), stored, data)
 
     def _instead_of(self, target: Process, stored: bytes) -> list[Process]:
@@ -118,6 +121,7 @@ class World(Evidence):
         disk.marks.start(trusted, process.machine_boot)
         process.life += 1
         process.silent = False
+        process.held_at_start = self.held(disk) if disk.put_back else set()
         if disk.rows[HINTS]:
             self.count("hints kept over their holder's restart")
         seeds = tuple(p.address for p in self.processes if p is not process)
@@ -221,7 +225,7 @@ class World(Evidence):
             return
         process.flush_due = False
         frames: dict[str, bytes] = {}
-        self._guarded(process, lambda: frames.update(node.flush()))
+        self._guarded(process, lambda: self._written(process, node, frames))
         for address, frame in frames.items():
             self._send(process, address, frame)
         if process.node is not node:
@@ -246,6 +250,12 @@ class World(Evidence):
             if first != (entry.owners, entry.old):
                 detail = f"partition {partition} term {entry.term} switched to {first} and {entry}"
                 self.events.append(Trouble("C10", detail))
+
+    def _written(self, process: Process, node: Node, frames: dict[str, bytes]) -> None:
+        if node.apart.dropping:
+            self.copy_dropped(process, lambda: frames.update(node.flush()))
+        else:
+            frames.update(node.flush())
 
     def _arm(self, process: Process, node: Node) -> None:
         due = max(node.wake_at - process.monotonic_s, self.now + 0.0005)
@@ -357,8 +367,8 @@ def _settings(plan: Plan) -> Settings:
     """Sparse heartbeats and short waits: less virtual time, fewer events."""
     return Settings(
         hedge_s=0.05, heartbeat_s=1.0, suspect_s=3.0, hint_scan_s=1.0, exchange_s=1.0,
-        confirm_s=0.1, call_s=1.0, tombstone_age_min_s=12.0, leaf_bits=1,
+        confirm_s=0.1, call_s=1.0, tombstone_age_min_s=plan.tombstone_age_s, leaf_bits=1,
         hint_bytes_max=plan.hint_bytes_max, rows_max=3, keys_max=2, exchanges_max=4,
-        hints_in_flight_max=2, moves_s=0.5, siblings_max=plan.siblings_max,
+        hints_in_flight_max=2, moves_s=0.5, collect_s=1.0, siblings_max=plan.siblings_max,
         in_flight_max=plan.in_flight_max,
     )  # fmt: skip

@@ -1,0 +1,311 @@
+"""Changes of the ring: `plan`, `join`, `leave`, `move`, `weights`, `cancel`, `replace`, `remove`.
+
+Each is shown as a plan first, with a bar of replicas for every node before and after, and asked
+for; then it is applied by its hash and followed until it is done.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from dynamo_client.admin import AdminClient
+from dynamo_client.cli_follow import RETURN, follow, going_on
+from dynamo_client.cli_session import USAGE, Failed, Session, size, table
+from dynamo_client.errors import Conflict
+
+BAR = 30
+"""Columns of the fullest node's bar."""
+TRIES_MAX = 5
+"""A plan that is agreed to is made again so often, when the ring has changed meanwhile."""
+commands = typer.Typer()
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Such as n3.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
+Hash = Annotated[str, typer.Option("--hash", metavar="HASH", help="Apply if the plan is this one.")]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Do not wait until it is done.")]
+Zone = Annotated[str, typer.Option(help="Their failure domain.")]
+
+
+def picture(plan: Mapping[str, Any]) -> list[Table | Text | str]:
+    """A plan for people: a bar of each node's replicas, kept, gained and given; then what moves."""
+    before, after = plan["before"], plan["after"]
+    unit = max(1, *before.values(), *after.values()) / BAR
+    rows = table("node", ">before", ">after", "")
+    for name in after:
+        old, new = before[name], after[name]
+        kept, more = round(min(old, new) / unit), round(max(old, new) / unit)
+        rest = Text("▒" * (more - kept), "green") if new > old else Text("░" * (more - kept), "red")
+        rows.add_row(name, str(old), str(new), Text("█" * kept) + rest)
+    pairs = Counter((move["out"], move["in"]) for move in plan["moves"])
+    words = [f"{count} from {out} to {into}" for (out, into), count in sorted(pairs.items())]
+    moves = f"{len(plan['moves'])} moves" + f": {', '.join(words)}" * bool(words)
+    seconds = plan["seconds_estimated"]
+    took = "" if seconds is None else f", about {max(1, round(seconds))} s at full speed"
+    cost = f"{size(plan['bytes'])} to copy{took}" if plan["moves"] else ""
+    wrong = [Text(line, "yellow") for line in plan["violations"]]
+    return [rows, moves, *([cost] if cost else []), *wrong, f"hash {plan['hash']}"]
+
+
+def change(
+    session: Session, wishes: Mapping[str, Any], yes: bool = False, quoted: str = "",
+    detach: bool = False,
+) -> None:  # fmt: skip
+    """From wishes to their end. Raises Failed and ClientError."""
+    with session.admin() as admin:
+        plan = admin.plan(wishes)
+        if quoted and plan["hash"] != quoted:
+            raise Failed("the plan is another one now; look at it, and quote its hash", 1, "--hash")
+        _agree(session, plan, yes or bool(quoted))
+        operation = uuid4().hex
+        with going_on(session):
+            tries = 1 if quoted else TRIES_MAX
+            while new := _apply(admin, wishes, plan["hash"], operation, tries):
+                tries -= 1
+                if _essence(new) != _essence(plan):
+                    _agree(session, new, yes)
+                plan = new
+            _end(session, operation, {"plan": plan}, detach)
+
+
+def _apply(
+    admin: AdminClient, wishes: Mapping[str, Any], quoted: str, operation: str, tries: int
+) -> dict[str, Any] | None:
+    """None when it is applied, the new plan when it is another one now and may be tried again."""
+    try:
+        admin.apply(wishes, quoted, operation)
+    except Conflict as error:
+        new: dict[str, Any] | None = error.document.get("plan")
+        if new is None or tries <= 1:
+            raise
+        return new
+    return None
+
+
+def _essence(plan: Mapping[str, Any]) -> tuple[Any, ...]:
+    moves = [(move["partition"], move["out"], move["in"]) for move in plan["moves"]]
+    return moves, plan["before"], plan["violations"]
+
+
+def _agree(session: Session, plan: Mapping[str, Any], yes: bool) -> None:
+    if not session.as_json:
+        session.show(plan, *picture(plan))
+    _ask(session, "Apply it?", yes)
+
+
+def _ask(session: Session, question: str, yes: bool) -> None:
+    if yes:
+        return
+    if session.as_json:
+        raise Failed("needed, as programs are not asked", USAGE, "--yes")
+    with suppress(typer.Abort):
+        if typer.confirm(question):
+            return
+    raise Failed("nothing was changed")
+
+
+def _end(session: Session, operation: str, said: dict[str, Any], detach: bool) -> None:
+    if detach:
+        session.show({**said, "operation_id": operation}, f"it goes on; {RETURN} shows how")
+        return
+    end = follow(session, operation)
+    done = f"{end['moves_done']} of {end['moves_total']} moves are done"
+    session.show({**said, "operation_id": operation, "operation": end}, f"{end['state']}: {done}")
+
+
+def member_of(text: str, zone: str, weight: int) -> dict[str, Any]:
+    """A member of `NAME=HOST:PORT`. Raises Failed."""
+    name, _, address = text.partition("=")
+    if not name or not address.rpartition(":")[2].isdigit():
+        raise Failed(f"{text!r} is not like n4=10.0.0.4:8082", USAGE, "NAME=HOST:PORT")
+    return {"name": name, "address": address, "zone": zone, "weight": weight}
+
+
+def weights_of(texts: Sequence[str], field: str) -> dict[str, int]:
+    """Weights of `NAME=NUMBER`. Raises Failed."""
+    found = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        if not name or not number.isdigit():
+            raise Failed(f"{text!r} is not like n1=2", USAGE, field)
+        found[name] = int(number)
+    return found
+
+
+@commands.command()
+def plan(
+    ctx: typer.Context,
+    join: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=HOST:PORT", help="May be given several times.")
+    ] = None,
+    leave: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Likewise.")] = None,
+    weight: Annotated[list[str] | None, typer.Option(metavar="NAME=N", help="Likewise.")] = None,
+    *,
+    zone: Zone = "",
+    apply: Annotated[bool, typer.Option("--apply", help="Then ask, and apply it.")] = False,
+    yes: Yes = False,
+    quoted: Hash = "",
+    detach: Detach = False,
+) -> None:
+    """Show what a change would mean; without wishes, how the ring would be balanced. Changes
+    nothing without --apply."""
+    session: Session = ctx.obj
+    wishes = {
+        "join": [member_of(text, zone, 1) for text in join or ()],
+        "leave": leave or [],
+        "weights": weights_of(weight or (), "--weight"),
+    }
+    if apply:
+        return change(session, wishes, yes, quoted, detach)
+    with session.admin() as admin:
+        made = admin.plan(wishes)
+    return session.show(made, *picture(made))
+
+
+@commands.command()
+def join(
+    ctx: typer.Context,
+    members: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME=HOST:PORT...", help="Empty nodes that run; their peer port."),
+    ],
+    zone: Zone = "",
+    weight: Annotated[int, typer.Option(min=1, max=1000, help="Relative capacity.")] = 1,
+    *,
+    yes: Yes = False,
+    quoted: Hash = "",
+    detach: Detach = False,
+) -> None:
+    """Take nodes into the ring; they get their share of the partitions."""
+    wishes = {"join": [member_of(text, zone, weight) for text in members]}
+    change(ctx.obj, wishes, yes, quoted, detach)
+
+
+@commands.command()
+def leave(
+    ctx: typer.Context, names: Names, yes: Yes = False, quoted: Hash = "", detach: Detach = False
+) -> None:
+    """Let nodes leave: their partitions go to the others, then they may be stopped."""
+    change(ctx.obj, {"leave": names}, yes, quoted, detach)
+
+
+@commands.command()
+def move(
+    ctx: typer.Context,
+    partition: Annotated[
+        int | None, typer.Argument(metavar="[PARTITION]", help="One replica of this one.")
+    ] = None,
+    *,
+    to: Annotated[str, typer.Option(metavar="NAME", help="Who gets it.")],
+    source: Annotated[str, typer.Option("--from", metavar="NAME", help="Who gives it.")] = "",
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Instead: one replica each of so many partitions.")
+    ] = None,
+    zone: Annotated[str | None, typer.Option(help="... from nodes of this zone.")] = None,
+    yes: Yes = False,
+    quoted: Hash = "",
+    detach: Detach = False,
+) -> None:
+    """Move replicas by hand: one of PARTITION, or --tokens of whoever is fullest. Nothing else
+    changes; a later plan may balance it away."""
+    wish = {"to": to, "from": source or None, "partition": partition, "tokens": tokens}
+    wish["zone"] = zone
+    given = {word: value for word, value in wish.items() if value is not None}
+    change(ctx.obj, {"moves": [given]}, yes, quoted, detach)
+
+
+@commands.command()
+def weights(
+    ctx: typer.Context,
+    pairs: Annotated[list[str], typer.Argument(metavar="NAME=N...", help="Such as n1=2.")],
+    *,
+    yes: Yes = False,
+    quoted: Hash = "",
+    detach: Detach = False,
+) -> None:
+    """Weigh nodes: one of weight 2 holds twice what one of weight 1 holds."""
+    change(ctx.obj, {"weights": weights_of(pairs, "NAME=N")}, yes, quoted, detach)
+
+
+@commands.command()
+def cancel(ctx: typer.Context) -> None:
+    """Take back what the last change has not switched yet. Who joins and owns nothing leaves; who
+    leaves and owns something stays; weights stay as they are."""
+    session: Session = ctx.obj
+    with session.admin() as admin:
+        said = admin.cancel()
+        operation = admin.status()["operation"]
+    session.show({**said, "operation": operation}, "cancelled; what has switched stays")
+
+
+@commands.command()
+def replace(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="Such as n3.")]
+) -> None:
+    """Let the empty node of that name take its place, where that waits for a person."""
+    session: Session = ctx.obj
+    with session.admin() as admin:
+        admin.replace(name)
+    session.show({"name": name}, f"{name} may take its place; it rebuilds from the other owners")
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Numbers for people, as `0-15, 20`."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][-1] + 1:
+            found[-1][1:] = [number]
+        else:
+            found.append([number])
+    return ", ".join("-".join(map(str, ends)) for ends in found) or "none"
+
+
+@commands.command()
+def remove(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as n3.")],
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="It is dead, and will not start again on its old disk."),
+    ] = False,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Even where no owner would be left.")
+    ] = False,
+    *,
+    yes: Yes = False,
+    detach: Detach = False,
+) -> None:
+    """Show what would be lost without a node that is dead; with --force remove it. Others take its
+    places. A node that lives is better told to leave."""
+    session: Session = ctx.obj
+    with session.admin() as admin:
+        would = admin.remove(name)
+        if not session.as_json:
+            session.show(would, *_losses(name, would))
+        if not force:
+            if session.as_json:
+                session.show(would)
+            else:
+                session.say(f"nothing was changed; --force removes {name}")
+            return
+        _ask(session, f"Remove {name} for good?", yes)
+        operation = uuid4().hex
+        done = admin.remove(name, force=True, accept_loss=accept_loss, operation_id=operation)
+        with going_on(session):
+            _end(session, operation, {"removed": name, **done}, detach)
+
+
+def _losses(name: str, would: Mapping[str, Any]) -> list[Text | str]:
+    lost, below = would["may_be_lost"], would["below_n"]
+    return [
+        f"{name} owns {len(below)} partitions, which have fewer than N owners until others have"
+        f" taken its places: {ranges(below)}",
+        Text(f"acked writes may be lost in: {ranges(lost)}", "bold red" if lost else ""),
+    ]

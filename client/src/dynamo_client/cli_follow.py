@@ -1,0 +1,95 @@
+"""A change of the ring while it goes on: bars until it is done; Ctrl-C leaves it running."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from dynamo_client.cli_session import Failed, Session
+
+POLL_S = 0.3
+SHOWN_MAX = 8
+"""Transfers that are shown, a line each."""
+RETURN = "dynamoctl status --follow"
+Statuses = dict[str, dict[str, Any] | None]
+
+
+def looks(session: Session) -> Iterator[Statuses]:
+    """Everybody's status, again and again, of those too that join meanwhile."""
+    doors = session.doors()
+    while True:
+        yield session.of_all(doors, lambda admin: admin.status())
+        time.sleep(POLL_S)
+        with session.admin() as admin:
+            members = admin.ring()["members"]
+        if {m["name"] for m in members if m["state"] != "LEFT"} - doors.keys():
+            doors = session.doors()
+
+
+def operation_of(statuses: Statuses, operation_id: str | None) -> dict[str, Any]:
+    """An operation, by default the last one, as whoever knows most of it tells. Raises Failed."""
+    known = [one for one in statuses.values() if one is not None and one["state"] is not None]
+    if not known:
+        raise Failed(f"no node answers; {RETURN} tells how the change goes on")
+    known.sort(key=lambda one: int(one["epoch"]))
+    told: list[dict[str, Any]] = [one["operation"] for one in known]
+    if operation_id is None:
+        return told[-1]
+    if ours := [one for one in told if one["id"] == operation_id]:
+        return ours[-1]
+    if not any(operation_id in one["earlier"] for one in told):
+        raise Failed(f"superseded: {told[-1]['id']} was applied at the same time")
+    return {**told[-1], "id": operation_id, "state": "followed by another"}
+
+
+def follow(session: Session, operation_id: str | None = None) -> dict[str, Any]:
+    """Shows an operation, by default the last one, until it is over, and returns how it ended.
+    Raises Failed when another one took its place."""
+    progress = Progress(
+        TextColumn("moves"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=session.err,
+    )  # fmt: skip
+    task = progress.add_task("", total=None)
+    quiet = session.as_json or not session.err.is_terminal
+    live = Live(progress, console=session.err, transient=True, auto_refresh=False)
+    with nullcontext() if quiet else live:
+        for statuses in looks(session):
+            operation = operation_of(statuses, operation_id)
+            total = operation["moves_total"]
+            progress.update(task, total=total or None, completed=operation["moves_done"])
+            if not quiet:
+                live.update(Group(progress, *_lines(statuses)), refresh=True)
+            if operation["state"] != "running":
+                return operation
+    raise AssertionError("looks has no end")
+
+
+@contextmanager
+def going_on(session: Session) -> Iterator[None]:
+    """Ctrl-C does not stop a change: says how to come back to it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        session.err.print(f"it goes on without us; {RETURN} shows how")
+        raise
+
+
+def _lines(statuses: Statuses) -> list[Text]:
+    """What is under way at each receiver, and why it waits."""
+    lines = [
+        Text(f"  {one['in']} takes partition {one['partition']} from {one['out']}: {one['state']}"
+             + f", {one['reason']}" * bool(one["reason"]), "dim")
+        for status in statuses.values() if status is not None
+        for one in status["transfers"]
+    ]  # fmt: skip
+    lines += [Text(f"  {name} is down", "red") for name, one in statuses.items() if one is None]
+    if len(lines) > SHOWN_MAX:
+        lines[SHOWN_MAX:] = [Text(f"  and {len(lines) - SHOWN_MAX} more", "dim")]
+    return lines

@@ -1,0 +1,75 @@
+"""The hash tree of one store: the forest in memory, its leaves in the batches (S-AE-1, S-AE-4).
+
+A record and its leaf change in one batch. Where damage has made the sum of a leaf unsure, or the
+whole tree of a disk is not to be trusted, it is counted again from the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dynamo_core.errors import Corrupt
+from dynamo_core.ids import DATA, TREE, range_of
+from dynamo_core.journal import Journal
+from dynamo_core.merkle import Forest, sum_of
+from dynamo_core.versions import digest_in
+
+LEAF_ROWS_MAX = 1 << 20
+Rows = Callable[[bytes, bytes | None, int], list[tuple[bytes, bytes]]]
+"""A slice of the records: start, end, limit. Raises Corrupt."""
+
+
+class Tree:
+    """All partitions of one node."""
+
+    def __init__(self, journal: Journal, leaf_bits: int, rows_max: int) -> None:
+        self._journal = journal
+        self._leaf_bits = leaf_bits
+        self._rows_max = rows_max
+        self.forest = Forest(0, leaf_bits)
+        self.unsure: set[int] = set()
+        """Slots whose sum damage has made unsure."""
+
+    def load(self, partition_bits: int) -> None:
+        """Read the leaves from the store."""
+        self.forest = Forest(partition_bits, self._leaf_bits)
+        start = b""
+        while True:
+            rows = self._journal.scan(TREE, start, None, self._rows_max)
+            for key, value in rows:
+                self.forest.set(int.from_bytes(key, "big"), int.from_bytes(value, "big"))
+            if len(rows) < self._rows_max:
+                return
+            start = rows[-1][0] + b"\x00"
+
+    def write(self, stored: bytes, before: bytes | None, after: bytes | None) -> None:
+        """Into this tick's batch: a record, None for none, and its leaf."""
+        slot = self.forest.slot_of(stored)
+        self._journal.put(DATA, stored, after)
+        old = digest_in(before) if before is not None else None
+        leaf = self.forest.change(slot, old, digest_in(after) if after is not None else None)
+        self._journal.put(TREE, slot.to_bytes(4, "big"), leaf)
+
+    def rebuild(self, rows_of: Rows) -> None:
+        """Count every leaf again from the records. Raises Corrupt."""
+        self.forest = Forest(self.forest.bits - self._leaf_bits, self._leaf_bits)
+        for key, _ in self._journal.scan(TREE, b"", None, 1 << 24):
+            self._journal.put(TREE, key, None)
+        start = b""
+        while rows := rows_of(start, None, self._rows_max):
+            for stored, record in rows:
+                slot = self.forest.slot_of(stored)
+                leaf = self.forest.change(slot, None, digest_in(record))
+                self._journal.put(TREE, slot.to_bytes(4, "big"), leaf)
+            start = rows[-1][0] + b"\x00"
+
+    def settle(self, rows_of: Rows) -> None:
+        """Count the unsure leaves again."""
+        for slot in sorted(self.unsure):
+            try:
+                rows = rows_of(*range_of(slot, self.forest.bits), LEAF_ROWS_MAX)
+            except Corrupt:
+                continue
+            total = sum_of([digest_in(record) for _, record in rows])
+            self._journal.put(TREE, slot.to_bytes(4, "big"), self.forest.set(slot, total))
+            self.unsure.discard(slot)

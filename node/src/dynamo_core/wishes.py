@@ -1,0 +1,81 @@
+"""What administrators ask for when they change a ring: joins, leaves, weights, moves by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from dynamo_core.errors import BadParameter
+from dynamo_core.ring import JOINING, Member
+
+NAME_BYTES_MAX = 255
+WEIGHT_MAX = 1000
+
+
+class HandMove(msgspec.Struct, frozen=True, array_like=True):
+    """One wish by hand: `partition` from `source` to `to`; or, where it is None, one replica each
+    of `tokens` partitions, from `source`, else from nodes of `zone`, else from whoever is fullest.
+    """
+
+    to: str
+    partition: int | None = None
+    source: str = ""
+    tokens: int = 0
+    zone: str | None = None
+
+
+class Wishes(msgspec.Struct, frozen=True, array_like=True):
+    """What an administrator asks for; nothing at all means to balance what is there."""
+
+    join: tuple[Member, ...] = ()
+    leave: tuple[str, ...] = ()
+    weights: dict[str, int] = {}
+    moves: tuple[HandMove, ...] = ()
+
+
+def parse_members(field: str, items: Iterable[Mapping[str, Any]]) -> list[Member]:
+    """Members as a create command or a join names them, without ids. Raises BadParameter."""
+    members = [
+        Member(m["name"], 1, 0, m["address"], "", m.get("zone", ""), m.get("weight", 1), JOINING)
+        for m in items
+    ]
+    for member in members:
+        if not 0 < len(member.name.encode()) <= NAME_BYTES_MAX or member.name[0] in "~@":
+            raise BadParameter(field, f"a name has 1 to {NAME_BYTES_MAX} bytes, no ~ or @ first")
+    for word in ("name", "address"):
+        values = [getattr(m, word) for m in members]
+        if len(set(values)) < len(values):
+            raise BadParameter(field, f"two of them have the same {word}")
+    return members
+
+
+def parse_wishes(body: Mapping[str, Any]) -> Wishes:
+    """The wishes of a body of contract.md §5 whose shape has been checked. Raises BadParameter."""
+    join = sorted(parse_members("join", body.get("join", ())), key=lambda member: member.name)
+    leave = sorted(set(body.get("leave", ())))
+    weights = dict(body.get("weights", {}))
+    joining = {member.name for member in join}
+    for field, names in (
+        ("leave", joining.intersection(leave)),
+        ("weights", joining & set(weights)),
+    ):
+        if names:
+            raise BadParameter(field, f"{min(names)} joins")
+    if both := weights.keys() & set(leave):
+        raise BadParameter("weights", f"{min(both)} leaves")
+    if wrong := [name for name, weight in weights.items() if not 1 <= weight <= WEIGHT_MAX]:
+        raise BadParameter("weights", f"{min(wrong)}: 1 to {WEIGHT_MAX}")
+    moves = tuple(map(_parse_move, body.get("moves", ())))
+    return Wishes(tuple(join), tuple(leave), weights, moves)
+
+
+def _parse_move(item: Mapping[str, Any]) -> HandMove:
+    partition, tokens = item.get("partition"), item.get("tokens") or 0
+    source, zone = item.get("from") or "", item.get("zone")
+    if (partition is None) is (tokens < 1):
+        raise BadParameter("moves", "each has either a partition or a number of tokens")
+    if partition is not None and (not source or zone is not None):
+        raise BadParameter("moves", f"partition {partition}: wants from and to, and no zone")
+    return HandMove(item["to"], partition, source, tokens, zone)

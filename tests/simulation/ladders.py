@@ -1,0 +1,255 @@
+"""Scripted histories that once broke a rule of forgetting, each on real nodes (S-DEL-2, S-DEL-3).
+
+The names are those of the model of the rules that found them. Each asserts what must hold, so each
+fails when its rule is taken out of the core: tests/simulation/round_mutants.py names which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from town import SETTINGS, Town, known
+
+from dynamo_core.frames import Frame, encode_frame
+from dynamo_core.ids import DATA, HINTS, partition_of, store_key
+from dynamo_core.messages import Fetched, Store
+from dynamo_core.operations import Get, Outcome
+from dynamo_core.round_messages import RoundAsk
+from dynamo_core.testing.disk import Disk
+
+KEY = b"cart"
+STORED = store_key(KEY)
+QUICK = msgspec.structs.replace(SETTINGS, tombstone_age_min_s=12.0, collect_s=0.5)
+LADDERS: dict[str, Callable[[], None]] = {}
+
+
+def ladder(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    def named(climb: Callable[[], None]) -> Callable[[], None]:
+        LADDERS[name] = climb
+        return climb
+
+    return named
+
+
+def partition(town: Town) -> int:
+    return partition_of(STORED, town.ring.partition_bits)
+
+
+def rows(town: Town, name: str) -> int:
+    return len(town.disks[name].rows[DATA]) + len(town.disks[name].rows[HINTS])
+
+
+def forgotten(town: Town) -> bool:
+    return not any(rows(town, name) for name in town.names)
+
+
+def delete(town: Town, at: str) -> None:
+    """With the context of a read, on every owner."""
+    outcome = town.put(at, KEY, None, context=known(town.get(at, KEY, r=1)), w=town.ring.identity.n)
+    assert outcome.status == 204
+
+
+def put_back(town: Town, name: str, disk: Disk) -> None:
+    town.kill(name)
+    town.disks[name] = disk
+    town.start(name)
+
+
+def isolate(town: Town, name: str) -> None:
+    others = [other for other in town.names if other != name]
+    town.cut |= {(name, other) for other in others} | {(other, name) for other in others}
+
+
+def nothing_comes_back(town: Town) -> None:
+    town.run(20.0)
+    for name in town.nodes:
+        assert town.values(name, KEY) == []
+
+
+def stands(name: str) -> bool:
+    """Whether the ladder holds."""
+    try:
+        LADDERS[name]()
+    except AssertionError:
+        return False
+    return True
+
+
+@ladder("M1")
+def a_disk_from_before_a_collection() -> None:
+    """It still holds the value whose tombstone everybody has forgotten."""
+    town = Town("a b c", settings=QUICK)
+    town.put("a", KEY, b"v", w=3)
+    backup = town.disks["b"].copy()
+    delete(town, "a")
+    town.until(lambda: forgotten(town))
+    put_back(town, "b", backup)
+    nothing_comes_back(town)
+    assert forgotten(town)
+    assert town.counters("stale_copies_dropped") == 1
+
+
+@ladder("M1 after a restart")
+def a_disk_from_before_a_collection_and_others_that_started_again() -> None:
+    """What the others know of the round they know from their disks."""
+    town = Town("a b c", settings=QUICK)
+    town.put("a", KEY, b"v", w=3)
+    backup = town.disks["b"].copy()
+    delete(town, "a")
+    town.until(lambda: forgotten(town))
+    town.kill("a", "c")
+    for name in "ac":
+        town.start(name)
+    put_back(town, "b", backup)
+    nothing_comes_back(town)
+
+
+@ladder("M2")
+def a_rebuild_from_one_owner_only() -> None:
+    """What only the third owner holds is not absent because two others say so."""
+    town = Town("a b c", settings=QUICK)
+    town.cut |= {(one, other) for one in "ab" for other in "c"} | {("c", "a"), ("c", "b")}
+    assert town.put("a", KEY, b"v", w=2, strict=True).status == 204
+    town.kill("a")
+    town.wipe("a")
+    town.cut = {(one, other) for one in "ac" for other in "b"} | {("b", "a"), ("b", "c")}
+    town.start("a")
+    town.run(20.0)
+    assert town.nodes["a"].member
+    assert town.get("c", KEY, r=2).problem == "insufficient-owners"
+
+
+@ladder("L3")
+def a_hint_that_comes_twice() -> None:
+    """Its second copy reaches the stand-in when that has agreed to the round."""
+    town = Town("a b c", n=2, settings=QUICK)
+    first, second = town.owners(KEY)
+    (third,) = town.others(KEY)
+    seen: list[Frame] = []
+
+    def listen(sender: str, receiver: str, frame: Frame) -> bool:
+        if receiver == third and any(isinstance(m, Store) for m in frame.messages):
+            seen.append(frame)
+        return False
+
+    town.kill(second)
+    town.lost = listen
+    town.put(first, KEY, b"v", w=2)
+    assert seen
+    town.start(second)
+    town.until(lambda: rows(town, third) == 0)
+    delete(town, first)
+    town.until(lambda: forgotten(town))
+    for frame in seen:
+        town.nodes[third].receive(encode_frame(frame))
+    nothing_comes_back(town)
+
+
+@ladder("L4")
+def a_read_repair_past_a_round() -> None:
+    """What was read before the round is written back after it, by a live node."""
+    town = Town("a b c d", settings=QUICK)
+    one, two, three = town.owners(KEY)
+    (reader,) = town.others(KEY)
+    town.cut |= {(one, two), (two, one), (one, three), (three, one)}
+    town.lost = lambda sender, receiver, frame: any(isinstance(m, Store) for m in frame.messages)
+    town.put(one, KEY, b"v", w=1)
+
+    def silent(sender: str, receiver: str, frame: Frame) -> bool:
+        answers = any(isinstance(m, Fetched) for m in frame.messages)
+        return (sender, receiver) == (three, reader) and answers
+
+    town.lost = silent
+    answers: list[Outcome] = []
+    town.nodes[reader].submit(Get(key=KEY, r=3, timeout_s=60.0), answers.append)
+    town.settle()
+    town.cut.clear()
+    town.until(lambda: all(rows(town, name) for name in (one, two, three)))
+    delete(town, one)
+    town.until(lambda: forgotten(town), 50.0)
+    town.until(lambda: bool(answers))
+    nothing_comes_back(town)
+
+
+@ladder("L5")
+def a_put_that_a_stale_disk_took_alone() -> None:
+    """Its copy is dropped, what it acked in this life is not."""
+    town = Town("a b", n=2, settings=QUICK)
+    town.put("a", KEY, b"v", w=2)
+    backup = town.disks["b"].copy()
+    delete(town, "a")
+    town.until(lambda: forgotten(town))
+    isolate(town, "b")
+    put_back(town, "b", backup)
+    assert town.put("b", KEY, b"new", w=1).status == 204
+    town.cut.clear()
+    town.run(10.0)
+    assert [town.values(name, KEY) for name in "ab"] == [[b"new"], [b"new"]]
+    assert town.counters("stale_copies_dropped") == 1
+
+
+@ladder("L6")
+def a_put_that_a_new_life_took_alone() -> None:
+    """It comes back under a new id after a round, and is cut off: it is not stale by that."""
+    town = Town("a b c d", n=2, settings=QUICK)
+    owners, (third, fourth) = town.owners(KEY), town.others(KEY)
+    town.put(owners[0], KEY, b"v", w=2)
+    delete(town, owners[0])
+    town.until(lambda: forgotten(town))
+    town.kill(third)
+    town.wipe(third)
+    town.cut |= {(owner, third) for owner in owners} | {(third, owner) for owner in owners}
+    town.start(third)
+    town.until(lambda: third in town.nodes and town.nodes[third].member)
+    town.kill(fourth)
+    assert town.put(third, KEY, b"new", w=1).status == 204
+    town.start(fourth)
+    town.cut.clear()
+    town.run(10.0)
+    assert [town.values(name, KEY) for name in town.names] == [[b"new"]] * 4
+
+
+@ladder("L7")
+def a_number_below_one_that_was_seen() -> None:
+    """A round that was abandoned high up, one below it, and a disk from in between."""
+    town = Town("a b", n=2, settings=QUICK)
+    leader, other = town.owners(KEY)
+    town.put("a", KEY, b"v", w=2)
+    here = partition(town)
+    _, members, target, _ = town.ring.digests()
+    entry = town.ring.entries[here].number
+    number = 5 << 32
+    town.nodes[other].consent.ask(
+        RoundAsk(0, here, entry, number, members, target, []), lambda reply: None
+    )
+    town.settle()
+    backup = town.disks[other].copy()
+    delete(town, leader)
+    town.until(lambda: forgotten(town))
+    put_back(town, other, backup)
+    nothing_comes_back(town)
+
+
+@ladder("a hint that waits")
+def a_hint_that_waits_for_its_link() -> None:
+    """As long as it lies anywhere its tombstone stays, and the node says why."""
+    town = Town("a b c", n=2, settings=QUICK)
+    first, second = town.owners(KEY)
+    (third,) = town.others(KEY)
+    town.kill(second)
+    town.put(first, KEY, b"v", w=2)
+    town.lost = lambda sender, receiver, frame: (
+        (sender, receiver) == (third, second) and any(isinstance(m, Store) for m in frame.messages)
+    )
+    town.start(second)
+    town.until(lambda: rows(town, second) == 1)
+    delete(town, first)
+    town.run(30.0)
+    town.lost = lambda sender, receiver, frame: False
+    assert town.nodes[first].admin.status()["tombstones"]["waiting_for"] in (
+        f"a hint for {second} lies at {third}",
+        f"the next round of partition {partition(town)}, which {second} leads",
+    )
+    nothing_comes_back(town)
+    town.until(lambda: forgotten(town))

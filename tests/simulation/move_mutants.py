@@ -1,0 +1,124 @@
+"""Deliberate faults in moves, and in what may leave a node (S-MOVE-1..7, S-MEM-3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mutants import LADDER_OF, MIX_OF, Patch, mutant
+
+from dynamo_core import delivery, moves, preference, promises, ring, settling, surrender, versions
+from dynamo_core.ids import range_of
+
+
+@mutant("a promise kept for another node id")
+def _() -> list[Patch]:
+    def lacking(owners: Any, done: Any, document: Any) -> Any:
+        return [name for name in owners if name not in done]
+
+    return [(moves.Moves, "_lacking", staticmethod(lacking))]
+
+
+@mutant("two promises in a term")
+def _() -> list[Patch]:
+    return [(promises.Promises, "binding", lambda self, partition, document: None)]
+
+
+@mutant("no joint writes")
+def _() -> list[Patch]:
+    return [(ring.Entry, "quorums", property(lambda entry: (entry.owners,)))]
+
+
+@mutant("writes during a transfer are not sent on")
+def _() -> list[Patch]:
+    return [
+        (preference.Preference, "writers", lambda self, partition: self._owners[partition]),
+        (preference.Preference, "quorums", lambda self, partition: (self._owners[partition],)),
+    ]
+
+
+@mutant("`old` removed at once")
+def _() -> list[Patch]:
+    def ask(self: Any, partition: int) -> None:
+        entry = self.node.ring.entries[partition]
+        if entry.old is not None:
+            self._clear(partition, entry)
+
+    return [(settling.Settling, "_ask", ask)]
+
+
+@mutant("switch before the pass ends")
+def _() -> list[Patch]:
+    def copy(self: Any, receiving: Any, name: str) -> None:
+        receiving.copied[name] = self.node.ring.members[name].id
+        self._drive(receiving)
+
+    return [(moves.Moves, "_copy", copy)]
+
+
+@mutant("copied from one owner only")
+def _() -> list[Patch]:
+    original = moves.Moves._copy
+
+    def copy(self: Any, receiving: Any, name: str) -> None:
+        if not receiving.under_way:
+            for other in self.node.ring.entries[receiving.partition].owners:
+                if other != name:
+                    receiving.copied[other] = self.node.ring.members[other].id
+            original(self, receiving, name)
+
+    return [(moves.Moves, "_copy", copy)]
+
+
+@mutant("ids not in contexts")
+def _() -> list[Patch]:
+    return [(versions.History, "naming", lambda self, siblings: self)]
+
+
+@mutant("unowned data deleted on the switch")
+def _() -> list[Patch]:
+    def start(self: Any, now: float) -> Any:
+        start_, end = range_of(self.partition, self.view.ring.partition_bits)
+        for stored, record in self.replica.rows(start_, end, 1 << 20):
+            self.replica.forget(stored, record)
+        return self._end()
+
+    return [(surrender.Surrender, "start", start)]
+
+
+@mutant("document taken from a removed node")
+def _() -> list[Patch]:
+    return [(ring.Ring, "is_gone", lambda self, name, node_id: False)]
+
+
+@mutant("target of a superseded plan finished")
+def _() -> list[Patch]:
+    return [(moves.Moves, "_wanted", staticmethod(lambda document, partition, entry: True))]
+
+
+@mutant("hint dropped when its target left")
+def _() -> list[Patch]:
+    original = delivery.Delivery._send
+
+    def send(self: Any, stored: bytes, record: bytes) -> Any:
+        if self.target not in self.view.preference.names:
+            self.book.drop(self.target, stored, record)
+            return []
+        return original(self, stored, record)
+
+    return [(delivery.Delivery, "_send", send)]
+
+
+MIX_OF |= dict.fromkeys(
+    (
+        "a promise kept for another node id",
+        "two promises in a term",
+        "no joint writes",
+        "writes during a transfer are not sent on",
+        "`old` removed at once",
+        "switch before the pass ends",
+        "copied from one owner only",
+        "unowned data deleted on the switch",
+    ),
+    "moves",
+)
+LADDER_OF |= {}

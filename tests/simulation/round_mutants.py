@@ -1,0 +1,128 @@
+"""Deliberate faults in the rules of forgetting (S-DEL-2, S-DEL-3, S-NET-1, S-RING-6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from mutants import LADDER_OF, MIX_OF, Patch, mutant
+
+from dynamo_core import apart, collection, consent, get, gossip, repair
+from dynamo_core import round_numbers as numbers
+
+LADDER_OF |= {
+    "a joiner takes no numbers": "L6",
+    "a round number used twice": "L7",
+    "a stamp taken at sending": "L4",
+    "floor not synced with the deletion": "M1 after a restart",
+    "old frames accepted": "L3",
+    "puts of an unchecked start not kept apart": "L5",
+    "rebuilt from one owner": "M2",
+    "round ignores hints": "a hint that waits",
+    "stale not refused": "M1",
+}
+MIX_OF |= {
+    "round asks owners only": "stale",
+    "tombstones collected by age": "stale",
+}
+
+
+@mutant("tombstones collected by age")
+def _() -> list[Patch]:
+    def begin(self: Any) -> None:
+        for partition in self.replica.owned():
+            for stored, _ in self._aged(partition, self.node.now):
+                record = self.replica.data(stored)
+                if record is not None:
+                    self.replica.collect(partition, stored, record)
+
+    return [(collection.Collector, "_begin", begin)]
+
+
+@mutant("a round number used twice")
+def _() -> list[Patch]:
+    original = consent.Consent._refusal
+
+    def refusal(self: Any, request: Any) -> str:
+        return original(self, msgspec.structs.replace(request, number=1 << 63))
+
+    return [(consent.Consent, "_refusal", refusal)]
+
+
+@mutant("stale not refused")
+def _() -> list[Patch]:
+    return [(numbers.RoundNumbers, "commit", lambda self, partition, number: None)]
+
+
+@mutant("floor not synced with the deletion")
+def _() -> list[Patch]:
+    def commit(self: Any, partition: int, number: int) -> None:
+        self.see(partition, number)
+        self._floor[partition] = max(number, self.floor(partition))
+
+    return [(numbers.RoundNumbers, "commit", commit)]
+
+
+@mutant("a stamp taken at sending")
+def _() -> list[Patch]:
+    original = get.GetOperation._finish
+
+    def finish(self: Any) -> Any:
+        self.seen = self.view.replica.numbers.seen(self.partition)
+        return original(self)
+
+    return [(get.GetOperation, "_finish", finish)]
+
+
+@mutant("puts of an unchecked start not kept apart")
+def _() -> list[Patch]:
+    return [(apart.Apart, "begin", lambda self: None)]
+
+
+@mutant("old frames accepted")
+def _() -> list[Patch]:
+    def fresh(self: Any, frame: Any) -> bool:
+        return bool(frame.echo_boot == self.boot)
+
+    return [(gossip.Detector, "fresh", fresh)]
+
+
+@mutant("round asks owners only")
+def _() -> list[Patch]:
+    original = collection.Round.__init__
+
+    def init(self: Any, *given: Any) -> None:
+        original(self, *given)
+        self._asks = [ask for ask in self._asks if ask[0] in self.entry.owners]
+
+    return [(collection.Round, "__init__", init)]
+
+
+@mutant("round ignores hints")
+def _() -> list[Patch]:
+    original = consent.obstacle
+
+    def obstacle(*given: Any) -> str:
+        why = original(*given)
+        return "" if why.startswith("a hint") else why
+
+    return [(module, "obstacle", obstacle) for module in (consent, collection)]
+
+
+@mutant("a joiner takes no numbers")
+def _() -> list[Patch]:
+    return [
+        (numbers.RoundNumbers, "take", lambda self, rows: None),
+        (apart.Apart, "begin", lambda self: None),
+    ]
+
+
+@mutant("rebuilt from one owner")
+def _() -> list[Patch]:
+    original = repair.Repairs._credit
+
+    def credit(self: Any, partition: int, peer: str) -> None:
+        self._passed(partition).update(self.replica.owned().get(partition, ()))
+        original(self, partition, peer)
+
+    return [(repair.Repairs, "_credit", credit)]

@@ -1,0 +1,24 @@
+"""Every ladder holds on the real core, and the test of that: none does without its rule."""
+
+from __future__ import annotations
+
+import pytest
+import round_mutants
+from ladders import LADDERS
+from mutants import LADDER_OF, planted
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_ladder_holds(name: str) -> None:
+    LADDERS[name]()
+
+
+@pytest.mark.parametrize("fault", LADDER_OF)
+def test_a_ladder_does_not_hold_without_its_rule(fault: str) -> None:
+    assert round_mutants.LADDER_OF[fault] in LADDERS
+    with planted(fault), pytest.raises(AssertionError):
+        LADDERS[LADDER_OF[fault]]()
+
+
+def test_every_ladder_has_a_rule() -> None:
+    assert set(LADDER_OF.values()) == set(LADDERS)
