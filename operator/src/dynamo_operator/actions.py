@@ -132,5 +132,6 @@ class Step(Struct, frozen=True):
     actions: tuple[Any, ...] = ()
     progressing: bool = True
     invalid: bool = False
+    again_s: float | None = None
     """`actions` are Acts, carried out in order. `invalid`: the spec, or its surroundings, must be
-    changed by a person first."""
+    changed by a person first. `again_s`: seconds until the next look, where it is not the usual."""

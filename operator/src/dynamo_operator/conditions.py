@@ -15,6 +15,7 @@ from dynamo_operator.plan_pods import volume_lost
 from dynamo_operator.quantity import amount
 
 TERMINATING_S_MAX = 120.0
+STARTING_S_MAX = 60.0
 
 
 class Fact(Struct, frozen=True):
@@ -64,7 +65,7 @@ def _ready(o: Observed, step: Step, told: str) -> Fact:
     if up < size or len(members) < size:
         text = f"{up} of {size} pods are Ready, {len(members)} are members of the ring"
         return Fact("Ready", False, "NotAllReady", text)
-    return Fact("Ready", True, "AsWanted", f"{size} nodes serve and nothing is to be changed")
+    return Fact("Ready", True, "Ready", f"{size} nodes serve and nothing is to be changed")
 
 
 def below_quorum(o: Observed) -> int:
@@ -123,8 +124,20 @@ def troubles(o: Observed) -> Iterator[tuple[str, str]]:
     for name in sorted(o.ring.live if o.ring else ()):
         if o.ordinal(name) is None:
             yield "ForeignMember", f"{name} is a member of the ring and none of these pods"
-        elif not o.is_up(name):
-            yield "NodeDown", f"{name} does not answer, is not Ready, or is still being rebuilt"
+        elif _down(o, name):
+            yield (
+                "NodeDown",
+                f"{name} is not Ready or does not answer: look at its pod and its log",
+            )
+
+
+def _down(o: Observed, name: str) -> bool:
+    """For longer than a start takes; one without a pod is told as what is waited for."""
+    pod = o.pods.get(o.ordinal(name) or 0)
+    if pod is None:
+        return False
+    passing = pod.deleting_since is not None or o.now - pod.created < STARTING_S_MAX
+    return not passing and not (pod.ready and pod.ordinal in o.nodes)
 
 
 def _degraded(o: Observed) -> Fact:

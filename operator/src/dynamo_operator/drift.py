@@ -7,7 +7,6 @@ else now. The same digest and yet a field that is not as we wrote it: somebody e
 from __future__ import annotations
 
 import json
-from copy import deepcopy
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -17,12 +16,10 @@ from dynamo_operator.quantity import amount
 
 def sealed(wanted: Document) -> dict[str, Any]:
     """The object with the digest of itself among its annotations."""
-    copy = deepcopy(dict(wanted))
-    notes = copy["metadata"].setdefault("annotations", {})
-    notes.pop(APPLIED, None)
-    text = json.dumps(copy, sort_keys=True, separators=(",", ":"))
-    notes[APPLIED] = sha256(text.encode()).hexdigest()[:16]
-    return copy
+    digest = sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+    meta = wanted["metadata"]
+    notes = {**meta.get("annotations", {}), APPLIED: digest}
+    return {**wanted, "metadata": {**meta, "annotations": notes}}
 
 
 def differs(wanted: Document, seen: Document) -> Literal["", "wish", "edit"]:

@@ -121,6 +121,7 @@ class Operation(Struct, frozen=True):
     moves_total: int = 0
     moves_done: int = 0
     state: str = "none"
+    earlier: tuple[str, ...] = ()
 
 
 class Held(Struct, frozen=True):

@@ -43,17 +43,20 @@ TABLE: tuple[tuple[str, Row], ...] = (
     ("nothing there yet", plan_ring.found),
     ("ring unreadable", plan_ring.unreadable),
     ("join or leave that is no longer wanted", plan_ring.cancel),
-    ("ring change or rollout under way", plan_ring.busy),
-    ("member beyond size", plan_ring.leave),
+    ("ring change under way", plan_ring.changing),
     ("highest pod has left or never joined", plan_ring.shrink),
     ("claim of a node that has left", plan_ring.forget),
     ("pods that have not joined", plan_ring.join),
+    ("rollout under way", plan_pods.rollout),
+    ("member beyond size", plan_ring.leave),
     ("weights, moves by hand, balance", plan_ring.move),
     ("repairs", plan_repairs.repairs),
+    ("nodes that are not all there", plan_pods.settling),
     ("as wanted", plan_repairs.idle),
 )
 """Claims are recorded before the StatefulSet is touched: theorem 1 leans on the record when the
-ring cannot be read, and `stopped` makes it unreadable."""
+ring cannot be read, and `stopped` makes it unreadable. Pods that are in no ring are seen to before
+a rollout goes on: they are never Ready, so the disruption budget would not let any other go."""
 
 
 def plan(observed: Observed) -> Step:

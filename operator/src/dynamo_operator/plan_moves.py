@@ -22,11 +22,11 @@ def key(o: Observed, move: Move) -> str:
 
 
 def moved(o: Observed) -> list[str]:
-    """Keys of moves of tokens in the spec that have been asked for; ~ is one that was cancelled."""
+    """Keys of moves of tokens in the spec that have been asked for."""
     noted = (o.workload.annotations if o.workload else {}).get(MOVED, "").split(",")
-    shown = (o.operation.id or "").lstrip("~") if o.operation else ""
+    shown = (o.operation.id, *o.operation.earlier) if o.operation else ()
     keys = [key(o, move) for move in o.spec.ring.moves if move.tokens is not None]
-    return [k for k in keys if k in noted or k == shown]
+    return [k for k in keys if k in noted or k in shown]
 
 
 def outstanding(o: Observed) -> tuple[list[dict[str, Any]], str | None]:

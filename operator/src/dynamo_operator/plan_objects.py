@@ -15,6 +15,8 @@ from dynamo_operator.plan_moves import moved
 from dynamo_operator.schedule import last_due
 
 STATEFUL_SET = "StatefulSet"
+INVALID_S = 15.0
+"""What is in the way may go by itself, such as the objects of a resource of the same name."""
 
 
 def hands_off(o: Observed) -> Step | None:
@@ -30,7 +32,7 @@ def hands_off(o: Observed) -> Step | None:
 def invalid(o: Observed) -> Step | None:
     """What a person must change first; nothing else is done meanwhile."""
     for reason, message in _faults(o):
-        return Step(reason, message, progressing=False, invalid=True)
+        return Step(reason, message, progressing=False, invalid=True, again_s=INVALID_S)
     return None
 
 

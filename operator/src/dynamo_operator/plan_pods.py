@@ -14,6 +14,8 @@ from dynamo_operator.observed import CLUSTER_ID, LEFT, NODE_ID, NODE_STATE, Clai
 from dynamo_operator.quantity import amount
 
 CLAIM = "PersistentVolumeClaim"
+SETTLING_S = 10.0
+"""Between two looks while a node may be down for long; its pod's events come sooner."""
 
 
 def record(o: Observed) -> Step | None:
@@ -130,13 +132,25 @@ def unstick(o: Observed) -> Step | None:
 
 
 def roll(o: Observed) -> Step | None:
-    """The highest pod at an old revision, through open gates; a shut one is told by `busy`."""
+    """The highest pod at an old revision, through open gates; a shut one is told by `rollout`."""
     pod = next((p for p in o.unrolled() if p.ready), None)
     if pod is None or held_back(o) or gate(o, pod):
         return None
     left = len(list(o.unrolled()))
     text = f"updating {pod.name}; {left} of {len(o.pods)} pods are at an old revision"
     return Step("RollingUpdate", text, (evict(pod, Note("PodUpdated", f"updating {pod.name}")),))
+
+
+def rollout(o: Observed) -> Step | None:
+    """Wait, saying why; no node leaves and nothing moves meanwhile."""
+    pod = next(o.unrolled(), None)
+    if pod is None:
+        return None
+    left = f"{len(list(o.unrolled()))} of {len(o.pods)} pods are at an old revision"
+    if held_back(o):
+        text = f"{left}; spec.update.canary holds the others back: unset or raise it to go on"
+        return Step("CanaryReached", text, again_s=SETTLING_S)
+    return Step("RollingUpdate", f"{left}; {gate(o, pod)}")
 
 
 def gate(o: Observed, pod: Pod) -> str:
@@ -147,6 +161,8 @@ def gate(o: Observed, pod: Pod) -> str:
         return f"the claim of {pod.name} is being deleted: its disk would go with the pod"
     for ordinal in range(o.replicas):
         other = o.pods.get(ordinal)
+        if not o.is_live(ordinal):
+            return f"{o.pod_name(ordinal)} is in no ring yet, or no longer"
         if other is None or not other.ready:
             return f"{o.pod_name(ordinal)} is not Ready"
         calm_s = o.now - (other.ready_since or o.now)
@@ -163,6 +179,23 @@ def gate(o: Observed, pod: Pod) -> str:
     if few := o.too_few(pod.ordinal):
         return f"{few} partitions would be below their quorum without {pod.name}"
     return ""
+
+
+def settling(o: Observed) -> Step | None:
+    """Nothing to do but to wait for nodes that start, compare, or are down."""
+    for ordinal in range(o.replicas):
+        pod, node = o.pods.get(ordinal), o.nodes.get(ordinal)
+        name = o.pod_name(ordinal)
+        if pod is None or not pod.ready:
+            why = f": {pod.trouble}" if pod is not None and pod.trouble else ""
+            return Step("WaitingForNodes", f"{name} is not Ready{why}", again_s=SETTLING_S)
+        if node is None or not node.whole:
+            how = "is comparing with its peers" if node else "does not answer"
+            return Step("WaitingForNodes", f"{name} {how}", again_s=SETTLING_S)
+    if not o.unanimous:
+        text = "the nodes are agreeing on the ring"
+        return Step("WaitingForNodes", text, again_s=SETTLING_S)
+    return None
 
 
 def grow(o: Observed) -> Step | None:

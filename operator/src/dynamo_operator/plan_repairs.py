@@ -32,7 +32,7 @@ def repairs(o: Observed) -> Step | None:
     waiting = sorted((r for r in o.repairs if not r.ended), key=lambda r: (r.created, r.name))
     for repair in waiting:
         if repair.state in ("done", "failed") or expired(repair, o.now):
-            continue
+            return Step("Repairing", f"{repair.name} has ended")  # its status is told, no more
         if repair.state == "running":
             text = f"{repair.name}: {repair.done} of {repair.total} partitions"
             return Step("Repairing", text)

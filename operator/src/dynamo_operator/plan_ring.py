@@ -14,7 +14,7 @@ from dynamo_operator.actions import Apply, Cancel, Change, Found, Note, Step
 from dynamo_operator.observed import LEFT, NODE_ID, NODE_STATE, Observed
 from dynamo_operator.plan_moves import outstanding
 from dynamo_operator.plan_objects import stateful_set
-from dynamo_operator.plan_pods import delete, gate, held_back, patch
+from dynamo_operator.plan_pods import delete, patch
 from dynamo_operator.pod import PORTS
 
 PATIENCE_S = 60.0
@@ -70,6 +70,10 @@ def unreadable(o: Observed) -> Step | None:
             return Step("Founding", f"{text} raise spec.size until its node runs, or delete it")
     silent = [i for i in range(max(o.spec.size, o.replicas)) if i not in o.nodes]
     waiting = [o.pods[i].trouble for i in silent if i in o.pods and o.pods[i].trouble]
+    foreign = [node.name for node in o.nodes.values() if node.disk == "foreign"]
+    if foreign:
+        text = f"{', '.join(foreign)} has data and no ring that they are of: look at its log"
+        return Step("RingUnreadable", text)
     text = o.unreadable or f"waiting for {', '.join(map(o.pod_name, silent))} to answer"
     return Step("RingUnreadable", "; ".join([text, *waiting[:1]]))
 
@@ -101,29 +105,19 @@ def _via(o: Observed) -> int:
     return min(able, key=order.__getitem__, default=0)
 
 
-def busy(o: Observed) -> Step | None:
-    """One change at a time: a new one waits for moves and for a rollout."""
+def changing(o: Observed) -> Step | None:
+    """One change at a time."""
     assert o.ring is not None
-    if o.ring.changing or not o.exact:
-        passing = [m for m in o.ring.members if m.state in ("JOINING", "LEAVING")]
-        who = ", ".join(f"{m.name} is {m.state.lower()}" for m in passing)
-        who = who or ("partitions move" if o.ring.pending else "nodes are agreeing on the ring")
-        down = [name for name in o.ring.live if not o.is_up(name)]
-        wait = f"; waits for {', '.join(down)}" if down else ""
-        text = f"{who}, {o.ring.pending} moves to go{wait}"
-        reason = {"JOINING": "ScalingUp", "LEAVING": "ScalingDown"}.get(
-            passing[0].state if passing else "", "MovingPartitions"
-        )
-        return Step(reason, text)
-    pod = next(o.unrolled(), None)
-    if pod is not None:
-        left = len(list(o.unrolled()))
-        if held_back(o):
-            text = f"{left} of {len(o.pods)} pods are at an old revision; spec.update.canary holds"
-            return Step("CanaryReached", f"{text} the rest back: unset or raise it to go on")
-        why = gate(o, pod) or "the disruption budget allows no eviction now"
-        return Step("RollingUpdate", f"{left} pods are at an old revision; {why}")
-    return None
+    if not o.ring.changing and o.exact:
+        return None
+    passing = [m for m in o.ring.members if m.state in ("JOINING", "LEAVING")]
+    who = ", ".join(f"{m.name} is {m.state.lower()}" for m in passing)
+    who = who or ("partitions move" if o.ring.pending else "nodes are agreeing on the ring")
+    down = [name for name in o.ring.live if not o.is_up(name)]
+    wait = f"; waits for {', '.join(down)}" if down else ""
+    reasons = {"JOINING": "ScalingUp", "LEAVING": "ScalingDown"}
+    reason = reasons[passing[0].state] if passing else "MovingPartitions"
+    return Step(reason, f"{who}, {o.ring.pending} moves to go{wait}")
 
 
 def leave(o: Observed) -> Step | None:

@@ -21,8 +21,8 @@ RESYNC_S = 300.0
 """Until the next look: after a change, while something is under way, at rest. Events come sooner;
 a ring's progress makes no event, so what waits for one looks again soon."""
 ROUNDS_MAX = 32
-TOLD = ("Ready", "Degraded", "SpecValid")
-"""Conditions whose changes are Events too."""
+TOLD = {"Ready": ("True", False), "Degraded": ("True", True), "SpecValid": ("False", True)}
+"""What is an Event too when it comes true, and whether that is a warning."""
 
 
 class Reconciler:
@@ -66,7 +66,7 @@ class Reconciler:
             raise outcome.failed
         if outcome.changed:
             return AGAIN_S
-        return PROGRESS_S if step.progressing else RESYNC_S
+        return step.again_s or (PROGRESS_S if step.progressing else RESYNC_S)
 
     async def _tell(self, o: Observed, step: Step, outcome: Outcome) -> None:
         made = cluster_status(o, step, outcome)
@@ -75,10 +75,9 @@ class Reconciler:
             await self._write("DynamoCluster", o, o.name, body)
         before = {c["type"]: c["status"] for c in old.get("conditions") or ()}
         for condition in made.conditions:
-            good = "False" if condition.type == "Degraded" else "True"
-            if condition.type in TOLD and condition.status != before.get(condition.type, good):
-                reason = condition.type if condition.status == good else condition.reason
-                note = Note(reason, condition.message, condition.status != good)
+            worth, warning = TOLD.get(condition.type, ("", False))
+            if condition.status == worth != before.get(condition.type):
+                note = Note(condition.reason, condition.message, warning)
                 await self.actor.teller.tell(o, note)
         for repair in o.repairs:
             news = repair_status(o, repair)
