@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import random
+import secrets
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,7 +22,7 @@ from dynamo_core.testing.history import OK, Attempt, Event, Setting
 
 STOP, PAUSE = Path("/tmp/stop"), Path("/tmp/pause")
 FINAL_S_MAX = 60.0
-GIVE_UP_S = 20.0
+HOT = 40
 
 
 class Shopper:
@@ -58,7 +59,7 @@ class Shopper:
         try:
             stored = await self.load.client.put(
                 key, attempt.sent, context=context, w=self.load.options.w,
-                request_id=f"{self.load.options.seed}-{value}",
+                request_id=f"{self.load.run_id}-{value}",
             )  # fmt: skip
         except ClientError as error:
             self._failed(attempt, error, error.applied)
@@ -107,8 +108,10 @@ class Load:
     def __init__(self, options: argparse.Namespace, client: AsyncDynamoClient) -> None:
         self.options = options
         self.client = client
-        self.counted = [b"n-%05d" % number for number in range(options.keys)]
-        self.hot = [b"hot-%d" % number for number in range(40)]
+        self.run_id = secrets.token_hex(4)
+        mine = self.run_id.encode()
+        self.counted = [b"%s-%05d" % (mine, number) for number in range(options.keys)]
+        self.hot = [b"%s-hot-%d" % (mine, number) for number in range(HOT)]
         self.events: list[Event] = [Setting(n=options.n)]
         self.met: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()

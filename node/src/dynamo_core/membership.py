@@ -194,12 +194,15 @@ class Membership:
         node.say(route, Gossip(0, digests, node.durable_number, remembered, reply))
 
     def heartbeat(self) -> None:
-        """Gossip to every member; a node without a ring knocks at its seeds."""
+        """Gossip to every member; a node without a ring knocks at its seeds and at who answers."""
         node = self.node
         if self.emptied and node.ring_or_none is None:
             return
         if node.ring_or_none is None:
-            for seed in node.identity.seeds:
+            # A seed may be reached by another address than it advertises, as pods are by theirs;
+            # who answers is known by the advertised one, and only there is its beat echoed.
+            heard = (peer.address for peer in node.detector.peers.values() if peer.address)
+            for seed in dict.fromkeys((*node.identity.seeds, *heard)):
                 self.gossip_to("@" + seed)
                 self.knock("@" + seed)
             return
