@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import move_mutants
+import pytest
 import round_mutants
 from disk_fault import blind_iterator, disk_rules_broken
 from mutants import MUTANTS, planted, seeds_to_catch
