@@ -69,9 +69,14 @@ def _delete_set(w: World) -> None:
     w.kube.remove("StatefulSet", NAMESPACE, "cart")
 
 
-def _approve(w: World) -> None:
-    plan = w.found("DynamoCluster")["cart"]["status"]["plan"]
-    w.edit(ring={"approvedPlan": plan["hash"]})
+def _plan(w: World) -> str:
+    plan = w.found("DynamoCluster")["cart"].get("status", {}).get("plan")
+    return str(plan["hash"]) if plan else ""
+
+
+def _approve() -> Scene:
+    """A person who sees a plan in the status, and wants it."""
+    return Scene(lambda w: w.edit(ring={"approvedPlan": _plan(w)}), sees=lambda w: bool(_plan(w)))
 
 
 def _leave_by_hand(w: World) -> None:
@@ -118,9 +123,9 @@ STORIES: dict[str, list[Scene]] = {
     "weights": [make(), Scene(_annotate_pod)],
     "preview": [
         make(size=4, ring={"partitions": 16, "policy": "Preview"}),
-        Scene(_approve, 20),
+        _approve(),
         edit(size=5),
-        Scene(_approve, 20),
+        _approve(),
     ],
     "deleted, then restored": [make(size=4), Scene(_delete), make(size=4)],
     "deleted and made again at once": [make(size=4), Scene(_delete), make(0, size=4)],

@@ -35,10 +35,18 @@ class Killed(BaseException):
 
 @dataclass
 class Scene:
-    """`change` happens `after` so many seconds, or (None) when all has been as wanted."""
+    """`change` happens `after` so many seconds, or (None) when all has been as wanted; or when
+    whoever makes it sees what he waits for."""
 
     change: Callable[[World], None]
     after: int | None = None
+    sees: Callable[[World], bool] | None = None
+
+    def due(self, world: World, calm: bool, since: int) -> bool:
+        """Whether its time has come."""
+        if self.sees is not None:
+            return self.sees(world)
+        return calm if self.after is None else since >= self.after
 
 
 @dataclass
@@ -172,7 +180,7 @@ class World:
             calm = min(self.quiet.values()) >= QUIET
             if not waiting and calm:
                 return second
-            if waiting and (calm if waiting[0].after is None else since >= waiting[0].after):
+            if waiting and waiting[0].due(self, calm, since):
                 waiting.pop(0).change(self)
                 since = 0
                 self._unsettle()
