@@ -119,6 +119,8 @@ class SimulatedRing:
         if body.pop("cluster_id") != ring.identity.cluster_id:
             raise failure(409, "wrong-cluster")
         if path == "/v1/repairs":
+            if unknown := set(body.get("nodes", ())) - set(ring.members):
+                raise failure(400, f"nodes: no member {min(unknown)!r}")
             node.repairs.setdefault(
                 body["id"],
                 {"id": body["id"], "state": "running", "partitions_done": 0, "keys_repaired": 0}
