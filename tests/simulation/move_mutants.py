@@ -6,7 +6,18 @@ from typing import Any
 
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
-from dynamo_core import delivery, moves, preference, promises, ring, settling, surrender, versions
+from dynamo_core import (
+    consent,
+    delivery,
+    moves,
+    preference,
+    promises,
+    replica,
+    ring,
+    settling,
+    surrender,
+    versions,
+)
 from dynamo_core.ids import range_of
 
 
@@ -95,6 +106,23 @@ def _() -> list[Patch]:
     return [(moves.Moves, "_wanted", staticmethod(lambda document, partition, entry: True))]
 
 
+@mutant("a round does not mind data that is not owned")
+def _() -> list[Patch]:
+    return [(consent.Consent, "_holding", lambda self, partition: "")]
+
+
+@mutant("a forgotten promise proves something")
+def _() -> list[Patch]:
+    original = replica.Replica.refresh
+
+    def refresh(self: Any, *partitions: int) -> None:
+        self.compared.update(name for others in self.owned().values() for name in others)
+        self.apart.clear()
+        original(self, *partitions)
+
+    return [(replica.Replica, "refresh", refresh)]
+
+
 @mutant("hint dropped when its target left")
 def _() -> list[Patch]:
     original = delivery.Delivery._send
@@ -111,14 +139,18 @@ def _() -> list[Patch]:
 MIX_OF |= dict.fromkeys(
     (
         "a promise kept for another node id",
-        "two promises in a term",
-        "no joint writes",
-        "writes during a transfer are not sent on",
-        "`old` removed at once",
         "switch before the pass ends",
-        "copied from one owner only",
         "unowned data deleted on the switch",
     ),
     "moves",
 )
-LADDER_OF |= {}
+LADDER_OF |= {
+    "`old` removed at once": "L1",
+    "a forgotten promise proves something": "L8",
+    "a round does not mind data that is not owned": "L2",
+    "copied from one owner only": "a put that one owner misses",
+    "no joint writes": "a put between copy and switch",
+    "target of a superseded plan finished": "a plan that is taken back",
+    "two promises in a term": "a second receiver of the term",
+    "writes during a transfer are not sent on": "a put between copy and switch",
+}

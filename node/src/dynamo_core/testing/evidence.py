@@ -110,6 +110,8 @@ class Evidence:
         if not process.disk.put_back:
             detail = f"{process.name} drops a copy though its disk was never put back"
             self.events.append(Trouble("S-DEL-3", detail))
+        elif process.node is not None and process.node.member:
+            self.count("rolled-back disk found stale")
         before = self.held(process.disk)
         change()
         process.lost_some = True
