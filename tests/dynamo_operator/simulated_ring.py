@@ -55,7 +55,7 @@ class SimulatedRing:
     def start(self, name: str, address: str, disk_key: str) -> None:
         """A process on the disk of that claim; what it holds has to be compared first."""
         disk = self.disks.get(disk_key)
-        if disk is None:
+        if disk is None or disk.left:  # S-MEM-3: an emptied disk is a new node's
             self.born += 1
             disk = self.disks[disk_key] = Disk(self.born)
         disk.complete.clear()
@@ -119,6 +119,8 @@ class SimulatedRing:
         if body.pop("cluster_id") != ring.identity.cluster_id:
             raise failure(409, "wrong-cluster")
         if path == "/v1/repairs":
+            if unknown := set(body.get("nodes", ())) - set(ring.members):
+                raise failure(400, f"nodes: no member {min(unknown)!r}")
             node.repairs.setdefault(
                 body["id"],
                 {"id": body["id"], "state": "running", "partitions_done": 0, "keys_repaired": 0}
@@ -141,12 +143,8 @@ class SimulatedRing:
         ids = {}
         for new in wishes.join:
             joiner = self._named(new.name)
-            if joiner is None or (joiner.disk.ring is not None and not joiner.disk.left):
-                raise failure(503, f"{new.name} is not up, or not empty")
-            if joiner.disk.left:
-                self.born += 1
-                fresh = Disk(self.born)
-                joiner.disk.__dict__.update(fresh.__dict__)
+            if joiner is None or joiner.disk.ring is not None:
+                raise failure(400, f"{new.name} is not up, or not empty")
             ids[new.name] = joiner.disk.id, ""
         node.disk.ring = change.applied(ring, plan, wishes, ids, body["operation_id"])
         return {"operation_id": body["operation_id"], "epoch": node.disk.ring.epoch}

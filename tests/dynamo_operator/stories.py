@@ -69,14 +69,14 @@ def _delete_set(w: World) -> None:
     w.kube.remove("StatefulSet", NAMESPACE, "cart")
 
 
-def _approve(w: World) -> None:
-    plan = w.found("DynamoCluster")["cart"]["status"]["plan"]
-    w.edit(ring={"approvedPlan": plan["hash"]})
+def _plan(w: World) -> str:
+    plan = w.found("DynamoCluster")["cart"].get("status", {}).get("plan")
+    return str(plan["hash"]) if plan else ""
 
 
-def _repair(w: World) -> None:
-    meta = {"name": "now", "namespace": NAMESPACE}
-    w.kube.put({"kind": "DynamoRepair", "metadata": meta, "spec": {"clusterName": "cart"}})
+def _approve() -> Scene:
+    """A person who sees a plan in the status, and wants it."""
+    return Scene(lambda w: w.edit(ring={"approvedPlan": _plan(w)}), sees=lambda w: bool(_plan(w)))
 
 
 def _leave_by_hand(w: World) -> None:
@@ -123,9 +123,9 @@ STORIES: dict[str, list[Scene]] = {
     "weights": [make(), Scene(_annotate_pod)],
     "preview": [
         make(size=4, ring={"partitions": 16, "policy": "Preview"}),
-        Scene(_approve, 20),
+        _approve(),
         edit(size=5),
-        Scene(_approve, 20),
+        _approve(),
     ],
     "deleted, then restored": [make(size=4), Scene(_delete), make(size=4)],
     "deleted and made again at once": [make(size=4), Scene(_delete), make(0, size=4)],
@@ -150,7 +150,7 @@ STORIES: dict[str, list[Scene]] = {
     "stopped and started": [make(size=4), edit(stopped=True), edit(stopped=False)],
     "stopped midway": [make(size=5), edit(size=3), edit(4, stopped=True), edit(stopped=False)],
     "paused midway": [make(), edit(size=5), edit(4, paused=True), edit(10, paused=False)],
-    "repair": [make(), Scene(_repair)],
+    "repair": [make(), Scene(World.repair)],
     "leave by hand": [make(size=4), Scene(_leave_by_hand)],
     "one copy": [
         make(size=2, replication={"factor": 1, "readQuorum": 1, "writeQuorum": 1}, update=SLOW),

@@ -15,7 +15,7 @@ from world import Scene, World
 
 from dynamo_operator.act import Outcome
 from dynamo_operator.conditions import facts
-from dynamo_operator.observed import Backlog, Held, Observed
+from dynamo_operator.observed import Backlog, Observed, Owned
 from dynamo_operator.plan import plan
 from dynamo_operator.status import changes, cluster_status
 from dynamo_operator.status_fields import ClusterStatus
@@ -52,12 +52,12 @@ TROUBLES: dict[str, tuple[Callable[[], Observed], dict[str, str], str]] = {
          "Available": "BelowQuorum", "QuorumSafe": "NoSpareNode"},
         "16 of 16 partitions"),
     "one is being rebuilt": (
-        lambda: node(settled(), 1, partitions=Held(16, 16, 3)),
+        lambda: node(settled(), 1, partitions=Owned(16, 3)),
         {"Ready": "WaitingForNodes", "Progressing": "WaitingForNodes",
          "QuorumSafe": "NoSpareNode", "Converged": "Rebuilding"},
         "comparing with its peers"),
     "hints wait": (
-        lambda: node(settled(), 1, hints={"cart-2": Backlog(7, 700)}),
+        lambda: node(settled(), 1, hints={"cart-2": Backlog(7)}),
         {"Converged": "HintsWaiting"},
         "7 hints"),
     "volume lost": (

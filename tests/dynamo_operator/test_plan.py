@@ -93,7 +93,7 @@ CASES: dict[str, Case] = {
         "RollingUpdate", []),
     "old, hints for the last pod": (
         lambda: node(pod(old(THREE(), 1), 2, ready_since=THREE().now - 6), 0,
-                     hints={"cart-2": Backlog(3, 300)}),
+                     hints={"cart-2": Backlog(3)}),
         "RollingUpdate", []),
     "old, controller behind": (
         lambda: structs.replace(old(THREE(), 2), workload=structs.replace(

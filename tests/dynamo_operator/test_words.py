@@ -129,6 +129,24 @@ def test_a_scheduled_repair_is_made_once() -> None:
     assert name not in world.found("DynamoRepair")
 
 
+def test_a_repair_that_the_nodes_refuse_has_failed() -> None:
+    world = World()
+    asyncio.run(world.play([make()]))
+    spec = {"clusterName": "cart", "nodes": ["nobody"]}
+    world.kube.put(
+        {"kind": "DynamoRepair", "metadata": {"name": "odd", "namespace": "shop"}, "spec": spec}
+    )
+    world.repair()
+    for _ in range(5):
+        asyncio.run(world.operators[0].reconcile("shop", "cart"))
+        world.step()
+    found = world.found("DynamoRepair")
+    told = {name: item["status"]["conditions"][0] for name, item in found.items()}
+    assert (told["odd"]["type"], told["odd"]["reason"]) == ("Failed", "Refused")
+    assert "nobody" in told["odd"]["message"]
+    assert told["now"]["type"] == "Complete"
+
+
 def test_an_event_is_told_once() -> None:
     world = World()
     asyncio.run(world.play([make()]))

@@ -35,10 +35,18 @@ class Killed(BaseException):
 
 @dataclass
 class Scene:
-    """`change` happens `after` so many seconds, or (None) when all has been as wanted."""
+    """`change` happens `after` so many seconds, or (None) when all has been as wanted; or when
+    whoever makes it sees what he waits for."""
 
     change: Callable[[World], None]
     after: int | None = None
+    sees: Callable[[World], bool] | None = None
+
+    def due(self, world: World, calm: bool, since: int) -> bool:
+        """Whether its time has come."""
+        if self.sees is not None:
+            return self.sees(world)
+        return calm if self.after is None else since >= self.after
 
 
 @dataclass
@@ -50,10 +58,11 @@ class World:
     points: int = 0
     log: list[str] = field(default_factory=list)
     seed: int | None = None
+    ring: Any = None
 
     def __post_init__(self) -> None:
         self.pauses = random.Random(self.seed) if self.seed is not None else None
-        self.ring = SimulatedRing(self._point)
+        self.ring = self.ring or SimulatedRing(self._point)
         self.kube = SimulatedKube(self.ring, self._point, self._audit)
         self.operators = [self._operator(), self._operator()]
         self.scene = 0
@@ -74,6 +83,8 @@ class World:
 
     def _audit(self, verb: str, item: Object) -> None:
         """The theorems, by what is true and not by what was looked at."""
+        if not isinstance(self.ring, SimulatedRing):
+            return
         meta, wrong = item["metadata"], self.ring.wrong
         rings = self.ring.newest().values()
         if (verb, item["kind"]) == ("apply", "StatefulSet"):
@@ -128,6 +139,11 @@ class World:
         """kubectl patch of its spec."""
         self.kube.change("DynamoCluster", NAMESPACE, name, spec=spec)
 
+    def repair(self) -> None:
+        """kubectl apply of a DynamoRepair."""
+        meta = {"name": "now", "namespace": NAMESPACE}
+        self.kube.put({"kind": "DynamoRepair", "metadata": meta, "spec": {"clusterName": "cart"}})
+
     def object(self, kind: str, name: str) -> Object | None:
         """One object of the namespace."""
         return self.kube.objects.get((kind, NAMESPACE, name))
@@ -164,7 +180,7 @@ class World:
             calm = min(self.quiet.values()) >= QUIET
             if not waiting and calm:
                 return second
-            if waiting and (calm if waiting[0].after is None else since >= waiting[0].after):
+            if waiting and waiting[0].due(self, calm, since):
                 waiting.pop(0).change(self)
                 since = 0
                 self._unsettle()

@@ -317,7 +317,7 @@ class Membership:
         elif ring is not None:
             refusal = STANDS
         elif self.gone:
-            refusal = "it has left a ring under this id; a new directory gives it a new one"
+            refusal = "it has left a ring under this id; it gets another one when it starts again"
         elif node.holds_data():
             refusal = "its disk is not empty"
         elif self._reserved[0] not in ("", message.cluster_id) and self._reserved[1] > node.now:

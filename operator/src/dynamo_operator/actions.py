@@ -117,6 +117,10 @@ class StartRepair(Act, frozen=True, kw_only=True):
     id: str
     body: Document
 
+    @property
+    def key(self) -> str:
+        return f"StartRepair {self.id}"
+
 
 class MakeRepair(Act, frozen=True, kw_only=True):
     """Create the DynamoRepair that the schedule asks for."""

@@ -8,7 +8,6 @@ from dynamo_operator.children import CLAIM
 from dynamo_operator.observed import WEIGHT, Claim, Document, Observed, Pod, Repair, Workload
 from dynamo_operator.pod import CONTAINER
 from dynamo_operator.quantity import instant
-from dynamo_operator.schedule import SCHEDULED
 from dynamo_operator.spec import BadSpec, ClusterSpec, cluster_spec, repair_spec
 
 WEIGHT_MAX = 1000
@@ -133,5 +132,4 @@ def repair_of(seen: Observed, item: Document) -> Repair | None:
         created=instant(meta["creationTimestamp"]) or 0.0,
         spec=spec,
         status=dict(item.get("status") or {}),
-        scheduled=SCHEDULED in (meta.get("labels") or {}),
     )

@@ -45,7 +45,7 @@ class Observer:
         selector = children.selector_text(seen.owner)
         listed = await self.kube.find("Pod", namespace, selector)
         pods = {pod.ordinal: pod for item in listed if (pod := pod_of(seen, item)) is not None}
-        claims = await self._claims(seen, selector)
+        claims = await self._claims(seen)
         token, there = await self._secret(seen)
         pods = await self._placed(seen, pods)
         statuses = await self._statuses(pods, token)
@@ -75,9 +75,10 @@ class Observer:
                 found[kind, name] = item
         return found
 
-    async def _claims(self, seen: Observed, selector: str) -> dict[int, Claim]:
-        """After the pods: a pod's claim is made before the pod, so a pod without one lost it."""
-        listed = await self.kube.find("PersistentVolumeClaim", seen.namespace, selector)
+    async def _claims(self, seen: Observed) -> dict[int, Claim]:
+        """After the pods: a pod's claim is made before the pod, so a pod without one lost it. By
+        name and not by label: one that somebody restored may have lost its labels."""
+        listed = await self.kube.find("PersistentVolumeClaim", seen.namespace)
         claims = (claim_of(seen, item) for item in listed)
         return {claim.ordinal: claim for claim in claims if claim is not None}
 
@@ -99,7 +100,8 @@ class Observer:
                 except Refused:
                     return pods
                 labels = found["metadata"].get("labels") or {} if found else {}
-                self._zones[machine, key] = labels.get(key, "")
+                if zone := labels.get(key):
+                    self._zones[machine, key] = zone
         return {
             ordinal: msgspec.structs.replace(
                 pod, zone=self._zones.get((pod.machine, key)) or pod.zone

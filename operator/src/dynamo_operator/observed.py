@@ -36,7 +36,6 @@ class Member(Struct, frozen=True):
     name: str
     id: str
     state: Literal["JOINING", "MEMBER", "LEAVING", "LEFT"]
-    incarnation: int = 1
     zone: str = ""
     weight: int = 1
 
@@ -111,7 +110,6 @@ class Backlog(Struct, frozen=True):
     """Hints that a node keeps for another."""
 
     count: int = 0
-    bytes: int = 0
 
 
 class Operation(Struct, frozen=True):
@@ -124,10 +122,9 @@ class Operation(Struct, frozen=True):
     earlier: tuple[str, ...] = ()
 
 
-class Held(Struct, frozen=True):
+class Owned(Struct, frozen=True):
     """Partitions of one node."""
 
-    held: int = 0
     owned: int = 0
     complete: int = 0
 
@@ -142,12 +139,9 @@ class Node(Struct, frozen=True):
     state: str | None = None
     epoch: int = 0
     digest: str = ""
-    partitions: Held = Held()
+    partitions: Owned = Owned()
     hints: dict[str, Backlog] = {}
     operation: Operation | None = None
-    oldest_exchange_s: float | None = None
-    peers: dict[str, str] = {}
-    version: str = ""
 
     @property
     def whole(self) -> bool:
@@ -226,7 +220,6 @@ class Repair(Struct, frozen=True):
     created: float
     spec: RepairSpec
     status: dict[str, Any] = {}
-    scheduled: bool = False
     state: Literal["unknown", "running", "done", "failed"] = "unknown"
     total: int = 0
     done: int = 0

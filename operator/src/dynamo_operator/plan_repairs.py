@@ -41,7 +41,9 @@ def repairs(o: Observed) -> Step | None:
             text = f"repair {repair.name} is started"
             note = Note("RepairStarted", text)
             act = StartRepair(via=via[0], id=repair.uid, body=_body(repair), note=note)
-            return None if act.key in o.settled else Step("Repairing", text, (act,))
+            if act.key in o.settled:
+                continue  # the nodes refuse it: told in its status
+            return Step("Repairing", text, (act,))
     return None
 
 

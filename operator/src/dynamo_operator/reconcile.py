@@ -58,7 +58,7 @@ class Reconciler:
             if outcome.changed or outcome.failed or not outcome.settled - o.settled:
                 break
             o = structs.replace(o, settled=o.settled | outcome.settled)
-        outcome = structs.replace(outcome, said=said)
+        outcome = structs.replace(outcome, said=said, settled=outcome.settled | o.settled)
         self.saw(o, step, outcome)
         if not o.deleting:
             await self._tell(o, step, outcome)
@@ -80,7 +80,7 @@ class Reconciler:
                 note = Note(condition.reason, condition.message, warning)
                 await self.actor.teller.tell(o, note)
         for repair in o.repairs:
-            news = repair_status(o, repair)
+            news = repair_status(o, repair, outcome)
             if news is not None and (body := changes(news, repair.status)):
                 await self._write("DynamoRepair", o, repair.name, body)
 

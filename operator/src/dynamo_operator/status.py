@@ -150,7 +150,7 @@ def _conditions(
     return tuple(made)
 
 
-def repair_status(o: Observed, repair: Repair) -> RepairStatus | None:
+def repair_status(o: Observed, repair: Repair, outcome: Outcome) -> RepairStatus | None:
     """How far a repair is; None: it has ended, and its status stays as it is."""
     if repair.ended:
         return None
@@ -167,6 +167,8 @@ def repair_status(o: Observed, repair: Repair) -> RepairStatus | None:
     elif expired(repair, o.now):
         text = f"{repair.done} of {repair.total} partitions after {repair.spec.timeout}"
         end = Fact("Failed", True, "TimedOut", f"{text}: make another, with a longer timeout")
+    elif f"StartRepair {repair.uid}" in outcome.settled:
+        end = Fact("Failed", True, "Refused", f"the nodes refuse it: {outcome.said}")
     return RepairStatus(
         start_time=started,
         completion_time=stamp(o.now) if end else None,
