@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 15000
 MINUTES ?= 2
+TAG ?= 0.1.0
+IMAGE_BUILD ?= docker build -t "$$IMAGE" -f "$$DOCKERFILE" .
 .DEFAULT_GOAL := help
 
 $(VENV)/.installed: pyproject.toml uv.lock
@@ -14,7 +16,7 @@ $(VENV)/.installed: pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --all-extras
 	@touch $@
 
-.PHONY: up test check sim mutants demo bench help
+.PHONY: up test check sim mutants demo bench images e2e help
 
 up: $(VENV)/.installed  ## three nodes on this machine, until Ctrl-C
 	@$(BIN)/dynamoctl local up
@@ -37,6 +39,13 @@ demo: $(VENV)/.installed  ## a year of real shopping carts through failing nodes
 
 bench: $(VENV)/.installed  ## ratios against the naive design and whatever peers are installed
 	@$(BIN)/python benchmarks/bench.py
+
+images:  ## both images, TAG=0.1.0; IMAGE_BUILD='podman build ...' builds with another tool
+	@IMAGE=dynamo-ring-node:$(TAG) DOCKERFILE=node/Dockerfile; $(IMAGE_BUILD)
+	@IMAGE=dynamo-ring-operator:$(TAG) DOCKERFILE=operator/Dockerfile; $(IMAGE_BUILD)
+
+e2e: $(VENV)/.installed  ## stories on the cluster that KUBECONFIG names, else on a new one of kind
+	@tests/e2e/e2e $(STORIES)
 
 help:  ## this text
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -14,6 +14,7 @@ PACKAGES = {
     "dynamo_core": ROOT / "node/src/dynamo_core",
     "dynamo_node": ROOT / "node/src/dynamo_node",
     "dynamo_client": ROOT / "client/src/dynamo_client",
+    "dynamo_operator": ROOT / "operator/src/dynamo_operator",
 }
 LAYERS = [
     {"ids", "errors"},
@@ -160,6 +161,7 @@ def test_packages_do_not_reach_into_each_other() -> None:
         ("dynamo_core", {"dynamo_node", "dynamo_client", "dynamo_operator"}),
         ("dynamo_node", {"dynamo_client", "dynamo_operator"}),
         ("dynamo_client", {"dynamo_node", "dynamo_operator"}),
+        ("dynamo_operator", {"dynamo_node", "dynamo_client", "dynamo_core"}),
     ):
         for path in modules(package, testing=True):
             roots = {name.split(".")[0] for name in imports(path)}
@@ -169,3 +171,5 @@ def test_packages_do_not_reach_into_each_other() -> None:
 def test_the_standard_operator_module_is_not_shadowed() -> None:
     assert str(ROOT) not in str(operator.__file__)
     assert not list((ROOT / "tests").rglob("__init__.py"))
+    assert not list((ROOT / "operator").glob("*.py"))
+    assert not [p for p in (ROOT / "operator").rglob("*.py") if p.name.startswith("test_")]

@@ -137,7 +137,10 @@ def test_every_module_has_its_place_in_the_architecture() -> None:
     named |= {
         name for line in re.findall(r"^\d+ +([a-z_, ]+)$", text, re.M) for name in line.split(", ")
     }
-    packages = ("node/src/dynamo_core", "node/src/dynamo_node", "client/src/dynamo_client")
+    packages = (
+        *("node/src/dynamo_core", "node/src/dynamo_node"),
+        *("client/src/dynamo_client", "operator/src/dynamo_operator"),
+    )
     modules = {path.stem for package in packages for path in (ROOT / package).glob("*.py")}
     assert modules - named == {"__init__"}
     tests = {path.name for path in ROOT.glob("tests/**/*.py")}

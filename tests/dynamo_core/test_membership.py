@@ -130,6 +130,16 @@ def test_a_command_that_makes_no_ring_is_refused_by_field(
 # ---------------------------------------------------------------- coming back (S-MEM-3, S-MEM-4)
 
 
+def test_a_lost_disk_comes_back_through_seeds_under_other_addresses() -> None:
+    """In Kubernetes one name means the addresses of all pods; they advertise names."""
+    town = Town("a b c")
+    town.kill("b")
+    town.wipe("b")
+    node = town.start("b")
+    node.identity = msgspec.structs.replace(node.identity, seeds=("a:9", "c:9"))
+    town.until(lambda: rebuilt(town, "b"))
+
+
 def test_a_lost_disk_comes_back_as_the_names_next_life_and_is_rebuilt() -> None:
     town = Town("a b c d", n=3)
     for number in range(30):

@@ -249,6 +249,18 @@ def test_a_repair_is_followed_to_its_end() -> None:
     with_node(body)
 
 
+def test_a_repair_with_an_id_is_run_once() -> None:
+    async def body(admin: Admin) -> None:
+        wish = {"id": "7f0c-1", "partitions": [3]}
+        assert (await admin.post("/v1/repairs", json=wish)).json()["id"] == "7f0c-1"
+        while (await admin.get("/v1/repairs/7f0c-1")).json()["state"] == "running":
+            await asyncio.sleep(0.01)
+        again = await admin.post("/v1/repairs", json=wish)
+        assert (again.status_code, again.json()) == (202, {"id": "7f0c-1", "state": "done"})
+
+    with_node(body)
+
+
 def test_only_probes_and_metrics_need_no_token() -> None:
     async def body(admin: Admin) -> None:
         for path in ("/livez", "/readyz", "/metrics"):

@@ -26,6 +26,7 @@ from dynamo_core.errors import (
     StoreFailed,
 )
 from dynamo_core.ids import DATA, META, TREE
+from dynamo_core.membership import GONE_KEY
 from dynamo_node.data_dir import Identity, open_store
 from dynamo_node.side_file import Marks, SideFile, judge, mark_damaged, pack, read_boot_id, unpack
 
@@ -182,6 +183,18 @@ def test_an_identity_lives_as_long_as_its_directory(tmp_path):
         assert now.identity == Identity("a", first.node_id, "space/name")
     with opened(tmp_path / "2") as now:
         assert now.identity.node_id != first.node_id
+
+
+def test_an_emptied_disk_is_a_new_nodes(tmp_path):
+    """S-MEM-3: an id that has left never comes back, its directory may."""
+    with opened(tmp_path) as first:
+        first.store.write([(META, GONE_KEY, b"1")])
+    with opened(tmp_path) as second:
+        assert second.identity.node_id != first.identity.node_id
+        assert second.identity.name == first.identity.name
+        assert second.store.get(META, GONE_KEY) is None
+    with opened(tmp_path) as third:
+        assert third.identity == second.identity
 
 
 def test_a_killed_process_is_trusted_on_the_same_boot(tmp_path):

@@ -93,8 +93,10 @@ class Dynamoctl(TyperGroup):
         """With global options in front."""
         return super().parse_args(ctx, hoisted(args))
 
-    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
-        """Runs a command and ends the process."""
+    def main(
+        self, args: Sequence[str] | None = None, *_: Any, obj: Any = None, **__: Any
+    ) -> NoReturn:
+        """Runs a command and ends the process; `obj` makes its session instead of the options."""
         args = list(sys.argv[1:] if args is None else args)
         plugin = Path(sys.argv[0]).name.startswith("kubectl-")
         program = "kubectl dynamo" if plugin else "dynamoctl"
@@ -105,7 +107,7 @@ class Dynamoctl(TyperGroup):
             for at, word in enumerate(wanted)
         )
         try:
-            sys.exit(super().main(args, program, standalone_mode=False) or 0)
+            sys.exit(super().main(args, program, standalone_mode=False, obj=obj) or 0)
         except (ClickException, Failed, ClientError, LocalFault, RuntimeError) as error:
             end(error, program, as_json)
         except (typer.Abort, KeyboardInterrupt):
@@ -172,7 +174,11 @@ def options(
     Options before a command may also stand after it. Exit codes: 0 done, 1 failed, 2 usage,
     3 not found.
     """
-    ctx.obj = session_of(endpoint or [], admin or [], token_file, output is Output.json)
+    as_json = output is Output.json
+    made = ctx.obj
+    ctx.obj = (
+        made(as_json) if made else session_of(endpoint or [], admin or [], token_file, as_json)
+    )
 
 
 for room in (cli_data, cli_transfer, cli_ring, cli_change, cli_top):
@@ -181,5 +187,5 @@ app.add_typer(cli_local.local, name="local")
 
 
 def main() -> None:
-    """The entry point of `dynamoctl` and `kubectl-dynamo`."""
+    """The entry point of `dynamoctl`."""
     app()

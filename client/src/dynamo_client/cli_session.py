@@ -30,6 +30,7 @@ from dynamo_client.problems import problem_of
 FAILED, USAGE, NOT_FOUND = 1, 2, 3
 DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
 ADMIN_PORT = 8081
+NOWHERE = "http://127.0.0.1:0"
 EXPLAIN_S_MAX = 5.0
 PROBE_S_MAX = 2.0
 """Who is silent for longer is shown as down."""
@@ -102,6 +103,8 @@ class Session:
     admins: list[str]
     token: str | None
     as_json: bool
+    forwarded: dict[str, str] = field(default_factory=dict)
+    """Admin URL by member where the ring's own addresses cannot be dialled from here."""
     out: Console = field(default_factory=lambda: Console(**PLAIN_WORDS))
     err: Console = field(default_factory=lambda: Console(stderr=True, **PLAIN_WORDS))
 
@@ -120,7 +123,7 @@ class Session:
 
     def client(self) -> DynamoClient:
         """For data; to be closed."""
-        return DynamoClient(*self.endpoints)
+        return DynamoClient(*self.endpoints, routing=not self.forwarded)
 
     def explain(self, key: bytes) -> dict[str, Any]:
         """A read with `?explain=true`, whatever came of it. Raises ClientError."""
@@ -151,6 +154,9 @@ class Session:
         client port as that of the node that is asked, so one known door gives the others."""
         with self.admin() as admin:
             mine, ring = admin.status(), admin.ring()
+            if self.forwarded:
+                members = (m["name"] for m in ring["members"] if m["state"] != "LEFT")
+                return {name: self.forwarded.get(name, NOWHERE) for name in members}
             asked = urlsplit(admin.url)
         dialled = {m["name"]: urlsplit("//" + m["client"]) for m in ring["members"]}
         here = dialled.get(mine["name"])

@@ -59,8 +59,11 @@ class Administration:
         node.admissions.replaceable.add(name)
         done(202, {"name": name})
 
-    def repair(self, partitions: list[int], nodes: list[str], full: bool, done: Done) -> None:
-        """Anti-entropy over partitions (empty: all, or all of the nodes')."""
+    def repair(
+        self, repair_id: str, partitions: list[int], nodes: list[str], full: bool, done: Done
+    ) -> None:
+        """Anti-entropy over partitions (empty: all, or all of the nodes'). The same id again is
+        the same repair; without one it gets its own."""
         node = self.node
         if not node.member:
             done(503, refusal("not-a-member", "this node is in no ring"))
@@ -76,7 +79,11 @@ class Administration:
         chosen = partitions or list(range(len(entries)))
         if nodes:
             chosen = [p for p in chosen if set(nodes) & set(entries[p].owners)]
-        machine = ClusterRepair(node, f"{node.draw() & (1 << 64) - 1:016x}", chosen, full)
+        if repair_id in self._repairs:
+            state = self._repairs[repair_id].report()["state"]
+            return done(202, {"id": repair_id, "state": state})
+        repair_id = repair_id or f"{node.draw() & (1 << 64) - 1:016x}"
+        machine = ClusterRepair(node, repair_id, chosen, full)
         self._repairs[machine.name] = machine
         while len(self._repairs) > REPAIRS_KEPT_MAX:
             del self._repairs[next(iter(self._repairs))]

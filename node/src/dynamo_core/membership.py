@@ -194,12 +194,15 @@ class Membership:
         node.say(route, Gossip(0, digests, node.durable_number, remembered, reply))
 
     def heartbeat(self) -> None:
-        """Gossip to every member; a node without a ring knocks at its seeds."""
+        """Gossip to every member; a node without a ring knocks at its seeds and at who answers."""
         node = self.node
         if self.emptied and node.ring_or_none is None:
             return
         if node.ring_or_none is None:
-            for seed in node.identity.seeds:
+            # A seed may be reached by another address than it advertises, as pods are by theirs;
+            # who answers is known by the advertised one, and only there is its beat echoed.
+            heard = (peer.address for peer in node.detector.peers.values() if peer.address)
+            for seed in dict.fromkeys((*node.identity.seeds, *heard)):
                 self.gossip_to("@" + seed)
                 self.knock("@" + seed)
             return
@@ -316,7 +319,7 @@ class Membership:
         elif ring is not None:
             refusal = STANDS
         elif self.gone:
-            refusal = "it has left a ring under this id; a new directory gives it a new one"
+            refusal = "it has left a ring under this id; it gets another one when it starts again"
         elif node.holds_data():
             refusal = "its disk is not empty"
         elif self._reserved[0] not in ("", message.cluster_id) and self._reserved[1] > node.now:

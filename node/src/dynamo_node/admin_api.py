@@ -169,8 +169,8 @@ class AdminApi:
     async def start_repair(self, request: Request) -> Response:
         """Anti-entropy over all partitions, or those named, or those of the nodes named."""
         body = await self._body(request, StartRepair, in_ring=True)
-        full = body.mode == "full"
-        return await self._ask(self.node.admin.repair, body.partitions, body.nodes, full)
+        full, name = body.mode == "full", "" if body.id is UNSET else body.id
+        return await self._ask(self.node.admin.repair, name, body.partitions, body.nodes, full)
 
     async def repair(self, repair_id: str) -> Response:
         """Progress and result of a repair that this node was asked for."""

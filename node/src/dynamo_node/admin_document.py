@@ -89,8 +89,10 @@ class RemoveNode(Body):
 
 
 class StartRepair(Body):
-    """POST /v1/repairs; in full the records are held against their tree first."""
+    """POST /v1/repairs; in full the records are held against their tree first. The same id again
+    is the same repair."""
 
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | UnsetType = UNSET
     partitions: Annotated[list[Annotated[int, Meta(ge=0, lt=4096)]], Meta(max_length=4096)] = []
     nodes: Annotated[list[Word], Meta(max_length=MEMBERS_MAX)] = []
     mode: Literal["tree", "full"] = "tree"

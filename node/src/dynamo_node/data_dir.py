@@ -1,6 +1,6 @@
 """The data directory: whose it is, whether its store may be believed, and the way back from damage.
 
-    id           name, 64-bit id and cluster of the node, written once
+    id           name, 64-bit id and cluster of the node; another id after it has left a ring
     side         the side file and the directory's lock (side_file.py)
     store/       RocksDB (storage.py)
     damaged      a mark: the next start salvages
@@ -23,8 +23,9 @@ from pathlib import Path
 
 import msgspec
 
-from dynamo_core.errors import Refused, StoreDamaged, StoreError, StoreFailed, StoreFull
-from dynamo_core.ids import TREE
+from dynamo_core.errors import Corrupt, Refused, StoreDamaged, StoreError, StoreFailed, StoreFull
+from dynamo_core.ids import META, TREE
+from dynamo_core.membership import GONE_KEY
 from dynamo_node.salvage import readable
 from dynamo_node.side_file import (
     DAMAGED,
@@ -87,6 +88,7 @@ def open_store(
             trust, reason = False, salvaged
         if not trust and side.marks is not None:
             store.raise_base(side.marks.durable)
+        identity = _renewed(directory, store, identity)
         side.start(trust, store.sequence(), boot_id)
         (directory / DAMAGED).unlink(missing_ok=True)
     except (StoreError, Refused, OSError) as error:
@@ -122,6 +124,22 @@ def _identity(directory: Path, name: str, cluster: str) -> Identity:
         raise Refused(
             "wrong-cluster", f"{directory} belongs to cluster {identity.cluster!r}, not {cluster!r}"
         )
+    return identity
+
+
+def _renewed(directory: Path, store: RocksStore, identity: Identity) -> Identity:
+    """S-MEM-3: a disk that was emptied because its node had left, or been replaced, is a new node's
+    from its next start on. The id comes first: a mark without it would be met again, an old id
+    without the mark would come back."""
+    try:
+        if store.get(META, GONE_KEY) is None:
+            return identity
+    except Corrupt:
+        return identity
+    identity = msgspec.structs.replace(identity, node_id=secrets.randbits(NODE_ID_BITS) or 1)
+    _write(directory / "id", identity)
+    store.write([(META, GONE_KEY, None)])
+    store.sync()
     return identity
 
 

@@ -284,7 +284,9 @@ def _repair(world: World, process: Process, fault: Fault) -> None:
     """An administrator orders a repair of everything."""
     node = process.node
     if node is not None and not process.paused and node.member:
-        world.enter(process, lambda: node.admin.repair([], [], False, lambda status, body: None))
+        world.enter(
+            process, lambda: node.admin.repair("", [], [], False, lambda status, body: None)
+        )
 
 
 STOPS = {

@@ -1,0 +1,199 @@
+"""The operator's process: where the parts are put together.
+
+Settings are environment variables, all optional:
+
+    DYNAMO_OPERATOR_NAMESPACES   comma list of namespaces to watch; empty: all
+    DYNAMO_OPERATOR_NAMESPACE    where it runs itself, for the NetworkPolicy of the rings
+    DYNAMO_OPERATOR_LISTEN       host:port of /livez, /readyz and /metrics (0.0.0.0:8080)
+    DYNAMO_OPERATOR_LOG_LEVEL    debug, info, warning or error (info)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from time import monotonic
+
+from aiohttp import web
+from msgspec import Struct
+
+from dynamo_operator import handlers
+from dynamo_operator.act import Actor, Outcome
+from dynamo_operator.actions import Step
+from dynamo_operator.doors import Failed, Gone
+from dynamo_operator.events import Teller
+from dynamo_operator.gauges import Gauges
+from dynamo_operator.kube import Kube
+from dynamo_operator.node_admin import NodeAdmin
+from dynamo_operator.observe import Observer
+from dynamo_operator.observed import Observed
+from dynamo_operator.reconcile import RESYNC_S, Reconciler
+from dynamo_operator.wakes import Key, Wakes
+
+RELIST_S = 30.0
+"""Between two lists of the resources: nothing depends on an event that may never come."""
+SLOWER = 1.25
+"""What says the same again and again is looked at less and less often, down to each relist."""
+SILENT_S_MAX = 3 * RESYNC_S
+log = logging.getLogger("dynamo_operator")
+
+
+class Settings(Struct, frozen=True):
+    """From the environment."""
+
+    namespaces: tuple[str, ...] = ()
+    namespace: str = ""
+    listen: str = "0.0.0.0:8080"
+    log_level: str = "info"
+
+    @staticmethod
+    def read() -> Settings:
+        """What DYNAMO_OPERATOR_* say."""
+
+        def variable(name: str, default: str) -> str:
+            return os.environ.get(f"DYNAMO_OPERATOR_{name}") or default
+
+        given = (part.strip() for part in variable("NAMESPACES", "").split(","))
+        return Settings(
+            namespaces=tuple(part for part in given if part),
+            namespace=variable("NAMESPACE", ""),
+            listen=variable("LISTEN", "0.0.0.0:8080"),
+            log_level=variable("LOG_LEVEL", "info"),
+        )
+
+
+class App:
+    """One operator; two at once are harmless, for each reads before it writes."""
+
+    def __init__(self, settings: Settings, kube: Kube) -> None:
+        self.settings = settings
+        self.kube = kube
+        self.nodes = NodeAdmin()
+        self.gauges = Gauges()
+        teller = Teller(kube, socket.gethostname())
+        self.reconciler = Reconciler(
+            Observer(kube, self.nodes, settings.namespace),
+            Actor(kube, self.nodes, teller, self.gauges.did),
+            self._saw,
+        )
+        self.wakes = Wakes(self._pass, self._failed)
+        self._steps: dict[Key, tuple[str, int]] = {}
+        """What was said last, and how many times in a row."""
+
+    async def run(self) -> None:
+        """Until SIGTERM, or until watching ends for good. Raises Failed when the CRD is missing."""
+        await self._relist()
+        runner = await self._serve()
+        log.info("watching", extra={"namespaces": list(self.settings.namespaces) or "all"})
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self.wakes.run()),
+                    group.create_task(self._relist_for_ever()),
+                ]
+                await handlers.watch(self._wake, self.settings.namespaces)
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await runner.cleanup()
+            await self.nodes.close()
+            await self.kube.close()
+
+    def _wake(self, key: Key) -> None:
+        if all(key):
+            self.wakes.wake(key)
+
+    async def _relist(self) -> None:
+        for namespace in self.settings.namespaces or ("",):
+            for found in await self.kube.find("DynamoCluster", namespace):
+                key = found["metadata"]["namespace"], found["metadata"]["name"]
+                if not self.wakes.knows(key):
+                    self.wakes.wake(key)
+
+    async def _relist_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(RELIST_S)
+            try:
+                await self._relist()
+            except Failed as failed:
+                log.warning("the resources could not be listed", extra={"error": str(failed)})
+            self.wakes.ended = asyncio.get_running_loop().time()
+
+    async def _pass(self, key: Key) -> float | None:
+        began = monotonic()
+        with self.gauges.pass_seconds.time():
+            again = await self.reconciler.reconcile(*key)
+        self.gauges.passes.labels("done").inc()
+        if again is None:
+            self._steps.pop(key, None)
+            with suppress(KeyError):
+                self.gauges.gone(key)
+        log.debug("pass", extra={"cluster": "/".join(key), "seconds": monotonic() - began})
+        if again is None or again > RELIST_S:
+            return again
+        _, times = self._steps.get(key, ("", 0))
+        return min(RELIST_S, again * SLOWER**times)
+
+    def _failed(self, key: Key, error: Exception, again_s: float) -> None:
+        self.gauges.passes.labels("failed").inc()
+        known = isinstance(error, Failed)
+        about = {"cluster": "/".join(key), "error": str(error), "again_s": again_s}
+        log.warning("the pass failed", extra=about, exc_info=None if known else error)
+
+    def _saw(self, o: Observed, step: Step, outcome: Outcome) -> None:
+        self.gauges.saw(o, step, outcome)
+        key = o.namespace, o.name
+        text = "; ".join(filter(None, (step.message, outcome.said, outcome.refused)))
+        last, times = self._steps.get(key, ("", 0))
+        if outcome.changed or text != last:
+            about = {"cluster": "/".join(key), "reason": step.reason, "changed": outcome.changed}
+            log.info(text, extra=about)
+        self._steps[key] = text, 0 if outcome.changed or text != last else times + 1
+
+    async def _serve(self) -> web.AppRunner:
+        """The probes fail when no attempt, good or bad, has ended for three resyncs."""
+
+        async def alive(_: web.Request) -> web.Response:
+            silent_s = asyncio.get_running_loop().time() - self.wakes.ended
+            ok = silent_s < SILENT_S_MAX
+            return web.Response(status=200 if ok else 500, text=f"last attempt {silent_s:.0f} s\n")
+
+        async def metrics(_: web.Request) -> web.Response:
+            text = self.gauges.text(len(self.wakes), self.kube.calls)
+            return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4"})
+
+        site = web.Application()
+        site.add_routes([web.get("/livez", alive), web.get("/readyz", alive)])
+        site.add_routes([web.get("/metrics", metrics)])
+        runner = web.AppRunner(site, access_log=None)
+        await runner.setup()
+        host, _, port = self.settings.listen.rpartition(":")
+        await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+        return runner
+
+
+async def _run(settings: Settings) -> None:
+    main_task = asyncio.current_task()
+    assert main_task is not None
+    kube = await Kube.connect()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main_task.cancel)
+    await App(settings, kube).run()
+
+
+def main() -> None:
+    """`dynamo-operator`: exit 0 after SIGTERM, 1 with one line when it cannot begin."""
+    settings = Settings.read()
+    handlers.log_as_json(settings.log_level)
+    try:
+        asyncio.run(_run(settings))
+    except Gone:
+        sys.exit("dynamo-operator: no DynamoCluster in this API server; install the CRDs first")
+    except Failed as failed:
+        sys.exit(f"dynamo-operator: {failed}")
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        return

@@ -1,0 +1,219 @@
+"""The conditions of a DynamoCluster: each a fact, a word for programs, a sentence for people.
+
+A sentence says what is happening, why it waits, and what to do. Pure, from one look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from dynamo_operator.actions import Step
+from dynamo_operator.observed import Observed
+from dynamo_operator.plan_pods import volume_lost
+from dynamo_operator.quantity import amount
+
+TERMINATING_S_MAX = 120.0
+STARTING_S_MAX = 60.0
+
+
+class Fact(Struct, frozen=True):
+    """A condition without its times."""
+
+    type: str
+    holds: bool | None
+    reason: str
+    message: str
+
+
+def facts(o: Observed, step: Step, said: str = "", refused: str = "") -> tuple[Fact, ...]:
+    """All conditions, in the order in which people read them. `said`: why the step waits;
+    `refused`: what the API server or the nodes do not take."""
+    told = f"{step.message}: {said}" if said else step.message
+    return (
+        _ready(o, step, told),
+        _available(o),
+        Fact("Progressing", step.progressing, step.reason, told),
+        _degraded(o),
+        _stable(o),
+        _quorum_safe(o),
+        _converged(o),
+        _repaired(o),
+        _valid(o, step, refused),
+        Fact("Paused", o.spec.paused, "Asked" if o.spec.paused else "NotAsked", _paused(o)),
+    )
+
+
+def _paused(o: Observed) -> str:
+    return "nothing is changed until spec.paused is false" if o.spec.paused else "changes are made"
+
+
+def _absent(o: Observed) -> tuple[str, str]:
+    if o.spec.stopped:
+        return "Stopped", "no pods run: spec.stopped is true"
+    if not o.recorded and all(node.disk == "empty" for node in o.nodes.values()):
+        return "NotFounded", "the ring is founded when all its first nodes answer"
+    return "RingUnreadable", o.unreadable or "no node shows the ring; look at the pods"
+
+
+def _ready(o: Observed, step: Step, told: str) -> Fact:
+    size = o.spec.size
+    members = [m for m in (o.ring.members if o.ring else ()) if m.state == "MEMBER"]
+    up = sum(pod.ready for pod in o.pods.values())
+    if step.progressing or step.invalid:
+        return Fact("Ready", False, step.reason, told)
+    if up < size or len(members) < size:
+        text = f"{up} of {size} pods are Ready, {len(members)} are members of the ring"
+        return Fact("Ready", False, "NotAllReady", text)
+    return Fact("Ready", True, "Ready", f"{size} nodes serve and nothing is to be changed")
+
+
+def below_quorum(o: Observed) -> int:
+    """Partitions with fewer owners up than a read or a write at the defaults wants."""
+    if o.ring is None:
+        return 0
+    wanted = max(o.ring.r, o.ring.w)
+    up = {name for name in o.ring.live if o.is_up(name)}
+    return sum(len(up.intersection(entry.owners)) < wanted for entry in o.ring.entries)
+
+
+def _available(o: Observed) -> Fact:
+    if o.ring is None:
+        return Fact("Available", False, *_absent(o))
+    few = below_quorum(o)
+    if few:
+        down = ", ".join(name for name in sorted(o.ring.live) if not o.is_up(name))
+        text = (
+            f"{few} of {o.ring.partitions} partitions have fewer complete owners up than R and W"
+            f" want; down or rebuilding: {down}. Writes go to stand-ins meanwhile"
+        )
+        return Fact("Available", False, "BelowQuorum", text)
+    return Fact("Available", True, "QuorumUp", "every partition has its quorums of owners up")
+
+
+def troubles(o: Observed) -> Iterator[tuple[str, str]]:
+    """What a person should look at, the worst first."""
+    for ordinal, pod in sorted(o.pods.items()):
+        claim = o.claims.get(ordinal)
+        if volume_lost(o, ordinal):
+            how = "; set spec.recovery.autoReplace or delete claim and pod"
+            never = o.spec.recovery.auto_replace == "Never"
+            yield "VolumeLost", f"the volume of {pod.name} is gone{how if never else ''}"
+        elif claim is not None and claim.deleting:
+            text = f"{claim.name} is being deleted under its pod: when that stops, its disk is gone"
+            yield "ClaimTerminating", f"{text}; the other owners rebuild it then"
+    for pod in o.pods.values():
+        if pod.deleting_since is not None and o.now - pod.deleting_since > TERMINATING_S_MAX:
+            text = f"{pod.name} does not end; its machine {pod.machine} may be cut off or gone"
+            yield (
+                "PodTerminating",
+                f"{text}: bring it back, or delete the Node object if it is gone",
+            )
+    for claim in o.claims.values():
+        size, given = amount(claim.size), amount(claim.capacity)
+        wish = amount(o.spec.storage.size)
+        if size and wish and claim.ordinal < o.replicas and claim.phase == "Bound" and size < wish:
+            text = f"{claim.name} has {claim.size}, spec.storage.size is {o.spec.storage.size}"
+            yield "StorageNotGrown", f"{text}: its class may not allow growth"
+        elif size and given and given < size and claim.phase == "Bound":
+            text = f"{claim.name} waits to grow from {claim.capacity} to {claim.size}"
+            yield "StorageNotGrown", f"{text}; its class, or a restart of its pod, may hold it up"
+    for pod in o.pods.values():
+        if pod.trouble:
+            yield "PodNotRunning", pod.trouble
+    for name in sorted(o.ring.live if o.ring else ()):
+        if o.ordinal(name) is None:
+            yield "ForeignMember", f"{name} is a member of the ring and none of these pods"
+        elif _down(o, name):
+            yield (
+                "NodeDown",
+                f"{name} is not Ready or does not answer: look at its pod and its log",
+            )
+
+
+def _down(o: Observed, name: str) -> bool:
+    """For longer than a start takes; one without a pod is told as what is waited for."""
+    pod = o.pods.get(o.ordinal(name) or 0)
+    if pod is None:
+        return False
+    passing = pod.deleting_since is not None or o.now - pod.created < STARTING_S_MAX
+    return not passing and not (pod.ready and pod.ordinal in o.nodes)
+
+
+def _degraded(o: Observed) -> Fact:
+    found = [] if o.spec.stopped else list(troubles(o))
+    if not found:
+        return Fact("Degraded", False, "AllWell", "nothing needs a person's eye")
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return Fact("Degraded", True, found[0][0], found[0][1] + more)
+
+
+def _stable(o: Observed) -> Fact:
+    if o.ring is None:
+        return Fact("RingStable", False, *_absent(o))
+    if o.ring.changing:
+        text = f"{o.ring.pending} replicas are still to move; clients are served meanwhile"
+        return Fact("RingStable", False, "Changing", text)
+    if not o.unanimous:
+        silent = sorted(name for name in o.ring.live if not o.is_up(name))
+        text = f"not every member shows the same ring; not up: {', '.join(silent) or 'none'}"
+        return Fact("RingStable", False, "NotAgreed", text)
+    return Fact("RingStable", True, "Agreed", f"all members have the ring of epoch {o.ring.epoch}")
+
+
+def _quorum_safe(o: Observed) -> Fact:
+    if o.ring is None:
+        return Fact("QuorumSafe", False, *_absent(o))
+    fragile = max((o.too_few(ordinal) for ordinal in o.live_ordinals), default=0)
+    if fragile:
+        text = f"{fragile} partitions could lose their quorum with one more node: do not drain any"
+        return Fact("QuorumSafe", False, "NoSpareNode", text)
+    return Fact("QuorumSafe", True, "SpareNode", "any one node may go down and quorums hold")
+
+
+def _converged(o: Observed) -> Fact:
+    if o.ring is None:
+        return Fact("Converged", False, *_absent(o))
+    live = o.ring.live
+    partial = [n.name for n in o.nodes.values() if n.name in live and not n.whole]
+    hints = sum(backlog.count for node in o.nodes.values() for backlog in node.hints.values())
+    silent = sorted(live.keys() - {node.name for node in o.nodes.values()})
+    for found, reason, text in (
+        (silent, "NodeSilent", f"{', '.join(silent)} cannot be asked"),
+        (partial, "Rebuilding", f"{', '.join(partial)} is still comparing with its peers"),
+        (hints, "HintsWaiting", f"{hints} hints wait for their nodes"),
+        (o.ring.changing, "Changing", f"{o.ring.pending} replicas are still to move"),
+    ):
+        if found:
+            return Fact("Converged", False, reason, text)
+    return Fact("Converged", True, "NothingMissing", "all owners are complete, no hint waits")
+
+
+def _repaired(o: Observed) -> Fact:
+    ended = sorted((r for r in o.repairs if r.ended), key=lambda r: r.created)
+    if not ended:
+        plan = o.spec.repair.schedule
+        text = "no repair has ended yet" if plan else "no repair is scheduled; nodes compare anyway"
+        return Fact("RepairUpToDate", None, "NoneYet" if plan else "NotScheduled", text)
+    last = ended[-1]
+    if last.ended == "Complete":
+        when = last.status.get("completionTime")
+        return Fact("RepairUpToDate", True, "Complete", f"{last.name} was complete at {when}")
+    text = f"{last.name} failed: look at its conditions, and make another"
+    return Fact("RepairUpToDate", False, "Failed", text)
+
+
+def _valid(o: Observed, step: Step, refused: str) -> Fact:
+    if step.invalid:
+        return Fact("SpecValid", False, step.reason, step.message)
+    if refused:
+        return Fact("SpecValid", False, "Refused", f"a part of it is not taken: {refused}")
+    wish, ring = o.spec.replication, o.ring
+    if ring is not None and (wish.read_quorum, wish.write_quorum) != (ring.r, ring.w):
+        text = (
+            f"the ring's defaults are R={ring.r} and W={ring.w}, as at its creation: a request"
+            " may ask for others, the defaults cannot be changed yet"
+        )
+        return Fact("SpecValid", False, "QuorumsFixed", text)
+    return Fact("SpecValid", True, "Valid", "the spec can be carried out")

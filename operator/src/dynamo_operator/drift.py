@@ -1,0 +1,50 @@
+"""Whether an object is as we want it, said without asking the server.
+
+An object of ours carries the digest of what was last applied. Another digest: we want something
+else now. The same digest and yet a field that is not as we wrote it: somebody else's edit.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any, Literal
+
+from dynamo_operator.observed import APPLIED, Document
+from dynamo_operator.quantity import amount
+
+
+def sealed(wanted: Document) -> dict[str, Any]:
+    """The object with the digest of itself among its annotations."""
+    digest = sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+    meta = wanted["metadata"]
+    notes = {**meta.get("annotations", {}), APPLIED: digest}
+    return {**wanted, "metadata": {**meta, "annotations": notes}}
+
+
+def differs(wanted: Document, seen: Document) -> Literal["", "wish", "edit"]:
+    """Compares a sealed object with the server's."""
+    notes = seen["metadata"].get("annotations") or {}
+    if notes.get(APPLIED) != wanted["metadata"]["annotations"][APPLIED]:
+        return "wish"
+    return "" if covers(wanted, seen) else "edit"
+
+
+def covers(wanted: Any, seen: Any) -> bool:
+    """Whether everything wanted is there; what the server added does not count."""
+    if isinstance(wanted, dict):
+        fields = seen if isinstance(seen, dict) else {}
+        return all(covers(value, fields.get(name)) for name, value in wanted.items())
+    if isinstance(wanted, list | tuple):
+        items = seen or []
+        return len(wanted) == len(items) and all(map(covers, wanted, items))
+    if wanted == seen or (seen is None and not wanted):
+        return True
+    mine, theirs = (None if v is None else amount(str(v)) for v in (wanted, seen))
+    return mine is not None and mine == theirs
+
+
+def controlled(seen: Document, uid: str) -> bool:
+    """Whether the object is the resource's own."""
+    references = seen["metadata"].get("ownerReferences") or ()
+    return any(ref.get("controller") and ref["uid"] == uid for ref in references)

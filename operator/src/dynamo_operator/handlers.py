@@ -1,0 +1,103 @@
+"""Watching, and nothing else: each event wakes the cluster that it is about.
+
+kopf keeps the connections; no finalizer, no annotation, no timer, and none of its indexes, which
+keep what was deleted during a relist. The level is read afresh by whoever is woken.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import kopf
+
+GROUP = "dynamo-ring.dev"
+OURS = "app.kubernetes.io/name=dynamo-ring"
+INSTANCE = "app.kubernetes.io/instance"
+Wake = Callable[[tuple[str, str]], None]
+
+
+class Endless:
+    """Seconds between tries, for ever: a finite list ends the process after 54 s of 503. An object
+    and not a generator, for kopf begins it anew each time."""
+
+    def __iter__(self) -> Iterator[int]:
+        yield from (1, 1, 2, 3, 5)
+        while True:
+            yield 8
+
+
+class Connection(kopf.ConnectionInfo):
+    """Verifies the API server as Go's clients do: many a cluster's own authority does not name the
+    usage of its key, which Python refuses since 3.13. Signature, name and time are checked."""
+
+    def as_ssl_context(self) -> ssl.SSLContext:
+        """As kopf makes it, without X509_STRICT."""
+        context = super().as_ssl_context()
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        return context
+
+
+def log_as_json(level: str) -> None:
+    """All logs of the process: one JSON object a line on standard error."""
+    kopf.configure(log_format=kopf.LogFormat.JSON)
+    logging.getLogger().setLevel(level.upper())
+    for noisy in ("kopf.objects", "kopf.activities", "httpx", "httpcore", "aiohttp.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def settings() -> kopf.OperatorSettings:
+    """As they proved to be needed on a real API server."""
+    made = kopf.OperatorSettings()
+    made.peering.standalone = made.scanning.disabled = True
+    made.posting.enabled = False
+    made.watching.server_timeout, made.watching.client_timeout = 300, 310
+    made.watching.connect_timeout = 5
+    made.watching.reconnect_backoff = 1
+    made.watching.inactivity_timeout = 70
+    made.networking.request_timeout, made.networking.connect_timeout = 15, 5
+    made.networking.error_backoffs = Endless()
+    made.process.ultimate_exiting_timeout = 25
+    for plural in ("pods", "persistentvolumeclaims"):
+        made.watching.label_selectors["v1", plural] = OURS
+    made.watching.label_selectors["apps", "v1", "statefulsets"] = OURS
+    return made
+
+
+def registry(wake: Wake) -> kopf.OperatorRegistry:
+    """The handlers: one line each, none of them in kopf's threads."""
+    made = kopf.OperatorRegistry()
+
+    def login(**about: Any) -> Any:
+        found = kopf.login_with_service_account(**about) or kopf.login_with_kubeconfig(**about)
+        return found and Connection(**vars(found))
+
+    async def cluster(namespace: str | None, name: str, **_: Any) -> None:
+        wake((namespace or "", name))
+
+    async def repair(namespace: str | None, spec: kopf.Spec, **_: Any) -> None:
+        wake((namespace or "", spec.get("clusterName", "")))
+
+    async def part(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+        wake((namespace or "", labels.get(INSTANCE, "")))
+
+    kopf.on.login(registry=made)(login)
+    kopf.on.event(GROUP, "v1alpha1", "dynamoclusters", registry=made)(cluster)
+    kopf.on.event(GROUP, "v1alpha1", "dynamorepairs", registry=made)(repair)
+    kopf.on.event("apps", "v1", "statefulsets", registry=made)(part)
+    kopf.on.event("v1", "pods", registry=made)(part)
+    kopf.on.event("v1", "persistentvolumeclaims", registry=made)(part)
+    return made
+
+
+async def watch(wake: Wake, namespaces: Collection[str]) -> None:
+    """Until cancelled, or until kopf gives up; no namespaces means all."""
+    await kopf.operator(
+        registry=registry(wake),
+        settings=settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+    )

@@ -1,0 +1,254 @@
+"""The parts of a DynamoCluster's spec: one struct for each group of fields."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+SIZE_MAX = 255
+DURATION = r"^[1-9][0-9]*(ms|s|m|h)$"
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
+Free = dict[str, Any]
+Words = dict[str, str]
+Amounts = dict[str, str | int]
+
+_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+_ANYTHING = {"x-kubernetes-preserve-unknown-fields": True}
+_QUANTITIES = {
+    "additionalProperties": {
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "pattern": QUANTITY,
+        "x-kubernetes-int-or-string": True,
+    },
+    "maxProperties": 32,
+}
+_WORDS = {"additionalProperties": {"type": "string", "maxLength": 4096}, "maxProperties": 64}
+SET = {"x-kubernetes-list-type": "set"}
+
+
+# fmt: off
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False):
+    """A part of a resource."""
+
+
+class Move(Part, frozen=True, kw_only=True):
+    """A token move by hand. Either partitions or tokens, never both."""
+
+    partitions: Annotated[tuple[Annotated[int, Meta(ge=0, le=4095)], ...], Meta(
+        description="Partitions whose replica goes from one node to the other.",
+        min_length=1, max_length=256, extra_json_schema=SET)] | None = None
+    tokens: Annotated[int, Meta(
+        description="How many partitions go; the nodes choose which.", ge=1, le=4096)] | None = None
+    zone: Annotated[str, Meta(
+        description="With tokens: take them from nodes of this zone.",
+        max_length=253)] | None = None
+    giver: Annotated[str, Meta(
+        description="Name of the node (its pod) that gives. With tokens it may be left out.",
+        max_length=63, pattern=_LABEL)] | None = msgspec.field(name="from", default=None)
+    taker: Annotated[str, Meta(
+        description="Name of the node (its pod) that takes.",
+        max_length=63, pattern=_LABEL)] = msgspec.field(name="to")
+
+
+class RingSpec(Part, frozen=True, kw_only=True):
+    """How the ring is cut and who may change who owns what."""
+
+    partitions: Annotated[Literal[16, 32, 64, 128, 256, 512, 1024, 2048, 4096], Meta(
+        description="Q, the number of equal partitions of the ring. A power of two; fixed at"
+        " creation. At least ten for each node that the ring will ever have.")] = 256
+    max_concurrent_moves: Annotated[int, Meta(
+        description="Partitions that one node receives at once. Higher: changes end sooner and"
+        " cost clients more.",
+        ge=1, le=64)] = 2
+    policy: Annotated[Literal["Auto", "Preview"], Meta(
+        description="Auto: the operator applies a change of owners as soon as it is planned."
+        " Preview: the plan stands in status.plan until spec.ring.approvedPlan is its"
+        " hash.")] = "Auto"
+    approved_plan: Annotated[str, Meta(
+        description="Hash of the plan in status.plan that may be carried out. Only with"
+        " policy Preview; worth nothing once the ring has changed.",
+        max_length=128)] | None = None
+    moves: Annotated[tuple[Move, ...], Meta(
+        description="Token moves by hand. Each is done once; a move whose partitions are"
+        " already where it wants them is done.",
+        max_length=32, extra_json_schema={"x-kubernetes-list-type": "atomic"})] = ()
+
+
+class Replication(Part, frozen=True, kw_only=True):
+    """How many copies there are and how many answers a request waits for (N, R, W)."""
+
+    factor: Annotated[int, Meta(
+        description="N, copies of each key, on different nodes. Fixed at creation.",
+        ge=1, le=16)] = 3
+    read_quorum: Annotated[int, Meta(
+        description="R, answers that a read waits for, unless it asks otherwise.",
+        ge=1, le=16)] = 2
+    write_quorum: Annotated[int, Meta(
+        description="W, acknowledgements that a write waits for, unless it asks otherwise.",
+        ge=1, le=16)] = 2
+    durable_writes: Annotated[int, Meta(
+        description="DW, how many of those have reached the disk. 0: none needs to.",
+        ge=0, le=16)] = 1
+
+
+class Topology(Part, frozen=True, kw_only=True):
+    """Failure domains."""
+
+    zone_key: Annotated[str, Meta(
+        description="Label of the machine that names its failure domain. Copies of a key are"
+        " kept in different zones where there are enough.",
+        min_length=1, max_length=253)] = "topology.kubernetes.io/zone"
+    spread: Annotated[Literal["Preferred", "Required", "Disabled"], Meta(
+        description="Pods over zones and machines. Required: a pod that would break the spread"
+        " over zones stays Pending. Disabled: the scheduler places them as it"
+        " likes.")] = "Preferred"
+
+
+class Retention(Part, frozen=True, kw_only=True):
+    """What happens to claims whose pod will not come back."""
+
+    when_deleted: Annotated[Literal["Retain", "Delete"], Meta(
+        description="When the DynamoCluster is deleted. Retain: the claims stay, and a resource"
+        " of the same name takes them up again with all keys. Delete: they go with it.")] = "Retain"
+    when_scaled: Annotated[Literal["Retain", "Delete"], Meta(
+        description="When a node has left and the ring is sure of it. Retain: its claim"
+        " stays.")] = "Retain"
+
+
+class Storage(Part, frozen=True, kw_only=True):
+    """The volume of each node."""
+
+    size: Annotated[str, Meta(
+        description="Size of each node's volume. Only grows, and only where the storage class"
+        " allows it.",
+        pattern=QUANTITY, max_length=32)] = "10Gi"
+    class_name: Annotated[str, Meta(
+        description="Storage class; unset: the cluster's default. Fixed at creation.",
+        max_length=253)] | None = None
+    retention: Annotated[Retention, Meta(description="What becomes of claims.")] = Retention()
+
+
+class AntiEntropy(Part, frozen=True, kw_only=True):
+    """The continuous comparison of copies, which the nodes do by themselves."""
+
+    interval: Annotated[str, Meta(
+        description="A node compares with one other node so often: a number and ms, s, m or h.",
+        pattern=DURATION, max_length=16)] = "2s"
+    max_concurrent_partitions: Annotated[int, Meta(
+        description="Partitions that a node exchanges at once.", ge=1, le=64)] = 4
+
+
+class ScheduledRepair(Part, frozen=True, kw_only=True):
+    """Repairs of the whole ring that are started by the clock, as DynamoRepair objects."""
+
+    schedule: Annotated[str, Meta(
+        description="When, as five fields of cron, in UTC. Unset: never by the clock.",
+        max_length=100)] | None = None
+    suspend: Annotated[bool, Meta(description="No new repairs while this is true.")] = False
+
+
+class Update(Part, frozen=True, kw_only=True):
+    """How pods get a new revision: one at a time, highest ordinal first."""
+
+    canary: Annotated[int, Meta(
+        description="Stop after so many pods have the new revision, until this is unset or"
+        " raised. 0 holds the update back altogether.",
+        ge=0, le=SIZE_MAX)] | None = None
+    min_ready_seconds: Annotated[int, Meta(
+        description="Every other pod must have been Ready for so long before the next one is"
+        " taken.",
+        ge=0, le=3600)] = 5
+
+
+class Resources(Part, frozen=True, kw_only=True):
+    """Of the node's container."""
+
+    requests: Annotated[
+        Amounts, Meta(description="What the scheduler sets aside.", extra_json_schema=_QUANTITIES)
+    ] = msgspec.field(default_factory=lambda: {"cpu": "250m", "memory": "512Mi"})
+    limits: Annotated[Amounts, Meta(
+        description="What a node may use at most. A CPU limit makes the slowest requests"
+        " slower; prefer none.",
+        extra_json_schema=_QUANTITIES)] = msgspec.field(default_factory=dict)
+
+
+class PodTemplate(Part, frozen=True, kw_only=True):
+    """Laid over the pod template that the operator makes: objects are merged, lists of named
+    objects by name, other objects of a list are added, everything else is replaced."""
+
+    metadata: Annotated[Free, Meta(
+        description="Labels and annotations of pods. The operator's own labels win.",
+        extra_json_schema=_ANYTHING)] = msgspec.field(default_factory=dict)
+    spec: Annotated[Free, Meta(
+        description="Any field of a pod's spec: affinity, tolerations, further containers. The"
+        " node's container is named node.",
+        extra_json_schema=_ANYTHING)] = msgspec.field(default_factory=dict)
+
+
+class ServiceSpec(Part, frozen=True, kw_only=True):
+    """The Service that clients use; it has the resource's name."""
+
+    type: Annotated[
+        Literal["ClusterIP", "NodePort", "LoadBalancer"], Meta(description="Kind of Service.")
+    ] = "ClusterIP"
+    port: Annotated[int, Meta(description="Its port for client HTTP.", ge=1, le=65535)] = 8080
+    annotations: Annotated[Words, Meta(
+        description="Annotations of the Service, as load balancers want them.",
+        extra_json_schema=_WORDS)] = msgspec.field(default_factory=dict)
+
+
+class Auth(Part, frozen=True, kw_only=True):
+    """The cluster secret: it seals contexts, admits peers, and is the administrator's token."""
+
+    secret_name: Annotated[str, Meta(
+        description="Secret with the key `secret`: 1 to 4096 printable ASCII characters."
+        " Unset: one is made once and kept when the resource goes.",
+        max_length=253)] | None = None
+
+
+class DisruptionBudget(Part, frozen=True, kw_only=True):
+    """How many pods drains may take at once."""
+
+    enabled: Annotated[bool, Meta(description="Make a PodDisruptionBudget.")] = True
+    max_unavailable: Annotated[int, Meta(
+        description="Unset: factor minus the larger of readQuorum and writeQuorum, at least 1.",
+        ge=0, le=SIZE_MAX)] | None = None
+
+
+_PEERS = {
+    "items": {"type": "object", **_ANYTHING},
+    "x-kubernetes-list-type": "atomic",
+}
+
+
+class NetworkPolicySpec(Part, frozen=True, kw_only=True):
+    """Who may connect. Peer and admin ports are open to the ring's pods and the operator only."""
+
+    enabled: Annotated[bool, Meta(description="Make a NetworkPolicy.")] = True
+    clients: Annotated[tuple[Free, ...], Meta(
+        description="NetworkPolicyPeers that may use the client port. Empty: anyone.",
+        max_length=32, extra_json_schema=_PEERS)] = ()
+    monitoring: Annotated[tuple[Free, ...], Meta(
+        description="NetworkPolicyPeers that may use the admin port as well, for metrics.",
+        max_length=32, extra_json_schema=_PEERS)] = ()
+
+
+class Monitoring(Part, frozen=True, kw_only=True):
+    """What tells Prometheus where the nodes are."""
+
+    service_monitor: Annotated[
+        bool, Meta(description="Make a ServiceMonitor; needs the Prometheus operator's CRDs.")
+    ] = False
+    labels: Annotated[Words, Meta(
+        description="Labels of the ServiceMonitor, by which Prometheus selects it.",
+        extra_json_schema=_WORDS)] = msgspec.field(default_factory=dict)
+
+
+class Recovery(Part, frozen=True, kw_only=True):
+    """What is done without a person."""
+
+    auto_replace: Annotated[Literal["Never", "VolumeLost"], Meta(
+        description="VolumeLost: when the volume of a node is gone for certain, the node starts"
+        " empty under its name and copies its partitions back.")] = "VolumeLost"

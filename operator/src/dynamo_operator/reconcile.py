@@ -1,0 +1,102 @@
+"""One pass over one cluster: look, plan, act, tell. It remembers nothing between passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import time
+
+from msgspec import structs
+
+from dynamo_operator.act import Actor, Outcome
+from dynamo_operator.actions import Note, Step
+from dynamo_operator.doors import Failed, KubeDoor
+from dynamo_operator.observe import Observer
+from dynamo_operator.observed import Observed
+from dynamo_operator.plan import plan
+from dynamo_operator.schedule import rest_s
+from dynamo_operator.status import changes, cluster_status, repair_status
+
+AGAIN_S = 1.0
+PROGRESS_S = 3.0
+TROUBLE_S = 10.0
+RESYNC_S = 300.0
+APPROVAL_S = 30.0
+"""Until the next look: after a change, while something is under way, while copies lack something,
+at rest, while a plan waits for a person. Events come sooner; a ring's progress makes no event, so
+who waits for it looks soon."""
+ROUNDS_MAX = 32
+TOLD = {"Ready": ("True", False), "Degraded": ("True", True), "SpecValid": ("False", True)}
+"""What is an Event too when it comes true, and whether that is a warning."""
+
+
+class Reconciler:
+    """The loop's body; `saw` is told what was seen and done, for metrics and logs."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        actor: Actor,
+        saw: Callable[[Observed, Step, Outcome], None] = lambda o, step, outcome: None,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self.observer = observer
+        self.actor = actor
+        self.saw = saw
+        self.clock = clock
+
+    @property
+    def kube(self) -> KubeDoor:
+        """The API server's door."""
+        return self.observer.kube
+
+    async def reconcile(self, namespace: str, name: str) -> float | None:
+        """Seconds until the next look; None: the resource is gone. Raises Failed."""
+        o = await self.observer.look(namespace, name, self.clock())
+        if o is None:
+            return None
+        refused = ""
+        for _ in range(ROUNDS_MAX):
+            step = plan(o)
+            outcome = await self.actor.carry_out(o, step)
+            refused = outcome.refused or refused
+            if outcome.changed or outcome.failed or not outcome.settled - o.settled:
+                break
+            o = structs.replace(o, settled=o.settled | outcome.settled)
+        settled = outcome.settled | o.settled
+        outcome = structs.replace(outcome, refused=refused, settled=settled)
+        self.saw(o, step, outcome)
+        whole = o.deleting or await self._tell(o, step, outcome)
+        if outcome.failed is not None:
+            raise outcome.failed
+        if outcome.changed:
+            return AGAIN_S
+        if outcome.plan is not None:
+            return APPROVAL_S
+        rest = rest_s(o, RESYNC_S) if whole or o.spec.stopped else TROUBLE_S
+        return step.again_s or (PROGRESS_S if step.progressing else rest)
+
+    async def _tell(self, o: Observed, step: Step, outcome: Outcome) -> bool:
+        """Whether the status, which is written, says Converged."""
+        made = cluster_status(o, step, outcome)
+        old = o.resource.get("status") or {}
+        if body := changes(made, old):
+            await self._write("DynamoCluster", o, o.name, body)
+        before = {c["type"]: c["status"] for c in old.get("conditions") or ()}
+        for condition in made.conditions:
+            worth, warning = TOLD.get(condition.type, ("", False))
+            if condition.status == worth != before.get(condition.type):
+                note = Note(condition.reason, condition.message, warning)
+                await self.actor.teller.tell(o, note)
+        for repair in o.repairs:
+            news = repair_status(o, repair, outcome)
+            if news is not None and (body := changes(news, repair.status)):
+                await self._write("DynamoRepair", o, repair.name, body)
+        return any(c.type == "Converged" and c.status == "True" for c in made.conditions)
+
+    async def _write(self, kind: str, o: Observed, name: str, body: dict[str, object]) -> None:
+        """To a resource that may be gone by now."""
+        try:
+            await self.kube.patch(kind, o.namespace, name, {"status": body}, "status")
+        except Failed as failed:
+            if failed.status != 404:
+                raise

@@ -1,0 +1,155 @@
+"""What people ask for: the fields of `DynamoCluster.spec` and `DynamoRepair.spec`.
+
+These structs and their `parts` are the one definition: `definition` makes the CRDs' schemas from
+them (types, bounds, defaults, descriptions), and `cluster_spec` and `repair_spec` decode a resource
+with the defaults filled in. A resource has its fields in camelCase: `read_quorum` is `readQuorum`.
+
+No field and no word of an enum is one that YAML 1.1 reads as a boolean (`n`, `y`, `on`, `off`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from dynamo_operator.parts import (
+    DURATION,
+    SET,
+    SIZE_MAX,
+    AntiEntropy,
+    Auth,
+    DisruptionBudget,
+    Monitoring,
+    NetworkPolicySpec,
+    Part,
+    PodTemplate,
+    Recovery,
+    Replication,
+    Resources,
+    RingSpec,
+    ScheduledRepair,
+    ServiceSpec,
+    Storage,
+    Topology,
+    Update,
+)
+
+GROUP = "dynamo-ring.dev"
+API_VERSION = f"{GROUP}/v1alpha1"
+VERSION = "0.1.0"
+P = TypeVar("P", bound=Part)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class BadSpec(Exception):
+    """A spec that the schema would have refused; says which field."""
+
+
+def seconds(duration: str) -> float:
+    """Seconds of a duration: `250ms`, `2s`, `10m`, `1h`. Raises ValueError."""
+    match = re.fullmatch(r"([0-9]+)(ms|s|m|h)", duration)
+    if match is None:
+        raise ValueError(f"{duration!r}: wants a number and ms, s, m or h")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+# fmt: off
+class ClusterSpec(Part, frozen=True, kw_only=True):
+    """One ring of nodes that keep keys and values together."""
+
+    size: Annotated[int, Meta(
+        description="Nodes of the ring. Raised: nodes join. Lowered: the highest ordinals hand"
+        " over what they own and leave. Either can be taken back midway.",
+        ge=1, le=SIZE_MAX)] = 3
+    image: Annotated[
+        str, Meta(description="Image of the nodes.", min_length=1, max_length=512)
+    ] = f"dynamo-ring-node:{VERSION}"
+    image_pull_policy: Annotated[
+        Literal["IfNotPresent", "Always", "Never"], Meta(description="When the image is pulled.")
+    ] = "IfNotPresent"
+    image_pull_secrets: Annotated[tuple[Annotated[str, Meta(max_length=253)], ...], Meta(
+        description="Names of Secrets for the image's registry.",
+        max_length=16, extra_json_schema=SET)] = ()
+    ring: Annotated[RingSpec, Meta(description="Partitions and their moves.")] = RingSpec()
+    replication: Annotated[Replication, Meta(description="Copies and quorums.")] = Replication()
+    conflicts: Annotated[Literal["Siblings", "LastWriteWins"], Meta(
+        description="What concurrent writes leave. Siblings: all of them, for the reader to"
+        " merge. LastWriteWins: the latest by the clock; loses writes. Fixed at"
+        " creation.")] = "Siblings"
+    topology: Annotated[Topology, Meta(description="Zones and machines.")] = Topology()
+    storage: Annotated[Storage, Meta(description="Volumes of the nodes.")] = Storage()
+    anti_entropy: Annotated[
+        AntiEntropy, Meta(description="The continuous comparison of copies.")
+    ] = AntiEntropy()
+    repair: Annotated[
+        ScheduledRepair, Meta(description="Repairs of the whole ring by the clock.")
+    ] = ScheduledRepair()
+    update: Annotated[Update, Meta(description="How pods get a new revision.")] = Update()
+    resources: Annotated[
+        Resources, Meta(description="CPU and memory of each node.")
+    ] = msgspec.field(default_factory=Resources)
+    pod_template: Annotated[
+        PodTemplate, Meta(description="Laid over the pod template.")
+    ] = msgspec.field(default_factory=PodTemplate)
+    service: Annotated[
+        ServiceSpec, Meta(description="The Service for clients.")
+    ] = msgspec.field(default_factory=ServiceSpec)
+    auth: Annotated[Auth, Meta(description="The cluster secret.")] = Auth()
+    pod_disruption_budget: Annotated[
+        DisruptionBudget, Meta(description="How many pods drains may take at once.")
+    ] = DisruptionBudget()
+    network_policy: Annotated[NetworkPolicySpec, Meta(description="Who may connect.")] = (
+        NetworkPolicySpec()
+    )
+    monitoring: Annotated[
+        Monitoring, Meta(description="What tells Prometheus where the nodes are.")
+    ] = msgspec.field(default_factory=Monitoring)
+    recovery: Annotated[Recovery, Meta(description="What is done without a person.")] = Recovery()
+    paused: Annotated[bool, Meta(
+        description="The operator changes nothing and only reports.")] = False
+    stopped: Annotated[bool, Meta(
+        description="No pods run; the claims and all keys are kept until this is false.")] = False
+
+
+class RepairSpec(Part, frozen=True, kw_only=True):
+    """One run of anti-entropy over chosen partitions, chosen nodes or all of a ring."""
+
+    cluster_name: Annotated[
+        str, Meta(description="DynamoCluster in the same namespace.", min_length=1, max_length=40)
+    ]
+    partitions: Annotated[tuple[Annotated[int, Meta(ge=0, le=4095)], ...], Meta(
+        description="Only these partitions.",
+        min_length=1, max_length=4096, extra_json_schema=SET)] | None = None
+    nodes: Annotated[tuple[Annotated[str, Meta(max_length=63)], ...], Meta(
+        description="Only partitions of these nodes (names of pods).",
+        min_length=1, max_length=SIZE_MAX, extra_json_schema=SET)] | None = None
+    mode: Annotated[Literal["Tree", "Full"], Meta(
+        description="Tree: records whose hashes differ. Full: every record is read and compared"
+        " with its hash first, which finds damage on the disk.")] = "Tree"
+    timeout: Annotated[str, Meta(
+        description="Failed when not done by then: a number and s, m or h.",
+        pattern=DURATION, max_length=16)] = "1h"
+    ttl_seconds_after_finished: Annotated[int, Meta(
+        description="This object is deleted so long after its end.", ge=0, le=31_536_000)] = 86_400
+
+
+# fmt: on
+def cluster_spec(spec: Mapping[str, Any]) -> ClusterSpec:
+    """`.spec` of a DynamoCluster, defaults filled in. Raises BadSpec."""
+    return _decode(spec, ClusterSpec)
+
+
+def repair_spec(spec: Mapping[str, Any]) -> RepairSpec:
+    """`.spec` of a DynamoRepair, defaults filled in. Raises BadSpec."""
+    return _decode(spec, RepairSpec)
+
+
+def _decode(spec: Mapping[str, Any], kind: type[P]) -> P:
+    try:
+        return msgspec.convert(spec, kind)
+    except msgspec.ValidationError as error:
+        raise BadSpec(f"spec: {error}") from None

@@ -1,0 +1,107 @@
+"""Looks to begin from: a ring that is as wanted, with one thing changed."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+from typing import Any
+
+from msgspec import structs
+from stories import make
+from world import NAMESPACE, World
+
+from dynamo_operator.observed import LEFT, Entry, Node, Observed
+from dynamo_operator.spec import cluster_spec
+
+
+@cache
+def settled(size: int = 3, replace: str = "VolumeLost") -> Observed:
+    """A look at a ring that is as wanted, and has been for a while."""
+    world = World()
+    asyncio.run(world.play([make(size=size, recovery={"autoReplace": replace})]))
+    look = world.operators[0].observer.look
+    seen = asyncio.run(look(NAMESPACE, "cart", world.kube.now + 600))
+    assert seen is not None
+    return seen
+
+
+def asked(o: Observed, **spec: Any) -> Observed:
+    """The same look, another wish."""
+    return structs.replace(o, spec=cluster_spec({**o.resource["spec"], **spec}))
+
+
+def pod(o: Observed, ordinal: int, **fields: Any) -> Observed:
+    """The same look, one pod different."""
+    return structs.replace(o, pods={**o.pods, ordinal: structs.replace(o.pods[ordinal], **fields)})
+
+
+def claim(o: Observed, ordinal: int, **fields: Any) -> Observed:
+    """The same look, one claim different."""
+    changed = structs.replace(o.claims[ordinal], **fields)
+    return structs.replace(o, claims={**o.claims, ordinal: changed})
+
+
+def node(o: Observed, ordinal: int, **fields: Any) -> Observed:
+    """The same look, one node's word different."""
+    changed = structs.replace(o.nodes[ordinal], **fields)
+    return structs.replace(o, nodes={**o.nodes, ordinal: changed})
+
+
+def line(o: Observed, ordinal: int, **fields: Any) -> Observed:
+    """The same look, one line of the ring different."""
+    assert o.ring is not None
+    name = o.pod_name(ordinal)
+    members = tuple(structs.replace(m, **fields) if m.name == name else m for m in o.ring.members)
+    return ring(o, members=members)
+
+
+def ring(o: Observed, **fields: Any) -> Observed:
+    """The same look, another document."""
+    assert o.ring is not None
+    return structs.replace(o, ring=structs.replace(o.ring, **fields))
+
+
+def without(o: Observed, what: str, ordinal: int) -> Observed:
+    """The same look, without a pod, a claim or a node's answer."""
+    return structs.replace(o, **{what: {i: v for i, v in getattr(o, what).items() if i != ordinal}})
+
+
+def silent(o: Observed) -> Observed:
+    """Nobody shows a ring."""
+    return structs.replace(o, ring=None, exact=False, unanimous=False, nodes={})
+
+
+def old(o: Observed, *ordinals: int) -> Observed:
+    """Pods at an old revision."""
+    for ordinal in ordinals:
+        o = pod(o, ordinal, revision="cart-old")
+    return o
+
+
+def empty(o: Observed, age: float = -1.0) -> Observed:
+    """As before the founding; claims are so many seconds older than the resource."""
+    nodes = {i: Node(name=n.name, id=n.id, disk="empty") for i, n in o.nodes.items()}
+    claims = {
+        i: structs.replace(c, annotations={}, created=o.created - age) for i, c in o.claims.items()
+    }
+    return structs.replace(silent(o), nodes=nodes, claims=claims)
+
+
+def left(o: Observed, ordinal: int) -> Observed:
+    """A node that has left: the ring says so, and nobody owns through it."""
+    assert o.ring is not None
+    name = o.pod_name(ordinal)
+    others = [m.name for m in o.ring.members if m.name != name]
+    entries = tuple(Entry(tuple(others[:3])) for _ in o.ring.entries)
+    return line(ring(o, entries=entries, target=None), ordinal, state=LEFT)
+
+
+def lost(o: Observed, **fields: Any) -> Observed:
+    """The volume of cart-1 is gone, its pod does not run."""
+    gone = pod(o, 1, running=False, ready_since=None)
+    return without(claim(gone, 1, phase="Lost", **fields), "nodes", 1)
+
+
+def unjoined(o: Observed, ordinal: int, disk: Any = "empty") -> Observed:
+    """A node that says that it is in no ring."""
+    return node(o, ordinal, disk=disk, state=None, cluster_id=None, digest="")

@@ -1,0 +1,323 @@
+"""An API server, its controllers and its kubelets, as far as the operator can tell.
+
+Objects are replaced, never changed in place, so a look stays what it was. Optimistic locking,
+server-side apply, preconditions, finalizers of claims, owner references and disruption budgets are
+those that a real API server showed; the StatefulSet controller is Parallel and OnDelete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from hashlib import sha256
+from typing import Any
+
+from simulated_ring import SimulatedRing
+
+from dynamo_operator.doors import failure
+from dynamo_operator.quantity import instant, stamp
+
+Object = dict[str, Any]
+Key = tuple[str, str, str]
+
+
+class SimulatedKube:
+    """`doors.KubeDoor`; `point` is called before and after each request that changes something,
+    `audit` with what is about to be taken or was applied."""
+
+    def __init__(
+        self, ring: SimulatedRing, point: Callable[[str], Any], audit: Callable[[str, Object], None]
+    ) -> None:
+        self.ring = ring
+        self.point = point
+        self.audit = audit
+        self.now = 1_700_000_000.0
+        self.objects: dict[Key, Object] = {}
+        self.applied: dict[Key, Object] = {}
+        self.count = 0
+        self.broken_images: set[str] = set()
+        self.zones = ("zone-a", "zone-b", "zone-c")
+
+    # ------------------------------------------------------------ requests
+
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        """A read."""
+        await self.point(f"get {kind}")
+        if kind == "Node":
+            label = self.zones[int(name.rpartition("-")[2]) % len(self.zones)]
+            return {"metadata": {"labels": {"topology.kubernetes.io/zone": label}}}
+        return self.objects.get((kind, namespace, name))
+
+    async def find(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
+        """Reads by label."""
+        await self.point(f"list {kind}")
+        return list(self._all(kind, namespace, selector))
+
+    def _all(self, kind: str, namespace: str, selector: str = "") -> Iterator[Object]:
+        wanted = dict(pair.split("=") for pair in selector.split(",") if pair)
+        for (its_kind, its_namespace, _), item in self.objects.items():
+            if (its_kind, its_namespace) == (kind, namespace):
+                labels = item["metadata"].get("labels", {})
+                if wanted.items() <= labels.items():
+                    yield item
+
+    async def create(self, body: Mapping[str, Any]) -> Object:
+        """POST."""
+        await self.point(f"create {body['kind']} {body['metadata']['name']}")
+        key = _key(body)
+        if key in self.objects:
+            raise failure(409, f"{key[0]} {key[2]} already exists")
+        made = self._store(key, dict(body))
+        await self.point("done")
+        return made
+
+    async def apply(self, body: Mapping[str, Any]) -> Object:
+        """Server-side apply: what the manager applied before and leaves out now is removed."""
+        await self.point(f"apply {body['kind']} {body['metadata']['name']}")
+        key = _key(body)
+        seen = self.objects.get(key)
+        meta = dict(body["metadata"])
+        version = meta.pop("resourceVersion", None)
+        wanted = {**body, "metadata": meta}
+        if version is not None and (seen is None or seen["metadata"]["resourceVersion"] != version):
+            raise failure(409, f"{key[2]}: the object has been modified")
+        templates = [item["spec"].get("volumeClaimTemplates") for item in (seen or wanted, wanted)]
+        if templates[0] != templates[1]:
+            raise failure(422, "spec: Forbidden: updates to volumeClaimTemplates")
+        base = _without(seen, self.applied.get(key, {})) if seen else {}
+        made = self._store(key, _merged(base, wanted))
+        self.applied[key] = wanted
+        self.audit("apply", made)
+        await self.point("done")
+        return made
+
+    async def patch(
+        self, kind: str, namespace: str, name: str, body: Mapping[str, Any], sub: str = ""
+    ) -> Object:
+        """Merge patch."""
+        await self.point(f"patch {kind}{sub and '/' + sub} {name}")
+        key = kind, namespace, name
+        seen = self._precise(key, body.get("metadata", {}))
+        wanted = json.loads(json.dumps(body))
+        if sub == "status":
+            wanted = {"status": wanted["status"]}
+        made = self._store(key, _merged(seen, wanted))
+        await self.point("done")
+        return made
+
+    async def delete(
+        self, kind: str, namespace: str, name: str, preconditions: Mapping[str, str]
+    ) -> None:
+        """DELETE of one very object."""
+        await self.point(f"delete {kind} {name}")
+        self.audit("delete", self._precise((kind, namespace, name), preconditions))
+        self.remove(kind, namespace, name)
+        await self.point("done")
+
+    async def evict(self, namespace: str, name: str, preconditions: Mapping[str, str]) -> None:
+        """Under the budget; a pod that is not ready may always go."""
+        await self.point(f"evict {name}")
+        pod = self._precise(("Pod", namespace, name), preconditions)
+        if "deletionTimestamp" not in pod["metadata"] and is_ready(pod):
+            budget = self.objects.get(("PodDisruptionBudget", namespace, _instance(pod)))
+            pods = [p for p in self._all("Pod", namespace) if _instance(p) == _instance(pod)]
+            sts = self.objects.get(("StatefulSet", namespace, _instance(pod)))
+            wanted = sts["spec"]["replicas"] if sts else len(pods)
+            healthy = sum(is_ready(p) and "deletionTimestamp" not in p["metadata"] for p in pods)
+            if budget and healthy - 1 < wanted - budget["spec"]["maxUnavailable"]:
+                raise failure(429, "Cannot evict pod as it would violate the disruption budget")
+        self.audit("evict", pod)
+        self.remove("Pod", namespace, name)
+        await self.point("done")
+
+    def _precise(self, key: Key, named: Mapping[str, Any]) -> Object:
+        seen = self.objects.get(key)
+        if seen is None:
+            raise failure(404, f"{key[0]} {key[2]} not found")
+        for field in ("uid", "resourceVersion"):
+            if named.get(field, seen["metadata"][field]) != seen["metadata"][field]:
+                raise failure(409, f"{key[2]}: {field} is another")
+        return seen
+
+    # ------------------------------------------------------------ the store
+
+    def _store(self, key: Key, body: Object) -> Object:
+        """With the server's own fields; an object that does not change keeps its version."""
+        seen = self.objects.get(key)
+        meta = dict(body["metadata"])
+        body = {**body, "metadata": meta}
+        if seen is None:
+            self.count += 1
+            meta |= {"uid": f"uid-{self.count}", "creationTimestamp": stamp(self.now)}
+            meta["generation"] = 1
+        else:
+            for name in ("uid", "creationTimestamp", "generation", "resourceVersion"):
+                meta[name] = seen["metadata"][name]
+            if body == seen:
+                return seen
+            meta["generation"] += body.get("spec") != seen.get("spec")
+        self.count += 1
+        meta["resourceVersion"] = str(self.count)
+        self.objects[key] = body
+        return body
+
+    def change(self, kind: str, namespace: str, name: str, **fields: Any) -> None:
+        """An edit by a person or a controller: each field is merged in at the top."""
+        key = kind, namespace, name
+        self._store(key, _merged(self.objects[key], fields))
+
+    def put(self, body: Object) -> Object:
+        """A creation by a person or a controller."""
+        return self._store(_key(body), body)
+
+    def remove(self, kind: str, namespace: str, name: str) -> None:
+        """A deletion: pods have a grace period, claims in use a finalizer."""
+        key = kind, namespace, name
+        slow = kind == "Pod" or (kind == "PersistentVolumeClaim" and self._used(namespace, name))
+        if slow and "deletionTimestamp" not in self.objects[key]["metadata"]:
+            self.change(*key, metadata={"deletionTimestamp": stamp(self.now)})
+        elif not slow:
+            self._forget(key)
+
+    def _used(self, namespace: str, claim: str) -> bool:
+        pod = self.objects.get(("Pod", namespace, claim.removeprefix("data-")))
+        return pod is not None and bool(pod["status"].get("podIP"))
+
+    def _forget(self, key: Key) -> None:
+        gone = self.objects.pop(key)
+        self.applied.pop(key, None)
+        if key[0] == "PersistentVolumeClaim":
+            self.ring.wipe(gone["metadata"]["uid"])
+
+    # ------------------------------------------------------------ controllers and kubelets
+
+    def step(self) -> None:
+        """One second: what controllers and kubelets do by themselves."""
+        self.now += 1
+        self._collect_garbage()
+        for item in [i for k, i in self.objects.items() if k[0] == "StatefulSet"]:
+            self._stateful_set(item)
+        for key, item in list(self.objects.items()):
+            if key[0] == "PersistentVolumeClaim":
+                self._claim(key, item)
+            elif key[0] == "Pod":
+                self._pod(key, item)
+
+    def _collect_garbage(self) -> None:
+        uids = {item["metadata"]["uid"] for item in self.objects.values()}
+        for key, item in list(self.objects.items()):
+            owners = item["metadata"].get("ownerReferences")
+            if owners and not any(owner["uid"] in uids for owner in owners):
+                self.remove(*key)
+
+    def _stateful_set(self, item: Object) -> None:
+        meta, spec = item["metadata"], item["spec"]
+        namespace, name = meta["namespace"], meta["name"]
+        text = repr(spec["template"]).encode()
+        revision = f"{name}-{sha256(text).hexdigest()[:8]}"
+        status = {"observedGeneration": meta["generation"], "updateRevision": revision}
+        self.change("StatefulSet", namespace, name, status=status)
+        for ordinal in range(spec["replicas"]):
+            self._make(item, ordinal, revision)
+        for pod in list(self._all("Pod", namespace)):
+            ordinal = int(pod["metadata"]["name"].rpartition("-")[2])
+            if _instance(pod) == name and ordinal >= spec["replicas"]:
+                self.remove("Pod", namespace, pod["metadata"]["name"])
+
+    def _make(self, item: Object, ordinal: int, revision: str) -> None:
+        meta, spec = item["metadata"], item["spec"]
+        pod, namespace = f"{meta['name']}-{ordinal}", meta["namespace"]
+        template = spec["volumeClaimTemplates"][0]
+        if ("PersistentVolumeClaim", namespace, f"data-{pod}") not in self.objects:
+            labels = spec["selector"]["matchLabels"]
+            name = {"name": f"data-{pod}", "namespace": namespace, "labels": labels}
+            claim = {"kind": "PersistentVolumeClaim", "metadata": name, "spec": template["spec"]}
+            self.put({**claim, "status": {"phase": "Pending"}})
+        if ("Pod", namespace, pod) not in self.objects:
+            made = deepcopy(spec["template"])
+            made["metadata"] |= {"name": pod, "namespace": namespace}
+            made["metadata"]["labels"]["controller-revision-hash"] = revision
+            made["metadata"]["ownerReferences"] = [{"uid": meta["uid"], "controller": True}]
+            self.put({"kind": "Pod", **made, "status": {}})
+
+    def _claim(self, key: Key, item: Object) -> None:
+        size = item["spec"]["resources"]["requests"]["storage"]
+        if "deletionTimestamp" in item["metadata"] and not self._used(key[1], key[2]):
+            self._forget(key)
+        elif item["status"]["phase"] != "Lost" and item["status"].get("capacity") != size:
+            capacity = {"storage": size}
+            self.change(*key, status={"phase": "Bound", "capacity": capacity})
+
+    def _pod(self, key: Key, item: Object) -> None:
+        meta, status = item["metadata"], item["status"]
+        address = status.get("podIP", "")
+        if "deletionTimestamp" in meta:
+            self.ring.stop(address)
+            self._forget(key)
+            return
+        claim = self.objects.get(("PersistentVolumeClaim", key[1], f"data-{key[2]}"))
+        bound = claim is not None and claim["status"]["phase"] == "Bound"
+        image = item["spec"]["containers"][0]["image"]
+        if not address and bound and claim and "deletionTimestamp" not in claim["metadata"]:
+            if image in self.broken_images:
+                waiting = {"waiting": {"reason": "ErrImagePull"}}
+                self.change(
+                    *key, status={"containerStatuses": [{"name": "node"} | {"state": waiting}]}
+                )
+                return
+            self.count += 1
+            address = f"10.0.{self.count // 256}.{self.count % 256}"
+            machine = f"machine-{meta['name'].rpartition('-')[2]}"
+            running = [{"name": "node", "state": {"running": {}}}]
+            self.change(
+                *key,
+                spec={"nodeName": machine},
+                status={"podIP": address, "containerStatuses": running},
+            )
+            self.ring.start(meta["name"], address, claim["metadata"]["uid"])
+        elif address:
+            told = "True" if self.ring.ready(address) else "False"
+            last = (status.get("conditions") or [{}])[0]
+            if last.get("status") != told:
+                since = {"type": "Ready", "status": told, "lastTransitionTime": stamp(self.now)}
+                self.change(*key, status={"conditions": [since]})
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether the kubelet calls it Ready."""
+    conditions = pod["status"].get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def ready_since(pod: Object) -> float | None:
+    """When it became Ready."""
+    return instant(pod["status"]["conditions"][0]["lastTransitionTime"]) if is_ready(pod) else None
+
+
+def _key(body: Mapping[str, Any]) -> Key:
+    return body["kind"], body["metadata"].get("namespace", ""), body["metadata"]["name"]
+
+
+def _instance(item: Object) -> str:
+    return str(item["metadata"].get("labels", {}).get("app.kubernetes.io/instance", ""))
+
+
+def _merged(below: Any, above: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(above, dict) or not isinstance(below, dict):
+        return above
+    made = {name: value for name, value in below.items() if name not in above}
+    return made | {n: _merged(below.get(n, {}), v) for n, v in above.items() if v is not None}
+
+
+def _without(seen: Any, applied: Any) -> Any:
+    """What is left when a manager's own fields are taken out."""
+    if not isinstance(seen, dict) or not isinstance(applied, dict):
+        return None
+    kept = {}
+    for name, value in seen.items():
+        left = value if name not in applied else _without(value, applied[name])
+        if left is not None and (left != {} or name not in applied):
+            kept[name] = left
+    return kept

@@ -1,0 +1,343 @@
+"""Nodes without sockets: the real ring documents and the real planning, moves in a few steps.
+
+Each node has a disk (kept by its claim's uid) and its own copy of the ring document; `step` lets
+copies meet their neighbours, moves go on, nodes join and leave. Behind `doors.NodeDoor`, so that
+the operator's loop cannot tell. Values are numbers written to partitions: an acked one must never
+be missing from every disk of its owners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from simulated_node import Disk, SimNode, status
+
+from dynamo_core import change
+from dynamo_core.errors import BadRequest
+from dynamo_core.placement import found
+from dynamo_core.ring import (
+    JOINING,
+    LEAVING,
+    LEFT,
+    MEMBER,
+    Entry,
+    Identity,
+    Ring,
+    RingParts,
+    Target,
+    merge,
+    merge_parts,
+)
+from dynamo_core.ring_document import to_document
+from dynamo_core.wishes import parse_members, parse_wishes
+from dynamo_operator.doors import Failed, failure
+
+MOVES_PER_STEP = 6
+_replace = msgspec.structs.replace
+
+
+class SimulatedRing:
+    """All nodes of all clusters; the admin listeners' door."""
+
+    def __init__(self, point: Callable[[str], Any]) -> None:
+        self.point = point
+        self.disks: dict[str, Disk] = {}
+        self.nodes: dict[str, SimNode] = {}
+        self.acked: dict[str, dict[int, set[int]]] = {}
+        self.born = 0
+        self.written = 0
+        self.wrong: list[str] = []
+
+    # ------------------------------------------------------------ the kubelet's side
+
+    def start(self, name: str, address: str, disk_key: str) -> None:
+        """A process on the disk of that claim; what it holds has to be compared first."""
+        disk = self.disks.get(disk_key)
+        if disk is None or disk.left:  # S-MEM-3: an emptied disk is a new node's
+            self.born += 1
+            disk = self.disks[disk_key] = Disk(self.born)
+        disk.complete.clear()
+        self.nodes[address] = SimNode(name, address, disk)
+
+    def stop(self, address: str) -> None:
+        """The process is gone, its disk stays."""
+        self.nodes.pop(address, None)
+
+    def wipe(self, disk_key: str) -> None:
+        """The volume is gone."""
+        self.disks.pop(disk_key, None)
+
+    def ready(self, address: str) -> bool:
+        """GET /readyz."""
+        node = self.nodes.get(address)
+        return node is not None and node.member
+
+    # ------------------------------------------------------------ the operator's side
+
+    async def get(self, address: str, path: str, token: str) -> dict[str, Any]:
+        """GET of a node."""
+        await self.point(f"GET {path}")
+        node = self._node(address)
+        if path == "/v1/status":
+            return status(node)
+        if path == "/v1/ring":
+            if node.disk.ring is None:
+                raise failure(503, "not-a-member")
+            return to_document(node.disk.ring)
+        repair = node.repairs.get(path.rpartition("/")[2])
+        if repair is None:
+            raise failure(404, "no such repair")
+        return dict(repair)
+
+    async def post(
+        self, address: str, path: str, token: str, body: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """POST to a node."""
+        await self.point(f"POST {path}")
+        node = self._node(address)
+        try:
+            answer = self._posted(node, path, dict(body))
+        except BadRequest as error:
+            raise failure(400, str(error)) from None
+        await self.point("done")
+        return answer
+
+    def _node(self, address: str) -> SimNode:
+        node = self.nodes.get(address)
+        if node is None:
+            raise Failed("refused to connect")
+        return node
+
+    def _posted(self, node: SimNode, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if path == "/v1/ring":
+            return self._create(node, body)
+        ring = node.disk.ring
+        if ring is None or node.disk.left:
+            raise failure(503, "not-a-member")
+        if body.pop("cluster_id") != ring.identity.cluster_id:
+            raise failure(409, "wrong-cluster")
+        if path == "/v1/repairs":
+            if unknown := set(body.get("nodes", ())) - set(ring.members):
+                raise failure(400, f"nodes: no member {min(unknown)!r}")
+            node.repairs.setdefault(
+                body["id"],
+                {"id": body["id"], "state": "running", "partitions_done": 0, "keys_repaired": 0}
+                | {"partitions_total": len(body.get("partitions", ring.entries))},
+            )
+            return {"id": body["id"], "state": "running"}
+        if path == "/v1/ring/cancel":
+            node.disk.ring = change.cancelled(ring)
+            return {}
+        wishes = parse_wishes(body)
+        if body.get("operation_id") in ring.target.operations:
+            return {"operation_id": body["operation_id"], "epoch": ring.epoch}
+        plan = change.plan(ring, wishes)
+        told = {"hash": plan.hash, "before": plan.before, "after": plan.after, "bytes": 0}
+        told |= {"moves": list(plan.moves), "violations": list(plan.violations)}
+        if path == "/v1/ring/plan":
+            return told
+        if body["hash"] != plan.hash:
+            raise failure(409, "plan-changed", told)
+        ids = {}
+        for new in wishes.join:
+            joiner = self._named(new.name)
+            if joiner is None or joiner.disk.ring is not None:
+                raise failure(400, f"{new.name} is not up, or not empty")
+            ids[new.name] = joiner.disk.id, ""
+        node.disk.ring = change.applied(ring, plan, wishes, ids, body["operation_id"])
+        return {"operation_id": body["operation_id"], "epoch": node.disk.ring.epoch}
+
+    def _create(self, node: SimNode, body: dict[str, Any]) -> dict[str, Any]:
+        if node.disk.ring is not None:
+            if node.disk.ring.identity.cluster_id == body["cluster_id"]:
+                return to_document(node.disk.ring)
+            raise failure(409, "wrong-cluster")
+        members = {}
+        for line in parse_members("members", body["members"]):
+            founder = self._named(line.name)
+            if founder is None or founder.disk.ring is not None:
+                raise failure(503, f"{line.name} is not up, or not empty")
+            members[line.name] = _replace(line, id=founder.disk.id, state=MEMBER)
+        if old := [d.id for d in self.disks.values() if d.ring and d.ring.members.get(node.name)]:
+            self.wrong.append(f"founded while {old} have a ring of these names")
+        n, quorums = body["n"], {name: body[name] for name in ("r", "w", "dw")}
+        identity = Identity(body["cluster_id"], body["partitions"], n, body["conflicts"])
+        ring = found(identity, members, Target(**quorums))
+        for name in members:
+            founder = self._named(name)
+            assert founder is not None
+            founder.disk.complete = set(range(identity.partitions))
+        node.disk.ring = ring  # the others hear of it by gossip
+        return to_document(ring)
+
+    def _named(self, name: str) -> SimNode | None:
+        return next((node for node in self.nodes.values() if node.name == name), None)
+
+    # ------------------------------------------------------------ time passes
+
+    def step(self) -> None:
+        """Gossip, lost disks, moves, rebuilding, joins and leaves; then a client writes."""
+        names = sorted(self.nodes.values(), key=lambda node: node.name)
+        for node, peer in zip(names, [*names[1:], *names[:1]], strict=True):
+            self._gossip(node, peer)
+        for node in names:
+            self._admit(node)
+        for node in names:
+            if node.member:
+                self._moves(node)
+                self._rebuild(node)
+                self._own_line(node)
+            for repair in node.repairs.values():
+                repair["partitions_done"] = repair["partitions_total"]
+                repair["state"] = "done"
+        self._write()
+        self._audit()
+
+    def _gossip(self, node: SimNode, peer: SimNode) -> None:
+        for one, other in ((node, peer), (peer, node)):
+            ring = other.disk.ring
+            if one is other or ring is None or one.disk.left or other.disk.left:
+                continue
+            if one.disk.ring is not None:
+                if one.disk.ring.identity == ring.identity:
+                    one.disk.ring = merge(one.disk.ring, ring)
+            elif (line := ring.members.get(one.name)) is not None and line.id == one.disk.id:
+                one.disk.ring = ring
+
+    def _admit(self, node: SimNode) -> None:
+        """S-MEM-4: an empty disk under a live name takes its place."""
+        for peer in self.nodes.values():
+            ring = peer.disk.ring
+            if node.disk.ring is not None or ring is None or peer.disk.left:
+                continue
+            line = ring.members.get(node.name)
+            if line is not None and line.state != LEFT and line.id != node.disk.id:
+                life = line.incarnation + 1
+                new = _replace(line, incarnation=life, id=node.disk.id, version=0)
+                peer.disk.ring = node.disk.ring = ring.with_member(new)
+
+    def _moves(self, node: SimNode) -> None:
+        begun = 0
+        ring = node.disk.ring
+        assert ring is not None
+        for p, entry in enumerate(ring.entries):
+            wanted = ring.target.owners[p] if ring.target.owners else entry.owners
+            new = self._next(node, p, entry, wanted)
+            if new is not None and begun < MOVES_PER_STEP:
+                begun += 1
+                ring = ring.with_entry(p, new)
+        node.disk.ring = ring
+
+    def _next(self, node: SimNode, p: int, entry: Entry, wanted: tuple[str, ...]) -> Entry | None:
+        """This node's next step with one partition, if it has one."""
+        if entry.old is not None:
+            if node.name in entry.owners and all(self._knows(o, p, entry) for o in entry.old):
+                return _replace(entry, old=None, version=entry.version + 1)
+        elif entry.move is not None and entry.move[1] == node.name:
+            if node.name not in wanted:
+                return _replace(entry, move=None, version=entry.version + 1)
+            if all(self._knows(o, p, entry) for o in entry.owners):
+                out, into = entry.move
+                self._copy(node, p, entry.owners)
+                owners = tuple(into if o == out else o for o in entry.owners)
+                return Entry(entry.term + 1, 0, owners, None, entry.owners)
+        elif entry.move is None:
+            ins = [name for name in wanted if name not in entry.owners]
+            outs = [name for name in entry.owners if name not in wanted]
+            if ins and ins[0] == node.name and all(self._knows(o, p, entry) for o in entry.owners):
+                return _replace(entry, move=(outs[0], node.name), version=entry.version + 1)
+        return None
+
+    def _knows(self, name: str, p: int, entry: Entry) -> bool:
+        """Whether that node is up, complete and has this entry: it has promised."""
+        node = self._named(name)
+        if node is None or node.disk.ring is None or node.disk.ring.entries[p] != entry:
+            return False
+        return p in node.disk.complete or name not in entry.owners
+
+    def _copy(self, node: SimNode, p: int, owners: tuple[str, ...]) -> None:
+        held = node.disk.data.setdefault(p, set())
+        for name in owners:
+            owner = self._named(name)
+            if owner is not None:
+                held |= owner.disk.data.get(p, set())
+        node.disk.complete.add(p)
+
+    def _rebuild(self, node: SimNode) -> None:
+        """An owner that may lack something compares with all others that are up."""
+        ring = node.disk.ring
+        assert ring is not None
+        for p, entry in enumerate(ring.entries):
+            if node.name in entry.owners:
+                others = [self._named(name) for name in entry.owners if name != node.name]
+                if p not in node.disk.complete and all(o is not None and o.member for o in others):
+                    self._copy(node, p, entry.owners)
+            elif entry.old is None and entry.move is None:
+                owners = [self._named(name) for name in entry.owners]
+                if all(o is not None and p in o.disk.complete for o in owners):
+                    node.disk.data.pop(p, None)
+                node.disk.complete.discard(p)
+
+    def _own_line(self, node: SimNode) -> None:
+        ring, line = node.disk.ring, node.line
+        assert ring is not None and line is not None
+        if line.state == LEFT or line.id != node.disk.id:
+            node.disk.left = True
+            return
+        named = any(node.name in (*e.owners, *(e.old or ()), *(e.move or ())) for e in ring.entries)
+        targeted = [p for p, owners in enumerate(ring.target.owners) if node.name in owners]
+        here = all(node.name in ring.entries[p].owners for p in targeted)
+        state = {JOINING: MEMBER if here else None, LEAVING: None if named else LEFT}
+        if (new := state.get(line.state)) and not (new == LEFT and any(node.disk.data.values())):
+            changed = {node.name: _replace(line, state=new, version=line.version + 1)}
+            node.disk.ring = merge_parts(ring, RingParts(members=changed))
+            node.disk.left = new == LEFT
+            if node.disk.left:
+                self._tell_others(node)
+
+    def _tell_others(self, node: SimNode) -> None:
+        """The last word of a node that leaves: it is silent once others have it."""
+        mine = node.disk.ring
+        assert mine is not None
+        for other in self.nodes.values():
+            theirs = other.disk.ring
+            if theirs is not None and other.member and theirs.identity == mine.identity:
+                other.disk.ring = merge(theirs, mine)
+
+    def newest(self) -> dict[str, Ring]:
+        """The merge of all documents of each cluster, those of stopped nodes too."""
+        rings: dict[str, Ring] = {}
+        for disk in self.disks.values():
+            if disk.ring is not None:
+                known = rings.get(disk.ring.identity.cluster_id)
+                merged = merge(known, disk.ring) if known else disk.ring
+                rings[disk.ring.identity.cluster_id] = merged
+        return rings
+
+    def _write(self) -> None:
+        """A client writes to one partition of each cluster: acked by two owners (W = 2)."""
+        for cluster, ring in self.newest().items():
+            self.written += 1
+            p = self.written % ring.identity.partitions
+            entry = ring.entries[p]
+            up = [n for name in entry.owners if (n := self._named(name)) is not None and n.member]
+            if len(up) >= min(ring.target.w, ring.identity.n):
+                for node in up:
+                    node.disk.data.setdefault(p, set()).add(self.written)
+                self.acked.setdefault(cluster, {}).setdefault(p, set()).add(self.written)
+
+    def _audit(self) -> None:
+        """Nothing acked is missing from every disk of the partition's owners."""
+        for cluster, ring in self.newest().items():
+            disks = [d for d in self.disks.values() if d.ring and not d.left]
+            ids = {line.id: name for name, line in ring.members.items()}
+            for p, values in self.acked.get(cluster, {}).items():
+                owners = {*ring.entries[p].owners, *(ring.entries[p].old or ())}
+                held: set[int] = set()
+                for disk in disks:
+                    if ids.get(disk.id) in owners:
+                        held |= disk.data.get(p, set())
+                if missing := values - held:
+                    self.wrong.append(f"lost of partition {p}: {sorted(missing)[:3]}")

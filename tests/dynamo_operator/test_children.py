@@ -1,0 +1,188 @@
+"""The objects of a ring: golden files, real schemas, pod security, and what a node understands.
+
+`python tests/dynamo_operator/test_children.py` writes the golden files anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from dynamo_node.settings import NodeSettings
+from dynamo_operator.children import (
+    OPERATOR_LABELS,
+    Owner,
+    companions,
+    secret,
+    selector_text,
+    stateful_set,
+)
+from dynamo_operator.overlay import laid_over
+from dynamo_operator.spec import cluster_spec
+
+GOLDEN = Path(__file__).parent / "golden"
+VERSIONS = [f"1.{minor}" for minor in range(29, 38)]
+OWNER = Owner("shop", "rings", "0d9c5d5e-31d1-4d5e-9f0b-1f1f4a5a6b7c", "dynamo-system")
+EVERYTHING = {
+    "size": 5,
+    "image": "registry.example/dynamo-ring-node:1.2.3",
+    "imagePullSecrets": ["registry"],
+    "replication": {"factor": 5, "readQuorum": 2, "writeQuorum": 3},
+    "topology": {"spread": "Required", "zoneKey": "example.com/room"},
+    "storage": {"size": "20Gi", "className": "fast"},
+    "antiEntropy": {"interval": "500ms"},
+    "resources": {"requests": {"cpu": 1}, "limits": {"memory": "2Gi"}},
+    "podTemplate": {
+        "metadata": {"labels": {"team": "carts", "app.kubernetes.io/name": "mine"}},
+        "spec": {
+            "priorityClassName": "high",
+            "containers": [
+                {"name": "node", "env": [{"name": "DYNAMO_LOG_LEVEL", "value": "debug"}]},
+                {"name": "sidecar", "image": "sidecar:1"},
+            ],
+            "tolerations": [{"key": "storage", "operator": "Exists"}],
+        },
+    },
+    "service": {"type": "LoadBalancer", "port": 80, "annotations": {"example.com/lb": "internal"}},
+    "auth": {"secretName": "mine"},
+    "networkPolicy": {
+        "clients": [{"namespaceSelector": {"matchLabels": {"team": "carts"}}}],
+        "monitoring": [{"namespaceSelector": {"matchLabels": {"team": "watchers"}}}],
+    },
+    "monitoring": {"serviceMonitor": True, "labels": {"release": "prometheus"}},
+    "recovery": {"autoReplace": "Never"},
+}
+SPECS = {"plain": {}, "everything": EVERYTHING}
+
+
+def rendered(which: str) -> list[dict[str, Any]]:
+    spec = cluster_spec(SPECS[which])
+    return [
+        *companions(OWNER, spec),
+        secret(OWNER, spec, "a secret"),
+        stateful_set(OWNER, spec, spec.size, None if which == "plain" else "10Gi"),
+    ]
+
+
+def pod_of(which: str) -> dict[str, Any]:
+    template: dict[str, Any] = rendered(which)[-1]["spec"]["template"]
+    return template
+
+
+def text_of(which: str) -> str:
+    plain = json.loads(json.dumps(rendered(which)))  # without aliases
+    return yaml.safe_dump_all(plain, sort_keys=True, width=100)
+
+
+@pytest.mark.parametrize("which", SPECS)
+def test_golden(which: str) -> None:
+    assert text_of(which) == (GOLDEN / f"{which}.yaml").read_text()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("which", SPECS)
+def test_the_schemas_of_kubernetes(which: str, version: str) -> None:
+    for made in rendered(which):
+        if made["apiVersion"] != "monitoring.coreos.com/v1":
+            kubernetes_validate.validate(made, version, strict=True)
+
+
+def test_pod_security_is_restricted() -> None:
+    spec = pod_of("plain")["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert {kind for volume in spec["volumes"] for kind in volume} <= {"name", "secret", "emptyDir"}
+    for container in spec["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+
+
+@pytest.mark.parametrize("which", SPECS)
+def test_a_node_understands_every_variable(which: str) -> None:
+    node = next(c for c in pod_of(which)["spec"]["containers"] if c["name"] == "node")
+    known = {f"DYNAMO_{field}".upper() for field in NodeSettings.model_fields}
+    values = {line["name"]: line.get("value", "x") for line in node["env"]}
+    assert values.keys() <= known
+    assert values["DYNAMO_ADVERTISE"] == "$(DYNAMO_NAME).shop-nodes.rings.svc:8082"
+    fields = {name.removeprefix("DYNAMO_").lower(): value for name, value in values.items()}
+    fields["advertise"] = fields["advertise"].replace("$(DYNAMO_NAME)", "shop-0")
+    NodeSettings(_cli_parse_args=[], **fields)  # type: ignore[call-arg]
+
+
+def test_a_disk_and_a_name_are_the_same_for_ever() -> None:
+    plain, grown = rendered("plain")[-1], rendered("everything")[-1]
+    assert grown["spec"]["volumeClaimTemplates"][0]["spec"]["resources"] == {
+        "requests": {"storage": "10Gi"}
+    }
+    for made in (plain, grown):
+        assert made["spec"]["persistentVolumeClaimRetentionPolicy"] == {
+            "whenDeleted": "Retain",
+            "whenScaled": "Retain",
+        }
+        assert made["spec"]["selector"]["matchLabels"] == OWNER.selector
+        assert made["spec"]["template"]["metadata"]["labels"].items() >= OWNER.selector.items()
+    assert OWNER.claim(2) == "data-shop-2"
+    assert OWNER.host("shop-2") == "shop-2.shop-nodes.rings.svc"
+
+
+def test_the_budget_keeps_the_larger_quorum() -> None:
+    budgets = [
+        next(o for o in rendered(which) if o["kind"] == "PodDisruptionBudget") for which in SPECS
+    ]
+    assert [budget["spec"]["maxUnavailable"] for budget in budgets] == [1, 2]
+
+
+def test_what_is_switched_off_is_not_made() -> None:
+    off = {"podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}}
+    made = companions(OWNER, cluster_spec(off))
+    assert [(each["kind"], each["metadata"]["name"]) for each in made] == [
+        ("Service", "shop-nodes"),
+        ("Service", "shop"),
+    ]
+
+
+def test_the_secret_outlives_the_resource() -> None:
+    made = next(each for each in rendered("plain") if each["kind"] == "Secret")
+    assert "ownerReferences" not in made["metadata"]
+    assert all(
+        each["metadata"]["ownerReferences"][0]["uid"] == OWNER.uid
+        for each in rendered("plain")
+        if each["kind"] != "Secret"
+    )
+
+
+def test_the_selector_as_text() -> None:
+    assert re.fullmatch(r"(app\.kubernetes\.io/\w+=[\w-]+,?){3}", selector_text(OWNER))
+    assert OPERATOR_LABELS.items().isdisjoint(OWNER.selector.items())
+
+
+def test_laid_over() -> None:
+    below = {
+        "a": {"b": 1, "c": [1, 2]},
+        "l": [{"name": "x", "v": 1}, {"name": "y"}],
+        "t": [{"k": 1}],
+    }
+    above = {"a": {"b": 2, "c": [3]}, "l": [{"name": "z"}, {"name": "x", "w": 2}], "t": [{"k": 2}]}
+    assert laid_over(below, above) == {
+        "a": {"b": 2, "c": [3]},
+        "l": [{"name": "x", "v": 1, "w": 2}, {"name": "y"}, {"name": "z"}],
+        "t": [{"k": 1}, {"k": 2}],
+    }
+    assert laid_over(below, {}) == below
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for each in SPECS:
+        (GOLDEN / f"{each}.yaml").write_text(text_of(each))

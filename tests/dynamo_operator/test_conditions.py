@@ -1,0 +1,174 @@
+"""What people are told: conditions, status, Events; the sentence that belongs to each trouble."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from looks import claim, line, lost, node, old, pod, ring, settled, silent, without
+from msgspec import structs
+from stories import SLOW, edit, make
+from world import Scene, World
+
+from dynamo_operator.act import Outcome
+from dynamo_operator.conditions import facts
+from dynamo_operator.observed import Backlog, Observed, Owned
+from dynamo_operator.plan import plan
+from dynamo_operator.status import changes, cluster_status
+from dynamo_operator.status_fields import ClusterStatus
+
+GOOD = {
+    "Ready": True, "Available": True, "Progressing": False, "Degraded": False, "RingStable": True,
+    "QuorumSafe": True, "Converged": True, "RepairUpToDate": None, "SpecValid": True,
+    "Paused": False,
+}  # fmt: skip
+
+
+def told(o: Observed) -> dict[str, Any]:
+    """Conditions that are not as they should be, with reason and sentence."""
+    return {
+        fact.type: (fact.reason, fact.message)
+        for fact in facts(o, plan(o))
+        if fact.holds != GOOD[fact.type]
+    }
+
+
+def test_all_is_well() -> None:
+    assert told(settled()) == {}
+
+
+TROUBLES: dict[str, tuple[Callable[[], Observed], dict[str, str], str]] = {
+    "a node is down": (
+        lambda: without(pod(settled(), 1, ready_since=None), "nodes", 1),
+        {"Ready": "WaitingForNodes", "Progressing": "WaitingForNodes", "Degraded": "NodeDown",
+         "QuorumSafe": "NoSpareNode", "Converged": "NodeSilent"},
+        "cart-1"),
+    "two nodes are down": (
+        lambda: pod(pod(settled(), 1, ready_since=None), 2, ready_since=None),
+        {"Ready": "WaitingForNodes", "Progressing": "WaitingForNodes", "Degraded": "NodeDown",
+         "Available": "BelowQuorum", "QuorumSafe": "NoSpareNode"},
+        "16 of 16 partitions"),
+    "one is being rebuilt": (
+        lambda: node(settled(), 1, partitions=Owned(16, 3)),
+        {"Ready": "WaitingForNodes", "Progressing": "WaitingForNodes",
+         "QuorumSafe": "NoSpareNode", "Converged": "Rebuilding"},
+        "comparing with its peers"),
+    "hints wait": (
+        lambda: node(settled(), 1, hints={"cart-2": Backlog(7)}),
+        {"Converged": "HintsWaiting"},
+        "7 hints"),
+    "volume lost": (
+        lambda: lost(settled(3, "Never")),
+        {"Ready": "WaitingForNodes", "Progressing": "WaitingForNodes", "Degraded": "VolumeLost",
+         "QuorumSafe": "NoSpareNode", "Converged": "NodeSilent"},
+        "set spec.recovery.autoReplace"),
+    "claim being deleted": (
+        lambda: claim(settled(), 1, deleting=True),
+        {"Degraded": "ClaimTerminating"},
+        "the other owners rebuild it"),
+    "pod does not end": (
+        lambda: pod(settled(), 1, deleting_since=settled().now - 300, machine="m-1"),
+        {"Ready": "WaitingForNodes", "Progressing": "WaitingForNodes",
+         "Degraded": "PodTerminating", "QuorumSafe": "NoSpareNode"},
+        "its machine m-1"),
+    "storage does not grow": (
+        lambda: claim(settled(), 1, size="2Gi"),
+        {"Degraded": "StorageNotGrown"},
+        "from 1Gi to 2Gi"),
+    "not scheduled": (
+        lambda: pod(without(settled(), "nodes", 1), 1, ready_since=None, trouble="cart-1: no room"),
+        {"Ready": "WaitingForNodes", "Progressing": "WaitingForNodes",
+         "Degraded": "PodNotRunning", "QuorumSafe": "NoSpareNode", "Converged": "NodeSilent"},
+        "no room"),
+    "foreign member": (
+        lambda: ring(settled(), members=(*settled().ring.members,  # type: ignore[union-attr]
+                                         structs.replace(settled().ring.members[0],  # type: ignore[union-attr]
+                                                         name="guest"))),
+        {"Ready": "MovingPartitions", "Progressing": "MovingPartitions",
+         "Degraded": "ForeignMember", "Converged": "NodeSilent"},
+        "guest"),
+    "ring unreadable": (
+        lambda: structs.replace(silent(settled()), unreadable="1 member answers"),
+        {"Ready": "RingUnreadable", "Available": "RingUnreadable", "Progressing": "RingUnreadable",
+         "RingStable": "RingUnreadable", "QuorumSafe": "RingUnreadable",
+         "Converged": "RingUnreadable"},
+        "1 member answers"),
+    "leaving": (
+        lambda: line(settled(4), 3, state="LEAVING"),
+        {"Ready": "Cancelling", "Progressing": "Cancelling", "RingStable": "Changing",
+         "Converged": "Changing"},
+        "cart-3 is leaving and is to stay"),
+    "rollout waits": (
+        lambda: pod(old(settled(), 2), 0, ready_since=settled().now - 1),
+        {"Ready": "RollingUpdate", "Progressing": "RollingUpdate"},
+        "cart-0 has been Ready for 1 s only"),
+    "quorums changed": (
+        lambda: ring(settled(), r=1, w=3),
+        {"SpecValid": "QuorumsFixed"},
+        "R=1 and W=3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_each_trouble_has_its_sentence(name: str) -> None:
+    look, wanted, sentence = TROUBLES[name]
+    found = told(look())
+    assert {kind: reason for kind, (reason, _) in found.items()} == wanted
+    assert any(sentence in message for _, message in found.values()), found
+
+
+def test_what_has_not_changed_keeps_its_time() -> None:
+    first = settled()
+    step = plan(first)
+    before = msgspec.to_builtins(cluster_status(first, step, Outcome()))
+    later = structs.replace(
+        first, now=first.now + 60, resource={**first.resource, "status": _from_json(before)}
+    )
+    assert changes(cluster_status(later, step, Outcome()), later.resource["status"]) == {}
+    down = pod(later, 1, ready_since=None)
+    after = cluster_status(down, plan(down), Outcome())
+    times = {c.type: c.last_transition_time for c in after.conditions}
+    assert times["Ready"] > times["Available"]
+
+
+def _from_json(value: Any) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def test_fields_that_go_are_taken_away() -> None:
+    old_status = {"plan": {"hash": "a", "before": {"x": 1}}, "ready": "3/3", "members": 3}
+    body = changes(ClusterStatus(ready="3/3", members=2), old_status)
+    assert body["plan"] is None
+    assert body["members"] == 2
+    assert "ready" not in body
+
+
+def test_a_status_is_what_the_schema_has() -> None:
+    """Decoded again by the very structs that the CRD is made of."""
+    status = cluster_status(settled(), plan(settled()), Outcome())
+    assert msgspec.convert(_from_json(msgspec.to_builtins(status)), ClusterStatus) == status
+    assert (status.ready, status.members, status.replicas) == ("3/3", 3, 3)
+    assert {n.state for n in status.nodes} == {"MEMBER"}
+    assert status.ring is not None
+    assert status.ring.agreed
+
+
+def events(*story: Scene) -> list[str]:
+    """Reasons of the Events of a story, in the order in which they were told."""
+    world = World()
+    asyncio.run(world.play(list(story)))
+    items = world.found("Event").values()
+    order = sorted(items, key=lambda e: (e["eventTime"], int(e["metadata"]["uid"][4:])))
+    return [event["reason"] for event in order]
+
+
+def test_the_story_of_a_ring_in_events() -> None:
+    told = events(make(size=4, update=SLOW), edit(size=3), edit(image="node:2"))
+    assert told == [
+        "RingFounded", "ScalingUp", "Ready",
+        "ScalingDown", "PodRemoved", "Ready",
+        "PodUpdated", "PodUpdated", "PodUpdated",
+    ]  # fmt: skip

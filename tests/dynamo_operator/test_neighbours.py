@@ -1,0 +1,167 @@
+"""Rings beside one another, and objects of other people under our names."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from stories import SLOW, edit, make
+from world import NAMESPACE, Scene, World
+
+from dynamo_operator.doors import Failed, failure
+from dynamo_operator.observe import Observer
+
+
+def service(name: str) -> dict[str, Any]:
+    """Somebody's Service."""
+    return {
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": "theirs"}},
+        "spec": {"type": "ClusterIP", "selector": {"app": "theirs"}},
+    }
+
+
+def told(world: World, which: str) -> tuple[str, str]:
+    """Status and reason of a condition of cart."""
+    conditions = world.found("DynamoCluster")["cart"]["status"]["conditions"]
+    (found,) = [c for c in conditions if c["type"] == which]
+    return found["status"], found["reason"]
+
+
+def test_two_rings_in_a_namespace_never_mix() -> None:
+    """Names of one begin with the name of the other, and both change at once."""
+    world = World(names=("cart", "cart-1"))
+    both = [
+        make(update=SLOW),
+        Scene(lambda w: w.make("cart-1", size=4, update=SLOW), 0),
+        edit(size=4),
+        Scene(lambda w: w.edit("cart-1", size=3, image="node:2"), 0),
+    ]
+    asyncio.run(world.play(both))
+    assert not world.ring.wrong
+    rings = world.ring.newest()
+    assert len(rings) == 2
+    wanted = {"cart": 4, "cart-1": 3}
+    for name, size in wanted.items():
+        ring = rings[world.found("DynamoCluster")[name]["metadata"]["uid"]]
+        assert sorted(ring.live_names()) == [f"{name}-{ordinal}" for ordinal in range(size)]
+    images = {
+        name: item["spec"]["template"]["spec"]["containers"][0]["image"]
+        for name, item in world.found("StatefulSet").items()
+    }
+    assert images["cart-1"] == "node:2" != images["cart"]
+
+
+def test_a_name_that_is_taken_is_left_alone_until_it_is_free() -> None:
+    world = World()
+    theirs = service("cart")
+    world.kube.put(theirs)
+    world.make()
+    for _ in range(5):
+        asyncio.run(world.operators[0].reconcile(NAMESPACE, "cart"))
+        world.step()
+    assert told(world, "SpecValid") == ("False", "NameTaken")
+    assert world.found("Service")["cart"]["spec"] == theirs["spec"]
+    assert not world.found("StatefulSet")
+    world.kube.remove("Service", NAMESPACE, "cart")
+    asyncio.run(world.play([Scene(lambda w: None, 0)]))
+    assert told(world, "Ready") == ("True", "Ready")
+
+
+def test_an_edit_that_only_spells_differently_is_no_edit() -> None:
+    """A mutating server writes quantities its own way: one apply that changes nothing, no loop."""
+    world = World()
+    asyncio.run(world.play([make(resources={"requests": {"cpu": "1000m", "memory": "1024Mi"}})]))
+    found = world.found("StatefulSet")["cart"]
+    container = found["spec"]["template"]["spec"]["containers"][0]
+    container["resources"] = {"requests": {"cpu": "1", "memory": "1Gi"}}
+    world.log.clear()
+    assert asyncio.run(world.operators[0].reconcile(NAMESPACE, "cart")) == 300.0
+    assert world.log == []
+
+
+def test_an_apply_that_changes_nothing_does_not_stop_the_pass() -> None:
+    """What the comparison takes for an edit, and the server for the same, is settled in a pass."""
+    world = World()
+    asyncio.run(world.play([make()]))
+    service_now = world.found("Service")["cart-nodes"]
+    ports = service_now["spec"].pop("ports")
+    world.log.clear()
+
+    async def apply(body: Any) -> Any:
+        world.log.append("apply")
+        return service_now
+
+    world.kube.apply = apply  # type: ignore[method-assign]
+    assert asyncio.run(world.operators[0].reconcile(NAMESPACE, "cart")) == 300.0
+    assert world.log == ["apply"]
+    assert ports
+
+
+def test_a_namespaced_operator_takes_the_zones_that_pods_tell() -> None:
+    world = World()
+    asyncio.run(world.play([make()]))
+    real = world.kube.get
+
+    async def get(kind: str, namespace: str, name: str) -> Any:
+        if kind == "Node":
+            raise failure(403, "nodes is forbidden")
+        return await real(kind, namespace, name)
+
+    world.kube.get = get  # type: ignore[method-assign]
+    key = "topology.kubernetes.io/zone"
+    world.kube.change("Pod", NAMESPACE, "cart-0", metadata={"labels": {key: "zone-x"}})
+    look = Observer(world.kube, world.ring).look(NAMESPACE, "cart", world.kube.now)
+    seen = asyncio.run(look)
+    assert seen is not None
+    assert {pod.zone for pod in seen.pods.values()} == {"zone-x", ""}
+
+
+def test_an_api_server_that_fails_changes_nothing() -> None:
+    """If one read fails nothing is done; when it is back all goes on."""
+    world = World()
+    asyncio.run(world.play([make(size=4)]))
+    world.edit(size=3)
+    real = world.kube.find
+
+    async def find(kind: str, namespace: str, selector: str = "") -> Any:
+        if kind == "PersistentVolumeClaim":
+            raise Failed("503")
+        return await real(kind, namespace, selector)
+
+    world.kube.find = find  # type: ignore[method-assign]
+    world.log.clear()
+    for _ in range(5):
+        try:
+            asyncio.run(world.operators[0].reconcile(NAMESPACE, "cart"))
+        except Failed:
+            world.step()
+    assert world.log == []
+    world.kube.find = real  # type: ignore[method-assign]
+    asyncio.run(world.play([edit(0, size=3)]))
+    assert len(world.found("Pod")) == 3
+
+
+def test_what_the_api_server_refuses_is_told_and_holds_nothing_up() -> None:
+    """A class that does not let volumes grow, and a kind that is not installed."""
+    world = World()
+    asyncio.run(world.play([make()]))
+    real_patch, real_apply = world.kube.patch, world.kube.apply
+
+    async def patch(kind: str, namespace: str, name: str, body: Any, sub: str = "") -> Any:
+        if kind == "PersistentVolumeClaim" and "spec" in body:
+            raise failure(403, "only dynamically provisioned pvc can be resized")
+        return await real_patch(kind, namespace, name, body, sub)
+
+    async def apply(body: Any) -> Any:
+        if body["kind"] == "ServiceMonitor":
+            raise failure(404, "the server could not find the requested resource")
+        return await real_apply(body)
+
+    world.kube.patch, world.kube.apply = patch, apply  # type: ignore[method-assign]
+    wishes = {"storage": {"size": "2Gi"}, "monitoring": {"serviceMonitor": True}, "size": 4}
+    asyncio.run(world.play([edit(0, **wishes)]))
+    assert len(world.found("Pod")) == 4
+    assert told(world, "SpecValid") == ("False", "Refused")
+    assert told(world, "Degraded") == ("True", "StorageNotGrown")
+    assert told(world, "Progressing") == ("False", "AsWanted")

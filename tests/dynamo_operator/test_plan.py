@@ -1,0 +1,232 @@
+"""The state table, row by row: a look that is as wanted, one thing changed, one thing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from looks import (
+    asked,
+    claim,
+    empty,
+    left,
+    line,
+    lost,
+    node,
+    old,
+    pod,
+    ring,
+    settled,
+    silent,
+    unjoined,
+    without,
+)
+from msgspec import structs
+
+from dynamo_operator import actions as do
+from dynamo_operator.observed import (
+    LEFT,
+    NODE_ID,
+    NODE_STATE,
+    Backlog,
+    Claim,
+    Member,
+    Node,
+    Observed,
+    Pod,
+    Ring,
+)
+from dynamo_operator.plan import TABLE, plan
+from dynamo_operator.plan_objects import floor
+
+DELETE = {"storage": {"size": "1Gi", "retention": {"whenScaled": "Delete"}}}
+
+
+Case = tuple[Callable[[], Observed], str, list[type[do.Act]]]
+THREE, FOUR, FIVE = settled, lambda: settled(4), lambda: settled(5)
+# fmt: off
+CASES: dict[str, Case] = {
+    "as wanted": (THREE, "AsWanted", []),
+    "being deleted": (lambda: structs.replace(THREE(), deleting=True), "Deleting", []),
+    "paused": (lambda: asked(old(THREE(), 2), paused=True), "Paused", []),
+    "another factor": (lambda: asked(FIVE(), replication={"factor": 5}), "FixedAtCreation", []),
+    "two rings' disks": (lambda: node(THREE(), 0, cluster_id="x"), "DisksOfSeveralRings", []),
+    "Secret gone": (lambda: structs.replace(THREE(), secret=False), "SecretMissing", []),
+    "Secret absent": (lambda: structs.replace(empty(THREE()), secret=False), "MakingObjects",
+                      [do.MakeSecret]),
+    "user's Secret absent": (
+        lambda: asked(structs.replace(empty(THREE()), secret=False), auth={"secretName": "mine"}),
+        "SecretMissing", []),
+    "bad schedule": (lambda: asked(THREE(), repair={"schedule": "often"}), "SpecInvalid", []),
+    "service type changed": (lambda: asked(THREE(), service={"type": "NodePort"}),
+                             "MakingObjects", [do.Apply]),
+    "budget not wanted": (lambda: asked(THREE(), podDisruptionBudget={"enabled": False}),
+                          "MakingObjects", [do.Delete]),
+    "claim not recorded": (lambda: claim(THREE(), 1, annotations={}), "RecordingClaims",
+                           [do.PatchClaim]),
+    "claims to be owned": (
+        lambda: asked(THREE(), storage={"size": "1Gi", "retention": {"whenDeleted": "Delete"}}),
+        "RecordingClaims", [do.PatchClaim] * 3),
+    "image changed": (lambda: asked(THREE(), image="node:2"), "MakingObjects", [do.Apply]),
+    "stopping": (lambda: asked(THREE(), stopped=True), "Stopping", [do.Apply]),
+    "volume lost": (lambda: lost(THREE()), "ReplacingVolume", [do.Delete]),
+    "volume lost, claim going": (lambda: lost(THREE(), deleting=True), "ReplacingVolume",
+                                 [do.Evict]),
+    "claim absent, pod pending": (lambda: without(lost(THREE()), "claims", 1), "ReplacingVolume",
+                                  [do.Evict]),
+    "volume lost, another down": (lambda: pod(lost(THREE()), 0, ready_since=None),
+                                  "WaitingForNodes", []),
+    "volume lost, never replace": (lambda: lost(settled(3, "Never")), "WaitingForNodes", []),
+    "claim Lost, pod runs": (lambda: claim(THREE(), 1, phase="Lost"), "AsWanted", []),
+    "old and unready": (lambda: pod(old(THREE(), 1, 2), 1, ready_since=None), "RollingUpdate",
+                        [do.Evict]),
+    "old": (lambda: old(THREE(), 0, 1, 2), "RollingUpdate", [do.Evict]),
+    "old, canary reached": (lambda: asked(old(THREE(), 0, 1), update={"canary": 1}),
+                            "CanaryReached", []),
+    "old, claim going": (lambda: claim(old(THREE(), 2), 2, deleting=True), "RollingUpdate", []),
+    "old, another unready": (lambda: pod(old(THREE(), 2), 0, ready_since=None), "RollingUpdate",
+                             []),
+    "old, another rebuilds": (
+        lambda: node(old(THREE(), 2), 0, partitions=structs.replace(THREE().nodes[0].partitions,
+                                                                    complete=1)),
+        "RollingUpdate", []),
+    "old, hints for the last pod": (
+        lambda: node(pod(old(THREE(), 1), 2, ready_since=THREE().now - 6), 0,
+                     hints={"cart-2": Backlog(3)}),
+        "RollingUpdate", []),
+    "old, controller behind": (
+        lambda: structs.replace(old(THREE(), 2), workload=structs.replace(
+            THREE().workload, caught_up=False)),  # type: ignore[type-var]
+        "RollingUpdate", []),
+    "storage to grow": (lambda: asked(THREE(), storage={"size": "2Gi"}), "GrowingStorage",
+                        [do.PatchClaim] * 3),
+    "all empty": (lambda: empty(THREE()), "Founding", [do.Found]),
+    "one does not answer": (lambda: without(empty(THREE()), "nodes", 2), "RingUnreadable", []),
+    "one is not empty": (lambda: unjoined(empty(THREE()), 1, "foreign"), "RingUnreadable", []),
+    "recorded claim": (
+        lambda: claim(empty(THREE()), 1, annotations={NODE_ID: "a", NODE_STATE: "MEMBER"}),
+        "RingUnreadable", []),
+    "an old claim beyond": (
+        lambda: structs.replace(empty(THREE()), claims={
+            **empty(THREE()).claims,
+            4: structs.replace(THREE().claims[0], name="data-cart-4", ordinal=4, annotations={},
+                               created=0.0)}),
+        "Founding", []),
+    "ring unreadable": (lambda: silent(THREE()), "RingUnreadable", []),
+    "leaving, is to stay": (lambda: line(FOUR(), 3, state="LEAVING"), "Cancelling", [do.Cancel]),
+    "leaving": (lambda: asked(line(FOUR(), 3, state="LEAVING"), size=3), "ScalingDown", []),
+    "joining, is to go": (
+        lambda: asked(ring(line(FOUR(), 3, state="JOINING"), target=tuple(
+            ("cart-1", "cart-2", "cart-3") for _ in range(16))), size=3),
+        "Cancelling", [do.Cancel]),
+    "lines agree, entries do not": (lambda: structs.replace(THREE(), exact=False),
+                                    "MovingPartitions", []),
+    "beyond size": (lambda: asked(FIVE(), size=3), "ScalingDown", [do.Change]),
+    "has left": (lambda: asked(unjoined(left(FOUR(), 3), 3, "left"), size=3), "RecordingClaims",
+                 [do.PatchClaim]),
+    "has left, is recorded": (
+        lambda: asked(claim(unjoined(left(FOUR(), 3), 3, "left"), 3,
+                            annotations=FOUR().claims[3].annotations | {NODE_STATE: LEFT}), size=3),
+        "ScalingDown", [do.Apply]),
+    "has left, does not know yet": (lambda: asked(left(FOUR(), 3), size=3), "ScalingDown", []),
+    "not joined": (lambda: unjoined(left(FOUR(), 3), 3), "ScalingUp", [do.Change]),
+    "not joined, does not answer": (
+        lambda: pod(without(left(FOUR(), 3), "nodes", 3), 3, created=FOUR().now),
+        "ScalingUp", []),
+    "weight": (lambda: pod(THREE(), 1, weight=3), "MovingPartitions", [do.Change]),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_row(name: str) -> None:
+    look, reason, actions = CASES[name]
+    step = plan(look())
+    assert (step.reason, [type(action) for action in step.actions]) == (reason, actions)
+    assert step.message
+
+
+def test_every_row_is_met() -> None:
+    """By a case above, or by a story."""
+    told_in_stories = {"repairs", "stopped", "claim of a node that has left"}
+    met = {
+        next(name for name, row in TABLE if row(look()) is not None)
+        for look, _, _ in CASES.values()
+    }
+    assert {name for name, _ in TABLE} - met == told_in_stories
+
+
+def test_the_highest_old_pod_goes_first() -> None:
+    (evict,) = plan(old(settled(), 0, 1, 2)).actions
+    assert (evict.name, evict.uid) == ("cart-2", settled().pods[2].uid)
+
+
+@pytest.mark.parametrize(
+    ("look", "replicas"),
+    [
+        (lambda: asked(settled(5), size=3), 5),
+        (lambda: asked(left(settled(5), 4), size=3), 4),
+        (lambda: asked(silent(settled(5)), size=3), 5),
+        (lambda: structs.replace(asked(silent(settled(5)), size=3), workload=None), 5),
+        (lambda: asked(settled(3), size=5), 5),
+    ],
+    ids=["all live", "one has left", "unreadable", "set gone, claims recorded", "grows"],
+)
+def test_theorem_1(look: Callable[[], Observed], replicas: int) -> None:
+    assert floor(look()) == replicas
+
+
+def beyond(**fields: Any) -> Observed:
+    """cart-3 has left under the id on its claim, and its pod is gone."""
+    o = structs.replace(left(settled(4), 3), spec=asked(settled(4), size=3, **DELETE).spec)
+    workload = structs.replace(o.workload, replicas=3)  # type: ignore[type-var]
+    o = structs.replace(without(without(o, "pods", 3), "nodes", 3), workload=workload)
+    o = claim(o, 3, annotations={**o.claims[3].annotations, NODE_STATE: LEFT})
+    return structs.replace(o, **fields)
+
+
+def forgotten(o: Observed) -> bool:
+    """Whether the row about claims beyond the replicas deletes one."""
+    step = dict(TABLE)["claim of a node that has left"](o)
+    return step is not None and any(isinstance(act, do.Delete) for act in step.actions)
+
+
+def test_theorem_2() -> None:
+    """One thing less than certain, and the claim is kept."""
+    sure = beyond()
+    assert forgotten(sure)
+    annotations = sure.claims[3].annotations
+    for unsure in (
+        beyond(unanimous=False),
+        structs.replace(sure, spec=asked(settled(4), size=3).spec),
+        claim(sure, 3, annotations={**annotations, NODE_ID: "another"}),
+        claim(sure, 3, annotations={}),
+        claim(sure, 3, deleting=True),
+        line(sure, 3, state="LEAVING"),
+        structs.replace(sure, pods=settled(4).pods),
+        structs.replace(sure, workload=settled(4).workload),
+    ):
+        assert not forgotten(unsure)
+
+
+def test_a_look_is_not_changed_by_planning() -> None:
+    o = asked(settled(5), size=3, image="node:2")
+    before = structs.asdict(o)
+    plan(o)
+    assert structs.asdict(o) == before
+
+
+def test_names_of_other_sets_have_no_ordinal() -> None:
+    o = settled()
+    names = ("cart-2", "cart-02", "cart-x", "cart", "cart-a-2", "other-2")
+    assert [o.ordinal(name) for name in names] == [2, None, None, None, None, None]
+
+
+def test_shapes_of_the_contract_are_read() -> None:
+    """Values that a look is made of, straight from the words of contract.md."""
+    assert isinstance(settled().ring, Ring)
+    assert isinstance(settled().nodes[0], Node)
+    assert all(isinstance(pod, Pod) and pod.ready for pod in settled().pods.values())
+    assert all(isinstance(claim, Claim) and claim.member for claim in settled().claims.values())
+    assert all(isinstance(member, Member) for member in settled().ring.members)  # type: ignore[union-attr]

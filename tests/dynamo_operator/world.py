@@ -1,0 +1,279 @@
+"""The operator's own loop in a simulated cluster, and the stories that are told in it.
+
+A story is a list of scenes; each changes the world and begins when its time has come: when all is
+as wanted, or midway, so many seconds after the scene before. The operator may be killed at any
+request, before or after it has been carried out, and two of them may run at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulated_kube import Object, SimulatedKube, is_ready
+from simulated_ring import SimulatedRing
+
+from dynamo_operator.act import Actor
+from dynamo_operator.doors import Failed
+from dynamo_operator.events import Teller
+from dynamo_operator.observe import Observer
+from dynamo_operator.observed import NODE_STATE
+from dynamo_operator.reconcile import RESYNC_S, Reconciler
+
+SECONDS_MAX = 900
+QUIET = 3
+"""All is as wanted when each operator's last looks, so many, found nothing to do."""
+NAMESPACE = "shop"
+
+
+class Killed(BaseException):
+    """The operator's process ends, wherever it is."""
+
+
+@dataclass
+class Scene:
+    """`change` happens `after` so many seconds, or (None) when all has been as wanted; or when
+    whoever makes it sees what he waits for."""
+
+    change: Callable[[World], None]
+    after: int | None = None
+    sees: Callable[[World], bool] | None = None
+
+    def due(self, world: World, calm: bool, since: int) -> bool:
+        """Whether its time has come."""
+        if self.sees is not None:
+            return self.sees(world)
+        return calm if self.after is None else since >= self.after
+
+
+@dataclass
+class World:
+    """One cluster with one or two operators. `kills`: the points at which an operator dies."""
+
+    kills: frozenset[int] = frozenset()
+    names: tuple[str, ...] = ("cart",)
+    points: int = 0
+    log: list[str] = field(default_factory=list)
+    seed: int | None = None
+    ring: Any = None
+
+    def __post_init__(self) -> None:
+        self.pauses = random.Random(self.seed) if self.seed is not None else None
+        self.ring = self.ring or SimulatedRing(self._point)
+        self.kube = SimulatedKube(self.ring, self._point, self._audit)
+        self.operators = [self._operator(), self._operator()]
+        self.scene = 0
+        self._unsettle()
+
+    async def _point(self, what: str) -> None:
+        """Before and after a request; one that changes something is a point to be killed at."""
+        if self.pauses is not None:
+            stalled = self.pauses.random() < 0.01
+            for _ in range(self.pauses.randrange(400 if stalled else 6)):
+                await asyncio.sleep(0)
+        if what.startswith(("get", "list", "GET")):
+            return
+        self.log.append(what)
+        self.points += 1
+        if self.points in self.kills:
+            raise Killed(what)
+
+    def _audit(self, verb: str, item: Object) -> None:
+        """The theorems, by what is true and not by what was looked at."""
+        if not isinstance(self.ring, SimulatedRing):
+            return
+        meta, wrong = item["metadata"], self.ring.wrong
+        rings = self.ring.newest().values()
+        if (verb, item["kind"]) == ("apply", "StatefulSet"):
+            replicas = item["spec"]["replicas"]
+            live = [n for ring in rings for n in ring.live_names()]
+            ours = [n for n in live if n.rpartition("-")[0] == meta["name"]]
+            above = [n for n in ours if int(n.rpartition("-")[2]) >= replicas]
+            if above and replicas:  # 0: it is asked to stop
+                wrong.append(f"{replicas} replicas while {above} have not left")
+        elif (verb, item["kind"]) == ("delete", "PersistentVolumeClaim"):
+            disk = self.ring.disks.get(meta["uid"])
+            if item["status"]["phase"] != "Lost" and disk and disk.ring and not disk.left:
+                wrong.append(f"{meta['name']} is deleted, its node has not left")
+        elif verb == "evict":
+            known = [ring for ring in rings if meta["name"] in ring.members]
+            if few := [p for ring in known for p in self._few(ring, meta["name"])]:
+                wrong.append(f"{meta['name']} is evicted, partitions {few} have too few then")
+
+    def _few(self, ring: Any, name: str) -> list[int]:
+        """Partitions that the eviction of a node that serves would put below their quorum."""
+        serving = {n.name: n.disk.complete for n in self.ring.nodes.values() if n.member}
+        spare = max(1, ring.identity.n - max(ring.target.r, ring.target.w))
+        found = []
+        for p, entry in enumerate(ring.entries):
+            down = [o for o in entry.owners if p not in serving.get(o, ())]
+            if name in entry.owners and name not in down and len(down) + 1 > spare:
+                found.append(p)
+        return found
+
+    def _operator(self) -> Reconciler:
+        """With an empty memory."""
+        observer = Observer(self.kube, self.ring, "dynamo-system")
+        teller = Teller(self.kube, "test", lambda: self.kube.now)
+        actor = Actor(self.kube, self.ring, teller)
+        return Reconciler(observer, actor, clock=lambda: self.kube.now)
+
+    # ------------------------------------------------------------ what people do
+
+    def make(self, name: str = "cart", **spec: Any) -> None:
+        """kubectl apply of a DynamoCluster."""
+        wanted = {"ring": {"partitions": 16}, "storage": {"size": "1Gi"}} | spec
+        self.kube.put(
+            {
+                "apiVersion": "dynamo-ring.dev/v1alpha1",
+                "kind": "DynamoCluster",
+                "metadata": {"name": name, "namespace": NAMESPACE},
+                "spec": wanted,
+            }
+        )
+
+    def edit(self, name: str = "cart", **spec: Any) -> None:
+        """kubectl patch of its spec."""
+        self.kube.change("DynamoCluster", NAMESPACE, name, spec=spec)
+
+    def repair(self) -> None:
+        """kubectl apply of a DynamoRepair."""
+        meta = {"name": "now", "namespace": NAMESPACE}
+        self.kube.put({"kind": "DynamoRepair", "metadata": meta, "spec": {"clusterName": "cart"}})
+
+    def object(self, kind: str, name: str) -> Object | None:
+        """One object of the namespace."""
+        return self.kube.objects.get((kind, NAMESPACE, name))
+
+    def found(self, kind: str) -> dict[str, Object]:
+        """All objects of a kind, by name."""
+        items = self.kube.objects.items()
+        return {k[2]: item for k, item in sorted(items, key=lambda p: p[0]) if k[0] == kind}
+
+    # ------------------------------------------------------------ time
+
+    def step(self) -> None:
+        """One second of the cluster and of the nodes."""
+        self.kube.step()
+        self.ring.step()
+
+    async def play(self, story: list[Scene]) -> int:
+        """The whole story; returns how many seconds it took. With a seed two operators run at
+        once, each at its own pace. Raises AssertionError when the story does not end."""
+        both = self.pauses is not None
+        tasks = [asyncio.create_task(self._operate(which)) for which in (0, 1) if both]
+        telling = asyncio.create_task(self._tell(list(story)))
+        await asyncio.wait([telling, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in (telling, *tasks):
+            if task.done():
+                task.result()
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return telling.result()
+
+    async def _tell(self, waiting: list[Scene]) -> int:
+        since = 0
+        for second in range(SECONDS_MAX):
+            calm = min(self.quiet.values()) >= QUIET
+            if not waiting and calm:
+                return second
+            if waiting and waiting[0].due(self, calm, since):
+                waiting.pop(0).change(self)
+                since = 0
+                self._unsettle()
+            since += 1
+            if self.pauses is None:
+                for name in self.names:
+                    await self._pass(0, name)
+            else:
+                for _ in range(self.pauses.randrange(20, 120)):
+                    await asyncio.sleep(0)
+            self.step()
+        raise AssertionError(f"not settled: {self.told()}")
+
+    async def _operate(self, which: int) -> None:
+        while True:
+            for name in self.names:
+                await self._pass(which, name)
+            await asyncio.sleep(0)
+
+    async def _pass(self, which: int, name: str) -> None:
+        scene, quiet = self.scene, self.quiet.get((which, name), 0)
+        again: float | None = 0.0
+        try:
+            again = await self.operators[which].reconcile(NAMESPACE, name)
+        except Killed:
+            self.operators[which] = self._operator()
+        except Failed as failed:
+            self.log.append(f"failed: {failed}")
+        if scene == self.scene:
+            self.quiet[which, name] = quiet + 1 if again in (None, RESYNC_S) else 0
+
+    def _unsettle(self) -> None:
+        """What was seen before a scene does not count as calm after it."""
+        self.scene += 1
+        both = (0, 1) if self.pauses is not None else (0,)
+        self.quiet = {(which, name): 0 for which in both for name in self.names}
+
+    def told(self) -> list[tuple[str, str, str]]:
+        """What the operator says, for people who debug a test."""
+        return [
+            (c["type"], c["reason"], c["message"])
+            for item in self.found("DynamoCluster").values()
+            for c in item.get("status", {}).get("conditions", ())
+        ]
+
+    def end(self) -> dict[str, Any]:
+        """The state that a story must end in, whoever was killed on the way. How often something
+        was tried leaves traces (versions, uids, lines of nodes that have left), which do not count;
+        where partitions lie is a consequence of who was there when; and who was scaled away midway
+        may have been a member already or not, as its claim tells."""
+        rings = {
+            cluster: {
+                "members": {
+                    line.name: (line.state, line.zone, line.weight)
+                    for line in ring.members.values()
+                    if line.state != "LEFT"
+                },
+                "held": sum(len(entry.owners) for entry in ring.entries),
+                "quiet": all(e.move is None and e.old is None for e in ring.entries),
+            }
+            for cluster, ring in sorted(self.ring.newest().items())
+        }
+        sets = self.found("StatefulSet")
+        revision = {
+            pod: item["metadata"]["labels"]["controller-revision-hash"]
+            for pod, item in self.found("Pod").items()
+        }
+        return {
+            "rings": list(rings.values()),
+            "sets": {name: item["spec"] for name, item in sets.items()},
+            "pods": {
+                pod: (is_ready(item), revision[pod]) for pod, item in self.found("Pod").items()
+            },
+            "claims": {
+                name: (
+                    item["spec"],
+                    item["metadata"].get("annotations", {}).get(NODE_STATE),
+                    bool(item["metadata"].get("ownerReferences")),
+                )
+                for name, item in self.found("PersistentVolumeClaim").items()
+                if name.removeprefix("data-") in self.found("Pod")
+            },
+            "objects": sorted(
+                key[0] + "/" + key[2]
+                for key in self.kube.objects
+                if key[0] not in ("Event", "Pod", "PersistentVolumeClaim")
+            ),
+            "conditions": {
+                name: {
+                    c["type"]: c["status"]
+                    for c in item.get("status", {}).get("conditions", ())
+                    if c["type"] not in ("QuorumSafe",)
+                }
+                for name, item in self.found("DynamoCluster").items()
+            },
+        }

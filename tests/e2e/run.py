@@ -1,0 +1,125 @@
+"""`make e2e`: the stories, one after another, on the cluster that KUBECONFIG names.
+
+    python -m tests.e2e.run [--no-images] [--list] [STORY ...]
+
+Each story ends with its figure. At the first that fails everything that tells why is written to
+`.local/e2e/`, and the rest is not played.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from tests.e2e import stories_begin, stories_change, stories_machines
+from tests.e2e.kubectl import Refused, Slow, kubectl
+from tests.e2e.stage import RINGS, ROOT, SHOPPERS, SYSTEM, Ring, images, namespaces
+
+KEPT = ROOT / ".local/e2e"
+STORIES: tuple[Callable[[], str], ...] = (
+    stories_begin.chart_is_sound,
+    stories_begin.installed,
+    stories_begin.rules_on_the_api_server,
+    stories_begin.used_from_another_namespace,
+    stories_begin.pod_killed,
+    stories_begin.claim_lost,
+    stories_begin.foreign_changes_reverted,
+    stories_begin.operator_deleted,
+    stories_change.scaled_up_and_down,
+    stories_change.flipped_midway,
+    stories_change.token_moves_approved,
+    stories_change.repair_heals,
+    stories_change.updated_and_back,
+    stories_machines.machine_stopped,
+    stories_machines.machine_cut_off,
+    stories_change.operator_killed_midway,
+    stories_machines.made_again_on_kept_claims,
+    stories_machines.rings_never_mix,
+    stories_machines.chart_upgraded_and_uninstalled,
+)
+
+
+def keep(story: str, error: str) -> Path:
+    """What tells why a story failed."""
+    place = KEPT / f"{time.strftime('%H%M%S')}-{story}"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "error.txt").write_text(error)
+    commands = {
+        "objects": ("get", "all,pvc,pdb,dring,drepair,nodes", "-A", "-o", "wide"),
+        "rings": ("get", "dring", "-A", "-o", "yaml"),
+        "described": ("describe", "dring", "-A"),
+        "events": ("get", "events", "-A", "--sort-by=.metadata.creationTimestamp"),
+        "operator": ("logs", "-n", SYSTEM, "deploy/dynamo-ring", "--tail=2000"),
+    }
+    for namespace in (RINGS, SHOPPERS):
+        try:
+            pods = kubectl("get", "pods", "-n", namespace, "-o", "name").split()
+        except Refused:
+            pods = []
+        for pod in pods:
+            name = pod.removeprefix("pod/")
+            commands[name] = ("logs", "-n", namespace, name, "--tail=2000")
+    for name, words in commands.items():
+        try:
+            (place / f"{name}.txt").write_text(kubectl(*words))
+        except Refused as refused:
+            (place / f"{name}.txt").write_text(str(refused))
+    for ordinal in range(5):
+        for document in ("ring", "status"):
+            try:
+                text = str(Ring().ask(ordinal, f"/v1/{document}"))
+                (place / f"{document}-{ordinal}.txt").write_text(text)
+            except (Refused, ValueError):
+                continue
+    return place
+
+
+def main() -> None:
+    """Plays the stories; exit code 1 when one fails."""
+    parser = argparse.ArgumentParser(description="The stories on a real cluster.")
+    parser.add_argument("--no-images", action="store_true", help="they are on the machines already")
+    parser.add_argument("--list", action="store_true", help="only name the stories")
+    parser.add_argument("stories", nargs="*", help="only these")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(story.__name__ for story in STORIES))
+        return
+    unknown = set(options.stories) - {story.__name__ for story in STORIES}
+    if unknown:
+        parser.error(f"no such story: {', '.join(sorted(unknown))}")
+    console = Console(width=160)
+    rows = Table("story", "figure", "seconds", box=None)
+    began = time.monotonic()
+    if not options.no_images:
+        images()
+        rows.add_row("images", "built and on every machine", f"{time.monotonic() - began:.0f}")
+    namespaces()
+    failed = 0
+    for story in STORIES:
+        if options.stories and story.__name__ not in options.stories:
+            continue
+        at = time.monotonic()
+        console.print(f"{story.__name__} ...", highlight=False)
+        try:
+            figure = story()
+        except (AssertionError, Refused, Slow, KeyError, ValueError):
+            error = traceback.format_exc()
+            print(error, file=sys.stderr)
+            figure, failed = f"FAILED, see {keep(story.__name__, error)}", 1
+        console.print(f"    {figure}", highlight=False)
+        rows.add_row(story.__name__.replace("_", " "), figure, f"{time.monotonic() - at:.0f}")
+        if failed:
+            break
+    console.print(rows)
+    console.print(f"{rows.row_count} rows in {time.monotonic() - began:.0f} s")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

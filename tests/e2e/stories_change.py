@@ -1,0 +1,186 @@
+"""Scaling, moves, repairs and updates under load; and the operator killed amid each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tests.e2e.kubectl import Object, apply, find, get, kubectl, until
+from tests.e2e.stage import (
+    IMAGE,
+    NEXT_IMAGE,
+    RINGS,
+    SYSTEM,
+    Load,
+    Ring,
+    command,
+    no_failure,
+    nothing_lost,
+    operator_pod,
+    since,
+)
+
+ring = Ring()
+
+
+def scaled_up_and_down() -> str:
+    """3 to 5 and back to 3 under load; both claims are kept, as the default asks."""
+    load = Load(ring, "scaled", {"seed": 11, "keys": 500}).start()
+    ring.change(size=5)
+    up = ring.arrive(5)
+    owned = _tokens()
+    assert all(tokens >= 39 * 3 // 5 for tokens in owned.values()), owned
+    ring.change(size=3)
+    down = ring.arrive(3)
+    assert ring.claims() == [f"data-{ring.pod(number)}" for number in range(5)]
+    return f"up {up:.0f} s, down {down:.0f} s; {no_failure(load.finish())}"
+
+
+def _tokens() -> dict[str, int]:
+    nodes = ring.resource()["status"]["nodes"]
+    return {node["name"]: node["tokens"] for node in nodes}
+
+
+def flipped_midway() -> str:
+    """5 to 3, and back to 5 before both have left: nobody leaves who need not."""
+    load = Load(ring, "flipped", {"seed": 12, "keys": 500}).start()
+    ring.change(size=5)
+    ring.arrive(5)
+    ring.change(size=3)
+    until("a node that leaves", lambda: "LEAVING" in _states(), 60)
+    ring.change(size=5)
+    back = ring.arrive(5)
+    ring.change(size=3)
+    ring.arrive(3)
+    return f"5 again after {back:.0f} s; {no_failure(load.finish())}"
+
+
+def _states() -> list[str]:
+    return [node["state"] for node in ring.resource()["status"]["nodes"]]
+
+
+def token_moves_approved() -> str:
+    """A move by hand waits as a plan in the status, and is made once it is approved."""
+    load = Load(ring, "moved", {"seed": 13}).start()
+    ring.change(size=4)
+    ring.arrive(4)
+    number = next(
+        p for p, entry in enumerate(ring.ask(0, "/v1/ring")["entries"])
+        if ring.pod(0) in entry["owners"] and ring.pod(3) not in entry["owners"]
+    )  # fmt: skip
+    move = {"partitions": [number], "from": ring.pod(0), "to": ring.pod(3)}
+    ring.change(ring={"policy": "Preview", "moves": [move]})
+    until("a plan", lambda: ring.resource()["status"].get("plan"), 60)
+    plan = ring.resource()["status"]["plan"]
+    owners = ring.ask(0, "/v1/ring")["entries"][number]["owners"]
+    assert ring.pod(0) in owners, "moved before it was approved"
+    ring.change(ring={"approvedPlan": plan["hash"]})
+    took = until("the move", lambda: _owns(3, number) and not _owns(0, number), 120)
+    ring.change(ring={"policy": "Auto", "moves": [], "approvedPlan": None})
+    ring.change(size=3)
+    ring.arrive(3)
+    return f"planned {plan['moves']}, made {took:.0f} s after approval; {no_failure(load.finish())}"
+
+
+def _owns(ordinal: int, partition: int) -> bool:
+    return ring.pod(ordinal) in ring.ask(0, "/v1/ring")["entries"][partition]["owners"]
+
+
+def repair_heals() -> str:
+    """Bytes of a store are damaged behind the node's back; a DynamoRepair finds and mends them."""
+    load = Load(ring, "repaired", {"seed": 14, "keys": 1500}).start()
+    load.touch("pause")
+    name = ring.pod(1)
+    _restart(name)  # the log of the store becomes files
+    damaged = kubectl("exec", name, "-n", RINGS, "--", "python", "-c", DAMAGE).strip()
+    repair: Object = {
+        "apiVersion": "dynamo-ring.dev/v1alpha1",
+        "kind": "DynamoRepair",
+        "metadata": {"name": "after-damage", "namespace": RINGS},
+        "spec": {"clusterName": ring.name, "mode": "Full", "timeout": "10m"},
+    }
+    apply(repair)
+    took = until("the repair", lambda: _complete("after-damage"), 240)
+    ring.arrive(3)
+    status = get("drepair", RINGS, "after-damage")["status"]
+    kubectl("delete", "drepair", "after-damage", "-n", RINGS)
+    figure = no_failure(load.finish())
+    return (
+        f"{damaged}, {status['keysRepaired']} keys mended in {status['partitionsTotal']}"
+        f" partitions, {took:.0f} s; {figure}"
+    )
+
+
+DAMAGE = """
+import pathlib
+files = pathlib.Path('/var/lib/dynamo/node/store').glob('*.sst')
+hurt = max(files, key=lambda file: file.stat().st_size)
+size = hurt.stat().st_size
+with hurt.open('r+b') as f:
+    f.seek(size // 3)
+    f.write(bytes(64))
+print(f'64 of {size} bytes damaged')
+"""
+
+
+def _complete(name: str) -> bool:
+    conditions = get("drepair", RINGS, name).get("status", {}).get("conditions", ())
+    assert not any(c["type"] == "Failed" and c["status"] == "True" for c in conditions), conditions
+    return any(c["type"] == "Complete" and c["status"] == "True" for c in conditions)
+
+
+def _restart(name: str) -> None:
+    before = get("pod", RINGS, name)["metadata"]["uid"]
+    kubectl("delete", "pod", name, "-n", RINGS)
+    until("the pod again", lambda: get("pod", RINGS, name)["metadata"]["uid"] != before, 60)
+    ring.settle(3)
+
+
+def updated_and_back() -> str:
+    """A new image and the old one again, one pod at a time under load: nothing fails at W=2."""
+    load = Load(ring, "updated", {"seed": 15}).start()
+    ring.change(image=NEXT_IMAGE)
+    there = until(
+        "the new image", lambda: _all_run(NEXT_IMAGE) and ring.settled(3, whole=False), 240
+    )
+    ring.change(image=IMAGE)
+    back = until("the old image", lambda: _all_run(IMAGE) and ring.settled(3, whole=False), 240)
+    return f"there {there:.0f} s, back {back:.0f} s; {no_failure(load.finish())}"
+
+
+def _all_run(image: str) -> bool:
+    return all(pod["spec"]["containers"][0]["image"] == image for pod in ring.pods())
+
+
+def operator_killed_midway() -> str:
+    """The operator deleted and the API server restarted amid growing, shrinking and updating."""
+    load = Load(ring, "midway", {"seed": 16, "keys": 500}).start()
+    figures = []
+    for name, change, size, amid in (
+        ("up", {"size": 5}, 5, lambda: "JOINING" in _states()),
+        ("down", {"size": 3}, 3, lambda: "LEAVING" in _states()),
+        ("update", {"image": NEXT_IMAGE}, 3, lambda: not _all_run(IMAGE)),
+        ("back", {"image": IMAGE}, 3, lambda: not _all_run(NEXT_IMAGE)),
+    ):
+        began = time.monotonic()
+        ring.change(**change)
+        _amid(name, amid)
+        uid = operator_pod()["metadata"]["uid"]
+        kubectl("delete", "pod", operator_pod()["metadata"]["name"], "-n", SYSTEM, "--wait=false")
+        command("API_RESTART")
+        until("another operator", lambda uid=uid: operator_pod()["metadata"]["uid"] != uid, 120)
+        wanted = change.get("image", IMAGE)
+        until(
+            name,
+            lambda wanted=wanted, size=size: (
+                _all_run(str(wanted)) and ring.settled(size, whole=False)
+            ),
+            300,
+        )
+        figures.append(f"{name} {since(began)}")
+    assert len(find("dring", RINGS)) == 1
+    return f"{', '.join(figures)}; {nothing_lost(load.finish())}"
+
+
+def _amid(what: str, seen: Callable[[], bool]) -> None:
+    until(f"{what} under way", seen, 90)

@@ -1,0 +1,167 @@
+"""Machines that stop or are cut off, rings deleted and made again, rings side by side."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tests.e2e.kubectl import Object, find, get, kubectl, run, until
+from tests.e2e.stage import (
+    RINGS,
+    ROOT,
+    SYSTEM,
+    Load,
+    Ring,
+    command,
+    no_failure,
+    nothing_lost,
+    since,
+)
+from tests.e2e.stories_begin import is_ready
+
+ring = Ring()
+
+
+def _machine(pod: Object) -> str:
+    return str(pod["spec"]["nodeName"])
+
+
+def _victim() -> tuple[Object, str]:
+    """A pod of the ring whose machine carries neither the operator, nor the cluster's DNS where
+    that can be had; and a machine that stays."""
+    busy = {_machine(pod) for pod in find("pods", SYSTEM) + find("pods", "kube-system", "k8s-app")}
+    pods = sorted(ring.pods(), key=lambda pod: (_machine(pod) in busy, pod["metadata"]["name"]))
+    other = next(pod for pod in pods if _machine(pod) != _machine(pods[0]))
+    return pods[0], _machine(other)
+
+
+def machine_stopped() -> str:
+    """A machine loses its power under load, and comes back."""
+    pod, elsewhere = _victim()
+    name, machine = pod["metadata"]["name"], _machine(pod)
+    load = Load(ring, "stopped", {"seed": 21}, machine=elsewhere).start()
+    began = time.monotonic()
+    command("MACHINE_STOP", MACHINE=machine)
+    try:
+        until("the pod is not Ready", lambda: not is_ready(get("pod", RINGS, name)), 90)
+        gone = since(began)
+    finally:
+        command("MACHINE_START", MACHINE=machine)
+    began = time.monotonic()
+    ring.arrive(3)
+    return f"seen after {gone}, whole {since(began)} after the start; {nothing_lost(load.finish())}"
+
+
+def machine_cut_off() -> str:
+    """A machine is cut off from all others and from the API server: who is on it still writes and
+    reads at W=1 and R=1, and all of that is there when the cut heals."""
+    pod, elsewhere = _victim()
+    name, machine = pod["metadata"]["name"], _machine(pod)
+    address = f"http://{pod['status']['podIP']}:8080"
+    inside = Load(ring, "inside", {"seed": 22, "r": 1, "w": 1, "keys": 50}, machine, address)
+    outside = Load(ring, "outside", {"seed": 23}, elsewhere)
+    inside.start()
+    outside.start()
+    began = time.monotonic()
+    command("MACHINE_CUT", MACHINE=machine)
+    try:
+        until("the pod is not Ready", lambda: not is_ready(get("pod", RINGS, name)), 90)
+        gone = since(began)
+    finally:
+        command("MACHINE_HEAL", MACHINE=machine)
+    began = time.monotonic()
+    ring.arrive(3)
+    healed = since(began)
+    within, without = inside.finish(), outside.finish()
+    return (
+        f"cut for {gone}, whole {healed} after it; on it: {no_failure(within)};"
+        f" elsewhere: {nothing_lost(without)}"
+    )
+
+
+def made_again_on_kept_claims() -> str:
+    """The resource is deleted, its claims stay; a new one of its name has all keys."""
+    load = Load(ring, "again", {"seed": 24, "keys": 800}).start()
+    load.touch("pause")
+    was = ring.resource()["status"]["clusterId"]
+    kubectl("delete", "dring", ring.name, "-n", RINGS)
+    until("no pods", lambda: not ring.pods() or None, 90)
+    claims = ring.claims()
+    assert f"data-{ring.pod(0)}" in claims, claims
+    began = time.monotonic()
+    ring.create()
+    ring.settle(3, 180)
+    took = since(began)
+    assert ring.resource()["status"]["clusterId"] == was
+    return f"whole after {took} with {len(claims)} claims; {no_failure(load.finish())}"
+
+
+def rings_never_mix() -> str:
+    """Two rings in one namespace and one of the same name in another."""
+    one: Object = {
+        "size": 2,
+        "replication": {"factor": 2, "readQuorum": 1, "writeQuorum": 1},
+        "ring": {"partitions": 16},
+    }
+    carts, twin = Ring("carts"), Ring(ring.name, "other")
+    for each in (carts, twin):
+        each.create(**one)
+    for each in (carts, twin):
+        each.settle(2, 120)
+    rings = (ring, carts, twin)
+    ids = {each.resource()["status"]["clusterId"] for each in rings}
+    assert len(ids) == 3, ids
+    for each in rings:
+        addresses = {m["address"] for m in each.ask(0, "/v1/ring")["members"]}
+        suffix = f".{each.name}-nodes.{each.namespace}.svc:8082"
+        assert all(address.endswith(suffix) for address in addresses), addresses
+        _put(each, f"of {each.namespace}/{each.name}")
+    for each in rings:
+        assert _get(each) == f"of {each.namespace}/{each.name}"
+    for each in (carts, twin):
+        kubectl("delete", "dring", each.name, "-n", each.namespace)
+        kubectl(
+            "delete", "pvc", "-n", each.namespace, "-l",
+            f"app.kubernetes.io/instance={each.name}", "--wait=false",
+        )  # fmt: skip
+    ring.settle(3)
+    return "3 rings, 3 ids, members and keys of their own"
+
+
+def _put(each: Ring, value: str) -> None:
+    _ask(each, f"put({_url(each)!r},content={value!r})")
+
+
+def _get(each: Ring) -> str:
+    return _ask(each, f"get({_url(each)!r})")
+
+
+def _url(each: Ring) -> str:
+    return f"http://{each.name}.{each.namespace}.svc:8080/v1/kv/whose"
+
+
+def _ask(each: Ring, call: str) -> str:
+    code = f"import httpx; print(httpx.{call}.raise_for_status().text)"
+    words = ("exec", each.pod(0), "-n", each.namespace, "--", "python", "-c", code)
+    return kubectl(*words).strip()
+
+
+def chart_upgraded_and_uninstalled() -> str:
+    """Rings and resources outlive an upgrade of the chart, and the chart itself."""
+    load = Load(ring, "uninstalled", {"seed": 25}).start()
+    chart = str(ROOT / "charts/dynamo-ring")
+    words = ("--namespace", SYSTEM, "--wait", "--timeout=90s")
+    before = _uids()
+    run("helm", "upgrade", "dynamo-ring", chart, *words, "--set=logLevel=warning")
+    ring.arrive(3)
+    run("helm", "uninstall", "dynamo-ring", *words)
+    assert _uids() == before, "pods changed"
+    assert ring.resource()["spec"]["size"] == 3
+    run("helm", "install", "dynamo-ring", chart, *words)
+    ring.arrive(3)
+    assert _uids() == before, "pods changed"
+    return f"pods untouched; {no_failure(load.finish())}"
+
+
+def _uids() -> dict[str, Any]:
+    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in ring.pods()}
