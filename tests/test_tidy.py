@@ -19,7 +19,7 @@ PACKAGES = {
 LAYERS = [
     {"ids", "errors"},
     {"quorum", "versions", "merkle", "ring", "settings"},
-    {"operations", "ring_document"},
+    {"operations", "ring_document", "background"},
     {"preference", "placement", "journal", "wishes"},
     {"change", "messages", "hints", "context", "tree", "round_numbers", "actors"},
     {"ring_messages", "move_messages", "round_messages", "machine"},

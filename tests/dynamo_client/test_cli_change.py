@@ -129,7 +129,9 @@ def test_a_ring_grows_is_weighed_and_shrinks_without_loss(home: Path) -> None:
 def test_a_dead_node_is_shown_and_removed_and_its_name_joins_again(home: Path) -> None:
     ok("local", "add")  # n2, anew
     assert [m["incarnation"] for m in document("ring")["members"]] == [1, 2, 1, 1]
+    assert "n3 answers: let it leave" in ok("remove", "n3").stdout
     ok("local", "kill", "n3")
+    until(lambda: "n3 answers" not in ok("remove", "n3").stdout, "n3 is not seen to be down")
     would = document("remove", "n3")
     assert len(would["below_n"]) == 12 and would["may_be_lost"] == []
     shown = ok("remove", "n3").stdout

@@ -62,3 +62,25 @@ def test_a_leave_is_cancelled_midway() -> None:
     assert town.ring.members["d"].state == MEMBER
     everything_is_there(town, "d")
     everything_is_there(town, "a")
+
+
+def test_a_transfer_shows_its_bytes_and_takes_each_once() -> None:
+    town = Town("a b c d", members="a b c")
+    fill(town)
+    shown: dict[int, dict[str, object]] = {}
+    town.change("a", join=["d"])
+
+    def look() -> bool:
+        status = town.nodes["d"].admin.status()
+        shown.update((one["partition"], one) for one in status["transfers"])
+        return town.moved()
+
+    town.cut = {("d", "c"), ("c", "d")}  # every partition waits for the pass over c
+    town.run(1.0)
+    assert not look() and shown
+    town.cut = set()
+    town.until(look)
+    assert {one["state"] for one in shown.values()} <= {"beginning", "promises", "copying"}
+    rows = town.disks["d"].rows[DATA].items()
+    held_bytes = sum(len(stored) + len(record) for stored, record in rows)
+    assert town.nodes["d"].counters["moved_bytes"] == held_bytes

@@ -140,3 +140,28 @@ def test_an_api_server_that_fails_changes_nothing() -> None:
     world.kube.find = real  # type: ignore[method-assign]
     asyncio.run(world.play([edit(0, size=3)]))
     assert len(world.found("Pod")) == 3
+
+
+def test_what_the_api_server_refuses_is_told_and_holds_nothing_up() -> None:
+    """A class that does not let volumes grow, and a kind that is not installed."""
+    world = World()
+    asyncio.run(world.play([make()]))
+    real_patch, real_apply = world.kube.patch, world.kube.apply
+
+    async def patch(kind: str, namespace: str, name: str, body: Any, sub: str = "") -> Any:
+        if kind == "PersistentVolumeClaim" and "spec" in body:
+            raise failure(403, "only dynamically provisioned pvc can be resized")
+        return await real_patch(kind, namespace, name, body, sub)
+
+    async def apply(body: Any) -> Any:
+        if body["kind"] == "ServiceMonitor":
+            raise failure(404, "the server could not find the requested resource")
+        return await real_apply(body)
+
+    world.kube.patch, world.kube.apply = patch, apply  # type: ignore[method-assign]
+    wishes = {"storage": {"size": "2Gi"}, "monitoring": {"serviceMonitor": True}, "size": 4}
+    asyncio.run(world.play([edit(0, **wishes)]))
+    assert len(world.found("Pod")) == 4
+    assert told(world, "SpecValid") == ("False", "Refused")
+    assert told(world, "Degraded") == ("True", "StorageNotGrown")
+    assert told(world, "Progressing") == ("False", "AsWanted")

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from looks import settled
+from msgspec import structs
 from stories import make
 from world import World
 
@@ -18,7 +20,7 @@ from dynamo_operator.app import Settings
 from dynamo_operator.drift import controlled, covers, differs, sealed
 from dynamo_operator.handlers import Endless
 from dynamo_operator.quantity import amount, instant, precise, stamp
-from dynamo_operator.schedule import last_due
+from dynamo_operator.schedule import last_due, rest_s
 from dynamo_operator.spec import cluster_spec
 
 
@@ -101,6 +103,19 @@ def test_cron_is_in_utc() -> None:
     for wrong in ("", "* * *", "60 * * * *", "often"):
         with pytest.raises(ValueError, match="schedule"):
             last_due(wrong, noon)
+
+
+def test_a_rest_ends_when_a_repair_is_due() -> None:
+    noon = instant("2026-03-01T12:00:00Z")
+    assert noon is not None
+    looks = {
+        schedule: structs.replace(
+            settled(), now=noon, spec=cluster_spec({"repair": {"schedule": schedule}})
+        )
+        for schedule in ("1 12 * * *", "0 3 * * *", "often")
+    }
+    waits = {schedule: rest_s(look, 300.0) for schedule, look in looks.items()}
+    assert waits == {"1 12 * * *": 61.0, "0 3 * * *": 300.0, "often": 300.0}
 
 
 def test_a_scheduled_repair_is_made_once() -> None:

@@ -96,13 +96,13 @@ def data_that_is_offered_after_a_round() -> None:
 def a_forgotten_promise_and_a_strict_put() -> None:
     """An owner whose disk was put back to before its promise proves nothing alone."""
     town, (first, second, third), receiver = four()
-    backup = town.disks[third].copy()
-    hold_copies(town, second, receiver)
-    move(town, first, third, receiver)
-    town.until(lambda: copied(town, receiver, first, third))
-    isolate(town, third)
-    put_back(town, third, backup)
-    acked = town.put(third, KEY, b"v", w=1, strict=True).status == 204
+    backup = town.disks[second].copy()
+    hold_copies(town, third, receiver)
+    move(town, first, second, receiver)
+    town.until(lambda: copied(town, receiver, first, second))
+    isolate(town, second)
+    put_back(town, second, backup)
+    acked = town.put(second, KEY, b"v", w=1, strict=True).status == 204
     town.lost = lambda sender, to, frame: False
     town.until(lambda: town.nodes[receiver].counters["switches"] == 1)
     assert not (acked and town.get(first, KEY, r=2).status == 404)
@@ -110,16 +110,16 @@ def a_forgotten_promise_and_a_strict_put() -> None:
 
 @ladder("a put between copy and switch")
 def a_put_between_copy_and_switch() -> None:
-    """{first, third} acked it before the switch; {second, receiver} must not say 404 after it."""
+    """{first, second} acked it before the switch; {third, receiver} must not say 404 after it."""
     town, (first, second, third), receiver = four()
-    hold_copies(town, second, receiver)
-    move(town, first, third, receiver)
-    town.until(lambda: copied(town, receiver, first, third))
-    town.cut = apart(second, first + third)
+    hold_copies(town, third, receiver)
+    move(town, first, second, receiver)
+    town.until(lambda: copied(town, receiver, first, second))
+    town.cut = apart(third, first + second)
     assert town.put(first, KEY, b"v", w=2, strict=True).status == 204
     town.lost = lambda sender, to, frame: False
     town.until(lambda: town.nodes[receiver].counters["switches"] == 1)
-    town.cut |= apart(receiver, first + third)
+    town.cut |= apart(receiver, first + second)
     assert town.get(receiver, KEY, r=2).status != 404
 
 
@@ -180,10 +180,10 @@ def a_second_receiver_of_the_term() -> None:
 def a_plan_that_is_taken_back() -> None:
     """What has not switched is undone, and every promise is released."""
     town, (first, second, third), receiver = four()
-    hold_copies(town, second, receiver)
-    move(town, first, third, receiver)
-    town.until(lambda: copied(town, receiver, first, third))
-    node = town.nodes[second]
+    hold_copies(town, third, receiver)
+    move(town, first, second, receiver)
+    town.until(lambda: copied(town, receiver, first, second))
+    node = town.nodes[third]
     node.membership.take(cancelled(node.ring))
     town.run(2.0)
     town.lost = lambda sender, to, frame: False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import background_mutants
 import move_ladders
 import move_mutants
 import pytest
@@ -16,6 +17,7 @@ SEEDS_MAX = 400
 
 
 assert move_ladders.four and move_mutants.MIX_OF and round_mutants.LADDER_OF
+assert background_mutants.BUSY
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -17,14 +17,23 @@ from dynamo_core.testing.workload import make_plan
 STORED = sorted((Path(__file__).parent / "seeds").glob("*.json"))
 SEEDS, CHUNK = 400, 50
 RAREST = {
+    "cancelled while a partition moves",
+    "disk of a removed node found stale",
     "emptied node joined under a new id",
     "hint damaged",
+    "kept_apart_over_a_drop",
     "learnt_it_is_replaced",
+    "moves_taken_over",
+    "moves_undone",
     "old disk came back",
     "put coordinated by a stand-in after a refused forward",
+    "removed in the midst of a move",
     "replaced_node_emptied",
     "rolled_back_disk_found",
+    "stale_records_refused",
     "store salvaged",
+    "stored_by_offer",
+    "superseded plan made again",
 }
 
 

@@ -115,7 +115,9 @@ def _end(session: Session, operation: str, said: dict[str, Any], detach: bool) -
     if detach:
         session.show({**said, "operation_id": operation}, f"it goes on; {RETURN} shows how")
         return
-    end = follow(session, operation)
+    end = follow(session, operation, said.get("plan"))
+    if end["state"] == "cancelled":
+        raise Failed("cancelled; what had switched stays")
     done = f"{end['moves_done']} of {end['moves_total']} moves are done"
     session.show({**said, "operation_id": operation, "operation": end}, f"{end['state']}: {done}")
 
@@ -288,7 +290,8 @@ def remove(
     with session.admin() as admin:
         would = admin.remove(name)
         if not session.as_json:
-            session.show(would, *_losses(name, would))
+            up = admin.status()["peers"].get(name) == "up"
+            session.show(would, *_losses(name, would, up))
         if not force:
             if session.as_json:
                 session.show(would)
@@ -302,9 +305,11 @@ def remove(
             _end(session, operation, {"removed": name, **done}, detach)
 
 
-def _losses(name: str, would: Mapping[str, Any]) -> list[Text | str]:
+def _losses(name: str, would: Mapping[str, Any], up: bool) -> list[Text | str]:
     lost, below = would["may_be_lost"], would["below_n"]
+    alive = Text(f"{name} answers: let it leave instead, nothing is lost by that", "bold red")
     return [
+        *([alive] if up else []),
         f"{name} owns {len(below)} partitions, which have fewer than N owners until others have"
         f" taken its places: {ranges(below)}",
         Text(f"acked writes may be lost in: {ranges(lost)}", "bold red" if lost else ""),

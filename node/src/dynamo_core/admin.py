@@ -155,6 +155,7 @@ class Administration:
         ages = [node.now - exchanged[pair] for pair in pairs if pair in exchanged]
         names = node.preference.names if ring is not None else ()
         oldest_s, waiting_for = node.collector.oldest()
+        p99_ms = node.background.p99_ms
         return {
             "name": node.identity.name,
             "id": f"{node.identity.node_id:016x}",
@@ -169,7 +170,7 @@ class Administration:
                 "complete": sum(bool(node.replica.complete(p)) for p in owned),
             },
             "operation": self.planner.operation(),
-            "transfers": [],
+            "transfers": node.moves.transfers(),
             "hints": {
                 name: {"count": count, "bytes": size}
                 for name, (count, size) in node.hints.by_name().items()
@@ -181,6 +182,9 @@ class Administration:
                 "oldest_s": round(oldest_s, 3) if oldest_s is not None else None,
                 "waiting_for": waiting_for,
             },
-            "background": {"budget": 1.0, "latency_p99_ms": None},
+            "background": {
+                "budget": round(node.background.budget, 3),
+                "latency_p99_ms": p99_ms and round(p99_ms, 3),
+            },
             "peers": {n: "up" if node.up(n) else "down" for n in names if n != node.name},
         }

@@ -43,10 +43,11 @@ class Clients:
             done(Outcome(status=503, problem=refusal, applied="no", node=node.identity.name))
             return
         self.in_flight += 1
-        done = partial(self._answered, done)
         if isinstance(operation, Get):
-            node.spawn(GetOperation(node, operation, done))
-        elif operation.value is None and operation.context is None:
+            node.spawn(GetOperation(node, operation, partial(self._read, node.now, done)))
+            return
+        done = partial(self._answered, done)
+        if operation.value is None and operation.context is None:
             self._delete_what_is_there(operation, done)
         else:
             node.spawn(PutOperation(node, operation, done))
@@ -65,6 +66,10 @@ class Clients:
             self.in_flight += 1
             answered = partial(self._answered, done)
             node.spawn(PutOperation(node, message.put, answered, forwarded=True))
+
+    def _read(self, began: float, done: Done, outcome: Outcome) -> None:
+        self.node.background.read(self.node.now - began, self.node.now)
+        self._answered(done, outcome)
 
     def _answered(self, done: Done, outcome: Outcome) -> None:
         self.in_flight -= 1

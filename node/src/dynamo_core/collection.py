@@ -167,7 +167,7 @@ class Collector:
 
     def _begin(self) -> None:
         node = self.node
-        while self._queue and len(self._running) < node.settings.rounds_max:
+        while self._queue and len(self._running) < node.background.share(node.settings.rounds_max):
             partition = self._queue.pop(0)
             aged = self._aged(partition, node.now)
             beyond = self._seen.get(partition, 0)

@@ -43,7 +43,8 @@ class Delivery(Machine):
     def _fill(self, now: float) -> Effects:
         """Send more hints while the window has room."""
         effects: Effects = []
-        room = self.view.settings.hints_in_flight_max - len(self._flying)
+        window = self.view.background.share(self.view.settings.hints_in_flight_max)
+        room = window - len(self._flying)
         if self._more and not self._ended and room > 0:
             try:
                 rows = self.book.some(self.target, self._after, room)

@@ -35,7 +35,8 @@ AT_ONCE = ("pass", "dirty")
 
 
 class Exchange(Machine):
-    """One walk. `repaired` counts records changed on either side."""
+    """One walk. `repaired` counts records changed on either side, `bytes` what came here, keys and
+    records."""
 
     def __init__(
         self, view: View, replica: Replica, partition: int, peer: str, cause: str, on_end: Ended
@@ -49,6 +50,7 @@ class Exchange(Machine):
         self.cause = cause
         self.entry = view.ring.entries[partition].number
         self.repaired = 0
+        self.bytes = 0
         self.losses = replica.losses(partition)
         self._good = True
         self._on_end = on_end
@@ -58,11 +60,13 @@ class Exchange(Machine):
         self._confirmed = 0
         self._pushing = 0
         self._waiting = False
+        self._asked_at = 0.0
 
     def start(self, now: float) -> Effects:
         return self._call(Leaves(0, self.partition, self.entry), now)
 
     def _call(self, request: Message, now: float) -> Effects:
+        self._asked_at = now
         self.wake_at = now + self.view.settings.call_s
         return [(self.peer, request)]
 
@@ -87,20 +91,29 @@ class Exchange(Machine):
         return [] if self._pushing else self._next(now)
 
     def _next(self, now: float) -> Effects:
-        """List what differs, up to a slice; wait a moment; fetch that slice; and so on."""
-        if not self._confirmed:
-            if self._leaves and len(self._keys) < self.view.settings.rows_max:
-                leaf = self._leaves[0]
-                return self._call(Listing(0, self.partition, self.entry, leaf, self._after), now)
-            if not self._keys:
-                return self._end(self._good)
-            if self.cause not in AT_ONCE:
-                self._waiting = True
-                self.wake_at = now + self.view.settings.confirm_s
-                return []
-        return self._fetch(now)
+        """List what differs, up to a slice; wait a moment; fetch that slice; and so on. Between two
+        slices it rests as the budget wants."""
+        settings = self.view.settings
+        if not (self._keys or self._leaves):
+            return self._end(self._good)
+        rest = self.view.background.rest_s(now - self._asked_at, settings.exchanges_max)
+        if not (self._listing or self._confirmed or self.cause in AT_ONCE):
+            rest = max(rest, settings.confirm_s)
+        if not rest:
+            return self._slice(now)
+        self._waiting = True
+        self.wake_at = now + rest
+        return []
 
-    def _fetch(self, now: float) -> Effects:
+    @property
+    def _listing(self) -> bool:
+        more = self._leaves and len(self._keys) < self.view.settings.rows_max
+        return bool(more and not self._confirmed)
+
+    def _slice(self, now: float) -> Effects:
+        if self._listing:
+            leaf = self._leaves[0]
+            return self._call(Listing(0, self.partition, self.entry, leaf, self._after), now)
         self._confirmed = self._confirmed or len(self._keys)
         keys = self._keys[: min(self._confirmed, self.view.settings.keys_max)]
         return self._call(FetchMany(0, self.partition, self.entry, keys), now)
@@ -140,7 +153,7 @@ class Exchange(Machine):
         if not self._waiting:
             return self._end(False)
         self._waiting = False
-        return self._fetch(now)
+        return self._slice(now)
 
     def _fetched(self, request: FetchMany, reply: FetchedMany, now: float) -> Effects:
         """Both records as they are now: merge theirs here, send the merge where they lack it."""
@@ -160,6 +173,7 @@ class Exchange(Machine):
                     self.replica.counters["corrupt_records_refused"] += 1
                     self._good = False
                     continue
+                self.bytes += len(stored) + len(record)
                 self.repaired += self.replica.merge(stored, record)
             mine = self.replica.data(stored)
             if mine is None:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from dynamo_core.background import Background
 from dynamo_core.messages import Message
 from dynamo_core.operations import Asked, Explanation, Outcome, Put
 from dynamo_core.preference import Preference
@@ -34,6 +35,7 @@ class View(Protocol):
     lww: bool
     now: float
     wall_ms: int
+    background: Background
     draw: Callable[[], int]
     free_bytes: Callable[[], int]
 

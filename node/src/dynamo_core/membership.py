@@ -269,7 +269,9 @@ class Membership:
         if ring is None or frame.cluster_id != ring.identity.cluster_id:
             return
         for partition, entry in message.entries:
-            if 0 <= partition < len(ring.entries):
+            if not ring.knows(entry):
+                self.gossip_to(route)
+            elif 0 <= partition < len(ring.entries):
                 ring = ring.with_entry(partition, entry)
         self.take(ring)
 

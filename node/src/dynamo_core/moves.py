@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dynamo_core.applying import Counts, Sizing
 from dynamo_core.change import without_receiver
 from dynamo_core.exchange import Exchange
 from dynamo_core.machine import NEVER
@@ -43,9 +44,19 @@ class Receiving:
         """Node id by owner: a promise, and a copy, is of an id."""
         self.copied: dict[str, int] = {}
         self.under_way: set[str] = set()
-        self.records = 0
+        self.copying: Exchange | None = None
+        self.records = self.bytes = 0
+        """Of the passes that are over."""
+        self.bytes_total: int | None = None
+        """What one owner holds; None before anybody was asked."""
         self.state = BEGINNING
         self.reason = ""
+
+    def ended(self, exchange: Exchange) -> None:
+        """A pass is over, whatever came of it."""
+        self.copying = None
+        self.records += exchange.repaired
+        self.bytes += exchange.bytes
 
 
 class Moves:
@@ -136,7 +147,7 @@ class Moves:
             new = self.node.ring.live(tuple(n for n in owners if n not in entry.owners))
             if new[0] != me.name or entry.move is not None or entry.old is not None:
                 continue
-            slots = node.settings.moves_max - len(self.receiving)
+            slots = node.background.share(node.settings.moves_max) - len(self.receiving)
             if slots <= 0 or moving >= node.settings.moves_ring_max:
                 return
             if down := [n for n in self.node.ring.live(entry.owners) if not node.up(n)]:
@@ -197,8 +208,10 @@ class Moves:
         elif behind:
             receiving.state = COPYING
             receiving.reason = self._why(behind, "to be copied")
-            for name in behind:
-                self._copy(receiving, name)
+            # One after the other: what the first has brought is not fetched from the next.
+            up = [name for name in behind if node.up(name)]
+            if up and not receiving.under_way:
+                self._copy(receiving, up[0])
         else:
             self._switch(partition, entry)
 
@@ -240,13 +253,16 @@ class Moves:
 
     def _copy(self, receiving: Receiving, name: str) -> None:
         node = self.node
-        if name in receiving.under_way or not node.up(name):
-            return
         receiving.under_way.add(name)
+        if receiving.bytes_total is None:
+            receiving.bytes_total = 0
+            sized = partial(self._sized, receiving)
+            node.later(partial(node.spawn, Sizing(node, [receiving.partition], (), sized)))
 
         def ended(exchange: Exchange, good: bool) -> None:
             receiving.under_way.discard(name)
-            receiving.records += exchange.repaired
+            receiving.ended(exchange)
+            node.counters["moved_bytes"] += exchange.bytes
             if good:
                 node.journal.then(lambda stored: copied(exchange) if stored else None)
 
@@ -258,11 +274,16 @@ class Moves:
                 receiving.copied[name] = exchange.peer_id
                 node.later(partial(self._drive, receiving))
 
-        node.later(
-            lambda: node.spawn(
-                Exchange(node, node.replica, receiving.partition, name, "pass", ended)
-            )
-        )
+        def begin() -> None:
+            partition = receiving.partition
+            receiving.copying = Exchange(node, node.replica, partition, name, "pass", ended)
+            node.spawn(receiving.copying)
+
+        node.later(begin)
+
+    @staticmethod
+    def _sized(receiving: Receiving, counts: Counts, free: dict[str, int]) -> None:
+        receiving.bytes_total = counts.get(receiving.partition, (0, 0))[0]
 
     def _switch(self, partition: int, entry: Entry) -> None:
         """S-MOVE-3. One batch: the entry and the mark that this copy misses nothing."""
@@ -293,7 +314,7 @@ class Moves:
         """S-MOVE-5: hand over what lies here of partitions that others own."""
         node = self.node
         for partition in node.replica.forest.held():
-            if len(self._surrendering) >= node.settings.moves_max:
+            if len(self._surrendering) >= node.background.share(node.settings.moves_max):
                 return
             names = node.preference.writers(partition)
             if node.name in names or partition in self._surrendering:
@@ -335,11 +356,14 @@ class Moves:
         for partition, receiving in sorted(self.receiving.items()):
             move = self.node.ring.entries[partition].move
             assert move is not None
+            now = receiving.copying
             shown.append(
                 {
                     "partition": partition, "out": move[0], "in": move[1],
                     "state": receiving.state, "reason": receiving.reason,
-                    "records_done": receiving.records,
+                    "records_done": receiving.records + (now.repaired if now else 0),
+                    "bytes_done": receiving.bytes + (now.bytes if now else 0),
+                    "bytes_total": receiving.bytes_total or 0,
                 }
             )  # fmt: skip
         return shown

@@ -18,6 +18,7 @@ import msgspec
 from dynamo_core.admin import Administration
 from dynamo_core.admission import Admissions
 from dynamo_core.apart import Apart
+from dynamo_core.background import Background
 from dynamo_core.calls import Calls
 from dynamo_core.clients import Clients, Done
 from dynamo_core.collection import Collector
@@ -80,6 +81,7 @@ class Node:
         self.draining = False
         self.distrusted = False
         self.counters: Counter[str] = Counter()
+        self.background = Background(settings.latency_threshold_ms, self.counters)
         self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
         self.ring_or_none: Ring | None = None
         self.preference: Preference
@@ -182,6 +184,7 @@ class Node:
         """Time has moved; does what is due."""
         self.now, self.wall_ms = now, wall_ms
         self.detector.now_ms = int(now * 1000)
+        self.background.tick(now)
         self.calls.wake(now)
         if now >= self._next_beat:
             self._next_beat = now + self.settings.heartbeat_s
@@ -298,7 +301,9 @@ class Node:
         if refusal.entry is None or partition >= len(ring.entries):
             return
         mine = ring.entries[partition]
-        if mine.later(refusal.entry) is not mine:
+        if mine.later(refusal.entry) is not mine and not ring.knows(refusal.entry):
+            self.membership.gossip_to(name)
+        elif mine.later(refusal.entry) is not mine:
             self.membership.take(ring.with_entry(partition, refusal.entry))
         elif mine != refusal.entry:
             self.say(name, Entries(0, [(partition, mine)]))

@@ -100,7 +100,7 @@ class Promises:
             return
         mine = ring.entries[partition]
         receiver = wish.move[1] if wish.move is not None else ""
-        known = receiver in ring.members and not ring.is_gone(receiver, wish.by)
+        known = ring.knows(wish) and not ring.is_gone(receiver, wish.by)
         other = self.binding(partition, ring)
         if other is not None and other.term == wish.term and other.node_id != wish.by:
             reply(Refused(message.id, "promised", partition))

@@ -195,9 +195,8 @@ class PutOperation(Explained):
         return effects
 
     def _double(self, owner: str) -> Effects:
-        """While writes are joint: a hinted replica to a writer that is in no list of `owner`'s."""
-        if len(self.quorums) == 1:
-            return []
+        """While writes are joint, or this node is no writer any more: a hinted replica to whoever
+        has a copy that counts in no list of `owner`'s."""
         lists = [owners for owners in self.quorums if owner in owners]
         doubles = [self.view.name] if (self.target or self.view.name) not in sum(lists, ()) else []
         doubles += [n for n in self.writers if n not in sum(lists, ()) and self.view.up(n)]

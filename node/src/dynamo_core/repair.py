@@ -128,7 +128,7 @@ class Repairs:
         self._differed: dict[str, set[int]] = {}
         self._comparing: set[str] = set()
         self._errands: set[tuple[int, str]] = set()
-        self.scrub = Scrub(replica, view.settings.keys_max)
+        self.scrub = Scrub(replica)
         self.jobs: dict[str, Job] = {}
         self.last_exchange: dict[tuple[int, str], float] = {}
         self.repaired = 0
@@ -152,7 +152,8 @@ class Repairs:
             self._plan_dirty()
             if self.view.settings.anti_entropy:
                 self._compare()
-                self.scrub.turn(self.view.wall_ms)
+                rows = self.view.background.share(self.view.settings.keys_max)
+                self.scrub.turn(self.view.wall_ms, rows)
         self._fill(now)
 
     def _plan_passes(self) -> None:
@@ -235,7 +236,7 @@ class Repairs:
 
     def _fill(self, now: float) -> None:
         while queue := self._urgent or self._wanted:
-            if len(self._running) >= self.view.settings.exchanges_max:
+            if len(self._running) >= self.view.background.share(self.view.settings.exchanges_max):
                 return
             partition, peer = next(iter(queue))
             cause = queue.pop((partition, peer))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from dynamo_core.actors import Actors
 from dynamo_core.errors import Corrupt, TooManySiblings
-from dynamo_core.hints import HintBook
+from dynamo_core.hints import HintBook, with_stamp
 from dynamo_core.ids import DATA, META, partition_of
 from dynamo_core.journal import Journal
 from dynamo_core.merkle import Forest
@@ -355,8 +355,11 @@ class Replica:
         elif known is not None and known_seen >= self.numbers.floor(partition):
             held = merge_bytes(stored[4:], held, known, self.lww)
             number = min(number, known_seen)
-        before = decode_record(held) if held is not None else EMPTY
         seen = decode_history(put.context.history) if put.context is not None else History()
+        if partition in self.apart and known is not None and put.request_id in seen.ids:
+            # A retry whose first attempt was read elsewhere: what was read is what it made.
+            target, held, number = with_stamp(target, known_seen), known, known_seen
+        before = decode_record(held) if held is not None else EMPTY
         event = before.event_of(put.request_id) if put.request_id else None
         if event is None and put.request_id not in seen.ids:
             if put.context is None and len(before.siblings) >= self.settings.siblings_max:

@@ -217,6 +217,11 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
         members = self.members
         return [n for n in dict.fromkeys(names) if n in members and members[n].state != LEFT]
 
+    def knows(self, entry: Entry) -> bool:
+        """Whether everybody whom the entry names has a line here; else that must be heard first."""
+        names = (*entry.owners, *entry.after, *(entry.old or ()))
+        return all(name in self.members for name in names)
+
     def is_gone(self, name: str, node_id: int) -> bool:
         """S-MEM-3: the id is LEFT, or the name's line here is another life of it.
 

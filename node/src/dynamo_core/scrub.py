@@ -23,9 +23,8 @@ LEAVES_MAX = 4096
 class Scrub:
     """Where the scrub is, and what the last whole round has counted."""
 
-    def __init__(self, replica: Replica, rows_max: int) -> None:
+    def __init__(self, replica: Replica) -> None:
         self._replica = replica
-        self._rows_max = rows_max
         self._next = 0
         self._wall_ms = 0
         self._tombstones = self._clock_max = 0
@@ -34,13 +33,14 @@ class Scrub:
         self.clock_entries_max = 0
         """S-DOT-5: the largest history, in actors; 50 is reason to look."""
 
-    def turn(self, wall_ms: int) -> None:
-        """The next slice. Raises Corrupt where damage cannot be given up row by row."""
+    def turn(self, wall_ms: int, rows_max: int) -> None:
+        """The next slice, of so many rows. Raises Corrupt where damage cannot be given up row by
+        row."""
         forest = self._replica.forest
         first, end = self._next, 1 << forest.bits
         last = min(first + LEAVES_MAX, end)
-        rows = self._rows(first, last, self._rows_max)
-        if len(rows) == self._rows_max:
+        rows = self._rows(first, last, rows_max)
+        if len(rows) == rows_max:
             last = max(first + 1, forest.slot_of(rows[-1][0]))
             rows = self._rows(first, last, LEAF_ROWS_MAX)
         self._wall_ms = wall_ms

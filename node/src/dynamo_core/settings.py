@@ -54,6 +54,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Partitions that one node receives at once; higher: sooner done, more load meanwhile."""
     moves_ring_max: int = 16
     """Partitions of the whole ring that move at once, as far as a node can see."""
+    latency_threshold_ms: float = 75.0
+    """S-BG-1: background work slows down while p99 of reads is above. Below hedge_s one silent peer
+    would slow it; higher: clients feel more of it."""
     call_s: float = 2.0
     """A background request without an answer for so long has failed."""
     skew_max_ms: int = 60_000

@@ -33,6 +33,8 @@ class Surrender(Machine):
         self._rows: list[tuple[bytes, bytes]] = []
         self._seen = 0
         self._waiting = 0
+        self._began = 0.0
+        self._resting = False
 
     def start(self, now: float) -> Effects:
         return self._next(now)
@@ -48,6 +50,7 @@ class Surrender(Machine):
         digests = [(stored, digest_in(record)) for stored, record in self._rows]
         entry = view.ring.entries[self.partition].number
         self._waiting = len(owners)
+        self._began = now
         self.wake_at = now + view.settings.call_s
         return [(name, Offer(0, self.partition, entry, digests)) for name in owners]
 
@@ -71,14 +74,26 @@ class Surrender(Machine):
         return effects if self._waiting else self._delete(now)
 
     def _delete(self, now: float) -> Effects:
-        """What is still as it was shown; the actor forgets with it (S-DOT-2)."""
-        if self.view.name in self.view.preference.writers(self.partition):
+        """What is still as it was shown; the actor forgets with it (S-DOT-2). Then a rest."""
+        view = self.view
+        if view.name in view.preference.writers(self.partition):
             return self._end()
         for stored, record in self._rows:
             if self.replica.data(stored) == record:
                 self.replica.forget(stored, record)
         self.replica.born_again(self.partition)
         self.replica.counters["records_surrendered"] += len(self._rows)
+        rest = view.background.rest_s(now - self._began, view.settings.moves_max)
+        if not rest:
+            return self._next(now)
+        self._resting = True
+        self.wake_at = now + rest
+        return []
+
+    def expired(self, now: float) -> Effects:
+        if not self._resting:
+            return self._end()
+        self._resting = False
         return self._next(now)
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:

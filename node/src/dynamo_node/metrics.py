@@ -124,6 +124,7 @@ class NodeCollector(Collector):
             ("exchange_differences", "exchange_differences", "Keys that anti-entropy mended."),
             ("corrupt_records", "corrupt_records", "Records that did not read back."),
             ("tombstones_collected", "tombstones_collected", "Forgotten here, with proof."),
+            ("moved_bytes", "moved_bytes", "Bytes that came here with partitions on their way."),
         ):
             yield CounterMetricFamily(f"dynamo_{name}", text, value=counters[counter])
         events = CounterMetricFamily(
@@ -144,7 +145,8 @@ class NodeCollector(Collector):
         yield hints
         yield hint_bytes
         status = node.admin.status()
-        background = status["background"]["budget"]
+        background = node.background
+        p99_ms = float("nan") if background.p99_ms is None else background.p99_ms
         clock = node.repairs.scrub.clock_entries_max
         tombstones = status["tombstones"]
         for name, text, value in (
@@ -157,7 +159,14 @@ class NodeCollector(Collector):
             ("tombstones", "Tombstones held, where counted.", tombstones["count"] or 0),
             ("tombstone_oldest_seconds", "Since the oldest was met.", tombstones["oldest_s"] or 0),
             ("clock_entries_max", "Actors in the largest history; 50 is reason to look.", clock),
-            ("background_budget", "Share of its speed that background work has.", background),
+            (
+                "background_budget",
+                "Share of its speed that background work has.",
+                background.budget,
+            ),
+            ("background_latency_p99_ms", "Of reads in the last minute, its reason.", p99_ms),
+            ("background_latency_threshold_ms", "The budget falls above.", background.threshold_ms),
+            ("transfers", "Partitions on their way to this node.", len(status["transfers"])),
             ("disk_bytes", "Bytes that the store takes.", driver.store.disk_bytes()),
         ):
             yield GaugeMetricFamily(f"dynamo_{name}", text, value=float(value))

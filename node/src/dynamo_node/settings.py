@@ -124,6 +124,8 @@ class NodeSettings(BaseSettings):
         description="compare with one peer so often")
     exchanges_max: Count = Field(_CORE.exchanges_max, description="partitions exchanged at once")
     moves_max: Count = Field(_CORE.moves_max, description="partitions received at once")
+    latency_threshold_ms: float = Field(_CORE.latency_threshold_ms, ge=1, le=60_000,
+        description="background work slows down while p99 of reads is above")
     value_bytes_max: int = Field(VALUE_BYTES_MAX, ge=1, le=VALUE_BYTES_LIMIT_MAX,
         description="a value beyond it is 413")
     in_flight_max: Count = Field(_CORE.in_flight_max, description="operations at once, then 503")
@@ -157,6 +159,7 @@ class NodeSettings(BaseSettings):
             exchange_s=self.exchange_ms / 1000,
             exchanges_max=self.exchanges_max,
             moves_max=self.moves_max,
+            latency_threshold_ms=self.latency_threshold_ms,
             tombstone_age_min_s=self.tombstone_age_min_s,
             in_flight_max=self.in_flight_max,
             siblings_max=self.siblings_max,

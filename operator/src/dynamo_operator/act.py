@@ -23,25 +23,27 @@ SECRET_BYTES = 32
 
 
 class Outcome(Struct, frozen=True):
-    """What became of a step. `settled`: actions that proved to need no change; `said`: why one was
-    refused or has to wait; `plan`: what waits for approval; `failed`: try again later."""
+    """What became of a step. `settled`: actions that proved to need no change, or are refused
+    however often they are asked for; `said`: why one waits; `refused`: what the API server or the
+    nodes said to one; `plan`: what waits for approval; `failed`: try again later."""
 
     changed: bool = False
     settled: frozenset[str] = frozenset()
     said: str = ""
+    refused: str = ""
     plan: PlanStatus | None = None
     failed: Failed | None = None
 
 
 class _Settled(Exception):
-    """The action is not needed, or will not be taken; why, if anybody should know."""
+    """The action is not needed."""
 
 
 class _Waits(Exception):
-    """A plan that nobody has approved yet."""
+    """Not now: no node can take it, or nobody has approved its plan."""
 
-    def __init__(self, plan: PlanStatus) -> None:
-        super().__init__(f"plan {plan.hash} waits: set spec.ring.approvedPlan to it to go on")
+    def __init__(self, why: str, plan: PlanStatus | None = None) -> None:
+        super().__init__(why)
         self.plan = plan
 
 
@@ -82,9 +84,12 @@ class Actor:
                 return structs.replace(outcome, changed=True, said=str(met))
             except Busy as busy:
                 return structs.replace(outcome, said=f"not now: {busy}")
-            except (Refused, _Settled) as error:
+            except Refused as error:
                 settled = outcome.settled | {action.key}
-                outcome = structs.replace(outcome, settled=settled, said=str(error))
+                outcome = structs.replace(outcome, settled=settled, refused=str(error))
+                continue
+            except _Settled:
+                outcome = structs.replace(outcome, settled=outcome.settled | {action.key})
                 continue
             except _Waits as waits:
                 return structs.replace(outcome, said=str(waits), plan=waits.plan)
@@ -108,9 +113,12 @@ class Actor:
             body["metadata"] = {**body["metadata"], **version}
         elif seen is None and await self.kube.get(kind, o.namespace, name) is not None:
             raise Conflict(f"{kind} {name} has appeared")  # theirs, or another operator was faster
-        made = await self.kube.apply(body)
+        try:
+            made = await self.kube.apply(body)
+        except Gone as error:  # a kind that this API server does not have, or no such namespace
+            raise Refused(f"{kind} {name}: {error}", error.status) from error
         if seen and made["metadata"]["resourceVersion"] == seen["metadata"]["resourceVersion"]:
-            raise _Settled("")
+            raise _Settled
 
     async def _patch_claim(self, o: Observed, action: do.PatchClaim) -> None:
         named = {"uid": action.uid, "resourceVersion": action.resource_version}
@@ -126,8 +134,15 @@ class Actor:
         await self.kube.evict(o.namespace, action.name, named)
 
     async def _post(self, o: Observed, via: int, path: str, body: dict[str, Any]) -> Found:
+        """A node that cannot do it now, or does not answer, is asked again soon: no back-off, for
+        the nodes are few and ours."""
         named = {"cluster_id": o.ring.cluster_id} if o.ring else {}
-        return await self.nodes.post(o.pods[via].address, path, o.token, {**body, **named})
+        try:
+            return await self.nodes.post(o.pods[via].address, path, o.token, {**body, **named})
+        except (Conflict, Refused, Busy):
+            raise
+        except Failed as failed:
+            raise _Waits(str(failed)) from failed
 
     async def _found(self, o: Observed, action: do.Found) -> None:
         await self._post(o, action.via, "/v1/ring", dict(action.body))
@@ -136,10 +151,11 @@ class Actor:
         """S-MOVE-6: what is applied is what was planned, or nothing."""
         plan = await self._post(o, action.via, "/v1/ring/plan", dict(action.wishes))
         if action.what in ("rebalance", "moves") and not plan["moves"]:
-            raise _Settled("")
+            raise _Settled
         ring = o.spec.ring
         if ring.policy == "Preview" and ring.approved_plan != plan["hash"]:
-            raise _Waits(_plan_status(plan))
+            why = f"plan {plan['hash']} waits: set spec.ring.approvedPlan to it to go on"
+            raise _Waits(why, _plan_status(plan))
         operation = action.id or plan["hash"][:32]
         body = {**action.wishes, "hash": plan["hash"], "operation_id": operation}
         await self._post(o, action.via, "/v1/ring/apply", body)

@@ -37,6 +37,8 @@ from dynamo_operator.wakes import Key, Wakes
 
 RELIST_S = 30.0
 """Between two lists of the resources: nothing depends on an event that may never come."""
+SLOWER = 1.25
+"""What says the same again and again is looked at less and less often, down to each relist."""
 SILENT_S_MAX = 3 * RESYNC_S
 log = logging.getLogger("dynamo_operator")
 
@@ -80,7 +82,8 @@ class App:
             self._saw,
         )
         self.wakes = Wakes(self._pass, self._failed)
-        self._steps: dict[Key, str] = {}
+        self._steps: dict[Key, tuple[str, int]] = {}
+        """What was said last, and how many times in a row."""
 
     async def run(self) -> None:
         """Until SIGTERM, or until watching ends for good. Raises Failed when the CRD is missing."""
@@ -131,7 +134,10 @@ class App:
             with suppress(KeyError):
                 self.gauges.gone(key)
         log.debug("pass", extra={"cluster": "/".join(key), "seconds": monotonic() - began})
-        return again
+        if again is None or again > RELIST_S:
+            return again
+        _, times = self._steps.get(key, ("", 0))
+        return min(RELIST_S, again * SLOWER**times)
 
     def _failed(self, key: Key, error: Exception, again_s: float) -> None:
         self.gauges.passes.labels("failed").inc()
@@ -141,11 +147,13 @@ class App:
 
     def _saw(self, o: Observed, step: Step, outcome: Outcome) -> None:
         self.gauges.saw(o, step, outcome)
-        key, text = (o.namespace, o.name), f"{step.reason}: {step.message}"
-        if outcome.changed or outcome.said or self._steps.get(key) != text:
-            about = {"cluster": "/".join(key), "changed": outcome.changed, "said": outcome.said}
+        key = o.namespace, o.name
+        text = "; ".join(filter(None, (step.message, outcome.said, outcome.refused)))
+        last, times = self._steps.get(key, ("", 0))
+        if outcome.changed or text != last:
+            about = {"cluster": "/".join(key), "reason": step.reason, "changed": outcome.changed}
             log.info(text, extra=about)
-        self._steps[key] = text
+        self._steps[key] = text, 0 if outcome.changed or text != last else times + 1
 
     async def _serve(self) -> web.AppRunner:
         """The probes fail when no attempt, good or bad, has ended for three resyncs."""

@@ -27,9 +27,10 @@ class Fact(Struct, frozen=True):
     message: str
 
 
-def facts(o: Observed, step: Step, said: str = "") -> tuple[Fact, ...]:
-    """All conditions, in the order in which people read them. `said`: why the step waits."""
-    told = f"{step.message}: {said}" if said and said not in step.message else step.message
+def facts(o: Observed, step: Step, said: str = "", refused: str = "") -> tuple[Fact, ...]:
+    """All conditions, in the order in which people read them. `said`: why the step waits;
+    `refused`: what the API server or the nodes do not take."""
+    told = f"{step.message}: {said}" if said else step.message
     return (
         _ready(o, step, told),
         _available(o),
@@ -39,7 +40,7 @@ def facts(o: Observed, step: Step, said: str = "") -> tuple[Fact, ...]:
         _quorum_safe(o),
         _converged(o),
         _repaired(o),
-        _valid(o, step),
+        _valid(o, step, refused),
         Fact("Paused", o.spec.paused, "Asked" if o.spec.paused else "NotAsked", _paused(o)),
     )
 
@@ -203,9 +204,11 @@ def _repaired(o: Observed) -> Fact:
     return Fact("RepairUpToDate", False, "Failed", text)
 
 
-def _valid(o: Observed, step: Step) -> Fact:
+def _valid(o: Observed, step: Step, refused: str) -> Fact:
     if step.invalid:
         return Fact("SpecValid", False, step.reason, step.message)
+    if refused:
+        return Fact("SpecValid", False, "Refused", f"a part of it is not taken: {refused}")
     wish, ring = o.spec.replication, o.ring
     if ring is not None and (wish.read_quorum, wish.write_quorum) != (ring.r, ring.w):
         text = (

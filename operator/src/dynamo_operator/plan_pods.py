@@ -121,8 +121,12 @@ def _keeps_its_disk(o: Observed, pod: Pod) -> bool:
 
 
 def unstick(o: Observed) -> Step | None:
-    """A pod that does not serve anyway goes first, or a bad image would be stuck for ever."""
+    """A pod that does not serve anyway goes first, or a bad image would be stuck for ever; one by
+    one, as the new revision may be no better."""
     if o.workload is None or not o.workload.caught_up or held_back(o):
+        return None
+    unrolled = {pod.ordinal for pod in o.unrolled()}
+    if any(i not in unrolled and i not in o.nodes and not p.ready for i, p in o.pods.items()):
         return None
     for pod in o.unrolled():
         if not pod.ready and _keeps_its_disk(o, pod):

@@ -13,14 +13,17 @@ from dynamo_operator.doors import Failed, KubeDoor
 from dynamo_operator.observe import Observer
 from dynamo_operator.observed import Observed
 from dynamo_operator.plan import plan
+from dynamo_operator.schedule import rest_s
 from dynamo_operator.status import changes, cluster_status, repair_status
 
 AGAIN_S = 1.0
 PROGRESS_S = 3.0
 TROUBLE_S = 10.0
 RESYNC_S = 300.0
+APPROVAL_S = 30.0
 """Until the next look: after a change, while something is under way, while copies lack something,
-at rest. Events come sooner; a ring's progress makes no event, so what waits for it looks again."""
+at rest, while a plan waits for a person. Events come sooner; a ring's progress makes no event, so
+who waits for it looks soon."""
 ROUNDS_MAX = 32
 TOLD = {"Ready": ("True", False), "Degraded": ("True", True), "SpecValid": ("False", True)}
 """What is an Event too when it comes true, and whether that is a warning."""
@@ -51,23 +54,26 @@ class Reconciler:
         o = await self.observer.look(namespace, name, self.clock())
         if o is None:
             return None
-        said = ""
+        refused = ""
         for _ in range(ROUNDS_MAX):
             step = plan(o)
             outcome = await self.actor.carry_out(o, step)
-            said = outcome.said or said
+            refused = outcome.refused or refused
             if outcome.changed or outcome.failed or not outcome.settled - o.settled:
                 break
             o = structs.replace(o, settled=o.settled | outcome.settled)
-        outcome = structs.replace(outcome, said=said, settled=outcome.settled | o.settled)
+        settled = outcome.settled | o.settled
+        outcome = structs.replace(outcome, refused=refused, settled=settled)
         self.saw(o, step, outcome)
         whole = o.deleting or await self._tell(o, step, outcome)
         if outcome.failed is not None:
             raise outcome.failed
         if outcome.changed:
             return AGAIN_S
-        rest_s = RESYNC_S if whole or o.spec.stopped else TROUBLE_S
-        return step.again_s or (PROGRESS_S if step.progressing else rest_s)
+        if outcome.plan is not None:
+            return APPROVAL_S
+        at_rest_s = RESYNC_S if whole or o.spec.stopped else TROUBLE_S
+        return step.again_s or (PROGRESS_S if step.progressing else rest_s(o, at_rest_s))
 
     async def _tell(self, o: Observed, step: Step, outcome: Outcome) -> bool:
         """Whether the status, which is written, says Converged."""

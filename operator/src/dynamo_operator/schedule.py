@@ -31,6 +31,17 @@ def last_due(schedule: str, now: float) -> float | None:
     return found.timestamp() if found is not None else None
 
 
+def rest_s(o: Observed, most: float) -> float:
+    """Seconds until there is something to look for at rest: at most `most`, and not past a due."""
+    if o.spec.repair.schedule is None or o.spec.repair.suspend:
+        return most
+    try:
+        following = next(CronSim(o.spec.repair.schedule, datetime.fromtimestamp(o.now, UTC)), None)
+    except CronSimError:
+        return most
+    return most if following is None else min(most, 1.0 + following.timestamp() - o.now)
+
+
 def due_repair(o: Observed) -> dict[str, Any] | None:
     """The DynamoRepair that is to be made now."""
     if o.spec.repair.schedule is None or o.spec.repair.suspend:

@@ -45,7 +45,7 @@ def cluster_status(o: Observed, step: Step, outcome: Outcome) -> ClusterStatus:
     old = o.resource.get("status") or {}
     ring = o.ring
     up = sum(pod.ready for pod in o.pods.values())
-    told = facts(o, step, outcome.said)
+    told = facts(o, step, outcome.said, outcome.refused)
     return ClusterStatus(
         observed_generation=o.generation,
         replicas=o.replicas,
@@ -168,7 +168,7 @@ def repair_status(o: Observed, repair: Repair, outcome: Outcome) -> RepairStatus
         text = f"{repair.done} of {repair.total} partitions after {repair.spec.timeout}"
         end = Fact("Failed", True, "TimedOut", f"{text}: make another, with a longer timeout")
     elif f"StartRepair {repair.uid}" in outcome.settled:
-        end = Fact("Failed", True, "Refused", f"the nodes refuse it: {outcome.said}")
+        end = Fact("Failed", True, "Refused", f"the nodes refuse it: {outcome.refused}")
     return RepairStatus(
         start_time=started,
         completion_time=stamp(o.now) if end else None,

@@ -74,6 +74,26 @@ def _twins(rng: Random, plan: Plan) -> list[Step]:
     return steps
 
 
+def _busy(rng: Random, plan: Plan) -> list[Step]:
+    """Clients read at every node and wait for the network, so the budget of background work falls
+    to its least and stays there; a disk is lost, hints wait, and all must heal in time (S-BG-1)."""
+    plan.n = min(3, plan.nodes)
+    plan.r = max(2, plan.r)
+    plan.latency_threshold_ms = 1.0
+    victim, other = rng.sample(range(plan.nodes), 2)
+    gone = rng.uniform(3.0, 4.0)
+    plan.faults = [
+        Fault(at=gone, kind="wipe", node=victim, lasts=0.5),
+        Fault(at=gone + rng.uniform(5.0, 6.0), kind="crash", node=other, lasts=1.0),
+    ]
+    plan.ends_at = gone + 8.0 - READY_S
+    reads = [
+        Step(at=rng.uniform(0.5, plan.ends_at), kind="get", key=at % KEYS, node=at % plan.nodes)
+        for at in range(40 * plan.nodes)
+    ]
+    return [_put(rng, rng.uniform(0.2, 1.0), key, victim) for key in range(KEYS)] + reads
+
+
 def _stale(rng: Random, plan: Plan) -> list[Step]:
     """Written, deleted, forgotten by all; then an older disk comes back, of an owner, of a stand-in
     with its hints, or of an earlier life, while links are cut and clients write (S-DEL-2, 3)."""
@@ -165,6 +185,7 @@ def _put(rng: Random, at: float, key: int, node: int) -> Step:
 
 
 MIXES: dict[str, Callable[[Random, Plan], list[Step]]] = {
+    "busy": _busy,
     "lives": _lives,
     "moves": _moves,
     "rebuild": _rebuild,

@@ -63,6 +63,8 @@ class Plan(msgspec.Struct):
     """So many of the nodes found the ring, 0: all; the others may join."""
     tombstone_age_s: float = 12.0
     """More than any operation, its retry and a frame may live (S-DEL-2)."""
+    latency_threshold_ms: float = 75.0
+    """S-BG-1; so low that any read over the network is above, background work crawls."""
     looks: int = 0
     """How many rounds of reads follow the healing, while nodes rebuild themselves."""
 

@@ -374,5 +374,5 @@ def _settings(plan: Plan) -> Settings:
         confirm_s=0.1, call_s=1.0, tombstone_age_min_s=plan.tombstone_age_s, leaf_bits=1,
         hint_bytes_max=plan.hint_bytes_max, rows_max=3, keys_max=2, exchanges_max=4,
         hints_in_flight_max=2, moves_s=0.5, collect_s=1.0, siblings_max=plan.siblings_max,
-        in_flight_max=plan.in_flight_max,
+        in_flight_max=plan.in_flight_max, latency_threshold_ms=plan.latency_threshold_ms,
     )  # fmt: skip

@@ -1,0 +1,71 @@
+"""Deliberate faults in the budget of background work (S-BG-1), and the history that shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ladders import ladder
+from mutants import LADDER_OF, MIX_OF, Patch, mutant
+from town import Town
+
+from dynamo_core import background
+
+BUSY = "clients wait while a node joins"
+LADDER_OF |= {"background work ignores its budget": BUSY, "a budget never comes back": BUSY}
+MIX_OF |= {"a budget may come to nothing": "busy"}
+
+
+def _joining(slow: bool) -> tuple[Town, int]:
+    """A ring in which a fourth node begins to take partitions, and how many at once; in `slow` ones
+    clients had waited for their reads before."""
+    town = Town("a b c d", members="a b c")
+    for number in range(60):
+        assert town.put("a", b"cart-%d" % number, b"milk", w=2).status == 204
+    if slow:
+        for _ in range(background.WINDOW_S // 2):
+            for node in town.nodes.values():
+                for _ in range(background.READS_MIN):
+                    node.background.read(1.0, town.now)
+            town.run(1.0)
+    town.cut = {("b", "d"), ("d", "b")}  # so that no promise of b comes yet
+    town.change("a", join=["d"])
+    town.run(0.7)
+    at_once = len(town.nodes["d"].moves.receiving)
+    town.cut = set()
+    return town, at_once
+
+
+@ladder(BUSY)
+def a_join_yields_to_clients() -> None:
+    """Less of it happens at once while they wait, it ends all the same, and the budget is whole
+    again when they have not waited for a minute."""
+    assert _joining(slow=False)[1] == 2
+    town, at_once = _joining(slow=True)
+    assert at_once == 1
+    town.until(town.moved)
+    town.run(background.WINDOW_S + 20.0)
+    assert {node.background.budget for node in town.nodes.values()} == {1.0}
+
+
+@mutant("background work ignores its budget")
+def _() -> list[Patch]:
+    return [
+        (background.Background, "share", lambda self, at_once: at_once),
+        (background.Background, "rest_s", lambda self, took_s, at_once: 0.0),
+    ]
+
+
+@mutant("a budget never comes back")
+def _() -> list[Patch]:
+    return [(background, "FASTER", 0.0)]
+
+
+@mutant("a budget may come to nothing")
+def _() -> list[Patch]:
+    def share(self: Any, at_once: int) -> int:
+        return int(self.budget * at_once) or int(at_once != 4)  # 4: exchanges, rounds
+
+    return [
+        (background.Background, "share", share),
+        (background.Background, "rest_s", lambda self, took_s, at_once: 0.0),
+    ]
