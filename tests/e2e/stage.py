@@ -103,8 +103,9 @@ class Ring:
         """By type."""
         return {c["type"]: c for c in self.resource().get("status", {}).get("conditions", ())}
 
-    def settled(self, size: int) -> bool:
-        """Whether it is as its spec says, whole, and has so many members."""
+    def settled(self, size: int, whole: bool = True) -> bool:
+        """Whether it is as its spec says and has so many members; `whole`: no copy lacks anything,
+        which is seldom so at any one moment while load goes on."""
         resource = self.resource()
         status = resource.get("status", {})
         truths = {c["type"]: c["status"] for c in status.get("conditions", ())}
@@ -113,13 +114,18 @@ class Ring:
             and status.get("members") == size
             and status.get("ready") == f"{size}/{size}"
             and status.get("replicas") == size
-            and truths.get("Ready") == truths.get("Converged") == "True"
+            and truths.get("Ready") == "True"
+            and (truths.get("Converged") == "True" or not whole)
             and truths.get("Progressing") == "False"
         )
 
     def settle(self, size: int, seconds: float = 180) -> float:
-        """Waits for it; seconds that it took. Raises Slow."""
+        """Waits until it is whole; seconds that it took. Raises Slow."""
         return until(f"{self.name} settled at {size}", lambda: self.settled(size), seconds)
+
+    def arrive(self, size: int, seconds: float = 240) -> float:
+        """Waits until it is as its spec says, under load; seconds that it took. Raises Slow."""
+        return until(f"{self.name} at {size}", lambda: self.settled(size, whole=False), seconds)
 
     def pod(self, ordinal: int) -> str:
         """Name of a pod."""
@@ -198,8 +204,10 @@ class Load:
         words = ("exec", self.name, "-n", SHOPPERS, "--", "python", "-c", code)
         until("the load hears", lambda: kubectl(*words) == "", 60)
 
-    def finish(self) -> Object:
-        """Its verdict. Raises Slow."""
+    def finish(self, size: int = 3) -> Object:
+        """Its verdict, read from a ring of so many that has come to rest. Raises Slow."""
+        self.touch("pause")
+        self.ring.settle(size)
         self.touch("stop")
         until("the load's verdict", lambda: '"violations"' in self.log(), 180)
         verdict: Object = json.loads(self.log().splitlines()[-1])

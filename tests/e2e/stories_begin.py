@@ -128,7 +128,7 @@ def pod_killed() -> str:
     before = get("pod", RINGS, ring.pod(1))["metadata"]["uid"]
     kubectl("delete", "pod", ring.pod(1), "-n", RINGS, "--force", "--grace-period=0")
     back = until("another pod", lambda: _another_pod(1, before), 60)
-    ring.settle(3)
+    ring.arrive(3)
     return f"Ready again after {back:.0f} s; {no_failure(load.finish())}"
 
 
@@ -180,7 +180,7 @@ def foreign_changes_reverted() -> str:
         90,
     )
     scaled = since(began)
-    ring.settle(3)
+    ring.arrive(3)
     began = time.monotonic()
     wrong = {"spec": {"selector": {"app.kubernetes.io/instance": "nobody"}}}
     kubectl("patch", "svc", ring.name, "-n", RINGS, "--type=merge", "-p", json.dumps(wrong))
@@ -193,7 +193,7 @@ def foreign_changes_reverted() -> str:
         330,
     )
     edited = since(began)
-    ring.settle(3)
+    ring.arrive(3)
     events = find("events.events.k8s.io", RINGS)
     told = [e for e in events if "scale" in e.get("note", "").lower() or "Foreign" in e["reason"]]
     assert told, sorted({e["reason"] for e in events})
@@ -211,5 +211,5 @@ def operator_deleted() -> str:
     back = until("the pod again", lambda: _another_pod(0, uid), 60)
     kubectl("scale", "deployment", "dynamo-ring", "-n", SYSTEM, "--replicas=1")
     until("the operator", lambda: is_ready(operator_pod()), 60)
-    ring.settle(3)
+    ring.arrive(3)
     return f"a pod killed without it is Ready after {back:.0f} s; {no_failure(load.finish())}"

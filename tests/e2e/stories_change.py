@@ -27,11 +27,11 @@ def scaled_up_and_down() -> str:
     """3 to 5 and back to 3 under load; both claims are kept, as the default asks."""
     load = Load(ring, "scaled", {"seed": 11, "keys": 500}).start()
     ring.change(size=5)
-    up = ring.settle(5, 240)
+    up = ring.arrive(5)
     owned = _tokens()
     assert all(tokens >= 39 * 3 // 5 for tokens in owned.values()), owned
     ring.change(size=3)
-    down = ring.settle(3, 240)
+    down = ring.arrive(3)
     assert ring.claims() == [f"data-{ring.pod(number)}" for number in range(5)]
     return f"up {up:.0f} s, down {down:.0f} s; {no_failure(load.finish())}"
 
@@ -45,13 +45,13 @@ def flipped_midway() -> str:
     """5 to 3, and back to 5 before both have left: nobody leaves who need not."""
     load = Load(ring, "flipped", {"seed": 12, "keys": 500}).start()
     ring.change(size=5)
-    ring.settle(5, 240)
+    ring.arrive(5)
     ring.change(size=3)
     until("a node that leaves", lambda: "LEAVING" in _states(), 60)
     ring.change(size=5)
-    back = ring.settle(5, 240)
+    back = ring.arrive(5)
     ring.change(size=3)
-    ring.settle(3, 240)
+    ring.arrive(3)
     return f"5 again after {back:.0f} s; {no_failure(load.finish())}"
 
 
@@ -63,7 +63,7 @@ def token_moves_approved() -> str:
     """A move by hand waits as a plan in the status, and is made once it is approved."""
     load = Load(ring, "moved", {"seed": 13}).start()
     ring.change(size=4)
-    ring.settle(4, 240)
+    ring.arrive(4)
     number = next(
         p for p, entry in enumerate(ring.ask(0, "/v1/ring")["entries"])
         if ring.pod(0) in entry["owners"] and ring.pod(3) not in entry["owners"]
@@ -78,7 +78,7 @@ def token_moves_approved() -> str:
     took = until("the move", lambda: _owns(3, number) and not _owns(0, number), 120)
     ring.change(ring={"policy": "Auto", "moves": [], "approvedPlan": None})
     ring.change(size=3)
-    ring.settle(3, 240)
+    ring.arrive(3)
     return f"planned {plan['moves']}, made {took:.0f} s after approval; {no_failure(load.finish())}"
 
 
@@ -101,7 +101,7 @@ def repair_heals() -> str:
     }
     apply(repair)
     took = until("the repair", lambda: _complete("after-damage"), 240)
-    ring.settle(3, 240)
+    ring.arrive(3)
     status = get("drepair", RINGS, "after-damage")["status"]
     kubectl("delete", "drepair", "after-damage", "-n", RINGS)
     figure = no_failure(load.finish())
@@ -140,9 +140,11 @@ def updated_and_back() -> str:
     """A new image and the old one again, one pod at a time under load: nothing fails at W=2."""
     load = Load(ring, "updated", {"seed": 15}).start()
     ring.change(image=NEXT_IMAGE)
-    there = until("the new image", lambda: _all_run(NEXT_IMAGE) and ring.settled(3), 240)
+    there = until(
+        "the new image", lambda: _all_run(NEXT_IMAGE) and ring.settled(3, whole=False), 240
+    )
     ring.change(image=IMAGE)
-    back = until("the old image", lambda: _all_run(IMAGE) and ring.settled(3), 240)
+    back = until("the old image", lambda: _all_run(IMAGE) and ring.settled(3, whole=False), 240)
     return f"there {there:.0f} s, back {back:.0f} s; {no_failure(load.finish())}"
 
 
@@ -170,7 +172,9 @@ def operator_killed_midway() -> str:
         wanted = change.get("image", IMAGE)
         until(
             name,
-            lambda wanted=wanted, size=size: _all_run(str(wanted)) and ring.settled(size),
+            lambda wanted=wanted, size=size: (
+                _all_run(str(wanted)) and ring.settled(size, whole=False)
+            ),
             300,
         )
         figures.append(f"{name} {since(began)}")

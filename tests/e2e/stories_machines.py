@@ -48,7 +48,7 @@ def machine_stopped() -> str:
     finally:
         command("MACHINE_START", MACHINE=machine)
     began = time.monotonic()
-    ring.settle(3, 240)
+    ring.arrive(3)
     return f"seen after {gone}, whole {since(began)} after the start; {nothing_lost(load.finish())}"
 
 
@@ -70,7 +70,7 @@ def machine_cut_off() -> str:
     finally:
         command("MACHINE_HEAL", MACHINE=machine)
     began = time.monotonic()
-    ring.settle(3, 240)
+    ring.arrive(3)
     healed = since(began)
     within, without = inside.finish(), outside.finish()
     return (
@@ -153,12 +153,12 @@ def chart_upgraded_and_uninstalled() -> str:
     words = ("--namespace", SYSTEM, "--wait", "--timeout=90s")
     before = _uids()
     run("helm", "upgrade", "dynamo-ring", chart, *words, "--set=logLevel=warning")
-    ring.settle(3)
+    ring.arrive(3)
     run("helm", "uninstall", "dynamo-ring", *words)
     assert _uids() == before, "pods changed"
     assert ring.resource()["spec"]["size"] == 3
     run("helm", "install", "dynamo-ring", chart, *words)
-    ring.settle(3)
+    ring.arrive(3)
     assert _uids() == before, "pods changed"
     return f"pods untouched; {no_failure(load.finish())}"
 

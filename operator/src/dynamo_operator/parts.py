@@ -91,9 +91,6 @@ class Replication(Part, frozen=True, kw_only=True):
     durable_writes: Annotated[int, Meta(
         description="DW, how many of those have reached the disk. 0: none needs to.",
         ge=0, le=16)] = 1
-    sloppy_quorum: Annotated[bool, Meta(
-        description="Nodes beyond the owners stand in for owners that are down, and count in W."
-        " False: only owners count, so a write can fail while its owners are down.")] = True
 
 
 class Topology(Part, frozen=True, kw_only=True):
@@ -150,15 +147,6 @@ class ScheduledRepair(Part, frozen=True, kw_only=True):
         description="When, as five fields of cron, in UTC. Unset: never by the clock.",
         max_length=100)] | None = None
     suspend: Annotated[bool, Meta(description="No new repairs while this is true.")] = False
-
-
-class Background(Part, frozen=True, kw_only=True):
-    """How background work (moves, hints, exchanges) yields to clients."""
-
-    latency_threshold_ms: Annotated[int, Meta(
-        description="Background work is slowed down while the 99th percentile of client"
-        " requests is above so many milliseconds.",
-        ge=1, le=60000)] = 50
 
 
 class Update(Part, frozen=True, kw_only=True):

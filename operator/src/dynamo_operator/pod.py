@@ -92,6 +92,8 @@ def _environment(spec: ClusterSpec, cluster: str, nodes: str) -> list[Object]:
         "DYNAMO_CLUSTER_SECRET_FILE": f"{SECRET_DIR}/secret",
         "DYNAMO_REPLACE_LOST": "true" if replace else "false",
         "DYNAMO_EXCHANGE_MS": str(max(10, round(seconds(spec.anti_entropy.interval) * 1000))),
+        "DYNAMO_EXCHANGES_MAX": str(spec.anti_entropy.max_concurrent_partitions),
+        "DYNAMO_MOVES_MAX": str(spec.ring.max_concurrent_moves),
     }
     return [
         {"name": "DYNAMO_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},

@@ -18,11 +18,12 @@ from dynamo_operator.status import changes, cluster_status, repair_status
 
 AGAIN_S = 1.0
 PROGRESS_S = 3.0
+TROUBLE_S = 10.0
 RESYNC_S = 300.0
 APPROVAL_S = 30.0
-"""Until the next look: after a change, while something is under way, at rest, while a plan waits
-for a person. Events come sooner; a ring's progress makes no event, so who waits for it looks soon.
-"""
+"""Until the next look: after a change, while something is under way, while copies lack something,
+at rest, while a plan waits for a person. Events come sooner; a ring's progress makes no event, so
+who waits for it looks soon."""
 ROUNDS_MAX = 32
 TOLD = {"Ready": ("True", False), "Degraded": ("True", True), "SpecValid": ("False", True)}
 """What is an Event too when it comes true, and whether that is a warning."""
@@ -64,17 +65,18 @@ class Reconciler:
         settled = outcome.settled | o.settled
         outcome = structs.replace(outcome, refused=refused, settled=settled)
         self.saw(o, step, outcome)
-        if not o.deleting:
-            await self._tell(o, step, outcome)
+        whole = o.deleting or await self._tell(o, step, outcome)
         if outcome.failed is not None:
             raise outcome.failed
         if outcome.changed:
             return AGAIN_S
         if outcome.plan is not None:
             return APPROVAL_S
-        return step.again_s or (PROGRESS_S if step.progressing else rest_s(o, RESYNC_S))
+        at_rest_s = RESYNC_S if whole or o.spec.stopped else TROUBLE_S
+        return step.again_s or (PROGRESS_S if step.progressing else rest_s(o, at_rest_s))
 
-    async def _tell(self, o: Observed, step: Step, outcome: Outcome) -> None:
+    async def _tell(self, o: Observed, step: Step, outcome: Outcome) -> bool:
+        """Whether the status, which is written, says Converged."""
         made = cluster_status(o, step, outcome)
         old = o.resource.get("status") or {}
         if body := changes(made, old):
@@ -89,6 +91,7 @@ class Reconciler:
             news = repair_status(o, repair, outcome)
             if news is not None and (body := changes(news, repair.status)):
                 await self._write("DynamoRepair", o, repair.name, body)
+        return any(c.type == "Converged" and c.status == "True" for c in made.conditions)
 
     async def _write(self, kind: str, o: Observed, name: str, body: dict[str, object]) -> None:
         """To a resource that may be gone by now."""
