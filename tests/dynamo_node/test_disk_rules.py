@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 
+import msgspec
 import pytest
 from store_files import (
     ROWS,
@@ -26,6 +27,7 @@ from dynamo_core.errors import (
     StoreFailed,
 )
 from dynamo_core.ids import DATA, META, TREE
+from dynamo_core.membership import GONE_KEY
 from dynamo_node.data_dir import Identity, open_store
 from dynamo_node.side_file import Marks, SideFile, judge, mark_damaged, pack, read_boot_id, unpack
 
@@ -182,6 +184,33 @@ def test_an_identity_lives_as_long_as_its_directory(tmp_path):
         assert now.identity == Identity("a", first.node_id, "space/name")
     with opened(tmp_path / "2") as now:
         assert now.identity.node_id != first.node_id
+
+
+@pytest.mark.parametrize("step", ["whole", "has its new id", "without marks", "half gone"])
+def test_a_disk_whose_id_has_left_is_an_empty_one_at_the_next_start(tmp_path, step):
+    """S-MEM-3, also where the emptying was cut off."""
+    with opened(tmp_path, memtable_bytes=SMALL) as now:
+        left = now.identity
+        fill(now.store)
+        now.store.write([(META, GONE_KEY, b"1")])
+    if step == "has its new id":
+        renewed = msgspec.structs.replace(left, node_id=left.node_id ^ 1)
+        (tmp_path / "id").write_bytes(msgspec.json.encode(renewed))
+    elif step == "without marks":
+        (tmp_path / "side").write_bytes(b"")
+    elif step == "half gone":
+        tables(tmp_path)[0].unlink()
+        (tmp_path / "store").rename(tmp_path / "gone")
+        (tmp_path / "side").write_bytes(b"")
+    with opened(tmp_path) as now:
+        assert now.trust and now.store.scan(DATA, b"", None, 1) == []
+        assert now.store.get(META, GONE_KEY) is None
+        assert now.identity.name == left.name
+        assert step == "half gone" or now.identity.node_id != left.node_id
+        again = now.identity
+    with opened(tmp_path) as now:
+        assert now.trust and now.identity == again
+    assert not (tmp_path / "gone").exists()
 
 
 def test_a_killed_process_is_trusted_on_the_same_boot(tmp_path):
