@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import move_ladders
+import move_mutants
 import pytest
 import round_mutants
 from disk_fault import blind_iterator, disk_rules_broken
@@ -13,7 +15,7 @@ from dynamo_core.testing.workload import make_plan
 SEEDS_MAX = 400
 
 
-assert round_mutants.LADDER_OF
+assert move_ladders.four and move_mutants.MIX_OF and round_mutants.LADDER_OF
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -165,12 +165,13 @@ class Moves:
         self.receiving[partition] = Receiving(partition, self.node.replica.losses(partition))
 
     def _holds_all(self, receiving: Receiving, ring: Ring) -> bool:
-        entry = ring.entries[receiving.partition]
-        return all(
-            receiving.promised.get(n) == ring.members[n].id
-            for n in entry.owners
-            if ring.members[n].state != LEFT
-        )
+        owners = ring.live(ring.entries[receiving.partition].owners)
+        return not self._lacking(owners, receiving.promised, ring)
+
+    @staticmethod
+    def _lacking(owners: list[str], done: dict[str, int], ring: Ring) -> list[str]:
+        """The owners that have not done it, or under another id."""
+        return [name for name in owners if done.get(name) != ring.members[name].id]
 
     def _drive(self, receiving: Receiving) -> None:
         """The next step that is possible now."""
@@ -186,8 +187,8 @@ class Moves:
             receiving.losses = node.replica.losses(partition)
             receiving.copied.clear()
         owners = self.node.ring.live(entry.owners)
-        silent = [n for n in owners if receiving.promised.get(n) != ring.members[n].id]
-        behind = [n for n in owners if receiving.copied.get(n) != ring.members[n].id]
+        silent = self._lacking(owners, receiving.promised, ring)
+        behind = self._lacking(owners, receiving.copied, ring)
         if silent:
             receiving.state = PROMISES
             receiving.reason = self._why(silent, "to promise")
