@@ -42,7 +42,7 @@ REST_S = 0.02
 """Of a client between two operations."""
 PAUSE_S, LONG_PAUSE_S, LONG_MINUTES = 5.0, 30.0, 5.0
 FLAGS = (
-    "--heartbeat-ms=200", "--suspect-ms=1500", "--exchange-ms=300", "--hedge-ms=100",
+    "--heartbeat-ms=200", "--suspect-ms=1500", "--exchange-ms=300", "--hedge-ms=200",
     f"--tombstone-age-min-s={AGE_S}", "--log-level=info",
 )  # fmt: skip
 COUNTED = ("lost", "invented", "resurrected")
@@ -69,11 +69,14 @@ class Chaos:
         self.told.append((name, record))
         console.print(f"{name} ...")
         began = time.monotonic()
+        open_ = asyncio.Event()
+        open_.set()
         try:
-            await self._play(story, Stage(self.cluster, record, chance, self.pause_s))
+            await self._play(story, Stage(self.cluster, record, chance, self.pause_s, open_))
         except (RuntimeError, ClientError, AssertionError, StopIteration) as error:
             record.say(f"it does not end: {error}")
-            self.judge(name, record, [Violation("C10", b"", f"it does not end: {error}")])
+            not_ended = Violation("not ended", b"", str(error))
+            self.judge(name, record, [*record.verdict(), not_ended])
             raise RuntimeError(f"{name}: {error}") from error
         self.judge(name, record, record.verdict())
         met = record.met()
@@ -91,7 +94,7 @@ class Chaos:
                 Witness(
                     number, self.cluster, stage.record, stage.chance.randrange(1 << 32),
                     timeout_ms=TIMEOUT_MS, rest_s=REST_S,
-                ).run(stop)
+                ).run(stop, stage.open)
             )
             for number in range(CLIENTS)
         ]  # fmt: skip
@@ -99,6 +102,7 @@ class Chaos:
             await story(stage)
         finally:
             stop.set()
+            stage.open.set()
             await asyncio.gather(*clients)
         stage.say("the clients rest")
         await stage.do(self.cluster.settle)
@@ -154,7 +158,7 @@ def report(chaos: Chaos, seconds: float) -> int:
         console.print(f"{times:4} x {name.replace('_', ' ')}")
     others = {claim: count for claim, count in chaos.wrong.items() if claim not in COUNTED}
     verdict = ", ".join(f"{chaos.wrong[word]} {word}" for word in COUNTED)
-    verdict += "".join(f", {count} against {claim}" for claim, count in sorted(others.items()))
+    verdict += "".join(f", {count} {claim}" for claim, count in sorted(others.items()))
     console.print(
         f"seed {chaos.seed}: {len(chaos.told)} stories in {seconds:.0f} s, {met['ok']} operations "
         f"ok, {met['fail']} refused, {met['unknown']} unknown"
@@ -176,15 +180,16 @@ def main(
         raise typer.BadParameter(f"one of {names}", param_hint="--only")
     place = Path(tempfile.mkdtemp(prefix="dynamo-ring-chaos-"))
     console.print(f"seed {seed}: five nodes and two spares with RocksDB under {place} ...")
+    pause_s = LONG_PAUSE_S if minutes >= LONG_MINUTES else PAUSE_S
     began = time.monotonic()
-    with cluster_of(place, NAMES, FLAGS, SPARES) as cluster:
-        pause_s = LONG_PAUSE_S if minutes >= LONG_MINUTES else PAUSE_S
-        chaos = Chaos(cluster, place, seed, pause_s)
-        try:
+    chaos = None
+    try:
+        with cluster_of(place, NAMES, FLAGS, SPARES) as cluster:
+            chaos = Chaos(cluster, place, seed, pause_s)
             asyncio.run(play(chaos, stories, minutes))
-        except RuntimeError as error:
-            console.print(str(error), style="bold red")
-    status = report(chaos, time.monotonic() - began)
+    except RuntimeError as error:
+        console.print(str(error), style="bold red")
+    status = 1 if chaos is None else report(chaos, time.monotonic() - began)
     if status:
         console.print(f"ladders, ring documents and logs are in {place}")
         console.print(f"again: python -m benchmarks.chaos --seed {seed} --minutes {minutes:g}")

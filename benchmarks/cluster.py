@@ -237,7 +237,7 @@ class Cluster:
             self.asked = [other for other in self.asked if other != name]
             node.stop()
             node.start(*self.flags)
-            until(node.lives, f"{name} does not come back")
+            until(node.lives, f"{name} does not come back", HEAL_S_MAX)
             with self.door(name) as admin:
                 assert admin.status()["disk"] == "empty", f"{name} has left and is not empty"
 

@@ -25,6 +25,8 @@ from dynamo_node.handshake import GREETING, Hello
 How = Literal["silent", "closed"]
 PIECE_BYTES = 64 * 1024
 WAIT_S_MAX = 10.0
+START_S_MAX = 120.0
+"""Many processes at once, on a machine that may have other things to do."""
 
 
 @contextmanager
@@ -43,9 +45,9 @@ def linked_ring(
     try:
         for node in nodes.values():
             node.start(*flags)
+        for name, node in nodes.items():
+            until(node.lives, f"{name} does not answer", START_S_MAX)
         found([nodes[name] for name in names], n=3, r=2, w=2, partitions=partitions)
-        for name in spares:
-            until(nodes[name].lives, f"{name} does not answer")
         yield nodes, links
     finally:
         for node in nodes.values():

@@ -107,10 +107,12 @@ class Witness:
         """Between two operations: so much load, and no more."""
         self.contexts: dict[bytes, tuple[str, list[int]]] = {}
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until it is told to stop."""
+    async def run(self, stop: asyncio.Event, open_: asyncio.Event | None = None) -> None:
+        """Until it is told to stop; rests while `open_` is not set."""
         async with self.http() as http:
             while not stop.is_set():
+                if open_ is not None:
+                    await open_.wait()
                 kind = self.random.choices(["get", "put", "delete"], [4, 5, 1])[0]
                 key = self.random.choice(self.record.keys)
                 known = self.random.random() < 0.8
@@ -126,7 +128,7 @@ class Witness:
     ) -> Attempt:
         """One, tried again elsewhere when its outcome is not known. `known`: with the context that
         this client has of the key."""
-        text, seen = "", []
+        text, seen = "", list[int]()
         if kind != "get" and known and key in self.contexts:
             text, seen = self.contexts[key]
         attempt = Attempt(
