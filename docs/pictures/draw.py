@@ -235,7 +235,44 @@ def hints() -> Picture:
     return p
 
 
-PICTURES = {"ring": ring, "dots": dots, "quorums": quorums, "hints": hints}
+def move() -> Picture:
+    """The steps of a move, in time from left to right: n5 takes the place of n3."""
+    p = Picture(860, 380, "The steps of a move")
+    lanes = {"n1": 92, "n2": 146, "n3": 200, "n5": 276}
+    roles = {"n1": "owner", "n2": "owner", "n3": "out", "n5": "in"}
+    for name, y in lanes.items():
+        p.chip(56, y, name, hollow=name == "n5")
+        p.text(88, y + 5, roles[name], 12, fill=PALE)
+        p.path(f"M150 {y}H830", LINE, 1.5)
+    steps = ((200, "begin"), (330, "promises"), (460, "copy"), (590, "switch"), (760, "settled"))
+    for x, words in steps:
+        p.text(x, 36, words, 13, at="middle", bold=True)
+        p.path(f"M{x} 44V300", LINE, 1, dash=True)
+    p.disc(200, 276, 6, PAPER, NODE["n5"])
+    p.text(190, 304, "move written", 12)
+    for name in ("n1", "n2", "n3"):
+        y = lanes[name]
+        p.path(f"M206 272C250 250 292 {y + 40} 322 {y + 4}", tip="tip")
+        p.disc(330, y, 5, NODE[name])
+        p.path(f"M337 {y + 3}C380 {y + 30} 420 240 452 268", PALE, 1.2, tip="tip")
+        p.path(f"M598 270C630 240 640 {y + 40} 648 {y + 6}", tip="tip")
+        p.path(f"M656 {y + 4}C690 {y + 40} 730 240 752 268", PALE, 1.2, tip="tip")
+    p.disc(460, 276, 6, PAPER, NODE["n5"])
+    p.text(460, 304, "a full pass over each", 12, at="middle")
+    p.disc(590, 276, 6, NODE["n5"])
+    p.text(590, 304, "complete, next term", 12, at="middle")
+    p.disc(760, 276, 6, NODE["n5"])
+    p.text(760, 304, "all have learnt it", 12, at="middle")
+    p.path("M200 326H590", NODE["n3"], 4)
+    p.path("M590 326H830", NODE["n5"], 4)
+    p.text(395, 344, "reads go to n1 n2 n3", 12, at="middle")
+    p.text(710, 344, "reads go to n1 n2 n5", 12, at="middle")
+    p.path("M262 360H760", RED, 4)
+    p.text(511, 376, "writes need W of n1 n2 n3 and W of n1 n2 n5", 12, at="middle", fill=RED)
+    return p
+
+
+PICTURES = {"ring": ring, "dots": dots, "quorums": quorums, "hints": hints, "move": move}
 
 
 def main(directory: Path) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dynamo_client.cli import hoisted
 from dynamo_client.cli_change import member_of, picture, ranges, weights_of
-from dynamo_client.cli_follow import operation_of
+from dynamo_client.cli_follow import operation_of, switched
 from dynamo_client.cli_picture import circle
 from dynamo_client.cli_ring import partitions_of
 from dynamo_client.cli_session import Failed, key_of, shown_key, size
@@ -146,8 +146,12 @@ def test_an_operation_is_told_by_whoever_knows_most_of_it() -> None:
     assert (later["id"], later["state"]) == ("mine", "followed by another")
     with pytest.raises(Failed, match="superseded: theirs"):
         operation_of({"a": status_of(3, "theirs", "old")}, "mine")
-    with pytest.raises(Failed, match="no node answers"):
-        operation_of({"a": None}, "mine")
+
+
+def test_bytes_are_counted_by_what_has_switched() -> None:
+    moves = [{"partition": p, "out": "a", "in": "b", "bytes": 10 * p or None} for p in range(3)]
+    entries = [{"owners": ["b"]}, {"owners": ["b"]}, {"owners": ["a"]}]
+    assert switched({"moves": moves}, entries) == 10
 
 
 def test_members_weights_and_ranges_are_words() -> None:

@@ -189,7 +189,7 @@ BAD_WISHES: dict[str, tuple[dict[str, Any], str, str]] = {
     "joins that are here": ({"join": [{"name": "a", "address": "x:1"}]}, "join", "a is MEMBER"),
     "an address that is taken": ({"join": [{"name": "d", "address": "a:1"}]}, "join", "is a"),
     "two of one name": ({"join": [JOIN_D["join"][0]] * 2}, "join", "same name"),
-    "a name with an at": ({"join": [{"name": "@d", "address": "d:1"}]}, "join", "no ~ or @"),
+    "a name with an at": ({"join": [{"name": "@d", "address": "d:1"}]}, "join", "no ~, @ or ="),
     "a stranger leaves": ({"leave": ["z"]}, "leave", "'z'"),
     "too few stay": ({"leave": ["a"]}, "leave", "2 nodes would stay, n = 3"),
     "joins and leaves": ({**JOIN_D, "leave": ["d"]}, "leave", "d joins"),

@@ -90,7 +90,8 @@ SAMPLES = [
     Parts(0, PARTS, (b"x",)), Roots(5, [(1, 0, 0), (2, 3, 4)]), RootsReply(5, [(1, b"root")]),
     Leaves(6, 1, (0, 0)), LeavesReply(6, b"leaves", 9, 8), Listing(7, 1, (0, 0), 2, b"after"),
     ListingReply(7, [(b"k", b"digest")], True), FetchMany(8, 1, (0, 0), [b"k"]),
-    FetchedMany(8, [b"", b"r"], 1), Prepare(9, "carts", "a"), Prepared(9, 2**64 - 1, "a:2", "no"),
+    FetchedMany(8, [b"", b"r"], 1), Prepare(9, "carts", "a"),
+    Prepared(9, 2**64 - 1, "a:2", "no", 7),
     Found(10, PARTS), Founded(10, "no"), Admit(0, "a:2", "zone", 2, False),
     Admitted(0, None, "no"), Admitted(0, PARTS), Reach(11, "a", 2**64 - 1), Reached(11, True),
     Order(12, "repair", [1, 2], True), Progress(12, 1, 2, 3, 4), Keys(13, 1, b"after", 100),
@@ -104,6 +105,8 @@ SAMPLES = [
     StillReply(16, True, Entry(1, 0, ("a",))), Settle(17, 3, (1, 2)), Settled(17),
     Sizes(19, [1, 2]), SizesReply(19, [(1, 100, 3)], 4, 5), Announce(20, PARTS), Announced(20),
     Offer(18, 3, (1, 2), [(b"stored", b"digest")]), Shown(18, 3, [0, 2]),
+    Sizes(19, [1, 2]), SizesReply(19, [(1, 2**40, 3)], 1, 2**40), Announce(20, PARTS),
+    Announced(20),
 ]  # fmt: skip
 FRAME = Frame(FRAME_VERSION, "carts", "a", 2**64 - 1, "a:1", 2**64 - 1, 5, 6, 7, SAMPLES)
 

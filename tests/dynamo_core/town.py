@@ -146,7 +146,7 @@ class Town:
             and all(not entry.move and not entry.old for entry in ring.entries)
             and all(
                 set(entry.owners) == set(wanted)
-                for entry, wanted in zip(ring.entries, ring.target.owners, strict=True)
+                for entry, wanted in zip(ring.entries, ring.target.owners, strict=False)
             )
             for ring in rings
         )

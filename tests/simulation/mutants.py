@@ -2,8 +2,7 @@
 
 A mutant patches one function or attribute for as long as its context lasts; nothing of the product
 knows that this file exists. A fault of the real store is sought by the tests of the disk rules,
-since the simulator has a disk of its own. With moves come: partition deleted before proof, writes
-during a transfer not sent on, removed node accepted, hint dropped when its target left.
+since the simulator has a disk of its own. Those of moves and of rounds have files of their own.
 A node that never scrubs is caught by tests/dynamo_core/test_anti_entropy.py: reads find most first.
 """
 
@@ -18,6 +17,7 @@ from unittest.mock import patch
 from ladders import stands
 
 from dynamo_core import (
+    admission,
     calls,
     delivery,
     exchange,
@@ -349,7 +349,7 @@ def _() -> list[Patch]:
 @mutant("membership by wall clock")
 def _() -> list[Patch]:
     walls: list[int] = [0]
-    original = membership.Membership._admit
+    original = admission.Admissions.admit
 
     def admit(self: Any, frame: Any, route: str, message: Any) -> None:
         walls[0] = self.node.wall_ms
@@ -362,7 +362,7 @@ def _() -> list[Patch]:
             life.weight, life.state, walls[0],
         )  # fmt: skip
 
-    return [(membership.Membership, "_admit", admit), (membership, "next_life", next_life)]
+    return [(admission.Admissions, "admit", admit), (admission, "next_life", next_life)]
 
 
 @mutant("a replaced node goes on serving")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import background_mutants
+import move_ladders
+import move_mutants
 import pytest
 import round_mutants
 from disk_fault import blind_iterator, disk_rules_broken
@@ -14,7 +16,8 @@ from dynamo_core.testing.workload import make_plan
 SEEDS_MAX = 400
 
 
-assert round_mutants.LADDER_OF and background_mutants.BUSY
+assert move_ladders.four and move_mutants.MIX_OF and round_mutants.LADDER_OF
+assert background_mutants.BUSY
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -115,7 +115,9 @@ def _end(session: Session, operation: str, said: dict[str, Any], detach: bool) -
     if detach:
         session.show({**said, "operation_id": operation}, f"it goes on; {RETURN} shows how")
         return
-    end = follow(session, operation)
+    end = follow(session, operation, said.get("plan"))
+    if end["state"] == "cancelled":
+        raise Failed("cancelled; what had switched stays")
     done = f"{end['moves_done']} of {end['moves_total']} moves are done"
     session.show({**said, "operation_id": operation, "operation": end}, f"{end['state']}: {done}")
 

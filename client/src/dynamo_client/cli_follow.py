@@ -3,41 +3,60 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
+from dynamo_client import ClientError
 from dynamo_client.cli_session import Failed, Session
 
 POLL_S = 0.3
+SILENT_S_MAX = 30.0
 SHOWN_MAX = 8
 """Transfers that are shown, a line each."""
 RETURN = "dynamoctl status --follow"
 Statuses = dict[str, dict[str, Any] | None]
 
 
-def looks(session: Session) -> Iterator[Statuses]:
-    """Everybody's status, again and again, of those too that join meanwhile."""
-    doors = session.doors()
+def looks(session: Session) -> Iterator[tuple[Statuses, list[dict[str, Any]]]]:
+    """Everybody's status and the ring's entries, again and again, of those too that join meanwhile.
+    Raises Failed when nobody has answered for a while."""
+    doors: dict[str, str] = {}
+    heard = time.monotonic()
     while True:
-        yield session.of_all(doors, lambda admin: admin.status())
+        try:
+            with session.admin() as admin:
+                ring = admin.ring()
+            live = {m["name"] for m in ring["members"] if m["state"] != "LEFT"}
+            doors = doors if live <= doors.keys() else session.doors()
+            statuses = session.of_all(doors, lambda admin: admin.status())
+        except (Failed, ClientError):
+            statuses = {}
+        if any(one and one["state"] is not None for one in statuses.values()):
+            heard = time.monotonic()
+            yield statuses, ring["entries"]
+        elif time.monotonic() - heard > SILENT_S_MAX:
+            raise Failed(f"no node answers; {RETURN} tells how the change goes on")
         time.sleep(POLL_S)
-        with session.admin() as admin:
-            members = admin.ring()["members"]
-        if {m["name"] for m in members if m["state"] != "LEFT"} - doors.keys():
-            doors = session.doors()
 
 
 def operation_of(statuses: Statuses, operation_id: str | None) -> dict[str, Any]:
-    """An operation, by default the last one, as whoever knows most of it tells. Raises Failed."""
+    """An operation, by default the last one, as whoever knows most of it tells. Raises Failed
+    when another one took its place."""
     known = [one for one in statuses.values() if one is not None and one["state"] is not None]
-    if not known:
-        raise Failed(f"no node answers; {RETURN} tells how the change goes on")
     known.sort(key=lambda one: int(one["epoch"]))
     told: list[dict[str, Any]] = [one["operation"] for one in known]
     if operation_id is None:
@@ -49,26 +68,44 @@ def operation_of(statuses: Statuses, operation_id: str | None) -> dict[str, Any]
     return {**told[-1], "id": operation_id, "state": "followed by another"}
 
 
-def follow(session: Session, operation_id: str | None = None) -> dict[str, Any]:
-    """Shows an operation, by default the last one, until it is over, and returns how it ended.
-    Raises Failed when another one took its place."""
-    progress = Progress(
+def follow(
+    session: Session, operation_id: str | None = None, plan: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Shows an operation, by default the last one, until it is over, and returns how it ended; with
+    its plan in bytes too. Raises Failed when another one took its place."""
+    moves = Progress(
         TextColumn("moves"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=session.err,
     )  # fmt: skip
-    task = progress.add_task("", total=None)
+    copied = Progress(
+        TextColumn("bytes"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        console=session.err,
+    )  # fmt: skip
+    bars = [moves, copied] if plan is not None and plan["bytes"] else [moves]
+    tasks = [bar.add_task("", total=None) for bar in bars]
     quiet = session.as_json or not session.err.is_terminal
-    live = Live(progress, console=session.err, transient=True, auto_refresh=False)
+    live = Live(Group(*bars), console=session.err, transient=True, auto_refresh=False)
     with nullcontext() if quiet else live:
-        for statuses in looks(session):
+        for statuses, entries in looks(session):
             operation = operation_of(statuses, operation_id)
-            total = operation["moves_total"]
-            progress.update(task, total=total or None, completed=operation["moves_done"])
+            total = operation["moves_total"] or None
+            moves.update(tasks[0], total=total, completed=operation["moves_done"])
+            if plan is not None and copied in bars:
+                copied.update(tasks[1], total=plan["bytes"], completed=switched(plan, entries))
             if not quiet:
-                live.update(Group(progress, *_lines(statuses)), refresh=True)
+                live.update(Group(*bars, *_lines(statuses)), refresh=True)
             if operation["state"] != "running":
                 return operation
     raise AssertionError("looks has no end")
+
+
+def switched(plan: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> int:
+    """Bytes of those moves of a plan that have switched."""
+    return sum(
+        move["bytes"] or 0
+        for move in plan["moves"]
+        if move["in"] in entries[move["partition"]]["owners"]
+    )
 
 
 @contextmanager

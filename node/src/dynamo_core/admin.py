@@ -165,8 +165,8 @@ class Administration:
             "operation": self.planner.operation(),
             "transfers": node.moves.transfers(),
             "hints": {
-                target: {"count": count, "bytes": node.hints.bytes.get(target, 0)}
-                for target, count in sorted(node.hints.counts.items())
+                name: {"count": count, "bytes": size}
+                for name, (count, size) in node.hints.by_name().items()
             },
             "tree": {"state": "settling" if node.replica.unsure else "built"},
             "oldest_exchange_s": round(max(ages), 3) if ages else None,

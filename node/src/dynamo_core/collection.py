@@ -88,7 +88,8 @@ class Round(Machine):
             return self._end()
         self._committing = True
         about = (self.partition, self.entry.number, self.number, self.listed)
-        return self._call([(name, RoundCommit(0, *about)) for name in self.entry.owners], now)
+        owners = self.view.ring.live(self.entry.owners)
+        return self._call([(name, RoundCommit(0, *about)) for name in owners], now)
 
     def expired(self, now: float) -> Effects:
         self._refusal = self._refusal or f"{min(self._waiting)} does not answer"

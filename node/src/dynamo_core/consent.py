@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dynamo_core.errors import Corrupt
+from dynamo_core.hints import shown
 from dynamo_core.ids import range_of
 from dynamo_core.messages import Message
 from dynamo_core.replica import Replica
@@ -35,7 +36,7 @@ def obstacle(replica: Replica, ring: Ring, partition: int) -> str:
         return f"partition {partition} has moved and settles"
     hints = replica.hints.some_of(partition, ring.partition_bits, 1)
     if hints:
-        return f"a hint for {hints[0][0]} lies at {replica.name}"
+        return f"a hint for {shown(hints[0][0])} lies at {replica.name}"
     if replica.flags(partition) and not replica.complete(partition):
         return f"partition {partition} is not complete at {replica.name}"
     return ""

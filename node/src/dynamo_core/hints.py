@@ -31,6 +31,11 @@ def split_hint_key(key: bytes) -> tuple[str, bytes]:
     return key[1:end].decode(), key[end:]
 
 
+def shown(target: str) -> str:
+    """As people see it: a target that names no member stands for all owners."""
+    return "(owners)" if not target or target.startswith("=") else target
+
+
 def with_stamp(target: str, seen: int) -> str:
     """The target of what lies apart and was read elsewhere at this number (S-DEL-3)."""
     return f"{target}:{seen:x}"
@@ -151,6 +156,15 @@ class HintBook:
         end = hint_key(target, b"\xff" * 4) + b"\xff" * 1024
         rows = self._journal.scan(HINTS, start, end, limit)
         return [(split_hint_key(key)[1], record) for key, record in rows]
+
+    def by_name(self) -> dict[str, tuple[int, int]]:
+        """For people: count and bytes by target; what goes to all owners under one name."""
+        found: dict[str, tuple[int, int]] = {}
+        for target, count in sorted(self.counts.items()):
+            name = shown(target)
+            before = found.get(name, (0, 0))
+            found[name] = (before[0] + count, before[1] + self.bytes.get(target, 0))
+        return found
 
     def mark_dirty(self, partition: int, target: str) -> None:
         """`target` misses writes of `partition` that no hint keeps: exchange there first."""

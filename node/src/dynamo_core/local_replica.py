@@ -187,7 +187,7 @@ class LocalReplica:
             return reply(Refused(request.id, "stale", partition, None, floor, seen))
         target = request.target
         if apart:
-            if request.cause not in ("put", "hint"):
+            if request.cause not in ("put", "double", "hint"):
                 return reply(Refused(request.id, "apart", partition))
             target = self.replica.apart_target
             if request.cause == "hint":  # it may be as old as what lies here

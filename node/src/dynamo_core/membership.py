@@ -270,7 +270,7 @@ class Membership:
                 ring = ring.with_entry(partition, entry)
         self.take(ring)
 
-    def _adopt_whole(self, parts: RingParts) -> None:
+    def _adopt_whole(self, parts: RingParts, numbers: Any = ()) -> None:
         """A founder that missed its Found, or an admitted node: only a ring that has our id."""
         try:
             ring = parts.ring()
@@ -279,6 +279,7 @@ class Membership:
         line = ring.members.get(self.node.identity.name)
         if line is not None and line.id == self.node.identity.node_id:
             self.take(ring)
+            self.node.replica.numbers.take(numbers)
             self.node.apart.begin()
 
     # ------------------------------------------------------------ founding
@@ -346,5 +347,4 @@ class Membership:
     def admitted(self, message: Admitted) -> None:
         """The answer to our knock."""
         if self.node.ring_or_none is None and message.parts is not None:
-            self.node.replica.numbers.take(message.numbers)
-            self._adopt_whole(message.parts)
+            self._adopt_whole(message.parts, message.numbers)

@@ -44,6 +44,8 @@ class Receiving:
         """Node id by owner: a promise, and a copy, is of an id."""
         self.copied: dict[str, int] = {}
         self.under_way: set[str] = set()
+        self.tried = ""
+        """Whom the last pass was made with."""
         self.copying: Exchange | None = None
         self.records = self.bytes = 0
         """Of the passes that are over."""
@@ -176,12 +178,13 @@ class Moves:
         self.receiving[partition] = Receiving(partition, self.node.replica.losses(partition))
 
     def _holds_all(self, receiving: Receiving, ring: Ring) -> bool:
-        entry = ring.entries[receiving.partition]
-        return all(
-            receiving.promised.get(n) == ring.members[n].id
-            for n in entry.owners
-            if ring.members[n].state != LEFT
-        )
+        owners = ring.live(ring.entries[receiving.partition].owners)
+        return not self._lacking(owners, receiving.promised, ring)
+
+    @staticmethod
+    def _lacking(owners: list[str], done: dict[str, int], ring: Ring) -> list[str]:
+        """The owners that have not done it, or under another id."""
+        return [name for name in owners if done.get(name) != ring.members[name].id]
 
     def _drive(self, receiving: Receiving) -> None:
         """The next step that is possible now."""
@@ -197,8 +200,8 @@ class Moves:
             receiving.losses = node.replica.losses(partition)
             receiving.copied.clear()
         owners = self.node.ring.live(entry.owners)
-        silent = [n for n in owners if receiving.promised.get(n) != ring.members[n].id]
-        behind = [n for n in owners if receiving.copied.get(n) != ring.members[n].id]
+        silent = self._lacking(owners, receiving.promised, ring)
+        behind = self._lacking(owners, receiving.copied, ring)
         if silent:
             receiving.state = PROMISES
             receiving.reason = self._why(silent, "to promise")
@@ -207,10 +210,11 @@ class Moves:
         elif behind:
             receiving.state = COPYING
             receiving.reason = self._why(behind, "to be copied")
-            # One after the other: what the first has brought is not fetched from the next.
+            # One after the other: what the first has brought is not fetched from the next. Who
+            # failed just now is tried last.
             up = [name for name in behind if node.up(name)]
             if up and not receiving.under_way:
-                self._copy(receiving, up[0])
+                self._copy(receiving, min(up, key=lambda name: name == receiving.tried))
         else:
             self._switch(partition, entry)
 
@@ -253,6 +257,7 @@ class Moves:
     def _copy(self, receiving: Receiving, name: str) -> None:
         node = self.node
         receiving.under_way.add(name)
+        receiving.tried = name
         if receiving.bytes_total is None:
             receiving.bytes_total = 0
             sized = partial(self._sized, receiving)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 MOVE_BYTES_PER_S = 10_000_000
 """What a receiver copies in a second, for estimates."""
+MOVE_S = 0.1
+"""What a move takes beside its bytes: promises, the passes over old owners, the switch."""
 Body = dict[str, Any]
 Done = Callable[[int, Body], None]
 
@@ -248,7 +250,12 @@ def shown(made: Plan, counts: Counts, free: dict[str, int]) -> Body:
         for size, keys in [counts.get(p, none)]
     ]
     known = bool(counts) or not made.moves
-    slowest = max(_incoming(made, counts).values(), default=0)
+    incoming = _incoming(made, counts)
+    moves = Counter(into for _, _, into in made.moves)
+    slowest = max(
+        (size / MOVE_BYTES_PER_S + moves[name] * MOVE_S for name, size in incoming.items()),
+        default=0.0,
+    )
     full = without_room(made, counts, free)
     return {
         "hash": made.hash,
@@ -258,7 +265,7 @@ def shown(made: Plan, counts: Counts, free: dict[str, int]) -> Body:
         "zones": {"before": made.zones_before, "after": made.zones_after},
         "violations": [*made.violations, *([full] if full else [])],
         "bytes": sum(counts[p][0] for p, _, _ in made.moves if p in counts) if known else None,
-        "seconds_estimated": round(slowest / MOVE_BYTES_PER_S, 1) if known else None,
+        "seconds_estimated": round(slowest, 1) if known else None,
     }
 
 

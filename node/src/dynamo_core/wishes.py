@@ -42,8 +42,8 @@ def parse_members(field: str, items: Iterable[Mapping[str, Any]]) -> list[Member
         for m in items
     ]
     for member in members:
-        if not 0 < len(member.name.encode()) <= NAME_BYTES_MAX or member.name[0] in "~@":
-            raise BadParameter(field, f"a name has 1 to {NAME_BYTES_MAX} bytes, no ~ or @ first")
+        if not 0 < len(member.name.encode()) <= NAME_BYTES_MAX or member.name[0] in "~@=":
+            raise BadParameter(field, f"a name has 1 to {NAME_BYTES_MAX} bytes, no ~, @ or = first")
     for word in ("name", "address"):
         values = [getattr(m, word) for m in members]
         if len(set(values)) < len(values):

@@ -124,6 +124,7 @@ class NodeCollector(Collector):
             ("exchange_differences", "exchange_differences", "Keys that anti-entropy mended."),
             ("corrupt_records", "corrupt_records", "Records that did not read back."),
             ("moved_bytes", "moved_bytes", "Bytes that came here with partitions on their way."),
+            ("tombstones_collected", "tombstones_collected", "Forgotten here, with proof."),
         ):
             yield CounterMetricFamily(f"dynamo_{name}", text, value=counters[counter])
         events = CounterMetricFamily(
@@ -138,15 +139,16 @@ class NodeCollector(Collector):
         node = driver.node
         hints = GaugeMetricFamily("dynamo_hints", "Hints held.", labels=["target"])
         hint_bytes = GaugeMetricFamily("dynamo_hint_bytes", "Their bytes.", labels=["target"])
-        for target, count in sorted(node.hints.counts.items()):
-            hints.add_metric([target or "(owners)"], count)
-            hint_bytes.add_metric([target or "(owners)"], node.hints.bytes.get(target, 0))
+        for name, (count, size) in node.hints.by_name().items():
+            hints.add_metric([name], count)
+            hint_bytes.add_metric([name], size)
         yield hints
         yield hint_bytes
         status = node.admin.status()
         background = node.background
         p99_ms = float("nan") if background.p99_ms is None else background.p99_ms
         clock = node.repairs.scrub.clock_entries_max
+        tombstones = status["tombstones"]
         for name, text, value in (
             ("ready", "1 when a member that can write and does not drain.", node.ready),
             ("writable", "0 while the store refuses writes.", node.writable),
@@ -154,7 +156,8 @@ class NodeCollector(Collector):
             ("ring_epoch", "Grows with every change of the ring.", status["epoch"]),
             ("partitions_owned", "Partitions of this node.", status["partitions"]["owned"]),
             ("partitions_complete", "Of these, complete.", status["partitions"]["complete"]),
-            ("tombstones", "Tombstones held, where counted.", status["tombstones"]["count"] or 0),
+            ("tombstones", "Tombstones held, where counted.", tombstones["count"] or 0),
+            ("tombstone_oldest_seconds", "Since the oldest was met.", tombstones["oldest_s"] or 0),
             ("clock_entries_max", "Actors in the largest history; 50 is reason to look.", clock),
             (
                 "background_budget",

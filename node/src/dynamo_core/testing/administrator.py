@@ -2,20 +2,18 @@
 
 A member who leaves, joins, or takes more; a plan that is cancelled or overtaken by another one; a
 node that is taken for dead and removed by force, and may come back with its disk (S-MOVE-4, 6, 7).
+They speak with the planner that the admin listener speaks with, and die with the node they asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dynamo_core.change import applied, cancelled, plan, removed
-from dynamo_core.errors import BadParameter
 from dynamo_core.node import Node
 from dynamo_core.ring import LEAVING, LEFT, MEMBER, Ring
 from dynamo_core.testing.history import Damage
 from dynamo_core.testing.process import Process
-from dynamo_core.wishes import parse_wishes
 
 if TYPE_CHECKING:
     from dynamo_core.testing.faults import Fault
@@ -23,26 +21,28 @@ if TYPE_CHECKING:
 
 RETURNS = 0.6
 """Of the nodes that were removed by force so many come back with their disk."""
+THINKS_S = 0.3
+"""How long an administrator looks at a plan before applying it, at most."""
+AGAIN = 0.5
+"""Of those who are told that their plan is another by now so many plan again."""
+Body = dict[str, Any]
 
 
 def command(world: World, process: Process, fault: Fault) -> None:
     """One command at the node of `process`; `peer` and `amount` choose what it is about."""
     node = process.node
-    if node is None or process.paused or not node.member or not node.writable:
+    if node is None or process.paused or not node.member:
         return
-    made: Ring | None
-    try:
-        made = COMMANDS[fault.kind](world, node, fault)
-    except BadParameter as error:
-        world.note(f"{process.name}: {fault.kind}: {error}")
-        world.count(f"command refused: {fault.kind}")
-        return
-    if made is not None and made is not node.ring:
-        world.count(f"command applied: {fault.kind}")
-        world.note(f"an administrator at {process.name}: {fault.kind}")
-        if fault.kind != "cancel" and moving(node.ring):
-            world.count("plan applied while another one moves")
-        world.enter(process, lambda: node.membership.take(made))
+    if fault.kind == "cancel":
+        if moving(node.ring):
+            world.count("cancelled while a partition moves")
+        _enter(world, process, node, lambda: node.admin.planner.cancel({}, _answered(world, fault)))
+    elif fault.kind == "remove":
+        _remove(world, process, node, fault)
+    else:
+        body = WISHES[fault.kind](world, node, fault)
+        if body is not None:
+            _plan_and_apply(world, process, body, fault.kind)
 
 
 def moving(ring: Ring) -> bool:
@@ -50,22 +50,46 @@ def moving(ring: Ring) -> bool:
     return any(entry.move or entry.old for entry in ring.entries)
 
 
-def _operation(world: World) -> str:
-    return f"{world.rng.getrandbits(32):08x}"
+def _enter(world: World, process: Process, node: Node, call: Callable[[], None]) -> None:
+    """At that very life of the node."""
+    if process.node is node and not process.paused:
+        world.enter(process, call)
 
 
-def _apply(world: World, node: Node, **body: Any) -> Ring:
-    wishes = parse_wishes(body)
-    made = plan(node.ring, wishes)
-    ids = {
-        p.name: (p.disk.node_id, p.name + ":2")
-        for p in world.processes
-        if p.name in {member.name for member in wishes.join}
-    }
-    return applied(node.ring, made, wishes, ids, _operation(world))
+def _answered(world: World, fault: Fault) -> Callable[[int, Body], None]:
+    return lambda status, document: world.count(f"{fault.kind} answered {status}")
 
 
-def _join(world: World, node: Node, fault: Fault) -> Ring | None:
+def _plan_and_apply(world: World, process: Process, body: Body, kind: str) -> None:
+    """Plans, thinks, applies what was shown; told of another plan, perhaps once more."""
+    node = process.node
+    assert node is not None
+    operation = f"{world.rng.getrandbits(32):08x}"
+
+    def planned(status: int, document: Body) -> None:
+        world.count(f"plan answered {status}")
+        if status != 200:
+            return world.note(f"{process.name}: {kind}: {document.get('detail')}")
+        quoted = body | {"hash": document["hash"], "operation_id": operation}
+        apply = lambda: node.admin.planner.apply(quoted, applied)  # noqa: E731
+        wait = THINKS_S * world.rng.random()
+        return world.later(wait, lambda: _enter(world, process, node, apply))
+
+    def applied(status: int, document: Body) -> None:
+        world.count(f"{kind} answered {status} {document.get('problem', '')}".rstrip())
+        world.note(f"an administrator at {process.name}: {kind} answered {status}")
+        if status == 202 and moving(node.ring):
+            world.count("plan applied while another one moves")
+        if status == 409 and not world.healed and world.rng.random() < AGAIN:
+            world.later(0.0, lambda: _plan_and_apply(world, process, body, kind))
+
+    _enter(world, process, node, lambda: node.admin.planner.plan(body, planned))
+
+
+# ---------------------------------------------------------------- what is wished for
+
+
+def _join(world: World, node: Node, fault: Fault) -> Body | None:
     empty = [
         p
         for p in world.processes
@@ -73,30 +97,30 @@ def _join(world: World, node: Node, fault: Fault) -> Ring | None:
         if p.node.ring_or_none is None and not p.node.holds_data()
         if p.name not in node.ring.members or node.ring.members[p.name].state == LEFT
     ]
-    if not empty:
-        return None
     count = 1 + (fault.amount < 0.4)
     joining = [{"name": p.name, "address": p.address} for p in empty[:count]]
-    return _apply(world, node, join=joining)
+    return {"join": joining} if joining else None
 
 
-def _leave(world: World, node: Node, fault: Fault) -> Ring | None:
-    names = [m.name for m in node.ring.members.values() if m.state == MEMBER]
-    name = sorted(names)[fault.peer % len(names)] if names else ""
-    return _apply(world, node, leave=[name]) if name else None
+def _members(node: Node) -> list[str]:
+    return sorted(m.name for m in node.ring.members.values() if m.state == MEMBER)
 
 
-def _weights(world: World, node: Node, fault: Fault) -> Ring | None:
-    names = sorted(m.name for m in node.ring.members.values() if m.state == MEMBER)
-    if not names:
-        return None
-    return _apply(world, node, weights={names[fault.peer % len(names)]: 1 + int(3 * fault.amount)})
+def _leave(world: World, node: Node, fault: Fault) -> Body | None:
+    names = _members(node)
+    return {"leave": [names[fault.peer % len(names)]]} if names else None
 
 
-def _tokens(world: World, node: Node, fault: Fault) -> Ring | None:
+def _weights(world: World, node: Node, fault: Fault) -> Body | None:
+    names = _members(node)
+    weight = 1 + int(3 * fault.amount)
+    return {"weights": {names[fault.peer % len(names)]: weight}} if names else None
+
+
+def _tokens(world: World, node: Node, fault: Fault) -> Body | None:
     """A few replicas by hand, from one owner to a node that is none."""
     ring = node.ring
-    names = sorted(m.name for m in ring.members.values() if m.state == MEMBER)
+    names = _members(node)
     moves = []
     for partition in range(int(fault.amount * 8), len(ring.entries), 5):
         owners = ring.entries[partition].owners
@@ -105,64 +129,54 @@ def _tokens(world: World, node: Node, fault: Fault) -> Ring | None:
             out = owners[fault.peer % len(owners)]
             to = others[fault.peer % len(others)]
             moves.append({"partition": partition, "from": out, "to": to})
-    return _apply(world, node, moves=moves) if moves else None
+    return {"moves": moves} if moves else None
 
 
-def _cancel(world: World, node: Node, fault: Fault) -> Ring | None:
-    if moving(node.ring):
-        world.count("cancelled while a partition moves")
-    return cancelled(node.ring)
+def _rebalance(world: World, node: Node, fault: Fault) -> Body | None:
+    return {}
 
 
-def _rebalance(world: World, node: Node, fault: Fault) -> Ring | None:
-    return _apply(world, node)
+WISHES: dict[str, Callable[[World, Node, Fault], Body | None]] = {
+    "join": _join, "leave": _leave, "weights": _weights, "tokens": _tokens,
+    "rebalance": _rebalance,
+}  # fmt: skip
+COMMANDS = (*WISHES, "cancel", "remove")
 
 
-def _remove(world: World, node: Node, fault: Fault) -> Ring | None:
+def _remove(world: World, process: Process, node: Node, fault: Fault) -> None:
     """Taken for dead: its process is stopped first, for that is what the command asserts."""
     ring = node.ring
     live = [p for p in world.processes if p.name in ring.live([p.name]) and p.node is not node]
     if len(live) < ring.identity.n or not live:
-        return None
+        return
     victim = live[fault.peer % len(live)]
-    made, _, _ = removed(ring, victim.name, False, _operation(world))
     world.stop(victim)
     if any(entry.move and victim.name in entry.move for entry in ring.entries):
         world.count("removed in the midst of a move")
     for value in sorted(world.held(victim.disk)):
         world.damaged.setdefault(value, set()).add(victim.name)
         world.events.append(Damage(value, victim.name, True, True))
-    victim.removed = True
+    body = {"name": victim.name, "force": True}
+    _enter(world, process, node, lambda: node.admin.planner.remove(body, _answered(world, fault)))
     if fault.amount < RETURNS:
         world.count("a removed node came back")
         world.later(fault.lasts, lambda: world.start(victim))
-    return made
 
 
-COMMANDS = {
-    "join": _join, "leave": _leave, "weights": _weights, "tokens": _tokens, "cancel": _cancel,
-    "rebalance": _rebalance, "remove": _remove,
-}  # fmt: skip
-
-
-def mend_target(world: World, nodes: Iterable[Node]) -> None:
+def mend_target(world: World, process: Process) -> None:
     """A target that lost against another one left members as they were: whoever is told that its
-    plan was superseded makes it again."""
-    node = next(iter(nodes))
+    plan was superseded, or hears nothing more, makes it again."""
+    node = process.node
+    assert node is not None
     ring = node.ring
     wished = {name for owners in ring.target.owners for name in owners}
     owning = {name for entry in ring.entries for name in entry.owners}
     away = {m.name for m in ring.members.values() if m.state in (LEAVING, LEFT)}
-    stuck = away & wished or any(ring.members[name].state == LEFT for name in owning)
-    if stuck and not moving(ring):
-        try:
-            made = _apply(world, node)
-        except BadParameter:  # too few would stay: whoever leaves is to stay
-            made = cancelled(ring)
-        if made is ring or (
-            made.target.owners == ring.target.owners and made.members == ring.members
-        ):
-            return
-        world.count("superseded plan made again")
-        process = next(p for p in world.processes if p.node is node)
-        world.enter(process, lambda: node.membership.take(made))
+    if moving(ring) or not (away & wished or away & owning):
+        return
+    staying = [m for m in ring.members.values() if m.state not in (LEAVING, LEFT)]
+    world.count("superseded plan made again")
+    if len(staying) >= ring.identity.n:
+        _plan_and_apply(world, process, {}, "rebalance")
+    else:  # too few would stay: whoever leaves is to stay
+        _enter(world, process, node, lambda: node.admin.planner.cancel({}, lambda status, _: None))

@@ -107,7 +107,11 @@ class Evidence:
     def copy_dropped(self, process: Process, change: Call) -> None:
         """S-DEL-3: a node gives up what slept through a round. As good as lost is what it had of
         that when it started; what it took since must have been kept apart."""
-        if not process.disk.put_back:
+        if process.node is not None and not process.node.member:
+            self.count("disk of a removed node found stale")
+        elif process.disk.put_back:
+            self.count("rolled-back disk found stale")
+        else:
             detail = f"{process.name} drops a copy though its disk was never put back"
             self.events.append(Trouble("S-DEL-3", detail))
         before = self.held(process.disk)

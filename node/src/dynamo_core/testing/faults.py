@@ -218,6 +218,7 @@ def _old_disk(world: World, process: Process, fault: Fault) -> None:
     old.put_back = True
 
     def swap(disk: object) -> None:
+        process.on_heal = None
         world.stop(process)
 
         def change() -> None:

@@ -140,6 +140,46 @@ def _stale(rng: Random, plan: Plan) -> list[Step]:
     return steps
 
 
+def _moves(rng: Random, plan: Plan) -> list[Step]:
+    """Partitions move back and forth between owners that fail, under reads and strict writes that
+    together miss nothing (S-MOVE-1..5, C9, C10)."""
+    plan.nodes = rng.choice((4, 4, 5))
+    plan.n = rng.choice((2, 3, 3))
+    plan.w = rng.randint(1, plan.n)
+    plan.r = plan.n - plan.w + 1
+    plan.dw = rng.randint(1, plan.w)
+    plan.founders = plan.nodes - rng.choice((0, 0, 1))
+    now = READY_S + rng.uniform(0.3, 0.8)
+    for kind in rng.choices(("tokens", "join", "leave", "weights", "rebalance", "cancel"), k=3):
+        number = rng.randrange(plan.nodes)
+        plan.faults.append(Fault(now, kind, number, rng.randrange(plan.nodes), 1.0, rng.random()))
+        for _ in range(rng.choice((0, 1, 2, 2, 3))):
+            bad = rng.choice(TROUBLE)
+            at, lasts = now + rng.uniform(-0.3, 1.5), rng.choice((0.05, 0.5, 1.5))
+            one = rng.randrange(plan.nodes)
+            other = (one + rng.randrange(1, plan.nodes)) % plan.nodes
+            plan.faults.append(Fault(at, bad, one, other, lasts, rng.random()))
+        if rng.random() < 0.4:
+            rival = Fault(
+                now + rng.choice((0.0, 0.02, 0.2)), "rebalance", (number + 1) % plan.nodes
+            )
+            rival.kind = rng.choice(("tokens", "rebalance", "cancel", "leave"))
+            plan.faults.append(rival)
+        now += rng.uniform(0.4, 3.0)
+    plan.ends_at = now - READY_S + 2.0
+    steps = []
+    for _ in range(60):
+        kind = rng.choice(("put", "put", "update", "get", "get", "remove"))
+        step = Step(rng.uniform(0.1, plan.ends_at), kind, rng.randrange(KEYS), 0)
+        step.node, step.context = rng.randrange(plan.nodes), rng.choice((-1.0, 1.0))
+        step.strict = rng.random() < 0.7
+        steps.append(step)
+    return steps
+
+
+TROUBLE = ("cut both", "cut one way", "isolate", "crash", "crash", "pause", "power", "wipe")
+
+
 def _put(rng: Random, at: float, key: int, node: int) -> Step:
     return Step(at=at, kind="put", key=key, node=node, context=1.0, strict=rng.random() < 0.7)
 
@@ -147,6 +187,7 @@ def _put(rng: Random, at: float, key: int, node: int) -> Step:
 MIXES: dict[str, Callable[[Random, Plan], list[Step]]] = {
     "busy": _busy,
     "lives": _lives,
+    "moves": _moves,
     "rebuild": _rebuild,
     "stale": _stale,
     "twins": _twins,

@@ -46,8 +46,6 @@ class Process:
         """The puts on its disk when it was started, if that had been put back."""
         self.old_disks: list[Disk] = []
         self.on_heal: Call | None = None
-        self.removed = False
-        """By force, while it was thought dead."""
         self.ring: Ring | None = None
         """The document that it had at its last turn."""
 
@@ -79,6 +77,7 @@ class WatchedDisk(Disk):
             for family, key, value in batch:
                 if value is None and family == DATA and key in self.rows[DATA]:
                     self.buried.setdefault(key, []).append(self.rows[DATA][key])
+                    self.met("tombstone buried")
         super()._apply(batch)
         for family, key, value in batch:
             if value is not None and family in (DATA, HINTS):

@@ -130,9 +130,9 @@ def settle(world: World, clients: Clients, looks: int = 0) -> bool:
         for process in world.processes:
             if process.node is not None and process.node.membership.emptied:
                 _join_anew(world, process)
-        members = _members(world)
-        if members and not any(moving(node.ring) for node in members):
-            mend_target(world, members)
+        members = [p for p in world.processes if p.node is not None and p.node.member]
+        if members:
+            mend_target(world, members[0])
         if looks > 0:
             looks -= 1
             clients.look()

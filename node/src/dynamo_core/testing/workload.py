@@ -39,6 +39,9 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     families = [f for f in FAMILIES if rng.random() < 0.5]
     families += [f for f in RARE_FAMILIES if rng.random() < 0.05]
     families = [] if quiet else families
+    if not quiet and not mix and rng.random() < FORGET:
+        families.append("forget")
+        ends_at = rng.uniform(10.0, 18.0)
     if mix:
         families = [mix, *(f for f in families if f in MILD)]
     founders = rng.randint(max(n, 2), nodes) if "administrator" in families else 0
@@ -54,7 +57,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         in_flight_max=rng.choice((1, 3)) if "overload" in families else 4096,
         founders=founders,
         looks=0 if quiet else rng.choice((0, 0, 4, 12)),
-        tombstone_age_s=rng.choice((6.0, 12.0)),
+        tombstone_age_s=6.0 if "forget" in families else rng.choice((6.0, 12.0)),
     )  # fmt: skip
     if quiet:
         plan.steps = _quiet_steps(rng, plan)
@@ -79,6 +82,8 @@ MILD = ("loss", "duplicate", "lag", "expiry", "named", "retry", "strict", "burst
 """What may come on top of a mix."""
 RARE_FAMILIES = ("few siblings", "overload")
 """These refuse most of what they meet, so few histories have them."""
+FORGET = 0.15
+"""Of the histories so many are long enough, with deletes enough, to see collections midway."""
 
 
 def _weather(rng: Random, families: list[str]) -> Weather:
@@ -114,7 +119,7 @@ def _steps(rng: Random, plan: Plan) -> list[Step]:
     families = set(plan.families)
     keys = rng.sample(range(KEYS), rng.randint(2, KEYS))
     count = rng.randint(OPERATIONS_MIN, OPERATIONS_MAX)
-    kinds = rng.choice((MIXED, MIXED, WRITES, CAUSAL))
+    kinds = FORGETFUL if "forget" in families else rng.choice((MIXED, MIXED, WRITES, CAUSAL))
     deletes = rng.random() < 0.4
     steps = []
     at, key = 0.5, keys[0]
@@ -145,6 +150,7 @@ def _moment(rng: Random, plan: Plan) -> float:
 MIXED = ("put", "put", "update", "update", "update", "get", "get", "delete", "remove")
 WRITES = ("put", "put", "put", "update", "delete", "get")
 CAUSAL = ("update", "update", "update", "remove", "get")
+FORGETFUL = ("put", "update", "remove", "remove", "delete", "get")
 
 
 def _details(rng: Random, step: Step, families: set[str], n: int) -> None:

@@ -112,7 +112,11 @@ class World(Evidence):
         """Start the process unless it runs."""
         if process.node is not None:
             return
-        if GONE_KEY in process.disk.rows[META]:
+        gone = GONE_KEY in process.disk.rows[META]
+        if gone and process.on_heal is not None:
+            process.on_heal()  # the present life's disk is at hand
+            return
+        if gone:
             self.new_disk(process)  # as the shell does: the id will never come back
             self.count("emptied disk started under a new id")
         disk = process.disk

@@ -1,0 +1,156 @@
+"""Deliberate faults in moves, and in what may leave a node (S-MOVE-1..7, S-MEM-3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mutants import LADDER_OF, MIX_OF, Patch, mutant
+
+from dynamo_core import (
+    consent,
+    delivery,
+    moves,
+    preference,
+    promises,
+    replica,
+    ring,
+    settling,
+    surrender,
+    versions,
+)
+from dynamo_core.ids import range_of
+
+
+@mutant("a promise kept for another node id")
+def _() -> list[Patch]:
+    def lacking(owners: Any, done: Any, document: Any) -> Any:
+        return [name for name in owners if name not in done]
+
+    return [(moves.Moves, "_lacking", staticmethod(lacking))]
+
+
+@mutant("two promises in a term")
+def _() -> list[Patch]:
+    return [(promises.Promises, "binding", lambda self, partition, document: None)]
+
+
+@mutant("no joint writes")
+def _() -> list[Patch]:
+    return [(ring.Entry, "quorums", property(lambda entry: (entry.owners,)))]
+
+
+@mutant("writes during a transfer are not sent on")
+def _() -> list[Patch]:
+    return [
+        (preference.Preference, "writers", lambda self, partition: self._owners[partition]),
+        (preference.Preference, "quorums", lambda self, partition: (self._owners[partition],)),
+    ]
+
+
+@mutant("`old` removed at once")
+def _() -> list[Patch]:
+    def ask(self: Any, partition: int) -> None:
+        entry = self.node.ring.entries[partition]
+        if entry.old is not None:
+            self._clear(partition, entry)
+
+    return [(settling.Settling, "_ask", ask)]
+
+
+@mutant("switch before the pass ends")
+def _() -> list[Patch]:
+    def copy(self: Any, receiving: Any, name: str) -> None:
+        receiving.copied[name] = self.node.ring.members[name].id
+        self._drive(receiving)
+
+    return [(moves.Moves, "_copy", copy)]
+
+
+@mutant("copied from one owner only")
+def _() -> list[Patch]:
+    original = moves.Moves._copy
+
+    def copy(self: Any, receiving: Any, name: str) -> None:
+        if not receiving.under_way:
+            for other in self.node.ring.entries[receiving.partition].owners:
+                if other != name:
+                    receiving.copied[other] = self.node.ring.members[other].id
+            original(self, receiving, name)
+
+    return [(moves.Moves, "_copy", copy)]
+
+
+@mutant("ids not in contexts")
+def _() -> list[Patch]:
+    return [(versions.History, "naming", lambda self, siblings: self)]
+
+
+@mutant("unowned data deleted on the switch")
+def _() -> list[Patch]:
+    def start(self: Any, now: float) -> Any:
+        start_, end = range_of(self.partition, self.view.ring.partition_bits)
+        for stored, record in self.replica.rows(start_, end, 1 << 20):
+            self.replica.forget(stored, record)
+        return self._end()
+
+    return [(surrender.Surrender, "start", start)]
+
+
+@mutant("document taken from a removed node")
+def _() -> list[Patch]:
+    return [(ring.Ring, "is_gone", lambda self, name, node_id: False)]
+
+
+@mutant("target of a superseded plan finished")
+def _() -> list[Patch]:
+    return [(moves.Moves, "_wanted", staticmethod(lambda document, partition, entry: True))]
+
+
+@mutant("a round does not mind data that is not owned")
+def _() -> list[Patch]:
+    return [(consent.Consent, "_holding", lambda self, partition: "")]
+
+
+@mutant("a forgotten promise proves something")
+def _() -> list[Patch]:
+    original = replica.Replica.refresh
+
+    def refresh(self: Any, *partitions: int) -> None:
+        self.compared.update(name for others in self.owned().values() for name in others)
+        self.apart.clear()
+        original(self, *partitions)
+
+    return [(replica.Replica, "refresh", refresh)]
+
+
+@mutant("hint dropped when its target left")
+def _() -> list[Patch]:
+    original = delivery.Delivery._send
+
+    def send(self: Any, stored: bytes, record: bytes) -> Any:
+        if self.target not in self.view.preference.names:
+            self.book.drop(self.target, stored, record)
+            return []
+        return original(self, stored, record)
+
+    return [(delivery.Delivery, "_send", send)]
+
+
+MIX_OF |= dict.fromkeys(
+    (
+        "a promise kept for another node id",
+        "switch before the pass ends",
+        "unowned data deleted on the switch",
+    ),
+    "moves",
+)
+LADDER_OF |= {
+    "`old` removed at once": "L1",
+    "a forgotten promise proves something": "L8",
+    "a round does not mind data that is not owned": "L2",
+    "copied from one owner only": "a put that one owner misses",
+    "no joint writes": "a put between copy and switch",
+    "target of a superseded plan finished": "a plan that is taken back",
+    "two promises in a term": "a second receiver of the term",
+    "writes during a transfer are not sent on": "a put between copy and switch",
+}
