@@ -149,7 +149,9 @@ class Moves:
             new = self.node.ring.live(tuple(n for n in owners if n not in entry.owners))
             if new[0] != me.name or entry.move is not None or entry.old is not None:
                 continue
-            slots = node.background.share(node.settings.moves_max) - len(self.receiving)
+            # Whoever waits for an owner that is down holds nobody else up.
+            at_work = sum(not receiving.reason for receiving in self.receiving.values())
+            slots = node.background.share(node.settings.moves_max) - at_work
             if slots <= 0 or moving >= node.settings.moves_ring_max:
                 return
             if down := [n for n in self.node.ring.live(entry.owners) if not node.up(n)]:
