@@ -127,6 +127,11 @@ def test_a_hint_that_is_delivered_meanwhile_keeps_its_number() -> None:
     assert sent == {5}
 
 
+@pytest.mark.parametrize("target", ["a", "", "a:5", "=12", "=12:zz", "=12:"])
+def test_a_target_without_a_number(target: str) -> None:
+    assert stamp_of(target) is None
+
+
 def test_a_hint_from_before_a_round_is_dropped_in_the_end() -> None:
     """Its holder was stale, or it would have a higher number."""
     town = started("a", 9, 9, 9)

@@ -174,6 +174,8 @@ class Collector:
         while self._queue and len(self._running) < node.background.share(node.settings.rounds_max):
             partition = self._queue.pop(0)
             aged = self._aged(partition, node.now)
+            if not aged:
+                continue
             beyond = self._seen.get(partition, 0)
             number = self.replica.numbers.next(partition, beyond, node.draw())
             # Another part each time: what one owner lacks must not keep the others waiting.

@@ -44,7 +44,10 @@ def with_stamp(target: str, seen: int) -> str:
 def stamp_of(target: str) -> int | None:
     """The number in the name of a target, None where there is none."""
     apart, _, stamp = target.partition(":")
-    return int(stamp, 16) if apart.startswith("=") and stamp else None
+    try:
+        return int(stamp, 16) if apart.startswith("=") and stamp else None
+    except ValueError:
+        return None  # a name that a peer made up
 
 
 class HintBook:

@@ -296,7 +296,7 @@ class Node:
         """S-RING-4: a peer refused. Whoever has the older entry of the partition takes the newer
         one first."""
         ring, partition = self.ring, refusal.partition
-        if refusal.reason == "stale":
+        if refusal.reason == "stale" and 0 <= partition < len(ring.entries):
             self.apart.heard(name, partition, refusal.seen, refusal.floor)
         if refusal.entry is None or partition >= len(ring.entries):
             return
