@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ HEAL_S_MAX = 150.0
 DOOR_S_MAX = 15.0
 TRIES_MAX = 30
 """A plan that is another one by the time it is applied is made again so often."""
+EVENT = re.compile(r'^dynamo_events_total\{event="(\w+)"\} (\S+)$', re.MULTILINE)
 EMPTIED = 'event="replaced_node_emptied"'
 
 
@@ -246,6 +249,16 @@ class Cluster:
         until(self.quiet, "the change does not end", HEAL_S_MAX)
 
     # ------------------------------------------------------------ evidence
+
+    def events(self) -> dict[tuple[str, int], Counter[str]]:
+        """What every process has counted since its start, by name and process number."""
+        found: dict[tuple[str, int], Counter[str]] = {}
+        for name, node in self.nodes.items():
+            with suppress(ClientError), self.door(name) as admin:
+                rows = EVENT.findall(admin.metrics())
+                pid = node.process.pid if node.process is not None else 0
+                found[name, pid] = Counter({event: int(float(count)) for event, count in rows})
+        return found
 
     def save(self, place: Path) -> None:
         """Every node's status and ring document, of those that answer."""
