@@ -45,6 +45,12 @@ FLAGS = (
     "--heartbeat-ms=200", "--suspect-ms=1500", "--exchange-ms=300", "--hedge-ms=200",
     f"--tombstone-age-min-s={AGE_S}", "--log-level=info",
 )  # fmt: skip
+TOLD = (
+    "switches", "moves_taken_over", "moves_undone", "records_surrendered", "lost_node_admitted",
+    "replaced_node_emptied", "rolled_back_disk_found", "tombstones_collected",
+    "stale_copies_dropped", "stale_records_refused", "hints_rerouted",
+)  # fmt: skip
+"""Events that say that a run met what it is for; those of processes that died are missing."""
 COUNTED = ("lost", "invented", "resurrected")
 console = Console(highlight=False, soft_wrap=True)
 
@@ -59,6 +65,8 @@ class Chaos:
     pause_s: float
     told: list[tuple[str, Record]] = field(default_factory=list)
     wrong: Counter[str] = field(default_factory=Counter)
+    events: dict[tuple[str, int], Counter[str]] = field(default_factory=dict)
+    """What processes had counted when a story ended."""
 
     async def tell(self, story: Story) -> None:
         """One story under load, to its verdict."""
@@ -79,6 +87,7 @@ class Chaos:
             self.judge(name, record, [*record.verdict(), not_ended])
             raise RuntimeError(f"{name}: {error}") from error
         self.judge(name, record, record.verdict())
+        self.events |= await asyncio.to_thread(self.cluster.events)
         met = record.met()
         count, refused = sum(met.values()), sum(met[kind, "fail"] for kind in ("get", "put"))
         unknown = sum(met[kind, "unknown"] for kind in ("get", "put", "delete"))
@@ -131,7 +140,7 @@ def _count(cluster: Cluster, record: Record) -> None:
     """Every key counted: what a member lists is what the final reads show. Raises RuntimeError."""
     shown = {a.key for a in record.attempts() if a.final and a.shown}
     with cluster.door() as admin:
-        listed = set(admin.keys()) & set(record.keys)
+        listed = set(admin.keys()) & set(record.all_keys())
     if listed != shown:
         raise RuntimeError(f"listed and not shown, or the other way: {sorted(listed ^ shown)}")
 
@@ -156,6 +165,9 @@ def report(chaos: Chaos, seconds: float) -> int:
     stories = Counter(name.partition("-")[2] for name, _ in chaos.told)
     for name, times in sorted(stories.items()):
         console.print(f"{times:4} x {name.replace('_', ' ')}")
+    events = sum(chaos.events.values(), Counter())
+    seen = ", ".join(f"{events[event]} {event}" for event in TOLD if events[event])
+    console.print(f"at least: {seen or 'nothing'}".replace("_", " "))
     others = {claim: count for claim, count in chaos.wrong.items() if claim not in COUNTED}
     verdict = ", ".join(f"{chaos.wrong[word]} {word}" for word in COUNTED)
     verdict += "".join(f", {count} {claim}" for claim, count in sorted(others.items()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ HEAL_S_MAX = 150.0
 DOOR_S_MAX = 15.0
 TRIES_MAX = 30
 """A plan that is another one by the time it is applied is made again so often."""
+EVENT = re.compile(r'^dynamo_events_total\{event="(\w+)"\} (\S+)$', re.MULTILINE)
 EMPTIED = 'event="replaced_node_emptied"'
 
 
@@ -234,10 +237,12 @@ class Cluster:
             node = self.nodes[name]
             with self.door(name) as admin:
                 until(lambda a=admin: _emptied(a), f"{name} has not left", HEAL_S_MAX)  # type: ignore[misc]
+                renewed = admin.status()["disk"] == "empty"
             self.asked = [other for other in self.asked if other != name]
-            node.stop()
-            node.start(*self.flags)
-            until(node.lives, f"{name} does not come back", HEAL_S_MAX)
+            if not renewed:
+                node.stop()
+                node.start(*self.flags)
+                until(node.lives, f"{name} does not come back", HEAL_S_MAX)
             with self.door(name) as admin:
                 assert admin.status()["disk"] == "empty", f"{name} has left and is not empty"
 
@@ -246,6 +251,16 @@ class Cluster:
         until(self.quiet, "the change does not end", HEAL_S_MAX)
 
     # ------------------------------------------------------------ evidence
+
+    def events(self) -> dict[tuple[str, int], Counter[str]]:
+        """What every process has counted since its start, by name and process number."""
+        found: dict[tuple[str, int], Counter[str]] = {}
+        for name, node in self.nodes.items():
+            with suppress(ClientError), self.door(name) as admin:
+                rows = EVENT.findall(admin.metrics())
+                pid = node.process.pid if node.process is not None else 0
+                found[name, pid] = Counter({event: int(float(count)) for event, count in rows})
+        return found
 
     def save(self, place: Path) -> None:
         """Every node's status and ring document, of those that answer."""
@@ -261,8 +276,9 @@ class Cluster:
 
 
 def _emptied(admin: AdminClient) -> bool:
+    """Whether all is handed over, in this process or in the one before it."""
     with suppress(ClientError):
-        return EMPTIED in admin.metrics()
+        return EMPTIED in admin.metrics() or admin.status()["disk"] == "empty"
     return False
 
 

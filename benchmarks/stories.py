@@ -23,7 +23,7 @@ from dynamo_client import ClientError
 from dynamo_client.local_process import POLL_S
 from dynamo_core.testing.history import Attempt
 
-DOOMED = [b"doomed-%d" % number for number in range(24)]
+DOOMED = 24
 """Keys that are deleted while a disk sleeps."""
 DOWN_S = 1.5
 """A killed node stays away so long."""
@@ -194,9 +194,10 @@ async def old_disk_after_a_collection(stage: Stage) -> None:
     (name,) = stage.some(await stage.do(cluster.members), 1)
     node = cluster.nodes[name]
     backup = node.directory.with_suffix(".old")
-    record.keys += DOOMED
+    doomed = [b"%s-doomed-%d" % (record.keys[0], number) for number in range(DOOMED)]
+    record.apart += doomed
     async with witness.http() as http:
-        for key in DOOMED:
+        for key in doomed:
             await witness.operation(http, "put", key, w=3)
         stage.say(f"{name} is stopped, and its disk copied")
         cluster.fault(name)
@@ -204,12 +205,12 @@ async def old_disk_after_a_collection(stage: Stage) -> None:
         await stage.do(shutil.copytree, node.directory, backup)
         since = time.monotonic()
         await stage.do(cluster.restart, name)
-        for key in DOOMED:
+        for key in doomed:
             await witness.operation(http, "delete", key, w=2)
         # A hint that anybody holds stops a round: on a busy machine some are there all the time.
         stage.open.clear()
         stage.say("deleted; the clients rest")
-        left = list(DOOMED)
+        left = list(doomed)
         end = time.monotonic() + HEAL_S_MAX
         while left and time.monotonic() < end:
             answer = await witness.attempt(
@@ -220,7 +221,7 @@ async def old_disk_after_a_collection(stage: Stage) -> None:
             else:
                 await asyncio.sleep(POLL_S * 5)
     if left:
-        raise RuntimeError(f"{len(left)} of {len(DOOMED)} tombstones are not collected in time")
+        raise RuntimeError(f"{len(left)} of {DOOMED} tombstones are not collected in time")
     stage.open.set()
     stage.say("all tombstones are collected; the clients go on")
     stage.say(f"{name} is killed, and its old disk put back")

@@ -30,6 +30,8 @@ class Record:
 
     def __init__(self, keys: Sequence[bytes], n: int = 3) -> None:
         self.keys = list(keys)
+        self.apart: list[bytes] = []
+        """Keys of the story itself, which the clients leave alone."""
         self.events: list[Event] = [Setting(n=n)]
         self.steps: list[tuple[float, str]] = []
         """The story, in seconds of the monotonic clock."""
@@ -43,6 +45,10 @@ class Record:
         """The disk of `name` lost now what had been written since then. Each put may have had a
         copy there (C7: W-1 disks may be lost)."""
         self._losses.append((name, since, time.monotonic(), silent))
+
+    def all_keys(self) -> list[bytes]:
+        """Everything that is looked at in the end."""
+        return self.keys + self.apart
 
     def attempts(self) -> list[Attempt]:
         """All operations."""
@@ -208,6 +214,6 @@ async def look(cluster: Cluster, record: Record, names: Sequence[str] = ()) -> N
     """The final look: every key through every node."""
     witness = Witness(CLIENTS, cluster, record, 0, timeout_ms=30_000)
     async with witness.http() as http:
-        for key in record.keys:
+        for key in record.all_keys():
             for name in names or cluster.asked:
                 await witness.attempt(http, Attempt(kind="get", key=key, node=name, final=True), {})
