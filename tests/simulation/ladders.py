@@ -253,3 +253,32 @@ def a_hint_that_waits_for_its_link() -> None:
     )
     nothing_comes_back(town)
     town.until(lambda: forgotten(town))
+
+
+@ladder("a dot after a collection")
+def a_dot_after_a_collection() -> None:
+    """An old context covers what its client saw, and no value that was written since."""
+    town = Town("a b c", settings=QUICK)
+    at = town.owners(KEY)[0]
+    town.put(at, KEY, b"v", w=3)
+    old = known(town.get(at, KEY))
+    delete(town, at)
+    town.until(lambda: forgotten(town))
+    town.put(at, KEY, b"new", w=3)
+    town.put(at, KEY, b"late", context=old, w=3)
+    assert set(town.values(at, KEY)) == {b"new", b"late"}
+
+
+@ladder("L10")
+def a_twin_of_a_retry_that_was_read() -> None:
+    """One request under two dots; who read the one that did not stay supersedes both (S-REQ-1)."""
+    for first, second in ("ab", "ba"):  # either dot may be the smaller one, which stays
+        town = Town("a b", n=2, settings=QUICK)
+        town.cut |= {("a", "b"), ("b", "a")}
+        for name in (first, second):
+            town.put(name, KEY, b"v", w=1, request_id="r")
+        seen = known(town.get(second, KEY, r=1))
+        town.cut.clear()
+        town.until(lambda town=town: town.values("a", KEY) == [b"v"])  # type: ignore[misc]
+        town.put(first, KEY, b"new", context=seen, w=2)
+        assert town.values(first, KEY) == [b"new"]

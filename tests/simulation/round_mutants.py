@@ -7,14 +7,16 @@ from typing import Any
 import msgspec
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
-from dynamo_core import apart, collection, consent, get, gossip, repair
+from dynamo_core import actors, apart, collection, consent, get, gossip, repair
 from dynamo_core import round_numbers as numbers
 
 LADDER_OF |= {
+    "a collected tombstone's count forgotten": "a dot after a collection",
     "a joiner takes no numbers": "L6",
     "a round number used twice": "L7",
     "a stamp taken at sending": "L4",
     "floor not synced with the deletion": "M1 after a restart",
+    "ids not in contexts": "L10",
     "old frames accepted": "L3",
     "puts of an unchecked start not kept apart": "L5",
     "rebuilt from one owner": "M2",
@@ -126,3 +128,8 @@ def _() -> list[Patch]:
         original(self, partition, peer)
 
     return [(repair.Repairs, "_credit", credit)]
+
+
+@mutant("a collected tombstone's count forgotten")
+def _() -> list[Patch]:
+    return [(actors.Actors, "collected", lambda self, partition, history: None)]

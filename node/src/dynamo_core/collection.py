@@ -21,8 +21,9 @@ from dynamo_core.round_messages import RoundAnswer, RoundAsk, RoundCommit, Round
 if TYPE_CHECKING:
     from dynamo_core.node import Node
 
-NOTICED_MAX = 2048
-"""Records that may be tombstones and are looked at in one turn."""
+NOTICED_MAX = 512
+"""Records that may be tombstones and are looked at in one go; if there are more, soon again."""
+LOOK_S = 0.05
 PATIENCE = 2
 """A partition whose round was abandoned waits so many turns."""
 
@@ -120,17 +121,19 @@ class Collector:
         """Look at what was noticed, and begin the rounds that are due."""
         if now < self.wake_at:
             return
-        settings = self.node.settings
-        self.wake_at = now + settings.collect_s
+        self.wake_at = now + LOOK_S
+        if self.node.writable and self._look(now) == NOTICED_MAX:
+            return
+        self.wake_at = now + self.node.settings.collect_s
         if self.node.writable:
-            self._look(now)
             self._queue = [p for p in self.replica.owned() if self._due(p, now)]
             self._begin()
 
-    def _look(self, now: float) -> None:
-        """What has been written or read since the last turn, and is a tombstone."""
+    def _look(self, now: float) -> int:
+        """What has been written or read lately, and is a tombstone; how much was looked at."""
         tombstones, bits = self.replica.tombstones, self.node.ring.partition_bits
-        for stored, digest, written in tombstones.noticed(NOTICED_MAX):
+        noticed = tombstones.noticed(NOTICED_MAX)
+        for stored, digest, written in noticed:
             partition = partition_of(stored, bits)
             if not written and tombstones.tracks(partition, stored, digest):
                 continue
@@ -138,6 +141,7 @@ class Collector:
                 tombstones.track(partition, stored, digest, now)
             else:
                 tombstones.forget(partition, stored)
+        return len(noticed)
 
     def _leader(self, partition: int) -> str:
         node = self.node

@@ -46,8 +46,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Look for tombstones that may be collected so often (S-DEL-2)."""
     rounds_max: int = 4
     """Partitions in which one node leads a round at once."""
-    tombstones_max: int = 1 << 16
-    """Tombstones that a node keeps an eye on; of more, a part waits until others are collected."""
+    tombstones_max: int = 1 << 18
+    """Tombstones that a node keeps an eye on, some 200 bytes each; of more, a part waits until
+    others are collected. So many per `tombstone_age_min_s` are the most that it can forget."""
     moves_s: float = 0.5
     """Look for partitions to receive, and for what a switch has left to do, so often."""
     moves_max: int = 2
