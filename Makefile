@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --all-extras
 	@touch $@
 
-.PHONY: up test check sim mutants demo bench images e2e help
+.PHONY: up test check sim mutants chaos demo bench images e2e help
 
 up: $(VENV)/.installed  ## three nodes on this machine, until Ctrl-C
 	@$(BIN)/dynamoctl local up
@@ -33,6 +33,9 @@ sim: $(VENV)/.installed  ## SEEDS=n histories of the real core in the simulator
 
 mutants: $(VENV)/.installed  ## every deliberate fault must be caught by the simulator
 	@$(BIN)/python tests/simulation/run_mutants.py
+
+chaos: $(VENV)/.installed  ## MINUTES=n of real nodes that join, leave, move, die under load, then judged
+	@$(BIN)/python -m benchmarks.chaos --minutes $(MINUTES) --seed $(or $(SEED),0)
 
 demo: $(VENV)/.installed  ## a year of real shopping carts through failing nodes
 	@$(BIN)/python -m benchmarks.demo

@@ -24,11 +24,12 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
 import typer  # noqa: E402
-from benchmarks import table  # noqa: E402
 from benchmarks.loads import Sample  # noqa: E402
 from benchmarks.stores import Edge, Etcd, Naive, Nginx, Ours, Peer, Redis  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import Progress  # noqa: E402
+
+from benchmarks import table  # noqa: E402
 
 ROWS: dict[str, list[type[Peer]]] = {
     "put": [Ours, Naive, Etcd, Redis],

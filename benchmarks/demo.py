@@ -1,9 +1,9 @@
 """`make demo`: real shopping carts through failing nodes, then every item is counted.
 
 The cart is the key and each purchase an `update` with the union merge, from several tills at once.
-While they work a node is killed, another one loses its disk, a third is cut off; all of it heals.
-In the end every cart is read through every node and held against the data set: exit status 1 when
-an item is missing or was never bought.
+While they work a node is killed, another one loses its disk, two nodes join, one leaves, and one is
+cut off; all of it heals. In the end every cart is read through every node and held against the data
+set: exit status 1 when an item is missing or was never bought.
 
     python -m benchmarks.demo [--purchases 20000 | --all] [--tills 8]
 """
@@ -16,24 +16,26 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 import httpx
 import typer
 from benchmarks.baskets import Purchase, carts, purchases
-from benchmarks.links import Links, linked_ring
+from benchmarks.cluster import Cluster
+from benchmarks.links import linked_ring
 from benchmarks.picture import Picture, Score
-from benchmarks.processes import Node, until
+from benchmarks.processes import until
 from rich.console import Console
 
 from dynamo_client import AsyncDynamoClient, ClientError, GetOp, cart_union
 
 NAMES = ["anna", "berta", "clara", "dora", "emil"]
-KILLED, WIPED, CUT = "berta", "clara", "dora"
+NEW = ["frida", "gustav"]
+KILLED, WIPED, CUT, LEAVING = "berta", "clara", "dora", "emil"
 PARTITIONS = 64
 FLAGS = ["--heartbeat-ms=200", "--suspect-ms=1000", "--exchange-ms=250"]
 PAUSE_S = 0.1
@@ -44,59 +46,92 @@ BATCH = 32
 console = Console()
 
 
+class Act(NamedTuple):
+    """One step of the story: from which part of all purchases on, and what is done. Before it all
+    moves are over (`moved`), or all is `whole`, for which the tills rest."""
+
+    part: float
+    before: Literal["", "moved", "whole"]
+    do: Callable[[], None]
+
+
 @dataclass
 class Shop:
     """The ring on this machine, and what has been done to it."""
 
-    nodes: dict[str, Node]
-    links: Links
+    cluster: Cluster
     score: Score
     open: asyncio.Event = field(default_factory=asyncio.Event)
     """Tills rest while it is not set."""
+    members: list[str] = field(default_factory=lambda: list(NAMES))
 
-    def say(self, name: str, state: str, sentence: str) -> None:
+    def say(self, names: Sequence[str], state: str, sentence: str) -> None:
         """One step of the story."""
-        self.score.states[name] = state
+        self.score.states |= dict.fromkeys(names, state)
         self.score.story.append((self.score.elapsed_s, sentence))
 
     def kill(self) -> None:
         """As a power switch would."""
-        self.nodes[KILLED].kill()
-        self.say(KILLED, "killed", f"{KILLED} is killed (SIGKILL)")
+        self.cluster.nodes[KILLED].kill()
+        self.say([KILLED], "killed", f"{KILLED} is killed (SIGKILL)")
 
     def start(self, name: str) -> None:
         """On whatever its disk has."""
-        self.nodes[name].start(*FLAGS)
-        until(self.nodes[name].lives, f"{name} does not come back")
-        self.say(name, "up", f"{name} is started again")
+        self.cluster.nodes[name].start(*FLAGS)
+        until(self.cluster.nodes[name].lives, f"{name} does not come back")
+        self.say([name], "up", f"{name} is started again")
 
     def wipe(self) -> None:
         """Killed, and its disk is gone; the name comes back with an empty one."""
-        node = self.nodes[WIPED]
+        node = self.cluster.nodes[WIPED]
         node.kill()
         node.wipe()
-        self.say(WIPED, "wiped", f"{WIPED} loses its disk")
+        self.say([WIPED], "wiped", f"{WIPED} loses its disk")
 
     def cut(self) -> None:
         """Alive, and nobody hears it; its own clients still reach it."""
-        self.links.isolate(CUT)
-        self.say(CUT, "cut off", f"{CUT} is cut off from all the others")
+        self.cluster.links.isolate(CUT)
+        self.say([CUT], "cut off", f"{CUT} is cut off from all the others")
 
     def mend(self) -> None:
         """All links carry again."""
-        self.links.heal()
-        self.say(CUT, "up", f"{CUT} is connected again")
+        self.cluster.links.heal()
+        self.say([CUT], "up", f"{CUT} is connected again")
 
-    def acts(self) -> list[tuple[float, bool, Callable[[], None]]]:
-        """The story: from which part of all purchases on, whether all must be whole, and what.
-        Before the third disk goes the second has its copies back: N=3 promises no more."""
+    def join(self) -> None:
+        """Two nodes more; they take their share while the tills go on."""
+        self.cluster.apply({"join": [self.cluster.line(name) for name in NEW]})
+        self.members += NEW
+        self.say(NEW, "joining", f"{' and '.join(NEW)} join: {self._moves()} moves")
+
+    def leave(self) -> None:
+        """A node less; its partitions go to the others."""
+        self.say(NEW, "up", f"{' and '.join(NEW)} have joined")
+        self.cluster.apply({"leave": [LEAVING]})
+        self.say([LEAVING], "leaving", f"{LEAVING} leaves: {self._moves()} moves")
+
+    def _moves(self) -> int:
+        with self.cluster.door(NAMES[0]) as admin:
+            return int(admin.status()["operation"]["moves_total"])
+
+    def left(self) -> None:
+        """It holds nothing any more."""
+        self.members.remove(LEAVING)
+        self.say([LEAVING], "left", f"{LEAVING} has left")
+
+    def acts(self) -> list[Act]:
+        """The story. Before the third disk goes the second has its copies back: N=3 promises no
+        more."""
         return [
-            (0.15, False, self.kill),
-            (0.35, False, partial(self.start, KILLED)),
-            (0.45, False, self.wipe),
-            (0.55, False, partial(self.start, WIPED)),
-            (0.70, True, self.cut),
-            (0.90, False, self.mend),
+            Act(0.10, "", self.kill),
+            Act(0.22, "", partial(self.start, KILLED)),
+            Act(0.30, "", self.wipe),
+            Act(0.38, "", partial(self.start, WIPED)),
+            Act(0.45, "whole", self.join),
+            Act(0.60, "moved", self.leave),
+            Act(0.75, "moved", self.left),
+            Act(0.80, "whole", self.cut),
+            Act(0.92, "", self.mend),
         ]
 
 
@@ -113,7 +148,7 @@ class Tills:
 
     async def _till(self, number: int) -> None:
         """Each is a client of its own, as each is a machine of its own in a shop."""
-        endpoints = [node.endpoint for node in self.shop.nodes.values()]
+        endpoints = [self.shop.cluster.nodes[name].endpoint for name in NAMES]
         first = number % len(endpoints)
         async with AsyncDynamoClient(*endpoints[first:], *endpoints[:first]) as client:
             await self._sell(client)
@@ -145,23 +180,26 @@ class Tills:
 async def tell(shop: Shop) -> None:
     """Lets the story happen as the purchases go on."""
     shop.open.set()
-    for part, whole, act in shop.acts():
-        while shop.score.done < part * shop.score.total:
+    for act in shop.acts():
+        while shop.score.done < act.part * shop.score.total:
             await asyncio.sleep(0.02)
-        if whole:
+        if act.before == "whole":
             shop.open.clear()
             await settle(shop)
             shop.open.set()
-        await asyncio.to_thread(act)
+        elif act.before == "moved":
+            await asyncio.to_thread(shop.cluster.rest)
+        await asyncio.to_thread(act.do)
 
 
 async def statuses(shop: Shop) -> dict[str, dict[str, Any]]:
-    """Every node's own word, of those that answer."""
+    """Every member's own word, of those that answer."""
     found: dict[str, dict[str, Any]] = {}
     async with httpx.AsyncClient(timeout=2) as http:
-        for name, node in shop.nodes.items():
+        for name in shop.members:
             try:
-                found[name] = (await http.get(node.admin + "/v1/status")).json()
+                url = shop.cluster.nodes[name].admin + "/v1/status"
+                found[name] = (await http.get(url)).json()
             except httpx.HTTPError:
                 continue
     return found
@@ -178,7 +216,7 @@ async def watch(shop: Shop, picture: Picture) -> None:
 def unsettled(shop: Shop) -> str:
     """What still keeps the ring from being whole, "" when nothing does."""
     score = shop.score
-    if len(score.nodes) < len(NAMES) or score.peers_down:
+    if len(score.nodes) < len(shop.members) or score.peers_down:
         return "somebody is not heard"
     if score.behind:
         return f"{score.behind} partitions are not complete"
@@ -203,7 +241,7 @@ async def recount(shop: Shop, expected: dict[str, dict[str, Any]]) -> tuple[set[
     missing: set[str] = set()
     invented: set[str] = set()
     names = sorted(expected)
-    for node in shop.nodes.values():
+    for node in map(shop.cluster.nodes.__getitem__, shop.members):
         async with AsyncDynamoClient(node.endpoint, routing=False) as client:
             for at in range(0, len(names), BATCH):
                 page = names[at : at + BATCH]
@@ -226,7 +264,7 @@ async def play(shop: Shop, bought: list[Purchase], tills: int) -> int:
     """The whole demo; the exit status."""
     score = shop.score
     expected = carts(bought)
-    picture = Picture(console, score, NAMES)
+    picture = Picture(console, score, [*NAMES, *NEW])
     with picture:
         watcher = asyncio.create_task(watch(shop, picture))
         story = asyncio.create_task(tell(shop))
@@ -237,7 +275,7 @@ async def play(shop: Shop, bought: list[Purchase], tills: int) -> int:
         watcher.cancel()
         await settle(shop)
         score.story.append((score.elapsed_s, f"healed in {time.perf_counter() - healing:.1f} s"))
-        score.phase, score.to_count = "recounting", len(expected) * len(NAMES)
+        score.phase, score.to_count = "recounting", len(expected) * len(shop.members)
         watcher = asyncio.create_task(watch(shop, picture))
         missing, invented = await recount(shop, expected)
         watcher.cancel()
@@ -272,12 +310,14 @@ def main(
         console.print(str(error), style="red")
         raise typer.Exit(1) from None
     place = Path(tempfile.mkdtemp(prefix="dynamo-ring-demo-"))
-    score = Score(total=len(bought))
+    score = Score(total=len(bought), states=dict.fromkeys(NEW, "unjoined"))
     kept = False
     try:
-        console.print(f"starting five nodes with RocksDB under {place} ...")
-        with linked_ring(place, NAMES, FLAGS, PARTITIONS) as (nodes, links):
-            shop = Shop(nodes, links, score)
+        console.print(f"starting five nodes and two more with RocksDB under {place} ...")
+        with linked_ring(place, NAMES, FLAGS, PARTITIONS, NEW) as (nodes, links):
+            cluster = Cluster(nodes, links, FLAGS)
+            cluster.asked = list(NAMES)
+            shop = Shop(cluster, score)
             score.began = time.perf_counter()
             status = asyncio.run(play(shop, bought, tills))
         kept = status != 0

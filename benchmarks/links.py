@@ -18,22 +18,26 @@ from threading import Event, Thread
 from typing import Any, Literal
 
 import msgspec
-from benchmarks.processes import Node, found
+from benchmarks.processes import Node, found, until
 
 from dynamo_node.handshake import GREETING, Hello
 
 How = Literal["silent", "closed"]
 PIECE_BYTES = 64 * 1024
 WAIT_S_MAX = 10.0
+START_S_MAX = 120.0
+"""Many processes at once, on a machine that may have other things to do."""
 
 
 @contextmanager
 def linked_ring(
-    place: Path, names: Sequence[str], flags: Sequence[str], partitions: int
-) -> Iterator[tuple[dict[str, Node], Links]]:
-    """A ring of real nodes with N=3, R=W=2 under `place`, a proxy for each directed link."""
+    place: Path, names: Sequence[str], flags: Sequence[str], partitions: int,
+    spares: Sequence[str] = (),
+) -> Iterator[tuple[dict[str, Node], Links]]:  # fmt: skip
+    """A ring of real nodes with N=3, R=W=2 under `place`, a proxy for each directed link; spares
+    run beside it, unjoined."""
     links = Links()
-    nodes = {name: Node(name, place / name, links.add(name)) for name in names}
+    nodes = {name: Node(name, place / name, links.add(name)) for name in (*names, *spares)}
     for name, node in nodes.items():
         links.lead(name, node.ports["peer"])
         node.seeds = [other.advertise for other in nodes.values() if other is not node]
@@ -41,7 +45,9 @@ def linked_ring(
     try:
         for node in nodes.values():
             node.start(*flags)
-        found(nodes.values(), n=3, r=2, w=2, partitions=partitions)
+        for name, node in nodes.items():
+            until(node.lives, f"{name} does not answer", START_S_MAX)
+        found([nodes[name] for name in names], n=3, r=2, w=2, partitions=partitions)
         yield nodes, links
     finally:
         for node in nodes.values():

@@ -19,7 +19,10 @@ RECENT = 5_000
 LINE_S = 5.0
 """Without a terminal: one line so often."""
 STORY_LINES = 9
-COLOURS = {"up": "green", "killed": "red", "wiped": "red", "cut off": "yellow"}
+COLOURS = {
+    "up": "green", "killed": "red", "wiped": "red", "cut off": "yellow", "unjoined": "dim",
+    "joining": "cyan", "leaving": "cyan", "left": "dim",
+}  # fmt: skip
 
 
 def percentiles(seconds: list[float]) -> tuple[float, float, float]:
@@ -74,6 +77,14 @@ class Score:
     def peers_down(self) -> int:
         """Pairs of which one does not hear the other."""
         return sum(list(s["peers"].values()).count("down") for s in self.nodes.values())
+
+    @property
+    def moves(self) -> tuple[int, int]:
+        """Of the change that is under way: done, and all, as whoever knows most of it tells."""
+        last = max(self.nodes.values(), key=lambda s: int(s["epoch"]), default=None)
+        if last is None or last["operation"]["state"] != "running":
+            return 0, 0
+        return last["operation"]["moves_done"], last["operation"]["moves_total"]
 
     def bought(self, seconds: float) -> None:
         """One purchase has been acknowledged after so long, all its tries together."""
@@ -138,9 +149,12 @@ class Picture:
         score = self.score
         p50, p99, p999 = percentiles(list(score.recent))
         done, total = self._progress()
+        moved, moves = score.moves
         return (
             f"{score.elapsed_s:6.1f} s  {score.phase} {done}/{total}  p50 {p50:.1f} p99 {p99:.1f} "
             f"p99.9 {p999:.1f} ms  hints {score.hints}  behind {score.behind}"
+            + f"  moved {moved}/{moves}"
+            * bool(moves)
         )
 
     def _progress(self) -> tuple[int, int]:
@@ -158,6 +172,12 @@ class Picture:
             f"{done}/{total}",
             f"{score.done / max(score.elapsed_s, 1e-9):.0f}/s" if score.phase == "buying" else "",
         )
+        moved, moves = score.moves
+        if moves:
+            bar.add_row(
+                Text("moves", style="bold"), ProgressBar(total=moves, completed=moved, width=36),
+                f"{moved}/{moves}", "",
+            )  # fmt: skip
         return Group(bar, self._figures(), self._table(), self._story())
 
     def _figures(self) -> Text:
@@ -189,7 +209,7 @@ class Picture:
             table.add_row(
                 name, mark, str(counts["owned"]), str(counts["complete"]),
                 ", ".join(f"{to} {count}" for to, count in hints.items()) or "-",
-                f"{up} of {len(self.names) - 1}",
+                f"{up} of {len(status['peers'])}",
             )  # fmt: skip
         return table
 

@@ -162,6 +162,6 @@ def test_a_repair_in_full_holds_the_records_against_the_tree_first() -> None:
     for full, found in ((False, None), (True, lost)):
         answers: list[str] = []
         admin = town.nodes["b"].admin
-        admin.repair([], [], full, lambda status, body: answers.append(body["id"]))  # noqa: B023
+        admin.repair("", [], [], full, lambda status, body: answers.append(body["id"]))  # noqa: B023
         town.until(lambda: admin.repair_status(answers[0])["state"] == "done")  # type: ignore[index]  # noqa: B023
         assert row(town, "a", KEY) == found

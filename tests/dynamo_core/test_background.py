@@ -94,7 +94,7 @@ def test_p99_is_right_to_a_quarter(reads_ms: list[float]) -> None:
     assert exact * 0.999 <= clock.background.p99_ms <= exact * STEP * 1.001
 
 
-@given(st.floats(BUDGET_MIN, 1.0), st.integers(1, 64), st.floats(0.0001, 0.02))
+@given(st.floats(BUDGET_MIN, 1.0), st.integers(1, 64), st.floats(0.0001, 0.0025))
 def test_shares_and_rests_are_the_budget_together(budget: float, k: int, took: float) -> None:
     background = Clock().background
     background.budget = budget

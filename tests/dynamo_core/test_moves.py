@@ -5,6 +5,7 @@ from __future__ import annotations
 from town import Town
 
 from dynamo_core.ids import DATA
+from dynamo_core.move_messages import Promise
 from dynamo_core.ring import LEFT, MEMBER
 
 KEYS = [b"cart-%d" % number for number in range(60)]
@@ -48,6 +49,39 @@ def test_a_node_leaves_and_nothing_is_lost() -> None:
     assert town.moved()
     everything_is_there(town, "c")
     assert town.get("d", KEYS[0]).problem == "not-a-member"
+
+
+def test_moves_that_wait_for_an_owner_hold_no_others_up() -> None:
+    town = Town("a b c d e", members="a b c d")
+    fill(town)
+    town.lost = lambda sender, to, frame: (
+        to == "b" and any(isinstance(message, Promise) for message in frame.messages)
+    )
+    town.change("a", join=["e"])
+    free = [p for p, _, out in waiting(town) if "b" not in out]
+    assert 2 < len(free) < len(waiting(town))
+    town.until(lambda: stuck(town) == 2)
+    town.kill("b")
+    town.until(lambda: town.counters("switches") >= len(free))
+    town.lost = lambda sender, to, frame: False
+    town.start("b")
+    town.until(town.moved)
+    everything_is_there(town, "e")
+
+
+def stuck(town: Town) -> int:
+    entries = town.ring.entries
+    return sum("b" in entries[p].owners for p in town.nodes["e"].moves.receiving)
+
+
+def waiting(town: Town) -> list[tuple[int, str, tuple[str, ...]]]:
+    """What is still to come to e, with the owners of today."""
+    rows = zip(town.ring.target.owners, town.ring.entries, strict=True)
+    return [
+        (p, "e", entry.owners)
+        for p, (wanted, entry) in enumerate(rows)
+        if "e" in wanted and "e" not in entry.owners
+    ]
 
 
 def test_a_leave_is_cancelled_midway() -> None:

@@ -278,3 +278,41 @@ def test_a_lost_disk_is_replaced_and_made_whole(start: Start, tmp_path: Path) ->
     )
     line = next(m for m in back.get("/v1/ring").json()["members"] if m["name"] == "c")
     assert line["incarnation"] == 2
+
+
+def test_a_disk_that_has_left_joins_again_under_a_new_id(start: Start) -> None:
+    """S-MEM-3: join, leave, restart, join."""
+    quick = ("--suspect-ms=600", "--heartbeat-ms=100", "--exchange-ms=100")
+    nodes = [start(name, *quick).started() for name in "abc"]
+    found(nodes)
+
+    def state(name: str) -> dict[str, Any]:
+        lines = nodes[0].get("/v1/ring").json()["members"]
+        return next((line for line in lines if line["name"] == name), {})
+
+    def change(wishes: dict[str, Any]) -> None:
+        plan = nodes[0].ask("POST", "/v1/ring/plan", json=wishes).json()
+        body = {**wishes, "hash": plan["hash"]}
+        applied = nodes[0].ask("POST", "/v1/ring/apply", json=body)
+        assert applied.status_code == 202, applied.text
+
+    def join(node: Process) -> dict[str, Any]:
+        change({"join": [{"name": "d", "address": node.ports["peer"]}]})
+        until(lambda: state("d").get("state") == "MEMBER", "it does not join")
+        return state("d")
+
+    before = start("d", *quick).started()
+    first = join(before)
+    change({"leave": ["d"]})
+    until(lambda: state("d")["state"] == "LEFT", "it does not leave")
+    emptied = 'event="replaced_node_emptied"'
+    until(lambda: emptied in before.get("/metrics").text, "it is not emptied")
+    assert before.get("/v1/status").json()["disk"] == "left"
+    assert before.stop() == 0
+
+    after = start("d", *quick, f"--seeds={nodes[0].ports['peer']}").started()
+    assert "has left the ring" in after.said("the store is open")["why"]
+    assert after.get("/v1/status").json()["disk"] == "empty"
+    second = join(after)
+    assert (first["incarnation"], second["incarnation"]) == (1, 2)
+    assert first["id"] != second["id"]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 
+import msgspec
 import pytest
 from store_files import (
     ROWS,
@@ -185,16 +186,31 @@ def test_an_identity_lives_as_long_as_its_directory(tmp_path):
         assert now.identity.node_id != first.node_id
 
 
-def test_an_emptied_disk_is_a_new_nodes(tmp_path):
-    """S-MEM-3: an id that has left never comes back, its directory may."""
-    with opened(tmp_path) as first:
-        first.store.write([(META, GONE_KEY, b"1")])
-    with opened(tmp_path) as second:
-        assert second.identity.node_id != first.identity.node_id
-        assert second.identity.name == first.identity.name
-        assert second.store.get(META, GONE_KEY) is None
-    with opened(tmp_path) as third:
-        assert third.identity == second.identity
+@pytest.mark.parametrize("step", ["whole", "has its new id", "without marks", "half gone"])
+def test_a_disk_whose_id_has_left_is_an_empty_one_at_the_next_start(tmp_path, step):
+    """S-MEM-3, also where the emptying was cut off."""
+    with opened(tmp_path, memtable_bytes=SMALL) as now:
+        left = now.identity
+        fill(now.store)
+        now.store.write([(META, GONE_KEY, b"1")])
+    if step == "has its new id":
+        renewed = msgspec.structs.replace(left, node_id=left.node_id ^ 1)
+        (tmp_path / "id").write_bytes(msgspec.json.encode(renewed))
+    elif step == "without marks":
+        (tmp_path / "side").write_bytes(b"")
+    elif step == "half gone":
+        tables(tmp_path)[0].unlink()
+        (tmp_path / "store").rename(tmp_path / "gone")
+        (tmp_path / "side").write_bytes(b"")
+    with opened(tmp_path) as now:
+        assert now.trust and now.store.scan(DATA, b"", None, 1) == []
+        assert now.store.get(META, GONE_KEY) is None
+        assert now.identity.name == left.name
+        assert step == "half gone" or now.identity.node_id != left.node_id
+        again = now.identity
+    with opened(tmp_path) as now:
+        assert now.trust and now.identity == again
+    assert not (tmp_path / "gone").exists()
 
 
 def test_a_killed_process_is_trusted_on_the_same_boot(tmp_path):

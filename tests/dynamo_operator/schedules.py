@@ -1,7 +1,7 @@
 """C18, the schedules: who is killed when, and that all of them end alike.
 
 Run as a program it tries every kill of every story and many random schedules, and prints how many:
-`python tests/dynamo_operator/schedules.py [random schedules a story]`.
+`python tests/dynamo_operator/schedules.py [random schedules a story [every so-manieth kill]]`.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def two_at_once(seeds: int) -> Iterator[World]:
         yield World(kills, seed=seed)
 
 
-def try_all(name: str, seeds: int) -> tuple[str, int, int, list[str]]:
+def try_all(name: str, seeds: int, every: int) -> tuple[str, int, int, list[str]]:
     """Points, schedules and whatever ended otherwise, of one story."""
     wanted, points = once(name)
     tried, wrong = 0, []
-    for worlds in (killed_at_each(points), killed_again(seeds), two_at_once(seeds)):
+    for worlds in (killed_at_each(points, every), killed_again(seeds), two_at_once(seeds)):
         for world in worlds:
             tried += 1
             try:
@@ -75,10 +75,12 @@ def try_all(name: str, seeds: int) -> tuple[str, int, int, list[str]]:
 
 def main() -> int:
     """Exit 0 when every schedule of every story has ended as the undisturbed one."""
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 25
+    seeds, every = (int(given) for given in [*sys.argv[1:3], *("25", "1")[len(sys.argv) - 1 :]])
     total, bad = 0, 0
     with ProcessPoolExecutor(2) as pool:
-        for name, points, tried, wrong in pool.map(try_all, STORIES, [seeds] * len(STORIES)):
+        for name, points, tried, wrong in pool.map(
+            try_all, STORIES, [seeds] * len(STORIES), [every] * len(STORIES)
+        ):
             total, bad = total + tried, bad + len(wrong)
             told = "one end" if not wrong else f"{len(wrong)} WRONG: {wrong[:3]}"
             print(f"{name:36} {points:4} requests {tried:5} schedules  {told}", flush=True)

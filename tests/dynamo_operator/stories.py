@@ -152,6 +152,12 @@ STORIES: dict[str, list[Scene]] = {
     "paused midway": [make(), edit(size=5), edit(4, paused=True), edit(10, paused=False)],
     "repair": [make(), Scene(World.repair)],
     "leave by hand": [make(size=4), Scene(_leave_by_hand)],
+    "left by hand": [
+        make(size=4),
+        edit(paused=True),
+        Scene(_leave_by_hand, 2),
+        edit(15, paused=False),
+    ],
     "one copy": [
         make(size=2, replication={"factor": 1, "readQuorum": 1, "writeQuorum": 1}, update=SLOW),
         edit(image="node:2"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -132,6 +134,25 @@ def test_what_has_not_changed_keeps_its_time() -> None:
     after = cluster_status(down, plan(down), Outcome())
     times = {c.type: c.last_transition_time for c in after.conditions}
     assert times["Ready"] > times["Available"]
+
+
+ROOT = Path(__file__).parents[2]
+GOOD_REASONS = {
+    "Ready", "Valid", "QuorumUp", "Agreed", "SpareNode", "NothingMissing", "NotAllReady",
+    "Complete", "NoneYet",
+}  # fmt: skip
+"""Those whose sentence says all that there is to say."""
+
+
+def test_every_reason_has_its_row_in_the_documentation() -> None:
+    """What a Step, a fault, a trouble or a condition gives as its reason."""
+    sources = [*(ROOT / "operator/src/dynamo_operator").glob("plan*.py")]
+    sources.append(ROOT / "operator/src/dynamo_operator/conditions.py")
+    given = re.compile(r'(?:Step\(|yield \(?|Fact\("\w+", \w+,)\s*"([A-Z]\w+)"')
+    reasons = {reason for path in sources for reason in given.findall(path.read_text())}
+    page = (ROOT / "docs/kubernetes/conditions.md").read_text()
+    assert len(reasons) > 40
+    assert {reason for reason in reasons if f"`{reason}`" not in page} <= GOOD_REASONS
 
 
 def _from_json(value: Any) -> Any:

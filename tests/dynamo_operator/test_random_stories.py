@@ -60,7 +60,7 @@ SCENES = st.lists(st.builds(Scene, CHANGES, st.integers(1, 12)), max_size=6)
 REST = [Scene(lambda w: w.edit(stopped=False, paused=False), 15)]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     size=st.integers(3, 5),
     scenes=SCENES,

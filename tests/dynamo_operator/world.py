@@ -16,6 +16,7 @@ from typing import Any
 from simulated_kube import Object, SimulatedKube, is_ready
 from simulated_ring import SimulatedRing
 
+from dynamo_core.ring import JOINING
 from dynamo_operator.act import Actor
 from dynamo_operator.doors import Failed
 from dynamo_operator.events import Teller
@@ -89,7 +90,14 @@ class World:
         rings = self.ring.newest().values()
         if (verb, item["kind"]) == ("apply", "StatefulSet"):
             replicas = item["spec"]["replicas"]
-            live = [n for ring in rings for n in ring.live_names()]
+            # Of two operators one may have a newcomer join that the other has just seen as LEFT: it
+            # owns nothing yet, and its pod comes back with the next look.
+            live = [
+                n
+                for ring in rings
+                for n in ring.live_names()
+                if ring.members[n].state != JOINING or any(n in e.owners for e in ring.entries)
+            ]
             ours = [n for n in live if n.rpartition("-")[0] == meta["name"]]
             above = [n for n in ours if int(n.rpartition("-")[2]) >= replicas]
             if above and replicas:  # 0: it is asked to stop

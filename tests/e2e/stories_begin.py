@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.dynamo_operator.spec_cases import CASES, Case
@@ -45,7 +47,18 @@ def chart_is_sound() -> str:
         assert "replicas" in str(refused)
     else:
         raise AssertionError("a value that is not in the schema was taken")
-    return "lint --strict, install.yaml as rendered, unknown value refused"
+    alerts = _alerts_tested() if shutil.which("promtool") else "promtool is not on the PATH"
+    return f"lint --strict, install.yaml as rendered, unknown value refused, {alerts}"
+
+
+def _alerts_tested() -> str:
+    text = (ROOT / CHART / "files/alerts.yaml").read_text()
+    with TemporaryDirectory() as place:
+        rendered = text.replace("LATENCY_SECONDS", "0.3").replace("DISK_FREE_RATIO", "0.15")
+        (Path(place) / "alerts.yaml").write_text(rendered)
+        tests = shutil.copy(ROOT / "tests/chart/alerts_test.yaml", place)
+        run("promtool", "test", "rules", tests)
+    return f"{rendered.count('- alert:')} alerts tested"
 
 
 def installed() -> str:

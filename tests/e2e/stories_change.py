@@ -87,28 +87,51 @@ def _owns(ordinal: int, partition: int) -> bool:
 
 
 def repair_heals() -> str:
-    """Bytes of a store are damaged behind the node's back; a DynamoRepair finds and mends them."""
+    """Bytes of a store are damaged behind the node's back. A full repair reads them: the node ends,
+    salvages what still reads, and copies the rest back; the next repair finds everything whole."""
     load = Load(ring, "repaired", {"seed": 14, "keys": 1500}).start()
     load.touch("pause")
     name = ring.pod(1)
     _restart(name)  # the log of the store becomes files
     damaged = kubectl("exec", name, "-n", RINGS, "--", "python", "-c", DAMAGE).strip()
+    began = time.monotonic()
+    _repair("finds-damage")
+    ring.settle(3, 240)
+    healed = since(began)
+    until("the damage was found", lambda: "salvaged" in kubectl("logs", name, "-n", RINGS), 10)
+    status = _repair("finds-nothing")
+    total = status["partitionsTotal"]
+    assert (status["partitionsDone"], status["keysRepaired"]) == (total, 0), status
+    assert _holds(status["conditions"], "Complete"), status
+    return f"{damaged}, found and healed in {healed}; {no_failure(load.finish())}"
+
+
+def _repair(name: str) -> Object:
+    """The status of a full repair that has ended."""
     repair: Object = {
         "apiVersion": "dynamo-ring.dev/v1alpha1",
         "kind": "DynamoRepair",
-        "metadata": {"name": "after-damage", "namespace": RINGS},
+        "metadata": {"name": name, "namespace": RINGS},
         "spec": {"clusterName": ring.name, "mode": "Full", "timeout": "10m"},
     }
     apply(repair)
-    took = until("the repair", lambda: _complete("after-damage"), 240)
-    ring.arrive(3)
-    status = get("drepair", RINGS, "after-damage")["status"]
-    kubectl("delete", "drepair", "after-damage", "-n", RINGS)
-    figure = no_failure(load.finish())
-    return (
-        f"{damaged}, {status['keysRepaired']} keys mended in {status['partitionsTotal']}"
-        f" partitions, {took:.0f} s; {figure}"
-    )
+
+    def status() -> Object:
+        found: Object = get("drepair", RINGS, name).get("status", {})
+        return found
+
+    def ended() -> bool:
+        facts = status().get("conditions", ())
+        return _holds(facts, "Complete") or _holds(facts, "Failed")
+
+    until(f"the end of {name}", ended, 240)
+    last = status()
+    kubectl("delete", "drepair", name, "-n", RINGS)
+    return last
+
+
+def _holds(conditions: list[Object], kind: str) -> bool:
+    return any(c["type"] == kind and c["status"] == "True" for c in conditions)
 
 
 DAMAGE = """
@@ -121,12 +144,6 @@ with hurt.open('r+b') as f:
     f.write(bytes(64))
 print(f'64 of {size} bytes damaged')
 """
-
-
-def _complete(name: str) -> bool:
-    conditions = get("drepair", RINGS, name).get("status", {}).get("conditions", ())
-    assert not any(c["type"] == "Failed" and c["status"] == "True" for c in conditions), conditions
-    return any(c["type"] == "Complete" and c["status"] == "True" for c in conditions)
 
 
 def _restart(name: str) -> None:

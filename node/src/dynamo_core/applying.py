@@ -144,7 +144,7 @@ class Joining(Machine):
         if line is not None and line.state == JOINING and not joining:
             return "it has another id than the one that joins under its name"
         if line is not None and line.state == LEFT and line.id == reply.node_id:
-            return "it has left under this id; it gets another one when it starts again"
+            return "it has left under this id; started again it gets a new one"
         return ""
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:

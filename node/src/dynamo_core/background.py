@@ -27,7 +27,8 @@ FASTER = 0.05
 """Back again in 19 s."""
 READS_MIN = 20
 """Of fewer reads in the window the slowest one would decide."""
-REST_S_MAX = 0.5
+REST_S_MAX = 0.05
+"""Of a slice that took longer most was waiting for a busy node, not work."""
 STEPS = 24
 STEP = 1.25
 """Limits of the histogram are threshold x 1.25^i, i = -24..24: p99 is right to a quarter, and exact

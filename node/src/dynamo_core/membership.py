@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 RING_KEY = b"ring"
 GONE_KEY = b"gone"
-"""S-MEM-3: all that is left on the disk of a replaced id; it never comes back."""
+"""S-MEM-3: all that is left on the disk of an id that never comes back; the next start gives the
+disk a new one."""
 RESERVED_S = 15.0
 NOBODY = ""
 """The target of what a replaced node offers: owned by nobody, so delivered to all owners."""
@@ -319,7 +320,7 @@ class Membership:
         elif ring is not None:
             refusal = STANDS
         elif self.gone:
-            refusal = "it has left a ring under this id; it gets another one when it starts again"
+            refusal = "it has left a ring under this id; started again it gets a new one"
         elif node.holds_data():
             refusal = "its disk is not empty"
         elif self._reserved[0] not in ("", message.cluster_id) and self._reserved[1] > node.now:

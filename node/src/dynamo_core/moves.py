@@ -44,7 +44,9 @@ class Receiving:
         """Node id by owner: a promise, and a copy, is of an id."""
         self.copied: dict[str, int] = {}
         self.under_way: set[str] = set()
-        self.copying: Exchange | None = None
+        self.tried = ""
+        """Whom the last pass was made with."""
+        self.copying: dict[str, Exchange] = {}
         self.records = self.bytes = 0
         """Of the passes that are over."""
         self.bytes_total: int | None = None
@@ -54,7 +56,7 @@ class Receiving:
 
     def ended(self, exchange: Exchange) -> None:
         """A pass is over, whatever came of it."""
-        self.copying = None
+        del self.copying[exchange.peer]
         self.records += exchange.repaired
         self.bytes += exchange.bytes
 
@@ -147,7 +149,9 @@ class Moves:
             new = self.node.ring.live(tuple(n for n in owners if n not in entry.owners))
             if new[0] != me.name or entry.move is not None or entry.old is not None:
                 continue
-            slots = node.background.share(node.settings.moves_max) - len(self.receiving)
+            # Whoever waits for an owner that is down holds nobody else up.
+            at_work = sum(not receiving.reason for receiving in self.receiving.values())
+            slots = node.background.share(node.settings.moves_max) - at_work
             if slots <= 0 or moving >= node.settings.moves_ring_max:
                 return
             if down := [n for n in self.node.ring.live(entry.owners) if not node.up(n)]:
@@ -208,10 +212,14 @@ class Moves:
         elif behind:
             receiving.state = COPYING
             receiving.reason = self._why(behind, "to be copied")
-            # One after the other: what the first has brought is not fetched from the next.
+            # One first: what it has brought is not fetched from the others. Who failed just now is
+            # tried last.
             up = [name for name in behind if node.up(name)]
-            if up and not receiving.under_way:
-                self._copy(receiving, up[0])
+            up.sort(key=lambda name: name == receiving.tried)
+            if not receiving.copied:
+                up = [] if receiving.under_way else up[:1]
+            for name in up:
+                self._copy(receiving, name)
         else:
             self._switch(partition, entry)
 
@@ -253,7 +261,10 @@ class Moves:
 
     def _copy(self, receiving: Receiving, name: str) -> None:
         node = self.node
+        if name in receiving.under_way:
+            return
         receiving.under_way.add(name)
+        receiving.tried = name
         if receiving.bytes_total is None:
             receiving.bytes_total = 0
             sized = partial(self._sized, receiving)
@@ -276,8 +287,9 @@ class Moves:
 
         def begin() -> None:
             partition = receiving.partition
-            receiving.copying = Exchange(node, node.replica, partition, name, "pass", ended)
-            node.spawn(receiving.copying)
+            exchange = Exchange(node, node.replica, partition, name, "pass", ended)
+            receiving.copying[name] = exchange
+            node.spawn(exchange)
 
         node.later(begin)
 
@@ -356,13 +368,13 @@ class Moves:
         for partition, receiving in sorted(self.receiving.items()):
             move = self.node.ring.entries[partition].move
             assert move is not None
-            now = receiving.copying
+            now = receiving.copying.values()
             shown.append(
                 {
                     "partition": partition, "out": move[0], "in": move[1],
                     "state": receiving.state, "reason": receiving.reason,
-                    "records_done": receiving.records + (now.repaired if now else 0),
-                    "bytes_done": receiving.bytes + (now.bytes if now else 0),
+                    "records_done": receiving.records + sum(one.repaired for one in now),
+                    "bytes_done": receiving.bytes + sum(one.bytes for one in now),
                     "bytes_total": receiving.bytes_total or 0,
                 }
             )  # fmt: skip

@@ -5,11 +5,16 @@
     store/       RocksDB (storage.py)
     damaged      a mark: the next start salvages
     quarantine/  stores that were salvaged, numbered
+    gone/        a store of an id that has left, on its way out
 
 A salvage moves the old store away, opens a new one and copies every row that still reads. It can be
 cut off anywhere: the mark is made first and removed last, and a store that has gone to quarantine
 without a successor is found there. Hash tree rows are left behind, as they would vouch for rows
 that are lost; they are made anew from the data. What a salvage gives back is never trusted.
+
+A disk whose id has left the ring, or was replaced, and has handed over all it held is an empty one
+at the next start, under a new id (S-MEM-3). The id goes first and the store last, so that a start
+that is cut off between is made again.
 """
 
 from __future__ import annotations
@@ -82,13 +87,20 @@ def open_store(
     store = None
     try:
         identity = _identity(directory, name, cluster)
+        shutil.rmtree(directory / "gone", ignore_errors=True)
         store, salvaged = _store(directory, side, memtable_bytes)
+        has_left = _has_left(store)
+        if has_left:
+            store.let_go()
+            identity = _emptied(directory, identity, side)
+            store, salvaged = RocksStore(directory / "store", side, memtable_bytes), ""
         trust, reason = judge(side.marks, store.sequence(), boot_id)
+        if has_left:
+            reason = "the id on the disk has left the ring: emptied, and a new id"
         if salvaged:
             trust, reason = False, salvaged
         if not trust and side.marks is not None:
             store.raise_base(side.marks.durable)
-        identity = _renewed(directory, store, identity)
         side.start(trust, store.sequence(), boot_id)
         (directory / DAMAGED).unlink(missing_ok=True)
     except (StoreError, Refused, OSError) as error:
@@ -101,12 +113,35 @@ def open_store(
     return Opened(store, trust, reason, identity)
 
 
+def _has_left(store: RocksStore) -> bool:
+    try:
+        return store.get(META, GONE_KEY) is not None
+    except Corrupt:
+        return False  # the core meets it as well, and the next start salvages
+
+
+def _emptied(directory: Path, left: Identity, side: SideFile) -> Identity:
+    """Nothing of an id that has left, and a new one."""
+    identity = msgspec.structs.replace(left, node_id=_new_id())
+    _write(directory / "id", identity)
+    side.forget()
+    shutil.rmtree(directory / "quarantine", ignore_errors=True)
+    (directory / "store").rename(directory / "gone")
+    sync_directory(directory)
+    shutil.rmtree(directory / "gone", ignore_errors=True)
+    return identity
+
+
+def _new_id() -> int:
+    return secrets.randbits(NODE_ID_BITS) or 1
+
+
 def _identity(directory: Path, name: str, cluster: str) -> Identity:
     path = directory / "id"
     if not path.exists():
         if any((directory / other).exists() for other in ("store", "quarantine")):
             raise StoreDamaged(f"{directory} has a store but no id: start on an empty directory")
-        identity = Identity(name, secrets.randbits(NODE_ID_BITS) or 1, cluster)
+        identity = Identity(name, _new_id(), cluster)
         _write(path, identity)
         return identity
     try:
@@ -124,22 +159,6 @@ def _identity(directory: Path, name: str, cluster: str) -> Identity:
         raise Refused(
             "wrong-cluster", f"{directory} belongs to cluster {identity.cluster!r}, not {cluster!r}"
         )
-    return identity
-
-
-def _renewed(directory: Path, store: RocksStore, identity: Identity) -> Identity:
-    """S-MEM-3: a disk that was emptied because its node had left, or been replaced, is a new node's
-    from its next start on. The id comes first: a mark without it would be met again, an old id
-    without the mark would come back."""
-    try:
-        if store.get(META, GONE_KEY) is None:
-            return identity
-    except Corrupt:
-        return identity
-    identity = msgspec.structs.replace(identity, node_id=secrets.randbits(NODE_ID_BITS) or 1)
-    _write(directory / "id", identity)
-    store.write([(META, GONE_KEY, None)])
-    store.sync()
     return identity
 
 

@@ -122,10 +122,10 @@ class NodeSettings(BaseSettings):
         description="a peer silent for longer is down")
     exchange_ms: float = Field(_CORE.exchange_s * 1000, ge=10, le=3_600_000,
         description="compare with one peer so often")
-    latency_threshold_ms: float = Field(_CORE.latency_threshold_ms, ge=1, le=60_000,
-        description="background work slows down while p99 of reads is above")
     exchanges_max: Count = Field(_CORE.exchanges_max, description="partitions exchanged at once")
     moves_max: Count = Field(_CORE.moves_max, description="partitions received at once")
+    latency_threshold_ms: float = Field(_CORE.latency_threshold_ms, ge=1, le=60_000,
+        description="background work slows down while p99 of reads is above")
     value_bytes_max: int = Field(VALUE_BYTES_MAX, ge=1, le=VALUE_BYTES_LIMIT_MAX,
         description="a value beyond it is 413")
     in_flight_max: Count = Field(_CORE.in_flight_max, description="operations at once, then 503")
@@ -157,9 +157,9 @@ class NodeSettings(BaseSettings):
             heartbeat_s=self.heartbeat_ms / 1000,
             suspect_s=self.suspect_ms / 1000,
             exchange_s=self.exchange_ms / 1000,
-            latency_threshold_ms=self.latency_threshold_ms,
             exchanges_max=self.exchanges_max,
             moves_max=self.moves_max,
+            latency_threshold_ms=self.latency_threshold_ms,
             tombstone_age_min_s=self.tombstone_age_min_s,
             in_flight_max=self.in_flight_max,
             siblings_max=self.siblings_max,

@@ -132,6 +132,12 @@ class SideFile:
             self._put(self.marks._replace(durable=sequence, clean=True))
             os.fsync(self._file)
 
+    def forget(self) -> None:
+        """As a new file: the store that it was of is to go. The lock stays."""
+        os.ftruncate(self._file, 0)
+        os.fsync(self._file)
+        self.marks = None
+
     def close(self) -> None:
         """Lets the file go; what was written stays."""
         if self._file >= 0:

@@ -58,8 +58,9 @@ class Kube:
                 await config.load_kube_config(  # type: ignore[no-untyped-call]
                     client_configuration=configuration
                 )
-            except (config.ConfigException, OSError) as error:
-                raise Failed(f"no way into a cluster: {error}") from error
+            except Exception as error:
+                why = next(iter(str(error).splitlines()), type(error).__name__)
+                raise Failed(f"no way into a cluster: {why}") from error
         return Kube(ApiClient(configuration))
 
     async def close(self) -> None:

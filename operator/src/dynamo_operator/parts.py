@@ -149,6 +149,15 @@ class ScheduledRepair(Part, frozen=True, kw_only=True):
     suspend: Annotated[bool, Meta(description="No new repairs while this is true.")] = False
 
 
+class Background(Part, frozen=True, kw_only=True):
+    """How background work (moves, hints, exchanges) yields to clients."""
+
+    latency_threshold_ms: Annotated[int, Meta(
+        description="Background work is slowed down while the 99th percentile of the reads that a"
+        " node answered lately is above so many milliseconds.",
+        ge=1, le=60000)] = 75
+
+
 class Update(Part, frozen=True, kw_only=True):
     """How pods get a new revision: one at a time, highest ordinal first."""
 

@@ -93,6 +93,7 @@ def _environment(spec: ClusterSpec, cluster: str, nodes: str) -> list[Object]:
         "DYNAMO_REPLACE_LOST": "true" if replace else "false",
         "DYNAMO_EXCHANGE_MS": str(max(10, round(seconds(spec.anti_entropy.interval) * 1000))),
         "DYNAMO_EXCHANGES_MAX": str(spec.anti_entropy.max_concurrent_partitions),
+        "DYNAMO_LATENCY_THRESHOLD_MS": str(spec.background.latency_threshold_ms),
         "DYNAMO_MOVES_MAX": str(spec.ring.max_concurrent_moves),
     }
     return [

@@ -72,8 +72,8 @@ class Reconciler:
             return AGAIN_S
         if outcome.plan is not None:
             return APPROVAL_S
-        rest = rest_s(o, RESYNC_S) if whole or o.spec.stopped else TROUBLE_S
-        return step.again_s or (PROGRESS_S if step.progressing else rest)
+        at_rest_s = RESYNC_S if whole or o.spec.stopped else TROUBLE_S
+        return step.again_s or (PROGRESS_S if step.progressing else rest_s(o, at_rest_s))
 
     async def _tell(self, o: Observed, step: Step, outcome: Outcome) -> bool:
         """Whether the status, which is written, says Converged."""

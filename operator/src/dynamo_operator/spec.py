@@ -22,6 +22,7 @@ from dynamo_operator.parts import (
     SIZE_MAX,
     AntiEntropy,
     Auth,
+    Background,
     DisruptionBudget,
     Monitoring,
     NetworkPolicySpec,
@@ -88,6 +89,9 @@ class ClusterSpec(Part, frozen=True, kw_only=True):
     repair: Annotated[
         ScheduledRepair, Meta(description="Repairs of the whole ring by the clock.")
     ] = ScheduledRepair()
+    background: Annotated[
+        Background, Meta(description="How background work yields to clients.")
+    ] = Background()
     update: Annotated[Update, Meta(description="How pods get a new revision.")] = Update()
     resources: Annotated[
         Resources, Meta(description="CPU and memory of each node.")

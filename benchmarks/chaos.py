@@ -1,0 +1,214 @@
+"""`make chaos MINUTES=n`: a ring of real nodes that people change while it serves, and is judged.
+
+Five nodes with RocksDB and two spares, six clients at work all the time, and one story after the
+other in an order that the seed decides, until the time is over. After each the ring must come to
+rest and heal; then every key is read through every node and the checker is asked. In the end every
+key of every story is read once more. Exit status 1 when anything was lost, was invented or came
+back; then a directory has the ladder of each key that went wrong, the story step by step, every
+node's ring document, and the logs.
+
+    python -m benchmarks.chaos [--minutes 2] [--seed 4711] [--only flip]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from benchmarks.cluster import Cluster, cluster_of
+from benchmarks.stories import STORIES, Stage, Story
+from benchmarks.witnesses import CLIENTS, MEANINGS, Record, Witness, look
+from rich.console import Console
+
+from dynamo_client import ClientError
+from dynamo_core.testing.checker import Violation
+
+NAMES = ["n0", "n1", "n2", "n3", "n4"]
+SPARES = ["n5", "n6"]
+KEYS = 40
+AGE_S = 12
+"""Of a tombstone before it may be collected: a client has given up long before."""
+TIMEOUT_MS = 3000
+REST_S = 0.02
+"""Of a client between two operations."""
+PAUSE_S, LONG_PAUSE_S, LONG_MINUTES = 5.0, 30.0, 5.0
+FLAGS = (
+    "--heartbeat-ms=200", "--suspect-ms=1500", "--exchange-ms=300", "--hedge-ms=200",
+    f"--tombstone-age-min-s={AGE_S}", "--log-level=info",
+)  # fmt: skip
+TOLD = (
+    "switches", "moves_taken_over", "moves_undone", "records_surrendered", "lost_node_admitted",
+    "replaced_node_emptied", "rolled_back_disk_found", "tombstones_collected",
+    "stale_copies_dropped", "stale_records_refused", "hints_rerouted",
+)  # fmt: skip
+"""Events that say that a run met what it is for; those of processes that died are missing."""
+COUNTED = ("lost", "invented", "resurrected")
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass
+class Chaos:
+    """The stories so far, each with keys and a record of its own."""
+
+    cluster: Cluster
+    place: Path
+    seed: int
+    pause_s: float
+    told: list[tuple[str, Record]] = field(default_factory=list)
+    wrong: Counter[str] = field(default_factory=Counter)
+    events: dict[tuple[str, int], Counter[str]] = field(default_factory=dict)
+    """What processes had counted when a story ended."""
+
+    async def tell(self, story: Story) -> None:
+        """One story under load, to its verdict."""
+        number = len(self.told) + 1
+        name = f"{number}-{story.__name__}"
+        chance = random.Random(self.seed * 1000 + number)
+        record = Record([b"%d-%d" % (number, key) for key in range(KEYS)])
+        self.told.append((name, record))
+        console.print(f"{name} ...")
+        began = time.monotonic()
+        open_ = asyncio.Event()
+        open_.set()
+        try:
+            await self._play(story, Stage(self.cluster, record, chance, self.pause_s, open_))
+        except (RuntimeError, ClientError, AssertionError, StopIteration) as error:
+            record.say(f"it does not end: {error}")
+            not_ended = Violation("not ended", b"", str(error))
+            self.judge(name, record, [*record.verdict(), not_ended])
+            raise RuntimeError(f"{name}: {error}") from error
+        self.judge(name, record, record.verdict())
+        self.events |= await asyncio.to_thread(self.cluster.events)
+        met = record.met()
+        count, refused = sum(met.values()), sum(met[kind, "fail"] for kind in ("get", "put"))
+        unknown = sum(met[kind, "unknown"] for kind in ("get", "put", "delete"))
+        console.print(
+            f"  {time.monotonic() - began:.0f} s, {count} operations, {refused} refused, "
+            f"{unknown} unknown"
+        )
+
+    async def _play(self, story: Story, stage: Stage) -> None:
+        stop = asyncio.Event()
+        clients = [
+            asyncio.create_task(
+                Witness(
+                    number, self.cluster, stage.record, stage.chance.randrange(1 << 32),
+                    timeout_ms=TIMEOUT_MS, rest_s=REST_S,
+                ).run(stop, stage.open)
+            )
+            for number in range(CLIENTS)
+        ]  # fmt: skip
+        try:
+            await story(stage)
+        finally:
+            stop.set()
+            stage.open.set()
+            await asyncio.gather(*clients)
+        stage.say("the clients rest")
+        await stage.do(self.cluster.settle)
+        stage.say("settled")
+        await look(self.cluster, stage.record)
+        await stage.do(_count, self.cluster, stage.record)
+
+    def judge(self, name: str, record: Record, wrong: list[Violation]) -> None:
+        """Counts what is wrong, and keeps what helps to see why."""
+        for violation in wrong:
+            self.wrong[MEANINGS.get(violation.claim, violation.claim)] += 1
+            console.print(f"  {violation.claim} {violation.key!r} {violation.detail}", style="red")
+        if wrong:
+            record.save(self.place / name, wrong)
+            self.cluster.save(self.place / name)
+
+    async def look_again(self) -> None:
+        """Every key of every story: what came back later, or went away later."""
+        for name, record in self.told:
+            known = set(record.verdict())
+            await look(self.cluster, record)
+            self.judge(name, record, [one for one in record.verdict() if one not in known])
+
+
+def _count(cluster: Cluster, record: Record) -> None:
+    """Every key counted: what a member lists is what the final reads show. Raises RuntimeError."""
+    shown = {a.key for a in record.attempts() if a.final and a.shown}
+    with cluster.door() as admin:
+        listed = set(admin.keys()) & set(record.all_keys())
+    if listed != shown:
+        raise RuntimeError(f"listed and not shown, or the other way: {sorted(listed ^ shown)}")
+
+
+async def play(chaos: Chaos, stories: list[Story], minutes: float) -> None:
+    """Stories until the time is over; all of them in turn, each time in another order. Raises
+    RuntimeError when one does not end."""
+    order = random.Random(chaos.seed)
+    ends = time.monotonic() + 60 * minutes
+    while True:
+        for story in order.sample(stories, len(stories)):
+            await chaos.tell(story)
+            if time.monotonic() > ends:
+                return await chaos.look_again()
+
+
+def report(chaos: Chaos, seconds: float) -> int:
+    """The last lines; the exit status."""
+    met: Counter[str] = Counter()
+    for _, record in chaos.told:
+        met.update(attempt.outcome for attempt in record.attempts())
+    stories = Counter(name.partition("-")[2] for name, _ in chaos.told)
+    for name, times in sorted(stories.items()):
+        console.print(f"{times:4} x {name.replace('_', ' ')}")
+    events = sum(chaos.events.values(), Counter())
+    seen = ", ".join(f"{events[event]} {event}" for event in TOLD if events[event])
+    console.print(f"at least: {seen or 'nothing'}".replace("_", " "))
+    others = {claim: count for claim, count in chaos.wrong.items() if claim not in COUNTED}
+    verdict = ", ".join(f"{chaos.wrong[word]} {word}" for word in COUNTED)
+    verdict += "".join(f", {count} {claim}" for claim, count in sorted(others.items()))
+    console.print(
+        f"seed {chaos.seed}: {len(chaos.told)} stories in {seconds:.0f} s, {met['ok']} operations "
+        f"ok, {met['fail']} refused, {met['unknown']} unknown"
+    )
+    console.print(verdict, style="bold red" if chaos.wrong else "bold green")
+    return 1 if chaos.wrong else 0
+
+
+def main(
+    minutes: Annotated[float, typer.Option(min=0.0, help="no story begins later")] = 2.0,
+    seed: Annotated[int, typer.Option(help="order and choices; 0: any")] = 0,
+    only: Annotated[str, typer.Option(help="one story, by its name")] = "",
+) -> None:
+    """Real nodes are joined, left, moved, killed, wiped and stopped under load, then judged."""
+    seed = seed or random.SystemRandom().randrange(1, 10**6)
+    stories = [story for story in STORIES if only in ("", story.__name__)]
+    if not stories:
+        names = ", ".join(story.__name__ for story in STORIES)
+        raise typer.BadParameter(f"one of {names}", param_hint="--only")
+    place = Path(tempfile.mkdtemp(prefix="dynamo-ring-chaos-"))
+    console.print(f"seed {seed}: five nodes and two spares with RocksDB under {place} ...")
+    pause_s = LONG_PAUSE_S if minutes >= LONG_MINUTES else PAUSE_S
+    began = time.monotonic()
+    chaos = None
+    try:
+        with cluster_of(place, NAMES, FLAGS, SPARES) as cluster:
+            chaos = Chaos(cluster, place, seed, pause_s)
+            asyncio.run(play(chaos, stories, minutes))
+    except RuntimeError as error:
+        console.print(str(error), style="bold red")
+    status = 1 if chaos is None else report(chaos, time.monotonic() - began)
+    if status:
+        console.print(f"ladders, ring documents and logs are in {place}")
+        console.print(f"again: python -m benchmarks.chaos --seed {seed} --minutes {minutes:g}")
+    else:
+        shutil.rmtree(place, ignore_errors=True)
+    raise typer.Exit(status)
+
+
+if __name__ == "__main__":
+    sys.exit(typer.run(main))

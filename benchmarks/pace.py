@@ -1,0 +1,170 @@
+"""Requests at a steady rate, whatever the answers do: gets of known keys, updates of others.
+
+An update is a put with the context of the key's last one, so that what lies in the store stays as
+much as it was.
+
+Latency counts from the moment at which a request was due, so that a store that stalls is not
+spared what it made others wait (no coordinated omission). A request that fails is made again at
+the next address, as a client would, and its latency goes on. Ends after --seconds or at SIGTERM,
+and writes to --out one line of JSON: [[due, ms, kind, ok], ...], due in seconds of the machine's
+monotonic clock, kind 0 of a get and 1 of an update.
+
+    python pace.py --rate 500 --seconds 10 --keys 20000 --out FILE host:port...
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import uvloop
+
+ATTEMPTS_MAX = 5
+UPDATED_KEYS = 1000
+ANSWER_S_MAX = 2.0
+PAUSE_S = 0.01
+"""Before a request that failed everywhere is made again."""
+LATE_S_MAX = 3.0
+"""For what is on its way at the end."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection with at most one request on it."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._answer: asyncio.Future[tuple[bool, bytes]] | None = None
+        self.transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        """It is open."""
+        self.transport = transport
+
+    async def ask(self, request: bytes) -> tuple[bool, bytes]:
+        """Whether the answer is a success, and its context. Raises OSError when there is none."""
+        self._buffer = b""
+        self._answer = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return await asyncio.wait_for(self._answer, ANSWER_S_MAX)
+
+    def data_received(self, data: bytes) -> None:
+        """Until the answer is whole."""
+        self._buffer += data
+        head, blank, body = self._buffer.partition(b"\r\n\r\n")
+        whole = blank and len(body) >= int(header(head, b"content-length") or 0)
+        if whole and self._answer is not None and not self._answer.done():
+            self._answer.set_result((head[9:10] == b"2", header(head, b"dynamo-context")))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The request on it has failed."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionResetError())
+
+
+def header(head: bytes, name: bytes) -> bytes:
+    """The value of a header, b"" without it."""
+    at = head.lower().find(b"\r\n" + name + b":")
+    return head[at + len(name) + 3 :].split(b"\r\n", 1)[0].strip() if at >= 0 else b""
+
+
+class Pace:
+    """Who asks, and what came of it."""
+
+    def __init__(self, asked: argparse.Namespace) -> None:
+        self.asked = asked
+        self.random = Random(asked.seed)
+        self.idle: dict[str, list[Connection]] = {address: [] for address in asked.addresses}
+        self.rows: list[tuple[float, float, int, bool]] = []
+        self.contexts: dict[int, bytes] = {}
+        self.ended = asyncio.Event()
+
+    def request(self, number: int) -> tuple[int, bytes]:
+        """A get of a known key, or an update."""
+        if self.random.random() < self.asked.reads:
+            key = f"key-{self.random.randrange(self.asked.keys)}"
+            return 0, f"GET /v1/kv/{key} HTTP/1.1\r\nHost: pace\r\n\r\n".encode()
+        size, key = self.asked.bytes, number % UPDATED_KEYS
+        head = f"PUT /v1/kv/updated-{key} HTTP/1.1\r\nHost: pace\r\nContent-Length: {size}\r\n"
+        context = b"Dynamo-Context: %b\r\n" % known if (known := self.contexts.get(key)) else b""
+        return 1, head.encode() + context + b"\r\n" + b"v" * size
+
+    async def one(self, number: int, due: float) -> None:
+        """One request, at as many nodes as it takes."""
+        kind, request = self.request(number)
+        addresses = self.asked.addresses
+        ok = False
+        for attempt in range(ATTEMPTS_MAX):
+            address = addresses[(number + attempt) % len(addresses)]
+            try:
+                ok, context = await self._at(address, request)
+                if ok and kind:
+                    self.contexts[number % UPDATED_KEYS] = context
+            except (OSError, TimeoutError):
+                ok = False
+            if ok:
+                break
+            if attempt + 1 >= len(addresses):
+                await asyncio.sleep(PAUSE_S)
+        self.rows.append((due, round(1000 * (time.monotonic() - due), 3), kind, ok))
+
+    async def _at(self, address: str, request: bytes) -> tuple[bool, bytes]:
+        idle = self.idle[address]
+        if idle:
+            connection = idle.pop()
+        else:
+            host, _, port = address.rpartition(":")
+            loop = asyncio.get_running_loop()
+            _, connection = await loop.create_connection(Connection, host, int(port))
+        try:
+            answer = await connection.ask(request)
+        except BaseException:
+            connection.transport.abort()
+            raise
+        idle.append(connection)
+        return answer
+
+    async def run(self) -> None:
+        """Until the time is over or somebody says so."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.ended.set)
+        began = time.monotonic()
+        under_way: set[asyncio.Task[None]] = set()
+        number = 0
+        while not self.ended.is_set() and time.monotonic() - began < self.asked.seconds:
+            due = began + number / self.asked.rate
+            if (wait := due - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            task = asyncio.create_task(self.one(number, due))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            number += 1
+        if under_way:
+            await asyncio.wait(under_way, timeout=LATE_S_MAX)
+        Path(self.asked.out).write_text(json.dumps(self.rows) + "\n")
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("addresses", nargs="+")
+    parser.add_argument("--rate", type=float, default=500.0)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--keys", type=int, default=20_000)
+    parser.add_argument("--bytes", type=int, default=1024)
+    parser.add_argument("--reads", type=float, default=0.5)
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--out", required=True)
+
+    async def begin() -> None:
+        await Pace(parser.parse_args()).run()
+
+    uvloop.run(begin())
+
+
+if __name__ == "__main__":
+    main()
