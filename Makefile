@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 15000
 MINUTES ?= 2
+ARGS ?=
 .DEFAULT_GOAL := help
 
 $(VENV)/.installed: pyproject.toml uv.lock
@@ -14,7 +15,7 @@ $(VENV)/.installed: pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --all-extras
 	@touch $@
 
-.PHONY: up test check sim mutants demo bench help
+.PHONY: up test check sim mutants demo bench paper help
 
 up: $(VENV)/.installed  ## three nodes on this machine, until Ctrl-C
 	@$(BIN)/dynamoctl local up
@@ -35,8 +36,11 @@ mutants: $(VENV)/.installed  ## every deliberate fault must be caught by the sim
 demo: $(VENV)/.installed  ## a year of real shopping carts through failing nodes
 	@$(BIN)/python -m benchmarks.demo
 
-bench: $(VENV)/.installed  ## ratios against the naive design and whatever peers are installed
-	@$(BIN)/python benchmarks/bench.py
+bench: $(VENV)/.installed  ## ratios against peers, and figures of changes; ARGS=--all for the whole
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+paper: $(VENV)/.installed  ## the paper's figures beside ours, into docs/paper; ARGS=--whole
+	@$(BIN)/python -m benchmarks.paper $(ARGS)
 
 help:  ## this text
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
