@@ -6,6 +6,7 @@ SEEDS ?= 15000
 MINUTES ?= 2
 TAG ?= 0.1.0
 IMAGE_BUILD ?= docker build -t "$$IMAGE" -f "$$DOCKERFILE" .
+ARGS ?=
 .DEFAULT_GOAL := help
 
 $(VENV)/.installed: pyproject.toml uv.lock
@@ -16,7 +17,7 @@ $(VENV)/.installed: pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --all-extras
 	@touch $@
 
-.PHONY: up test check sim mutants chaos demo bench images e2e help
+.PHONY: up test check sim mutants chaos demo bench paper images e2e help
 
 up: $(VENV)/.installed  ## three nodes on this machine, until Ctrl-C
 	@$(BIN)/dynamoctl local up
@@ -40,8 +41,11 @@ chaos: $(VENV)/.installed  ## MINUTES=n of real nodes that join, leave, move, di
 demo: $(VENV)/.installed  ## a year of real shopping carts through failing nodes
 	@$(BIN)/python -m benchmarks.demo
 
-bench: $(VENV)/.installed  ## ratios against the naive design and whatever peers are installed
-	@$(BIN)/python benchmarks/bench.py
+bench: $(VENV)/.installed  ## ratios against peers, and figures of changes; ARGS=--all for the whole
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+paper: $(VENV)/.installed  ## the paper's figures beside ours, into docs/paper; ARGS=--whole
+	@$(BIN)/python -m benchmarks.paper $(ARGS)
 
 images:  ## both images, TAG=0.1.0; IMAGE_BUILD='podman build ...' builds with another tool
 	@IMAGE=dynamo-ring-node:$(TAG) DOCKERFILE=node/Dockerfile; $(IMAGE_BUILD)

@@ -4,7 +4,10 @@ Every round measures every row of every store once, one after another, so that w
 machine does meets all alike. Shown are medians over the rounds; a ratio is the median of the
 rounds' own ratios, ours over the peer's. Absolute numbers are this machine's; trust the ratios.
 
-    python benchmarks/bench.py [--quick] [--rounds 4] [--seconds 2.5] [--only put,get]
+Then what happens to us while nodes die, join and lose their disks (`changes.py`), each once, with
+small sizes; `--all` measures them whole.
+
+    python benchmarks/bench.py [--quick] [--rounds 4] [--seconds 2.5] [--only put,get,kill] [--all]
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -24,12 +27,14 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
 import typer  # noqa: E402
+from benchmarks.changes import CHANGES, Figure, Sizes  # noqa: E402
 from benchmarks.loads import Sample  # noqa: E402
 from benchmarks.stores import Edge, Etcd, Naive, Nginx, Ours, Peer, Redis  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 
 from benchmarks import table  # noqa: E402
+from dynamo_client.errors import ClientError  # noqa: E402
 
 ROWS: dict[str, list[type[Peer]]] = {
     "put": [Ours, Naive, Etcd, Redis],
@@ -59,6 +64,7 @@ class Results:
     notes: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     idle_bytes: list[int] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
     tmpfs: bool = True
     rounds: int = 0
     seconds: float = 0.0
@@ -163,28 +169,50 @@ def run(rows: list[str], rounds: int, seconds: float, console: Console) -> Resul
     return results
 
 
+def change(rows: list[str], sizes: Sizes, results: Results, console: Console) -> None:
+    """What happens while the ring changes, on the disk."""
+    for row in rows:
+        place = Path(tempfile.mkdtemp(prefix="dynamo-ring-bench-", dir=ROOT))
+        try:
+            with console.status(f"{row} ..."):
+                results.figures += CHANGES[row](place, sizes)
+        except (RuntimeError, OSError, ClientError) as error:
+            results.notes.append(f"{row}: {error}")
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
 def main(
+    *,
     quick: bool = typer.Option(False, help="One round of one second."),
     rounds: int = typer.Option(4, min=1, max=50),
     seconds: float = typer.Option(2.0, min=1.0, max=60.0, help="Of each measurement."),
-    only: str = typer.Option("", help=f"Some rows, with commas: {', '.join(ROWS)}."),
+    only: str = typer.Option("", help=f"Some rows, with commas: {', '.join([*ROWS, *CHANGES])}."),
+    everything: bool = typer.Option(False, "--all", help="Joins of 1 GB, a million keys."),
+    rate: float = typer.Option(500.0, min=1.0, help="Requests a second while the ring changes."),
+    join_keys: int = typer.Option(0, help="Keys of 1 KB in the ring that a node joins."),
     output: str = typer.Option("", help="Markdown file; a full run writes docs/benchmarks.md."),
 ) -> None:
     """Compare dynamo-ring with its peers on this machine."""
-    rows = [row.strip() for row in only.split(",") if row.strip()] or list(ROWS)
-    if unknown := set(rows) - set(ROWS):
-        raise typer.BadParameter(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    wanted = [row.strip() for row in only.split(",") if row.strip()] or [*ROWS, *CHANGES]
+    if unknown := set(wanted) - {*ROWS, *CHANGES}:
+        there = ", ".join([*ROWS, *CHANGES])
+        raise typer.BadParameter(f"no such row: {', '.join(unknown)}; there are {there}")
+    rows = [row for row in wanted if row in ROWS]
+    sizes = Sizes.whole() if everything else Sizes()
+    sizes = replace(sizes, rate=rate, join_keys=join_keys or sizes.join_keys)
     console = Console()
     if quick:
         rounds, seconds = 1, 1.0
-    results = run(rows, rounds, seconds, console)
+    results = run(rows, rounds, seconds, console) if rows else Results(seconds=seconds)
+    change([row for row in wanted if row in CHANGES], sizes, results, console)
     table.show(results, ROWS, console)
     if not (output or quick or only):
         output = str(ROOT / "docs" / "benchmarks.md")
     if output:
         Path(output).write_text(table.markdown(results, ROWS))
         console.print(f"written: {output}")
-    if not any(key[1] in (Ours.name, Edge.name) for key in results.samples):
+    if not results.figures and not any(k[1] in (Ours.name, Edge.name) for k in results.samples):
         raise typer.Exit(1)
 
 

@@ -1,12 +1,13 @@
 """What `bench.py` measures while nodes die, join and lose their disks: figures of ours alone.
 
 Each measurement starts a ring of its own on loopback, with RocksDB under the given directory, and
-sends 500 requests a second (`pace.py`) where it says so. Sizes are small by default; `Sizes.whole`
-is the full one.
+sends `Sizes.rate` requests a second (`pace.py`) where it says so. Sizes are small by default;
+`Sizes.whole` is the full one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -18,18 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loads import VALUE_BYTES, own
+from benchmarks.loads import BATCH, VALUE_BYTES, own
 from benchmarks.processes import Child, Node, found, until
 
+from dynamo_client import AsyncDynamoClient, PutOp
 from dynamo_client.admin import AdminClient
 from dynamo_client.errors import ClientError
 
 HERE = Path(__file__).parent
-RATE = 500
 BEFORE_S = 4.0
 """Of undisturbed load before anything happens."""
-FILL_S_MAX = 900.0
+FILLERS = 8
 CHANGE_S_MAX = 3600.0
+START_S_MAX = 120.0
 LOOK_S = 0.25
 P999_MS_MAX = 100.0
 HEAL_S_MAX = 10.0
@@ -41,6 +43,7 @@ Rows = list[tuple[float, float, int, bool]]
 class Sizes:
     """How much is measured."""
 
+    rate: float = 500.0
     kill_s: float = 10.0
     join_keys: int = 20_000
     heal_keys: int = 10_000
@@ -77,6 +80,8 @@ class Ring:
         """Starts the nodes and makes the ring."""
         for node in self.nodes:
             node.start(*self.flags)
+        for node in self.nodes:
+            until(node.lives, f"{node.name} does not answer", START_S_MAX)
         found(self.nodes, n=3, r=2, w=2)
 
     def _node(self, number: int) -> Node:
@@ -87,7 +92,7 @@ class Ring:
         node = self._node(len(self.nodes))
         node.seeds = [other.advertise for other in self.nodes]
         node.start(*self.flags)
-        until(node.lives, f"{node.name} does not answer")
+        until(node.lives, f"{node.name} does not answer", START_S_MAX)
         self.nodes.append(node)
         return node
 
@@ -98,9 +103,23 @@ class Ring:
 
     def fill(self, keys: int) -> None:
         """`key-0` and so on. Raises RuntimeError when some were not taken."""
-        sample = own("fill", self.addresses, keys=keys).run(FILL_S_MAX)
-        if sample.failed or sample.operations < keys:
-            raise RuntimeError(f"{sample.operations} of {keys} keys were taken: {sample.said}")
+        asyncio.run(self._fill(keys))
+
+    async def _fill(self, keys: int) -> None:
+        """With the client, as it sends again what a busy node refused, under the same id."""
+        endpoints = [node.endpoint for node in self.nodes]
+        starts = iter(range(0, keys, BATCH))
+
+        async def some(client: AsyncDynamoClient) -> None:
+            for at in starts:
+                names = [f"key-{key}" for key in range(at, min(at + BATCH, keys))]
+                puts = [PutOp(name, b"v" * VALUE_BYTES) for name in names]
+                for result in await client.batch(puts):
+                    if result.error is not None:
+                        raise RuntimeError(f"{keys} keys were not taken: {result.error}")
+
+        async with AsyncDynamoClient(*endpoints, timeout_s=10.0, attempts_max=10) as client:
+            await asyncio.gather(*(some(client) for _ in range(FILLERS)))
 
     def status(self, node: Node) -> dict[str, Any]:
         """Its own word."""
@@ -148,11 +167,11 @@ def ring(place: Path, nodes: int, *flags: str) -> Iterator[Ring]:
 class Load:
     """`pace.py` on a ring from `with` to its end."""
 
-    def __init__(self, of: Ring, keys: int, *more: str) -> None:
+    def __init__(self, of: Ring, keys: int, rate: float) -> None:
         self.out = of.directory / "pace.json"
         self._command = [
-            sys.executable, str(HERE / "pace.py"), f"--rate={RATE}", f"--seconds={CHANGE_S_MAX}",
-            f"--keys={keys}", f"--bytes={VALUE_BYTES}", f"--out={self.out}", *more, *of.addresses,
+            sys.executable, str(HERE / "pace.py"), f"--rate={rate}", f"--seconds={CHANGE_S_MAX}",
+            f"--keys={keys}", f"--bytes={VALUE_BYTES}", f"--out={self.out}", *of.addresses,
         ]  # fmt: skip
         self._log = of.directory / "pace.log"
         self.rows: Rows = []
@@ -192,7 +211,7 @@ def _latencies(row: str, when: str, rows: Rows) -> list[Figure]:
         Figure(row, f"p99 {when}", f"{p99:.1f} ms"),
         Figure(row, f"p99.9 {when}", f"{p999:.1f} ms",
                _met(p999 <= P999_MS_MAX, f"≤{P999_MS_MAX:.0f} ms")),
-        Figure(row, f"requests {when}", f"{len(rows):,}, {failed} failed"),
+        Figure(row, f"requests {when}", f"{len(rows):,} due, {failed} failed"),
     ]  # fmt: skip
 
 
@@ -201,7 +220,7 @@ def kill(place: Path, sizes: Sizes) -> list[Figure]:
     keys = 5_000
     with ring(place, 4) as made:
         made.fill(keys)
-        with Load(made, keys) as load:
+        with Load(made, keys, sizes.rate) as load:
             killed = time.monotonic()
             made.nodes[1].kill()
             time.sleep(sizes.kill_s)
@@ -226,13 +245,16 @@ class Joined:
     """When, the receiver's least budget among all nodes, the largest p99 of reads in ms."""
 
 
-def join(place: Path, keys: int, *flags: str) -> Joined:
+def join(place: Path, keys: int, rate: float, *flags: str) -> Joined:
     """A fourth node joins three with so many keys, under load."""
     with ring(place, 3, *flags) as made:
         made.fill(keys)
         new = made.add()
         looks: list[tuple[float, float, float | None]] = []
-        with AdminClient(made.nodes[0].admin, timeout_s=30.0) as admin, Load(made, keys) as load:
+        with (
+            AdminClient(made.nodes[0].admin, timeout_s=30.0) as admin,
+            Load(made, keys, rate) as load,
+        ):
             wish = {"join": [{"name": new.name, "address": new.advertise}]}
             plan = admin.plan(wish)
             began = time.monotonic()
@@ -259,7 +281,7 @@ def _joined(made: Ring, new: Node, looks: list[tuple[float, float, float | None]
 
 def joins(place: Path, sizes: Sizes) -> list[Figure]:
     """The join as figures."""
-    one = join(place, sizes.join_keys)
+    one = join(place, sizes.join_keys, sizes.rate)
     mb = one.plan["bytes"] / 1e6
     off = one.moved_bytes / one.plan["bytes"] - 1
     took = one.ended - one.began
@@ -285,7 +307,7 @@ def heal(place: Path, sizes: Sizes) -> list[Figure]:
         lost.wipe()
         lost.seeds = [node.advertise for node in made.nodes if node is not lost]
         lost.start(*made.flags)
-        until(lost.lives, "the node does not come back")
+        until(lost.lives, "the node does not come back", START_S_MAX)
         began = time.monotonic()
         until(lambda: made.whole() and made.status(lost)["state"] == "MEMBER",
               "the disk does not heal", CHANGE_S_MAX)  # fmt: skip

@@ -5,12 +5,15 @@ of which it is a replica. Keys are uniform, all nodes are equal. `x` is the size
 the same for every strategy that is compared: the number of tokens or partitions.
 
     strategy 1   x/S random tokens a node; a token's arc goes to the N distinct nodes that follow
+    strategy 2   x/4 random tokens, 3x/4 equal arcs; an arc goes to the N distinct nodes whose
+                 tokens follow its end (the paper does not say how it shares out x)
     strategy 3   x equal arcs, x/S of them to each node, dealt at random; lists as above
     dynamo-ring  x equal arcs, placed by `dynamo_core.placement`
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -56,6 +59,17 @@ def strategy_1(x: int, random: Random) -> float:
     ends = sorted(random.random() for _ in range(x))
     widths = [end - before for before, end in zip((ends[-1] - 1, *ends), ends, strict=False)]
     return efficiency(loads_of_walk(_dealt(x, random), widths))
+
+
+def strategy_2(x: int, random: Random) -> float:
+    """Efficiency of one ring of random tokens and equal partitions."""
+    tokens, arcs = x // 4, x - x // 4
+    ends = sorted(random.random() for _ in range(tokens))
+    holders = _dealt(tokens, random)
+    widths = [0.0] * tokens
+    for arc in range(1, arcs + 1):
+        widths[bisect_left(ends, arc / arcs) % tokens] += 1.0
+    return efficiency(loads_of_walk(holders, widths))
 
 
 def strategy_3(x: int, random: Random) -> float:

@@ -26,10 +26,13 @@ from typing import Any
 import uvloop
 
 ATTEMPTS_MAX = 5
-UPDATED_KEYS = 1000
+ROUND_S = 2.0
+"""Every key that is updated is updated once in so long: by then all are there."""
 ANSWER_S_MAX = 2.0
 PAUSE_S = 0.01
 """Before a request that failed everywhere is made again."""
+IN_FLIGHT_MAX = 256
+"""Requests beyond wait for one to end, and that wait counts."""
 LATE_S_MAX = 3.0
 """For what is on its way at the end."""
 
@@ -82,36 +85,46 @@ class Pace:
         self.idle: dict[str, list[Connection]] = {address: [] for address in asked.addresses}
         self.rows: list[tuple[float, float, int, bool]] = []
         self.contexts: dict[int, bytes] = {}
+        self.updates = 0
+        self.updated_max = max(1, int(asked.rate * (1 - asked.reads) * ROUND_S))
         self.ended = asyncio.Event()
+        self.room = asyncio.Semaphore(IN_FLIGHT_MAX)
 
-    def request(self, number: int) -> tuple[int, bytes]:
-        """A get of a known key, or an update."""
+    def request(self) -> tuple[int, bytes]:
+        """Which key is updated, -1 when it is a get of a known one, and the request."""
         if self.random.random() < self.asked.reads:
             key = f"key-{self.random.randrange(self.asked.keys)}"
-            return 0, f"GET /v1/kv/{key} HTTP/1.1\r\nHost: pace\r\n\r\n".encode()
-        size, key = self.asked.bytes, number % UPDATED_KEYS
+            return -1, f"GET /v1/kv/{key} HTTP/1.1\r\nHost: pace\r\n\r\n".encode()
+        size, key = self.asked.bytes, self.updates % self.updated_max
+        self.updates += 1
         head = f"PUT /v1/kv/updated-{key} HTTP/1.1\r\nHost: pace\r\nContent-Length: {size}\r\n"
         context = b"Dynamo-Context: %b\r\n" % known if (known := self.contexts.get(key)) else b""
-        return 1, head.encode() + context + b"\r\n" + b"v" * size
+        return key, head.encode() + context + b"\r\n" + b"v" * size
 
     async def one(self, number: int, due: float) -> None:
-        """One request, at as many nodes as it takes."""
-        kind, request = self.request(number)
+        """One request, and how long it took since it was due."""
+        async with self.room:
+            kind, ok = await self._try(number)
+        self.rows.append((due, round(1000 * (time.monotonic() - due), 3), kind, ok))
+
+    async def _try(self, number: int) -> tuple[int, bool]:
+        """At as many nodes as it takes."""
+        key, request = self.request()
         addresses = self.asked.addresses
         ok = False
         for attempt in range(ATTEMPTS_MAX):
             address = addresses[(number + attempt) % len(addresses)]
             try:
                 ok, context = await self._at(address, request)
-                if ok and kind:
-                    self.contexts[number % UPDATED_KEYS] = context
+                if ok and key >= 0:
+                    self.contexts[key] = context
             except (OSError, TimeoutError):
                 ok = False
             if ok:
                 break
             if attempt + 1 >= len(addresses):
                 await asyncio.sleep(PAUSE_S)
-        self.rows.append((due, round(1000 * (time.monotonic() - due), 3), kind, ok))
+        return int(key >= 0), ok
 
     async def _at(self, address: str, request: bytes) -> tuple[bool, bytes]:
         idle = self.idle[address]

@@ -30,6 +30,11 @@ TARGETS = {
 }
 """Ours over the peer's; a goal, not a test."""
 IDLE_MB_MAX = 120
+CHANGES_HEAD = (
+    "Half gets and half updates of 1 KB at a steady rate, 500 a second unless `--rate` says"
+    " otherwise, counted from when each was due; the nodes lie on the disk. `--all` measures joins"
+    " of 1 GB and rings of a million keys."
+)
 COLUMNS = ("row", "store", "ops/s", "ours / it", "goal", "p50 ms", "p99 ms", "p99.9 ms",
            "CPU µs/op", "failed", "load")  # fmt: skip
 EXPLAINED = {
@@ -83,8 +88,9 @@ def remarks(results: Results, rows: Rows) -> list[str]:
         )
     if not results.tmpfs:
         said.append("there is no /dev/shm: everything lay on the disk")
-    said.append("ratios against etcd mix load generators; nobody else should run meanwhile")
-    return said + [f"not run: {note}" for note in dict.fromkeys(results.notes)]
+    if "etcd" in results.versions:
+        said.append("ratios against etcd mix load generators; nobody else should run meanwhile")
+    return said + [f"not run: {' '.join(note.split())}" for note in dict.fromkeys(results.notes)]
 
 
 def machine() -> str:
@@ -111,10 +117,12 @@ def head(results: Results) -> str:
     """Which software, where, when, how."""
     own = ", ".join(f"{p} {version(p)}" for p in ("uvicorn", "uvloop", "rocksdict", "msgspec"))
     others = ", ".join(f"{n} {v}" for n, v in results.versions.items() if v)
+    own += f". {others}" * bool(others)
     return (
-        f"commit {commit()}, {datetime.now(UTC):%Y-%m-%d}. {machine()}. {own}. {others}."
-        f" Values of 1 KB, 48 connections, {results.rounds} interleaved rounds of"
-        f" {results.seconds:g} s; stores and load share the cores."
+        f"commit {commit()}, {datetime.now(UTC):%Y-%m-%d}. {machine()}. {own}."
+        " Values of 1 KB; stores and load share the cores."
+        + f" 48 connections, {results.rounds} interleaved rounds of {results.seconds:g} s."
+        * bool(results.rounds)
     )
 
 
@@ -141,7 +149,14 @@ def show(results: Results, rows: Rows, console: Console) -> None:
         if int(line[9]):
             shown.add_row("", f"[red]{line[9]} failed[/]")
         last = line[0]
-    console.print(shown)
+    if last:
+        console.print(shown)
+    for figure in results.figures:
+        bad = "red" if "NOT MET" in figure.goal else "green"
+        goal = f"  [{bad}]{figure.goal}[/]" if figure.goal else ""
+        console.print(
+            f"{figure.row:8}{figure.what}: [bold]{figure.value}[/]{goal}", highlight=False
+        )
     console.print(head(results), highlight=False)
     for remark in remarks(results, rows):
         console.print(f"- {remark}", highlight=False)
@@ -150,7 +165,12 @@ def show(results: Results, rows: Rows, console: Console) -> None:
 def markdown(results: Results, rows: Rows) -> str:
     """As a page: `docs/benchmarks.md`."""
     out = ["# Benchmarks", "", "Written by `make bench`.", "", head(results), ""]
-    out += ["| " + " | ".join(COLUMNS) + " |", "| " + " | ".join("---" for _ in COLUMNS) + " |"]
-    out += ["| " + " | ".join(line) + " |" for line in lines(results, rows)]
+    if results.samples:
+        out += ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ["---"] * len(COLUMNS))]
+        out += ["| " + " | ".join(line) + " |" for line in lines(results, rows)]
+    if results.figures:
+        out += ["", "## While the ring changes", "", CHANGES_HEAD, ""]
+        out += ["| row | what | measured | goal |", "| --- | --- | --- | --- |"]
+        out += [f"| {f.row} | {f.what} | {f.value} | {f.goal} |" for f in results.figures]
     out += ["", *(f"- {remark}" for remark in remarks(results, rows)), ""]
     return "\n".join(out)

@@ -28,6 +28,13 @@ def test_strategy_3_has_the_efficiency_of_the_paper(x: int, paper: float) -> Non
 
 
 @pytest.mark.parametrize("x", fig8.POINTS)
+def test_strategy_2_is_the_worst_as_in_the_paper(x: int) -> None:
+    two = fig8.mean_of_runs(fig8.strategy_2, x)
+    assert two < fig8.mean_of_runs(fig8.strategy_1, x)
+    assert two < fig8.mean_of_runs(fig8.strategy_3, x)
+
+
+@pytest.mark.parametrize("x", fig8.POINTS)
 def test_our_placement_is_at_least_as_efficient_as_strategy_3(x: int) -> None:
     ours = fig8.dynamo_ring(x)
     assert ours >= fig8.mean_of_runs(fig8.strategy_3, x)
