@@ -61,6 +61,17 @@ def test_the_command_again_is_answered_with_the_ring_that_is() -> None:
     assert (status, answer["problem"]) == (409, "wrong-cluster")
 
 
+def test_a_founder_that_has_only_just_started_is_asked_again() -> None:
+    """A dial of before it listened fails just when the command has come."""
+    town = Town("a b c", founded=False)
+    answers: list[tuple[int, dict[str, Any]]] = []
+    town.nodes["a"].admin.create_ring(body(town), lambda *answer: answers.append(answer))
+    town.nodes["a"].link_lost("b")
+    town.settle()
+    town.until(lambda: bool(answers), 15.0)
+    assert answers[0][0] == 201
+
+
 def test_every_founder_must_answer_with_an_empty_disk() -> None:
     town = Town("a b c", founded=False)
     town.disks["c"].write([(DATA, store_key(KEY), b"something")])

@@ -30,6 +30,8 @@ from dynamo_core.ring_messages import Found, Founded, Prepare, Prepared, Reach, 
 from dynamo_core.wishes import parse_members
 
 CREATE_S = 10.0
+LINK_S = 2.5
+"""A founder that has only just started may refuse its link for so long."""
 ASK_AGAIN_S = 1.0
 """Frames may be lost, and both questions may be asked twice."""
 REACH_S = 1.5
@@ -101,6 +103,8 @@ class Founding(Machine):
         return self._ask(now)
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        if now < self._until - CREATE_S + LINK_S:
+            return []  # perhaps a call of before it listened has failed just now; it is asked again
         return self._end(503, "insufficient-owners", f"members: {node} does not answer ({reason})")
 
     def expired(self, now: float) -> Effects:
