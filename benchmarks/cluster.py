@@ -31,6 +31,15 @@ EVENT = re.compile(r'^dynamo_events_total\{event="(\w+)"\} (\S+)$', re.MULTILINE
 EMPTIED = 'event="replaced_node_emptied"'
 
 
+def still_wished(wishes: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a change that lost against another one: without those that it made join or leave, whose
+    lines stand, and which any later plan counts in."""
+    states = {line["name"]: line["state"] for line in document["members"]}
+    join = [m for m in wishes.get("join", ()) if states.get(m["name"], "LEFT") == "LEFT"]
+    leave = [name for name in wishes.get("leave", ()) if states[name] == "MEMBER"]
+    return {**wishes, "join": join, "leave": leave}
+
+
 class Cluster:
     """The nodes, the links between them, and when each of them was in trouble."""
 
@@ -193,6 +202,7 @@ class Cluster:
                 except Conflict:
                     if not left:
                         raise
+                    wishes = still_wished(wishes, admin.ring())
                 else:
                     return
 
