@@ -13,7 +13,9 @@ from dynamo_core.quorum import (
     MET,
     PENDING,
     Verdict,
+    Waiting,
     both,
+    joint_verdict,
     read_verdict,
     write_verdict,
 )
@@ -96,3 +98,20 @@ def test_a_read_verdict_is_what_the_best_future_says(answers: int, r: int, open_
 def test_joint_quorums_need_both(a: Verdict, b: Verdict, expected: Verdict) -> None:
     assert both(a, b) is expected
     assert both(b, a) is expected
+
+
+def test_a_node_with_two_copies_counts_once() -> None:
+    """S-RW-2: a stand-in that became a writer, or a coordinator that stands in besides."""
+    lists = (("a", "b", "c"),)
+    copies = {"a": True, "b": True}
+    none = Waiting(set(), 0, False)
+    assert joint_verdict(copies, lists, 2, 2, none) is MET
+    same = none._replace(kept={("d", "a"), ("d", "b")})
+    assert joint_verdict(copies, lists, 2, 1, same) is IMPOSSIBLE
+    both_of_b = none._replace(kept={("d", "a"), ("d", "b"), ("b", "b")})
+    assert joint_verdict(copies, lists, 2, 2, both_of_b) is MET
+    apart = (("a", "b"), ("a", "c"))
+    each = none._replace(kept={("a", "a"), ("b", "b"), ("b", "c")})
+    assert joint_verdict({"a": True, "b": True, "c": False}, apart, 2, 2, each) is MET
+    durable = none._replace(kept={("c", "c"), ("c", "b")})
+    assert joint_verdict({"b": False, "c": True}, (("b", "d"), ("c", "d")), 1, 1, durable) is MET

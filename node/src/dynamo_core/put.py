@@ -49,8 +49,7 @@ from dynamo_core.versions import decode_record
 PROVEN = OWNER | COMPLETE
 KEPT = OWNER | WRITER
 Answer = Callable[[Outcome], None]
-RENEWALS_MAX = 8
-"""Each of a few nodes may refuse once for each of the three changes of a move."""
+RENEWALS_MAX = 8  # a few nodes may refuse, each once for each of the three changes of a move
 
 
 class PutOperation(Explained):
@@ -58,9 +57,9 @@ class PutOperation(Explained):
 
     __slots__ = (
         "acks", "context", "coordinating", "copies", "done", "dw", "entry", "forward",
-        "forwarded_to", "known", "known_seen", "missed", "outstanding", "owners", "put", "quorums",
-        "record", "renewals", "seen", "spare", "stale", "stored", "syncs", "target", "tried", "w",
-        "writers",
+        "forwarded_to", "kept", "known", "known_seen", "me", "missed", "outstanding", "owners",
+        "put", "quorums", "record", "renewals", "seen", "spare", "stale", "stored", "syncs",
+        "target", "tried", "w", "writers",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +68,7 @@ class PutOperation(Explained):
     ) -> None:  # fmt: skip
         super().__init__()
         self.view = view
+        self.me = view.name  # of when it began: a node that is replaced meanwhile has another
         self.put = put
         self.done: Answer | None = done
         self.known, self.known_seen = known, known_seen
@@ -82,8 +82,8 @@ class PutOperation(Explained):
         self.dw = put.dw or ring.target.dw
         self.acks: dict[str, int] = {}  # flags by node
         self.copies: dict[str, int] = {}
-        """Flags by the owner whom an acked copy is for: a hinted replica and its owner's own copy
-        become one on delivery, so they count once."""
+        """Flags by the owner whom a copy is for: a hint and the owner's own become one (S-RW-2)."""
+        self.kept: set[tuple[str, str]] = set()  # who acked, and whom the copy is for
         self.outstanding: set[tuple[str, str]] = set()  # calls under way: (node, target)
         self.tried: set[tuple[str, str]] = set()  # who was asked for a second replica, for whom
         self.missed: set[str] = set()
@@ -97,7 +97,7 @@ class PutOperation(Explained):
         self.forward = not forwarded
         self.forwarded_to = ""
         self.spare: list[str] = []
-        self.explanation = Explanation(self.partition, view.name) if put.explain else None
+        self.explanation = Explanation(self.partition, self.me) if put.explain else None
 
     def _renew(self, now: float) -> None:
         """Take what the ring says of the partition now; the wait for a silent node begins anew."""
@@ -111,8 +111,8 @@ class PutOperation(Explained):
     def start(self, now: float) -> Effects:
         self.started = now
         view = self.view
-        up = [o for o in self.owners if o != view.name and view.up(o)]
-        keeps = view.name in self.writers and view.writable
+        up = [o for o in self.owners if o != self.me and view.up(o)]
+        keeps = self.me in self.writers and view.writable
         if keeps or not self.forward or not up:
             return self._coordinate(now)
         preferred = self.put.context.node if self.put.context is not None else ""
@@ -129,24 +129,24 @@ class PutOperation(Explained):
         view = self.view
         self.coordinating = True
         self.wake_at = min(now + view.settings.hedge_s, self.started + self.put.timeout_s)
-        if view.name not in self.writers:
+        if self.me not in self.writers:
             absent = [o for o in self.owners if not view.up(o) or o == self.forwarded_to]
             self.target = absent[0] if absent else self.owners[0]
         place = (self.stored, self.target, self.known, self.known_seen)
-        return [(view.name, Coordinate(0, self.put, *place, sync=self.dw > 0))]
+        return [(self.me, Coordinate(0, self.put, *place, sync=self.dw > 0))]
 
     def _replicate(self) -> Effects:
         """The record to the writers that are up, hinted replicas for the others to stand-ins."""
         view = self.view
         others = view.preference.stand_ins(self.partition)
-        self.spare = [n for n in others if n != view.name and view.up(n)]
+        self.spare = [n for n in others if n != self.me and view.up(n)]
         effects = self._cover()
         if any(self._reached(owners) < self.w for owners in self.quorums):
             # Owners that are only believed down are asked as well, the last stand-ins too.
             for node in view.preference.list(self.partition):
                 role = "" if node in self.writers else self._unserved()
                 asked = any(node == other for other, _ in self.outstanding)
-                if node != view.name and not asked and (role or node in self.writers):
+                if node != self.me and not asked and (role or node in self.writers):
                     effects.append(self._store(node, role))
         return effects
 
@@ -181,7 +181,7 @@ class PutOperation(Explained):
 
     def _store(self, node: str, target: str) -> tuple[str, Message]:
         self.outstanding.add((node, target))
-        cause = "double" if target and node == self.view.name else "put"
+        cause = "double" if target and node == self.me else "put"
         place = (self.partition, self.entry, self.stored, self.record, target)
         return node, Store(0, *place, self.syncs > 0, cause, self.seen)
 
@@ -195,13 +195,13 @@ class PutOperation(Explained):
         return effects
 
     def _double(self, owner: str) -> Effects:
-        """While writes are joint, or this node is no writer any more: a hinted replica to whoever
-        has a copy that counts in no list of `owner`'s."""
+        """Joint, or no writer any more: to whoever keeps no copy in a list of `owner`'s."""
         lists = [owners for owners in self.quorums if owner in owners]
-        doubles = [self.view.name] if (self.target or self.view.name) not in sum(lists, ()) else []
-        doubles += [n for n in self.writers if n not in sum(lists, ()) and self.view.up(n)]
-        for node in doubles:
-            if (node, owner) not in self.tried:
+        for node in (self.me, *self.writers):
+            keeps = {copy for other, copy in self.tried | self.kept if other == node}
+            keeps.add(self.target or node if node == self.me else node)
+            near = node == self.me or self.view.up(node)
+            if near and keeps.isdisjoint(sum(lists, ())):
                 self.tried.add((node, owner))
                 return [self._store(node, owner)]
         return []
@@ -225,14 +225,15 @@ class PutOperation(Explained):
     def _acked(self, node: str, target: str, flags: int) -> None:
         self.acks[node] = self.acks.get(node, 0) | flags
         copy = target or node
+        self.kept.add((node, copy))
         self.copies[copy] = self.copies.get(copy, 0) | flags
 
     def _coordinated(self, reply: Coordinated, now: float) -> Effects:
-        first = self.view.name not in self.acks
-        self._acked(self.view.name, self.target, reply.flags)
+        first = self.me not in self.acks
+        self._acked(self.me, self.target, reply.flags)
         if not first:
             return self._decide(now)
-        self._explain(self.view.name, "coordinated", now)
+        self._explain(self.me, "coordinated", now)
         self.record, self.seen = reply.record, reply.seen
         self.context = reply.context
         self.syncs = self.dw - (not self.put.strict or reply.flags & PROVEN == PROVEN)
@@ -261,7 +262,7 @@ class PutOperation(Explained):
         if reason == "refused stale" and self.renewals < RENEWALS_MAX:
             self.renewals += 1
             self.stale.append((node, request.target))
-            return [(self.view.name, Fetch(0, self.partition, self.entry, self.stored))]
+            return [(self.me, Fetch(0, self.partition, self.entry, self.stored))]
         return self._without(node, request.target, now)
 
     def _without(self, node: str, target: str, now: float) -> Effects:
@@ -295,7 +296,7 @@ class PutOperation(Explained):
         that stays silent may have said yes."""
         if reply.reason != "too-many-siblings" or self.forwarded_to:
             return self._rejected(reply.reason)
-        context = Context(decode_record(reply.record).context().encode(), self.view.name)
+        context = Context(decode_record(reply.record).context().encode(), self.me)
         self._answer(self._outcome(409, "too-many-siblings", reply.detail, context=context))
         self.finished = True
         return []
@@ -340,9 +341,9 @@ class PutOperation(Explained):
                 self._renew(now)  # S-RW-4: against the entry known at the decision
                 effects = self._cover()
             verdict = self._verdict()
-            if self.view.name in self.acks and verdict is MET:
+            if self.me in self.acks and verdict is MET:
                 self._answer(self._success())
-            elif self.view.name in self.acks and verdict is IMPOSSIBLE:
+            elif self.me in self.acks and verdict is IMPOSSIBLE:
                 self._refuse("unknown", "no further node can be asked")
             if effects:
                 return effects
@@ -360,8 +361,9 @@ class PutOperation(Explained):
             if not strict or flags & PROVEN == PROVEN or flags & WRITER
         }
         asked = {target or node for node, target in self.outstanding} - counted.keys()
-        own = self.view.name in self.acks and not self.acks[self.view.name] & SYNCED
-        waiting = Waiting(asked, len(self.spare), own)
+        own = self.me in self.acks and not self.acks[self.me] & SYNCED
+        kept = self.kept if len(self.kept) > len(self.acks) else ()
+        waiting = Waiting(asked, len(self.spare), own, kept)
         return joint_verdict(counted, self.quorums, self.w, self.dw, waiting)
 
     def _counts(self) -> Acks:
@@ -374,13 +376,13 @@ class PutOperation(Explained):
         )
 
     def _success(self) -> Outcome:
-        context = Context(self.context, self.view.name)
+        context = Context(self.context, self.me)
         outcome = self._outcome(204, context=context, acks=self._counts())
         if self.put.answer_record:
             record = decode_record(self.record)
             outcome.status = 200
             outcome.values = record.values(self.view.wall_ms)
-            outcome.context = Context(record.context().encode(), self.view.name)
+            outcome.context = Context(record.context().encode(), self.me)
         return outcome
 
     def _refuse(self, applied: str, detail: str) -> None:
@@ -389,8 +391,7 @@ class PutOperation(Explained):
         self._answer(self._outcome(503, "quorum-not-met", detail, acks=acks, applied=applied))
 
     def _outcome(self, status: int, problem: str = "", detail: str = "", **more: Any) -> Outcome:
-        name = self.view.name
-        return Outcome(status=status, problem=problem, detail=detail, node=name, **more)
+        return Outcome(status=status, problem=problem, detail=detail, node=self.me, **more)
 
     def _answer(self, outcome: Outcome) -> None:
         done, self.done = self.done, None

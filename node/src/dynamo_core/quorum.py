@@ -49,11 +49,13 @@ def read_verdict(answers: int, r: int, could_still_answer: int) -> Verdict:
 
 class Waiting(NamedTuple):
     """What may still come: copies that are asked for, by the owner whom each is for; nodes that
-    could stand in besides; and whether one ack more may turn out to be fsynced."""
+    could stand in besides; whether one ack more may turn out to be fsynced; and, where one node
+    keeps two copies, who keeps which."""
 
     asked: set[str]
     spare: int
     syncs: bool
+    kept: Collection[tuple[str, str]] = ()
 
 
 def joint_verdict(
@@ -62,12 +64,31 @@ def joint_verdict(
     """W copies in each owner list, `dw` of all of them fsynced (S-RW-3, S-MOVE-1). `copies` maps
     the owner whom a copy is for to whether that is fsynced."""
     more = len(waiting.asked) + waiting.spare
-    verdict = write_verdict(copies, w, dw, more, more + waiting.syncs)
+    everywhere = on_distinct_nodes(copies, waiting.kept)
+    verdict = write_verdict(everywhere, w, dw, more, more + waiting.syncs)
     for owners in lists:
-        here = {copy: synced for copy, synced in copies.items() if copy in owners}
+        theirs = {copy: synced for copy, synced in copies.items() if copy in owners}
+        here = on_distinct_nodes(theirs, waiting.kept)
         more = len(waiting.asked.intersection(owners)) + waiting.spare
         verdict = both(verdict, write_verdict(here, w, 0, more, more))
     return verdict
+
+
+def on_distinct_nodes(
+    copies: Mapping[str, bool], kept: Collection[tuple[str, str]]
+) -> Mapping[str, bool]:
+    """Of these copies as many as surely lie each on a node of its own (S-RW-2); `kept` are pairs of
+    a node and the owner whom its copy is for, empty where no node keeps two."""
+    if not kept:
+        return copies
+    holders = {copy: {node for node, other in kept if other == copy} for copy in copies}
+    used: set[str] = set()
+    found = {}
+    for copy in sorted(copies, key=lambda copy: (len(holders[copy]), not copies[copy], copy)):
+        if free := sorted(holders[copy] - used):
+            used.add(free[0])
+            found[copy] = copies[copy]
+    return found
 
 
 def both(a: Verdict, b: Verdict) -> Verdict:
