@@ -36,7 +36,7 @@ def still_wished(wishes: Mapping[str, Any], document: Mapping[str, Any]) -> dict
     lines stand, and which any later plan counts in."""
     states = {line["name"]: line["state"] for line in document["members"]}
     join = [m for m in wishes.get("join", ()) if states.get(m["name"], "LEFT") == "LEFT"]
-    leave = [name for name in wishes.get("leave", ()) if states[name] == "MEMBER"]
+    leave = [n for n in wishes.get("leave", ()) if states[n] in ("JOINING", "MEMBER")]
     return {**wishes, "join": join, "leave": leave}
 
 
