@@ -156,6 +156,7 @@ def _remove(world: World, process: Process, node: Node, fault: Fault) -> None:
     for value in sorted(world.held(victim.disk)):
         world.damaged.setdefault(value, set()).add(victim.name)
         world.events.append(Damage(value, victim.name, True, True))
+    world.removed.add(ring.members[victim.name].id)
     body = {"name": victim.name, "force": True}
     _enter(world, process, node, lambda: node.admin.planner.remove(body, _answered(world, fault)))
     if fault.amount < RETURNS:

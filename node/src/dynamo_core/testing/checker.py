@@ -205,8 +205,9 @@ class KeyHistory:
 
     def _judge_fresh(self, read: Attempt, excused: Collection[int]) -> Iterator[Violation]:
         """R+W>N after a strict put. C9: a strict read sees it or a successor, unless a disk was
-        lost between. C10: no read at all says 404, whatever was lost short of W disks."""
-        if self.setting.lossy:
+        lost between. C10: no read at all says 404, whatever was lost short of W disks. Both except
+        forced removals and disks put back: such a node knows nothing of later owners."""
+        if self.setting.lossy or read.outdated:
             return
         shown = {self.by_bytes[data] for data in read.shown if data in self.by_bytes}
         candidates = [

@@ -260,7 +260,7 @@ class Clients:
         answered: Callable[[Outcome | None], None],
     ) -> None:  # fmt: skip
         world = self.world
-        node = process.node
+        node, key = process.node, store_key(attempt.key)
         attempt.began = world.now
         if node is None:
             attempt.ended, attempt.outcome, attempt.problem = world.now, FAIL, "refused"
@@ -285,6 +285,7 @@ class Clients:
                 return
             attempt.ended = world.now
             attempt.status, attempt.problem = outcome.status, outcome.problem
+            attempt.outdated = node.identity.node_id in world.removed or process.outdated(key)
             # C8: with W=1 a live node that can write its own disk takes the put, alone if need be.
             # Not beyond its bounds on siblings (S-SIB-1) and load (C16).
             crowded = "too-many-siblings" in (outcome.problem, outcome.detail.rpartition(" ")[2])

@@ -28,6 +28,8 @@ class Evidence:
         self.written: list[tuple[bytes, int]] = []
         """Key and id of every put and delete that was ever sent."""
         self.damaged: dict[int, set[str]] = {}
+        self.removed: set[int] = set()
+        """Ids of nodes that were removed by force: whoever did that was to fence them."""
 
     def count(self, name: str) -> None:
         """A state that a long run must reach at least once."""
@@ -87,6 +89,7 @@ class Evidence:
         """Do something to a disk, and write down what it lost by it. `rot`: what is written gets
         lost, synced or not, and a later fsync is told all the same."""
         process.disturb(self.now)
+        process.remember()
         before, rows = self.held(process.disk), self._rows(process.disk)
         durable = self.held(process.disk, durable=True)
         change()
@@ -101,7 +104,7 @@ class Evidence:
         process.lost_some = process.lost_some or bool(lasting_loss or nameless)
         for value in sorted(gone | nameless):
             self.damaged.setdefault(value, set()).add(process.name)
-            lasting = value in durable or value in nameless
+            lasting = value in lasting_loss or value in nameless
             self.events.append(Damage(value, process.name, silent, lasting))
 
     def copy_dropped(self, process: Process, change: Call) -> None:

@@ -35,6 +35,8 @@ class Attempt(msgspec.Struct, tag="op", kw_only=True, omit_defaults=True):
     need not be listed. `known` False on a delete: sent without a context, so it supersedes what its
     coordinator read, which nobody here knows. `due`: nothing excuses a failure. `holders` counts
     disks that held a put when it was acked, `synced` those that held it durably (-1: not looked).
+    `outdated`: answered by a node that was removed by force and started all the same, or whose disk
+    was put back and that has not heard again what it had known of the key's owners.
     """
 
     kind: Literal["put", "delete", "get"]
@@ -59,6 +61,7 @@ class Attempt(msgspec.Struct, tag="op", kw_only=True, omit_defaults=True):
     due: bool = False
     holders: int = -1
     synced: int = -1
+    outdated: bool = False
 
 
 class Dot(msgspec.Struct, tag="dot", frozen=True):

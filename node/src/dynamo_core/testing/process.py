@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynamo_core.hints import split_hint_key
-from dynamo_core.ids import DATA, HINTS, META, Change
+from dynamo_core.ids import DATA, HINTS, META, Change, partition_of
 from dynamo_core.node import Node
 from dynamo_core.ring import Ring
 from dynamo_core.testing.disk import Disk
@@ -48,10 +48,27 @@ class Process:
         self.on_heal: Call | None = None
         self.ring: Ring | None = None
         """The document that it had at its last turn."""
+        self.known: list[tuple[int, int]] = []
+        """By partition: the highest number of an entry that it knew in a life whose disk was lost
+        or changed."""
 
     def disturb(self, until: float) -> None:
         """Until then nothing is due from it (C8)."""
         self.disturbed_at = max(self.disturbed_at, until)
+
+    def remember(self) -> None:
+        """Its disk is about to change; what it knew of owners might go with that."""
+        if self.ring is not None:
+            numbers = [entry.number for entry in self.ring.entries]
+            self.known = [*map(max, self.known or numbers, numbers)]
+
+    def outdated(self, stored: bytes) -> bool:
+        """Whether it once knew a later entry of this store key's partition than it knows now."""
+        ring = self.node.ring_or_none if self.node is not None else None
+        if ring is None or not self.known:
+            return False
+        partition = partition_of(stored, ring.partition_bits)
+        return ring.entries[partition].number < self.known[partition]
 
     def knows_ring(self) -> bool:
         """Whether its disk remembers the ring."""
