@@ -113,8 +113,13 @@ def _said(case: Case) -> str:
             return ""
         kubectl("create", *words, given=document(case.before))
         try:
-            kubectl("replace", "--dry-run=server", *words, given=document(case.spec))
-            return ""
+            while True:
+                try:
+                    kubectl("replace", "--dry-run=server", *words, given=document(case.spec))
+                    return ""
+                except Refused as refused:
+                    if "(Conflict)" not in str(refused):
+                        raise  # a conflict: the operator wrote its status meanwhile
         finally:
             kubectl("delete", *words[:2], "--wait=true", given=document(case.before))
     except Refused as refused:
