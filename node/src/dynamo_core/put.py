@@ -154,17 +154,11 @@ class PutOperation(Explained):
         """A call for every writer whose copy is neither acked nor under way."""
         view = self.view
         covered = {target or node for node, target in self.outstanding} | self.copies.keys()
-        effects: Effects = []
-        away = []
-        for writer in self.writers:
-            if writer in covered:
-                continue
-            if view.up(writer):
-                effects.append(self._store(writer, ""))
-            else:
-                away.append(writer)
-        for writer in away:
-            effects += self._stand_in(writer)
+        bare = [writer for writer in self.writers if writer not in covered]
+        effects = [self._store(writer, "") for writer in bare if view.up(writer)]
+        for writer in bare:
+            if not view.up(writer):
+                effects += self._stand_in(writer)
         return effects
 
     def _reached(self, owners: tuple[str, ...]) -> int:
@@ -288,6 +282,7 @@ class PutOperation(Explained):
         self.renewals += 1
         self._explain(node, "refused entry: again", now)
         self.outstanding.discard((node, request.target))
+        self.tried.discard((node, request.target))  # it has not said no: the entry was another
         self._renew(now)
         return self._cover() + self._decide(now)
 
