@@ -47,6 +47,7 @@ class World(Evidence):
         self.trail = 0
         """A checksum over everything that happened: two runs of one plan must agree."""
         self.healed = self.converged = False
+        self.healed_at = 0.0
         self.steps_after = CREATED_S if plan.created else READY_S
         self.events.append(Setting(plan.n, plan.lossy, plan.quiet))
         self.network = Network(plan.weather, self.rng)
