@@ -282,9 +282,14 @@ class PutOperation(Explained):
         self.renewals += 1
         self._explain(node, "refused entry: again", now)
         self.outstanding.discard((node, request.target))
-        self.tried.discard((node, request.target))  # it has not said no: the entry was another
+        self.tried.discard((node, request.target))
         self._renew(now)
-        return self._cover() + self._decide(now)
+        again: Effects = []  # it answers, and has not said no to the copy
+        if node in self.writers and not request.target:
+            again = [self._store(node, "")]  # whoever keeps a hint for it
+        elif node not in self.writers and node != self.me:
+            self.spare.insert(0, node)
+        return again + self._cover() + self._decide(now)
 
     def rejected(self, reply: Rejected) -> Effects:
         """The local replica said no before any effect of ours; a node that we forwarded to and
