@@ -154,17 +154,11 @@ class PutOperation(Explained):
         """A call for every writer whose copy is neither acked nor under way."""
         view = self.view
         covered = {target or node for node, target in self.outstanding} | self.copies.keys()
-        effects: Effects = []
-        away = []
-        for writer in self.writers:
-            if writer in covered:
-                continue
-            if view.up(writer):
-                effects.append(self._store(writer, ""))
-            else:
-                away.append(writer)
-        for writer in away:
-            effects += self._stand_in(writer)
+        bare = [writer for writer in self.writers if writer not in covered]
+        effects = [self._store(writer, "") for writer in bare if view.up(writer)]
+        for writer in bare:
+            if not view.up(writer):
+                effects += self._stand_in(writer)
         return effects
 
     def _reached(self, owners: tuple[str, ...]) -> int:
@@ -288,8 +282,14 @@ class PutOperation(Explained):
         self.renewals += 1
         self._explain(node, "refused entry: again", now)
         self.outstanding.discard((node, request.target))
+        self.tried.discard((node, request.target))
         self._renew(now)
-        return self._cover() + self._decide(now)
+        again: Effects = []  # it answers, and has not said no to the copy
+        if node in self.writers and not request.target:
+            again = [self._store(node, "")]  # whoever keeps a hint for it
+        elif node not in self.writers and node != self.me:
+            self.spare.insert(0, node)
+        return again + self._cover() + self._decide(now)
 
     def rejected(self, reply: Rejected) -> Effects:
         """The local replica said no before any effect of ours; a node that we forwarded to and

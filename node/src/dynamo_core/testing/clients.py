@@ -23,8 +23,6 @@ PATIENCE_S = 0.5
 LATEST = 1.0
 LATER_WRITES_MAX = SUPERSEDED_WRITES_MAX // 2
 """Of the key; S-REQ-1 knows a request that was superseded so long, twins counted."""
-BARE = 204
-"""The status of a put whose answer shows nothing but its own event."""
 SPACE_S, CALM_S = 0.05, 0.7
 EXPLAINED = 4
 """One read in so many asks how it was answered."""
@@ -185,10 +183,10 @@ class Clients:
         )  # fmt: skip
 
         def answered(outcome: Outcome | None) -> None:
-            given = outcome.context if outcome is not None and outcome.status == BARE else None
-            if given is not None and attempt.known:
-                self.world.acknowledged(value, context, given)
-            self._put_answered(attempt, outcome)
+            told = False
+            if outcome is not None and attempt.known:
+                told = self.world.acknowledged(value, sent, context, outcome)
+            self._put_answered(attempt, outcome, told)
             failed = attempt.outcome != OK and attempt.status != 409
             if again and not failed:
                 self.world.count("retry under the same request id succeeded")
@@ -199,7 +197,7 @@ class Clients:
 
         self._submit(process, attempt, operation, answered)
 
-    def _put_answered(self, attempt: Attempt, outcome: Outcome | None) -> None:
+    def _put_answered(self, attempt: Attempt, outcome: Outcome | None, told: bool) -> None:
         if outcome is None:
             attempt.outcome = UNKNOWN
         elif outcome.status < 300:
@@ -207,7 +205,7 @@ class Clients:
             self._learn(attempt, outcome)
             if outcome.acks is not None:
                 # Without acks there was nothing to delete.
-                self._count_holders(attempt)
+                self._count_holders(attempt, told)
         elif outcome.status < 500 and outcome.node != attempt.node and self._doubles:
             # Refused where it was forwarded to, and there once more: TCP brings no frame twice.
             attempt.outcome = UNKNOWN
@@ -231,22 +229,21 @@ class Clients:
         self._contexts.setdefault(key, []).append((text, seen))
         return text
 
-    def _count_holders(self, attempt: Attempt) -> None:
-        """C7, looked at when the ack arrives: who holds it, or held it until a disk was lost."""
+    def _count_holders(self, attempt: Attempt, told: bool) -> None:
+        """C7, looked at when the ack arrives: who holds it, or held it until a disk was lost.
+        `told`: the answer tells under which dot."""
         world = self.world
         value = attempt.value
-        lag = world.plan.lag_s > 0
-        unseen = value not in world.dots_of and (attempt.kind == "delete" or lag)
-        unseen = unseen or (lag and not attempt.known)
-        if world.plan.lossy or unseen:
+        unseen = attempt.kind == "delete" and value not in world.dots_of
+        if world.plan.lossy or unseen or (world.plan.lag_s and not told):
             # Lossy: a put may lose at once to a later stamp. A lag: a put may be superseded in the
-            # batch that would have shown its dot, and a delete without a context does not tell it
-            # by its answer. A delete without an id has no name.
+            # batch that would have shown its dot, its twin's be the only one that is known, and a
+            # delete without a context does not tell it by its answer. A delete without an id has
+            # no name.
             return
-        lost = world.damaged.get(value, set())
         attempt.holders = attempt.synced = 0
         for process in world.processes:
-            if process.name in lost:
+            if world.lost_with(process.name, attempt.key, value):
                 attempt.holders += 1
                 attempt.synced += 1
             elif world.holds(process.disk, attempt.key, value):

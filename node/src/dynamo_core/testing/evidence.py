@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections import Counter
 
 from dynamo_core.ids import store_key
-from dynamo_core.operations import Context
+from dynamo_core.operations import Context, Outcome
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.history import Damage, Dot, Event, Trouble
 from dynamo_core.testing.process import Call, Process
 from dynamo_core.versions import History, Record, decode_history, decode_record
+
+BARE = 204
+"""The status of a put whose answer shows nothing but its own event."""
+
+
+def _fresh(after: History, before: History) -> list[tuple[int, int]]:
+    """The dots that only the later history covers."""
+    dots = set(after.dots)
+    for actor, top in after.vector.items():
+        dots |= {(actor, n) for n in range(before.vector.get(actor, 0) + 1, top + 1)}
+    return sorted(dot for dot in dots if not before.covers_dot(dot))
 
 
 class Evidence:
@@ -30,6 +41,9 @@ class Evidence:
         self.damaged: dict[int, set[str]] = {}
         self.removed: set[int] = set()
         """Ids of nodes that were removed by force: whoever did that was to fence them."""
+        self.handed_on: dict[tuple[str, bytes], list[History]] = {}
+        """By target and key: the hints for those who were removed, dropped when the owners had
+        them. What was a removed node's copy is lost with it."""
 
     def count(self, name: str) -> None:
         """A state that a long run must reach at least once."""
@@ -54,18 +68,19 @@ class Evidence:
                     if len(self.dots_of[value]) > 1:
                         self.count("one request has two dots")
 
-    def acknowledged(self, value: int, sent: Context | None, given: Context) -> None:
-        """The put's own dot is what its answer's context has beyond the one sent (S-CTX-2); a
-        record that was superseded within its batch never shows it."""
-        before = decode_history(sent.history) if sent is not None else History()
-        after = decode_history(given.history)
-        dots = set(after.dots)
-        for actor, top in after.vector.items():
-            dots |= {(actor, n) for n in range(before.vector.get(actor, 0) + 1, top + 1)}
-        fresh = sorted(dot for dot in dots if not before.covers_dot(dot))
-        known = self.dots_of.get(value, [])
-        if new := [dot for dot in fresh if dot not in known]:
-            self.dots_of[value] = known + new
+    def acknowledged(self, value: int, sent: bytes, before: Context | None, told: Outcome) -> bool:
+        """Whether the answer to a put tells its own dot, which a record that was superseded within
+        its batch never shows: a bare one by what its context has beyond the one sent (S-CTX-2),
+        one with the record by the sibling itself."""
+        if told.status == BARE and told.context is not None:
+            known = decode_history(before.history) if before is not None else History()
+            dots = _fresh(decode_history(told.context.history), known)
+        else:
+            dots = [sibling.dot for sibling in told.values if sibling.value == sent]
+        mine = self.dots_of.get(value, [])
+        if new := [dot for dot in dots if dot not in mine]:
+            self.dots_of[value] = mine + new
+        return bool(dots)
 
     def holds(self, disk: Disk, key: bytes, value: int, durable: bool = False) -> bool:
         """Whether a disk holds a put, or a successor of it."""
@@ -75,6 +90,13 @@ class Evidence:
             if any(history.covers_dot(dot) for dot in dots):
                 return True
         return False
+
+    def lost_with(self, name: str, key: bytes, value: int) -> bool:
+        """Whether a disk of that node lost the put, or a hint for the node went when it was
+        removed: to the owners that stay (C12), who have copies of their own."""
+        hints = self.handed_on.get((name, store_key(key)), ())
+        handed_on = any(h.covers_dot(dot) for h in hints for dot in self.dots_of.get(value, ()))
+        return handed_on or name in self.damaged.get(value, ())
 
     def held(self, disk: Disk, durable: bool = False) -> set[int]:
         """The puts that a disk holds, themselves or in a successor."""
@@ -125,13 +147,15 @@ class Evidence:
             self.events.append(Damage(value, process.name, silent=True))
 
     def hint_dropped(
-        self, target: Process, others: list[Process], stored: bytes, data: bytes
+        self, target: Process, others: list[Process], stored: bytes, data: bytes, removed: bool
     ) -> None:
         """C12: a hint disappears only after its target holds it durably, or, where that owns the
-        partition no more, another owner."""
+        partition no more or was `removed`, another owner."""
         if target.old_disks:
             self.count("hint delivered to a later life")
         hint = self._records[data].history
+        if removed:
+            self.handed_on.setdefault((target.name, stored), []).append(hint)
         keepers = [target, *others]
         if any(process.lost_some for process in keepers):
             return

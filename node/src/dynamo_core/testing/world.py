@@ -47,6 +47,7 @@ class World(Evidence):
         self.trail = 0
         """A checksum over everything that happened: two runs of one plan must agree."""
         self.healed = self.converged = False
+        self.healed_at = 0.0
         self.steps_after = CREATED_S if plan.created else READY_S
         self.events.append(Setting(plan.n, plan.lossy, plan.quiet))
         self.network = Network(plan.weather, self.rng)
@@ -91,19 +92,23 @@ class World(Evidence):
 
     def _hint_dropped(self, holder: Process, target: str, stored: bytes, data: bytes) -> None:
         stale = holder.node is not None and holder.node.apart.dropping
+        rings = [p.ring for p in self.processes if p.ring is not None]
+        removed = not all(ring.live([target]) for ring in rings)
         for process in self.processes:
             if process.name == target and not stale:
-                self.hint_dropped(process, self._instead_of(process, stored), stored, data)
+                others = self._instead_of(process, stored, rings, removed)
+                self.hint_dropped(process, others, stored, data, removed)
 
-    def _instead_of(self, target: Process, stored: bytes) -> list[Process]:
+    def _instead_of(
+        self, target: Process, stored: bytes, rings: list[Ring], removed: bool
+    ) -> list[Process]:
         """The owners, where the target owns the partition no more as far as anybody knows."""
-        rings = [p.ring for p in self.processes if p.ring is not None]
         if not rings:
             return []
         entries = [ring.entries[partition_of(stored, ring.partition_bits)] for ring in rings]
         newest = max(entries, key=lambda entry: (entry.term, entry.version))
         agreed = len({entry.owners for entry in entries}) == 1 and target.name in newest.owners
-        if agreed and all(target.name in ring.live([target.name]) for ring in rings):
+        if agreed and not removed:
             return []
         names = {name for entry in entries for name in entry.owners}
         return [p for p in self.processes if p.name in names]
