@@ -111,7 +111,10 @@ class Calls:
         if machine.finished:
             self._forget(machine)
             if isinstance(machine, PutOperation):
-                for owner in sorted(machine.missed.intersection(machine.owners)):
+                missed = machine.missed.intersection(machine.owners)
+                if machine.me in missed:  # an exchange mends both sides, and needs another one
+                    missed = set(machine.owners) - {machine.me}
+                for owner in sorted(missed):
                     # No hint keeps the write.
                     self.node.hints.mark_dirty(machine.partition, owner)
         else:

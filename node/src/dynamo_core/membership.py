@@ -113,7 +113,7 @@ class Membership:
         """Make `ring` this node's document, durably; everything derived follows."""
         node = self.node
         before = node.ring_or_none
-        if before is not None:
+        if before is not None and not self.gone:
             ring = node.moves.admissible(before, node.promises.admissible(before, ring))
         if ring is before or (before is not None and ring.digests() == before.digests()):
             return

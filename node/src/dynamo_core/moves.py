@@ -352,7 +352,9 @@ class Moves:
         self.departing = line.state == LEAVING and not any(
             name in (*entry.after, *entry.owners, *(entry.old or ())) for entry in ring.entries
         )
-        if self.departing and not node.clients.in_flight and not node.holds_data():
+        # S-MEM-4: whoever is LEFT lets nobody in; it must not be the last who could.
+        stays = any(node.up(m.name) for m in ring.members.values() if m.state in (JOINING, MEMBER))
+        if self.departing and stays and not node.clients.in_flight and not node.holds_data():
             self._become(LEFT)
 
     def _become(self, state: Any) -> None:

@@ -300,12 +300,14 @@ class Node:
             self.apart.heard(name, partition, refusal.seen, refusal.floor)
         if refusal.entry is None or partition >= len(ring.entries):
             return
-        mine = ring.entries[partition]
-        if mine.later(refusal.entry) is not mine and not ring.knows(refusal.entry):
+        mine, theirs = ring.entries[partition], refusal.entry
+        # Nobody takes an entry from an id that is gone: what it alone has never was (S-MOVE-4).
+        older = mine != theirs and (self.membership.gone or mine.later(theirs) is not mine)
+        if older and not ring.knows(theirs):
             self.membership.gossip_to(name)
-        elif mine.later(refusal.entry) is not mine:
-            self.membership.take(ring.with_entry(partition, refusal.entry))
-        elif mine != refusal.entry:
+        elif older:
+            self.membership.take(ring.with_entries({partition: theirs}))
+        elif mine != theirs:
             self.say(name, Entries(0, [(partition, mine)]))
 
     def _request(self, route: str, message: Message) -> None:

@@ -176,9 +176,11 @@ def _pause(world: World, process: Process, fault: Fault) -> None:
 
 
 def _wipe(world: World, process: Process, fault: Fault) -> None:
-    """A new disk with a new id under the old name (S-MEM-4); somebody must know the ring."""
+    """A new disk with a new id under the old name (S-MEM-4); somebody must stay to let it in. Those
+    who leave will be LEFT, and such ids never come back (S-MEM-3): with the disk of the last who
+    stays the ring is lost, and all that anybody can do is create another one."""
     others = [p for p in world.processes if p is not process]
-    if process.on_heal is not None or not any(p.knows_ring() for p in others):
+    if process.on_heal is not None or not any(p.stays() for p in others):
         return
     world.stop(process)
     process.old_disks.append(process.disk)

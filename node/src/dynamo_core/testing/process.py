@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dynamo_core.hints import split_hint_key
 from dynamo_core.ids import DATA, HINTS, META, Change, partition_of
 from dynamo_core.node import Node
-from dynamo_core.ring import Ring
+from dynamo_core.ring import JOINING, MEMBER, Ring
 from dynamo_core.testing.disk import Disk
 
 NEVER = float("inf")
@@ -73,6 +73,13 @@ class Process:
     def knows_ring(self) -> bool:
         """Whether its disk remembers the ring."""
         return b"ring" in self.disk.rows[META]
+
+    def stays(self) -> bool:
+        """Whether its disk remembers a ring that it has not begun to leave."""
+        if not self.knows_ring():
+            return False
+        line = Ring.decode(self.disk.rows[META][b"ring"]).members.get(self.name)
+        return bool(line and line.id == self.disk.node_id and line.state in (JOINING, MEMBER))
 
 
 class WatchedDisk(Disk):
