@@ -52,7 +52,7 @@ def test_a_node_leaves_and_nothing_is_lost() -> None:
 
 
 def test_nobody_leaves_the_ring_to_a_node_that_is_down() -> None:
-    """The last who stays has lost its disk: whoever leaves lets its next life in first (S-MEM-4)."""
+    """The last who stays has lost its disk: who leaves lets its next life in first (S-MEM-4)."""
     town = Town("a b", n=1)
     town.change("b", leave=["a"])
     town.until(lambda: all(entry.owners == ("b",) for entry in town.nodes["a"].ring.entries))
