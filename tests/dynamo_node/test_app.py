@@ -9,25 +9,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from benchmarks.processes import until
 
 DEADLINE_S = 20.0
 STOP_S_MAX = 10.0
 SECRET = "between us"
 ANY_PORTS = [f"--{which}-listen=127.0.0.1:0" for which in ("client", "admin", "peer")]
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
 
 
 class Process:
@@ -41,6 +34,7 @@ class Process:
             (directory / "ports").unlink(missing_ok=True)
         clean = {k: v for k, v in os.environ.items() if not k.startswith("DYNAMO_")}
         command = [sys.executable, "-m", "dynamo_node.app", "--name", name, *ANY_PORTS, *flags]
+        self.log.unlink(missing_ok=True)  # another process of the directory may write there yet
         with self.log.open("w") as log:
             self.child = subprocess.Popen(
                 [*command, "--data-dir", str(directory)], stderr=log, env={**clean, **variables}
