@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 import pytest
+
+from dynamo_client.local_nodes import free_base
 
 COMMANDS = Path(sys.executable).parent
 PLACES = (0, 100, 200)
@@ -33,19 +32,6 @@ class Room(NamedTuple):
     def admin(self, number: int) -> str:
         """Base URL of a node's admin listener."""
         return f"http://{self.addresses[f'127.0.0.1:720{number}']}"
-
-
-def free_base() -> int:
-    """A base port with all ports free that a ring on it takes."""
-    for base in count(20_000 + os.getpid() % 200 * 50, 10):
-        try:
-            with ExitStack() as held:
-                for port in (base + place + node for place in PLACES for node in range(NODES)):
-                    held.enter_context(socket.create_server(("127.0.0.1", port)))
-        except OSError:
-            continue
-        return base
-    raise AssertionError
 
 
 def local(directory: Path, *words: str) -> None:
@@ -70,7 +56,7 @@ def wait_until_synced(room: Room) -> None:
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     """A ring as `make up` makes it, on ports of its own."""
     directory = tmp_path_factory.mktemp("room")
-    base = free_base()
+    base = free_base(NODES)
     room = Room(
         directory,
         {

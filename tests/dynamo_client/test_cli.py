@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from benchmarks.processes import until
-from command_line import QUICK, base_port, document, ok, run
+from command_line import QUICK, document, ok, run
 
-from dynamo_client.local_nodes import LocalRing
+from dynamo_client.local_nodes import LocalRing, free_base
 
 LINES = 6000
 
@@ -23,7 +23,7 @@ LINES = 6000
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
-    port = str(base_port())
+    port = str(free_base(4))
     before = Path.cwd()
     os.chdir(home)
     try:
@@ -150,7 +150,7 @@ def test_an_interrupted_import_goes_on_and_an_export_gives_the_same(tmp_path: Pa
             if (row := json.loads(line)).get("key_text", "") in names or "key" in row]  # fmt: skip
     assert sorted(ours) == lines_of(source)
     other = tmp_path / "other"
-    port = str(base_port())
+    port = str(free_base(4))
     ok("local", "up", "-d", "--dir", str(other), "--nodes", "1", "--base-port", port,
        "--", "--engine=memory")  # fmt: skip
     there = ["--endpoint", f"http://127.0.0.1:{port}",
@@ -197,7 +197,7 @@ def test_up_says_clearly_why_it_cannot(tmp_path: Path) -> None:
     port = str(next(iter(LocalRing(Path(".local")).nodes.values())).ports["client"])
     taken = run("local", "up", "-d", "--dir", str(tmp_path / "a"), "--base-port", port)
     assert taken.exit_code == 1 and f"--base-port: 127.0.0.1:{port}" in taken.stderr
-    wrong = ["local", "up", "-d", "--dir", str(tmp_path / "a"), "--base-port", str(base_port())]
+    wrong = ["local", "up", "-d", "--dir", str(tmp_path / "a"), "--base-port", str(free_base(4))]
     dies = run(*wrong, "--nodes", "1", "--", "--colour=red")
     assert dies.exit_code == 1 and "n1 has ended" in dies.stderr and "colour" in dies.stderr
     assert document("local", "status", "--dir", str(tmp_path / "a")) == []
@@ -209,7 +209,7 @@ def test_a_ring_with_a_secret_is_administered_like_any_other(
     monkeypatch.chdir(tmp_path)
     secret = tmp_path / "secret"
     secret.write_text("between us\n")
-    alone = ["local", "up", "-d", "--nodes", "1", "--base-port", str(base_port()), "--"]
+    alone = ["local", "up", "-d", "--nodes", "1", "--base-port", str(free_base(4)), "--"]
     try:
         ok(*alone, *QUICK, f"--cluster-secret-file={secret}")
         assert [row["state"] for row in document("status")] == ["MEMBER"]

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from benchmarks.processes import until
-from command_line import QUICK, base_port, document, ok, run
+from command_line import QUICK, document, ok, run
 
 from dynamo_client import AdminClient
-from dynamo_client.local_nodes import LocalRing
+from dynamo_client.local_nodes import LocalRing, free_base
 
 KEYS = 15
 
@@ -26,7 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
     ring = LocalRing(home / ".local")
     ring.flags = QUICK
-    port = base_port()
+    port = free_base(4)
     for _ in range(4):
         ring.add(port)
     spare = ring.nodes["n4"]

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import QUICK, base_port, ok
+from test_cli import QUICK, ok
 
 from dynamo_client import cli_kubernetes
-from dynamo_client.local_nodes import LocalRing
+from dynamo_client.local_nodes import LocalRing, free_base
 
 STAND_IN = """#!{python}
 import json, pathlib, signal, sys
@@ -61,7 +61,7 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRing]:
     before = Path.cwd()
     os.chdir(home)
     try:
-        ok("local", "up", "--detach", "--base-port", str(base_port()), "--", *QUICK)
+        ok("local", "up", "--detach", "--base-port", str(free_base(4)), "--", *QUICK)
         yield LocalRing(home / ".local")
     finally:
         os.chdir(before)

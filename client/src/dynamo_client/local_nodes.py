@@ -9,16 +9,18 @@ Nothing is kept in memory: every question reads the files, so several shells may
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import signal
 import socket
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from fcntl import LOCK_EX, flock
 from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
+from os import getuid
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from dynamo_client.admin import AdminClient
@@ -30,7 +32,7 @@ BASE_PORT = 7101
 PORTS_APART = 100
 """Between the listeners of one node."""
 NODES_MAX = 64
-FREE_PORTS = (10_000, 32_000)
+FREE_PORTS = range(10_000, 32_000)
 PROBE_S_MAX = 2.0
 
 
@@ -44,14 +46,33 @@ class LocalFault(RuntimeError):
 
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody listens on now, below those that the system gives to outgoing
-    connections: one of these could take a port while its node is down."""
+    connections: one of these could take a port while its node is down. They are given in turn, to
+    all processes of this user: who drew at random now and then drew what another had not yet
+    opened, or had closed to open it again."""
     ports: list[int] = []
-    while len(ports) < count:
-        port = random.randrange(*FREE_PORTS)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            if port not in ports:
+    with open(Path(gettempdir()) / f"dynamo-ring-ports-{getuid()}", "a+b") as turn:
+        flock(turn, LOCK_EX)
+        turn.seek(0)
+        last = int(turn.read() or 0)
+        while len(ports) < count:
+            last += 1
+            port = FREE_PORTS[last % len(FREE_PORTS)]
+            with suppress(OSError), socket.create_server(("127.0.0.1", port)):
                 ports.append(port)
+        turn.truncate(0)
+        turn.write(b"%d" % last)
     return ports
+
+
+def free_base(nodes: int) -> int:
+    """A base port from which the ports of so many nodes in one directory are free, as
+    `free_ports`."""
+    apart = [PORTS_APART * which for which in range(len(LISTENERS))]
+    while True:
+        ports = free_ports(apart[-1] + nodes)
+        base = ports[0]
+        if {base + place + node for place in apart for node in range(nodes)} <= set(ports):
+            return base
 
 
 def said(line: str) -> tuple[str, str]:
