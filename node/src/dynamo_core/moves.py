@@ -22,7 +22,6 @@ import msgspec
 from dynamo_core.applying import Counts, Sizing
 from dynamo_core.change import without_receiver
 from dynamo_core.exchange import Exchange
-from dynamo_core.machine import NEVER
 from dynamo_core.messages import Message
 from dynamo_core.move_messages import Promise, Promised, Still, StillReply
 from dynamo_core.ring import JOINING, LEAVING, LEFT, MEMBER, Entry, Ring
@@ -67,23 +66,17 @@ class Moves:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.receiving: dict[int, Receiving] = {}
-        self._next_turn = 0.0
+        self.wake_at = 0.0
+        """When `tick` has something to do."""
         self._surrendering: set[int] = set()
         self.waiting_for = ""
         self.departing = False
         """Nothing is left to own: no operation is taken any more, and those under way end."""
 
-    @property
-    def wake_at(self) -> float:
-        """When `tick` has something to do."""
-        return self._next_turn if self.node.member else NEVER
-
     def tick(self, now: float) -> None:
         """Begin, go on, settle, surrender, change state: what is due."""
-        if now < self._next_turn:
-            return
         node = self.node
-        self._next_turn = now + node.settings.moves_s
+        self.wake_at = now + node.settings.moves_s
         if not node.writable:
             return
         self._begin()
@@ -117,7 +110,7 @@ class Moves:
         """The ring is taken: moves that are no longer ours end."""
         for partition in [p for p in self.receiving if not self._is_mine(ring.entries[p])]:
             del self.receiving[partition]
-        self._next_turn = min(self._next_turn, self.node.now + self.node.settings.moves_s / 4)
+        self.wake_at = min(self.wake_at, self.node.now + self.node.settings.moves_s / 4)
 
     # ------------------------------------------------------------ receiving
 
@@ -352,10 +345,11 @@ class Moves:
         self.departing = line.state == LEAVING and not any(
             name in (*entry.after, *entry.owners, *(entry.old or ())) for entry in ring.entries
         )
-        # S-MEM-4: whoever is LEFT lets nobody in; it must not be the last who could.
-        stays = any(node.up(m.name) for m in ring.members.values() if m.state in (JOINING, MEMBER))
-        if self.departing and stays and not node.clients.in_flight and not node.holds_data():
-            self._become(LEFT)
+        if self.departing and not node.clients.in_flight and not node.holds_data():
+            # S-MEM-4: whoever is LEFT lets nobody in; it must not be the last who could.
+            staying = [m.name for m in ring.members.values() if m.state in (JOINING, MEMBER)]
+            if any(map(node.up, staying)):
+                self._become(LEFT)
 
     def _become(self, state: Any) -> None:
         ring = self.node.ring
