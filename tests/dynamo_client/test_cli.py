@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -231,6 +232,8 @@ def test_the_foreground_takes_the_data_up_again_and_stops_all_at_the_end() -> No
         pids = [row["pid"] for row in document("local", "status")]
         ok("local", "kill", "n2")
         assert any("n2   has ended" in line for line in front.stdout), "it does not see the end"
+        ok("local", "leave", "n4")
+        assert any("n4   has stopped" in line for line in front.stdout), "it does not see it leave"
         front.send_signal(signal.SIGTERM)
         rest, _ = front.communicate(timeout=20)
     assert front.returncode == 0 and "stopped; their data stays in .local/" in rest
@@ -239,3 +242,18 @@ def test_the_foreground_takes_the_data_up_again_and_stops_all_at_the_end() -> No
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_the_foreground_stops_nodes_whose_directory_is_removed(tmp_path: Path) -> None:
+    home, port = tmp_path / "home", free_base(4)
+    words = ["up", f"--dir={home}", "--nodes=1", f"--base-port={port}", "--", "--engine=memory"]
+    command = [sys.executable, "-c", "from dynamo_client.cli import main; main()", "local", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as front:
+        assert front.stdout is not None
+        assert any("Ctrl-C stops" in line for line in front.stdout), "it does not get ready"
+        (pid,) = [row["pid"] for row in document("local", "status", "--dir", str(home))]
+        shutil.rmtree(home)
+        said, _ = front.communicate(timeout=20)
+    assert front.returncode == 0 and "n1   has stopped, and is no more" in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
