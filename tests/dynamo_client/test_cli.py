@@ -72,6 +72,7 @@ def test_any_bytes_are_a_key(key: bytes) -> None:
 
 
 def test_errors_are_one_line_with_the_field_and_the_exit_code() -> None:
+    Path("bytes").write_bytes(b"k\xe4se\n")
     for arguments, code, words in (
         (["get", "a", "--r", "9"], 2, "r: 1 to 3"),
         (["get"], 2, "KEY"),
@@ -84,7 +85,12 @@ def test_errors_are_one_line_with_the_field_and_the_exit_code() -> None:
         (["ring", "--admin", "http://127.0.0.1:1"], 1, "--admin"),
         (["put", "a", "@none"], 2, "VALUE: none"),
         (["put", "a", "b", "--context", "bogus"], 2, "context"),
+        (["put", "a", "b", "--context", "@bytes"], 2, "Dynamo-Context: printable ASCII"),
         (["ring", "--token-file", "none"], 2, "--token-file"),
+        (["ring", "--token-file", "."], 2, "--token-file: .: Is a directory"),
+        (["ring", "--token-file", "bytes"], 2, "one line of printable ASCII"),
+        (["get", "a", "--endpoint"], 2, "--endpoint"),
+        (["repair", "--partitions", "5-2"], 2, "--partitions: '5-2'"),
         (["repair", "--nodes", "n9"], 2, "nodes"),
         (["import", "none"], 2, "FILE"),
         (["local", "kill", "n9"], 2, "NAME"),
