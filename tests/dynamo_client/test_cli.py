@@ -183,6 +183,40 @@ def test_an_import_names_the_line_that_is_wrong_and_goes_on_from_there(tmp_path:
     assert "of another file or ring" in run("import", str(source)).stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"key_text":"half","values":[{"da', "truncated"),
+        (f'{{"key_text":"{"k" * 1025}","values":[{{"data":"YQ=="}}]}}', "key: 1025 bytes"),
+        ('{"key_text":"t","values":[{"data":"YQ==","content_type":"\\n"}]}', "content_type"),
+        ('{"key_text":"many","values":[' + '{"data":"YQ=="},' * 100 + '{"data":""}]}', "siblings"),
+    ],
+)
+def test_an_import_names_the_line_that_the_store_refuses(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    (tmp_path / "in").write_text(f'{{"key_text":"first","values":[{{"data":"YQ=="}}]}}\n\n{line}\n')
+    refused = run("import", str(tmp_path / "in"))
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.output
+    assert refused.stderr.startswith("dynamoctl: FILE: line 3: ") and words in refused.stderr
+
+
+def test_a_full_disk_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    ok("put", "something", "x")
+    command = "from dynamo_client.cli import main; main()"
+    for words, field in (("export", "FILE: "), ("keys", "")):
+        with open("/dev/full", "wb") as full:
+            ended = subprocess.run(
+                [sys.executable, "-c", command, words],
+                stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            )  # fmt: skip
+        assert ended.returncode == 1
+        assert ended.stderr == f"dynamoctl: {field}standard output: No space left on device\n"
+    (tmp_path / "out.checkpoint").mkdir()
+    wrong = run("export", str(tmp_path / "out"))
+    assert wrong.exit_code == 1 and "out.checkpoint: Is a directory" in wrong.stderr
+
+
 def test_a_node_is_killed_and_comes_back_and_one_is_added() -> None:
     killed = document("local", "status")[2]["pid"]
     ok("local", "kill", "n3")
