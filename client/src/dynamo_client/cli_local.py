@@ -225,7 +225,11 @@ def add(
         raise LocalFault(f"{directory} has no nodes; dynamoctl local up makes them", "--dir")
     door = _door(session, ring)
     node = ring.add()
-    ring.start([node])
+    try:
+        ring.start([node])
+    except BaseException:
+        ring.drop(node)
+        raise
     where = {"name": node.name, "endpoint": node.endpoint, "admin": node.admin}
     words = f"{node.name} runs at {node.endpoint}, admin {node.admin}"
     if unjoined:
