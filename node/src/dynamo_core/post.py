@@ -27,6 +27,8 @@ class Post:
 
     def frames(self) -> dict[str, bytes]:
         """One frame per address; what has no address yet is dropped, as a link would."""
+        if not self._outbox:
+            return {}
         node = self.node
         frames: dict[str, bytes] = {}
         outbox, self._outbox = self._outbox, {}
