@@ -213,7 +213,7 @@ class Moves:
                 up = [] if receiving.under_way else up[:1]
             for name in up:
                 self._copy(receiving, name)
-        elif not node.replica.provable(partition, set(entry.after) - {node.name}):
+        elif not node.replica.provable(partition, set(ring.live(entry.after)) - {node.name}):
             # After the switch it would not be complete yet, and R = N could not be met.
             receiving.reason = "numbers are to be compared with another owner"
         else:
