@@ -43,6 +43,7 @@ class CreateRing(Body):
     r: Count | UnsetType = UNSET
     w: Count | UnsetType = UNSET
     dw: Count | UnsetType = UNSET
+    sloppy: bool | UnsetType = UNSET
     conflicts: Literal["Siblings", "LastWriteWins"] | UnsetType = UNSET
 
 
@@ -129,7 +130,7 @@ _READ = {"r": "answers wanted: 1 to N, one, quorum, all"}
 _WRITE = {"w": "acks wanted: 1 to N, one, quorum, all", "dw": "of these fsynced"}
 _BOTH = {
     "timeout_ms": "1 to 30000, default 1000",
-    "strict": "true: only complete owners count",
+    "strict": "true: only complete owners count; false: stand-ins too; else as the ring has it",
     "explain": "true: who was asked, who was skipped, what was decided",
 }
 _HEADERS = {"Dynamo-Context": "what the writer has seen", "Dynamo-Request-Id": "for retries"}
