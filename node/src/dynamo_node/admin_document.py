@@ -58,6 +58,15 @@ class HandMove(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_de
     zone: Annotated[str, Meta(max_length=253)] | UnsetType = UNSET
 
 
+class Defaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Those of the ring's defaults that are to be others (S-RING-3)."""
+
+    r: Count | UnsetType = UNSET
+    w: Count | UnsetType = UNSET
+    dw: Count | UnsetType = UNSET
+    sloppy: bool | UnsetType = UNSET
+
+
 class PlanChange(Body):
     """POST /v1/ring/plan; an empty one balances what is there."""
 
@@ -67,6 +76,7 @@ class PlanChange(Body):
         dict[Word, Annotated[int, Meta(ge=1, le=1000)]], Meta(max_length=MEMBERS_MAX)
     ] = {}
     moves: Annotated[list[HandMove], Meta(max_length=4096)] = []
+    defaults: Defaults | UnsetType = UNSET
 
 
 class ApplyChange(PlanChange, kw_only=True):
