@@ -62,6 +62,14 @@ def test_the_command_again_is_answered_with_the_ring_that_is() -> None:
     assert (status, answer["problem"]) == (409, "wrong-cluster")
 
 
+@pytest.mark.parametrize("sloppy", [True, False])
+def test_the_command_gives_the_defaults(sloppy: bool) -> None:
+    town = Town("a b c", founded=False)
+    _, ring = create(town, "a", r=1, w=2, dw=2, sloppy=sloppy)
+    assert [ring[word] for word in ("r", "w", "dw", "sloppy")] == [1, 2, 2, sloppy]
+    assert town.ring.target.sloppy is sloppy
+
+
 def test_a_founder_that_has_only_just_started_is_asked_again() -> None:
     """A dial of before it listened fails just when the command has come."""
     town = Town("a b c", founded=False)
