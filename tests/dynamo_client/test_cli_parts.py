@@ -40,7 +40,7 @@ def test_global_options_stand_anywhere_before_the_double_dash() -> None:
         "--endpoint", "http://a", "-o", "json", "put", "k", "--", "--output", "json",
     ]  # fmt: skip
     assert hoisted(["ring", "--output=json"]) == ["--output=json", "ring"]
-    assert hoisted(["ring", "--endpoint"]) == ["--endpoint", "ring"]
+    assert hoisted(["ring", "-o", "json", "--endpoint"]) == ["-o", "json", "--endpoint"]
 
 
 def test_keys_are_bytes_as_the_shell_gave_them() -> None:
@@ -55,7 +55,7 @@ def test_keys_are_bytes_as_the_shell_gave_them() -> None:
 def test_partitions_are_numbers_and_ranges() -> None:
     assert partitions_of("") == []
     assert partitions_of("0-3,7") == [0, 1, 2, 3, 7]
-    for wrong in ("x", "1-", "-1", "0-9999999"):
+    for wrong in ("x", "1-", "-1", "0-9999999", "5-2", ",", "1,"):
         with pytest.raises(Failed):
             partitions_of(wrong)
 

@@ -225,37 +225,6 @@ def test_a_strict_put_asks_an_owner_that_is_only_believed_down() -> None:
     assert town.put(at, KEY, b"v", w=3, strict=True).status == 204
 
 
-def of_a_later_entry(town: Town, *names: str) -> None:
-    """These nodes, and nobody else yet, have the next version of the entry of KEY's partition."""
-    ring = town.ring
-    partition = partition_of(store_key(KEY), ring.partition_bits)
-    entry = ring.entries[partition]
-    later = msgspec.structs.replace(entry, version=entry.version + 1)
-    for name in names:
-        town.nodes[name].membership.take(ring.with_entry(partition, later))
-
-
-def test_a_stand_in_that_had_to_learn_the_entry_first_is_asked_again() -> None:
-    """C8, S-RING-4: the last node that can keep the third copy refused an entry, not the copy."""
-    town = Town("a b c d")
-    one, two, three = town.owners(KEY)
-    town.kill(three)
-    of_a_later_entry(town, one, two)
-    assert town.put(one, KEY, b"v", w=3).acks == Acks(total=3, owners=2, hinted=1, durable=1)
-
-
-def test_an_owner_that_had_to_learn_the_entry_first_is_asked_again() -> None:
-    """C8, S-RING-4: under strict its own copy counts, whoever keeps a hint for it."""
-    town = Town("a b c d")
-    one, _, away = town.owners(KEY)
-    others = [name for name in town.names if name != away]
-    town.cut |= {(away, other) for other in others}
-    town.run(4.0)
-    town.cut.clear()
-    of_a_later_entry(town, *others)
-    assert town.put(one, KEY, b"v", w=3, strict=True).status == 204
-
-
 def test_without_w_reachable_nodes_the_answer_is_an_honest_503() -> None:
     town = Town("a b c")
     town.kill(B, C)

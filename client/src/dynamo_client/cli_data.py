@@ -45,7 +45,9 @@ def _count(text: str) -> int | str | None:
 
 
 def _context(text: str | None) -> str | None:
-    return _file(text[1:], "--context").decode().strip() if text and text[0] == "@" else text
+    if not text or text[0] != "@":
+        return text
+    return _file(text[1:], "--context").decode("ascii", "replace").strip()
 
 
 def _file(name: str, field: str) -> bytes:

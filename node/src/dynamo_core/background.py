@@ -48,7 +48,8 @@ class Background:
         self._sums = [0] * (len(self._limits) + 1)
         self._seconds: deque[tuple[int, list[int]]] = deque()
         """The window, a histogram for each second that had a read; `_sums` is all of them."""
-        self._next_turn = 0.0
+        self.wake_at = 0.0
+        """When `tick` is due; nobody needs to be woken for it."""
 
     def read(self, took_s: float, now: float) -> None:
         """A read of a client was answered."""
@@ -61,9 +62,7 @@ class Background:
 
     def tick(self, now: float) -> None:
         """Once a second: look, and set the budget."""
-        if now < self._next_turn:
-            return
-        self._next_turn = now + 1.0
+        self.wake_at = now + 1.0
         while self._seconds and self._seconds[0][0] <= now - WINDOW_S:
             _, counts = self._seconds.popleft()
             self._sums = [a - b for a, b in zip(self._sums, counts, strict=True)]

@@ -119,8 +119,6 @@ class Collector:
 
     def tick(self, now: float) -> None:
         """Look at what was noticed, and begin the rounds that are due."""
-        if now < self.wake_at:
-            return
         self.wake_at = now + LOOK_S
         if self.node.writable and self._look(now) == NOTICED_MAX:
             return

@@ -2,10 +2,10 @@
 
 A node compares the target with the owners. Where it is the first in the target that is not an owner
 it *begins*: writes the move into the entry and asks every owner for its promise. With all promises
-it makes a full pass over every one of them; then it *switches*: complete itself, new owners, the
-next term, and `old` beside them until every old owner has durably learnt it. Nothing of this needs
-to survive but the entry: after a restart the receiver asks and copies again. When the target no
-longer wants the move it is *undone* by an entry without it.
+it makes a full pass over every one of them; then, compared with another owner, it *switches*:
+complete itself, new owners, the next term, and `old` beside them until every old owner has durably
+learnt it. Nothing of this needs to survive but the entry: after a restart the receiver asks and
+copies again. When the target no longer wants the move it is *undone* by an entry without it.
 
 Who leaves has LEFT when no entry names it and nothing lies on its disk; who joins is a MEMBER when
 all that was meant for it has switched.
@@ -22,7 +22,6 @@ import msgspec
 from dynamo_core.applying import Counts, Sizing
 from dynamo_core.change import without_receiver
 from dynamo_core.exchange import Exchange
-from dynamo_core.machine import NEVER
 from dynamo_core.messages import Message
 from dynamo_core.move_messages import Promise, Promised, Still, StillReply
 from dynamo_core.ring import JOINING, LEAVING, LEFT, MEMBER, Entry, Ring
@@ -67,23 +66,17 @@ class Moves:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.receiving: dict[int, Receiving] = {}
-        self._next_turn = 0.0
+        self.wake_at = 0.0
+        """When `tick` has something to do."""
         self._surrendering: set[int] = set()
         self.waiting_for = ""
         self.departing = False
         """Nothing is left to own: no operation is taken any more, and those under way end."""
 
-    @property
-    def wake_at(self) -> float:
-        """When `tick` has something to do."""
-        return self._next_turn if self.node.member else NEVER
-
     def tick(self, now: float) -> None:
         """Begin, go on, settle, surrender, change state: what is due."""
-        if now < self._next_turn:
-            return
         node = self.node
-        self._next_turn = now + node.settings.moves_s
+        self.wake_at = now + node.settings.moves_s
         if not node.writable:
             return
         self._begin()
@@ -117,7 +110,7 @@ class Moves:
         """The ring is taken: moves that are no longer ours end."""
         for partition in [p for p in self.receiving if not self._is_mine(ring.entries[p])]:
             del self.receiving[partition]
-        self._next_turn = min(self._next_turn, self.node.now + self.node.settings.moves_s / 4)
+        self.wake_at = min(self.wake_at, self.node.now + self.node.settings.moves_s / 4)
 
     # ------------------------------------------------------------ receiving
 
@@ -220,6 +213,9 @@ class Moves:
                 up = [] if receiving.under_way else up[:1]
             for name in up:
                 self._copy(receiving, name)
+        elif not node.replica.provable(partition, set(ring.live(entry.after)) - {node.name}):
+            # After the switch it would not be complete yet, and R = N could not be met.
+            receiving.reason = "numbers are to be compared with another owner"
         else:
             self._switch(partition, entry)
 
@@ -352,10 +348,11 @@ class Moves:
         self.departing = line.state == LEAVING and not any(
             name in (*entry.after, *entry.owners, *(entry.old or ())) for entry in ring.entries
         )
-        # S-MEM-4: whoever is LEFT lets nobody in; it must not be the last who could.
-        stays = any(node.up(m.name) for m in ring.members.values() if m.state in (JOINING, MEMBER))
-        if self.departing and stays and not node.clients.in_flight and not node.holds_data():
-            self._become(LEFT)
+        if self.departing and not node.clients.in_flight and not node.holds_data():
+            # S-MEM-4: whoever is LEFT lets nobody in; it must not be the last who could.
+            staying = [m.name for m in ring.members.values() if m.state in (JOINING, MEMBER)]
+            if any(map(node.up, staying)):
+                self._become(LEFT)
 
     def _become(self, state: Any) -> None:
         ring = self.node.ring

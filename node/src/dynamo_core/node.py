@@ -2,7 +2,7 @@
 
 The shell and the simulator drive it alike. In one tick: `tick(now, wall_ms)` first, then any number
 of `receive` and `submit`, then `flush()` once, which writes one batch, tells who waited for it, and
-returns one frame per address. fsyncs are the driver's: when `sync_wanted`, it makes one and calls
+returns one frame per route. fsyncs are the driver's: when `sync_wanted`, it makes one and calls
 `synced(number)`. Machines (get, put, delivery, exchange, founding) never touch each other; they
 return calls, which this module routes: to the local replica or into a peer's next frame.
 """
@@ -31,7 +31,7 @@ from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, HINTS, Store
 from dynamo_core.journal import Journal
 from dynamo_core.local_replica import LocalReplica
-from dynamo_core.machine import NEVER, Machine, Question
+from dynamo_core.machine import Machine, Question
 from dynamo_core.membership import Membership
 from dynamo_core.messages import Forward, Message, Order, Refused
 from dynamo_core.move_messages import Promise, Settle, Still
@@ -142,9 +142,10 @@ class Node:
     @property
     def wake_at(self) -> float:
         """When `tick` must be called next, in the driver's monotonic seconds."""
-        rooms = (self.repairs, self.moves, self.collector)
-        turn = min(room.wake_at for room in rooms) if self.member else NEVER
-        return min(self.calls.wake_at, self._next_beat, self._next_scan, turn)
+        own = min(self.calls.wake_at, self._next_beat, self._next_scan)
+        if not self.member:
+            return own
+        return min(own, self.moves.wake_at, self.repairs.wake_at, self.collector.wake_at)
 
     def up(self, name: str) -> bool:
         """Whether the node is likely to answer; this one is."""
@@ -184,8 +185,10 @@ class Node:
         """Time has moved; does what is due."""
         self.now, self.wall_ms = now, wall_ms
         self.detector.now_ms = int(now * 1000)
-        self.background.tick(now)
-        self.calls.wake(now)
+        if now >= self.background.wake_at:
+            self.background.tick(now)
+        if now >= self.calls.wake_at:
+            self.calls.wake(now)
         if now >= self._next_beat:
             self._next_beat = now + self.settings.heartbeat_s
             self.membership.heartbeat()
@@ -200,10 +203,16 @@ class Node:
                 self.membership.offer()
                 self.deliveries.scan()
         if self.member:
-            self.moves.tick(now)
-            self.repairs.tick(now)
-            self.collector.tick(now)
+            self._turns(now)
         self.calls.drain()
+
+    def _turns(self, now: float) -> None:
+        if now >= self.moves.wake_at:
+            self.moves.tick(now)
+        if now >= self.repairs.wake_at:
+            self.repairs.tick(now)
+        if now >= self.collector.wake_at:
+            self.collector.tick(now)
 
     def submit(self, operation: Operation, done: Done) -> None:
         """A client's operation; `done` is called exactly once, at once or in a later entry."""
@@ -244,8 +253,8 @@ class Node:
         self.calls.lost(name)
         self.calls.drain()
 
-    def flush(self) -> dict[str, bytes]:
-        """The end of a tick: one batch to the store, then one frame per address."""
+    def flush(self) -> list[tuple[str, bytes]]:
+        """The end of a tick: one batch to the store, then one frame per route."""
         self._write()
         return self.post.frames()
 
@@ -302,10 +311,10 @@ class Node:
             return
         mine, theirs = ring.entries[partition], refusal.entry
         # Nobody takes an entry from an id that is gone: what it alone has never was (S-MOVE-4).
-        older = mine != theirs and (self.membership.gone or mine.later(theirs) is not mine)
-        if older and not ring.knows(theirs):
+        behind = mine != theirs and (self.membership.gone or mine.later(theirs) is not mine)
+        if behind and not ring.knows(theirs):
             self.membership.gossip_to(name)
-        elif older:
+        elif behind:
             self.membership.take(ring.with_entries({partition: theirs}))
         elif mine != theirs:
             self.say(name, Entries(0, [(partition, mine)]))

@@ -118,6 +118,8 @@ class Repairs:
         self.hints = hints
         self._spawn = spawn
         self._next_turn = 0.0
+        self.wake_at = 0.0
+        """When `tick` has something to do."""
         self._turn = 0
         self._urgent: dict[tuple[int, str], str] = {}
         self._wanted: dict[tuple[int, str], str] = {}
@@ -132,11 +134,6 @@ class Repairs:
         self.jobs: dict[str, Job] = {}
         self.last_exchange: dict[tuple[int, str], float] = {}
         self.repaired = 0
-
-    @property
-    def wake_at(self) -> float:
-        """When `tick` has something to do."""
-        return self._next_turn
 
     def forget_peer(self, name: str) -> None:
         """The name has another node id now: its passes must be made again (S-MEM-4)."""
@@ -155,6 +152,7 @@ class Repairs:
                 rows = self.view.background.share(self.view.settings.keys_max)
                 self.scrub.turn(self.view.wall_ms, rows)
         self._fill(now)
+        self.wake_at = self._next_turn
 
     def _plan_passes(self) -> None:
         for partition, others in self.replica.owned().items():
@@ -224,6 +222,7 @@ class Repairs:
         if pair not in self._running and pair not in self._urgent and pair not in self._wanted:
             queue = self._urgent if cause in ("dirty", "job", "full") else self._wanted
             queue[pair] = cause
+            self.wake_at = 0.0
 
     def start_job(self, name: str, partitions: list[int], full: bool) -> Job:
         """S-AE-3: repair the owned ones of these partitions against all their other owners; in
@@ -252,6 +251,8 @@ class Repairs:
     def _ended(self, exchange: Exchange, good: bool) -> None:
         partition, peer = exchange.partition, exchange.peer
         self._running.discard((partition, peer))
+        if self._urgent or self._wanted:
+            self.wake_at = 0.0
         self.repaired += exchange.repaired
         self.replica.counters["exchange_differences"] += exchange.repaired
         good = good and exchange.peer_id == self.view.ring.members[peer].id
