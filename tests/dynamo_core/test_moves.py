@@ -6,7 +6,7 @@ from town import Town
 
 from dynamo_core.ids import DATA
 from dynamo_core.move_messages import Promise
-from dynamo_core.ring import LEAVING, LEFT, MEMBER
+from dynamo_core.ring import LEFT, MEMBER
 
 KEYS = [b"cart-%d" % number for number in range(60)]
 
@@ -49,23 +49,6 @@ def test_a_node_leaves_and_nothing_is_lost() -> None:
     assert town.moved()
     everything_is_there(town, "c")
     assert town.get("d", KEYS[0]).problem == "not-a-member"
-
-
-def test_nobody_leaves_the_ring_to_a_node_that_is_down() -> None:
-    """The last who stays has lost its disk: who leaves lets its next life in first (S-MEM-4)."""
-    town = Town("a b", n=1)
-    town.change("b", leave=["a"])
-    town.until(lambda: all(entry.owners == ("b",) for entry in town.nodes["a"].ring.entries))
-    assert town.nodes["a"].member
-    town.kill("b")
-    town.run(5.0)
-    assert town.nodes["a"].moves.departing
-    assert town.nodes["a"].ring.members["a"].state == LEAVING
-    town.wipe("b")
-    town.start("b")
-    town.until(lambda: town.nodes["a"].membership.emptied)
-    assert town.nodes["b"].member
-    assert town.put("b", b"k", b"v", w=1).status == 204
 
 
 def test_moves_that_wait_for_an_owner_hold_no_others_up() -> None:

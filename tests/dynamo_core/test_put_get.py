@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from town import SETTINGS, Town, known
 
 from dynamo_core.frames import Frame
-from dynamo_core.ids import DATA, partition_of, store_key
-from dynamo_core.messages import Forward, Forwarded, Store
-from dynamo_core.operations import Acks
+from dynamo_core.ids import DATA, store_key
+from dynamo_core.messages import Forward, Forwarded, Message, Store
+from dynamo_core.operations import Acks, Put
 from dynamo_core.versions import decode_history, decode_record
 
 KEY = b"cart"
@@ -123,6 +125,75 @@ def test_hinted_replicas_count_and_are_told_apart() -> None:
     assert refused.applied == "unknown"
 
 
+# ---------------------------------------------------------------- defaults (S-RING-3, S-RW-1, 2)
+
+
+def with_defaults(town: Town, *names: str, **fields: Any) -> None:
+    """These nodes, else all, have other defaults."""
+    ring = town.ring
+    target = msgspec.structs.replace(ring.target, version=ring.target.version + 1, **fields)
+    for name in names or town.nodes:
+        town.nodes[name].membership.take(ring.with_target(target))
+
+
+def test_without_a_word_operations_are_as_strict_as_the_ring() -> None:
+    town = Town("a b c d")
+    one, two, three = town.owners(KEY)
+    with_defaults(town, w=3, sloppy=False)
+    assert town.put(one, KEY, b"v").status == 204
+    town.kill(three)
+    for word in (None, True):
+        refused = town.put(one, KEY, b"w", strict=word, timeout_s=0.3)
+        assert (refused.status, refused.problem) == (503, "quorum-not-met")
+    assert town.put(one, KEY, b"w", strict=False).acks == Acks(3, 2, 1, 1)
+    town.nodes[two].replica.distrust()
+    assert town.get(one, KEY, timeout_s=0.3).problem == "quorum-not-met"
+    assert town.get(one, KEY, strict=False).status == 200
+
+
+def test_a_forwarded_put_means_what_it_meant_where_it_was_asked() -> None:
+    """And says it: a node that knows no `sloppy` could not read None (C17)."""
+    town = Town("a b c d")
+    at, three = outsider(town), town.owners(KEY)[2]
+    forwarded: list[Put] = []
+
+    def heard(sender: str, receiver: str, frame: Frame) -> bool:
+        forwarded.extend(m.put for m in frame.messages if isinstance(m, Forward))
+        return False
+
+    town.lost = heard
+    with_defaults(town, at, w=3, sloppy=False)
+    town.kill(three)
+    refused = town.put(at, KEY, b"v", timeout_s=0.3)
+    assert (refused.status, refused.problem) == (503, "quorum-not-met")
+    assert [(put.w, put.dw, put.strict) for put in forwarded] == [(3, 1, True)]
+
+
+def test_a_forward_of_an_older_node_takes_the_defaults_of_who_coordinates() -> None:
+    town = Town("a b c d")
+    one, at = town.owners(KEY)[0], outsider(town)
+    with_defaults(town, one, w=3)
+    answers: list[Message] = []
+    town.nodes[one].say = lambda route, message: answers.append(message)  # type: ignore[method-assign]
+    older = Put(key=KEY, value=b"v", request_id="r", strict=False)
+    town.nodes[one].clients.forwarded(at, Forward(7, older))
+    town.until(lambda: any(isinstance(m, Forwarded) for m in answers))
+    (said,) = (m for m in answers if isinstance(m, Forwarded))
+    assert said.outcome.acks is not None and said.outcome.acks.total == 3
+
+
+def test_a_strict_delete_reads_strictly() -> None:
+    """Else it would leave what a strict put has just written (C9)."""
+    town = Town("a b c d")
+    one, two, _ = town.owners(KEY)
+    town.put(one, KEY, b"v", w=3)
+    town.nodes[one].replica.distrust()
+    town.nodes[two].replica.distrust()
+    refused = town.put(one, KEY, None, strict=True, timeout_s=0.3)
+    assert (refused.status, refused.applied) == (503, "no")
+    assert town.put(one, KEY, None, strict=False).status == 204
+
+
 @pytest.mark.parametrize("dw", [1, 2, 3])
 def test_dw_copies_are_fsynced_before_the_answer(dw: int) -> None:
     town = Town("a b c")
@@ -152,37 +223,6 @@ def test_a_strict_put_asks_an_owner_that_is_only_believed_down() -> None:
     town.cut.clear()
     assert not town.nodes[at].up(away)
     assert town.put(at, KEY, b"v", w=3, strict=True).status == 204
-
-
-def of_a_later_entry(town: Town, *names: str) -> None:
-    """These nodes, and nobody else yet, have the next version of the entry of KEY's partition."""
-    ring = town.ring
-    partition = partition_of(store_key(KEY), ring.partition_bits)
-    entry = ring.entries[partition]
-    later = msgspec.structs.replace(entry, version=entry.version + 1)
-    for name in names:
-        town.nodes[name].membership.take(ring.with_entry(partition, later))
-
-
-def test_a_stand_in_that_had_to_learn_the_entry_first_is_asked_again() -> None:
-    """C8, S-RING-4: the last node that can keep the third copy refused an entry, not the copy."""
-    town = Town("a b c d")
-    one, two, three = town.owners(KEY)
-    town.kill(three)
-    of_a_later_entry(town, one, two)
-    assert town.put(one, KEY, b"v", w=3).acks == Acks(total=3, owners=2, hinted=1, durable=1)
-
-
-def test_an_owner_that_had_to_learn_the_entry_first_is_asked_again() -> None:
-    """C8, S-RING-4: under strict its own copy counts, whoever keeps a hint for it."""
-    town = Town("a b c d")
-    one, _, away = town.owners(KEY)
-    others = [name for name in town.names if name != away]
-    town.cut |= {(away, other) for other in others}
-    town.run(4.0)
-    town.cut.clear()
-    of_a_later_entry(town, *others)
-    assert town.put(one, KEY, b"v", w=3, strict=True).status == 204
 
 
 def test_without_w_reachable_nodes_the_answer_is_an_honest_503() -> None:

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 
 import background_mutants
 import move_ladders
+import put_ladders
 from disk_fault import blind_iterator, disk_rules_broken
 from move_mutants import MIX_OF
 from mutants import MUTANTS, seeds_to_catch
@@ -20,7 +21,7 @@ from round_mutants import LADDER_OF
 assert background_mutants.BUSY
 
 SEEDS_MAX = 1000
-assert move_ladders.four  # they register themselves
+assert move_ladders.four and put_ladders.LADDER_OF  # they register themselves
 
 
 def catch(name: str) -> tuple[str, int, str, float]:

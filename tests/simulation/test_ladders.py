@@ -5,6 +5,7 @@ from __future__ import annotations
 import background_mutants
 import move_ladders
 import move_mutants
+import put_ladders
 import pytest
 import round_mutants
 from ladders import LADDERS
@@ -26,4 +27,4 @@ def test_a_ladder_does_not_hold_without_its_rule(fault: str) -> None:
 def test_every_ladder_has_a_rule() -> None:
     assert set(LADDER_OF.values()) == set(LADDERS)
     assert move_ladders.four and move_mutants.MIX_OF and round_mutants.MIX_OF
-    assert background_mutants.BUSY
+    assert background_mutants.BUSY and put_ladders.LADDER_OF

@@ -168,20 +168,25 @@ class Membership:
     def offer(self) -> None:
         """Turn the next slice of unowned data into hints for nobody; empty the disk at the end."""
         node = self.node
-        if not self.gone or self.emptied:
+        if not self.gone or self.emptied or not node.writable:
             return
         rows = node.journal.scan(DATA, self._offered_to, None, node.settings.rows_max)
         for stored, record in rows:
             node.replica.keep_hint(NOBODY, stored, record)
             node.journal.put(DATA, stored, None)
         if rows:
-            self._offered_to = rows[-1][0]
+            node.journal.then(partial(self._offered, rows[-1][0]))
         elif not node.hints.counts and self._told:
             for key, _ in node.journal.scan(META, b"", None, 1 << 16):
                 node.journal.put(META, key, None)
             node.journal.put(META, GONE_KEY, b"1")
             self.emptied = True
             node.counters["replaced_node_emptied"] += 1
+
+    def _offered(self, last: bytes, stored: bool) -> None:
+        """What a store refused to write is still data, and is offered again."""
+        if stored:
+            self._offered_to = last
 
     # ------------------------------------------------------------ gossip
 

@@ -25,15 +25,18 @@ class Post:
         """Into the next frame on that route."""
         self._outbox.setdefault(route, []).append(message)
 
-    def frames(self) -> dict[str, bytes]:
-        """One frame per address; what has no address yet is dropped, as a link would."""
+    def frames(self) -> list[tuple[str, bytes]]:
+        """One frame per route, with its address: two lives of one name may have the same. What has
+        no address yet is dropped, as a link would."""
+        if not self._outbox:
+            return []
         node = self.node
-        frames: dict[str, bytes] = {}
+        frames: list[tuple[str, bytes]] = []
         outbox, self._outbox = self._outbox, {}
         for route, messages in outbox.items():
             address = route[1:] if route.startswith("@") else node.addresses.get(route, "")
             if address and address != node.identity.address:
-                frames[address] = self._frame(route, messages)
+                frames.append((address, self._frame(route, messages)))
         return frames
 
     def _frame(self, route: str, messages: list[Message]) -> bytes:

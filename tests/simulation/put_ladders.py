@@ -1,0 +1,236 @@
+"""Scripted histories of puts and of nodes that go, and the deliberate faults that they show.
+
+Each needs several nodes to be late in one order: a thousand seeds of every mix meet none of these
+states, one history in a hundred thousand did.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+from ladders import KEY, ladder, partition
+from move_ladders import apart, copied, hold_copies, move
+from mutants import LADDER_OF, Patch, mutant
+from town import Town
+
+from dynamo_core import calls, moves, node, put
+from dynamo_core.change import removed
+from dynamo_core.frames import Frame, encode_frame
+from dynamo_core.messages import Forward, LeavesReply, Store
+from dynamo_core.move_messages import Promise
+from dynamo_core.operations import Acks, Outcome, Put
+from dynamo_core.ring import LEAVING
+
+
+def of_a_later_entry(town: Town, *names: str) -> None:
+    """These nodes, and nobody else yet, have the next version of the entry of KEY's partition."""
+    ring, here = town.ring, partition(town)
+    later = msgspec.structs.replace(ring.entries[here], version=ring.entries[here].version + 1)
+    for name in names:
+        town.nodes[name].membership.take(ring.with_entry(here, later))
+
+
+@ladder("a switch before the second copy")
+def a_switch_before_the_second_copy() -> None:
+    """The receiver keeps a copy for the silent owner as well, under the entry that stands by then:
+    W=1 needs nobody else (C8, S-MOVE-1)."""
+    town = Town("a b", n=1)
+    (owner,), (receiver,) = town.owners(KEY), town.others(KEY)
+    hold_copies(town, owner, receiver)
+    move(town, owner, owner, receiver)
+    town.until(lambda: copied(town, receiver))
+    answers: list[Outcome] = []
+    kept: list[Frame] = []
+
+    def lost(sender: str, to: str, frame: Frame) -> bool:
+        copying = to == receiver and any(isinstance(m, LeavesReply) for m in frame.messages)
+        kept.extend([frame] if copying else [])
+        return copying or any(isinstance(m, Store) and m.cause == "put" for m in frame.messages)
+
+    town.lost = lost
+    town.until(lambda: bool(kept))
+    town.nodes[receiver].submit(Put(key=KEY, value=b"v", w=1), answers.append)
+    town.settle()
+    town.nodes[receiver].receive(encode_frame(kept.pop()))
+    town.settle()
+    assert town.nodes[receiver].counters["switches"] == 1
+    assert not answers
+    town.until(lambda: bool(answers))
+    assert [answer.status for answer in answers] == [204]
+
+
+@ladder("an entry that the last who could keep a copy learns from it")
+def an_entry_that_is_learnt_from_a_copy() -> None:
+    """A stand-in refused an entry, not the copy, and is asked again; so is, under strict, an owner
+    that was taken for down and for whom somebody keeps a hint (C8, S-RING-4)."""
+    town = Town("a b c d")
+    one, two, three = town.owners(KEY)
+    town.kill(three)
+    of_a_later_entry(town, one, two)
+    assert town.put(one, KEY, b"v", w=3).acks == Acks(total=3, owners=2, hinted=1, durable=1)
+    town = Town("a b c d")
+    others = [name for name in town.names if name != three]
+    town.cut |= {(three, other) for other in others}
+    town.run(4.0)
+    town.cut.clear()
+    of_a_later_entry(town, *others)
+    assert town.put(one, KEY, b"v", w=3, strict=True).status == 204
+
+
+@ladder("the last who stays is down")
+def nobody_leaves_the_ring_to_a_node_that_is_down() -> None:
+    """The last who stays has lost its disk: who leaves lets its next life in first (S-MEM-4)."""
+    town = Town("a b", n=1)
+    town.change("b", leave=["a"])
+    town.until(lambda: all(entry.owners == ("b",) for entry in town.nodes["a"].ring.entries))
+    assert town.nodes["a"].member
+    town.kill("b")
+    town.run(5.0)
+    assert town.nodes["a"].moves.departing
+    assert town.nodes["a"].ring.members["a"].state == LEAVING
+    town.wipe("b")
+    town.start("b")
+    town.until(lambda: town.nodes["a"].membership.emptied)
+    assert town.nodes["b"].member
+    assert town.put("b", b"k", b"v", w=1).status == 204
+
+
+@ladder("a move that nobody heard of")
+def a_move_that_nobody_heard_of() -> None:
+    """Its receiver is removed by force, and hands over the hint that it keeps: it goes by the entry
+    of those who own, older than its own (S-MEM-3, S-MOVE-4)."""
+    town = Town("a b c", n=1)
+    (owner,), (receiver, other) = town.owners(KEY), town.others(KEY)
+    town.kill(owner)
+    assert town.put(receiver, KEY, b"v", w=1).acks == Acks(total=1, owners=0, hinted=1, durable=1)
+    town.lost = lambda sender, to, frame: any(isinstance(m, Store) for m in frame.messages)
+    town.start(owner)
+    town.until(lambda: town.nodes[receiver].up(owner))
+
+    def lost(sender: str, to: str, frame: Frame) -> bool:
+        if any(isinstance(message, Promise) for message in frame.messages):
+            town.cut |= apart(receiver, owner + other)
+        return (sender, to) in town.cut or any(isinstance(m, Store) for m in frame.messages)
+
+    town.lost = lost
+    move(town, receiver, owner, receiver)
+    town.until(lambda: bool(town.cut))
+    assert town.nodes[owner].ring.entries[partition(town)].move is None
+    left = removed(town.nodes[owner].ring, receiver, True, "fenced")[0]
+    town.nodes[owner].membership.take(left)
+    town.until(lambda: receiver not in town.nodes[other].ring.live_names())
+    town.cut.clear()
+    town.lost = lambda sender, to, frame: False
+    town.until(lambda: town.nodes[receiver].membership.emptied)
+    assert town.values(owner, KEY, r=1) == [b"v"]
+
+
+@ladder("an own copy that waits for its fsync")
+def an_own_copy_that_waits_for_its_fsync() -> None:
+    """A node stands in, becomes an owner meanwhile, and the put ends before its disk does: nobody
+    exchanges with itself, so the mark goes to the other owner (C4, S-HINT-4)."""
+    town = Town("a b c", n=2)
+    (first, second), (receiver,) = town.owners(KEY), town.others(KEY)
+    node = town.nodes[receiver]
+
+    def lost(sender: str, to: str, frame: Frame) -> bool:
+        return any(
+            isinstance(m, Forward) or (isinstance(m, Store) and m.cause == "put")
+            for m in frame.messages
+        )
+
+    town.lost = lost
+    answers: list[Outcome] = []
+    with patch.object(node, "synced"):
+        node.submit(Put(key=KEY, value=b"v", w=2, dw=2, timeout_s=10.0), answers.append)
+        town.run(0.2)
+        move(town, receiver, first, receiver)
+        town.until(lambda: node.counters["switches"] == 1)
+        node.link_lost(second)
+        town.run(10.0)
+    assert [answer.status for answer in answers] == [503]
+    town.lost = lambda sender, to, frame: False
+    town.until(lambda: not any(each.hints.dirty for each in town.nodes.values()))
+    assert town.values(second, KEY) == [b"v"]
+
+
+# ---------------------------------------------------------------- the faults
+
+
+@mutant("a second copy refused for its entry counts as tried")
+def _() -> list[Patch]:
+    class Tried(set[tuple[str, str]]):
+        def discard(self, element: tuple[str, str]) -> None:
+            pass
+
+    original = put.PutOperation.__init__
+
+    def init(self: Any, *given: Any, **named: Any) -> None:
+        original(self, *given, **named)
+        self.tried = Tried()
+
+    return [(put.PutOperation, "__init__", init)]
+
+
+@mutant("who refused only for the entry is not asked again")
+def _() -> list[Patch]:
+    def outdated(self: Any, at: str, request: Any, now: float) -> Any:
+        self.outstanding.discard((at, request.target))
+        self.tried.discard((at, request.target))
+        self._renew(now)
+        return self._cover() + self._decide(now)
+
+    return [(put.PutOperation, "outdated", outdated)]
+
+
+@mutant("LEFT though nobody who stays is up")
+def _() -> list[Patch]:
+    original = moves.Moves._change_state
+
+    def change_state(self: Any) -> None:
+        with patch.object(node.Node, "up", lambda self, name: True):
+            original(self)
+
+    return [(moves.Moves, "_change_state", change_state)]
+
+
+@mutant("a removed node goes by an entry that it alone has")
+def _() -> list[Patch]:
+    original = node.Node.learn
+
+    def learn(self: Any, name: str, refusal: Any) -> None:
+        entry = refusal.entry
+        if entry is not None and self.ring.entries[refusal.partition].later(entry) is not entry:
+            return
+        original(self, name, refusal)
+
+    return [(node.Node, "learn", learn)]
+
+
+@mutant("a node marks itself dirty")
+def _() -> list[Patch]:
+    original = calls.Calls._run
+
+    def run(self: Any, machine: Any, effects: Any) -> None:
+        ended = machine.finished and isinstance(machine, put.PutOperation)
+        missed: set[str] = set()
+        if ended and machine.me in machine.missed:
+            missed, machine.missed = machine.missed.intersection(machine.owners), missed
+        original(self, machine, effects)
+        for owner in sorted(missed):
+            self.node.hints.mark_dirty(machine.partition, owner)
+
+    return [(calls.Calls, "_run", run)]
+
+
+LADDER_OF |= {
+    "LEFT though nobody who stays is up": "the last who stays is down",
+    "a node marks itself dirty": "an own copy that waits for its fsync",
+    "a removed node goes by an entry that it alone has": "a move that nobody heard of",
+    "a second copy refused for its entry counts as tried": "a switch before the second copy",
+    "who refused only for the entry is not asked again": (
+        "an entry that the last who could keep a copy learns from it"
+    ),
+}
