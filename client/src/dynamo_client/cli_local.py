@@ -171,7 +171,7 @@ def _watch(session: Session, directory: Path) -> None:
         running = _processes(ring)
         for name in sorted(ran.keys() - running.keys()):
             if there := ring.nodes.get(name):
-                clean = there.last_words() == CLEAN
+                clean = there.process is None or there.last_words() == CLEAN
                 words = "stopped" if clean else f"ended; dynamoctl local start {name} starts it"
             else:
                 # It has left; or its directory was removed beneath it, and nobody else can end it.
