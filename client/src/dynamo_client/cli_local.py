@@ -158,7 +158,7 @@ def _document(ring: LocalRing) -> list[dict[str, Any]]:
 def _watch(session: Session, directory: Path) -> None:
     """Shows what is loud in the logs, and who ends, until all have been stopped."""
     ring = LocalRing(directory)
-    read = {node.name: node.log.stat().st_size for node in ring.nodes.values()}
+    read = {node.name: _size(node.log) for node in ring.nodes.values()}
     ran = _processes(ring)
     while any(node.process for node in ring.nodes.values()):
         time.sleep(WATCH_S)
@@ -167,18 +167,23 @@ def _watch(session: Session, directory: Path) -> None:
             begin = read.get(node.name, 0)
             for level, words in _news(node, begin):
                 session.say(f"{node.name:<4} {words}", LOUD.get(level, "dim"))
-            read[node.name] = node.log.stat().st_size if node.log.exists() else 0
+            read[node.name] = _size(node.log)
         running = _processes(ring)
         for name in sorted(ran.keys() - running.keys()):
+            ran[name].end()  # where its files were removed beneath it nobody else can
             if there := ring.nodes.get(name):
                 clean = there.process is None or there.last_words() == CLEAN
                 words = "stopped" if clean else f"ended; dynamoctl local start {name} starts it"
             else:
-                # It has left; or its directory was removed beneath it, and nobody else can end it.
-                ran[name].end()
                 clean, words = True, f"stopped, and is no more in {directory}/"
             session.say(f"{name:<4} has {words}", "dim" if clean else "red")
         ran = running
+
+
+def _size(log: Path) -> int:
+    with suppress(FileNotFoundError):
+        return log.stat().st_size
+    return 0
 
 
 def _processes(ring: LocalRing) -> dict[str, Process]:

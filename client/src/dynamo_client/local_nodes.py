@@ -161,7 +161,9 @@ class LocalNode:
 
     def last_words(self) -> str:
         """The last line of its log."""
-        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        lines: list[str] = []
+        with suppress(FileNotFoundError):
+            lines = self.log.read_text(errors="replace").splitlines()
         return said(lines[-1])[1] if lines else "it said nothing"
 
     def _probe(self, path: str) -> bool:
