@@ -41,7 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys_max: int = 32
     """Records fetched at once by an exchange."""
     fetch_bytes_max: int = 4 * 1024 * 1024
-    """Bytes of one answer to FetchMany."""
+    """Bytes of records that one machine has on their way at once; a record more passes it."""
     collect_s: float = 5.0
     """Look for tombstones that may be collected so often (S-DEL-2)."""
     rounds_max: int = 4
