@@ -362,7 +362,9 @@ class Replica:
         before = decode_record(held) if held is not None else EMPTY
         event = before.event_of(put.request_id) if put.request_id else None
         if event is None and put.request_id not in seen.ids:
-            if put.context is None and len(before.siblings) >= self.settings.siblings_max:
+            full = len(before.siblings) >= self.settings.siblings_max
+            full = full or len(held or b"") > self.settings.siblings_bytes_max
+            if put.context is None and full:
                 raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
             event = self.actors.mint(partition, before.history)
             if event[1] > 1 + before.history.top(event[0]):

@@ -25,6 +25,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Client operations at once; beyond it 503 before any effect (C16)."""
     siblings_max: int = 100
     """S-SIB-1."""
+    siblings_bytes_max: int = 16 * 1024 * 1024
+    """The same in bytes of the record: one longer than a frame could go to no other node."""
     hint_bytes_max: int = 256 * 1024 * 1024
     """Per target (S-HINT-4)."""
     hint_scan_s: float = 2.0
