@@ -13,6 +13,7 @@ from town import SETTINGS, Town
 
 from dynamo_core.frames import FRAME_BYTES_MAX, Frame, encode_frame
 from dynamo_core.ids import DATA, VALUE_BYTES_MAX, partition_of, store_key
+from dynamo_core.operations import Get, Outcome
 
 BOUND = 4096
 VALUE = b"x" * 1000
@@ -94,3 +95,18 @@ def test_unowned_records_are_handed_over_a_few_at_once() -> None:
     lengths = watched(town)
     town.until(lambda: len(disk.rows[DATA]) == len(keys) and not town.disks["a"].rows[DATA])
     assert max(lengths) <= LONGEST
+
+
+def test_answers_of_one_turn_are_as_many_frames_as_they_need() -> None:
+    """A batch of reads asks for more than one frame may have."""
+    town = Town("a b c")
+    keys = [b"%d" % number for number in range(FRAME_BYTES_MAX // VALUE_BYTES_MAX + 1)]
+    for key in keys:
+        assert town.put("a", key, bytes(VALUE_BYTES_MAX), w=3).status == 204
+    lengths = watched(town)
+    answers: list[Outcome] = []
+    for key in keys:
+        town.nodes["a"].submit(Get(key=key, r=3), answers.append)
+    town.until(lambda: len(answers) == len(keys))
+    assert {answer.status for answer in answers} == {200}
+    assert VALUE_BYTES_MAX * 2 < max(lengths) <= FRAME_BYTES_MAX

@@ -87,7 +87,7 @@ class Town:
     def _turn(self, name: str) -> None:
         node, disk = self.nodes[name], self.disks[name]
         for _ in range(10):
-            for address, frame in node.flush().items():
+            for address, frame in node.flush():
                 self.frames.append((name, address.partition(":")[0], frame))
             if not (node.writable and node.sync_wanted):
                 return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from dynamo_core.frames import FRAME_VERSION, AnyMessage, Frame, encode_frame
+from dynamo_core.frames import FRAME_BYTES_MAX, FRAME_VERSION, AnyMessage, Frame, encode_frame
 from dynamo_core.messages import Message, Store
 
 if TYPE_CHECKING:
@@ -25,16 +25,25 @@ class Post:
         """Into the next frame on that route."""
         self._outbox.setdefault(route, []).append(message)
 
-    def frames(self) -> dict[str, bytes]:
-        """One frame per address; what has no address yet is dropped, as a link would."""
+    def frames(self) -> list[tuple[str, bytes]]:
+        """Pairs of an address and a frame, mostly one per address; what has no address yet is
+        dropped, as a link would."""
         node = self.node
-        frames: dict[str, bytes] = {}
+        frames: list[tuple[str, bytes]] = []
         outbox, self._outbox = self._outbox, {}
         for route, messages in outbox.items():
             address = route[1:] if route.startswith("@") else node.addresses.get(route, "")
             if address and address != node.identity.address:
-                frames[address] = self._frame(route, messages)
+                frames += [(address, frame) for frame in self._fitting(route, messages)]
         return frames
+
+    def _fitting(self, route: str, messages: list[Message]) -> list[bytes]:
+        """One frame, or several where a link would not take it whole."""
+        frame = self._frame(route, messages)
+        half = len(messages) // 2
+        if len(frame) <= FRAME_BYTES_MAX or not half:
+            return [frame]
+        return self._fitting(route, messages[:half]) + self._fitting(route, messages[half:])
 
     def _frame(self, route: str, messages: list[Message]) -> bytes:
         ring = self.node.ring_or_none

@@ -179,7 +179,7 @@ class Driver:
             frames = node.flush()
         except Exception as error:  # noqa: BLE001
             self._fatal(error)
-        for address, frame in frames.items():
+        for address, frame in frames:
             if not self.links.send(address, frame):
                 self.link_lost(address)
         if not node.writable:

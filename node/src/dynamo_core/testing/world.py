@@ -233,9 +233,9 @@ class World(Evidence):
             process.flush_due = False
             return
         process.flush_due = False
-        frames: dict[str, bytes] = {}
+        frames: list[tuple[str, bytes]] = []
         self._guarded(process, lambda: self._written(process, node, frames))
-        for address, frame in frames.items():
+        for address, frame in frames:
             self._send(process, address, frame)
         if process.node is not node:
             return
@@ -260,11 +260,11 @@ class World(Evidence):
                 detail = f"partition {partition} term {entry.term} switched to {first} and {entry}"
                 self.events.append(Trouble("C10", detail))
 
-    def _written(self, process: Process, node: Node, frames: dict[str, bytes]) -> None:
+    def _written(self, process: Process, node: Node, frames: list[tuple[str, bytes]]) -> None:
         if node.apart.dropping:
-            self.copy_dropped(process, lambda: frames.update(node.flush()))
+            self.copy_dropped(process, lambda: frames.extend(node.flush()))
         else:
-            frames.update(node.flush())
+            frames.extend(node.flush())
 
     def _arm(self, process: Process, node: Node) -> None:
         due = max(node.wake_at - process.monotonic_s, self.now + 0.0005)
