@@ -8,3 +8,11 @@ export MACHINE_START='"$KUBE" node start "${MACHINE#node-}"'
 export MACHINE_CUT='"$KUBE" net isolate "${MACHINE#node-}"'
 export MACHINE_HEAL='"$KUBE" net heal'
 export API_RESTART='.ci/kube-api-restart'
+
+# promtool tests the chart's alerts; Debian ships it inside the server's package, of which nothing else is wanted.
+if ! command -v promtool > /dev/null; then
+  TOOLS=$(mktemp -d)
+  (cd "$TOOLS" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; } } && dpkg -x prometheus_*.deb .) \
+    > "$TOOLS/log" 2>&1 || tail -n 3 "$TOOLS/log"
+  export PATH="$PATH:$TOOLS/usr/bin"
+fi

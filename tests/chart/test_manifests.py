@@ -19,6 +19,7 @@ from tests.dynamo_operator.crd_check import refusals
 
 from dynamo_operator.children import OPERATOR_LABELS
 from dynamo_operator.definition import cluster_crd, repair_crd
+from dynamo_operator.handlers import PARTS
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/dynamo-ring"
@@ -70,6 +71,14 @@ def test_rights_are_few_named_and_in_order() -> None:
             assert words == sorted(words)
     main = [(rule["apiGroups"], rule["resources"]) for rule in the("ClusterRole")["rules"]]
     assert main == sorted(main)
+
+
+def test_what_is_watched_may_be_listed_and_watched() -> None:
+    rules = the("ClusterRole")["rules"]
+    for *group, _, plural in PARTS:
+        (rule,) = (rule for rule in rules if plural in rule["resources"])
+        assert (group or [""])[0] in rule["apiGroups"]
+        assert {"list", "watch"} <= set(rule["verbs"])
 
 
 def test_nobody_may_read_all_secrets() -> None:

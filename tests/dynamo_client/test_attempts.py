@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +52,15 @@ def test_a_put_says_all_of_it_and_reads_the_answer() -> None:
     }  # fmt: skip
     assert (found.context, found.node) == ("ctx", "node 1")
     assert (found.acks.total, found.acks.hinted) == (2, 1)
+
+
+@pytest.mark.parametrize(("strict", "said"), [(None, ""), (True, "true"), (False, "false")])
+def test_strict_is_said_where_it_is_given(strict: bool | None, said: str) -> None:
+    world = World()
+    world.run(world.client.get("k", strict=strict), record(b"v"))
+    world.run(world.client.put("k", "v", strict=strict), stored())
+    world.run(world.client.delete("k", strict=strict), stored())
+    assert [dict(httpx.URL(ask.url).params).get("strict", "") for ask in world.asked] == [said] * 3
 
 
 def test_every_write_has_an_id_of_its_own() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,6 +72,7 @@ def test_any_bytes_are_a_key(key: bytes) -> None:
 
 
 def test_errors_are_one_line_with_the_field_and_the_exit_code() -> None:
+    Path("bytes").write_bytes(b"k\xe4se\n")
     for arguments, code, words in (
         (["get", "a", "--r", "9"], 2, "r: 1 to 3"),
         (["get"], 2, "KEY"),
@@ -83,7 +85,12 @@ def test_errors_are_one_line_with_the_field_and_the_exit_code() -> None:
         (["ring", "--admin", "http://127.0.0.1:1"], 1, "--admin"),
         (["put", "a", "@none"], 2, "VALUE: none"),
         (["put", "a", "b", "--context", "bogus"], 2, "context"),
+        (["put", "a", "b", "--context", "@bytes"], 2, "Dynamo-Context: printable ASCII"),
         (["ring", "--token-file", "none"], 2, "--token-file"),
+        (["ring", "--token-file", "."], 2, "--token-file: .: Is a directory"),
+        (["ring", "--token-file", "bytes"], 2, "one line of printable ASCII"),
+        (["get", "a", "--endpoint"], 2, "--endpoint"),
+        (["repair", "--partitions", "5-2"], 2, "--partitions: '5-2'"),
         (["repair", "--nodes", "n9"], 2, "nodes"),
         (["import", "none"], 2, "FILE"),
         (["local", "kill", "n9"], 2, "NAME"),
@@ -176,6 +183,40 @@ def test_an_import_names_the_line_that_is_wrong_and_goes_on_from_there(tmp_path:
     assert "of another file or ring" in run("import", str(source)).stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"key_text":"half","values":[{"da', "truncated"),
+        (f'{{"key_text":"{"k" * 1025}","values":[{{"data":"YQ=="}}]}}', "key: 1025 bytes"),
+        ('{"key_text":"t","values":[{"data":"YQ==","content_type":"\\n"}]}', "content_type"),
+        ('{"key_text":"many","values":[' + '{"data":"YQ=="},' * 100 + '{"data":""}]}', "siblings"),
+    ],
+)
+def test_an_import_names_the_line_that_the_store_refuses(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    (tmp_path / "in").write_text(f'{{"key_text":"first","values":[{{"data":"YQ=="}}]}}\n\n{line}\n')
+    refused = run("import", str(tmp_path / "in"))
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.output
+    assert refused.stderr.startswith("dynamoctl: FILE: line 3: ") and words in refused.stderr
+
+
+def test_a_full_disk_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    ok("put", "something", "x")
+    command = "from dynamo_client.cli import main; main()"
+    for words, field in (("export", "FILE: "), ("keys", "")):
+        with open("/dev/full", "wb") as full:
+            ended = subprocess.run(
+                [sys.executable, "-c", command, words],
+                stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            )  # fmt: skip
+        assert ended.returncode == 1
+        assert ended.stderr == f"dynamoctl: {field}standard output: No space left on device\n"
+    (tmp_path / "out.checkpoint").mkdir()
+    wrong = run("export", str(tmp_path / "out"))
+    assert wrong.exit_code == 1 and "out.checkpoint: Is a directory" in wrong.stderr
+
+
 def test_a_node_is_killed_and_comes_back_and_one_is_added() -> None:
     killed = document("local", "status")[2]["pid"]
     ok("local", "kill", "n3")
@@ -231,6 +272,8 @@ def test_the_foreground_takes_the_data_up_again_and_stops_all_at_the_end() -> No
         pids = [row["pid"] for row in document("local", "status")]
         ok("local", "kill", "n2")
         assert any("n2   has ended" in line for line in front.stdout), "it does not see the end"
+        ok("local", "leave", "n4")
+        assert any("n4   has stopped" in line for line in front.stdout), "it does not see it leave"
         front.send_signal(signal.SIGTERM)
         rest, _ = front.communicate(timeout=20)
     assert front.returncode == 0 and "stopped; their data stays in .local/" in rest
@@ -239,3 +282,18 @@ def test_the_foreground_takes_the_data_up_again_and_stops_all_at_the_end() -> No
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_the_foreground_stops_nodes_whose_directory_is_removed(tmp_path: Path) -> None:
+    home, port = tmp_path / "home", free_base(4)
+    words = ["up", f"--dir={home}", "--nodes=1", f"--base-port={port}", "--", "--engine=memory"]
+    command = [sys.executable, "-c", "from dynamo_client.cli import main; main()", "local", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as front:
+        assert front.stdout is not None
+        assert any("Ctrl-C stops" in line for line in front.stdout), "it does not get ready"
+        (pid,) = [row["pid"] for row in document("local", "status", "--dir", str(home))]
+        shutil.rmtree(home)
+        said, _ = front.communicate(timeout=20)
+    assert front.returncode == 0 and "n1   has stopped, and is no more" in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

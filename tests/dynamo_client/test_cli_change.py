@@ -80,6 +80,8 @@ def test_what_cannot_be_is_a_line_with_the_field() -> None:
         (["weights", "n1=x", "-y"], 2, "NAME=N: 'n1=x' is not like"),
         (["move", "--to", "n1", "-y"], 2, "moves: each has either"),
         (["move", "99", "--from", "n1", "--to", "n2", "-y"], 2, "moves: partition 99"),
+        (["defaults", "-y"], 2, "--r, --w, --dw, --sloppy, --strict: which of them?"),
+        (["defaults", "--w", "4", "-y"], 2, "defaults.w: 1 to n = 3"),
         (["weights", "n1=2", "--output", "json"], 2, "--yes"),
         (["weights", "n1=2", "--hash", "0"], 1, "--hash: the plan is another one"),
         (["weights", "n1=2"], 1, "nothing was changed"),
@@ -124,6 +126,19 @@ def test_a_ring_grows_is_weighed_and_shrinks_without_loss(home: Path) -> None:
     assert "n2" not in ok("ring").stdout and len(document("status")) == 3
     for number in range(KEYS):
         assert ok("get", f"key-{number}").stdout == f"value {number}"
+
+
+def test_defaults_are_shown_and_changed_and_move_nothing() -> None:
+    owners = [entry["owners"] for entry in document("ring")["entries"]]
+    said = ok("defaults", "--w", "3", "--strict", given=b"y\n").stdout
+    assert "Apply it?" in said and "0 moves" in said and "done: " in said
+    ring = document("ring")
+    assert [ring[word] for word in ("r", "w", "dw", "sloppy")] == [2, 3, 1, False]
+    back = document("defaults", "--w", "2", "--sloppy", "--yes")
+    assert back["plan"]["defaults"]["before"] == {"r": 2, "w": 3, "dw": 1, "sloppy": False}
+    ring = document("ring")
+    assert [ring[word] for word in ("r", "w", "dw", "sloppy")] == [2, 2, 1, True]
+    assert [entry["owners"] for entry in ring["entries"]] == owners
 
 
 def test_a_dead_node_is_shown_and_removed_and_its_name_joins_again(home: Path) -> None:

@@ -40,7 +40,7 @@ def test_global_options_stand_anywhere_before_the_double_dash() -> None:
         "--endpoint", "http://a", "-o", "json", "put", "k", "--", "--output", "json",
     ]  # fmt: skip
     assert hoisted(["ring", "--output=json"]) == ["--output=json", "ring"]
-    assert hoisted(["ring", "--endpoint"]) == ["--endpoint", "ring"]
+    assert hoisted(["ring", "-o", "json", "--endpoint"]) == ["-o", "json", "--endpoint"]
 
 
 def test_keys_are_bytes_as_the_shell_gave_them() -> None:
@@ -55,7 +55,7 @@ def test_keys_are_bytes_as_the_shell_gave_them() -> None:
 def test_partitions_are_numbers_and_ranges() -> None:
     assert partitions_of("") == []
     assert partitions_of("0-3,7") == [0, 1, 2, 3, 7]
-    for wrong in ("x", "1-", "-1", "0-9999999"):
+    for wrong in ("x", "1-", "-1", "0-9999999", "5-2", ",", "1,"):
         with pytest.raises(Failed):
             partitions_of(wrong)
 
@@ -176,3 +176,11 @@ def test_a_plan_is_drawn_with_what_is_kept_gained_and_given() -> None:
     lines = [line.rstrip() for line in captured.get().splitlines()]
     assert lines[1].endswith("█" * 10 + "░" * 20) and lines[2].endswith(" " + "▒" * 20)
     assert lines[-4:] == ["20 moves: 20 from a to b", "- to copy", "two", "hash cafe"]
+    old = {"r": 2, "w": 2, "dw": 1, "sloppy": True}
+    plan["defaults"] = {"before": old, "after": {**old, "w": 3, "sloppy": False}}
+    with console.capture() as captured:
+        console.print(*picture(plan), sep="\n")
+    rows = [line.split() for line in captured.get().splitlines()]
+    assert (
+        ["w", "2", "3"] in rows and ["dw", "1", "1"] in rows and ["sloppy", "true", "false"] in rows
+    )

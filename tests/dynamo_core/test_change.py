@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rings import JOIN_D, a_ring, after, planned, with_entry, with_line
 
-from dynamo_core.change import moves_left
+from dynamo_core.change import cancelled, moves_left
 from dynamo_core.errors import BadParameter
 from dynamo_core.placement import found
 from dynamo_core.ring import Entry, Identity, Member, Ring, Target, digest_of
@@ -183,6 +183,48 @@ def test_two_owners_in_one_zone_are_listed_and_come_last() -> None:
     assert few_zones.violations == ()
 
 
+# ---------------------------------------------------------------- defaults (S-RING-3)
+
+
+def test_other_defaults_move_nothing_and_are_under_the_hash() -> None:
+    ring = with_entry(a_ring("abcd", 16, 2), 3, owners=("a", "b"))
+    body = {"defaults": {"w": 1, "sloppy": False}}
+    made = planned(ring, body)
+    assert (made.moves, made.before) == ((), made.after), "though it could be better balanced"
+    old = {"r": 2, "w": 2, "dw": 1, "sloppy": True}
+    assert made.defaults == {"before": old, "after": {**old, "w": 1, "sloppy": False}}
+    others = [planned(ring, other).hash for other in ({"defaults": {"w": 1}}, {})]
+    assert len({made.hash, *others}) == 3
+    changed = after(ring, body)
+    assert changed.target == Target(1, made.owners, 2, 1, 1, False, ("op",), 0)
+    assert (changed.entries, changed.members) == (ring.entries, ring.members)
+    later = after(after(changed, {"leave": ["d"]}), {"defaults": {"r": 1}})
+    assert (later.target.r, later.target.w, later.target.sloppy) == (1, 1, False)
+
+
+def test_other_defaults_leave_a_change_that_is_under_way_and_a_cancel_leaves_them() -> None:
+    joining = after(a_ring("abc", 16), JOIN_D)
+    changed = after(joining, {"defaults": {"w": 3}}, "second")
+    assert changed.target.owners == joining.target.owners
+    assert changed.target.moves == moves_left(joining) == 12
+    back = cancelled(changed)
+    assert (back.target.w, moves_left(back)) == (3, 0)
+    moving = with_entry(a_ring("abcd", 16, 3), 0, owners=("a", "b", "c"), move=("a", "d"))
+    assert planned(moving, {"defaults": {"w": 3}}).owners[0] == ("d", "b", "c")
+
+
+def test_defaults_go_with_other_wishes() -> None:
+    made = planned(a_ring("abc", 64), {**JOIN_D, "defaults": {"dw": 2}})
+    assert made.owners == planned(a_ring("abc", 64), JOIN_D).owners
+    assert made.defaults["after"]["dw"] == 2
+
+
+def test_an_old_ring_with_a_dw_above_w_may_change_something_else() -> None:
+    ring = a_ring().with_target(Target(1, (), 2, 1, 2))
+    assert planned(ring, {"defaults": {"sloppy": False}}).defaults["after"]["dw"] == 2
+    assert refusal(ring, {"defaults": {"w": 1}}).field == "defaults.w"
+
+
 # ---------------------------------------------------------------- refusals
 
 BAD_WISHES: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -203,6 +245,10 @@ BAD_WISHES: dict[str, tuple[dict[str, Any], str, str]] = {
     "to an owner": ({"moves": [{"to": "a", "from": "b", "partition": 1}]}, "moves", "already"),
     "from no owner": ({"moves": [{"to": "a", "from": "z", "partition": 1}]}, "moves", "not z's"),
     "no such partition": ({"moves": [{"to": "a", "from": "b", "partition": 64}]}, "moves", "64"),
+    "r above n": ({"defaults": {"r": 4}}, "defaults.r", "1 to n = 3"),
+    "no w": ({"defaults": {"w": 0}}, "defaults.w", "1 to n = 3"),
+    "dw above w": ({"defaults": {"dw": 3}}, "defaults.dw", "1 to w = 2"),
+    "w below dw": ({"defaults": {"w": 1, "dw": 2}}, "defaults.dw", "1 to w = 1"),
     "no tokens to give": ({"moves": [{"to": "a", "tokens": 1}]}, "moves", "only 0 of 1"),
 }
 

@@ -12,9 +12,9 @@ from town import PARTITIONS, SETTINGS, Town
 from dynamo_core.change import removed
 from dynamo_core.errors import BadRequest
 from dynamo_core.founding import Admission, parse_creation
-from dynamo_core.frames import Frame, encode_frame
+from dynamo_core.frames import Frame, decode_frame, encode_frame
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
-from dynamo_core.messages import Fetch, Refused, Store
+from dynamo_core.messages import Fetch, Refused, Roots, Store
 from dynamo_core.ring_messages import Found
 
 KEY = b"cart"
@@ -60,6 +60,14 @@ def test_the_command_again_is_answered_with_the_ring_that_is() -> None:
     assert create(town, "b") == (200, ring)
     status, answer = create(town, "c", cluster_id="other")
     assert (status, answer["problem"]) == (409, "wrong-cluster")
+
+
+@pytest.mark.parametrize("sloppy", [True, False])
+def test_the_command_gives_the_defaults(sloppy: bool) -> None:
+    town = Town("a b c", founded=False)
+    _, ring = create(town, "a", r=1, w=2, dw=2, sloppy=sloppy)
+    assert [ring[word] for word in ("r", "w", "dw", "sloppy")] == [1, 2, 2, sloppy]
+    assert town.ring.target.sloppy is sloppy
 
 
 def test_a_founder_that_has_only_just_started_is_asked_again() -> None:
@@ -280,6 +288,17 @@ def test_what_a_stalled_link_held_back_is_refused() -> None:
     node.flush()
     assert store_key(KEY) not in town.disks["b"].rows[DATA]
     assert node.counters["frames_refused"] >= 1
+
+
+def test_an_answer_to_a_former_life_does_not_take_the_place_of_one_to_the_present() -> None:
+    """Both have one address; what is said to either in one tick arrives."""
+    town = Town("a b c")
+    node = town.nodes["a"]
+    first, second = Roots(0, [(1, 0, 0)]), Roots(0, [(2, 0, 0)])
+    node.say("b", first)
+    node.say("@b:1", second)
+    said = [message for _, frame in node.flush() for message in decode_frame(frame).messages]
+    assert said == [first, second]
 
 
 def test_what_a_full_disk_kept_from_being_offered_is_offered_later() -> None:

@@ -219,6 +219,28 @@ def test_two_administrators_across_a_partition_end_in_one_target(office: Office)
         assert state["id"] in TWO and state["earlier"] == [], "the other sees that it lost"
 
 
+def test_defaults_are_planned_applied_and_obeyed_and_one_of_two_is_told(office: Office) -> None:
+    body = {"defaults": {"w": 3, "sloppy": False}}
+    plan = office.made("a", body)
+    assert (plan["moves"], plan["bytes"]) == ([], 0)
+    assert plan["defaults"]["after"] == {"r": 2, "w": 3, "dw": 1, "sloppy": False}
+    assert "defaults" not in office.made("a", {})
+    assert office.apply("a", body, "op-1")[0] == 202
+    assert {node.ring.target.w for name, node in office.nodes.items() if name != "d"} == {3}
+    acks = office.put("b", b"k", b"v").acks
+    assert acks is not None and acks.owners == 3
+    stale = {**body, "hash": plan["hash"], "operation_id": "op-2"}
+    assert office.told("b", "apply", stale)[1]["problem"] == "plan-changed"
+
+
+def test_a_full_disk_is_no_reason_against_other_defaults(office: Office) -> None:
+    for number in range(50):
+        office.put("a", b"%d" % number, b"v" * 100)
+    office.apply("a", JOIN_D, "op-1")
+    office.nodes["d"].free_bytes = lambda: 10
+    assert office.apply("a", {"defaults": {"w": 1}}, "op-2")[0] == 202
+
+
 def test_a_cancelled_leave_stays_and_is_told(office: Office) -> None:
     assert office.apply("a", {"leave": ["e"]}, "op")[0] == 202
     assert office.ring.members["e"].state == LEAVING

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from town import SETTINGS, Town, known
 
 from dynamo_core.frames import Frame
 from dynamo_core.ids import DATA, VALUE_BYTES_MAX, store_key
-from dynamo_core.messages import Forward, Forwarded, Store
-from dynamo_core.operations import Acks
+from dynamo_core.messages import Forward, Forwarded, Message, Store
+from dynamo_core.operations import Acks, Put
 from dynamo_core.versions import decode_history, decode_record
 
 KEY = b"cart"
@@ -121,6 +123,75 @@ def test_hinted_replicas_count_and_are_told_apart() -> None:
     refused = town.put(one, KEY, b"v", w=3, strict=True, timeout_s=0.3)
     assert (refused.status, refused.problem) == (503, "quorum-not-met")
     assert refused.applied == "unknown"
+
+
+# ---------------------------------------------------------------- defaults (S-RING-3, S-RW-1, 2)
+
+
+def with_defaults(town: Town, *names: str, **fields: Any) -> None:
+    """These nodes, else all, have other defaults."""
+    ring = town.ring
+    target = msgspec.structs.replace(ring.target, version=ring.target.version + 1, **fields)
+    for name in names or town.nodes:
+        town.nodes[name].membership.take(ring.with_target(target))
+
+
+def test_without_a_word_operations_are_as_strict_as_the_ring() -> None:
+    town = Town("a b c d")
+    one, two, three = town.owners(KEY)
+    with_defaults(town, w=3, sloppy=False)
+    assert town.put(one, KEY, b"v").status == 204
+    town.kill(three)
+    for word in (None, True):
+        refused = town.put(one, KEY, b"w", strict=word, timeout_s=0.3)
+        assert (refused.status, refused.problem) == (503, "quorum-not-met")
+    assert town.put(one, KEY, b"w", strict=False).acks == Acks(3, 2, 1, 1)
+    town.nodes[two].replica.distrust()
+    assert town.get(one, KEY, timeout_s=0.3).problem == "quorum-not-met"
+    assert town.get(one, KEY, strict=False).status == 200
+
+
+def test_a_forwarded_put_means_what_it_meant_where_it_was_asked() -> None:
+    """And says it: a node that knows no `sloppy` could not read None (C17)."""
+    town = Town("a b c d")
+    at, three = outsider(town), town.owners(KEY)[2]
+    forwarded: list[Put] = []
+
+    def heard(sender: str, receiver: str, frame: Frame) -> bool:
+        forwarded.extend(m.put for m in frame.messages if isinstance(m, Forward))
+        return False
+
+    town.lost = heard
+    with_defaults(town, at, w=3, sloppy=False)
+    town.kill(three)
+    refused = town.put(at, KEY, b"v", timeout_s=0.3)
+    assert (refused.status, refused.problem) == (503, "quorum-not-met")
+    assert [(put.w, put.dw, put.strict) for put in forwarded] == [(3, 1, True)]
+
+
+def test_a_forward_of_an_older_node_takes_the_defaults_of_who_coordinates() -> None:
+    town = Town("a b c d")
+    one, at = town.owners(KEY)[0], outsider(town)
+    with_defaults(town, one, w=3)
+    answers: list[Message] = []
+    town.nodes[one].say = lambda route, message: answers.append(message)  # type: ignore[method-assign]
+    older = Put(key=KEY, value=b"v", request_id="r", strict=False)
+    town.nodes[one].clients.forwarded(at, Forward(7, older))
+    town.until(lambda: any(isinstance(m, Forwarded) for m in answers))
+    (said,) = (m for m in answers if isinstance(m, Forwarded))
+    assert said.outcome.acks is not None and said.outcome.acks.total == 3
+
+
+def test_a_strict_delete_reads_strictly() -> None:
+    """Else it would leave what a strict put has just written (C9)."""
+    town = Town("a b c d")
+    one, two, _ = town.owners(KEY)
+    town.put(one, KEY, b"v", w=3)
+    town.nodes[one].replica.distrust()
+    town.nodes[two].replica.distrust()
+    refused = town.put(one, KEY, None, strict=True, timeout_s=0.3)
+    assert (refused.status, refused.applied) == (503, "no")
+    assert town.put(one, KEY, None, strict=False).status == 204
 
 
 @pytest.mark.parametrize("dw", [1, 2, 3])

@@ -317,6 +317,7 @@ def test_the_json_form_is_the_contracts() -> None:
         "r": 1,
         "w": 2,
         "dw": 2,
+        "sloppy": False,
         "conflicts": "Siblings",
         "members": [
             {
@@ -364,7 +365,13 @@ def test_a_client_gets_the_same_ring_from_json_but_for_hidden_versions(ring: Rin
     assert seen.members == {
         name: msgspec.structs.replace(line, version=0) for name, line in ring.members.items()
     }
-    assert seen.target == msgspec.structs.replace(ring.target, version=0, sloppy=True)
+    assert seen.target == msgspec.structs.replace(ring.target, version=0)
+
+
+def test_a_document_of_an_older_node_is_of_a_sloppy_ring() -> None:
+    document = to_document(a_ring(a=Member("a", 1, 1, "")))
+    del document["sloppy"]
+    assert from_document(document).target.sloppy
 
 
 @pytest.mark.parametrize(

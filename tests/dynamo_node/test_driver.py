@@ -12,6 +12,7 @@ from typing import NoReturn
 import msgspec
 import pytest
 import uvloop
+from waiting import until
 
 from dynamo_core.errors import Corrupt, StoreFailed, StoreFull, SyncFailed
 from dynamo_core.ids import DATA, Change
@@ -86,11 +87,6 @@ class Process:
         answered: asyncio.Future[Outcome] = asyncio.Future()
         self.driver.submit(operation, answered.set_result)
         return await answered
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 async def found(nodes: list[Process]) -> None:

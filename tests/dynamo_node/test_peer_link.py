@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from waiting import until
 
 from dynamo_core.errors import BadFrame
 from dynamo_core.frames import FRAME_BYTES_MAX, Frame, decode_frame, encode_frame
@@ -22,11 +23,6 @@ FRAME = encode_frame(Frame(1, "c", "a", 1, "a:1", 1, 2, 3, 4, []))
 
 def run(test: Coroutine[Any, Any, None]) -> None:
     uvloop.run(asyncio.wait_for(test, DEADLINE_S))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.002)
 
 
 class Station:

@@ -163,6 +163,7 @@ class SimulatedRing:
         if old := [d.id for d in self.disks.values() if d.ring and d.ring.members.get(node.name)]:
             self.wrong.append(f"founded while {old} have a ring of these names")
         n, quorums = body["n"], {name: body[name] for name in ("r", "w", "dw")}
+        quorums["sloppy"] = body.get("sloppy", True)
         identity = Identity(body["cluster_id"], body["partitions"], n, body["conflicts"])
         ring = found(identity, members, Target(**quorums))
         for name in members:

@@ -95,6 +95,7 @@ def _break_image(w: World) -> None:
 DELETES: dict[str, Any] = {"retention": {"whenScaled": "Delete"}}
 MOVES = [{"partitions": [3, 7], "from": "cart-0", "to": "cart-3"}]
 TOKENS = [{"tokens": 2, "from": "cart-1", "to": "cart-3"}]
+STRICT = {"writeQuorum": 3, "durableWrites": 2, "sloppyQuorum": False}
 SLOW = {"minReadySeconds": 3}
 
 STORIES: dict[str, list[Scene]] = {
@@ -121,6 +122,18 @@ STORIES: dict[str, list[Scene]] = {
     "moves by hand": [make(size=4), edit(ring={"moves": MOVES})],
     "moves of tokens": [make(size=4), edit(ring={"moves": TOKENS})],
     "weights": [make(), Scene(_annotate_pod)],
+    "other defaults": [
+        make(),
+        edit(replication=STRICT),
+        edit(size=4, replication={"writeQuorum": 2, "durableWrites": 1}),
+    ],
+    "other defaults midway": [make(), edit(size=5), edit(4, replication=STRICT)],
+    "founded strict": [make(replication=STRICT)],
+    "other defaults, approved": [
+        make(ring={"partitions": 16, "policy": "Preview"}),
+        edit(replication=STRICT),
+        _approve(),
+    ],
     "preview": [
         make(size=4, ring={"partitions": 16, "policy": "Preview"}),
         _approve(),

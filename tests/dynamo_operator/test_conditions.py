@@ -109,8 +109,8 @@ TROUBLES: dict[str, tuple[Callable[[], Observed], dict[str, str], str]] = {
         "cart-0 has been Ready for 1 s only"),
     "quorums changed": (
         lambda: ring(settled(), r=1, w=3),
-        {"SpecValid": "QuorumsFixed"},
-        "R=1 and W=3"),
+        {"Ready": "ChangingDefaults", "Progressing": "ChangingDefaults"},
+        "r from 1 to 2, w from 3 to 2"),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from looks import (
     asked,
@@ -135,6 +136,15 @@ CASES: dict[str, Case] = {
         lambda: pod(without(left(FOUR(), 3), "nodes", 3), 3, created=FOUR().now),
         "ScalingUp", []),
     "weight": (lambda: pod(THREE(), 1, weight=3), "MovingPartitions", [do.Change]),
+    "another quorum": (lambda: asked(THREE(), replication={"writeQuorum": 3}), "ChangingDefaults",
+                       [do.Change]),
+    "no stand-ins": (lambda: asked(THREE(), replication={"sloppyQuorum": False}),
+                     "ChangingDefaults", [do.Change]),
+    "other quorums, beyond size": (
+        lambda: asked(FOUR(), size=3, replication={"writeQuorum": 3}), "ScalingDown", [do.Change]),
+    "other quorums, already refused": (
+        lambda: structs.replace(asked(THREE(), replication={"sloppyQuorum": False}),
+                                settled=frozenset({"Change defaults"})), "AsWanted", []),
 }
 # fmt: on
 
@@ -215,6 +225,27 @@ def test_a_look_is_not_changed_by_planning() -> None:
     before = structs.asdict(o)
     plan(o)
     assert structs.asdict(o) == before
+
+
+def test_nodes_that_know_no_sloppy_are_told_and_asked_nothing_of_it() -> None:
+    """An older image does not show it, and refuses words that it does not know."""
+    o = settled()
+    document = msgspec.to_builtins(o.ring)
+    del document["sloppy"]
+    older = msgspec.convert(document, Ring)
+    assert plan(structs.replace(o, ring=older)).reason == "AsWanted"
+    (act,) = plan(empty(settled())).actions
+    assert "sloppy" not in act.body
+    strict = asked(empty(settled()), replication={"sloppyQuorum": False})
+    assert plan(strict).actions[0].body["sloppy"] is False
+
+
+def test_only_the_defaults_that_differ_are_asked_for() -> None:
+    wish = {"readQuorum": 3, "writeQuorum": 3, "durableWrites": 2}
+    (act,) = plan(asked(ring(settled(), r=3), replication=wish)).actions
+    assert act.wishes == {"defaults": {"w": 3, "dw": 2}}
+    words = "the ring's defaults change: w from 2 to 3, dw from 1 to 2"
+    assert (act.note.reason, act.note.message) == ("DefaultsChanged", words)
 
 
 def test_names_of_other_sets_have_no_ordinal() -> None:

@@ -247,6 +247,7 @@ class World:
                     if line.state != "LEFT"
                 },
                 "held": sum(len(entry.owners) for entry in ring.entries),
+                "defaults": (ring.target.r, ring.target.w, ring.target.dw, ring.target.sloppy),
                 "quiet": all(e.move is None and e.old is None for e in ring.entries),
             }
             for cluster, ring in sorted(self.ring.newest().items())

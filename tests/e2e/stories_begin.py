@@ -211,7 +211,7 @@ def foreign_changes_reverted() -> str:
             get("svc", RINGS, ring.name)["spec"]["selector"].get("app.kubernetes.io/instance")
             == ring.name
         ),
-        330,
+        60,
     )
     edited = since(began)
     ring.arrive(3)

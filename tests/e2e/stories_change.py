@@ -21,6 +21,7 @@ from tests.e2e.stage import (
 )
 
 ring = Ring()
+CHANGED = "DefaultsChanged"
 
 
 def scaled_up_and_down() -> str:
@@ -33,7 +34,26 @@ def scaled_up_and_down() -> str:
     ring.change(size=3)
     down = ring.arrive(3)
     assert ring.claims() == [f"data-{ring.pod(number)}" for number in range(5)]
-    return f"up {up:.0f} s, down {down:.0f} s; {no_failure(load.finish())}"
+    verdict = no_failure(load.finish())
+    return f"up {up:.0f} s, down {down:.0f} s; {verdict}; quorums changed in {_quorums_changed()}"
+
+
+def _quorums_changed() -> str:
+    """W of 3 without stand-ins, and back: the ring shows both, Events tell them."""
+    began = time.monotonic()
+    for w, sloppy in ((3, False), (2, True)):
+        ring.change(replication={"writeQuorum": w, "sloppyQuorum": sloppy})
+        until(f"W={w}", lambda w=w, sloppy=sloppy: _defaults() == (w, sloppy), 60)  # type: ignore[misc]
+        ring.arrive(3)
+    told = [e["note"] for e in find("events.events.k8s.io", RINGS) if e["reason"] == CHANGED]
+    for words in ("w from 2 to 3", "sloppy from true to false", "w from 3 to 2"):
+        assert any(words in note for note in told), told
+    return since(began)
+
+
+def _defaults() -> tuple[int, bool]:
+    document = ring.ask(0, "/v1/ring")
+    return document["w"], document["sloppy"]
 
 
 def _tokens() -> dict[str, int]:

@@ -1,12 +1,15 @@
-"""Deliberate faults in moves, and in what may leave a node (S-MOVE-1..7, S-MEM-3)."""
+"""Deliberate faults in moves, in what may leave a node, and in defaults that change (S-MOVE-1..7,
+S-MEM-3, S-RING-3)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 from dynamo_core import (
+    clients,
     consent,
     delivery,
     moves,
@@ -19,6 +22,16 @@ from dynamo_core import (
     versions,
 )
 from dynamo_core.ids import range_of
+
+
+@mutant("sloppy false is not obeyed")
+def _() -> list[Patch]:
+    original = clients.settle
+
+    def settle(operation: Any, target: Any) -> None:
+        original(operation, msgspec.structs.replace(target, sloppy=True))
+
+    return [(clients, "settle", settle)]
 
 
 @mutant("a promise kept for another node id")

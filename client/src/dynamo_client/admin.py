@@ -50,8 +50,8 @@ class AdminClient:
         return self._document("POST", "/v1/ring", body)
 
     def plan(self, wishes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What `join`, `leave`, `weights` and `moves` would mean (contract.md §5); with none of
-        them, how the ring would be balanced. Changes nothing."""
+        """What `join`, `leave`, `weights`, `moves` and `defaults` would mean (contract.md §5); with
+        none of them, how the ring would be balanced. Changes nothing."""
         return self._document("POST", "/v1/ring/plan", wishes or {})
 
     def apply(

@@ -39,13 +39,18 @@ ANYWHERE = ("--endpoint", "--admin", "--token-file", "--output", "-o")
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:
-    """Global options may stand anywhere: they are taken to the front. After `--` nothing is."""
-    front, rest, left = [], [], iter(arguments)
+    """Global options may stand anywhere: they are taken to the front. After `--` nothing is. One
+    that lacks its value is last, so that it does not take the command for it."""
+    front: list[str] = []
+    rest: list[str] = []
+    left = iter(arguments)
     for argument in left:
         if argument == "--":
             rest += [argument, *left]
         elif argument in ANYWHERE:
-            front += [argument, *islice(left, 1)]
+            if not (value := list(islice(left, 1))):
+                return [*front, argument]
+            front += [argument, *value]
         elif argument.startswith("--") and argument.partition("=")[0] in ANYWHERE:
             front.append(argument)
         else:
@@ -71,6 +76,8 @@ def line_of(error: BaseException) -> tuple[int, str, str]:
     if isinstance(error, BadKey | BadContext | BadParameter):
         fields = {BadKey: "KEY", BadContext: "--context"}
         return USAGE, fields.get(type(error), error.field), str(error)
+    if isinstance(error, OSError):
+        return FAILED, "", f"{error.filename or 'standard output'}: {error.strerror}"
     return FAILED, "", str(error)
 
 
@@ -112,10 +119,12 @@ class Dynamoctl(TyperGroup):
             end(error, program, as_json)
         except (typer.Abort, KeyboardInterrupt):
             sys.exit(130)
-        except BrokenPipeError:
-            # Who reads us has seen enough; nothing more can be said on that pipe.
+        except OSError as error:
+            # Nothing more can be said there, not even by the flush at the end of the process.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(FAILED)
+            if isinstance(error, BrokenPipeError):  # who reads us has seen enough
+                sys.exit(FAILED)
+            end(error, program, as_json)
 
 
 class Output(StrEnum):

@@ -1,4 +1,5 @@
-"""Changes of the ring: `plan`, `join`, `leave`, `move`, `weights`, `cancel`, `replace`, `remove`.
+"""Changes of the ring: `plan`, `join`, `leave`, `move`, `weights`, `defaults`, `cancel`, `replace`,
+`remove`.
 
 Each is shown as a plan first, with a bar of replicas for every node before and after, and asked
 for; then it is applied by its hash and followed until it is done.
@@ -31,11 +32,13 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Such as n3.
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
 Hash = Annotated[str, typer.Option("--hash", metavar="HASH", help="Apply if the plan is this one.")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Do not wait until it is done.")]
+Count = Annotated[int | None, typer.Option(min=1, help="1 to N; dw at most w.")]
 Zone = Annotated[str, typer.Option(help="Their failure domain.")]
 
 
 def picture(plan: Mapping[str, Any]) -> list[Table | Text | str]:
-    """A plan for people: a bar of each node's replicas, kept, gained and given; then what moves."""
+    """A plan for people: a bar of each node's replicas, kept, gained and given; then what moves;
+    then the defaults, where others are wished for."""
     before, after = plan["before"], plan["after"]
     unit = max(1, *before.values(), *after.values()) / BAR
     rows = table("node", ">before", ">after", "")
@@ -51,7 +54,18 @@ def picture(plan: Mapping[str, Any]) -> list[Table | Text | str]:
     took = "" if seconds is None else f", about {max(1, round(seconds))} s at full speed"
     cost = f"{size(plan['bytes'])} to copy{took}" if plan["moves"] else ""
     wrong = [Text(line, "yellow") for line in plan["violations"]]
-    return [rows, moves, *([cost] if cost else []), *wrong, f"hash {plan['hash']}"]
+    said: list[Table | Text | str] = [rows, moves, *([cost] if cost else []), *wrong]
+    if defaults := plan.get("defaults"):
+        others = table("default", ">before", ">after")
+        for word, value in defaults["after"].items():
+            old = defaults["before"][word]
+            others.add_row(word, *map(_plain, (old, value)), style="bold" * (value != old))
+        said.append(others)
+    return [*said, f"hash {plan['hash']}"]
+
+
+def _plain(value: int) -> str:
+    return str(value).lower()
 
 
 def change(
@@ -91,7 +105,7 @@ def _apply(
 
 def _essence(plan: Mapping[str, Any]) -> tuple[Any, ...]:
     moves = [(move["partition"], move["out"], move["in"]) for move in plan["moves"]]
-    return moves, plan["before"], plan["violations"]
+    return moves, plan["before"], plan["violations"], plan.get("defaults")
 
 
 def _agree(session: Session, plan: Mapping[str, Any], yes: bool) -> None:
@@ -237,9 +251,32 @@ def weights(
 
 
 @commands.command()
+def defaults(
+    ctx: typer.Context,
+    r: Count = None,
+    w: Count = None,
+    dw: Count = None,
+    sloppy: Annotated[
+        bool | None, typer.Option("--sloppy/--strict", help="Whether stand-ins count.")
+    ] = None,
+    *,
+    yes: Yes = False,
+    quoted: Hash = "",
+    detach: Detach = False,
+) -> None:
+    """Change what requests get that do not say r, w, dw or strict themselves. Moves nothing; what
+    is acknowledged already stays as it was acknowledged."""
+    asked = {"r": r, "w": w, "dw": dw, "sloppy": sloppy}
+    given = {word: value for word, value in asked.items() if value is not None}
+    if not given:
+        raise Failed("which of them?", USAGE, "--r, --w, --dw, --sloppy, --strict")
+    change(ctx.obj, {"defaults": given}, yes, quoted, detach)
+
+
+@commands.command()
 def cancel(ctx: typer.Context) -> None:
     """Take back what the last change has not switched yet. Who joins and owns nothing leaves; who
-    leaves and owns something stays; weights stay as they are."""
+    leaves and owns something stays; weights and defaults stay as they are."""
     session: Session = ctx.obj
     with session.admin() as admin:
         said = admin.cancel()

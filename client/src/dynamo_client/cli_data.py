@@ -29,7 +29,10 @@ PREVIEW_CHARS = 40
 commands = typer.Typer()
 
 Quorum = Annotated[str, typer.Option(help="Answers to wait for: 1 to N, one, quorum, all.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Only owners count, no stand-ins.")]
+Strict = Annotated[
+    bool | None,
+    typer.Option("--strict/--sloppy", help="Whether only owners count, or stand-ins too."),
+]
 ContextOut = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the context there.")]
 ContextIn = Annotated[
     str | None,
@@ -42,7 +45,9 @@ def _count(text: str) -> int | str | None:
 
 
 def _context(text: str | None) -> str | None:
-    return _file(text[1:], "--context").decode().strip() if text and text[0] == "@" else text
+    if not text or text[0] != "@":
+        return text
+    return _file(text[1:], "--context").decode("ascii", "replace").strip()
 
 
 def _file(name: str, field: str) -> bytes:
@@ -74,7 +79,7 @@ def _found_json(found: Found) -> dict[str, Any]:
 @commands.command()
 def get(
     ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False, *,
-    r: Quorum = "", strict: Strict = False, context_out: ContextOut = None,
+    r: Quorum = "", strict: Strict = None, context_out: ContextOut = None,
 ) -> None:  # fmt: skip
     """Print a value as it is, byte for byte. Several siblings are printed as a table, and the
     command ends with 1, for there is no one value; 3 when there is none."""
@@ -124,7 +129,7 @@ def put(
     content_type: Annotated[str, typer.Option(help="Kept with the value.")] =
         "application/octet-stream",
     w: Quorum = "", dw: Annotated[str, typer.Option(help="Of these fsynced.")] = "",
-    strict: Strict = False,
+    strict: Strict = None,
     request_id: Annotated[str | None, typer.Option(help="The same id is one event.")] = None,
     expires_in_s: Annotated[int | None, typer.Option(help="Gone after so many seconds.")] = None,
 ) -> None:  # fmt: skip
@@ -151,7 +156,7 @@ def delete(
     ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False, *,
     context: ContextIn = None, context_out: ContextOut = None,
     w: Quorum = "", dw: Annotated[str, typer.Option(help="Of these fsynced.")] = "",
-    strict: Strict = False,
+    strict: Strict = None,
 ) -> None:  # fmt: skip
     """Delete what the context has seen; without one, what a quorum has now."""
     session: Session = ctx.obj

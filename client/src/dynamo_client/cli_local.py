@@ -20,7 +20,7 @@ from rich.text import Text
 from dynamo_client.cli_change import change
 from dynamo_client.cli_session import LOCAL_DIR, Session, table
 from dynamo_client.local_nodes import BASE_PORT, NODES_MAX, LocalFault, LocalNode, LocalRing, said
-from dynamo_client.local_process import until
+from dynamo_client.local_process import Process, until
 
 NODES, PARTITIONS = 3, 256
 WATCH_S = 0.2
@@ -158,7 +158,7 @@ def _watch(session: Session, directory: Path) -> None:
     """Shows what is loud in the logs, and who ends, until all have been stopped."""
     ring = LocalRing(directory)
     read = {node.name: node.log.stat().st_size for node in ring.nodes.values()}
-    ran = {node.name for node in ring.running}
+    ran = _processes(ring)
     while any(node.process for node in ring.nodes.values()):
         time.sleep(WATCH_S)
         ring = LocalRing(directory)  # another shell may have added one
@@ -167,12 +167,22 @@ def _watch(session: Session, directory: Path) -> None:
             for level, words in _news(node, begin):
                 session.say(f"{node.name:<4} {words}", LOUD.get(level, "dim"))
             read[node.name] = node.log.stat().st_size if node.log.exists() else 0
-        running = {node.name for node in ring.running}
-        for name in sorted(ran - running):
-            clean = ring.nodes[name].last_words() == CLEAN
-            words = "has stopped" if clean else f"has ended; dynamoctl local start {name} starts it"
-            session.say(f"{name:<4} {words}", "dim" if clean else "red")
+        running = _processes(ring)
+        for name in sorted(ran.keys() - running.keys()):
+            if there := ring.nodes.get(name):
+                clean = there.last_words() == CLEAN
+                words = "stopped" if clean else f"ended; dynamoctl local start {name} starts it"
+            else:
+                # It has left; or its directory was removed beneath it, and nobody else can end it.
+                ran[name].end()
+                clean, words = True, f"stopped, and is no more in {directory}/"
+            session.say(f"{name:<4} has {words}", "dim" if clean else "red")
         ran = running
+
+
+def _processes(ring: LocalRing) -> dict[str, Process]:
+    found = ((node.name, node.process) for node in ring.nodes.values())
+    return {name: process for name, process in found if process and process.alive}
 
 
 def _news(node: LocalNode, begin: int) -> Iterator[tuple[str, str]]:

@@ -119,11 +119,16 @@ def status(
 def partitions_of(text: str) -> list[int]:
     """Numbers of `0-15,20`. Raises Failed."""
     found: list[int] = []
-    for part in filter(None, text.split(",")):
+    for part in text.split(",") if text else ():
         if not re.fullmatch(r"\d{1,4}(-\d{1,4})?", part):
             raise Failed(f"{part!r} is no number or range, like 0-15,20", USAGE, "--partitions")
         low, _, high = part.partition("-")
-        found += range(int(low), int(high or low) + 1)
+        numbers = range(int(low), int(high or low) + 1)
+        if not numbers:
+            raise Failed(
+                f"{part!r} is no range, its end is before its start", USAGE, "--partitions"
+            )
+        found += numbers
     return found
 
 

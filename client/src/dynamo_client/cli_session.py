@@ -192,10 +192,7 @@ def session_of(
     """Whom to ask when not all is said: the ring of `.local/` if it runs, else usual ports."""
     token = None
     if token_file is not None:
-        try:
-            token = token_file.read_text().removesuffix("\n")
-        except (OSError, ValueError) as error:
-            raise Failed(f"{token_file}: {error}", USAGE, "--token-file") from None
+        token = _token(token_file)
     ring = LocalRing(LOCAL_DIR)
     local = ring.running if not (endpoints and admins) else []
     if local and not endpoints and token is None:
@@ -209,6 +206,19 @@ def session_of(
     known = {node.endpoint: node.admin for node in local}
     admins = admins or [known.get(u.rstrip("/"), b) for u, b in zip(endpoints, beside, strict=True)]
     return Session([url.rstrip("/") for url in endpoints], admins, token, as_json)
+
+
+def _token(file: Path) -> str:
+    """The secret in a file, as nodes read theirs. Raises Failed."""
+    try:
+        token = file.read_bytes().removesuffix(b"\n").removesuffix(b"\r").decode("ascii")
+    except OSError as error:
+        raise Failed(f"{file}: {error.strerror}", USAGE, "--token-file") from None
+    except UnicodeDecodeError:
+        token = ""
+    if not (token and token.isprintable()):
+        raise Failed(f"{file}: wants one line of printable ASCII", USAGE, "--token-file")
+    return token
 
 
 def _beside(url: str, field: str) -> str:

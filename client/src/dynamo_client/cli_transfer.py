@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, BinaryIO, Self, TypeVar
@@ -21,7 +21,7 @@ import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dynamo_client import AdminClient, ClientError, DynamoClient, GetOp, PutOp
+from dynamo_client import AdminClient, BadRequest, ClientError, DynamoClient, GetOp, PutOp
 from dynamo_client.cli_session import USAGE, Failed, Session, text_of
 
 BATCH_OPERATIONS = 32
@@ -90,7 +90,8 @@ class Run:
         if self.data is not None and kind is None:
             self.checkpoint.unlink(missing_ok=True)
         elif self.data is not None:
-            self._save()
+            with suppress(OSError):  # a disk that is full: what stopped us is what is told
+                self._save()
         if isinstance(error, ClientError):
             again = "; run it again to go on" if self.data is not None else ""
             raise Failed(f"after line {self.place.lines}: {error}{again}") from None
@@ -143,11 +144,13 @@ def in_order(
 
 
 class Batch(msgspec.Struct):
-    """Lines of an import that are sent together, and where they end."""
+    """Lines of an import that are sent together, and where they end; `numbers` has the line of
+    each operation."""
 
     operations: list[PutOp]
     offset: int
     lines: int
+    numbers: list[int] = []
 
 
 def batches(file: BinaryIO, offset: int, lines: int) -> Iterator[Batch]:
@@ -157,7 +160,8 @@ def batches(file: BinaryIO, offset: int, lines: int) -> Iterator[Batch]:
         batch.offset += len(raw)
         batch.lines += 1
         size += len(raw)
-        batch.operations += _puts(raw.strip(), batch.lines)
+        batch.operations += (puts := _puts(raw.strip(), batch.lines))
+        batch.numbers += [batch.lines] * len(puts)
         if len(batch.operations) >= BATCH_OPERATIONS or size >= BATCH_BYTES_MAX:
             yield batch
             batch, size = Batch([], batch.offset, batch.lines), 0
@@ -182,7 +186,10 @@ def _puts(raw: bytes, number: int) -> list[PutOp]:
 
 
 def _put_all(client: DynamoClient, batch: Batch) -> int:
-    for result in client.batch(batch.operations) if batch.operations else []:
+    results = client.batch(batch.operations) if batch.operations else []
+    for number, result in zip(batch.numbers, results, strict=True):
+        if isinstance(result.error, BadRequest):
+            raise Failed(f"line {number}: {result.error}", USAGE, "FILE")
         if result.error is not None:
             raise result.error
     return len(batch.operations)
@@ -204,7 +211,7 @@ def import_(
     session: Session = ctx.obj
     data = Path(file) if file != "-" else None
     values = 0
-    with ExitStack() as stack:
+    with _io_told(file), ExitStack() as stack:
         source = stack.enter_context(_open(data, "rb")) if data else sys.stdin.buffer
         client = stack.enter_context(session.client())
         with session.admin() as admin:
@@ -219,6 +226,18 @@ def import_(
             values += count
             run.at(place.offset, data.stat().st_size if data else None, place.lines)
     _end(session, "imported", run, place.lines, values)
+
+
+@contextmanager
+def _io_told(file: str) -> Iterator[None]:
+    """A file or its disk that does not take what is written ends the command with one line."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = error.filename or (file if file != "-" else "standard output")
+        raise Failed(f"{where}: {error.strerror}", field="FILE") from None
 
 
 def _open(file: Path, mode: str) -> BinaryIO:
@@ -272,7 +291,7 @@ def export(
     """
     session: Session = ctx.obj
     data = Path(file) if file != "-" else None
-    with ExitStack() as stack:
+    with _io_told(file), ExitStack() as stack:
         sink = stack.enter_context(_open(data, "ab")) if data else sys.stdout.buffer
         client = stack.enter_context(session.client())
         admin = stack.enter_context(session.admin())

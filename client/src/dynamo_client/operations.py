@@ -43,7 +43,7 @@ class ReadOptions(TypedDict, total=False):
 
     r: Count | None
     """Nodes that must answer."""
-    strict: bool
+    strict: bool | None
     """Only complete owners count (S-RW-4)."""
 
 
@@ -56,7 +56,7 @@ class DeleteOptions(TypedDict, total=False):
     """Nodes that must have it before it is acknowledged (S-RW-2)."""
     dw: Count | None
     """Of these, nodes that must have it on the disk (S-RW-3)."""
-    strict: bool
+    strict: bool | None
     """Only complete owners count, hinted replicas do not."""
     request_id: str | None
     """Makes retries one event (S-REQ-1); the client makes one when none is given."""
@@ -77,7 +77,7 @@ class UpdateOptions(TypedDict, total=False):
 
     attempts_max: int
     """How often it is begun or its write repeated, each time with the attempts of the client."""
-    strict: bool
+    strict: bool | None
     """Of the read and the write."""
     content_type: str | None
     """None: that of what is there, else bytes without a type."""
@@ -118,18 +118,20 @@ class Operations:
         # The node hears of less, so that its own honest answer is here before we stop listening.
         self.timeout_ms = max(1, min(int(timeout_s * 900), TIMEOUT_MS_MAX))
 
-    def get(self, key: Key, *, r: Count | None = None, strict: bool = False) -> Steps[Found]:
+    def get(self, key: Key, *, r: Count | None = None, strict: bool | None = None) -> Steps[Found]:
         """Reads; a 404 is a Found without values. Raises ClientError."""
         return self._get(self.attempts, key, r, strict)
 
-    def _get(self, attempts: Attempts, key: Key, r: Count | None, strict: bool) -> Steps[Found]:
+    def _get(
+        self, attempts: Attempts, key: Key, r: Count | None, strict: bool | None
+    ) -> Steps[Found]:
         name = key_bytes(key)
         headers = {"Accept": "application/json"}
         target = self._target(name, {"r": r}, strict)
         reply = yield from attempts.ask(Request(name, "GET", target, headers))
         return _found(name, reply)
 
-    def _get_or_nothing(self, key: Key, strict: bool) -> Steps[Found]:
+    def _get_or_nothing(self, key: Key, strict: bool | None) -> Steps[Found]:
         try:
             return (yield from self._get(self._few, key, None, strict))
         except (Unavailable, ConnectionFailed):
@@ -138,7 +140,7 @@ class Operations:
     def put(
         self, key: Key, data: bytes | str, *, content_type: str = OCTETS,
         expires_in_s: int | None = None, return_values: bool = False, context: str | None = None,
-        w: Count | None = None, dw: Count | None = None, strict: bool = False,
+        w: Count | None = None, dw: Count | None = None, strict: bool | None = None,
         request_id: str | None = None,
     ) -> Steps[Stored]:  # fmt: skip
         """Writes one value. Raises ClientError."""
@@ -153,13 +155,13 @@ class Operations:
 
     def delete(
         self, key: Key, *, context: str | None = None, w: Count | None = None,
-        dw: Count | None = None, strict: bool = False, request_id: str | None = None,
+        dw: Count | None = None, strict: bool | None = None, request_id: str | None = None,
     ) -> Steps[Stored]:  # fmt: skip
         """Writes a tombstone (S-DEL-1). Raises ClientError."""
         return self._write("DELETE", key, b"", {}, context, request_id, w=w, dw=dw, strict=strict)
 
     def update(
-        self, key: Key, merge: Merge, *, attempts_max: int = 8, strict: bool = False,
+        self, key: Key, merge: Merge, *, attempts_max: int = 8, strict: bool | None = None,
         content_type: str | None = None, always_write: bool = False,
     ) -> Steps[Stored]:  # fmt: skip
         """Reads, merges all siblings, and writes with the context of what was read.
@@ -201,16 +203,16 @@ class Operations:
         except (msgspec.MsgspecError, UnicodeDecodeError, NotARing) as error:
             raise BadAnswer(f"not a ring: {error}", reply.status) from error
 
-    def _target(self, key: bytes, counts: Mapping[str, Count | None], strict: bool) -> str:
+    def _target(self, key: bytes, counts: Mapping[str, Count | None], strict: bool | None) -> str:
         query = [
             f"{name}={quote(str(value))}" for name, value in counts.items() if value is not None
         ]
-        query += ["strict=true"] if strict else []
+        query += [f"strict={str(strict).lower()}"] if strict is not None else []
         return f"/v1/kv/{quoted(key)}?{'&'.join([*query, f'timeout_ms={self.timeout_ms}'])}"
 
     def _write(
         self, method: str, key: Key, data: bytes | str, headers: dict[str, str],
-        context: str | None, request_id: str | None, *, strict: bool, **counts: Count | None,
+        context: str | None, request_id: str | None, *, strict: bool | None, **counts: Count | None,
     ) -> Steps[Stored]:  # fmt: skip
         name = key_bytes(key)
         headers["Dynamo-Request-Id"] = fresh_id() if request_id is None else request_id

@@ -8,10 +8,11 @@ and target, no more; receivers then compare target with owners and do the rest (
     leave     LEAVING; LEFT when no entry names it and it holds neither data nor hint (S-MOVE-7)
     weights   another number in a line
     moves     by hand: one replica of a partition, or some tokens; on top of all else
+    defaults  other r, w, dw, sloppy in the target: they hold where it has been heard of
 
 What an entry will be counts as its owners: `in` of a move under way in the place of `out`. With
 joins, leaves, weights, or no wish at all, `place` balances anew, with the fewest moves from there;
-moves by hand alone change nothing but what they say.
+moves by hand alone change nothing but what they say, and defaults alone move nothing.
 
 A target keeps the ids of the operations that led to it, the current one last: the same id twice is
 one operation, and one that lost to another of its version is missing (S-RING-3).
@@ -55,7 +56,8 @@ _replace = msgspec.structs.replace
 
 class Plan(msgspec.Struct, frozen=True):
     """What wishes mean for one ring. `moves` are (partition, out, in), a line a replica; the counts
-    are of replicas, by node and by zone; `violations` are partitions with two owners in a zone."""
+    are of replicas, by node and by zone; `violations` are partitions with two owners in a zone;
+    `defaults` are those before and after, where others are wished for."""
 
     owners: tuple[Owners, ...]
     moves: tuple[tuple[int, str, str], ...]
@@ -65,6 +67,7 @@ class Plan(msgspec.Struct, frozen=True):
     zones_after: dict[str, int]
     violations: tuple[str, ...]
     hash: str
+    defaults: dict[str, dict[str, int]] = {}
 
 
 # ---------------------------------------------------------------- plans
@@ -73,11 +76,11 @@ class Plan(msgspec.Struct, frozen=True):
 def plan(ring: Ring, wishes: Wishes) -> Plan:
     """What the wishes mean. Raises BadParameter, naming the wish that cannot be."""
     staying = _staying(ring, wishes)
-    if wishes.moves and not (wishes.join or wishes.leave or wishes.weights):
-        owners = ring.target.owners or _after(ring)
-    else:
+    if wishes.balances:
         field = "leave" if wishes.leave else "members"
         owners = _placed(staying, ring, _after(ring), field)
+    else:
+        owners = ring.target.owners or _after(ring)
     lines = ring.members | staying
     spread = len({line.zone for line in staying.values()}) >= ring.identity.n
     if wishes.moves:
@@ -94,13 +97,26 @@ def plan(ring: Ring, wishes: Wishes) -> Plan:
         owners, tuple(_changes(now, owners)), before, after,
         _by_zone(before, lines), _by_zone(after, lines),
         tuple(_clashes(owners, lines)) if spread else (),
-        digest_of((ring.digests(), wishes, owners)).hex(),
+        digest_of((ring.digests(), wishes, owners)).hex(), _defaults(ring, wishes.defaults),
     )  # fmt: skip
 
 
 def moves_left(ring: Ring) -> int:
     """Replicas that the target wishes for and whose move has not switched yet."""
     return len(list(_changes([entry.owners for entry in ring.entries], ring.target.owners)))
+
+
+def _defaults(ring: Ring, asked: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Those before and after, nothing where none are asked for. Raises BadParameter."""
+    now = {field: getattr(ring.target, field) for field in ("r", "w", "dw", "sloppy")}
+    then = now | dict(asked)
+    for field, name, most in (("r", "n", ring.identity.n), ("w", "n", ring.identity.n),
+                              ("dw", "w", then["w"])):  # fmt: skip
+        if field in asked and not 1 <= asked[field] <= most:
+            raise BadParameter(f"defaults.{field}", f"1 to {name} = {most}")
+    if "w" in asked and then["w"] < then["dw"]:
+        raise BadParameter("defaults.w", f"at least dw = {then['dw']}")
+    return {"before": now, "after": then} if asked else {}
 
 
 def _after(ring: Ring) -> tuple[Owners, ...]:
@@ -236,7 +252,8 @@ def applied(
             changed[name] = _changed(lines[name], state=LEAVING)
     for name, weight in wishes.weights.items():
         changed[name] = _changed(lines[name], weight=weight)
-    target = _wished(ring.target, made.owners, len(made.moves), operation_id)
+    target = _replace(ring.target, **wishes.defaults)
+    target = _wished(target, made.owners, len(made.moves), operation_id)
     return merge_parts(ring, RingParts(members=changed, target=target))
 
 
@@ -245,7 +262,7 @@ def cancelled(ring: Ring) -> Ring:
 
     LEAVING nodes that own something are members again, JOINING ones that own nothing leave: they
     alone know what they have begun, and undo it themselves. A joiner that owns something stays, and
-    keeps it. Who was removed by force is replaced all the same; weights stay.
+    keeps it. Who was removed by force is replaced all the same; weights and defaults stay.
     """
     now = tuple(entry.owners for entry in ring.entries)
     held = {name for row in now for name in row}

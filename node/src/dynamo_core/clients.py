@@ -10,8 +10,9 @@ import msgspec
 
 from dynamo_core.get import GetOperation
 from dynamo_core.messages import Forward, Forwarded
-from dynamo_core.operations import Get, Operation, Outcome, Put
+from dynamo_core.operations import Get, Operation, Outcome, Put, settle
 from dynamo_core.put import PutOperation
+from dynamo_core.versions import decode_history
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
@@ -36,13 +37,14 @@ class Clients:
         return "overloaded" if self.in_flight >= node.settings.in_flight_max else ""
 
     def submit(self, operation: Operation, done: Done) -> None:
-        """A client's operation; `done` is called exactly once."""
+        """A client's operation, settled here; `done` is called exactly once."""
         refusal = self.refusal()
         node = self.node
         if refusal:
             done(Outcome(status=503, problem=refusal, applied="no", node=node.identity.name))
             return
         self.in_flight += 1
+        settle(operation, node.ring.target)
         if isinstance(operation, Get):
             node.spawn(GetOperation(node, operation, partial(self._read, node.now, done)))
             return
@@ -64,6 +66,7 @@ class Clients:
             done(Outcome(status=503, problem=refusal, applied="no", node=node.identity.name))
         else:
             self.in_flight += 1
+            settle(message.put, node.ring.target)  # an older node forwards it as it got it
             answered = partial(self._answered, done)
             node.spawn(PutOperation(node, message.put, answered, forwarded=True))
 
@@ -76,9 +79,12 @@ class Clients:
         done(outcome)
 
     def _delete_what_is_there(self, put: Put, done: Done) -> None:
-        """S-DEL-1: without a context the coordinator reads a quorum and uses that context."""
+        """S-DEL-1: without a context the coordinator reads a quorum and uses that context. A strict
+        delete reads strictly, or it would leave what a strict put has just written (C9)."""
         node = self.node
-        operation = GetOperation(node, Get(key=put.key, timeout_s=put.timeout_s), None)
+        get = Get(key=put.key, strict=put.strict, timeout_s=put.timeout_s)
+        settle(get, node.ring.target)
+        operation = GetOperation(node, get, None)
         began = node.now
 
         def read(outcome: Outcome) -> None:
@@ -90,7 +96,10 @@ class Clients:
             else:
                 left = max(0.0, put.timeout_s - (node.now - began))
                 known = msgspec.structs.replace(put, context=outcome.context, timeout_s=left)
-                node.spawn(PutOperation(node, known, done, False, operation.merged, operation.seen))
+                # A retry of what was read stays here: whom it is forwarded to may have nothing of
+                # it, and acks would count copies that are none (C7).
+                stays = put.request_id in decode_history(outcome.context.history).ids
+                node.spawn(PutOperation(node, known, done, stays, operation.merged, operation.seen))
 
         operation.done = read
         node.spawn(operation)

@@ -187,7 +187,8 @@ def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, lis
             raise BadRequest(f"{field}: 1 to n={n}")
     if conflicts not in ("Siblings", "LastWriteWins"):
         raise BadRequest("conflicts: Siblings or LastWriteWins")
-    return Identity(cluster_id, partitions, n, conflicts), members, Target(0, (), r, w, dw)
+    target = Target(0, (), r, w, dw, body.get("sloppy", True))
+    return Identity(cluster_id, partitions, n, conflicts), members, target
 
 
 def is_candidate(ring: Ring, name: str, node_id: int) -> str:

@@ -25,7 +25,7 @@ RESTARTS_MAX = 4
 
 
 class GetOperation(Explained):
-    """One read. `merged` holds the bytes of the answer, for whoever goes on from it."""
+    """One settled read. `merged` holds the bytes of the answer, for whoever goes on from it."""
 
     __slots__ = (
         "answers", "candidates", "done", "entry", "fastest", "get", "hedged", "merged", "node",
@@ -41,7 +41,7 @@ class GetOperation(Explained):
         ring = view.ring
         self.partition = partition_of(self.stored, ring.partition_bits)
         self.entry = ring.entries[self.partition].number
-        self.r = get.r or ring.target.r
+        self.r = get.r
         self.answers: dict[str, tuple[bytes, int]] = {}
         self.outstanding: set[str] = set()
         self.candidates: list[str] = []

@@ -2,10 +2,10 @@
 
 A node compares the target with the owners. Where it is the first in the target that is not an owner
 it *begins*: writes the move into the entry and asks every owner for its promise. With all promises
-it makes a full pass over every one of them; then it *switches*: complete itself, new owners, the
-next term, and `old` beside them until every old owner has durably learnt it. Nothing of this needs
-to survive but the entry: after a restart the receiver asks and copies again. When the target no
-longer wants the move it is *undone* by an entry without it.
+it makes a full pass over every one of them; then, compared with another owner, it *switches*:
+complete itself, new owners, the next term, and `old` beside them until every old owner has durably
+learnt it. Nothing of this needs to survive but the entry: after a restart the receiver asks and
+copies again. When the target no longer wants the move it is *undone* by an entry without it.
 
 Who leaves has LEFT when no entry names it and nothing lies on its disk; who joins is a MEMBER when
 all that was meant for it has switched.
@@ -213,6 +213,9 @@ class Moves:
                 up = [] if receiving.under_way else up[:1]
             for name in up:
                 self._copy(receiving, name)
+        elif not node.replica.provable(partition, set(ring.live(entry.after)) - {node.name}):
+            # After the switch it would not be complete yet, and R = N could not be met.
+            receiving.reason = "numbers are to be compared with another owner"
         else:
             self._switch(partition, entry)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from dynamo_core.ring import Target
 from dynamo_core.versions import Sibling
 
 
@@ -15,18 +16,19 @@ class Context(msgspec.Struct, array_like=True, gc=False):
 
 
 class Get(msgspec.Struct, kw_only=True, gc=False):
-    """Read one key. `r` 0 means the cluster's; `timeout_s` counts from submission."""
+    """Read one key. `r` 0 and `strict` None mean the ring's; `timeout_s` counts from submission."""
 
     key: bytes
     r: int = 0
-    strict: bool = False
+    strict: bool | None = None
     timeout_s: float = 1.0
     explain: bool = False
 
 
 class Put(msgspec.Struct, kw_only=True, array_like=True, gc=False):
-    """Write one key; `value` None deletes. `w`, `dw` 0 mean the cluster's. `expires_in_s` 0: never.
-    `answer_record`: the answer shows the record as a get would (`return=representation`)."""
+    """Write one key; `value` None deletes. `w`, `dw` 0 and `strict` None mean the ring's.
+    `expires_in_s` 0: never. `answer_record`: the answer shows the record as a get would
+    (`return=representation`)."""
 
     key: bytes
     value: bytes | None
@@ -35,7 +37,7 @@ class Put(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     request_id: str = ""
     w: int = 0
     dw: int = 0
-    strict: bool = False
+    strict: bool | None = None
     timeout_s: float = 1.0
     expires_in_s: int = 0
     answer_record: bool = False
@@ -89,3 +91,16 @@ class Outcome(msgspec.Struct, kw_only=True, array_like=True, gc=False):
 
 
 Operation = Get | Put
+
+
+def settle(operation: Operation, target: Target) -> None:
+    """Writes the ring's defaults into what the operation leaves open (S-RW-1, S-RW-2): once, where
+    the client asked. So it means one thing, though it is forwarded or waits for a read while they
+    change; and None never travels, which nodes that know no `sloppy` could not read (C17)."""
+    if operation.strict is None:
+        operation.strict = not target.sloppy
+    if isinstance(operation, Get):
+        operation.r = operation.r or target.r
+    else:
+        operation.w = operation.w or target.w
+        operation.dw = operation.dw or target.dw

@@ -226,7 +226,8 @@ class Application:
             status, slug = (400, "bad-parameter") if heard else (503, "insufficient-owners")
             return self._done(status, refusal(slug, f"join: {no}"))
         free |= {name: reply.free_bytes for name, reply in heard.items()}
-        if full := without_room(made, counts, free):
+        moves = self._wishes.balances or self._wishes.moves  # else the disks have no say
+        if moves and (full := without_room(made, counts, free)):
             field = "leave" if self._wishes.leave else "join" if self._wishes.join else "moves"
             return self._done(400, refusal("bad-parameter", f"{field}: {full}"))
         ids = {name: (reply.node_id, reply.client) for name, reply in heard.items()}
@@ -266,6 +267,7 @@ def shown(made: Plan, counts: Counts, free: dict[str, int]) -> Body:
         "violations": [*made.violations, *([full] if full else [])],
         "bytes": sum(counts[p][0] for p, _, _ in made.moves if p in counts) if known else None,
         "seconds_estimated": round(slowest, 1) if known else None,
+        **({"defaults": made.defaults} if made.defaults else {}),
     }
 
 

@@ -26,8 +26,10 @@ class Post:
         self._outbox.setdefault(route, []).append(message)
 
     def frames(self) -> list[tuple[str, bytes]]:
-        """Pairs of an address and a frame, mostly one per address; what has no address yet is
-        dropped, as a link would."""
+        """One frame per route, or more where a link would not take it, each with its address: two
+        lives of one name may have the same. What has no address yet is dropped, as a link would."""
+        if not self._outbox:
+            return []
         node = self.node
         frames: list[tuple[str, bytes]] = []
         outbox, self._outbox = self._outbox, {}

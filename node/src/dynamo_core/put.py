@@ -53,7 +53,7 @@ RENEWALS_MAX = 8  # a few nodes may refuse, each once for each of the three chan
 
 
 class PutOperation(Explained):
-    """One write, a delete included. `forwarded`: it came from another node and stays here."""
+    """One settled write or delete. `forwarded`: it came from another node and stays here."""
 
     __slots__ = (
         "acks", "context", "coordinating", "copies", "done", "dw", "entry", "forward",
@@ -73,13 +73,11 @@ class PutOperation(Explained):
         self.done: Answer | None = done
         self.known, self.known_seen = known, known_seen
         self.stored = store_key(put.key)
-        ring = view.ring
-        self.partition = partition_of(self.stored, ring.partition_bits)
+        self.partition = partition_of(self.stored, view.ring.partition_bits)
         self._renew(NEVER)
         self.renewals = 0
         self.stale: list[tuple[str, str]] = []  # calls that wait for the record to be read again
-        self.w = put.w or ring.target.w
-        self.dw = put.dw or ring.target.dw
+        self.w, self.dw = put.w, put.dw
         self.acks: dict[str, int] = {}  # flags by node
         self.copies: dict[str, int] = {}
         """Flags by the owner whom a copy is for: a hint and the owner's own become one (S-RW-2)."""

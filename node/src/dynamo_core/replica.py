@@ -13,7 +13,7 @@ with another owner (S-DISK-2).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from dynamo_core.actors import Actors
 from dynamo_core.errors import Corrupt, TooManySiblings
@@ -155,9 +155,14 @@ class Replica:
         """The same for one partition."""
         others = self._others.get(partition)
         if others is not None:
-            compared = not others or not self.compared.isdisjoint(others)
-            proven = compared and partition in self.marks and partition not in self.apart
+            proven = partition in self.marks and self.provable(partition, others)
             self._owned[partition] = OWNER | COMPLETE if proven else OWNER
+
+    def provable(self, partition: int, others: Collection[str]) -> bool:
+        """Whether a mark counts in this life: numbers are compared with one of the other owners
+        (S-DISK-2, S-DEL-3)."""
+        compared = not others or not self.compared.isdisjoint(others)
+        return compared and partition not in self.apart
 
     def flags(self, partition: int) -> int:
         """OWNER and COMPLETE, or WRITER, as they hold now; 0: no copy is kept."""
@@ -362,9 +367,8 @@ class Replica:
         before = decode_record(held) if held is not None else EMPTY
         event = before.event_of(put.request_id) if put.request_id else None
         if event is None and put.request_id not in seen.ids:
-            full = len(before.siblings) >= self.settings.siblings_max
-            full = full or len(held or b"") > self.settings.siblings_bytes_max
-            if put.context is None and full:
+            crowded = self.settings.crowded(len(before.siblings), len(held or b""))
+            if put.context is None and crowded:
                 raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
             event = self.actors.mint(partition, before.history)
             if event[1] > 1 + before.history.top(event[0]):

@@ -22,6 +22,7 @@ def to_document(ring: Ring) -> dict[str, Any]:
         "r": target.r,
         "w": target.w,
         "dw": target.dw,
+        "sloppy": target.sloppy,
         "conflicts": ring.identity.conflicts,
         "members": [_line(ring.members[name]) for name in sorted(ring.members)],
         "entries": [_row(entry) for entry in ring.entries],

@@ -73,3 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def frame_age_max_s(self) -> float:
         """S-NET-1: min(60 s, half of the age at which tombstones may be collected)."""
         return min(60.0, self.tombstone_age_min_s / 2)
+
+    def crowded(self, siblings: int, record_bytes: int) -> bool:
+        """S-SIB-1: a put without a context would make it worse, and is refused."""
+        return siblings >= self.siblings_max or record_bytes > self.siblings_bytes_max

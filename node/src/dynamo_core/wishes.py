@@ -1,4 +1,5 @@
-"""What administrators ask for when they change a ring: joins, leaves, weights, moves by hand."""
+"""What administrators ask for when they change a ring: joins, leaves, weights, moves by hand,
+other defaults."""
 
 from __future__ import annotations
 
@@ -27,12 +28,19 @@ class HandMove(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Wishes(msgspec.Struct, frozen=True, array_like=True):
-    """What an administrator asks for; nothing at all means to balance what is there."""
+    """What an administrator asks for; nothing at all means to balance what is there. `defaults` are
+    those of `r`, `w`, `dw`, `sloppy` that are to be others."""
 
     join: tuple[Member, ...] = ()
     leave: tuple[str, ...] = ()
     weights: dict[str, int] = {}
     moves: tuple[HandMove, ...] = ()
+    defaults: dict[str, int] = {}
+
+    @property
+    def balances(self) -> bool:
+        """Whether all is placed anew; moves by hand, and defaults, leave all else as it is."""
+        return bool(self.join or self.leave or self.weights or not (self.moves or self.defaults))
 
 
 def parse_members(field: str, items: Iterable[Mapping[str, Any]]) -> list[Member]:
@@ -68,7 +76,7 @@ def parse_wishes(body: Mapping[str, Any]) -> Wishes:
     if wrong := [name for name, weight in weights.items() if not 1 <= weight <= WEIGHT_MAX]:
         raise BadParameter("weights", f"{min(wrong)}: 1 to {WEIGHT_MAX}")
     moves = tuple(map(_parse_move, body.get("moves", ())))
-    return Wishes(tuple(join), tuple(leave), weights, moves)
+    return Wishes(tuple(join), tuple(leave), weights, moves, dict(body.get("defaults", {})))
 
 
 def _parse_move(item: Mapping[str, Any]) -> HandMove:

@@ -43,6 +43,7 @@ class CreateRing(Body):
     r: Count | UnsetType = UNSET
     w: Count | UnsetType = UNSET
     dw: Count | UnsetType = UNSET
+    sloppy: bool | UnsetType = UNSET
     conflicts: Literal["Siblings", "LastWriteWins"] | UnsetType = UNSET
 
 
@@ -57,6 +58,15 @@ class HandMove(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_de
     zone: Annotated[str, Meta(max_length=253)] | UnsetType = UNSET
 
 
+class Defaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Those of the ring's defaults that are to be others (S-RING-3)."""
+
+    r: Count | UnsetType = UNSET
+    w: Count | UnsetType = UNSET
+    dw: Count | UnsetType = UNSET
+    sloppy: bool | UnsetType = UNSET
+
+
 class PlanChange(Body):
     """POST /v1/ring/plan; an empty one balances what is there."""
 
@@ -66,6 +76,7 @@ class PlanChange(Body):
         dict[Word, Annotated[int, Meta(ge=1, le=1000)]], Meta(max_length=MEMBERS_MAX)
     ] = {}
     moves: Annotated[list[HandMove], Meta(max_length=4096)] = []
+    defaults: Defaults | UnsetType = UNSET
 
 
 class ApplyChange(PlanChange, kw_only=True):
@@ -129,7 +140,7 @@ _READ = {"r": "answers wanted: 1 to N, one, quorum, all"}
 _WRITE = {"w": "acks wanted: 1 to N, one, quorum, all", "dw": "of these fsynced"}
 _BOTH = {
     "timeout_ms": "1 to 30000, default 1000",
-    "strict": "true: only complete owners count",
+    "strict": "true: only complete owners count; false: stand-ins too; else as the ring has it",
     "explain": "true: who was asked, who was skipped, what was decided",
 }
 _HEADERS = {"Dynamo-Context": "what the writer has seen", "Dynamo-Request-Id": "for retries"}

@@ -57,7 +57,7 @@ class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):
     r: int | str = 0
     w: int | str = 0
     dw: int | str = 0
-    strict: bool = False
+    strict: bool | None = None
     timeout_ms: int = TIMEOUT_MS
 
 

@@ -54,12 +54,12 @@ class Request(NamedTuple):
 
 
 class Ways(NamedTuple):
-    """How an operation shall be done; 0 stands for the cluster's own."""
+    """How an operation shall be done; 0 and None stand for the ring's own."""
 
     r: int = 0
     w: int = 0
     dw: int = 0
-    strict: bool = False
+    strict: bool | None = None
     timeout_s: float = TIMEOUT_MS / 1000
     explain: bool = False
 

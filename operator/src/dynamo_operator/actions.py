@@ -95,7 +95,7 @@ class Change(Act, frozen=True, kw_only=True):
     operation's id, so that two operators who decide the same apply it once."""
 
     via: int
-    what: Literal["join", "leave", "weights", "moves", "rebalance"]
+    what: Literal["join", "leave", "weights", "moves", "rebalance", "defaults"]
     wishes: Document
     id: str | None = None
 

@@ -209,11 +209,4 @@ def _valid(o: Observed, step: Step, refused: str) -> Fact:
         return Fact("SpecValid", False, step.reason, step.message)
     if refused:
         return Fact("SpecValid", False, "Refused", f"a part of it is not taken: {refused}")
-    wish, ring = o.spec.replication, o.ring
-    if ring is not None and (wish.read_quorum, wish.write_quorum) != (ring.r, ring.w):
-        text = (
-            f"the ring's defaults are R={ring.r} and W={ring.w}, as at its creation: a request"
-            " may ask for others, the defaults cannot be changed yet"
-        )
-        return Fact("SpecValid", False, "QuorumsFixed", text)
     return Fact("SpecValid", True, "Valid", "the spec can be carried out")

@@ -2,6 +2,13 @@
 
 kopf keeps the connections; no finalizer, no annotation, no timer, and none of its indexes, which
 keep what was deleted during a relist. The level is read afresh by whoever is woken.
+
+The objects of a ring are watched as well, so that what somebody else edits or deletes is put back
+at once. What we apply ourselves comes back as an event: the look that follows finds nothing to do,
+and an apply that changes nothing makes none. The status of a disruption budget changes only when
+pods do, which wake us anyway, and a storm is one look. Secrets are not watched, for nobody can be
+let watch ours alone; nor ServiceMonitors, which an API server may not have: for both it is the next
+look that counts.
 """
 
 from __future__ import annotations
@@ -16,6 +23,15 @@ import kopf
 GROUP = "dynamo-ring.dev"
 OURS = "app.kubernetes.io/name=dynamo-ring"
 INSTANCE = "app.kubernetes.io/instance"
+PARTS: tuple[tuple[str, str] | tuple[str, str, str], ...] = (
+    ("v1", "persistentvolumeclaims"),
+    ("v1", "pods"),
+    ("v1", "services"),
+    ("apps", "v1", "statefulsets"),
+    ("networking.k8s.io", "v1", "networkpolicies"),
+    ("policy", "v1", "poddisruptionbudgets"),
+)
+"""What a ring is made of, as far as it is watched: group, version, plural."""
 Wake = Callable[[tuple[str, str]], None]
 
 
@@ -60,9 +76,8 @@ def settings() -> kopf.OperatorSettings:
     made.networking.request_timeout, made.networking.connect_timeout = 15, 5
     made.networking.error_backoffs = Endless()
     made.process.ultimate_exiting_timeout = 25
-    for plural in ("pods", "persistentvolumeclaims"):
-        made.watching.label_selectors["v1", plural] = OURS
-    made.watching.label_selectors["apps", "v1", "statefulsets"] = OURS
+    for kind in PARTS:
+        made.watching.label_selectors[kind] = OURS
     return made
 
 
@@ -86,9 +101,8 @@ def registry(wake: Wake) -> kopf.OperatorRegistry:
     kopf.on.login(registry=made)(login)
     kopf.on.event(GROUP, "v1alpha1", "dynamoclusters", registry=made)(cluster)
     kopf.on.event(GROUP, "v1alpha1", "dynamorepairs", registry=made)(repair)
-    kopf.on.event("apps", "v1", "statefulsets", registry=made)(part)
-    kopf.on.event("v1", "pods", registry=made)(part)
-    kopf.on.event("v1", "persistentvolumeclaims", registry=made)(part)
+    for kind in PARTS:
+        kopf.on.event(*kind, registry=made)(part)
     return made
 
 

@@ -70,6 +70,7 @@ class Ring(Struct, frozen=True, dict=True):
     entries: tuple[Entry, ...]
     target: tuple[tuple[str, ...], ...] | None = None
     dw: int = 1
+    sloppy: bool = True  # an older node does not tell
 
     @cached_property
     def lines(self) -> dict[str, Member]:

@@ -89,8 +89,12 @@ class Replication(Part, frozen=True, kw_only=True):
         description="W, acknowledgements that a write waits for, unless it asks otherwise.",
         ge=1, le=16)] = 2
     durable_writes: Annotated[int, Meta(
-        description="DW, how many of those have reached the disk. 0: none needs to.",
-        ge=0, le=16)] = 1
+        description="DW, how many of those have reached the disk, unless it asks otherwise.",
+        ge=1, le=16)] = 1
+    sloppy_quorum: Annotated[bool, Meta(
+        description="Whether stand-ins count for owners that cannot be reached, unless a request"
+        " says otherwise. False: only owners count; reads with R+W>N are fresh, writes may fail."),
+    ] = True
 
 
 class Topology(Part, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ TABLE: tuple[tuple[str, Row], ...] = (
     ("pods that have not joined", plan_ring.join),
     ("rollout under way", plan_pods.rollout),
     ("member beyond size", plan_ring.leave),
+    ("defaults differ", plan_ring.defaults),
     ("weights, moves by hand, balance", plan_ring.move),
     ("repairs", plan_repairs.repairs),
     ("nodes that are not all there", plan_pods.settling),

@@ -45,6 +45,7 @@ def found(o: Observed) -> Step | None:
         "r": wish.read_quorum,
         "w": wish.write_quorum,
         "dw": wish.durable_writes,
+        **({} if wish.sloppy_quorum else {"sloppy": False}),  # which older nodes do not know
         "conflicts": o.spec.conflicts,
         "members": [member(o, ordinal) for ordinal in range(wish.factor)],
     }
@@ -200,6 +201,24 @@ def _anew(o: Observed, pod: Pod) -> Step:
     act = evict(pod, Note("NodeRestarted", text))
     ripe = o.now - pod.created >= EMPTYING_S and pod.deleting_since is None
     return Step("ScalingUp", text, (act,) if ripe else ())
+
+
+def defaults(o: Observed) -> Step | None:
+    """What requests get that name no quorums of their own. Nothing moves, but it is a change of the
+    ring like others: one at a time, and with `policy: Preview` its plan waits for approval."""
+    assert o.ring is not None
+    wish, ring = o.spec.replication, o.ring
+    wanted = {"r": wish.read_quorum, "w": wish.write_quorum, "dw": wish.durable_writes,
+              "sloppy": wish.sloppy_quorum}  # fmt: skip
+    now = {word: getattr(ring, word) for word in wanted}
+    asked = {word: value for word, value in wanted.items() if value != now[word]}
+    if not asked:
+        return None
+    lines = (f"{word} from {now[word]} to {value}".lower() for word, value in asked.items())
+    text = "the ring's defaults change: " + ", ".join(lines)
+    note = Note("DefaultsChanged", text)
+    act = Change(via=_via(o), what="defaults", wishes={"defaults": asked}, note=note)
+    return None if act.key in o.settled else Step("ChangingDefaults", text, (act,))
 
 
 def move(o: Observed) -> Step | None:

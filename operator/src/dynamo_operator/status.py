@@ -32,6 +32,7 @@ TYPES = {
     "Founding": "Found",
     "ScalingUp": "Join",
     "ScalingDown": "Leave",
+    "ChangingDefaults": "Defaults",
     "MovingPartitions": "Move",
     "RollingUpdate": "Update",
     "ReplacingVolume": "Replace",

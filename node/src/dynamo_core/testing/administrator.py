@@ -1,7 +1,8 @@
 """Administrators of a simulated ring: they plan and apply at any member, and know no other.
 
-A member who leaves, joins, or takes more; a plan that is cancelled or overtaken by another one; a
-node that is taken for dead and removed by force, and may come back with its disk (S-MOVE-4, 6, 7).
+A member who leaves, joins, or takes more; other defaults; a plan that is cancelled or overtaken by
+another one; a node that is taken for dead and removed by force, and may come back with its disk
+(S-MOVE-4, 6, 7).
 They speak with the planner that the admin listener speaks with, and die with the node they asked.
 """
 
@@ -78,6 +79,8 @@ def _plan_and_apply(world: World, process: Process, body: Body, kind: str) -> No
     def applied(status: int, document: Body) -> None:
         world.count(f"{kind} answered {status} {document.get('problem', '')}".rstrip())
         world.note(f"an administrator at {process.name}: {kind} answered {status}")
+        if status == 202 and kind == "defaults":
+            world.count("defaults changed")
         if status == 202 and moving(node.ring):
             world.count("plan applied while another one moves")
         if status == 409 and not world.healed and world.rng.random() < AGAIN:
@@ -136,9 +139,19 @@ def _rebalance(world: World, node: Node, fault: Fault) -> Body | None:
     return {}
 
 
+def _defaults(world: World, node: Node, fault: Fault) -> Body | None:
+    """Quorums that meet, R+W>N, or W alone; and another word on stand-ins."""
+    n = node.ring.identity.n
+    w = 1 + int(n * fault.amount)
+    asked: Body = {"w": w, "dw": 1 + fault.peer % w, "sloppy": fault.peer % 2 > 0}
+    if fault.amount * 16 % 1 < 0.7:
+        asked["r"] = n - w + 1
+    return {"defaults": asked}
+
+
 WISHES: dict[str, Callable[[World, Node, Fault], Body | None]] = {
     "join": _join, "leave": _leave, "weights": _weights, "tokens": _tokens,
-    "rebalance": _rebalance,
+    "rebalance": _rebalance, "defaults": _defaults,
 }  # fmt: skip
 COMMANDS = (*WISHES, "cancel", "remove")
 

@@ -28,7 +28,7 @@ def begin(world: World) -> None:
         world.later(CREATE_S, lambda: _create(world))
         return
     ring = _ring(len(_founders(world)), plan.n, plan.lossy).with_target(
-        Target(1, (), plan.r, plan.w, plan.dw)
+        Target(1, (), plan.r, plan.w, plan.dw, plan.sloppy)
     )
     for process in _founders(world):
         node = process.node
@@ -52,7 +52,8 @@ def _create(world: World) -> None:
     conflicts = "LastWriteWins" if plan.lossy else "Siblings"
     body = {
         "cluster_id": CLUSTER, "partitions": PARTITIONS, "n": plan.n, "r": plan.r,
-        "w": plan.w, "dw": plan.dw, "members": members, "conflicts": conflicts,
+        "w": plan.w, "dw": plan.dw, "sloppy": plan.sloppy, "members": members,
+        "conflicts": conflicts,
     }  # fmt: skip
     node = world.processes[0].node
     if node is not None:

@@ -70,7 +70,7 @@ class Write:
         self.outcome = FAIL
         self.ended = 0.0
         self.strict_from = NEVER_ENDED
-        """When a strict attempt was acked."""
+        """When a strict attempt was acked by a node that knew the owners."""
         self.w = 0
         """The largest W that was acked: so many disks held it, `dw` of them durably."""
         self.dw = 0
@@ -84,7 +84,7 @@ class Write:
             self.w = max(self.w, attempt.w)
             self.dw = max(self.dw, attempt.dw)
             self.ended = max(self.ended, attempt.ended)
-            if attempt.strict:
+            if attempt.strict and not attempt.outdated:
                 self.strict_from = min(self.strict_from, attempt.ended)
         elif attempt.outcome in (UNKNOWN, HUNG):
             self.ended = NEVER_ENDED

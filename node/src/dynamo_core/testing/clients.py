@@ -8,6 +8,7 @@ from functools import partial
 from dynamo_core.context import seal, unseal
 from dynamo_core.errors import BadContext
 from dynamo_core.ids import partition_of, store_key
+from dynamo_core.node import Node
 from dynamo_core.operations import Context, Get, Operation, Outcome, Put
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
 from dynamo_core.testing.ladder import short
@@ -111,14 +112,14 @@ class Clients:
     # ------------------------------------------------------------ operations
 
     def get(
-        self, process: Process, key: bytes, r: int, strict: bool, final: bool = False,
+        self, process: Process, key: bytes, r: int, strict: bool | None, final: bool = False,
         then: Then | None = None,
     ) -> None:  # fmt: skip
         """Read one key through a node; `then` is called with the attempt and the context."""
         plan = self.world.plan
         attempt = Attempt(
-            kind="get", key=key, node=process.name, r=r or plan.r, strict=strict,
-            final=final, due=final or plan.quiet,
+            kind="get", key=key, node=process.name, r=r or plan.r, final=final,
+            due=final or plan.quiet,
         )  # fmt: skip
         explain = self._numbers % EXPLAINED == 0
         operation = Get(key=key, r=r, strict=strict, timeout_s=TIMEOUT_S, explain=explain)
@@ -162,8 +163,7 @@ class Clients:
         attempt = Attempt(
             kind="delete" if deletes else "put", key=key, node=process.name, value=value,
             sent=sent, seen=list(seen), known=bool(text) or not deletes, r=step.r or plan.r,
-            w=step.w or plan.w, dw=min(plan.dw, step.w or plan.w), strict=step.strict,
-            expires=bool(step.expires_s),
+            w=step.w or plan.w, dw=min(plan.dw, step.w or plan.w), expires=bool(step.expires_s),
             due=plan.quiet or (self.world.converged and "overload" not in plan.families),
         )  # fmt: skip
         context: Context | None = None
@@ -178,7 +178,7 @@ class Clients:
                 return
         operation = Put(
             key=key, value=None if deletes else sent, context=context, request_id=request_id,
-            w=step.w, dw=attempt.dw, strict=step.strict, timeout_s=TIMEOUT_S,
+            w=step.w, dw=attempt.dw if step.w else 0, strict=step.strict, timeout_s=TIMEOUT_S,
             expires_in_s=step.expires_s, answer_record=step.show, content_type=_type_of(sent),
         )  # fmt: skip
 
@@ -265,10 +265,7 @@ class Clients:
             if attempt.kind != "get":
                 world.events.append(attempt)
             return
-        alone = (
-            attempt.kind != "get" and attempt.w == 1 and attempt.dw <= 1 and attempt.known
-            and not attempt.strict and not process.paused and node.ready
-        )  # fmt: skip
+        able = attempt.known and not process.paused and node.ready
         self._numbers += 1
         number = self._numbers
         self._open[number] = (attempt, process, answered)
@@ -288,6 +285,8 @@ class Clients:
             crowded = "too-many-siblings" in (outcome.problem, outcome.detail.rpartition(" ")[2])
             leaves = not node.member or node.moves.departing
             full = crowded or outcome.problem == "overloaded" or leaves
+            writes = attempt.kind != "get" and attempt.w == 1 and attempt.dw <= 1
+            alone = able and writes and not attempt.strict
             calm = alone and not full and process.disturbed_at < attempt.began
             attempt.due = (attempt.due and not crowded and not leaves) or calm
             answered(outcome)
@@ -296,7 +295,12 @@ class Clients:
                 world.note(f"client <- {process.name}: {attempt.outcome} {short(outcome)}")
 
         world.later(TIMEOUT_S + PATIENCE_S, lambda: self._give_up(number))
-        world.enter(process, lambda: node.submit(operation, done))
+
+        def begin() -> None:
+            _mean(world, attempt, operation, node)
+            node.submit(operation, done)
+
+        world.enter(process, begin)
 
     def _give_up(self, number: int) -> None:
         entry = self._open.pop(number, None)
@@ -317,6 +321,23 @@ class Clients:
                 if attempt.kind != "get":
                     self.world.count("coordinator died before it answered")
                 answered(None)
+
+
+def _mean(world: World, attempt: Attempt, operation: Operation, node: Node) -> None:
+    """What the operation asks for, as the checker judges it: the defaults of the ring as the node
+    that is asked has it at this very moment decide what it does not say, whoever works on it. Had
+    they been those of a coordinator that the answer names or does not, nobody could tell a strict
+    attempt from a sloppy one, and C9 would have to let go all that say nothing."""
+    if node.ring_or_none is None:
+        return
+    target = node.ring.target
+    attempt.strict = operation.strict if operation.strict is not None else not target.sloppy
+    if operation.strict is None and attempt.strict:
+        world.count("strict by the ring")
+    if isinstance(operation, Get):
+        attempt.r = operation.r or target.r
+    else:
+        attempt.w, attempt.dw = operation.w or target.w, operation.dw or target.dw
 
 
 def _type_of(sent: bytes) -> str:

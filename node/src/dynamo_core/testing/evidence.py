@@ -147,15 +147,23 @@ class Evidence:
             self.events.append(Damage(value, process.name, silent=True))
 
     def hint_dropped(
-        self, target: Process, others: list[Process], stored: bytes, data: bytes, removed: bool
-    ) -> None:
+        self, target: Process, others: list[Process], stored: bytes, data: bytes, removed: bool,
+        unfilled: bool,
+    ) -> None:  # fmt: skip
         """C12: a hint disappears only after its target holds it durably, or, where that owns the
-        partition no more or was `removed`, another owner."""
+        partition no more or was `removed`, another owner. `unfilled`: until somebody takes the
+        removed node's place there is one copy less than was acked."""
         if target.old_disks:
             self.count("hint delivered to a later life")
         hint = self._records[data].history
         if removed:
             self.handed_on.setdefault((target.name, stored), []).append(hint)
+        if unfilled:
+            for key, value in sorted(set(self.written)):
+                covered = any(map(hint.covers_dot, self.dots_of.get(value, ())))
+                if store_key(key) == stored and covered:
+                    self.damaged.setdefault(value, set()).add(target.name)
+                    self.events.append(Damage(value, target.name))
         keepers = [target, *others]
         if any(process.lost_some for process in keepers):
             return

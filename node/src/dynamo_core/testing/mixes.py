@@ -172,7 +172,7 @@ def _moves(rng: Random, plan: Plan) -> list[Step]:
         kind = rng.choice(("put", "put", "update", "get", "get", "remove"))
         step = Step(rng.uniform(0.1, plan.ends_at), kind, rng.randrange(KEYS), 0)
         step.node, step.context = rng.randrange(plan.nodes), rng.choice((-1.0, 1.0))
-        step.strict = rng.random() < 0.7
+        step.strict = rng.random() < 0.7 or None
         steps.append(step)
     return steps
 
@@ -181,7 +181,9 @@ TROUBLE = ("cut both", "cut one way", "isolate", "crash", "crash", "pause", "pow
 
 
 def _put(rng: Random, at: float, key: int, node: int) -> Step:
-    return Step(at=at, kind="put", key=key, node=node, context=1.0, strict=rng.random() < 0.7)
+    return Step(
+        at=at, kind="put", key=key, node=node, context=1.0, strict=rng.random() < 0.7 or None
+    )
 
 
 MIXES: dict[str, Callable[[Random, Plan], list[Step]]] = {

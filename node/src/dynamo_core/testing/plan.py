@@ -18,7 +18,8 @@ READY_S, CREATED_S = 1.7, 2.8
 class Step(msgspec.Struct, omit_defaults=True):
     """One operation of a client. `context`: below 0 none, else which of the contexts collected so
     far, 1.0 the latest; an "update" reads first and uses what it read. `retry`: the node asked
-    again under the same request id when there was no success, after `retry_s`."""
+    again under the same request id when there was no success, after `retry_s`. `strict` None: as
+    the ring has it."""
 
     at: float
     kind: str
@@ -27,7 +28,7 @@ class Step(msgspec.Struct, omit_defaults=True):
     context: float = -1.0
     r: int = 0
     w: int = 0
-    strict: bool = False
+    strict: bool | None = None
     named: bool = False
     retry: int = -1
     retry_s: float = 0.5
@@ -57,6 +58,8 @@ class Plan(msgspec.Struct):
     steps: list[Step]
     faults: list[Fault]
     families: list[str]
+    sloppy: bool = True
+    """As the ring has it at its beginning."""
     siblings_max: int = 100
     in_flight_max: int = 4096
     founders: int = 0

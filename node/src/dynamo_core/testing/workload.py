@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from dynamo_core.testing.faults import choose_faults
+from dynamo_core.testing.faults import Fault, choose_faults
 from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.network import Weather
 from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
@@ -69,7 +69,25 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     else:
         plan.faults = choose_faults(rng, set(families), nodes, ends_at)
         plan.steps = _steps(rng, plan)
+    if plan.families and {"administrator", "moves"} & set(plan.families):
+        _other_defaults(Random(f"{seed} defaults"), plan)
     return plan
+
+
+def _other_defaults(rng: Random, plan: Plan) -> None:
+    """Where administrators are at work: a ring that is strict, and one that becomes it, or not any
+    more, midway. Few requests say that they are to be sloppy all the same."""
+    plan.sloppy = rng.random() < 0.5
+    for step in plan.steps:
+        if step.strict is None and rng.random() < 0.2:
+            step.strict = False
+    if rng.random() < 0.5:
+        return
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        at, number = rng.uniform(0.3, READY_S + plan.ends_at), rng.randrange(plan.nodes)
+        peer = rng.randrange(plan.nodes)
+        plan.faults.append(Fault(at, "defaults", number, peer, amount=rng.random()))
+    plan.faults.sort(key=lambda f: f.at)
 
 
 FAMILIES = (
@@ -158,7 +176,7 @@ def _details(rng: Random, step: Step, families: set[str], n: int) -> None:
         step.context = 1.0 if rng.random() < 0.5 else rng.random()
     if "levels" in families:
         step.r, step.w = rng.randint(0, n), rng.randint(0, n)
-    step.strict = "strict" in families and rng.random() < 0.5
+    step.strict = ("strict" in families and rng.random() < 0.5) or None
     step.named = "named" in families and rng.random() < 0.6
     if "retry" in families and rng.random() < 0.7:
         step.named = True

@@ -19,7 +19,7 @@ from dynamo_core.errors import BadFrame, StoreError
 from dynamo_core.ids import HINTS, META, partition_of
 from dynamo_core.membership import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
-from dynamo_core.ring import Owners, Ring
+from dynamo_core.ring import Entry, Owners, Ring
 from dynamo_core.settings import Settings
 from dynamo_core.testing.evidence import Evidence
 from dynamo_core.testing.faults import Fault
@@ -94,18 +94,17 @@ class World(Evidence):
         stale = holder.node is not None and holder.node.apart.dropping
         rings = [p.ring for p in self.processes if p.ring is not None]
         removed = not all(ring.live([target]) for ring in rings)
+        entries = [ring.entries[partition_of(stored, ring.partition_bits)] for ring in rings]
+        unfilled = removed and any(target in entry.owners for entry in entries)
         for process in self.processes:
             if process.name == target and not stale:
-                others = self._instead_of(process, stored, rings, removed)
-                self.hint_dropped(process, others, stored, data, removed)
+                others = self._instead_of(process, entries, removed)
+                self.hint_dropped(process, others, stored, data, removed, unfilled)
 
-    def _instead_of(
-        self, target: Process, stored: bytes, rings: list[Ring], removed: bool
-    ) -> list[Process]:
+    def _instead_of(self, target: Process, entries: list[Entry], removed: bool) -> list[Process]:
         """The owners, where the target owns the partition no more as far as anybody knows."""
-        if not rings:
+        if not entries:
             return []
-        entries = [ring.entries[partition_of(stored, ring.partition_bits)] for ring in rings]
         newest = max(entries, key=lambda entry: (entry.term, entry.version))
         agreed = len({entry.owners for entry in entries}) == 1 and target.name in newest.owners
         if agreed and not removed:
@@ -264,7 +263,7 @@ class World(Evidence):
         if node.apart.dropping:
             self.copy_dropped(process, lambda: frames.extend(node.flush()))
         else:
-            frames.extend(node.flush())
+            frames += node.flush()
 
     def _arm(self, process: Process, node: Node) -> None:
         due = max(node.wake_at - process.monotonic_s, self.now + 0.0005)
