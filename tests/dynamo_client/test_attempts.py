@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 from hypothesis import given, settings
@@ -16,13 +18,16 @@ from dynamo_client import (
     Conflict,
     ConnectionFailed,
     Found,
+    GetOp,
     Overloaded,
+    PutOp,
     QuorumNotMet,
     Unavailable,
     errors,
 )
+from dynamo_client.batch import batch
 from dynamo_client.problems import error_of, problem_of
-from dynamo_client.steps import Failure, Reply
+from dynamo_client.steps import Ask, Failure, Reply
 
 FIELDS = ["type", "title", "detail", "acks", "context"]
 NO = {"dynamo-applied": "no", "retry-after": "1"}
@@ -256,4 +261,30 @@ def test_what_cannot_be_sent_is_refused_here() -> None:
     with pytest.raises(BadParameter) as caught:
         world.run(world.client.put("k", "v", content_type="a\r\nb: c"), stored())
     assert caught.value.field == "Content-Type"
+    wrong: Any
+    for wrong in (5, None, [1], "\ud800"):
+        with pytest.raises(BadKey):
+            world.run(world.client.get(wrong), stored())
+        with pytest.raises(BadKey):
+            world.run(batch(world.client, [GetOp(wrong)]), stored())
+        with pytest.raises(BadParameter, match="data: wants text or bytes"):
+            world.run(world.client.put("k", wrong), stored())
+        with pytest.raises(BadParameter, match="data: "):
+            world.run(batch(world.client, [PutOp("k", wrong)]), stored())
     assert world.asked == []
+    world.run(world.client.put(bytearray(b"k"), memoryview(b"v")), stored())
+    assert world.asked[0].content == b"v"
+
+
+def test_where_all_are_silent_an_operation_ends_within_what_is_promised() -> None:
+    world = World(routing=True, attempts_max=5)
+
+    def silent(_: Ask) -> Failure:
+        world.now += 2.0
+        return LOST
+
+    began = world.now
+    with pytest.raises(ConnectionFailed):
+        world.run(world.client.get("k"), silent)
+    assert len(world.asked) <= 2 * 5
+    assert world.now - began <= 5 * 2 * 2.0 + 4 * 2.0

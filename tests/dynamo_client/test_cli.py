@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -143,10 +144,11 @@ def test_an_interrupted_import_goes_on_and_an_export_gives_the_same(tmp_path: Pa
     source.write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
     mark = tmp_path / "in.ndjson.checkpoint"
     command = [sys.executable, "-c", "from dynamo_client.cli import main; main()", "import"]
-    first = subprocess.Popen([*command, str(source)])
+    first = subprocess.Popen([*command, str(source)], stderr=subprocess.PIPE, text=True)
     until(lambda: mark.exists() or first.poll() is not None, "no checkpoint is written")
     first.send_signal(signal.SIGINT)
-    assert first.wait(20) == 130 and mark.exists()
+    _, said = first.communicate(timeout=20)
+    assert first.returncode == 130 and mark.exists() and "run it again to go on" in said
     second = document("import", str(source))
     assert second["keys"] == LINES + 1 and 0 < second["keys_before"] < LINES
     assert not mark.exists()
@@ -229,6 +231,10 @@ def test_a_node_is_killed_and_comes_back_and_one_is_added() -> None:
     row = document("local", "status")[2]
     assert row["running"] and row["pid"] != killed
     until(lambda: run("status").exit_code == 0, "n3 is not up")
+    ring = LocalRing(Path(".local"))
+    with socket.create_server(("127.0.0.1", ring.nodes["n1"].ports["client"] + 3)):
+        assert "cannot be used" in run("local", "add").stderr
+    assert len(document("local", "status")) == 3
     said = ok("local", "add", "--unjoined").stdout
     assert "n4" in said and "unjoined" in said
     assert len(document("local", "status")) == 4 and len(document("status")) == 3

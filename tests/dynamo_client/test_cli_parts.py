@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -14,10 +15,10 @@ from rich.console import Console
 
 from dynamo_client.cli import hoisted
 from dynamo_client.cli_change import member_of, picture, ranges, weights_of
-from dynamo_client.cli_follow import operation_of, switched
+from dynamo_client.cli_follow import going_on, operation_of, switched
 from dynamo_client.cli_picture import circle
 from dynamo_client.cli_ring import partitions_of
-from dynamo_client.cli_session import Failed, key_of, shown_key, size
+from dynamo_client.cli_session import Failed, Session, key_of, shown_key, size
 from dynamo_client.cli_top import quantile, rates, scrape_of
 from dynamo_client.cli_transfer import in_order
 from dynamo_client.local_nodes import LocalFault, LocalRing, free_ports, said
@@ -146,6 +147,14 @@ def test_an_operation_is_told_by_whoever_knows_most_of_it() -> None:
     assert (later["id"], later["state"]) == ("mine", "followed by another")
     with pytest.raises(Failed, match="superseded: theirs"):
         operation_of({"a": status_of(3, "theirs", "old")}, "mine")
+
+
+def test_who_is_interrupted_hears_that_it_goes_on() -> None:
+    heard = io.StringIO()
+    session = Session([], [], None, False, err=Console(file=heard))
+    with pytest.raises(KeyboardInterrupt), going_on(session, "it goes on: " + "x" * 100):
+        raise KeyboardInterrupt
+    assert heard.getvalue() == "it goes on: " + "x" * 100 + "\n"
 
 
 def test_bytes_are_counted_by_what_has_switched() -> None:

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from benchmarks.processes import free_ports
@@ -115,8 +116,26 @@ def test_an_address_that_is_none_is_certainly_no() -> None:
         with client_of(endpoint) as client, pytest.raises(ConnectionFailed) as caught:
             client.put("k", "v")
         assert caught.value.applied == "no"
+        assert not AdminClient(endpoint).livez()
+    for token in ("", "k\xe4se", "two\nlines"):
+        with pytest.raises(BadParameter, match="token"):
+            AdminClient("http://127.0.0.1:1", token)
+
+
+def test_options_out_of_range_are_told_at_once() -> None:
     with pytest.raises(ValueError, match="endpoints"):
         DynamoClient()
+    urls: Any = ["http://127.0.0.1:1"]
+    with pytest.raises(ValueError, match="endpoints"):
+        DynamoClient(urls)
+    for how in ({"timeout_s": 0}, {"timeout_s": -1}, {"attempts_max": 0}):
+        with pytest.raises(ValueError, match=next(iter(how))):
+            AsyncDynamoClient("http://127.0.0.1:1", **how)
+    client = DynamoClient("http://127.0.0.1:1")
+    client.close()
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.get("k")
 
 
 def test_a_node_that_does_not_answer_in_time_is_unknown() -> None:

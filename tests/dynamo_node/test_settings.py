@@ -74,6 +74,8 @@ WRONG = {
     "not a number": (["--weight", "much"], "weight: "),
     "out of range": (["--value-bytes-max", "0"], "value_bytes_max: "),
     "not a word of it": (["--engine", "paper"], "engine: "),
+    "a name that is a sign": (["--name", "~n1"], "name: does not begin with"),
+    "silent before it is heard": (["--suspect-ms", "1400"], "suspect_ms: wants three heartbeats"),
     "no such flag": (["--bogus", "1"], "--bogus"),
     "stray": (["stray"], "stray"),
     "no file": (["--config", "/nowhere.toml"], "config: /nowhere.toml"),
@@ -93,13 +95,14 @@ def test_wrong_settings_exit_2_with_one_line(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("wieght = 1", "wieght: no such"), ("weight = ", "config: ")]
+    ("text", "said"),
+    [(b"wieght = 1", "wieght: no such"), (b"weight = ", "config: "), (b"\xb8", "config: ")],
 )
 def test_wrong_files_exit_2(
-    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "node.toml"
-    file.write_text(text)
+    file.write_bytes(text)
     with pytest.raises(SystemExit):
         load(["--config", str(file)])
     assert said in capsys.readouterr().err

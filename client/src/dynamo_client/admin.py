@@ -10,7 +10,7 @@ import msgspec
 
 from dynamo_client.attempts import error_of_reply
 from dynamo_client.client import failure_of, http_options, reply_of
-from dynamo_client.errors import BadAnswer, ConnectionFailed
+from dynamo_client.errors import BadAnswer, BadParameter, ConnectionFailed
 from dynamo_client.operations import Key, key_bytes, quoted
 from dynamo_client.steps import Reply, T
 
@@ -28,11 +28,14 @@ class AdminClient:
     """One node's admin listener at `url`; `token` is the cluster's secret where one is set.
 
     Nothing is tried twice: what changes a ring is for whoever asked to repeat. Every method raises
-    ClientError; `timeout_s` bounds each request.
+    ClientError, and so does a token that is not printable ASCII; `timeout_s` is how long a request
+    waits in silence. Threads may share it.
     """
 
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
+        if token is not None and not (token.isascii() and token.isprintable() and token):
+            raise BadParameter("token: one line of printable ASCII")
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         self._http = httpx.Client(headers=headers, **http_options(timeout_s))
 
@@ -143,7 +146,7 @@ class AdminClient:
     def _probe(self, path: str) -> bool:
         try:
             return self._http.get(self.url + path).status_code == 200
-        except httpx.HTTPError:
+        except (httpx.HTTPError, httpx.InvalidURL):
             return False
 
     def _document(

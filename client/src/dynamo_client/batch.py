@@ -14,11 +14,12 @@ from dynamo_client.answers import Acks, BatchResult, Found, Stored, Version
 from dynamo_client.attempts import Attempts, Request
 from dynamo_client.errors import (
     BadAnswer,
+    BadKey,
     ConnectionFailed,
     Unavailable,
     ValueTooLarge,
 )
-from dynamo_client.operations import OCTETS, Count, Key, Operations, ReadOptions, fresh_id
+from dynamo_client.operations import OCTETS, Count, Key, Operations, ReadOptions, fresh_id, octets
 from dynamo_client.problems import error_of
 from dynamo_client.steps import Reply, Steps
 
@@ -100,14 +101,13 @@ def batch(
 
 
 def _item_of(op: Op) -> _Item:
-    key = op.key.encode() if isinstance(op.key, str) else op.key
+    key = octets(op.key, "key", BadKey)
     if isinstance(op, GetOp):
         return _Item("get", key)
     context, request_id = op.context or "", op.request_id or fresh_id()
     if isinstance(op, DeleteOp):
         return _Item("delete", key, context=context, request_id=request_id)
-    data = op.data.encode() if isinstance(op.data, str) else op.data
-    return _Item("put", key, data, op.content_type, context, request_id)
+    return _Item("put", key, octets(op.data, "data"), op.content_type, context, request_id)
 
 
 def _chunks(items: Iterable[_Item]) -> Iterator[dict[int, _Item]]:

@@ -109,12 +109,14 @@ def switched(plan: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> i
 
 
 @contextmanager
-def going_on(session: Session) -> Iterator[None]:
+def going_on(
+    session: Session, words: str = f"it goes on without us; {RETURN} shows how"
+) -> Iterator[None]:
     """Ctrl-C does not stop a change: says how to come back to it."""
     try:
         yield
     except KeyboardInterrupt:
-        session.err.print(f"it goes on without us; {RETURN} shows how")
+        session.err.print(words, soft_wrap=True)
         raise
 
 

@@ -128,7 +128,8 @@ Try:
   C=$(curl -so /dev/null -w '%header{{dynamo-context}}' $U)
   curl -X DELETE -H "Dynamo-Context: $C" $U
 or {ours} get, put, ring, status, top. {end}"""
-    ready = Text(f"{len(nodes)} nodes are ready after {seconds:.1f} s", "bold green")
+    count = "1 node is" if len(nodes) == 1 else f"{len(nodes)} nodes are"
+    ready = Text(f"{count} ready after {seconds:.1f} s", "bold green")
     session.show(_document(ring), ready, _table(ring), Text(first))
 
 
@@ -224,7 +225,11 @@ def add(
         raise LocalFault(f"{directory} has no nodes; dynamoctl local up makes them", "--dir")
     door = _door(session, ring)
     node = ring.add()
-    ring.start([node])
+    try:
+        ring.start([node])
+    except BaseException:
+        ring.drop(node)
+        raise
     where = {"name": node.name, "endpoint": node.endpoint, "admin": node.admin}
     words = f"{node.name} runs at {node.endpoint}, admin {node.admin}"
     if unjoined:

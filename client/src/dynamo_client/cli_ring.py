@@ -144,7 +144,8 @@ def repair(
     with session.admin() as admin:
         job = admin.repair(partitions_of(partitions), [n for n in nodes.split(",") if n], mode)
         report = admin.repair_status(job)
-        with Progress(
+        words = f"it goes on without us; {admin.url}/v1/repairs/{job} tells of it"
+        with going_on(session, words), Progress(
             TextColumn("repair"), BarColumn(), MofNCompleteColumn(), TextColumn("partitions"),
             TimeRemainingColumn(), console=session.err, transient=True,
             disable=session.as_json or not session.err.is_terminal,

@@ -66,6 +66,7 @@ class Run:
     is gone when all is done. Without a file (`data` None) nothing is kept."""
 
     def __init__(self, session: Session, what: str, data: Path | None, cluster: str) -> None:
+        self._session = session
         self.data = data
         self.place = Place(cluster)
         if data is not None:
@@ -92,6 +93,8 @@ class Run:
         elif self.data is not None:
             with suppress(OSError):  # a disk that is full: what stopped us is what is told
                 self._save()
+        if isinstance(error, KeyboardInterrupt) and self.data is not None:
+            self._session.err.print(f"after line {self.place.lines}; run it again to go on")
         if isinstance(error, ClientError):
             again = "; run it again to go on" if self.data is not None else ""
             raise Failed(f"after line {self.place.lines}: {error}{again}") from None

@@ -71,6 +71,10 @@ class _Client(Generic[H]):
     def __init__(
         self, *endpoints: str, timeout_s: float = 2.0, attempts_max: int = 5, routing: bool = True
     ) -> None:
+        if not timeout_s > 0:
+            raise ValueError("timeout_s: more than 0")
+        if attempts_max < 1:
+            raise ValueError("attempts_max: 1 at least")
         routes = Routes(endpoints, routing, time.monotonic)
         self._operations = Operations(Attempts(routes, attempts_max, random.random), timeout_s)
         self._http: H = self._kind(**http_options(timeout_s))
@@ -82,12 +86,15 @@ class _Client(Generic[H]):
 
 
 class DynamoClient(_Client[httpx.Client]):
-    """A client that blocks; threads may share it.
+    """A client that blocks; threads may share it, processes that fork may not.
 
     `endpoints` are base URLs of client listeners, any of them, in order of preference.
-    `timeout_s` is what one attempt may take, `attempts_max` how many an operation has at most.
+    `timeout_s` is how long one attempt waits in silence, for the answer or for more of it;
+    `attempts_max` is how many an operation has at most. Where all are silent, and so is who is
+    asked for the ring, a get or put ends after attempts_max * 2 * timeout_s and the pauses between:
+    back-off of 2 s each at most, or what a node asks for by Retry-After, of 10 s at most.
     `routing` fetches the ring and asks owners of a key first [P 6.4]; without it only the
-    endpoints are asked. Every method raises ClientError.
+    endpoints are asked. ValueError for options out of range; every method raises ClientError.
     """
 
     _kind = httpx.Client
@@ -117,7 +124,7 @@ class DynamoClient(_Client[httpx.Client]):
         return self._run(self._operations.ring())
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections. Whatever is asked afterwards is a RuntimeError."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -147,7 +154,8 @@ class DynamoClient(_Client[httpx.Client]):
 
 
 class AsyncDynamoClient(_Client[httpx.AsyncClient]):
-    """The same for asyncio: methods, options and errors as those of DynamoClient."""
+    """The same for asyncio: methods, options and errors as those of DynamoClient. Tasks of one
+    event loop may share it. A write that is cancelled may have been stored."""
 
     _kind = httpx.AsyncClient
 
@@ -178,7 +186,7 @@ class AsyncDynamoClient(_Client[httpx.AsyncClient]):
         return await self._run(self._operations.ring())
 
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """As DynamoClient.close."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:

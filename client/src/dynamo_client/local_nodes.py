@@ -18,7 +18,7 @@ from contextlib import suppress
 from fcntl import LOCK_EX, flock
 from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
-from os import getuid
+from os import getuid, strerror
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -332,5 +332,5 @@ def _check_free(port: int) -> None:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
-        reason = f"127.0.0.1:{port} cannot be used: {error.strerror}"
+        reason = f"127.0.0.1:{port} cannot be used: {strerror(error.errno or 0)}"
         raise LocalFault(reason, "--base-port") from None

@@ -17,6 +17,7 @@ from dynamo_client.errors import (
     BadAnswer,
     BadKey,
     BadParameter,
+    BadRequest,
     ClientError,
     ConnectionFailed,
     TooManySiblings,
@@ -91,9 +92,18 @@ class _Record(msgspec.Struct):
     values: tuple[Version, ...]
 
 
+def octets(given: bytes | str, field: str, kind: type[BadRequest] = BadParameter) -> bytes:
+    """Text as UTF-8, bytes as they are. Raises `kind`, for a number too: bytes(5) are five."""
+    try:
+        return given.encode() if isinstance(given, str) else bytes(memoryview(given))
+    except (TypeError, UnicodeEncodeError):
+        word = "text beyond UTF-8" if isinstance(given, str) else type(given).__name__
+        raise kind(f"{field}: wants text or bytes, not {word}") from None
+
+
 def key_bytes(key: Key) -> bytes:
     """The key as bytes, text as UTF-8. Raises BadKey (S-KEY-1)."""
-    data = key.encode() if isinstance(key, str) else bytes(key)
+    data = octets(key, "key", BadKey)
     if not 1 <= len(data) <= KEY_BYTES_MAX:
         raise BadKey(f"key: {len(data)} bytes, must be 1 to {KEY_BYTES_MAX}")
     return data
@@ -221,7 +231,7 @@ class Operations:
         for field, text in headers.items():
             if not (text.isascii() and text.isprintable()):
                 raise BadParameter(f"{field}: printable ASCII")
-        content = data.encode() if isinstance(data, str) else bytes(data)
+        content = octets(data, "data")
         target = self._target(name, counts, strict)
         reply = yield from self.attempts.ask(
             Request(name, method, target, headers, content, writes=True)

@@ -44,6 +44,8 @@ class Routes:
     def __init__(self, endpoints: Sequence[str], routing: bool, now: Callable[[], float]) -> None:
         if not endpoints:
             raise ValueError("endpoints: one at least")
+        if not all(isinstance(url, str) for url in endpoints):
+            raise ValueError("endpoints: each is a URL, as text")
         self.endpoints = tuple(url.rstrip("/") for url in endpoints)
         self.ring: Ring | None = None
         self.etag = ""

@@ -12,9 +12,15 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     CliImplicitFlag,
@@ -58,6 +64,13 @@ def _dialled(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    if text[0] in "~@=":
+        raise ValueError("does not begin with ~, @ or =")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
 Address = Annotated[str, AfterValidator(_address)]
 Dialled = Annotated[str, AfterValidator(_dialled)]
 Count = Annotated[int, Field(ge=1)]
@@ -86,7 +99,7 @@ class NodeSettings(BaseSettings):
     )  # fmt: skip
 
     # fmt: off
-    name: str = Field(default_factory=socket.gethostname, min_length=1, max_length=253,
+    name: Name = Field(default_factory=socket.gethostname, min_length=1, max_length=253,
         description="stable name of this node; default: the host name")
     data_dir: Path = Field(Path("data"), description="RocksDB, id, quarantine")
     client_listen: Address = Field("127.0.0.1:8080", description="client HTTP; port 0: any free")
@@ -140,6 +153,12 @@ class NodeSettings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @model_validator(mode="after")
+    def _heard_before_suspected(self) -> Self:
+        if self.suspect_ms < 3 * self.heartbeat_ms:
+            raise ValueError("suspect_ms: wants three heartbeats (heartbeat_ms) at least")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -207,15 +226,15 @@ def load(arguments: Sequence[str]) -> NodeSettings:
         if _config_file is not None and not _config_file.is_file():
             raise BadSettings(f"config: {_config_file}: no such file")
         return NodeSettings(_cli_parse_args=rest, _cli_exit_on_error=False)  # type: ignore[call-arg]
-    except TOMLDecodeError as error:
+    except (TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         refuse(f"config: {_config_file}: {error}")
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        where = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             reason = "no such setting"
-        refuse(f"{where}: {reason}")
+        refuse(f"{where}: {reason}" if where else reason)
     except (BadSettings, SettingsError, ValueError) as error:
         refuse(" ".join(str(error).split()))
     finally:
