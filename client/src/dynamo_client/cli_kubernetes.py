@@ -143,7 +143,9 @@ def _run(command: list[str]) -> str:
         raise Failed("kubectl is not on the PATH") from None
     if done.returncode:
         code = NOT_FOUND if "(NotFound)" in done.stderr else FAILED
-        raise Failed(done.stderr.strip() or f"kubectl ended with {done.returncode}", code)
+        # What comes before the last line is kubectl's own log, of one refused dial after the other.
+        said = done.stderr.strip().splitlines() or [f"kubectl ended with {done.returncode}"]
+        raise Failed(said[-1], code)
     return done.stdout
 
 
