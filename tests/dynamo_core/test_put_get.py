@@ -10,7 +10,7 @@ import pytest
 from town import SETTINGS, Town, known
 
 from dynamo_core.frames import Frame
-from dynamo_core.ids import DATA, store_key
+from dynamo_core.ids import DATA, VALUE_BYTES_MAX, store_key
 from dynamo_core.messages import Forward, Forwarded, Message, Store
 from dynamo_core.operations import Acks, Put
 from dynamo_core.versions import decode_history, decode_record
@@ -299,6 +299,17 @@ def test_a_put_without_context_is_refused_at_the_cap_and_one_with_it_never() -> 
         assert town.put(A, KEY, b"%d" % number).status == 204
     refused = town.put(B, KEY, b"more")
     assert (refused.status, refused.problem) == (409, "too-many-siblings")
+    assert town.put(B, KEY, b"all", context=known(refused)).status == 204
+    assert town.values(C, KEY) == [b"all"]
+
+
+def test_siblings_are_bounded_in_bytes_as_well() -> None:
+    """S-SIB-1: else a record outgrows every frame, and lies for ever where it was acked."""
+    town = Town("a b c")
+    value = bytes(VALUE_BYTES_MAX)
+    statuses = [town.put(A, KEY, value).status for _ in range(18)]
+    assert statuses == [204] * 16 + [409] * 2
+    refused = town.put(A, KEY, value)
     assert town.put(B, KEY, b"all", context=known(refused)).status == 204
     assert town.values(C, KEY) == [b"all"]
 

@@ -1,9 +1,9 @@
 """Delivering hints: to their target, or to all owners when the target owns no more (S-HINT-2, 3).
 
-One machine per target and run. It keeps a window of requests under way, each durable at the
-receiver before the hint is dropped; dropping makes this node forget, so its actor is born again for
-the partition (S-DOT-2). A run ends when nothing is left behind the cursor or the target fails; the
-next scan starts over, so nothing needs to be remembered.
+One machine per target and run. It keeps a window of requests under way, bounded in number and
+bytes, each durable at the receiver before the hint is dropped; dropping makes this node forget, so
+its actor is born again for the partition (S-DOT-2). A run ends when nothing is left behind the
+cursor or the target fails; the next scan starts over, so nothing needs to be remembered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dynamo_core.errors import Corrupt
 from dynamo_core.hints import HintBook, split_hint_key, stamp_of
 from dynamo_core.ids import partition_of
-from dynamo_core.machine import Effects, Machine, View
+from dynamo_core.machine import Effects, Machine, View, leading
 from dynamo_core.messages import SYNCED, Message, Store, Stored
 from dynamo_core.replica import Replica
 from dynamo_core.versions import checked
@@ -43,9 +43,10 @@ class Delivery(Machine):
     def _fill(self, now: float) -> Effects:
         """Send more hints while the window has room."""
         effects: Effects = []
-        window = self.view.background.share(self.view.settings.hints_in_flight_max)
-        room = window - len(self._flying)
-        if self._more and not self._ended and room > 0:
+        settings = self.view.settings
+        room = self.view.background.share(settings.hints_in_flight_max) - len(self._flying)
+        bytes_left = settings.fetch_bytes_max - sum(len(r) for r, _ in self._flying.values())
+        if self._more and not self._ended and min(room, bytes_left) > 0:
             try:
                 rows = self.book.some(self.target, self._after, room)
             except Corrupt as error:
@@ -55,11 +56,12 @@ class Delivery(Machine):
                     raise  # the damage is near that row, not in it: a salvage must find it
                 rows = []
                 self._more = False
-            self._more = self._more and len(rows) == room
-            for stored, record in rows:
+            some = leading(rows, bytes_left)
+            self._more = self._more and (len(rows) == room or len(some) < len(rows))
+            for stored, record in some:
                 self._after = stored
                 effects += self._send(stored, record)
-        self.wake_at = now + self.view.settings.call_s
+        self.wake_at = now + settings.call_s
         return effects + self._maybe_end()
 
     def _send(self, stored: bytes, record: bytes) -> Effects:

@@ -164,7 +164,11 @@ class Exchange(Machine):
             return self._end(False)  # S-DEL-3: read before a round, or on a disk that missed it
         seen = min(reply.seen, numbers.seen(self.partition))
         effects: Effects = []
+        done = pushed = 0
         for stored, record in zip(request.keys, reply.records, strict=False):
+            if pushed >= self.view.settings.fetch_bytes_max:
+                break  # the others are fetched again, and go in the next frame
+            done += 1
             key = stored[4:]
             if record:
                 try:
@@ -181,9 +185,10 @@ class Exchange(Machine):
             merged = merge_bytes(key, record or None, mine, self.view.lww)
             if not record or body_of(merged) != body_of(record):
                 self.repaired += 1
+                pushed += len(merged)
                 effects.append((self.peer, self._push(stored, merged, seen)))
-        del self._keys[: len(reply.records)]
-        self._confirmed -= len(reply.records)
+        del self._keys[:done]
+        self._confirmed -= done
         self._pushing = len(effects)
         self.wake_at = now + self.view.settings.call_s
         return effects or self._next(now)

@@ -176,6 +176,17 @@ class Question(Machine):
         return []
 
 
+def leading(rows: list[tuple[bytes, bytes]], bytes_max: int) -> list[tuple[bytes, bytes]]:
+    """The first of these rows, as many as go on their way at once: of no more bytes together, so
+    that a frame never outgrows its link; at least one."""
+    size = 0
+    for count, (_, record) in enumerate(rows):
+        size += len(record)
+        if size > bytes_max:
+            return rows[: max(count, 1)]
+    return rows
+
+
 def fresh_id(draw: Callable[[], int]) -> str:
     """A request id for whoever sent none (S-DOT-4)."""
     return f"{draw() & ((1 << 64) - 1):016x}"

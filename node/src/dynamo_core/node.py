@@ -2,7 +2,7 @@
 
 The shell and the simulator drive it alike. In one tick: `tick(now, wall_ms)` first, then any number
 of `receive` and `submit`, then `flush()` once, which writes one batch, tells who waited for it, and
-returns one frame per route. fsyncs are the driver's: when `sync_wanted`, it makes one and calls
+returns the frames to send. fsyncs are the driver's: when `sync_wanted`, it makes one and calls
 `synced(number)`. Machines (get, put, delivery, exchange, founding) never touch each other; they
 return calls, which this module routes: to the local replica or into a peer's next frame.
 """
@@ -254,7 +254,7 @@ class Node:
         self.calls.drain()
 
     def flush(self) -> list[tuple[str, bytes]]:
-        """The end of a tick: one batch to the store, then one frame per route."""
+        """The end of a tick: one batch to the store, then the frames, each with its address."""
         self._write()
         return self.post.frames()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from dynamo_core.frames import FRAME_VERSION, AnyMessage, Frame, encode_frame
+from dynamo_core.frames import FRAME_BYTES_MAX, FRAME_VERSION, AnyMessage, Frame, encode_frame
 from dynamo_core.messages import Message, Store
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ class Post:
         self._outbox.setdefault(route, []).append(message)
 
     def frames(self) -> list[tuple[str, bytes]]:
-        """One frame per route, with its address: two lives of one name may have the same. What has
-        no address yet is dropped, as a link would."""
+        """One frame per route, or more where a link would not take it, each with its address: two
+        lives of one name may have the same. What has no address yet is dropped, as a link would."""
         if not self._outbox:
             return []
         node = self.node
@@ -36,8 +36,16 @@ class Post:
         for route, messages in outbox.items():
             address = route[1:] if route.startswith("@") else node.addresses.get(route, "")
             if address and address != node.identity.address:
-                frames.append((address, self._frame(route, messages)))
+                frames += [(address, frame) for frame in self._fitting(route, messages)]
         return frames
+
+    def _fitting(self, route: str, messages: list[Message]) -> list[bytes]:
+        """One frame, or several where a link would not take it whole."""
+        frame = self._frame(route, messages)
+        half = len(messages) // 2
+        if len(frame) <= FRAME_BYTES_MAX or not half:
+            return [frame]
+        return self._fitting(route, messages[:half]) + self._fitting(route, messages[half:])
 
     def _frame(self, route: str, messages: list[Message]) -> bytes:
         ring = self.node.ring_or_none

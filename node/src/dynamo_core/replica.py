@@ -367,7 +367,8 @@ class Replica:
         before = decode_record(held) if held is not None else EMPTY
         event = before.event_of(put.request_id) if put.request_id else None
         if event is None and put.request_id not in seen.ids:
-            if put.context is None and len(before.siblings) >= self.settings.siblings_max:
+            crowded = self.settings.crowded(len(before.siblings), len(held or b""))
+            if put.context is None and crowded:
                 raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
             event = self.actors.mint(partition, before.history)
             if event[1] > 1 + before.history.top(event[0]):

@@ -25,6 +25,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Client operations at once; beyond it 503 before any effect (C16)."""
     siblings_max: int = 100
     """S-SIB-1."""
+    siblings_bytes_max: int = 16 * 1024 * 1024
+    """The same in bytes of the record: one longer than a frame could go to no other node."""
     hint_bytes_max: int = 256 * 1024 * 1024
     """Per target (S-HINT-4)."""
     hint_scan_s: float = 2.0
@@ -41,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys_max: int = 32
     """Records fetched at once by an exchange."""
     fetch_bytes_max: int = 4 * 1024 * 1024
-    """Bytes of one answer to FetchMany."""
+    """Bytes of records that one machine has on their way at once; a record more passes it."""
     collect_s: float = 5.0
     """Look for tombstones that may be collected so often (S-DEL-2)."""
     rounds_max: int = 4
@@ -71,3 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def frame_age_max_s(self) -> float:
         """S-NET-1: min(60 s, half of the age at which tombstones may be collected)."""
         return min(60.0, self.tombstone_age_min_s / 2)
+
+    def crowded(self, siblings: int, record_bytes: int) -> bool:
+        """S-SIB-1: a put without a context would make it worse, and is refused."""
+        return siblings >= self.siblings_max or record_bytes > self.siblings_bytes_max

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynamo_core.ids import range_of
-from dynamo_core.machine import Effects, Machine, View
+from dynamo_core.machine import Effects, Machine, View, leading
 from dynamo_core.messages import COMPLETE, OWNER, SYNCED, Message, Store, Stored
 from dynamo_core.move_messages import Offer, Shown
 from dynamo_core.replica import Replica
@@ -43,7 +43,8 @@ class Surrender(Machine):
         view = self.view
         start, end = range_of(self.partition, view.ring.partition_bits)
         self._seen = self.replica.numbers.seen(self.partition)
-        self._rows = self.replica.rows(start, end, view.settings.rows_max)
+        rows = self.replica.rows(start, end, view.settings.rows_max)
+        self._rows = leading(rows, view.settings.fetch_bytes_max)
         owners = [n for n in view.preference.owners(self.partition) if n in view.preference.names]
         if not self._rows or not owners or view.name in view.preference.writers(self.partition):
             return self._end()
