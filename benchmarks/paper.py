@@ -24,7 +24,8 @@ import typer
 from benchmarks.baskets import purchases
 from benchmarks.changes import Joined, between, join, percentile, ring
 from benchmarks.chart import Line, chart
-from benchmarks.demo import Score, Shop, Tills
+from benchmarks.cluster import Cluster
+from benchmarks.demo import NAMES, Score, Shop, Tills
 from benchmarks.links import linked_ring
 from benchmarks.table import commit, machine
 from rich.console import Console
@@ -257,9 +258,9 @@ def versions(where: Path, sizes: Sizes) -> Page:
     """How many versions a read sees [P 6.3], with the demo's shoppers."""
     bought = purchases(sizes.purchases)
     score = Score(total=len(bought))
-    names = ["anna", "berta", "clara", "dora", "emil"]
-    with linked_ring(where / "versions", names, ["--log-level=warning"], 64) as (nodes, links):
-        shop = Shop(nodes, links, score)
+    flags = ["--log-level=warning"]
+    with linked_ring(where / "versions", NAMES, flags, 64) as (nodes, links):
+        shop = Shop(Cluster(nodes, links, flags), score)
 
         async def sell() -> None:
             shop.open.set()
