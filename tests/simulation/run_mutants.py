@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 
 import background_mutants
 import move_ladders
+import plan_ladders
 import put_ladders
 from disk_fault import blind_iterator, disk_rules_broken
 from move_mutants import MIX_OF
@@ -21,7 +22,9 @@ from round_mutants import LADDER_OF
 assert background_mutants.BUSY
 
 SEEDS_MAX = 1000
-assert move_ladders.four and put_ladders.LADDER_OF  # they register themselves
+assert (
+    move_ladders.four and put_ladders.LADDER_OF and plan_ladders.LADDER_OF
+)  # they register themselves
 
 
 def catch(name: str) -> tuple[str, int, str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import background_mutants
 import move_ladders
 import move_mutants
+import plan_ladders
 import put_ladders
 import pytest
 import round_mutants
@@ -18,7 +19,7 @@ SEEDS_MAX = 400
 
 
 assert move_ladders.four and move_mutants.MIX_OF and round_mutants.LADDER_OF
-assert background_mutants.BUSY and put_ladders.LADDER_OF
+assert background_mutants.BUSY and put_ladders.LADDER_OF and plan_ladders.LADDER_OF
 
 
 @pytest.mark.parametrize("name", MUTANTS)
