@@ -184,7 +184,12 @@ def test_a_plan_is_drawn_with_what_is_kept_gained_and_given() -> None:
         console.print(*picture(plan), sep="\n")
     lines = [line.rstrip() for line in captured.get().splitlines()]
     assert lines[1].endswith("█" * 10 + "░" * 20) and lines[2].endswith(" " + "▒" * 20)
-    assert lines[-4:] == ["20 moves: 20 from a to b", "- to copy", "two", "hash cafe"]
+    assert lines[-4:] == [
+        "20 moves: 20 from a to b",
+        "how much to copy is not known",
+        "two",
+        "hash cafe",
+    ]
     old = {"r": 2, "w": 2, "dw": 1, "sloppy": True}
     plan["defaults"] = {"before": old, "after": {**old, "w": 3, "sloppy": False}}
     with console.capture() as captured:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from town import Town
 
+from dynamo_core import sizes
 from dynamo_core.move_messages import Promise
 from dynamo_core.ring import JOINING, LEAVING, LEFT, MEMBER
 from dynamo_core.ring_messages import Announce, Parts
@@ -92,6 +93,26 @@ def test_large_partitions_are_counted_over_many_turns(office: Office) -> None:
     assert office.made("c", {"leave": ["a"]}) == plan
 
 
+@pytest.mark.parametrize("value", [b"", b"v" * 8000])
+def test_what_is_larger_than_a_sample_is_estimated(
+    office: Office, monkeypatch: pytest.MonkeyPatch, value: bytes
+) -> None:
+    """900 records in 16 partitions: about 56 in each."""
+    for number in range(900):
+        office.put("a", b"%d" % number, value)
+    whole = office.made("a", {"leave": ["a"]})
+    monkeypatch.setattr("dynamo_core.sizes.SAMPLE_ROWS", 24)
+    monkeypatch.setattr("dynamo_core.sizes.SAMPLE_BYTES", 24 * 8000)
+    office.run(sizes.KEPT_S + 1)
+    estimated = office.made("a", {"leave": ["a"]})
+    assert estimated["hash"] == whole["hash"], "sizes have no say in what moves"
+    assert estimated["bytes"] != whole["bytes"]
+    assert estimated["bytes"] == pytest.approx(whole["bytes"], rel=0.1)
+    for exact, rough in zip(whole["moves"], estimated["moves"], strict=True):
+        assert rough["keys"] == pytest.approx(exact["keys"], rel=0.7)
+        assert rough["bytes"] == pytest.approx(exact["bytes"], rel=0.7)
+
+
 def test_an_owner_that_is_down_is_counted_at_another(office: Office) -> None:
     office.put("a", b"k", b"v")
     office.kill("e")
@@ -106,6 +127,24 @@ def test_what_nobody_can_tell_is_null(office: Office) -> None:
     lonely = [p for p, entry in enumerate(office.ring.entries) if "a" not in entry.owners]
     plan = office.made("a", {"moves": [{"partition": lonely[0], "from": "b", "to": "a"}]})
     assert plan["moves"][0]["bytes"] is None
+    assert plan["bytes"] is None and plan["seconds_estimated"] is None
+
+
+def test_the_sum_is_null_when_one_figure_is(office: Office) -> None:
+    office.kill("b", "c", "e")
+    office.run(3.0)
+    known, lonely = (
+        next(p for p, entry in enumerate(office.ring.entries) if ("a" in entry.owners) is held)
+        for held in (True, False)
+    )
+    out = next(name for name in office.ring.entries[known].owners if name != "a")
+    into = next(n for n in "bce" if n not in office.ring.entries[known].owners)
+    moves = [
+        {"partition": known, "from": out, "to": into},
+        {"partition": lonely, "from": "b", "to": "a"},
+    ]
+    plan = office.made("a", {"moves": moves})
+    assert sorted(move["bytes"] is None for move in plan["moves"]) == [False, True]
     assert plan["bytes"] is None and plan["seconds_estimated"] is None
 
 

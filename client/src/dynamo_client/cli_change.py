@@ -19,7 +19,7 @@ from rich.text import Text
 
 from dynamo_client.admin import AdminClient
 from dynamo_client.cli_follow import RETURN, follow, going_on
-from dynamo_client.cli_session import USAGE, Failed, Session, size, table
+from dynamo_client.cli_session import USAGE, Failed, Session, table, to_copy
 from dynamo_client.errors import Conflict
 
 BAR = 30
@@ -52,7 +52,7 @@ def picture(plan: Mapping[str, Any]) -> list[Table | Text | str]:
     moves = f"{len(plan['moves'])} moves" + f": {', '.join(words)}" * bool(words)
     seconds = plan["seconds_estimated"]
     took = "" if seconds is None else f", about {max(1, round(seconds))} s at full speed"
-    cost = f"{size(plan['bytes'])} to copy{took}" if plan["moves"] else ""
+    cost = f"{to_copy(plan['bytes'])}{took}" if plan["moves"] else ""
     wrong = [Text(line, "yellow") for line in plan["violations"]]
     said: list[Table | Text | str] = [rows, moves, *([cost] if cost else []), *wrong]
     if defaults := plan.get("defaults"):

@@ -124,7 +124,8 @@ def _lines(statuses: Statuses) -> list[Text]:
     """What is under way at each receiver, and why it waits."""
     lines = [
         Text(f"  {one['in']} takes partition {one['partition']} from {one['out']}: {one['state']}"
-             + f", {one['bytes_done']:,} of {one['bytes_total']:,} bytes" * bool(one["bytes_total"])
+             + f", {one['bytes_done']:,} bytes of"
+               f" about {one['bytes_total']:,}" * bool(one["bytes_total"])
              + f", {one['reason']}" * bool(one["reason"]), "dim")
         for status in statuses.values() if status is not None
         for one in status["transfers"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynamo_client.cli import app, end
-from dynamo_client.cli_session import FAILED, NOT_FOUND, USAGE, Failed, Session, size, table
+from dynamo_client.cli_session import FAILED, NOT_FOUND, USAGE, Failed, Session, table, to_copy
 
 TARGET_OPTIONS = {
     "-n": "--namespace", "--namespace": "--namespace", "--context": "--context",
@@ -163,7 +163,7 @@ def plan(cluster: Cluster) -> None:
     session.show(
         waiting,
         rows,
-        f"{waiting['moves']} replicas move, {size(waiting['bytes'])}",
+        f"{waiting['moves']} replicas move, {to_copy(waiting.get('bytes'))}",
         *violations,
         f"to carry it out: kubectl dynamo approve {waiting['hash']}",
     )

@@ -86,6 +86,11 @@ def size(count: float | None) -> str:
     return f"{count:.1f} TB"
 
 
+def to_copy(count: int | None) -> str:
+    """What a plan costs, for people."""
+    return "how much to copy is not known" if count is None else f"{size(count)} to copy"
+
+
 def table(*columns: str) -> Table:
     """An empty table; a column whose name begins with `>` is of numbers."""
     made = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)

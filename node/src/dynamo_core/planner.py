@@ -243,14 +243,15 @@ class Application:
 
 
 def shown(made: Plan, counts: Counts, free: dict[str, int]) -> Body:
-    """The plan of contract.md §5.1; figures that nobody could tell are null."""
+    """The plan of contract.md §5.1; figures that nobody could tell are null, and so are their
+    sums."""
     none = (None, None)
     rows = [
         {"partition": p, "out": out, "in": into, "bytes": size, "keys": keys}
         for p, out, into in made.moves
         for size, keys in [counts.get(p, none)]
     ]
-    known = bool(counts) or not made.moves
+    known = all(p in counts for p, _, _ in made.moves)
     incoming = _incoming(made, counts)
     moves = Counter(into for _, _, into in made.moves)
     slowest = max(
@@ -265,7 +266,7 @@ def shown(made: Plan, counts: Counts, free: dict[str, int]) -> Body:
         "after": made.after,
         "zones": {"before": made.zones_before, "after": made.zones_after},
         "violations": [*made.violations, *([full] if full else [])],
-        "bytes": sum(counts[p][0] for p, _, _ in made.moves if p in counts) if known else None,
+        "bytes": sum(incoming.values()) if known else None,
         "seconds_estimated": round(slowest, 1) if known else None,
         **({"defaults": made.defaults} if made.defaults else {}),
     }

@@ -2,6 +2,8 @@
 
 A question counts one slice and is answered with what is known; who wants more asks again. So
 nothing is counted that nobody wants to know, and the loop is never held for longer than a slice.
+A small partition is counted whole. Of a large one only a sample is, and the rest is inferred from
+how far the sample reaches, since MD5 spreads keys evenly: a plan takes as long for a terabyte.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynamo_core.errors import Corrupt
-from dynamo_core.ids import DATA, range_of
+from dynamo_core.ids import DATA, PREFIX_BYTES, range_of
 from dynamo_core.journal import Journal
 from dynamo_core.machine import View
 from dynamo_core.messages import Message, Sizes, SizesReply
@@ -17,6 +19,10 @@ from dynamo_core.messages import Message, Sizes, SizesReply
 KEPT_S = 30.0
 """A count is good for so long. Higher: plans are quicker to make, and their bytes older."""
 SLICE_BYTES = 1024 * 1024
+SAMPLE_ROWS = 512
+"""Of a partition with more rows or bytes than the sample so many are read. With n rows of one size
+the estimate is off by 1/sqrt(n), 4% of a partition; a plan sums many partitions."""
+SAMPLE_BYTES = 512 * 1024
 
 
 class SizeBook:
@@ -63,9 +69,23 @@ class SizeBook:
         size = sum(len(stored) + len(record) for stored, record in rows)
         self._bytes, self._keys = self._bytes + size, self._keys + len(rows)
         if len(rows) < rows_max:
-            self._counted[partition] = (self._view.now, self._bytes, self._keys)
-            self._at = (-1, b"")
-        else:
-            self._at = (partition, rows[-1][0] + b"\x00")
-            self._rows = max(8, SLICE_BYTES * len(rows) // size)
+            return self._noted(partition, len(rows))
+        self._rows = max(8, SLICE_BYTES * len(rows) // size)
+        self._at = (partition, rows[-1][0] + b"\x00")
+        if self._keys >= SAMPLE_ROWS or self._bytes >= SAMPLE_BYTES:
+            self._infer(partition, rows[-1][0])
+            return self._noted(partition, len(rows))
         return len(rows)
+
+    def _infer(self, partition: int, last: bytes) -> None:
+        """n rows lie up to `last`, so n - 1 in the space before it."""
+        bits = self._view.ring.partition_bits
+        space = 2 ** (8 * PREFIX_BYTES - bits)
+        reached = int.from_bytes(last[:PREFIX_BYTES], "big") % space
+        keys = max(self._keys, (self._keys - 1) * space // max(1, reached))
+        self._bytes, self._keys = self._bytes * keys // self._keys, keys
+
+    def _noted(self, partition: int, rows: int) -> int:
+        self._counted[partition] = (self._view.now, self._bytes, self._keys)
+        self._at = (-1, b"")
+        return rows

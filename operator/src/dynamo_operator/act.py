@@ -175,7 +175,7 @@ def _plan_status(plan: Found) -> PlanStatus:
     return PlanStatus(
         hash=plan["hash"],
         moves=len(plan["moves"]),
-        bytes=plan.get("bytes") or 0,
+        bytes=plan.get("bytes"),
         before=plan["before"],
         after=plan["after"],
         violations=tuple(plan["violations"]),

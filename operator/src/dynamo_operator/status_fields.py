@@ -66,13 +66,14 @@ class PlanStatus(Told, frozen=True, kw_only=True):
 
     hash: Annotated[str, Meta(description="For spec.ring.approvedPlan.")]
     moves: Annotated[int, Meta(description="Replicas that would move.")]
-    bytes: Annotated[int, Meta(description="That would be copied.")]
     before: Annotated[dict[str, int], Meta(
         description="Partitions of each node now.", extra_json_schema=_COUNTS)]
     after: Annotated[dict[str, int], Meta(
         description="Partitions of each node then.", extra_json_schema=_COUNTS)]
     violations: Annotated[tuple[str, ...], Meta(
         description="What the plan cannot keep, such as copies in different zones.")] = ()
+    bytes: Annotated[int, Meta(
+        description="That would be copied; absent while owners cannot tell.")] | None = None
 
 
 class OperationStatus(Told, frozen=True, kw_only=True):
