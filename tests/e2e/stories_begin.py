@@ -72,7 +72,11 @@ def installed() -> str:
         "--set", f"image.tag={tag}",
     )  # fmt: skip
     helm = since(began)
-    run("helm", "test", "dynamo-ring", "--namespace", SYSTEM, timeout_s=90)
+    try:
+        run("helm", "test", "dynamo-ring", "--namespace", SYSTEM, timeout_s=90)
+    except Refused as error:
+        logs = kubectl("logs", "dynamo-ring-test", "-n", SYSTEM)
+        raise AssertionError(f"{error}\n{logs}") from error
     ring.create()
     ready = ring.settle(3, 60)
     return f"helm {helm}, apply to Ready {ready:.0f} s"
