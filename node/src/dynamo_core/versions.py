@@ -347,8 +347,13 @@ def checked(key: bytes, data: bytes) -> bytes:
 
 
 def merge_bytes(key: bytes, a: bytes | None, b: bytes, lww: bool = False) -> bytes:
-    """sync on canonical bytes; equal bytes, the usual case, are not decoded."""
+    """sync on canonical bytes: equal ones are not decoded, nor is encoded what is here already."""
     if a is None or a == b:
         return b
-    merged = sync(decode_record(a), decode_record(b), lww)
-    return encode_record(key, last_writer(merged) if lww else merged)
+    mine, theirs = decode_record(a), decode_record(b)
+    merged = sync(mine, theirs, lww)
+    if lww:
+        merged = last_writer(merged)
+    if merged is mine:
+        return a
+    return b if merged is theirs else encode_record(key, merged)
