@@ -63,11 +63,15 @@ class HintBook:
         self.counts: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
         self.dirty: set[tuple[int, str]] = set()
+        self.fresh: dict[str, dict[bytes, None]] = {}
+        """By target that was removed: the hints kept since a run over all of its began (S-HINT-3).
+        Not there: all are to be handed on, again."""
 
     def load(self) -> None:
         """Find every hint and dirty mark in the store."""
         self._targets_of, self.counts, self.bytes, self.dirty = {}, {}, {}, set()
         self._in_arc.clear()
+        self.fresh.clear()
         start = b""
         while True:
             rows = self._journal.scan(HINTS, start, None, self._rows_max)
@@ -83,11 +87,14 @@ class HintBook:
 
     def _count(self, target: str, stored: bytes, before: int, after: int) -> None:
         self.bytes[target] = self.bytes.get(target, 0) + after - before
+        if after and target in self.fresh:
+            self.fresh[target][stored] = None
         if not before:
             self.counts[target] = self.counts.get(target, 0) + 1
             self._in_arc[partition_of(stored, ARC_BITS)] += stored not in self._targets_of
             self._targets_of.setdefault(stored, set()).add(target)
         elif not after:
+            self.handed_on(target, stored)
             self.counts[target] -= 1
             targets = self._targets_of[stored]
             targets.discard(target)
@@ -153,11 +160,17 @@ class HintBook:
             self._journal.put(HINTS, hint_key(target, stored), None)
             self._count(target, stored, 1, 0)
 
-    def some(self, target: str, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Hints for a target behind a store key: (store key, record) in order. Raises Corrupt."""
-        start = hint_key(target, after) + (b"\x00" if after else b"")
-        end = hint_key(target, b"\xff" * 4) + b"\xff" * 1024
-        rows = self._journal.scan(HINTS, start, end, limit)
+    def handed_on(self, target: str, stored: bytes) -> None:
+        """As it is, the hint need not be handed on again."""
+        self.fresh.get(target, {}).pop(stored, None)
+
+    def some(
+        self, target: str, start: bytes, limit: int, end: bytes | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """Hints for a target from one store key up to another: (store key, record) in order.
+        Raises Corrupt."""
+        last = hint_key(target, end or b"\xff" * 4) + (b"" if end else b"\xff" * 1024)
+        rows = self._journal.scan(HINTS, hint_key(target, start), last, limit)
         return [(split_hint_key(key)[1], record) for key, record in rows]
 
     def by_name(self) -> dict[str, tuple[int, int]]:
