@@ -52,7 +52,7 @@ def test_the_book_counts_what_a_scan_at_the_start_finds(acts: list[tuple[str, in
         if counter:
             book.keep(target, stored, record(counter, key), False)
         elif held is not None:
-            book.drop(target, stored, held)
+            book.drop(target, stored)
         journal.flush()
     again = HintBook(Journal(disk), 1000, 3)
     again.load()
@@ -68,6 +68,19 @@ def test_the_book_counts_what_a_scan_at_the_start_finds(acts: list[tuple[str, in
         for number, (stored, _) in enumerate(rows):
             assert book.some(target, stored, 10) == rows[number:]
             assert book.some(target, b"", 10, stored) == rows[:number]
+
+
+def test_a_damaged_hint_is_given_up_with_all_its_bytes() -> None:
+    """S-HINT-4: else its target is full for ever after some damage, with few hints or none."""
+    disk = Disk(1)
+    book = HintBook(Journal(disk), 1000, 3)
+    other = b"another key"
+    book.keep("a", STORED, record(1), False)
+    book.keep("a", store_key(other), record(1, other), False)
+    disk.corrupt.add((HINTS, hint_key("a", STORED)))
+    book.drop("a", STORED)
+    book.drop("a", STORED)
+    assert (book.counts, book.bytes) == ({"a": 1}, {"a": len(record(1, other))})
 
 
 def test_dirty_marks_are_durable_until_they_are_cleaned() -> None:

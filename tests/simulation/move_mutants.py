@@ -142,7 +142,7 @@ def _() -> list[Patch]:
 
     def send(self: Any, stored: bytes, record: bytes) -> Any:
         if self.target not in self.view.preference.names:
-            self.book.drop(self.target, stored, record)
+            self.book.drop(self.target, stored)
             return []
         return original(self, stored, record)
 

@@ -138,7 +138,7 @@ class Delivery(Machine):
         if stamp is not None:
             if stamp < self.replica.numbers.floor(partition):
                 self.replica.counters["stale_hints_dropped"] += 1
-                self.book.drop(self.target, stored, record)
+                self.book.drop(self.target, stored)
                 return []
             seen = min(seen, stamp)
         self._flying[stored] = (record, set(to))
@@ -168,7 +168,7 @@ class Delivery(Machine):
             self.book.handed_on(self.target, stored)
             self.replica.counters["hints_handed_on"] += 1
         else:
-            self.book.drop(self.target, stored, record)
+            self.book.drop(self.target, stored)
             self.replica.counters["hints_delivered"] += 1
             self.replica.born_again(partition)
 

@@ -251,7 +251,7 @@ class Replica:
         self.counters["corrupt_records"] += 1
         partition = partition_of(stored, self._bits)
         self.born_again(partition)
-        self.hints.discard(target, stored)
+        self.hints.drop(target, stored)
         if target and not target.startswith("="):
             self.hints.mark_dirty(partition, target)
 
