@@ -151,6 +151,7 @@ def test_a_dead_node_is_shown_and_removed_and_its_name_joins_again(home: Path) -
     assert len(would["below_n"]) == 12 and would["may_be_lost"] == []
     shown = ok("remove", "n3").stdout
     assert "n3 owns 12 partitions" in shown and "nothing was changed" in shown
+    assert "this goes by W = 2 as it is now" in shown
     assert members()["n3"] == "MEMBER"
     gone = document("remove", "n3", "--force", "--yes")
     assert gone["operation"]["state"] == "done" and members()["n3"] == "LEFT"

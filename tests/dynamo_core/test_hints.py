@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from town import SETTINGS, Town
 
+from dynamo_core.change import removed
+from dynamo_core.frames import Frame
 from dynamo_core.hints import HintBook, hint_key, split_hint_key
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.journal import Journal
-from dynamo_core.messages import Store
+from dynamo_core.messages import LeavesReply, Store
 from dynamo_core.testing.disk import Disk
 from dynamo_core.versions import History, Record, Sibling, decode_record, encode_record
 
@@ -50,7 +52,7 @@ def test_the_book_counts_what_a_scan_at_the_start_finds(acts: list[tuple[str, in
         if counter:
             book.keep(target, stored, record(counter, key), False)
         elif held is not None:
-            book.drop(target, stored, held)
+            book.drop(target, stored)
         journal.flush()
     again = HintBook(Journal(disk), 1000, 3)
     again.load()
@@ -64,7 +66,21 @@ def test_the_book_counts_what_a_scan_at_the_start_finds(acts: list[tuple[str, in
         assert len(rows) == book.counts.get(target, 0)
         assert sum(len(value) for _, value in rows) == book.bytes.get(target, 0)
         for number, (stored, _) in enumerate(rows):
-            assert book.some(target, stored, 10) == rows[number + 1 :]
+            assert book.some(target, stored, 10) == rows[number:]
+            assert book.some(target, b"", 10, stored) == rows[:number]
+
+
+def test_a_damaged_hint_is_given_up_with_all_its_bytes() -> None:
+    """S-HINT-4: else its target is full for ever after some damage, with few hints or none."""
+    disk = Disk(1)
+    book = HintBook(Journal(disk), 1000, 3)
+    other = b"another key"
+    book.keep("a", STORED, record(1), False)
+    book.keep("a", store_key(other), record(1, other), False)
+    disk.corrupt.add((HINTS, hint_key("a", STORED)))
+    book.drop("a", STORED)
+    book.drop("a", STORED)
+    assert (book.counts, book.bytes) == ({"a": 1}, {"a": len(record(1, other))})
 
 
 def test_dirty_marks_are_durable_until_they_are_cleaned() -> None:
@@ -205,3 +221,60 @@ def test_an_unowned_target_s_hints_go_to_all_current_owners(count: int) -> None:
         for owner in town.owners(key):
             assert store_key(key) in town.disks[owner].rows[DATA]
     assert town.counters("hints_rerouted") == count
+
+
+def test_a_removed_nodes_hints_stay_until_somebody_has_its_place() -> None:
+    """C7, S-HINT-3: the owners that stay get each once; then all that own get all, and they go."""
+    town = Town("a b c d e", settings=msgspec.structs.replace(SETTINGS, rows_max=2))
+    first, second, third = town.owners(KEY)
+    holder, away = town.others(KEY)
+    town.kill(first, away)
+    assert town.put(second, KEY, b"v", w=3).status == 204
+    handed: list[str] = []
+    held_up = True
+
+    def lost(sender: str, to: str, frame: Frame) -> bool:
+        hints = [to for m in frame.messages if isinstance(m, Store) and m.cause == "hint"]
+        handed.extend(hints)
+        return held_up and any(isinstance(m, LeavesReply) for m in frame.messages)
+
+    town.lost = lost
+    node = town.nodes[holder]
+    node.membership.take(removed(node.ring, first, False, "dead")[0])
+    town.run(20.0)
+    assert sorted(handed) == sorted((second, third))
+    for key in (b"%d" % number for number in range(100)):  # for somebody else, everywhere
+        node.replica.take(store_key(key), record(1, key), away)
+    assert town.put(second, KEY, b"w", w=3).status == 204
+    town.run(20.0)
+    assert sorted(handed) == sorted((second, third) * 2)
+    town.kill(third)
+    town.start(third)
+    town.run(20.0)
+    assert sorted(handed) == sorted((second, third) * 3), "it may have another disk"
+    assert hint_key(first, STORED) in hint_rows(town, holder)
+    held_up = False
+    town.start(away)
+    town.until(town.moved)
+    town.until(lambda: not hint_rows(town, holder))
+    rows = {town.disks[name].rows[DATA][STORED] for name in town.owners(KEY)}
+    assert len(rows) == 1
+    assert len(decode_record(rows.pop()).siblings) == 2
+
+
+def test_a_leaving_node_keeps_a_removed_nodes_hints_with_it() -> None:
+    """S-MOVE-7: it has LEFT once another node has the place and the copies."""
+    town = Town("a b c d", n=2)
+    first, second = town.owners(KEY)
+    town.kill(first)
+    assert town.put(second, KEY, b"v", w=2).status == 204
+    (holder,) = [name for name in town.nodes if hint_rows(town, name)]
+    node = town.nodes[holder]
+    town.lost = lambda sender, to, frame: any(isinstance(m, LeavesReply) for m in frame.messages)
+    node.membership.take(removed(node.ring, first, False, "dead")[0])
+    town.change(holder, leave=[holder])
+    town.run(20.0)
+    assert len(hint_rows(town, holder)) == 1
+    town.lost = lambda sender, to, frame: False
+    town.until(lambda: node.membership.emptied)
+    assert all(STORED in town.disks[name].rows[DATA] for name in town.owners(KEY))

@@ -183,7 +183,7 @@ class OneKey(RuleBasedStateMachine):
         owner.replica.take(STORED, record, name)
         owner.flush()
         owner.known[""] = owner.known.get("", frozenset()) | copy.known[name]
-        copy.hints.drop(name, STORED, record)
+        copy.hints.drop(name, STORED)
         copy.replica.born_again(PARTITION)
         copy.flush()
         del copy.known[name]

@@ -296,7 +296,7 @@ def test_a_removal_is_shown_then_done(office: Office) -> None:
     office.run(3.0)
     held = [p for p, entry in enumerate(office.ring.entries) if "e" in entry.owners]
     shown = office.told("a", "remove", {"name": "e"})
-    assert shown == (200, {"may_be_lost": [], "below_n": held})
+    assert shown == (200, {"may_be_lost": [], "below_n": held, "w": 2})
     assert office.ring.members["e"].state == MEMBER
     status, said = office.told("a", "remove", {"name": "e", "force": True, "operation_id": "op"})
     assert (status, said["below_n"], said["may_be_lost"]) == (202, held, [])

@@ -325,6 +325,25 @@ def test_a_request_id_is_one_event_wherever_it_is_retried() -> None:
     assert town.values(C, KEY) == [b"w"]
 
 
+def test_a_retry_whose_context_names_it_is_acked_only_where_it_is() -> None:
+    """S-REQ-1, C7: a node that has nothing of it cannot say that it holds a copy."""
+    town = Town("a b c")
+    town.lost = lambda sender, to, frame: any(isinstance(m, Store) for m in frame.messages)
+    first = town.put(A, KEY, b"v", request_id="r", w=1)
+    again = {"request_id": "r", "context": known(first)}
+    refused = town.put(B, KEY, b"v", w=1, **again)
+    assert (refused.status, refused.applied, refused.problem) == (503, "unknown", "quorum-not-met")
+    assert not town.disks[B].records(store_key(KEY))
+    town.lost = lambda sender, to, frame: False
+    assert town.put(A, KEY, b"v", w=3, **again).status == 204
+    assert town.put(B, KEY, b"v", w=3, **again).status == 204
+    assert len(dots(town)) == 1
+    for number in range(20):  # its id is forgotten by then, its event never
+        town.put(A, KEY, b"%d" % number, context=known(town.get(A, KEY)), w=3)
+    assert town.put(B, KEY, b"v", w=3, **again).status == 204
+    assert town.values(C, KEY) == [b"19"]
+
+
 def test_an_expiry_is_stamped_once_and_reads_as_a_deletion() -> None:
     """S-TTL-1: by the coordinator's clock, absolute from then on."""
     town = Town("a b c")

@@ -10,7 +10,7 @@ from ladders import KEY, QUICK, delete, forgotten, isolate, ladder, put_back
 from ladders import partition as partition_of_key
 from town import Town
 
-from dynamo_core.change import cancelled
+from dynamo_core.change import cancelled, removed
 from dynamo_core.frames import Frame
 from dynamo_core.messages import LeavesReply
 from dynamo_core.move_messages import Offer
@@ -191,3 +191,22 @@ def a_plan_that_is_taken_back() -> None:
     assert town.counters("switches") == 0
     assert not any(town.nodes[name].promises.given for name in town.names)
     assert town.ask(first, Put(key=KEY, value=b"v")).status == 204
+
+
+@ladder("two removed, and the disk of the third lost")
+def two_removed_and_the_disk_of_the_third_lost() -> None:
+    """W=3 survives two disks: the third copy is a hint for a removed node, whose place nobody can
+    take, for too few are left (C7, S-HINT-3)."""
+    town, (first, second, third), _ = four()
+    town.kill(first)
+    assert town.put(second, KEY, b"v", w=3).status == 204
+    town.kill(second)
+    node = town.nodes[third]
+    one = removed(node.ring, first, False, "one")[0]
+    node.membership.take(removed(one, second, False, "and another")[0])
+    town.run(4.0)
+    town.kill(third)
+    town.wipe(third)
+    town.start(third)
+    town.until(lambda: town.nodes[third].member)
+    town.until(lambda: town.values(third, KEY, r=1) == [b"v"])

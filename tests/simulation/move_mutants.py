@@ -142,11 +142,16 @@ def _() -> list[Patch]:
 
     def send(self: Any, stored: bytes, record: bytes) -> Any:
         if self.target not in self.view.preference.names:
-            self.book.drop(self.target, stored, record)
+            self.book.drop(self.target, stored)
             return []
         return original(self, stored, record)
 
     return [(delivery.Delivery, "_send", send)]
+
+
+@mutant("hint of a removed node dropped before its place is filled")
+def _() -> list[Patch]:
+    return [(delivery.Delivery, "_waits", lambda self, partition: False)]
 
 
 MIX_OF |= dict.fromkeys(
@@ -162,6 +167,9 @@ LADDER_OF |= {
     "a forgotten promise proves something": "L8",
     "a round does not mind data that is not owned": "L2",
     "copied from one owner only": "a put that one owner misses",
+    "hint of a removed node dropped before its place is filled": (
+        "two removed, and the disk of the third lost"
+    ),
     "no joint writes": "a put between copy and switch",
     "target of a superseded plan finished": "a plan that is taken back",
     "two promises in a term": "a second receiver of the term",

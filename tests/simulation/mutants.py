@@ -223,7 +223,7 @@ def _() -> list[Patch]:
 
     def send(self: Any, stored: bytes, record: bytes) -> Any:
         effects = original(self, stored, record)
-        self.book.drop(self.target, stored, record)
+        self.book.drop(self.target, stored)
         return effects
 
     def delivered(self: Any, stored: bytes, record: bytes) -> None:

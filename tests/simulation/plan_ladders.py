@@ -12,10 +12,11 @@ from typing import Any
 from ladders import ladder
 from mutants import LADDER_OF, Patch, mutant
 
-from dynamo_core import clients, post, replica
+from dynamo_core import post, replica
+from dynamo_core.errors import NotHere
 from dynamo_core.testing.plan import load_plan
 from dynamo_core.testing.simulation import run
-from dynamo_core.versions import History
+from dynamo_core.versions import EMPTY, decode_history, encode_record
 
 SEEDS = Path(__file__).with_name("seeds")
 
@@ -41,9 +42,19 @@ def _() -> list[Patch]:
     return [(post.Post, "frames", lambda self: list(dict(original(self)).items()))]
 
 
-@mutant("a retried delete is forwarded to whoever has nothing of it")
+@mutant("a retried delete is acked by whoever has nothing of it")
 def _() -> list[Patch]:
-    return [(clients, "decode_history", lambda data: History())]
+    original = replica.Replica.coordinate
+
+    def coordinate(self: Any, put: Any, stored: bytes, target: str, *rest: Any) -> Any:
+        try:
+            return original(self, put, stored, target, *rest)
+        except NotHere:
+            empty = encode_record(put.key, EMPTY)
+            self.take(stored, empty, target)
+            return replica.Minted(stored, empty, decode_history(put.context.history), 0)
+
+    return [(replica.Replica, "coordinate", coordinate)]
 
 
 @mutant("a receiver switches before its numbers are compared")
@@ -58,6 +69,6 @@ def _() -> list[Patch]:
 
 LADDER_OF |= {
     "a receiver switches before its numbers are compared": "read after a switch to one that joins",
-    "a retried delete is forwarded to whoever has nothing of it": "delete retried where nothing is",
+    "a retried delete is acked by whoever has nothing of it": "delete retried where nothing is",
     "one frame to each address": "answers to two lives at one address",
 }

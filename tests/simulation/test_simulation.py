@@ -21,6 +21,7 @@ RAREST = {
     "disk of a removed node found stale",
     "emptied node joined under a new id",
     "hint damaged",
+    "hints_handed_on",
     "kept_apart_over_a_drop",
     "learnt_it_is_replaced",
     "moves_taken_over",

@@ -350,4 +350,6 @@ def _losses(name: str, would: Mapping[str, Any], up: bool) -> list[Text | str]:
         f"{name} owns {len(below)} partitions, which have fewer than N owners until others have"
         f" taken its places: {ranges(below)}",
         Text(f"acked writes may be lost in: {ranges(lost)}", "bold red" if lost else ""),
+        f"this goes by W = {would['w']} as it is now; what fewer nodes had acked, by a request's"
+        " own w or before W was raised, may be lost with any of them",
     ]

@@ -69,9 +69,8 @@ class Drop(Machine):
             replica.forget(stored, record)
         hints = replica.hints.some_of(self.partition, bits, limit, replica.apart_target)
         for target, stored in hints:
-            hint = replica.hint(target, stored)
-            if hint is not None:
-                replica.hints.drop(target, stored, hint)
+            if replica.hint(target, stored) is not None:
+                replica.hints.drop(target, stored)
         return bool(rows or hints)
 
 

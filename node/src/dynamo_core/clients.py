@@ -12,7 +12,6 @@ from dynamo_core.get import GetOperation
 from dynamo_core.messages import Forward, Forwarded
 from dynamo_core.operations import Get, Operation, Outcome, Put, settle
 from dynamo_core.put import PutOperation
-from dynamo_core.versions import decode_history
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
@@ -96,10 +95,7 @@ class Clients:
             else:
                 left = max(0.0, put.timeout_s - (node.now - began))
                 known = msgspec.structs.replace(put, context=outcome.context, timeout_s=left)
-                # A retry of what was read stays here: whom it is forwarded to may have nothing of
-                # it, and acks would count copies that are none (C7).
-                stays = put.request_id in decode_history(outcome.context.history).ids
-                node.spawn(PutOperation(node, known, done, stays, operation.merged, operation.seen))
+                node.spawn(PutOperation(node, known, done, False, operation.merged, operation.seen))
 
         operation.done = read
         node.spawn(operation)

@@ -2,25 +2,33 @@
 
 One machine per target and run. It keeps a window of requests under way, bounded in number and
 bytes, each durable at the receiver before the hint is dropped; dropping makes this node forget, so
-its actor is born again for the partition (S-DOT-2). A run ends when nothing is left behind the
-cursor or the target fails; the next scan starts over, so nothing needs to be remembered.
+its actor is born again for the partition (S-DOT-2). A run ends when nothing is left of its slices
+or the target fails; the next scan starts over, so nothing needs to be remembered.
+
+A hint of a node that was removed is one of the copies that were acked until somebody else has its
+place: the owners that stay get it at once, and it is kept until the owners are N again. Then they
+get it once more. What need not be handed on again the book has in memory, until some node starts
+anew, perhaps with another disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from dynamo_core.errors import Corrupt
 from dynamo_core.hints import HintBook, split_hint_key, stamp_of
-from dynamo_core.ids import partition_of
+from dynamo_core.ids import partition_of, range_of
 from dynamo_core.machine import Effects, Machine, View, leading
 from dynamo_core.messages import SYNCED, Message, Store, Stored
 from dynamo_core.replica import Replica
 from dynamo_core.versions import checked
 
+Slice = tuple[bytes, bytes | None]
+"""Store keys from one up to another."""
+
 
 class Delivery(Machine):
-    """All hints for one target, once through."""
+    """All hints for one target, once through; of a removed one those that have somewhere to go."""
 
     def __init__(
         self, view: View, book: HintBook, replica: Replica, target: str,
@@ -32,13 +40,41 @@ class Delivery(Machine):
         self.replica = replica
         self.target = target
         self._on_end = on_end
-        self._after = b""
-        self._more = True
+        self._slices = self._wanted()
+        self._next: Slice | None = None
+        self._whole = self._resting = False
         self._ended = False
         self._flying: dict[bytes, tuple[bytes, set[str]]] = {}
 
     def start(self, now: float) -> Effects:
+        self._next = next(self._slices, None)
         return self._fill(now)
+
+    def _wanted(self) -> Iterator[Slice]:
+        """Where the hints lie that this run is about."""
+        ring, fresh = self.view.ring, self.book.fresh
+        bits = ring.partition_bits
+        waiting = {p for p in range(len(ring.entries)) if self._waits(p)}
+        if self.target not in fresh or not waiting:
+            fresh.pop(self.target, None)
+            if waiting:
+                fresh[self.target] = {}
+            self._whole = True
+            yield b"", None
+            return
+        for partition in range(len(ring.entries)):
+            if partition not in waiting and self.book.any_of(partition, bits):
+                yield range_of(partition, bits)
+        for stored in list(fresh[self.target]):
+            if partition_of(stored, bits) in waiting:
+                yield stored, stored + b"\x00"
+
+    def _waits(self, partition: int) -> bool:
+        """Whether the target was removed and nobody has its place yet. A node that is gone itself
+        waits for nobody: its own copies are given up."""
+        preference = self.view.preference
+        removed = self.target not in preference.names and self.view.name in preference.names
+        return removed and self.target in preference.owners(partition)
 
     def _fill(self, now: float) -> Effects:
         """Send more hints while the window has room."""
@@ -46,23 +82,36 @@ class Delivery(Machine):
         settings = self.view.settings
         room = self.view.background.share(settings.hints_in_flight_max) - len(self._flying)
         bytes_left = settings.fetch_bytes_max - sum(len(r) for r, _ in self._flying.values())
-        if self._more and not self._ended and min(room, bytes_left) > 0:
-            try:
-                rows = self.book.some(self.target, self._after, room)
-            except Corrupt as error:
-                held = self.book.counts.get(self.target)
-                self.replica.hint(*split_hint_key(error.key))
-                if self.book.counts.get(self.target) == held:
-                    raise  # the damage is near that row, not in it: a salvage must find it
-                rows = []
-                self._more = False
-            some = leading(rows, bytes_left)
-            self._more = self._more and (len(rows) == room or len(some) < len(rows))
+        self._resting = False
+        for _ in range(settings.rows_max):
+            if self._next is None or self._ended or min(room, bytes_left) <= 0:
+                break
+            some = self._read(self._next, room, bytes_left)
+            room -= len(some)
+            bytes_left -= sum(len(record) for _, record in some)
             for stored, record in some:
-                self._after = stored
                 effects += self._send(stored, record)
-        self.wake_at = now + settings.call_s
+        else:
+            self._resting = not self._flying  # so many slices were empty: on in the next turn
+        self.wake_at = now + (0.0 if self._resting else settings.call_s)
         return effects + self._maybe_end()
+
+    def _read(self, place: Slice, room: int, bytes_left: int) -> list[tuple[bytes, bytes]]:
+        """The next hints of the slice, as many as there is room for."""
+        start, end = place
+        try:
+            rows = self.book.some(self.target, start, room, end)
+        except Corrupt as error:
+            held = self.book.counts.get(self.target)
+            self.replica.hint(*split_hint_key(error.key))
+            if self.book.counts.get(self.target) == held:
+                raise  # the damage is near that row, not in it: a salvage must find it
+            self._ended = True
+            return []
+        some = leading(rows, bytes_left)
+        more = len(rows) == room or len(some) < len(rows)
+        self._next = (some[-1][0] + b"\x00", end) if more else next(self._slices, None)
+        return some
 
     def _send(self, stored: bytes, record: bytes) -> Effects:
         if stored in self._flying:
@@ -89,7 +138,7 @@ class Delivery(Machine):
         if stamp is not None:
             if stamp < self.replica.numbers.floor(partition):
                 self.replica.counters["stale_hints_dropped"] += 1
-                self.book.drop(self.target, stored, record)
+                self.book.drop(self.target, stored)
                 return []
             seen = min(seen, stamp)
         self._flying[stored] = (record, set(to))
@@ -112,10 +161,16 @@ class Delivery(Machine):
         return self._fill(now)
 
     def _delivered(self, stored: bytes, record: bytes) -> None:
-        if self.replica.hint(self.target, stored) == record:
-            self.book.drop(self.target, stored, record)
+        if self.replica.hint(self.target, stored) != record:
+            return
+        partition = partition_of(stored, self.view.ring.partition_bits)
+        if self._waits(partition):
+            self.book.handed_on(self.target, stored)
+            self.replica.counters["hints_handed_on"] += 1
+        else:
+            self.book.drop(self.target, stored)
             self.replica.counters["hints_delivered"] += 1
-            self.replica.born_again(partition_of(stored, self.view.ring.partition_bits))
+            self.replica.born_again(partition)
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
         assert isinstance(request, Store)
@@ -124,13 +179,17 @@ class Delivery(Machine):
         return self._maybe_end()
 
     def expired(self, now: float) -> Effects:
+        if self._resting:
+            return self._fill(now)
         self._ended = True
         self._flying.clear()
         return self._maybe_end()
 
     def _maybe_end(self) -> Effects:
-        if not self.finished and not self._flying and (self._ended or not self._more):
+        if not self.finished and not self._flying and (self._ended or self._next is None):
             self.finished = True
+            if self._ended and self._whole:
+                self.book.fresh.pop(self.target, None)
             self._on_end(self.target)
         return []
 

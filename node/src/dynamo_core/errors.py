@@ -6,6 +6,7 @@ DynamoError
 │   ├── BadParameter
 │   └── TooManySiblings   S-SIB-1
 ├── Refused               the ring's: this node may not do that now (409, 503)
+├── NotHere               S-REQ-1: another node may have it (503)
 ├── BadFrame              a peer's: the frame is dropped, the node lives on
 └── StoreError            the disk's
     ├── Corrupt           one record or block: repaired from the other owners (S-DISK-7)
@@ -55,6 +56,11 @@ class Refused(DynamoError):
     def __init__(self, slug: str, detail: str) -> None:
         super().__init__(detail)
         self.slug = slug
+
+
+class NotHere(DynamoError):
+    """S-REQ-1: a retry whose context names its first attempt, of which nothing lies here. To make
+    its event again could undo the first one, and an ack would count a copy that is none."""
 
 
 class BadFrame(DynamoError):

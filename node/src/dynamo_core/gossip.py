@@ -10,6 +10,8 @@ node learns that its disk was rolled back (S-DISK-2).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from dynamo_core.frames import Frame
@@ -121,3 +123,7 @@ class Detector:
                 peer.was_up = up
                 changed.append((name, up))
         return changed
+
+    def boots(self, names: Iterable[str]) -> list[int]:
+        """Which process of each it is, 0 for one that was never heard."""
+        return [peer.boot if (peer := self.peers.get(name)) else 0 for name in names]

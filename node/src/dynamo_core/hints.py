@@ -57,23 +57,28 @@ class HintBook:
         self._journal = journal
         self._bytes_max = bytes_max
         self._rows_max = rows_max
-        self._targets_of: dict[bytes, set[str]] = {}
+        self._sizes: dict[bytes, dict[str, int]] = {}
+        """By store key and target, the bytes of the hint."""
         self._in_arc: Counter[int] = Counter()
         """How many keys with hints lie in each arc of the ring."""
         self.counts: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
         self.dirty: set[tuple[int, str]] = set()
+        self.fresh: dict[str, dict[bytes, None]] = {}
+        """By target that was removed: the hints kept since a run over all of its began (S-HINT-3).
+        Not there: all are to be handed on, again."""
 
     def load(self) -> None:
         """Find every hint and dirty mark in the store."""
-        self._targets_of, self.counts, self.bytes, self.dirty = {}, {}, {}, set()
+        self._sizes, self.counts, self.bytes, self.dirty = {}, {}, {}, set()
         self._in_arc.clear()
+        self.fresh.clear()
         start = b""
         while True:
             rows = self._journal.scan(HINTS, start, None, self._rows_max)
             for key, value in rows:
                 target, stored = split_hint_key(key)
-                self._count(target, stored, 0, len(value))
+                self._count(target, stored, len(value))
             if len(rows) < self._rows_max:
                 break
             start = rows[-1][0] + b"\x00"
@@ -81,25 +86,31 @@ class HintBook:
             partition, name = key[len(_DIRTY) :][:2], key[len(_DIRTY) + 2 :]
             self.dirty.add((int.from_bytes(partition, "big"), name.decode()))
 
-    def _count(self, target: str, stored: bytes, before: int, after: int) -> None:
+    def _count(self, target: str, stored: bytes, after: int) -> None:
+        """The hint has so many bytes from now on, 0: it is gone."""
+        known = stored in self._sizes
+        sizes = self._sizes.setdefault(stored, {})
+        before = sizes.pop(target, 0)
         self.bytes[target] = self.bytes.get(target, 0) + after - before
-        if not before:
+        if after and target in self.fresh:
+            self.fresh[target][stored] = None
+        if after:
+            sizes[target] = after
+        if after and not before:
             self.counts[target] = self.counts.get(target, 0) + 1
-            self._in_arc[partition_of(stored, ARC_BITS)] += stored not in self._targets_of
-            self._targets_of.setdefault(stored, set()).add(target)
+            self._in_arc[partition_of(stored, ARC_BITS)] += not known
         elif not after:
+            self.handed_on(target, stored)
             self.counts[target] -= 1
-            targets = self._targets_of[stored]
-            targets.discard(target)
-            if not targets:
-                del self._targets_of[stored]
+            if not sizes:
+                del self._sizes[stored]
                 self._in_arc[partition_of(stored, ARC_BITS)] -= 1
             if not self.counts[target]:
                 del self.counts[target], self.bytes[target]
 
     def any_for(self, stored: bytes) -> bool:
         """Whether a hint of the key lies here."""
-        return stored in self._targets_of
+        return stored in self._sizes
 
     def any_of(self, partition: int, bits: int) -> bool:
         """Whether a hint of the partition lies here, on a ring cut into 2**bits partitions."""
@@ -114,7 +125,7 @@ class HintBook:
             return []
         found = (
             (target, stored)
-            for stored, targets in self._targets_of.items()
+            for stored, targets in self._sizes.items()
             if partition_of(stored, bits) == partition
             for target in sorted(targets)
             if not (but and target.startswith(but))
@@ -123,7 +134,7 @@ class HintBook:
 
     def targets(self, stored: bytes) -> list[str]:
         """For whom hints of the key lie here."""
-        return sorted(self._targets_of.get(stored, ()))
+        return sorted(self._sizes.get(stored, ()))
 
     def record(self, target: str, stored: bytes) -> bytes | None:
         """One hint. Raises Corrupt."""
@@ -139,25 +150,25 @@ class HintBook:
         merged = merge_bytes(stored[4:], before, record, lww)
         if merged != before:
             self._journal.put(HINTS, hint_key(target, stored), merged)
-            self._count(target, stored, len(before or b""), len(merged))
+            self._count(target, stored, len(merged))
 
-    def drop(self, target: str, stored: bytes, acked: bytes) -> None:
-        """Into this tick's batch: the target holds the hint durably, all `acked` of it."""
-        key = hint_key(target, stored)
-        self._journal.put(HINTS, key, None)
-        self._count(target, stored, len(acked), 0)
-
-    def discard(self, target: str, stored: bytes) -> None:
-        """A damaged hint is given up and its partition left to anti-entropy by the caller."""
-        if target in self._targets_of.get(stored, ()):
+    def drop(self, target: str, stored: bytes) -> None:
+        """Into this tick's batch: the target holds the hint durably, or nobody can read it."""
+        if target in self._sizes.get(stored, ()):
             self._journal.put(HINTS, hint_key(target, stored), None)
-            self._count(target, stored, 1, 0)
+            self._count(target, stored, 0)
 
-    def some(self, target: str, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Hints for a target behind a store key: (store key, record) in order. Raises Corrupt."""
-        start = hint_key(target, after) + (b"\x00" if after else b"")
-        end = hint_key(target, b"\xff" * 4) + b"\xff" * 1024
-        rows = self._journal.scan(HINTS, start, end, limit)
+    def handed_on(self, target: str, stored: bytes) -> None:
+        """As it is, the hint need not be handed on again."""
+        self.fresh.get(target, {}).pop(stored, None)
+
+    def some(
+        self, target: str, start: bytes, limit: int, end: bytes | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """Hints for a target from one store key up to another: (store key, record) in order.
+        Raises Corrupt."""
+        last = hint_key(target, end or b"\xff" * 4) + (b"" if end else b"\xff" * 1024)
+        rows = self._journal.scan(HINTS, hint_key(target, start), last, limit)
         return [(split_hint_key(key)[1], record) for key, record in rows]
 
     def by_name(self) -> dict[str, tuple[int, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dynamo_core.errors import Corrupt, TooManySiblings
+from dynamo_core.errors import Corrupt, NotHere, TooManySiblings
 from dynamo_core.hints import HintBook, with_stamp
 from dynamo_core.ids import partition_of, range_of
 from dynamo_core.journal import Journal
@@ -252,6 +252,8 @@ class LocalReplica:
         except TooManySiblings as error:
             record = self.replica.held(request.stored) or b""
             return reply(Rejected(request.id, "too-many-siblings", str(error), record))
+        except NotHere as error:
+            return reply(Rejected(request.id, "uncertain", str(error)))
         context = minted.context.encode()
         partition_flags = self.replica.flags(
             partition_of(request.stored, self.view.ring.partition_bits)

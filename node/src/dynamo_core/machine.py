@@ -75,7 +75,7 @@ class Coordinated(Message):
 
 
 class Rejected(Message):
-    """The local replica could not: "too-many-siblings", "full", or "uncertain": perhaps it did."""
+    """The local replica could not: "too-many-siblings", "full", or "uncertain": it may be done."""
 
     reason: str
     detail: str = ""

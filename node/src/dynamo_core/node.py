@@ -110,6 +110,7 @@ class Node:
         self.admin = Administration(self)
         self.calls = Calls(self)
         self._next_beat = self._next_scan = 0.0
+        self._boots: list[int] = []
 
     # ------------------------------------------------------------ what others may see
 
@@ -348,3 +349,6 @@ class Node:
             self.counters["peer_up" if up else "peer_down"] += 1
             if up:
                 self._next_scan = self.now
+        boots, self._boots = self._boots, self.detector.boots(self.preference.names)
+        if boots != self._boots:
+            self.hints.fresh.clear()

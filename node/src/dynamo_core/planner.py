@@ -93,7 +93,7 @@ class Planner:
                 return done(202, self.accepted(operation))
             accepted = not force or body.get("accept_loss", False)
             changed, lost, below = removed(node.ring, name, accepted, operation)
-            said = {"may_be_lost": lost, "below_n": below}
+            said = {"may_be_lost": lost, "below_n": below, "w": node.ring.target.w}
             if not force:
                 return done(200, said)
             return self.write(changed, operation, {"operation_id": operation, **said}, done)

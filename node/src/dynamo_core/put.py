@@ -292,19 +292,21 @@ class PutOperation(Explained):
     def rejected(self, reply: Rejected) -> Effects:
         """The local replica said no before any effect of ours; a node that we forwarded to and
         that stays silent may have said yes."""
+        unsure = reply.reason == "uncertain"
         if reply.reason != "too-many-siblings" or self.forwarded_to:
-            return self._rejected(reply.reason)
+            return self._rejected(reply.reason, reply.detail if unsure else "")
         context = Context(decode_record(reply.record).context().encode(), self.me)
         self._answer(self._outcome(409, "too-many-siblings", reply.detail, context=context))
         self.finished = True
         return []
 
-    def _rejected(self, reason: str) -> Effects:
+    def _rejected(self, reason: str, detail: str = "") -> Effects:
         """Our own part could not be persisted: nobody else has it unless it was forwarded."""
         self.finished = True
         if self.done is not None:
             perhaps = bool(self.forwarded_to) or reason == "uncertain"
-            self._refuse("unknown" if perhaps else "no", f"this node cannot write: {reason}")
+            detail = detail or f"this node cannot write: {reason}"
+            self._refuse("unknown" if perhaps else "no", detail)
         return []
 
     def expired(self, now: float) -> Effects:

@@ -247,7 +247,7 @@ class Replica:
         self.counters["corrupt_records"] += 1
         partition = partition_of(stored, self._bits)
         self.born_again(partition)
-        self.hints.discard(target, stored)
+        self.hints.drop(target, stored)
         if target and not target.startswith("="):
             self.hints.mark_dirty(partition, target)
 
@@ -343,7 +343,7 @@ class Replica:
         """One put on this node's record (S-DOT-1..3), kept for `target`, "" when we are an owner.
 
         `known` is a record that the coordinator read elsewhere for a delete without a context, by
-        stores of which one had seen no more than `known_seen`. Raises TooManySiblings, with
+        stores of which one had seen no more than `known_seen`. Raises TooManySiblings and NotHere,
         nothing changed.
         """
         partition = partition_of(stored, self._bits)
@@ -362,8 +362,9 @@ class Replica:
             # A retry whose first attempt was read elsewhere: what was read is what it made.
             target, held, number = with_stamp(target, known_seen), known, known_seen
         before = decode_record(held) if held is not None else EMPTY
-        event = before.event_of(put.request_id) if put.request_id else None
-        if event is None and put.request_id not in seen.ids:
+        name = put.request_id
+        event = (before.event_of(name) or before.forgotten(name, seen)) if name else None
+        if event is None:
             crowded = self.settings.crowded(len(before.siblings), len(held or b""))
             if put.context is None and crowded:
                 raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
@@ -378,14 +379,13 @@ class Replica:
             encoded = encode_record(put.key, after)
         else:
             self.counters["request_id_seen_again"] += 1
-            encoded = held if held is not None else encode_record(put.key, EMPTY)
+            encoded = held or b""
         if target:
             self.keep_hint(target, stored, encoded)
         else:
             self._replace(stored, own, encoded)
-        context = seen if event is None else seen.with_dot(event)
-        mine = Sibling(*(event or (0, 0)), None, request_id=put.request_id)
-        return Minted(stored, encoded, context.naming((mine,)), number)
+        mine = Sibling(*event, None, request_id=put.request_id)
+        return Minted(stored, encoded, seen.with_dot(event).naming((mine,)), number)
 
     def _sibling(self, put: Put, dot: Dot, before: Record, wall_ms: int) -> Sibling:
         stamp = 0

@@ -26,7 +26,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from dynamo_core.errors import Corrupt
+from dynamo_core.errors import Corrupt, NotHere
 from dynamo_core.ids import DATA
 
 Dot = tuple[int, int]
@@ -225,6 +225,18 @@ class Record:
                 return sibling.dot
         entry = self.history.ids.get(request_id)
         return (entry.actor, entry.counter) if entry is not None else None
+
+    def forgotten(self, request_id: str, seen: History) -> Dot | None:
+        """The same where only a context names the request, and this record has its event without
+        the name. Raises NotHere when it has not even that."""
+        entry = seen.ids.get(request_id)
+        if entry is None:
+            return None
+        dot = (entry.actor, entry.counter)
+        if not (entry.counter and self.history.covers_dot(dot)):
+            raise NotHere("the context names this request as done, and it is not here: ask another"
+                          " node, or write under another id")  # fmt: skip
+        return dot
 
     def context(self) -> History:
         """What a reader of this whole record has seen (S-CTX-2): covers and names all of it."""

@@ -243,7 +243,7 @@ class Clients:
             return
         attempt.holders = attempt.synced = 0
         for process in world.processes:
-            if world.lost_with(process.name, attempt.key, value):
+            if world.lost_with(process.name, value):
                 attempt.holders += 1
                 attempt.synced += 1
             elif world.holds(process.disk, attempt.key, value):

@@ -41,9 +41,6 @@ class Evidence:
         self.damaged: dict[int, set[str]] = {}
         self.removed: set[int] = set()
         """Ids of nodes that were removed by force: whoever did that was to fence them."""
-        self.handed_on: dict[tuple[str, bytes], list[History]] = {}
-        """By target and key: the hints for those who were removed, dropped when the owners had
-        them. What was a removed node's copy is lost with it."""
 
     def count(self, name: str) -> None:
         """A state that a long run must reach at least once."""
@@ -91,12 +88,9 @@ class Evidence:
                 return True
         return False
 
-    def lost_with(self, name: str, key: bytes, value: int) -> bool:
-        """Whether a disk of that node lost the put, or a hint for the node went when it was
-        removed: to the owners that stay (C12), who have copies of their own."""
-        hints = self.handed_on.get((name, store_key(key)), ())
-        handed_on = any(h.covers_dot(dot) for h in hints for dot in self.dots_of.get(value, ()))
-        return handed_on or name in self.damaged.get(value, ())
+    def lost_with(self, name: str, value: int) -> bool:
+        """Whether a disk of that node lost the put."""
+        return name in self.damaged.get(value, ())
 
     def held(self, disk: Disk, durable: bool = False) -> set[int]:
         """The puts that a disk holds, themselves or in a successor."""
@@ -147,23 +141,13 @@ class Evidence:
             self.events.append(Damage(value, process.name, silent=True))
 
     def hint_dropped(
-        self, target: Process, others: list[Process], stored: bytes, data: bytes, removed: bool,
-        unfilled: bool,
+        self, target: Process, others: list[Process], stored: bytes, data: bytes
     ) -> None:  # fmt: skip
         """C12: a hint disappears only after its target holds it durably, or, where that owns the
-        partition no more or was `removed`, another owner. `unfilled`: until somebody takes the
-        removed node's place there is one copy less than was acked."""
+        partition no more, another owner."""
         if target.old_disks:
             self.count("hint delivered to a later life")
         hint = self._records[data].history
-        if removed:
-            self.handed_on.setdefault((target.name, stored), []).append(hint)
-        if unfilled:
-            for key, value in sorted(set(self.written)):
-                covered = any(map(hint.covers_dot, self.dots_of.get(value, ())))
-                if store_key(key) == stored and covered:
-                    self.damaged.setdefault(value, set()).add(target.name)
-                    self.events.append(Damage(value, target.name))
         keepers = [target, *others]
         if any(process.lost_some for process in keepers):
             return

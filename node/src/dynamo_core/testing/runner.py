@@ -52,7 +52,7 @@ EXPECTED = (
     "fault split", "fault wipe", "founded by command", "frames_of_gone_nodes", "fsync failed",
     "get found nothing", "hedged read answered first", "hint damaged",
     "hint delivered to a later life", "hints kept over their holder's restart", "hints_delivered",
-    "hints_kept", "hints_refused", "hints_rerouted", "kept_apart_over_a_drop",
+    "hints_handed_on", "hints_kept", "hints_refused", "hints_rerouted", "kept_apart_over_a_drop",
     "learnt_it_is_replaced", "lost_node_admitted", "mix busy", "mix lives", "mix moves",
     "mix rebuild", "mix stale", "mix twins", "moves_begun", "moves_taken_over", "moves_undone",
     "old disk came back", "one request has two dots", "partition left dirty", "peer_down",

@@ -201,8 +201,8 @@ def unsettled(world: World) -> str:
         if process.node in nodes and not _sees_all(world, process):
             return f"{process.name} does not see everybody up"
     for node in nodes:
-        if node.hints.counts:
-            return f"{node.name} has hints for {sorted(node.hints.counts)}"
+        if hints := _deliverable(node):
+            return f"{node.name} has hints for {hints}"
         if node.replica.apart:
             return f"{node.name} has not compared {sorted(node.replica.apart)}"
         if node.hints.dirty:
@@ -211,7 +211,9 @@ def unsettled(world: World) -> str:
     by_name = {node.identity.name: node for node in nodes}
     if by_name.keys() != set(ring.live_names()):
         return f"{sorted(by_name)} serve, {ring.live_names()} are in the ring"
-    if moving(ring) or any(m.state in (JOINING, LEAVING) for m in ring.members.values()):
+    waiting = {name for name, node in by_name.items() if node.hints.counts}
+    changing = {m.name for m in ring.members.values() if m.state in (JOINING, LEAVING)}
+    if moving(ring) or changing - waiting:
         return "the ring is changing"
     for partition, entry in enumerate(ring.entries):
         wanted = ring.live(ring.target.owners[partition]) if ring.target.owners else []
@@ -221,7 +223,8 @@ def unsettled(world: World) -> str:
             )
         owners = [by_name[o] for o in ring.live(entry.owners)]
         for node in nodes:
-            if node not in owners and partition in node.replica.forest.held():
+            waits = node in owners or node.hints.any_of(partition, ring.partition_bits)
+            if not waits and partition in node.replica.forest.held():
                 return f"{node.name} holds something of {partition} that is not its own"
         for owner in owners:
             if not owner.replica.complete(partition):
@@ -229,6 +232,17 @@ def unsettled(world: World) -> str:
         if len({owner.replica.forest.root(partition) for owner in owners}) > 1:
             return f"trees of {partition} differ"
     return _records_differ(world, nodes[0])
+
+
+def _deliverable(node: Node) -> list[str]:
+    """For whom hints lie here, but for removed nodes whose place is empty (S-HINT-3)."""
+    ring = node.ring
+    return sorted(
+        target
+        for partition, entry in enumerate(ring.entries)
+        for target, _ in node.hints.some_of(partition, ring.partition_bits, 1 << 20)
+        if ring.live([target]) or target not in entry.owners
+    )
 
 
 def _sees_all(world: World, process: Process) -> bool:

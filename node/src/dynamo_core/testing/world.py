@@ -95,11 +95,10 @@ class World(Evidence):
         rings = [p.ring for p in self.processes if p.ring is not None]
         removed = not all(ring.live([target]) for ring in rings)
         entries = [ring.entries[partition_of(stored, ring.partition_bits)] for ring in rings]
-        unfilled = removed and any(target in entry.owners for entry in entries)
         for process in self.processes:
             if process.name == target and not stale:
                 others = self._instead_of(process, entries, removed)
-                self.hint_dropped(process, others, stored, data, removed, unfilled)
+                self.hint_dropped(process, others, stored, data)
 
     def _instead_of(self, target: Process, entries: list[Entry], removed: bool) -> list[Process]:
         """The owners, where the target owns the partition no more as far as anybody knows."""
