@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 
 import background_mutants
+import edge_mutants
 import move_ladders
 import plan_ladders
 import put_ladders
@@ -19,7 +20,7 @@ from move_mutants import MIX_OF
 from mutants import MUTANTS, seeds_to_catch
 from round_mutants import LADDER_OF
 
-assert background_mutants.BUSY
+assert background_mutants.BUSY and edge_mutants.FULL
 
 SEEDS_MAX = 1000
 assert (

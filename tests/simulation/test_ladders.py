@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import background_mutants
+import edge_mutants
 import move_ladders
 import move_mutants
 import plan_ladders
@@ -28,4 +29,9 @@ def test_a_ladder_does_not_hold_without_its_rule(fault: str) -> None:
 def test_every_ladder_has_a_rule() -> None:
     assert set(LADDER_OF.values()) == set(LADDERS)
     assert move_ladders.four and move_mutants.MIX_OF and round_mutants.MIX_OF
-    assert background_mutants.BUSY and put_ladders.LADDER_OF and plan_ladders.LADDER_OF
+    assert (
+        background_mutants.BUSY
+        and edge_mutants.FULL
+        and put_ladders.LADDER_OF
+        and plan_ladders.LADDER_OF
+    )

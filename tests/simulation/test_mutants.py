@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import background_mutants
+import edge_mutants
 import move_ladders
 import move_mutants
 import plan_ladders
@@ -19,7 +20,12 @@ SEEDS_MAX = 400
 
 
 assert move_ladders.four and move_mutants.MIX_OF and round_mutants.LADDER_OF
-assert background_mutants.BUSY and put_ladders.LADDER_OF and plan_ladders.LADDER_OF
+assert (
+    background_mutants.BUSY
+    and edge_mutants.FULL
+    and put_ladders.LADDER_OF
+    and plan_ladders.LADDER_OF
+)
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -19,6 +19,9 @@ SEEDS, CHUNK = 400, 50
 RAREST = {
     "cancelled while a partition moves",
     "disk of a removed node found stale",
+    "full while it hands over",
+    "full while it leaves",
+    "full while it surrenders",
     "emptied node joined under a new id",
     "hint damaged",
     "hints_handed_on",

@@ -19,6 +19,8 @@ class Post:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.frame_bytes_max = FRAME_BYTES_MAX
+        """What a link takes; a simulated one may take less."""
         self._outbox: dict[str, list[Message]] = {}
 
     def say(self, route: str, message: Message) -> None:
@@ -43,7 +45,7 @@ class Post:
         """One frame, or several where a link would not take it whole."""
         frame = self._frame(route, messages)
         half = len(messages) // 2
-        if len(frame) <= FRAME_BYTES_MAX or not half:
+        if len(frame) <= self.frame_bytes_max or not half:
             return [frame]
         return self._fitting(route, messages[:half]) + self._fitting(route, messages[half:])
 

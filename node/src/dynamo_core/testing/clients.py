@@ -12,8 +12,8 @@ from dynamo_core.node import Node
 from dynamo_core.operations import Context, Get, Operation, Outcome, Put
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
 from dynamo_core.testing.ladder import short
-from dynamo_core.testing.plan import Step
-from dynamo_core.testing.process import Process
+from dynamo_core.testing.plan import KEYS, Step
+from dynamo_core.testing.process import Call, Process
 from dynamo_core.testing.sightings import sight
 from dynamo_core.testing.world import World
 from dynamo_core.versions import SUPERSEDED_WRITES_MAX
@@ -28,8 +28,6 @@ SPACE_S, CALM_S = 0.05, 0.7
 EXPLAINED = 4
 """One read in so many asks how it was answered."""
 SECRET = b"simulated cluster secret"
-KEYS = (b"k", b"K", b"\xff", b"\xfe\x00", b"a key/%2F 25")
-"""Bytes that a careless path would fold together, and one in the last leaf of the ring."""
 Then = Callable[[Attempt, str], None]
 
 
@@ -43,17 +41,48 @@ class Clients:
         self._numbers = 0
         self._values = 0
         self._free_at = 0.0
+        self._entries: list[tuple[Process, Call]] | None = None
+        """Of the turn that is being made up."""
+        self._batches = world.plan.lag_s > 0 or any(step.joined for step in world.plan.steps)
+        """Whether operations may share one batch of the store."""
         self._doubles = bool(world.plan.weather.duplicate or world.plan.weather.late)
         world.on_stop = self.stopped
 
     def begin(self, steps: list[Step]) -> None:
         """Arrange all steps."""
+        turns: list[list[Step]] = []
         for step in steps:
-            at = step.at + self.world.steps_after
-            self.world.later(at, lambda step=step: self._step(step))  # type: ignore[misc]
+            last = turns[-1][0] if turns else None
+            if step.joined and last and (step.at, step.node) == (last.at, last.node):
+                turns[-1].append(step)
+            else:
+                turns.append([step])
+        for turn in turns:
+            self.world.later(turn[0].at + self.world.steps_after, partial(self._turn, turn))
+
+    def _turn(self, steps: list[Step]) -> None:
+        """All of these in one entry of the node, in their order."""
+        if len(steps) == 1:
+            return self._step(steps[0])
+        world = self.world
+        entries = self._entries = []
+        for step in steps:
+            self._step(step)
+        self._entries = None
+        if not entries:
+            return None
+        world.count("several operations in one turn")
+        if len({step.key for step in steps}) < len(steps):
+            world.count("one key twice in a turn")
+
+        def begin() -> None:
+            for _, call in entries:
+                call()
+
+        return world.enter(entries[0][0], begin)
 
     def _step(self, step: Step) -> None:
-        key = KEYS[step.key % len(KEYS)]
+        key = self.world.plan.keys[step.key % KEYS]
         process = self.world.processes[step.node % len(self.world.processes)]
         if step.kind == "get":
             self.get(process, key, step.r, step.strict)
@@ -77,14 +106,14 @@ class Clients:
         """Reads while nodes rebuild themselves: what is not there yet must not read as absent."""
         world = self.world
         for process in world.processes:
-            key = world.rng.choice(KEYS)
+            key = world.rng.choice(world.plan.keys)
             self.get(process, key, world.rng.randint(1, world.plan.n), world.rng.random() < 0.5)
 
     def write_everywhere(self) -> None:
         """When all is healed every node takes every put (C8)."""
         world = self.world
         serving = [p for p in world.processes if p.node is not None and p.node.member]
-        for process, key in zip(serving, KEYS, strict=False):
+        for process, key in zip(serving, world.plan.keys, strict=False):
             ring = process.node.ring  # type: ignore[union-attr]
             owners = ring.entries[partition_of(store_key(key), ring.partition_bits)].owners
             w = min(world.plan.n, len(ring.live(owners)))
@@ -99,7 +128,7 @@ class Clients:
     def in_turn(self, call: Callable[[], None]) -> None:
         """Now, or one after the other where a node takes few operations at once."""
         world = self.world
-        if world.plan.in_flight_max < len(KEYS) * len(world.processes):
+        if world.plan.in_flight_max < KEYS * len(world.processes):
             self._free_at = max(self._free_at, world.now) + SPACE_S
             world.later(self._free_at - world.now, call)
         else:
@@ -142,7 +171,8 @@ class Clients:
         self._values += 1
         value = self._values
         deletes = step.kind in ("delete", "remove")
-        sent = b"" if deletes else b"v%d%s" % (value, b"." * (value * 7 % 23))
+        length = max(step.bytes, value * 7 % 23)
+        sent = b"" if deletes else b"v%d%s" % (value, b"." * length)
         request_id = f"request-{value}" if step.named else ""
         self.world.written.append((key, value))
         if sent or request_id:
@@ -235,9 +265,9 @@ class Clients:
         world = self.world
         value = attempt.value
         unseen = attempt.kind == "delete" and value not in world.dots_of
-        if world.plan.lossy or unseen or (world.plan.lag_s and not told):
-            # Lossy: a put may lose at once to a later stamp. A lag: a put may be superseded in the
-            # batch that would have shown its dot, its twin's be the only one that is known, and a
+        if world.plan.lossy or unseen or (self._batches and not told):
+            # Lossy: a put may lose at once to a later stamp. In one batch: it may be superseded in
+            # the one that would have shown its dot, its twin's be the only one that is known, and a
             # delete without a context does not tell it by its answer. A delete without an id has
             # no name.
             return
@@ -300,7 +330,10 @@ class Clients:
             _mean(world, attempt, operation, node)
             node.submit(operation, done)
 
-        world.enter(process, begin)
+        if self._entries is not None:
+            self._entries.append((process, begin))
+        else:
+            world.enter(process, begin)
 
     def _give_up(self, number: int) -> None:
         entry = self._open.pop(number, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dynamo_core.ids import store_key
+from dynamo_core.ids import DATA, HINTS, store_key
 from dynamo_core.operations import Context, Outcome
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.history import Damage, Dot, Event, Trouble
@@ -139,6 +139,26 @@ class Evidence:
         for value in sorted((before - self.held(process.disk)) & process.held_at_start):
             self.damaged.setdefault(value, set()).add(process.name)
             self.events.append(Damage(value, process.name, silent=True))
+
+    def record_given_up(
+        self, process: Process, owners: list[Process], stored: bytes, data: bytes
+    ) -> None:  # fmt: skip
+        """S-MOVE-5: a node deletes what it does not own only when all owners hold it durably."""
+        mine = self._records[data].history
+        for owner in owners:
+            held = owner.disk.records(stored, durable=True)
+            if not owner.lost_some and not any(
+                self._records[row].history.descends(mine) for row in held
+            ):
+                detail = f"{process.name} gave up {stored[4:]!r}, which {owner.name} does not hold"
+                self.events.append(Trouble("S-MOVE-5", detail))
+
+    def disk_emptied(self, process: Process) -> None:
+        """S-MEM-3: a replaced node empties its disk when it has handed over all that lay there."""
+        rows = process.disk.rows
+        if left := len(rows[DATA]) + len(rows[HINTS]):
+            detail = f"{process.name} empties its disk with {left} records on it"
+            self.events.append(Trouble("S-MEM-3", detail))
 
     def hint_dropped(
         self, target: Process, others: list[Process], stored: bytes, data: bytes

@@ -84,7 +84,7 @@ def choose_faults(rng: Random, families: set[str], nodes: int, ends_at: float) -
                 at=rng.uniform(0.3, ends_at),
                 kind=rng.choice(kinds),
                 node=node,
-                peer=(node + rng.randrange(1, nodes)) % nodes,
+                peer=(node + rng.randrange(1, max(nodes, 2))) % nodes,
                 lasts=rng.choice((0.05, 0.5, 2.0, 5.0)) * rng.uniform(0.5, 1.5),
                 amount=rng.random(),
             )
@@ -106,7 +106,7 @@ def _rival(rng: Random, faults: list[Fault], nodes: int) -> list[Fault]:
         Fault(
             at=f.at + rng.choice((0.0, 0.01, 0.3)),
             kind=rng.choice(KINDS["administrator"]),
-            node=(f.node + rng.randrange(1, nodes)) % nodes,
+            node=(f.node + rng.randrange(1, max(nodes, 2))) % nodes,
             peer=rng.randrange(nodes),
             amount=rng.random(),
         )

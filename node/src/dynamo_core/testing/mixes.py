@@ -145,20 +145,13 @@ def _moves(rng: Random, plan: Plan) -> list[Step]:
     together miss nothing (S-MOVE-1..5, C9, C10)."""
     plan.nodes = rng.choice((4, 4, 5))
     plan.n = rng.choice((2, 3, 3))
-    plan.w = rng.randint(1, plan.n)
-    plan.r = plan.n - plan.w + 1
-    plan.dw = rng.randint(1, plan.w)
+    _quorums(rng, plan)
     plan.founders = plan.nodes - rng.choice((0, 0, 1))
     now = READY_S + rng.uniform(0.3, 0.8)
     for kind in rng.choices(("tokens", "join", "leave", "weights", "rebalance", "cancel"), k=3):
         number = rng.randrange(plan.nodes)
         plan.faults.append(Fault(now, kind, number, rng.randrange(plan.nodes), 1.0, rng.random()))
-        for _ in range(rng.choice((0, 1, 2, 2, 3))):
-            bad = rng.choice(TROUBLE)
-            at, lasts = now + rng.uniform(-0.3, 1.5), rng.choice((0.05, 0.5, 1.5))
-            one = rng.randrange(plan.nodes)
-            other = (one + rng.randrange(1, plan.nodes)) % plan.nodes
-            plan.faults.append(Fault(at, bad, one, other, lasts, rng.random()))
+        _trouble(rng, plan, now, rng.choice((0, 1, 2, 2, 3)))
         if rng.random() < 0.4:
             rival = Fault(
                 now + rng.choice((0.0, 0.02, 0.2)), "rebalance", (number + 1) % plan.nodes
@@ -167,6 +160,85 @@ def _moves(rng: Random, plan: Plan) -> list[Step]:
             plan.faults.append(rival)
         now += rng.uniform(0.4, 3.0)
     plan.ends_at = now - READY_S + 2.0
+    return _strict_steps(rng, plan)
+
+
+def _no_room(rng: Random, plan: Plan) -> list[Step]:
+    """The disk of a node is full while it hands over what it has, for it leaves, was removed by
+    force or has a later life, or while it receives; so are those of others (S-MOVE-5, S-DISK-4)."""
+    plan.nodes = rng.choice((4, 4, 5))
+    plan.n = rng.choice((1, 2, 3, 3))
+    _quorums(rng, plan)
+    victim, other = rng.sample(range(plan.nodes), 2)
+    now = READY_S + rng.uniform(1.0, 1.5)
+    way = rng.choice(("leave", "remove", "old disk", "join"))
+    if way == "join":
+        plan.founders = victim = plan.nodes - 1
+        other %= plan.founders
+    elif way == "old disk":
+        plan.faults.append(Fault(now, "wipe", victim, lasts=0.2))
+        now += rng.uniform(5.0, 7.0)
+    # Whom it is about: the command counts all members, that of a removal all but its own node.
+    peer = victim - (victim > other) if way == "remove" else victim
+    at = other if way != "old disk" else victim
+    plan.faults.append(Fault(now, way, at, peer, rng.choice((0.3, 1.5)), rng.random()))
+    for _ in range(rng.choice((1, 2, 3, 4))):
+        who = victim if rng.random() < 0.6 else rng.randrange(plan.nodes)
+        lasts = rng.choice((0.1, 0.5, 2.0, 5.0))
+        plan.faults.append(Fault(now + rng.uniform(-0.3, 4.0), "full", who, lasts=lasts))
+    _trouble(rng, plan, now, rng.choice((0, 0, 1)))
+    plan.ends_at = now - READY_S + 6.0
+    puts = [_put(rng, rng.uniform(0.2, 1.0), key, rng.randrange(plan.nodes)) for key in range(KEYS)]
+    return puts + _strict_steps(rng, plan)
+
+
+def _narrow(rng: Random, plan: Plan) -> list[Step]:
+    """What a lost disk had, or what moves, goes in many turns: the plan gets small limits and large
+    values besides (S-AE-3, S-MOVE-5)."""
+    change = rng.choice((_rebuild, _no_room, _moves, _moves))
+    steps = change(rng, plan)
+    if change is _moves and rng.random() < 0.7:
+        plan.n = 1  # what a pass over the only owner misses no other pass brings
+        _quorums(rng, plan)
+    return steps
+
+
+def _small(rng: Random, plan: Plan) -> list[Step]:
+    """A ring of one or two grows, and shrinks to it again: nobody stands in for an owner, and what
+    one has nobody else may have."""
+    plan.n = rng.choice((1, 1, 2))
+    plan.founders = rng.randint(plan.n, 2)
+    plan.nodes = plan.founders + rng.choice((1, 1, 2))
+    _quorums(rng, plan)
+    now = READY_S + rng.uniform(0.3, 0.8)
+    for kind in ("join", rng.choice(("join", "tokens", "cancel")), "leave", "leave"):
+        for _ in range(rng.choice((1, 1, 2))):
+            one = rng.randrange(plan.nodes if kind == "leave" else plan.founders)
+            at, peer = now + rng.choice((0.0, 0.02, 0.2)), rng.randrange(plan.nodes)
+            plan.faults.append(Fault(at, kind, one, peer, 1.0, rng.random()))
+        _trouble(rng, plan, now, rng.choice((0, 0, 1, 2)))
+        now += rng.choice((0.5, 3.0, 5.0)) * rng.uniform(0.5, 1.5)
+    plan.ends_at = now - READY_S + 2.0
+    return _strict_steps(rng, plan)
+
+
+def _quorums(rng: Random, plan: Plan) -> None:
+    """Such that a strict read meets every strict put."""
+    plan.w = rng.randint(1, plan.n)
+    plan.r = plan.n - plan.w + 1
+    plan.dw = rng.randint(1, plan.w)
+
+
+def _trouble(rng: Random, plan: Plan, now: float, count: int) -> None:
+    for _ in range(count):
+        bad = rng.choice(TROUBLE)
+        at, lasts = now + rng.uniform(-0.3, 1.5), rng.choice((0.05, 0.5, 1.5))
+        one = rng.randrange(plan.nodes)
+        other = (one + rng.randrange(1, plan.nodes)) % plan.nodes
+        plan.faults.append(Fault(at, bad, one, other, lasts, rng.random()))
+
+
+def _strict_steps(rng: Random, plan: Plan) -> list[Step]:
     steps = []
     for _ in range(60):
         kind = rng.choice(("put", "put", "update", "get", "get", "remove"))
@@ -190,7 +262,10 @@ MIXES: dict[str, Callable[[Random, Plan], list[Step]]] = {
     "busy": _busy,
     "lives": _lives,
     "moves": _moves,
+    "narrow": _narrow,
+    "no room": _no_room,
     "rebuild": _rebuild,
+    "small": _small,
     "stale": _stale,
     "twins": _twins,
 }

@@ -6,20 +6,39 @@ from pathlib import Path
 
 import msgspec
 
+from dynamo_core.frames import FRAME_BYTES_MAX
+from dynamo_core.settings import Settings
 from dynamo_core.testing.faults import Fault
 from dynamo_core.testing.network import Weather
 
 NAMES = "abcdefgh"
-KEYS = 5
+APART = (b"k", b"K", b"\xff", b"\xfe\x00", b"a key/%2F 25")
+"""Bytes that a careless path would fold together, and one in the last leaf of the ring."""
+TOGETHER = (b"0", b"1", b"2", b"8", b"12")
+"""All of one partition, in both of its leaves."""
+KEYS = len(APART)
+CORE = Settings()
 READY_S, CREATED_S = 1.7, 2.8
 """Clients begin so long after the first start: all have met by the third heartbeat."""
+
+
+class Limits(msgspec.Struct, omit_defaults=True):
+    """What goes at once, in bytes, rows and records. In few histories so little of so large values
+    that frames are cut, and whatever is copied, delivered or handed over goes in several turns."""
+
+    frame_bytes: int = FRAME_BYTES_MAX
+    fetch_bytes: int = CORE.fetch_bytes_max
+    siblings_bytes: int = CORE.siblings_bytes_max
+    rows: int = 3
+    keys: int = 2
 
 
 class Step(msgspec.Struct, omit_defaults=True):
     """One operation of a client. `context`: below 0 none, else which of the contexts collected so
     far, 1.0 the latest; an "update" reads first and uses what it read. `retry`: the node asked
     again under the same request id when there was no success, after `retry_s`. `strict` None: as
-    the ring has it."""
+    the ring has it. `bytes`: of the value, at least. `joined`: it enters its node in one turn with
+    the step before it, as the operations of a batch do."""
 
     at: float
     kind: str
@@ -34,6 +53,8 @@ class Step(msgspec.Struct, omit_defaults=True):
     retry_s: float = 0.5
     expires_s: int = 0
     show: bool = False
+    bytes: int = 0
+    joined: bool = False
 
 
 class Plan(msgspec.Struct):
@@ -70,6 +91,27 @@ class Plan(msgspec.Struct):
     """S-BG-1; so low that any read over the network is above, background work crawls."""
     looks: int = 0
     """How many rounds of reads follow the healing, while nodes rebuild themselves."""
+    limits: Limits = msgspec.field(default_factory=Limits)
+    together: bool = False
+    """All keys lie in one partition."""
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """So many as `KEYS`; steps name them by their number."""
+        return TOGETHER if self.together else APART
+
+
+def settings_of(plan: Plan) -> Settings:
+    """Sparse heartbeats and short waits: less virtual time, fewer events."""
+    return Settings(
+        hedge_s=0.05, heartbeat_s=1.0, suspect_s=3.0, hint_scan_s=1.0, exchange_s=1.0,
+        confirm_s=0.1, call_s=1.0, tombstone_age_min_s=plan.tombstone_age_s, leaf_bits=1,
+        hint_bytes_max=plan.hint_bytes_max, rows_max=plan.limits.rows, keys_max=plan.limits.keys,
+        fetch_bytes_max=plan.limits.fetch_bytes, siblings_bytes_max=plan.limits.siblings_bytes,
+        exchanges_max=4, hints_in_flight_max=2, moves_s=0.5, collect_s=1.0,
+        siblings_max=plan.siblings_max, in_flight_max=plan.in_flight_max,
+        latency_threshold_ms=plan.latency_threshold_ms,
+    )  # fmt: skip
 
 
 def save_plan(path: Path, plan: Plan) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from dynamo_core.hints import split_hint_key
 from dynamo_core.ids import DATA, HINTS, META, Change, partition_of
+from dynamo_core.membership import GONE_KEY
 from dynamo_core.node import Node
 from dynamo_core.ring import JOINING, MEMBER, Ring
 from dynamo_core.testing.disk import Disk
@@ -87,6 +88,8 @@ class WatchedDisk(Disk):
 
     watch: Callable[[bytes, bytes], None]
     dropped: Callable[[str, bytes, bytes], None]
+    given_up: Callable[[bytes, bytes], None]
+    emptied: Callable[[], None]
     met: Callable[[str], None]
 
     def _apply(self, batch: list[Change]) -> None:
@@ -97,15 +100,28 @@ class WatchedDisk(Disk):
                     self.dropped(*split_hint_key(key), hint)
             elif family == META and key.startswith(b"dirty/"):
                 self.met("partition left dirty" if value else "dirty partition settled")
-        if any(family == META and key.startswith(b"floor/") for family, key, _ in batch):
-            for family, key, value in batch:
-                if value is None and family == DATA and key in self.rows[DATA]:
-                    self.buried.setdefault(key, []).append(self.rows[DATA][key])
-                    self.met("tombstone buried")
+        self._deleted(batch)
         super()._apply(batch)
         for family, key, value in batch:
+            if family == META and key == GONE_KEY:
+                self.emptied()
             if value is not None and family in (DATA, HINTS):
                 self.watch(key if family == DATA else split_hint_key(key)[1], value)
+
+    def _deleted(self, batch: list[Change]) -> None:
+        """Records of this batch that are buried by a round, or else given up to others; what is
+        kept as a hint from here on is neither."""
+        forgotten = any(family == META and key.startswith(b"floor/") for family, key, _ in batch)
+        kept = {split_hint_key(key)[1] for family, key, value in batch if family == HINTS and value}
+        for family, key, value in batch:
+            if value is not None or family != DATA or (family, key) in self.corrupt:
+                continue
+            row = self.rows[DATA].get(key)
+            if row is not None and forgotten:
+                self.buried.setdefault(key, []).append(row)
+                self.met("tombstone buried")
+            elif row is not None and key not in kept:
+                self.given_up(key, row)
 
     def copy(self) -> Disk:
         """Watched as well."""
@@ -113,4 +129,5 @@ class WatchedDisk(Disk):
         other.__class__ = WatchedDisk
         assert isinstance(other, WatchedDisk)
         other.watch, other.dropped, other.met = self.watch, self.dropped, self.met
+        other.given_up, other.emptied = self.given_up, self.emptied
         return other

@@ -20,7 +20,7 @@ from dynamo_core.ring import JOINING, LEAVING, LEFT
 from dynamo_core.testing.administrator import mend_target, moving
 from dynamo_core.testing.beginning import begin
 from dynamo_core.testing.checker import Violation, check
-from dynamo_core.testing.clients import KEYS, Clients
+from dynamo_core.testing.clients import Clients
 from dynamo_core.testing.faults import strike
 from dynamo_core.testing.history import UNKNOWN, Attempt, Copy, Event, Trouble
 from dynamo_core.testing.ladder import Ladder
@@ -262,7 +262,7 @@ def _owners(world: World, node: Node, key: bytes) -> list[str]:
 
 def _records_differ(world: World, node: Node) -> str:
     disks = {process.name: process.disk for process in world.processes}
-    for key in KEYS:
+    for key in world.plan.keys:
         bodies = set()
         stored = store_key(key)
         for owner in _owners(world, node, key):
@@ -277,7 +277,7 @@ def _records_differ(world: World, node: Node) -> str:
 def _copies(world: World) -> None:
     node = _members(world)[0]
     disks = {process.name: process.disk for process in world.processes}
-    for key in KEYS:
+    for key in world.plan.keys:
         for owner in _owners(world, node, key):
             row = disks[owner].rows[DATA].get(store_key(key), b"")
             digest = blake2b(body_of(row) if row else b"", digest_size=16).digest()
@@ -286,7 +286,7 @@ def _copies(world: World) -> None:
 
 def _read_all(world: World, clients: Clients, rs: tuple[int, ...]) -> None:
     """Every key through every node."""
-    used = [key for key in KEYS if any(k == key for k, _ in world.value_of)]
+    used = [key for key in world.plan.keys if any(k == key for k, _ in world.value_of)]
     node = _members(world)[0]
     serving = [p for p in world.processes if p.node in _members(world)]
     for r, process, key in product(rs, serving, used):
@@ -316,5 +316,9 @@ def _count_outcomes(world: World) -> None:
                 world.count("a put without an answer had happened")
             if event.kind == "get" and event.status == 404:
                 world.counters["get found nothing"] += 1
+            if event.problem == "too-many-siblings" and world.plan.siblings_max > len(
+                world.written
+            ):
+                world.count("refused for the bytes of its siblings")
             if event.problem:
                 world.counters["answered " + event.problem] += 1

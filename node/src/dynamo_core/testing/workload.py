@@ -1,7 +1,7 @@
 """Plans made from seeds.
 
 Each fault family is on with p = 0.5; a tenth of all seeds have none, and every write there knows
-all before it. One seed in eight is a mix: a few faults in the order in which they matter.
+all before it. One seed in six is a mix: a few faults in the order in which they matter.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from random import Random
 from dynamo_core.testing.faults import Fault, choose_faults
 from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.network import Weather
-from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
+from dynamo_core.testing.plan import KEYS, READY_S, Limits, Plan, Step
 
 OPERATIONS_MIN, OPERATIONS_MAX = 20, 60
 RETRY_S_MAX = 3.0
 MIXES_IN_TURN = (*sorted(MIXES), "stale")
 """A stale disk has a long way to go, so it goes it twice as often."""
-MIX_EVERY = 8
+MIX_EVERY = 6
 """One seed in so many has a mix of its own."""
 AFTERMATH_S = {"wipe": 6.0, "old disk": 4.0, "join": 6.0, "leave": 6.0, "remove": 6.0}
 """How long a fault's consequences are worth watching: a lost node is let in again so late."""
@@ -30,6 +30,9 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         mix = MIXES_IN_TURN[seed // MIX_EVERY % len(MIXES_IN_TURN)]
     quiet = not mix and rng.random() < 0.1
     nodes = rng.choice((3, 3, 3, 4, 4, 5, 5, 6))
+    few = not mix and Random(f"{seed} few").random() < FEW
+    if few:
+        nodes = Random(f"{seed} nodes").choice((1, 2, 2, 3))
     n = min(nodes, rng.choice((1, 2, 3, 3, 3, 3, 3)))
     r, w = rng.randint(1, n), rng.randint(1, n)
     if quiet or rng.random() < 0.6:
@@ -44,7 +47,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         ends_at = rng.uniform(10.0, 18.0)
     if mix:
         families = [mix, *(f for f in families if f in MILD)]
-    founders = rng.randint(max(n, 2), nodes) if "administrator" in families else 0
+    founders = rng.randint(n if few else max(n, 2), nodes) if "administrator" in families else 0
     plan = Plan(
         seed=seed, nodes=nodes, n=n, r=r, w=w, dw=dw,
         lossy=not quiet and not mix and rng.random() < 0.05, quiet=quiet,
@@ -69,9 +72,44 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     else:
         plan.faults = choose_faults(rng, set(families), nodes, ends_at)
         plan.steps = _steps(rng, plan)
-    if plan.families and {"administrator", "moves"} & set(plan.families):
+    if plan.families and CHANGING & set(plan.families):
         _other_defaults(Random(f"{seed} defaults"), plan)
+    _shape(Random(f"{seed} shape"), plan)
     return plan
+
+
+def _shape(rng: Random, plan: Plan) -> None:
+    """In few histories little goes at once of values that are large, or several operations enter
+    one node in one turn."""
+    if rng.random() < LIMITED or "narrow" in plan.families:
+        plan.together = True
+        plan.limits = Limits(
+            frame_bytes=rng.choice((800, 2000)),
+            fetch_bytes=rng.choice((150, 500)),
+            siblings_bytes=rng.choice((700, 2000)),
+            rows=rng.choice((1, 2, 3)),
+            keys=rng.choice((1, 2, 3)),
+        )
+        for step in plan.steps:
+            step.bytes = rng.choice((0, 60, 200, 200, 500))
+    if rng.random() < JOINED:
+        _join(rng, plan)
+
+
+def _join(rng: Random, plan: Plan) -> None:
+    """Some steps enter with the one before them, often to the same key. Where every write knows
+    all before it a key comes once in a turn."""
+    turn: list[Step] = []
+    for step in plan.steps:
+        first = turn[0] if turn else step
+        again = plan.quiet and any(step.key == other.key for other in turn)
+        if not turn or again or len(turn) == TURN_MAX or rng.random() < 0.5:
+            turn = [step]
+            continue
+        turn.append(step)
+        step.joined, step.at, step.node = True, first.at, first.node
+        if not plan.quiet and rng.random() < 0.4:
+            step.key = first.key
 
 
 def _other_defaults(rng: Random, plan: Plan) -> None:
@@ -96,10 +134,14 @@ FAMILIES = (
     "expiry", "named", "retry", "strict", "levels", "bursts", "hints full", "repair",
     "administrator",
 )  # fmt: skip
+CHANGING = {"administrator", "moves", "narrow", "no room", "small"}
 MILD = ("loss", "duplicate", "lag", "expiry", "named", "retry", "strict", "bursts", "repair")
 """What may come on top of a mix."""
 RARE_FAMILIES = ("few siblings", "overload")
 """These refuse most of what they meet, so few histories have them."""
+FEW, LIMITED, JOINED = 0.06, 0.06, 0.08
+"""Of the histories so many have a ring of few nodes, small limits, or turns of several steps."""
+TURN_MAX = 6
 FORGET = 0.15
 """Of the histories so many are long enough, with deletes enough, to see collections midway."""
 

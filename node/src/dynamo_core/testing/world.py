@@ -20,13 +20,13 @@ from dynamo_core.ids import HINTS, META, partition_of
 from dynamo_core.membership import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.ring import Entry, Owners, Ring
-from dynamo_core.settings import Settings
+from dynamo_core.testing.edges import disk_is_full, frames_sent, ring_changed
 from dynamo_core.testing.evidence import Evidence
 from dynamo_core.testing.faults import Fault
 from dynamo_core.testing.history import Setting, Trouble
 from dynamo_core.testing.ladder import Ladder
 from dynamo_core.testing.network import Network
-from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Plan
+from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Limits, Plan, settings_of
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk
 
 REOPEN_S = 0.25
@@ -51,7 +51,8 @@ class World(Evidence):
         self.steps_after = CREATED_S if plan.created else READY_S
         self.events.append(Setting(plan.n, plan.lossy, plan.quiet))
         self.network = Network(plan.weather, self.rng)
-        self.settings = _settings(plan)
+        self.settings = settings_of(plan)
+        self._limited = plan.limits != Limits()
         self._heap: list[tuple[float, float, int, Call]] = []
         self._number = 0
         self.processes = [Process(name) for name in NAMES[: plan.nodes]]
@@ -88,6 +89,8 @@ class World(Evidence):
         disk = WatchedDisk(self.rng.getrandbits(63))
         disk.watch, disk.met = self.found_record, self.count
         disk.dropped = partial(self._hint_dropped, process)
+        disk.given_up = partial(self._given_up, process)
+        disk.emptied = partial(self.disk_emptied, process)
         process.disk = disk
 
     def _hint_dropped(self, holder: Process, target: str, stored: bytes, data: bytes) -> None:
@@ -99,6 +102,14 @@ class World(Evidence):
             if process.name == target and not stale:
                 others = self._instead_of(process, entries, removed)
                 self.hint_dropped(process, others, stored, data)
+
+    def _given_up(self, process: Process, stored: bytes, data: bytes) -> None:
+        node = process.node
+        if node is None or not node.member or node.apart.dropping:
+            return
+        owners = node.ring.entries[partition_of(stored, node.ring.partition_bits)].owners
+        names = node.ring.live(owners)
+        self.record_given_up(process, [p for p in self.processes if p.name in names], stored, data)
 
     def _instead_of(self, target: Process, entries: list[Entry], removed: bool) -> list[Process]:
         """The owners, where the target owns the partition no more as far as anybody knows."""
@@ -137,6 +148,7 @@ class World(Evidence):
         )
         self.note(f"{process.name} starts{'' if trusted else ', its disk in doubt'}")
         node = Node(identity, disk, self.settings, self._draw)
+        node.post.frame_bytes_max = self.plan.limits.frame_bytes
         process.node = node
 
         def begin() -> None:
@@ -233,6 +245,8 @@ class World(Evidence):
         process.flush_due = False
         frames: list[tuple[str, bytes]] = []
         self._guarded(process, lambda: self._written(process, node, frames))
+        if self._limited:
+            frames_sent(self, node, frames)
         for address, frame in frames:
             self._send(process, address, frame)
         if process.node is not node:
@@ -249,6 +263,8 @@ class World(Evidence):
     def _ring_changed(self, process: Process, ring: Ring) -> None:
         """One switch a partition and term, and it names one owner more than before (C10)."""
         before, process.ring = process.ring, ring
+        if before is not None:
+            ring_changed(self, before, ring)
         for partition, entry in enumerate(ring.entries):
             if entry.old is None or (before is not None and before.entries[partition] is entry):
                 continue
@@ -310,6 +326,8 @@ class World(Evidence):
             return
         process.reopening = True
         process.disturb(self.now)
+        if process.disk.full and process.node is not None:
+            disk_is_full(self, process.node)
         life = process.life
 
         def reopen() -> None:
@@ -368,14 +386,3 @@ class World(Evidence):
             return
         self.trail = crc32(frame, self.trail ^ int(self.now * 1e6) & 0xFFFFFFFF)
         self.enter(receiver, lambda: node.receive(frame))
-
-
-def _settings(plan: Plan) -> Settings:
-    """Sparse heartbeats and short waits: less virtual time, fewer events."""
-    return Settings(
-        hedge_s=0.05, heartbeat_s=1.0, suspect_s=3.0, hint_scan_s=1.0, exchange_s=1.0,
-        confirm_s=0.1, call_s=1.0, tombstone_age_min_s=plan.tombstone_age_s, leaf_bits=1,
-        hint_bytes_max=plan.hint_bytes_max, rows_max=3, keys_max=2, exchanges_max=4,
-        hints_in_flight_max=2, moves_s=0.5, collect_s=1.0, siblings_max=plan.siblings_max,
-        in_flight_max=plan.in_flight_max, latency_threshold_ms=plan.latency_threshold_ms,
-    )  # fmt: skip

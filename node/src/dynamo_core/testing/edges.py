@@ -1,0 +1,77 @@
+"""Hard states that a turn of a node shows: frames that were cut, what goes in several turns, full
+disks in the midst of a change, rings of one and of two. Counted, as those that answers show.
+
+A frame that a link would not take whole is a fault unless it holds one message alone: that cannot
+be cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dynamo_core.frames import decode_frame
+from dynamo_core.ids import range_of
+from dynamo_core.messages import FetchedMany, ListingReply, Store
+from dynamo_core.move_messages import Offer
+from dynamo_core.node import Node
+from dynamo_core.ring import LEAVING, Ring
+from dynamo_core.testing.history import Trouble
+
+if TYPE_CHECKING:
+    from dynamo_core.testing.world import World
+
+FEW = {1: "one", 2: "two"}
+
+
+def frames_sent(world: World, node: Node, frames: list[tuple[str, bytes]]) -> None:
+    """Look at what leaves a node of a history with small limits."""
+    limits = world.plan.limits
+    if len({address for address, _ in frames}) < len(frames):
+        world.count("frame cut")
+    for _, data in frames:
+        messages = decode_frame(data).messages
+        if len(messages) > 1 and len(data) > limits.frame_bytes:
+            detail = f"{node.name} sends {len(data)} bytes, {len(messages)} messages, in one frame"
+            world.events.append(Trouble("frames", detail))
+        hints = [m for m in messages if isinstance(m, Store) and m.cause == "hint"]
+        if hints and sum(node.hints.counts.values()) > len(hints):
+            world.count("hints delivered in several turns")
+        for message in messages:
+            if isinstance(message, ListingReply) and message.more:
+                world.count("leaf listed in several turns")
+            elif isinstance(message, FetchedMany) and len(message.records) < limits.keys:
+                fetched = sum(map(len, message.records))
+                world.counters["records fetched up to a bound"] += fetched > limits.fetch_bytes
+            elif isinstance(message, Offer):
+                _offered(world, node, message)
+
+
+def _offered(world: World, node: Node, offer: Offer) -> None:
+    start, end = range_of(offer.partition, node.ring.partition_bits)
+    if len(node.replica.rows(start, end, len(offer.rows) + 1)) > len(offer.rows):
+        world.count("partition surrendered in several turns")
+
+
+def ring_changed(world: World, before: Ring, after: Ring) -> None:
+    """A ring of one or two has grown, or a larger one has shrunk to it."""
+    had, has = len(before.live_names()), len(after.live_names())
+    if had < has and had in FEW:
+        world.count(f"ring of {FEW[had]} grew")
+    elif has < had and has in FEW:
+        world.count(f"ring shrank to {FEW[has]}")
+
+
+def disk_is_full(world: World, node: Node) -> None:
+    """A full disk has just refused a batch."""
+    name, ring = node.identity.name, node.ring_or_none
+    if ring is None or name not in ring.members:
+        return
+    if node.membership.gone:
+        world.counters["full while it hands over"] += node.holds_data()
+    elif ring.members[name].state == LEAVING:
+        world.count("full while it leaves")
+    if node.member and node.moves.receiving:
+        world.count("full while it receives")
+    held = node.replica.forest.held()
+    if node.member and any(name not in node.preference.writers(p) for p in held):
+        world.count("full while it surrenders")

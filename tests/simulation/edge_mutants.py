@@ -1,0 +1,155 @@
+"""Deliberate faults at the edges: frames and slices that are cut, full disks, rings of two, several
+operations in one turn (S-MOVE-5, S-AE-3, S-RW-2, S-DOT-3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from ladders import ladder
+from mutants import LADDER_OF, MIX_OF, Patch, mutant
+from town import SETTINGS, Town
+
+from dynamo_core import clients, exchange, journal, membership, post, put, surrender
+from dynamo_core.ids import DATA, partition_of, range_of, store_key
+from dynamo_core.move_messages import Shown
+from dynamo_core.operations import Put
+from dynamo_core.quorum import MET
+
+
+@mutant("cut frames lose their tail")
+def _() -> list[Patch]:
+    original = post.Post._fitting
+
+    def fitting(self: Any, route: str, messages: Any) -> list[bytes]:
+        return original(self, route, messages)[:1]
+
+    return [(post.Post, "_fitting", fitting)]
+
+
+@mutant("records that an answer had no room for count as settled")
+def _() -> list[Patch]:
+    original = exchange.Exchange._fetched
+
+    def fetched(self: Any, request: Any, reply: Any, now: float) -> Any:
+        left = len(request.keys) - len(reply.records)
+        if reply.records and left:
+            del self._keys[len(reply.records) : len(request.keys)]
+            self._confirmed -= left
+        return original(self, request, reply, now)
+
+    return [(exchange.Exchange, "_fetched", fetched)]
+
+
+@mutant("a slice is shown in part and deleted whole")
+def _() -> list[Patch]:
+    original = surrender.Surrender._delete
+
+    def delete(self: Any, now: float) -> Any:
+        start, end = range_of(self.partition, self.view.ring.partition_bits)
+        self._rows = self.replica.rows(start, end, self.view.settings.rows_max)
+        return original(self, now)
+
+    return [(surrender.Surrender, "_delete", delete)]
+
+
+@mutant("a refused slice counts as given")
+def _() -> list[Patch]:
+    original = surrender.Surrender.failed
+
+    def failed(self: Any, node: str, request: Any, reason: str, now: float) -> Any:
+        if reason != "refused full":
+            return original(self, node, request, reason, now)
+        return self.replied(node, request, Shown(0, surrender.PROVEN, []), now)
+
+    return [(surrender.Surrender, "failed", failed)]
+
+
+@mutant("what a full disk refused counts as offered")
+def _() -> list[Patch]:
+    def offered(self: Any, last: bytes, stored: bool) -> None:
+        self._offered_to = last
+
+    return [(membership.Membership, "_offered", offered)]
+
+
+@mutant("in a ring of two one ack counts as both")
+def _() -> list[Patch]:
+    original = put.PutOperation._verdict
+
+    def verdict(self: Any) -> Any:
+        two = len(self.view.preference.names) == 2
+        return MET if two and self.me in self.acks else original(self)
+
+    return [(put.PutOperation, "_verdict", verdict)]
+
+
+@mutant("the second put of a key in one turn does not see the first")
+def _() -> list[Patch]:
+    original, get = clients.Clients.submit, journal.Journal.get
+    last: list[Any] = [None]
+    blind: list[bool] = [False]
+
+    def submit(self: Any, operation: Any, done: Any) -> None:
+        this = (self.node, self.node.now, operation.key)
+        blind[0] = isinstance(operation, Put) and this == last[0]
+        last[0] = this
+        original(self, operation, done)
+        self.node.calls.drain()
+        blind[0] = False
+
+    def read(self: Any, family: int, key: bytes) -> bytes | None:
+        found = self.store.get(family, key) if blind[0] and family == DATA else None
+        return found if blind[0] and family == DATA else get(self, family, key)
+
+    return [(clients.Clients, "submit", submit), (journal.Journal, "get", read)]
+
+
+ONE_BY_ONE = msgspec.structs.replace(SETTINGS, fetch_bytes_max=1)
+BITS = 4
+FULL = "an owner is full while it is handed records"
+SLICED = "records are handed over slice by slice"
+LADDER_OF |= {
+    "a refused slice counts as given": FULL,
+    "a slice is shown in part and deleted whole": SLICED,
+}
+MIX_OF |= {
+    "cut frames lose their tail": "narrow",
+    "in a ring of two one ack counts as both": "small",
+    "records that an answer had no room for count as settled": "narrow",
+    "what a full disk refused counts as offered": "no room",
+}
+
+
+def _unowned(count: int) -> tuple[Town, dict[bytes, bytes]]:
+    """Records of a partition of `c`'s that lie at `a` alone, and go one by one."""
+    town, other = (Town("a b c", n=1, settings=ONE_BY_ONE) for _ in range(2))
+    keys = [key for key in map(b"%d".__mod__, range(1000)) if other.owners(key) == ("c",)]
+    first = partition_of(store_key(keys[0]), BITS)
+    for key in [key for key in keys if partition_of(store_key(key), BITS) == first][:count]:
+        assert other.put("c", key, b"milk", w=1).status == 204
+    rows = dict(other.disks["c"].rows[DATA])
+    for stored, record in rows.items():
+        town.nodes["a"].replica.merge(stored, record)
+    town.settle()
+    return town, rows
+
+
+@ladder(FULL)
+def an_owner_is_full() -> None:
+    """What it refuses stays where it lies, until it is taken."""
+    town, rows = _unowned(1)
+    town.disks["c"].full = True
+    town.run(3.0)
+    assert town.disks["a"].rows[DATA] == rows
+    town.disks["c"].full = False
+    town.nodes["c"].reopened()
+    town.until(lambda: town.disks["c"].rows[DATA] == rows and not town.disks["a"].rows[DATA])
+
+
+@ladder(SLICED)
+def slice_by_slice() -> None:
+    """A record goes when it has been shown, not with the slice before."""
+    town, rows = _unowned(3)
+    town.until(lambda: not town.disks["a"].rows[DATA])
+    assert town.disks["c"].rows[DATA] == rows
