@@ -5,11 +5,32 @@ from __future__ import annotations
 from town import Town, known
 
 from dynamo_core.context import seal, unseal
-from dynamo_core.ids import store_key
+from dynamo_core.frames import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, encode_frame
+from dynamo_core.ids import DATA, VALUE_BYTES_MAX, store_key
 from dynamo_core.versions import History, Record, Sibling, encode_record
 
 KEY = b"cart"
 A, B, C = "abc"
+
+
+def test_what_two_sides_of_a_cut_wrote_is_merged_read_and_resolved_beyond_a_frame() -> None:
+    """S-SIB-1: each side has a record that one frame takes; the merge must find its way as well."""
+    town = Town("a b c")
+    town.lost = lambda sender, to, frame: len(encode_frame(frame)) > MESSAGE_BYTES_MAX
+    others = {(A, B), (A, C), (B, C)}
+    town.cut = others | {(to, sender) for sender, to in others}
+    town.run(4.0)
+    for at in (A, B, C):
+        for _ in range(16):
+            assert town.put(at, KEY, at.encode() * VALUE_BYTES_MAX, w=1).status == 204
+    town.cut = set()
+    town.until(lambda: len({disk.rows[DATA][store_key(KEY)] for disk in town.disks.values()}) == 1)
+    assert len(town.disks[A].rows[DATA][store_key(KEY)]) > FRAME_BYTES_MAX
+    assert town.put(A, KEY, b"more").problem == "too-many-siblings"
+    found = town.get(B, KEY, r=3)
+    assert len(found.values) == 48
+    assert town.put(C, KEY, b"all", context=known(found), w=3).status == 204
+    assert town.values(A, KEY, r=3) == [b"all"]
 
 
 def test_a_key_that_thousands_of_actors_wrote_is_changed_with_its_context() -> None:
