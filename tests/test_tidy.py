@@ -14,6 +14,7 @@ PACKAGES = {
     "dynamo_core": ROOT / "node/src/dynamo_core",
     "dynamo_node": ROOT / "node/src/dynamo_node",
     "dynamo_client": ROOT / "client/src/dynamo_client",
+    "dynamoctl": ROOT / "client/src/dynamoctl",
     "dynamo_operator": ROOT / "operator/src/dynamo_operator",
 }
 LAYERS = [

@@ -183,6 +183,8 @@ def test_a_change_goes_on_after_ctrl_c_and_is_cancelled(home: Path) -> None:
         assert cancelled["operation_id"] not in (None, before)
         ring_of(home).start([gone])
         until(lambda: settled(admin.ring()), "the moves are not undone")
+    assert "nothing is under way" in ok("cancel").stdout
+    assert document("cancel")["undone"] is False
 
 
 def settled(ring: dict[str, Any]) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
+
+import pytest
 
 import dynamo_client
 
@@ -42,6 +45,27 @@ def test_the_types_are_there_for_strict_users(tmp_path: Path) -> None:
     assert "context" in lines[1] and "arg-type" in lines[1]
     assert "colour" in lines[2] and "call-arg" in lines[2]
     assert "Found 2 errors" in said
+
+
+@pytest.mark.parametrize("name", ["dynamoctl", "kubectl-dynamo"])
+def test_an_interrupt_before_a_command_has_loaded_is_no_traceback(name: str) -> None:
+    """What the entry point itself imports is loaded at once; what takes a moment comes after it."""
+    (command,) = entry_points(group="console_scripts", name=name)
+    program = f"""
+import sys
+from {command.module} import {command.attr}
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "httpx":
+            raise KeyboardInterrupt
+
+assert "httpx" not in sys.modules
+sys.meta_path.insert(0, Interrupted())
+{command.attr}()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
 
 
 def test_the_base_install_is_enough() -> None:

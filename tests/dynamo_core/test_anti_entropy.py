@@ -155,6 +155,20 @@ def test_a_sound_store_is_left_alone_and_counted() -> None:
     assert town.counters("stored_by_exchange") == 0
 
 
+def test_damage_that_a_count_of_all_leaves_meets_leaves_the_sums_right() -> None:
+    """The other records of its leaf are counted once."""
+    town = Town("a b", n=2, settings=msgspec.structs.replace(SETTINGS, leaf_bits=0))
+    keys = [b"%d" % number for number in range(60)]
+    for key in keys:
+        assert town.put("a", key, b"v", w=2).status == 204
+    town.kill("a")
+    damage(town, "a", keys[0])
+    town.start("a", trusted=False)
+    assert town.nodes["a"].counters["corrupt_records"] == 1
+    town.run(60.0)
+    assert town.nodes["a"].counters["leaves_mended"] == 0
+
+
 def test_a_repair_in_full_holds_the_records_against_the_tree_first() -> None:
     town = Town("a b c", settings=msgspec.structs.replace(SETTINGS, anti_entropy=False))
     town.put("a", KEY, b"v", w=3)

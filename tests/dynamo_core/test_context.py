@@ -13,12 +13,14 @@ from dynamo_core.context import (
     CONTEXT_BYTES_MAX,
     CONTEXT_VERSION,
     TAG_BYTES,
+    carried,
     seal,
     unseal,
 )
 from dynamo_core.errors import BadContext
 from dynamo_core.operations import Context
 from dynamo_core.versions import History, Sibling, decode_history
+from dynamo_node.edge import Limits
 
 SECRET, KEY = b"cluster secret", b"cart/1"
 HISTORY = History({7: 3, 2**64 - 1: 1}, frozenset({(9, 4)})).naming(
@@ -45,6 +47,29 @@ def test_a_context_opens_again_with_the_secret_and_the_key() -> None:
 @given(key=st.binary(min_size=1, max_size=1024), secret=st.binary(max_size=200))
 def test_any_key_and_secret_will_do(key: bytes, secret: bytes) -> None:
     assert unseal(secret, key, seal(secret, key, CONTEXT)) == CONTEXT
+
+
+def test_a_context_that_is_given_out_is_taken_back() -> None:
+    """S-CTX-1: a key of thousands of dead actors, or of hundreds of names, is no dead end. What
+    does not fit is left out: the siblings that were shown come first."""
+    actors = {n << 50: 2 for n in range(1, 3001)}
+    shown = tuple(Sibling(n << 50, 2, b"v", request_id=f"{n:064}") for n in range(2001, 2101))
+    beyond = frozenset((n << 50, 4) for n in range(1, 3001))
+    whole = History(actors, beyond).naming(shown)
+    part = decode_history(carried(whole, shown))
+    assert whole.descends(part)
+    assert all(part.covers_dot(sibling.dot) for sibling in shown)
+    sealed = seal(SECRET, KEY, Context(carried(whole, shown), "n" * 255))
+    unseal(SECRET, KEY, sealed)
+    assert len(sealed) <= Limits(1).head_bytes_max - 2048, "with the other headers of a request"
+    names = History({1: 600}).naming(
+        tuple(Sibling(1, n, b"v", request_id=f"{n:064}") for n in range(600))
+    )
+    mine = Sibling(1, 600, b"v", request_id="mine")
+    part = decode_history(carried(names.naming((mine,)), (mine,)))
+    assert (part.vector, part.ids["mine"].counter) == ({1: 600}, 600)
+    assert 50 < len(part.ids) < 600
+    assert carried(HISTORY, ()) == HISTORY.encode()
 
 
 BODY = raw(SEALED)[1 + TAG_BYTES :]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from town import Town
 
-from dynamo_core.ids import DATA
+from dynamo_core.frames import Frame
+from dynamo_core.ids import DATA, partition_of
 from dynamo_core.move_messages import Promise
 from dynamo_core.ring import LEFT, MEMBER
+from dynamo_core.ring_messages import Entries
 
 KEYS = [b"cart-%d" % number for number in range(60)]
 
@@ -49,6 +51,27 @@ def test_a_node_leaves_and_nothing_is_lost() -> None:
     assert town.moved()
     everything_is_there(town, "c")
     assert town.get("d", KEYS[0]).problem == "not-a-member"
+
+
+def test_what_was_copied_is_durable_before_anybody_hears_of_the_switch() -> None:
+    """A power cut takes the switch from the receiver alone; the others make it the owner again."""
+    town = Town("a b", n=1, members="a")
+    for key in KEYS:
+        assert town.put("a", key, b"milk", w=1).status == 204
+    heard: list[bool] = []
+
+    def lost(sender: str, to: str, frame: Frame) -> bool:
+        entries = dict(e for m in frame.messages if isinstance(m, Entries) for e in m.entries)
+        for stored in town.disks["a"].rows[DATA]:
+            entry = entries.get(partition_of(stored, town.ring.partition_bits))
+            if sender == "b" and entry is not None and entry.term:
+                heard.append(bool(town.disks["b"].records(stored, durable=True)))
+        return False
+
+    town.lost = lost
+    town.change("a", join=["b"])
+    town.until(town.moved)
+    assert set(heard) == {True}
 
 
 def test_moves_that_wait_for_an_owner_hold_no_others_up() -> None:

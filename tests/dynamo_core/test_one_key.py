@@ -110,7 +110,7 @@ class OneKey(RuleBasedStateMachine):
             known |= covers | {event}
         copy.known[target] = copy.known.get(target, frozenset()) | known
         self.flying.append((minted.record, known))
-        self.contexts.append((Context(minted.context.encode()), covers | {event}))
+        self.contexts.append((Context(minted.context), covers | {event}))
 
     # ------------------------------------------------------------ what may happen
 

@@ -284,11 +284,12 @@ def test_a_cancelled_leave_stays_and_is_told(office: Office) -> None:
     assert office.apply("a", {"leave": ["e"]}, "op")[0] == 202
     assert office.ring.members["e"].state == LEAVING
     status, said = office.told("b", "cancel", {})
-    assert (status, said["operation_id"]) == (202, "op")
+    assert (status, said["operation_id"], said["undone"]) == (202, "op", True)
     assert office.ring.members["e"].state == MEMBER
     assert [*office.ring.target.owners] == [entry.owners for entry in office.ring.entries]
     assert (office.operation("c")["id"], office.operation("c")["state"]) == ("op", "cancelled")
-    assert office.told("c", "cancel", {})[0] == 202
+    status, said = office.told("c", "cancel", {})
+    assert (status, said["operation_id"], said["undone"]) == (202, "op", False)
 
 
 def test_a_removal_is_shown_then_done(office: Office) -> None:

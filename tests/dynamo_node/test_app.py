@@ -10,12 +10,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from benchmarks.processes import until
+
+from dynamo_node.app import main
 
 DEADLINE_S = 20.0
 STOP_S_MAX = 10.0
@@ -106,6 +109,11 @@ def failure(process: Process) -> str:
     assert process.child.wait(DEADLINE_S) == 1
     (line,) = (line for line in process.lines() if line["level"] == "error")
     return str(line["event"])
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out.strip() == version("dynamo-ring")
 
 
 def test_three_nodes_from_nothing_to_a_clean_end(start: Start) -> None:

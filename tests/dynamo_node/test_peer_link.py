@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from waiting import until
 
-from dynamo_core.frames import FRAME_BYTES_MAX, Frame, decode_frame, encode_frame
+from dynamo_core.frames import MESSAGE_BYTES_MAX, Frame, decode_frame, encode_frame
 from dynamo_node.handshake import DIALER, GREETING, Handshake, Hello
 from dynamo_node.peer_link import SEND_BUFFER_BYTES_MAX, LinkEnds, Links, Route
 
@@ -211,6 +211,20 @@ def test_two_secrets_never_exchange_a_frame() -> None:
     with_stations(body, secret=b"something else")
 
 
+def test_a_frame_that_outgrows_the_buffer_passes_alone() -> None:
+    """A record that several sides of a cut have written may be as long."""
+
+    async def body(here: Station, there: Station) -> None:
+        here.links.send(there.address, FRAME)
+        await until(lambda: bool(there.frames))
+        filler = "c" * (SEND_BUFFER_BYTES_MAX + 1)
+        large = encode_frame(Frame(1, filler, "a", 1, "a:1", 1, 2, 3, 4, []))
+        await until(lambda: here.links.send(there.address, large))
+        await until(lambda: there.frames[1:] == [large])
+
+    with_stations(body)
+
+
 def test_a_link_that_nobody_reads_drops_frames_and_keeps_memory_bounded() -> None:
     async def body(here: Station, there: Station) -> None:
         here.links.send(there.address, FRAME)
@@ -271,7 +285,7 @@ BEFORE = {
 }
 BEHIND = {
     "endless frame": b"\xff\xff\xff\xff",
-    "a byte too long": (FRAME_BYTES_MAX + 1).to_bytes(4, "big"),
+    "a byte too long": (MESSAGE_BYTES_MAX + 1).to_bytes(4, "big"),
     "empty frame": packed(b""),
     "flipped bit": packed(flipped(FRAME)),
     "cut msgpack": packed(FRAME[:-1]),

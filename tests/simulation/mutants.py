@@ -141,14 +141,13 @@ def _() -> list[Patch]:
     original = replica.Minted
 
     class Minted(original):  # type: ignore[misc,valid-type]
-        def __init__(self, stored: bytes, record: bytes, context: History, seen: int) -> None:
+        def __init__(self, stored: bytes, record: bytes, context: bytes, seen: int) -> None:
             siblings = versions.decode_record(record).siblings
-            tops = {
-                s.actor: max(t.counter for t in siblings if t.actor == s.actor) for s in siblings
-            }
-            vector = {a: c - (tops.get(a) == c) for a, c in context.vector.items()}
-            dots = frozenset(d for d in context.dots if tops.get(d[0]) != d[1])
-            super().__init__(stored, record, History(vector, dots), seen)
+            tops = {s.actor: s.counter for s in siblings}  # in the order of their counters
+            told = versions.decode_history(context)
+            vector = {a: c - (tops.get(a) == c) for a, c in told.vector.items()}
+            dots = frozenset(d for d in told.dots if tops.get(d[0]) != d[1])
+            super().__init__(stored, record, History(vector, dots).encode(), seen)
 
     return [(replica, "Minted", Minted)]
 

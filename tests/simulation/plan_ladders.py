@@ -16,7 +16,7 @@ from dynamo_core import post, replica
 from dynamo_core.errors import NotHere
 from dynamo_core.testing.plan import load_plan
 from dynamo_core.testing.simulation import run
-from dynamo_core.versions import EMPTY, decode_history, encode_record
+from dynamo_core.versions import EMPTY, encode_record
 
 SEEDS = Path(__file__).with_name("seeds")
 
@@ -52,7 +52,7 @@ def _() -> list[Patch]:
         except NotHere:
             empty = encode_record(put.key, EMPTY)
             self.take(stored, empty, target)
-            return replica.Minted(stored, empty, decode_history(put.context.history), 0)
+            return replica.Minted(stored, empty, put.context.history, 0)
 
     return [(replica.Replica, "coordinate", coordinate)]
 

@@ -281,7 +281,8 @@ def cancel(ctx: typer.Context) -> None:
     with session.admin() as admin:
         said = admin.cancel()
         operation = admin.status()["operation"]
-    session.show({**said, "operation": operation}, "cancelled; what has switched stays")
+    done, nothing = "cancelled; what has switched stays", "nothing is under way: nothing is changed"
+    session.show({**said, "operation": operation}, done if said["undone"] else nothing)
 
 
 @commands.command()

@@ -11,11 +11,14 @@ from collections.abc import Callable
 
 from dynamo_core.versions import Dot, History
 
+Draw = Callable[[], int]
+"""A random number of 64 bits."""
+
 
 class Actors:
     """The actors of one node in this life."""
 
-    def __init__(self, draw: Callable[[], int]) -> None:
+    def __init__(self, draw: Draw) -> None:
         self._draw = draw
         self._actors: dict[int, int] = {}
         self._bases: dict[int, int] = {}

@@ -3,26 +3,32 @@
 base64url without padding of: format version (1 byte) | tag (16) | msgpack [key digest, history,
 node]. The tag is a keyed hash under the cluster secret: without it a client could hand in a history
 that it never saw, and a put would erase what that covers. The key's digest binds a context to its
-key. Without a secret the tag only catches accidents.
+key. Without a secret the tag only catches accidents. Of a history that is longer than nodes take
+back a part is given out.
 """
 
 from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Collection
 from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
+from math import ceil
 
 import msgspec
 
 from dynamo_core.errors import BadContext
 from dynamo_core.operations import Context
-from dynamo_core.versions import decode_history
+from dynamo_core.versions import History, Record, Sibling, decode_history
 
 CONTEXT_VERSION = b"\x01"
 CONTEXT_BYTES_MAX = 16 * 1024
 """Of the text, checked before anything is decoded."""
+HISTORY_BYTES_MAX = 10_000
+"""Of a history that is given out. Sealed it leaves 2 KiB of a request's 16 KiB of headers to the
+other ones; higher: contexts that a node gives and then refuses."""
 TAG_BYTES = 16
 _HEAD_BYTES = 1 + TAG_BYTES
 _ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
@@ -52,10 +58,39 @@ def _key_digest(key: bytes) -> bytes:
     return blake2b(key, digest_size=16).digest()
 
 
+def carried(history: History, siblings: Collection[Sibling]) -> bytes:
+    """What a context of these siblings carries: the history, or, where that is too long, as much
+    of it as fits, what covers the siblings first (S-CTX-1). A put with less replaces less, so a
+    value may stay beside it that the whole would have replaced, and none is lost."""
+    data = history.encode()
+    if len(data) <= HISTORY_BYTES_MAX:
+        return data
+    actors = {s.actor for s in siblings}
+    names = {s.request_id for s in siblings}
+    vector = sorted(history.vector.items(), key=lambda line: (line[0] not in actors, line))
+    dots = sorted(history.dots, key=lambda dot: (dot[0] not in actors, dot))
+    ids = sorted(history.ids.items(), key=lambda line: (line[0] not in names, line[0]))
+    share = 1.0
+    while len(data) > HISTORY_BYTES_MAX:
+        share *= 0.9 * HISTORY_BYTES_MAX / len(data)
+        part = History(
+            dict(vector[: ceil(len(vector) * share)]),
+            frozenset(dots[: ceil(len(dots) * share)]),
+            dict(ids[: ceil(len(ids) * share)]),
+        )
+        data = part.encode()
+    return data
+
+
 def seal(secret: bytes, key: bytes, context: Context) -> str:
     """The text of a context of `key`; good on every node with the secret, at any time later."""
     body = _encoder.encode(_Body(_key_digest(key), context.history, context.node))
     return urlsafe_b64encode(CONTEXT_VERSION + _tag(secret, body) + body).rstrip(b"=").decode()
+
+
+def context_of(record: Record, node: str) -> Context:
+    """What a reader of this whole record has seen (S-CTX-2), told by `node`."""
+    return Context(carried(record.context(), record.siblings), node)
 
 
 def unseal(secret: bytes, key: bytes, text: str) -> Context:

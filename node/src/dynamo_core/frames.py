@@ -65,6 +65,10 @@ from dynamo_core.round_messages import (
 FRAME_VERSION = 1
 
 FRAME_BYTES_MAX = 32 * 1024 * 1024
+"""Messages that go at once are cut into frames of so much."""
+MESSAGE_BYTES_MAX = 256 * 1024 * 1024
+"""A frame of one message may have so much: a record is bounded where it is written (S-SIB-1), on
+each side of a cut for itself, and sync of the sides is not."""
 
 AnyMessage = (
     Fetch | Fetched | Store | Stored | Refused | Forward | Forwarded | Gossip | Parts | Roots

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dynamo_core.context import context_of
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.machine import Effects, Explained, View
 from dynamo_core.messages import COMPLETE, CORRUPT, OWNER, Fetch, Fetched, Message, Store
-from dynamo_core.operations import Context, Explanation, Get, Outcome
+from dynamo_core.operations import Explanation, Get, Outcome
 from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING, read_verdict
 from dynamo_core.versions import EMPTY, Sibling, body_of, decode_record, merge_bytes
 
@@ -161,7 +162,7 @@ class GetOperation(Explained):
         if verdict is IMPOSSIBLE:
             self._answer(self._refusal(slug))
         else:
-            context = Context(record.context().encode(), self.fastest or self.view.name)
+            context = context_of(record, self.fastest or self.view.name)
             self._answer(
                 Outcome(
                     status=200 if live else 404,

@@ -254,14 +254,12 @@ class LocalReplica:
             return reply(Rejected(request.id, "too-many-siblings", str(error), record))
         except NotHere as error:
             return reply(Rejected(request.id, "uncertain", str(error)))
-        context = minted.context.encode()
-        partition_flags = self.replica.flags(
-            partition_of(request.stored, self.view.ring.partition_bits)
-        )
+        bits = self.view.ring.partition_bits
+        partition_flags = self.replica.flags(partition_of(request.stored, bits))
 
         def answer(level: int) -> None:
             role = HINTED if request.target else partition_flags
-            reply(Coordinated(request.id, minted.record, context, role | level, minted.seen))
+            reply(Coordinated(request.id, minted.record, minted.context, role | level, minted.seen))
 
         def written(stored: bool) -> None:
             if stored:

@@ -267,17 +267,17 @@ class Moves:
             node.later(partial(node.spawn, Sizing(node, [receiving.partition], (), sized)))
 
         def ended(exchange: Exchange, good: bool) -> None:
-            receiving.under_way.discard(name)
             receiving.ended(exchange)
             node.counters["moved_bytes"] += exchange.bytes
-            if good:
-                node.journal.then(lambda stored: copied(exchange) if stored else None)
+            # Others learn of the switch, and it outlives a power cut here: so must what was copied.
+            node.journal.then(None, lambda durable: copied(exchange, good and durable))
 
-        def copied(exchange: Exchange) -> None:
+        def copied(exchange: Exchange, good: bool) -> None:
+            receiving.under_way.discard(name)
             partition = receiving.partition
             same = exchange.entry == node.ring.entries[partition].number
             fresh = exchange.losses == receiving.losses == node.replica.losses(partition)
-            if same and fresh and receiving.promised.get(name) == exchange.peer_id:
+            if good and same and fresh and receiving.promised.get(name) == exchange.peer_id:
                 receiving.copied[name] = exchange.peer_id
                 node.later(partial(self._drive, receiving))
 

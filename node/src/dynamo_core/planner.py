@@ -75,7 +75,8 @@ class Planner:
             changed = cancelled(ring)
             operation = changed.target.operations[-1:]
             mark = operation[0] if changed.target is not ring.target else ""
-            said = {"operation_id": operation[0].removeprefix(UNDONE) if operation else None}
+            told = operation[0].removeprefix(UNDONE) if operation else None
+            said = {"operation_id": told, "undone": changed is not ring}
             self.write(changed, mark, said, done)
 
         self.guarded(begin, done)

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from dynamo_core.context import context_of
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.machine import (
     NEVER,
@@ -292,10 +293,9 @@ class PutOperation(Explained):
     def rejected(self, reply: Rejected) -> Effects:
         """The local replica said no before any effect of ours; a node that we forwarded to and
         that stays silent may have said yes."""
-        unsure = reply.reason == "uncertain"
         if reply.reason != "too-many-siblings" or self.forwarded_to:
-            return self._rejected(reply.reason, reply.detail if unsure else "")
-        context = Context(decode_record(reply.record).context().encode(), self.me)
+            return self._rejected(reply.reason, reply.detail)
+        context = context_of(decode_record(reply.record), self.me)
         self._answer(self._outcome(409, "too-many-siblings", reply.detail, context=context))
         self.finished = True
         return []
@@ -304,9 +304,9 @@ class PutOperation(Explained):
         """Our own part could not be persisted: nobody else has it unless it was forwarded."""
         self.finished = True
         if self.done is not None:
-            perhaps = bool(self.forwarded_to) or reason == "uncertain"
-            detail = detail or f"this node cannot write: {reason}"
-            self._refuse("unknown" if perhaps else "no", detail)
+            unsure = reason == "uncertain"
+            why = (unsure and detail) or f"this node cannot write: {reason}"
+            self._refuse("unknown" if unsure or self.forwarded_to else "no", why)
         return []
 
     def expired(self, now: float) -> Effects:
@@ -382,7 +382,7 @@ class PutOperation(Explained):
             record = decode_record(self.record)
             outcome.status = 200
             outcome.values = record.values(self.view.wall_ms)
-            outcome.context = Context(record.context().encode(), self.me)
+            outcome.context = context_of(record, self.me)
         return outcome
 
     def _refuse(self, applied: str, detail: str) -> None:

@@ -13,9 +13,10 @@ with another owner (S-DISK-2).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
-from dynamo_core.actors import Actors
+from dynamo_core.actors import Actors, Draw
+from dynamo_core.context import carried
 from dynamo_core.errors import Corrupt, TooManySiblings
 from dynamo_core.hints import HintBook, with_stamp
 from dynamo_core.ids import DATA, META, partition_of
@@ -44,7 +45,6 @@ from dynamo_core.versions import (
 )
 
 _COMPLETE = b"complete/"
-Draw = Callable[[], int]
 
 
 class Minted:
@@ -52,7 +52,7 @@ class Minted:
 
     __slots__ = ("context", "record", "seen", "stored")
 
-    def __init__(self, stored: bytes, record: bytes, context: History, seen: int) -> None:
+    def __init__(self, stored: bytes, record: bytes, context: bytes, seen: int) -> None:
         self.stored = stored
         self.record = record
         self.context = context
@@ -343,8 +343,7 @@ class Replica:
         """One put on this node's record (S-DOT-1..3), kept for `target`, "" when we are an owner.
 
         `known` is a record that the coordinator read elsewhere for a delete without a context, by
-        stores of which one had seen no more than `known_seen`. Raises TooManySiblings and NotHere,
-        nothing changed.
+        stores of which one had seen no more than `known_seen`. Raises TooManySiblings, NotHere.
         """
         partition = partition_of(stored, self._bits)
         number = self.numbers.seen(partition)
@@ -385,7 +384,8 @@ class Replica:
         else:
             self._replace(stored, own, encoded)
         mine = Sibling(*event, None, request_id=put.request_id)
-        return Minted(stored, encoded, seen.with_dot(event).naming((mine,)), number)
+        context = carried(seen.with_dot(event).naming((mine,)), (mine,))
+        return Minted(stored, encoded, context, number)
 
     def _sibling(self, put: Put, dot: Dot, before: Record, wall_ms: int) -> Sibling:
         stamp = 0

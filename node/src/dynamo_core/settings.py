@@ -26,7 +26,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     siblings_max: int = 100
     """S-SIB-1."""
     siblings_bytes_max: int = 16 * 1024 * 1024
-    """The same in bytes of the record: one longer than a frame could go to no other node."""
+    """The same in bytes of the record. Far below what a frame of one message may have: each side of
+    a cut may write so much, and the merge of all must go from node to node."""
     hint_bytes_max: int = 256 * 1024 * 1024
     """Per target (S-HINT-4)."""
     hint_scan_s: float = 2.0

@@ -29,6 +29,7 @@ class Tree:
         self.forest = Forest(0, leaf_bits)
         self.unsure: set[int] = set()
         """Slots whose sum damage has made unsure."""
+        self._counting = False
 
     def load(self, partition_bits: int) -> None:
         """Read the leaves from the store."""
@@ -52,6 +53,14 @@ class Tree:
 
     def rebuild(self, rows_of: Rows) -> None:
         """Count every leaf again from the records. Raises Corrupt."""
+        self._counting = True
+        try:
+            self._count(rows_of)
+        finally:
+            self._counting = False
+        self.settle(rows_of)
+
+    def _count(self, rows_of: Rows) -> None:
         self.forest = Forest(self.forest.bits - self._leaf_bits, self._leaf_bits)
         for key, _ in self._journal.scan(TREE, b"", None, 1 << 24):
             self._journal.put(TREE, key, None)
@@ -64,7 +73,9 @@ class Tree:
             start = rows[-1][0] + b"\x00"
 
     def settle(self, rows_of: Rows) -> None:
-        """Count the unsure leaves again."""
+        """Count the unsure leaves again; not in the midst of a count, which would add to that."""
+        if self._counting:
+            return
         for slot in sorted(self.unsure):
             try:
                 rows = rows_of(*range_of(slot, self.forest.bits), LEAF_ROWS_MAX)

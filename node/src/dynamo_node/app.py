@@ -229,7 +229,11 @@ def _loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
 
 def main(arguments: list[str] | None = None) -> None:
     """The command `dynamo-node`."""
-    settings = load(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--version" in arguments:
+        print(version("dynamo-ring"))
+        return
+    settings = load(arguments)
     logs.configure(settings.log_level, settings.name)
     try:
         secret = settings.secret()

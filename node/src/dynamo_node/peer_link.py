@@ -22,12 +22,12 @@ from secrets import token_bytes
 from typing import cast
 
 from dynamo_core.errors import BadFrame
-from dynamo_core.frames import FRAME_BYTES_MAX
+from dynamo_core.frames import MESSAGE_BYTES_MAX
 from dynamo_node.clock import now_s
 from dynamo_node.handshake import ACCEPTOR, DIALER, NONCE_BYTES, Handshake, Hello
 
 SEND_BUFFER_BYTES_MAX = 64 * 1024 * 1024
-"""Waiting in one link; beyond it frames are dropped. Above FRAME_BYTES_MAX, or none would pass."""
+"""Waiting in one link; beyond it frames are dropped, but for one that nothing waits before."""
 DIALING_BYTES_MAX = 4 * 1024 * 1024
 """Kept for a link that is being dialled."""
 LINKS_MAX = 2048
@@ -177,8 +177,8 @@ class Incoming(_Link):
 
 def _length(data: bytes | bytearray, position: int) -> int:
     length = int.from_bytes(data[position : position + LENGTH_BYTES], "big")
-    if length > FRAME_BYTES_MAX:
-        raise BadFrame(f"a frame of {length} bytes, at most {FRAME_BYTES_MAX}")
+    if length > MESSAGE_BYTES_MAX:
+        raise BadFrame(f"a frame of {length} bytes, at most {MESSAGE_BYTES_MAX}")
     return length
 
 
@@ -232,13 +232,14 @@ class Route:
     def send(self, frame: bytes) -> bool:
         """Sends the frame, now or when the link is up; False when it was dropped."""
         self.used_at = now_s()
-        if len(frame) > FRAME_BYTES_MAX:
+        if len(frame) > MESSAGE_BYTES_MAX:
             self._ends.counters["frames_too_large"] += 1
             return False
         if self._link is not None:
             transport = self._link.transport
             assert transport is not None
-            if transport.get_write_buffer_size() + len(frame) > SEND_BUFFER_BYTES_MAX:
+            waiting = transport.get_write_buffer_size()
+            if waiting and waiting + len(frame) > SEND_BUFFER_BYTES_MAX:
                 self._ends.counters["frames_dropped_full"] += 1
                 return False
             transport.writelines((len(frame).to_bytes(LENGTH_BYTES, "big"), frame))

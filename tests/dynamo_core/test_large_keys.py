@@ -1,0 +1,51 @@
+"""Keys that have grown, by thousands of dead actors or siblings of two sides (S-CTX-1, S-SIB-1)."""
+
+from __future__ import annotations
+
+from town import Town, known
+
+from dynamo_core.context import seal, unseal
+from dynamo_core.frames import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, encode_frame
+from dynamo_core.ids import DATA, VALUE_BYTES_MAX, store_key
+from dynamo_core.versions import History, Record, Sibling, encode_record
+
+KEY = b"cart"
+A, B, C = "abc"
+
+
+def test_what_two_sides_of_a_cut_wrote_is_merged_read_and_resolved_beyond_a_frame() -> None:
+    """S-SIB-1: each side has a record that one frame takes; the merge must find its way as well."""
+    town = Town("a b c")
+    town.lost = lambda sender, to, frame: len(encode_frame(frame)) > MESSAGE_BYTES_MAX
+    others = {(A, B), (A, C), (B, C)}
+    town.cut = others | {(to, sender) for sender, to in others}
+    town.run(4.0)
+    for at in (A, B, C):
+        for _ in range(16):
+            assert town.put(at, KEY, at.encode() * VALUE_BYTES_MAX, w=1).status == 204
+    town.cut = set()
+    town.until(lambda: len({disk.rows[DATA][store_key(KEY)] for disk in town.disks.values()}) == 1)
+    assert len(town.disks[A].rows[DATA][store_key(KEY)]) > FRAME_BYTES_MAX
+    assert town.put(A, KEY, b"more").problem == "too-many-siblings"
+    found = town.get(B, KEY, r=3)
+    assert len(found.values) == 48
+    assert town.put(C, KEY, b"all", context=known(found), w=3).status == 204
+    assert town.values(A, KEY, r=3) == [b"all"]
+
+
+def test_a_key_that_thousands_of_actors_wrote_is_changed_with_its_context() -> None:
+    """S-CTX-1, S-DOT-5: what a node gives out it takes back, whatever restarts have left behind."""
+    town = Town("a b c")
+    dead = {n << 40: 3 for n in range(1, 3001)}
+    siblings = tuple(Sibling(n << 40, 3, b"%d" % n) for n in (1, 1500, 3000))
+    record = encode_record(KEY, Record(siblings, History(dead)))
+    for node in town.nodes.values():
+        node.replica.take(store_key(KEY), record, "")
+    town.settle()
+    for value in (b"x", b"y", b"z"):
+        given = seal(b"", KEY, known(town.get(A, KEY)))
+        assert town.put(A, KEY, value, context=unseal(b"", KEY, given)).status == 204
+        assert town.values(B, KEY) == [value]
+        bare = seal(b"", KEY, known(town.put(C, KEY, b"new", context=unseal(b"", KEY, given))))
+        town.put(A, KEY, b"newer", context=unseal(b"", KEY, bare), w=3)
+        assert sorted(v for v in town.values(B, KEY) if v) == sorted((value, b"newer"))
