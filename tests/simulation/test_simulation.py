@@ -21,6 +21,7 @@ RAREST = {
     "disk of a removed node found stale",
     "full while it hands over",
     "full while it leaves",
+    "full while it receives",
     "full while it surrenders",
     "emptied node joined under a new id",
     "hint damaged",

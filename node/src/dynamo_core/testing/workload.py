@@ -30,9 +30,9 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         mix = MIXES_IN_TURN[seed // MIX_EVERY % len(MIXES_IN_TURN)]
     quiet = not mix and rng.random() < 0.1
     nodes = rng.choice((3, 3, 3, 4, 4, 5, 5, 6))
-    few = not mix and Random(f"{seed} few").random() < FEW
+    few = Random(f"{seed} few").random() < FEW
     if few:
-        nodes = Random(f"{seed} nodes").choice((1, 2, 2, 3))
+        nodes = Random(f"{seed} nodes").choice((2, 2, 3) if mix else (1, 2, 2, 3))
     n = min(nodes, rng.choice((1, 2, 3, 3, 3, 3, 3)))
     r, w = rng.randint(1, n), rng.randint(1, n)
     if quiet or rng.random() < 0.6:
