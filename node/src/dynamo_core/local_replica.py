@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from dynamo_core.errors import Corrupt, TooManySiblings
 from dynamo_core.hints import HintBook, with_stamp
-from dynamo_core.ids import range_of
+from dynamo_core.ids import partition_of, range_of
 from dynamo_core.journal import Journal
 from dynamo_core.machine import Coordinate, Coordinated, Rejected, View
 from dynamo_core.messages import (
@@ -253,7 +253,9 @@ class LocalReplica:
             record = self.replica.held(request.stored) or b""
             return reply(Rejected(request.id, "too-many-siblings", str(error), record))
         context = minted.context.encode()
-        partition_flags = self.replica.flags_of(request.stored)
+        partition_flags = self.replica.flags(
+            partition_of(request.stored, self.view.ring.partition_bits)
+        )
 
         def answer(level: int) -> None:
             role = HINTED if request.target else partition_flags
