@@ -11,9 +11,8 @@ import pytest
 import uvloop
 from waiting import until
 
-from dynamo_core.errors import BadFrame
 from dynamo_core.frames import MESSAGE_BYTES_MAX, Frame, decode_frame, encode_frame
-from dynamo_node.handshake import ACCEPTOR, DIALER, GREETING, Handshake, Hello
+from dynamo_node.handshake import DIALER, GREETING, Handshake, Hello
 from dynamo_node.peer_link import SEND_BUFFER_BYTES_MAX, LinkEnds, Links, Route
 
 DEADLINE_S = 10.0
@@ -72,90 +71,8 @@ def with_stations(test: Callable[[Station, Station], Awaitable[None]], **second:
     run(body())
 
 
-def hello(role: str, nonce: bytes = b"n" * 16, name: str = "n", cluster: str = "") -> Hello:
-    return Hello(role, name, 7, cluster, "h:1", nonce)
-
-
-def shake(dialer: Handshake, acceptor: Handshake, step: int) -> bytes:
-    """Lets both talk in pieces of `step` bytes; what the acceptor has left over."""
-    to_acceptor, to_dialer = dialer.begin(), b""
-    while to_acceptor or to_dialer:
-        piece, to_acceptor = to_acceptor[:step], to_acceptor[step:]
-        to_dialer += acceptor.receive(piece) if piece and acceptor.peer is None else b""
-        piece, to_dialer = to_dialer[:step], to_dialer[step:]
-        to_acceptor += dialer.receive(piece) if piece else b""
-    return acceptor.rest
-
-
-# ---------------------------------------------------------------- the handshake, pure
-
-
-@pytest.mark.parametrize("step", [1, 7, 4096])
-@pytest.mark.parametrize("secret", [b"", SECRET], ids=["no secret", "secret"])
-def test_both_sides_learn_who_the_other_is(step: int, secret: bytes) -> None:
-    dialer = Handshake(hello(DIALER, b"d" * 16, "d"), secret)
-    acceptor = Handshake(hello(ACCEPTOR, b"a" * 16, "a"), secret)
-    assert shake(dialer, acceptor, step) == b""
-    assert dialer.peer == hello(ACCEPTOR, b"a" * 16, "a")
-    assert acceptor.peer == hello(DIALER, b"d" * 16, "d")
-
-
-def test_frames_may_follow_the_proof_at_once() -> None:
-    dialer, acceptor = (Handshake(hello(role), SECRET) for role in (DIALER, ACCEPTOR))
-    proof = dialer.receive(acceptor.receive(dialer.begin()))
-    acceptor.receive(proof + b"and more")
-    assert acceptor.rest == b"and more"
-
-
-@pytest.mark.parametrize(
-    ("dialer", "acceptor"),
-    [
-        (Handshake(hello(DIALER), b"one"), Handshake(hello(ACCEPTOR), b"two")),
-        (Handshake(hello(DIALER), b""), Handshake(hello(ACCEPTOR), b"two")),
-        (Handshake(hello(DIALER), b"one"), Handshake(hello(ACCEPTOR), b"")),
-        (
-            Handshake(hello(DIALER, cluster="x"), b"one"),
-            Handshake(hello(ACCEPTOR, cluster="y"), b"one"),
-        ),
-        (Handshake(hello(DIALER), b"one"), Handshake(hello(DIALER), b"one")),
-    ],
-    ids=["other secret", "dialer has none", "acceptor has none", "other cluster", "same role"],
-)
-def test_who_does_not_belong_is_refused(dialer: Handshake, acceptor: Handshake) -> None:
-    with pytest.raises(BadFrame):
-        shake(dialer, acceptor, 4096)
-    assert acceptor.peer is None
-
-
-def test_an_answer_cannot_be_reflected_or_replayed() -> None:
-    victim = Handshake(hello(DIALER, b"1" * 16), SECRET)
-    with pytest.raises(BadFrame):
-        victim.receive(victim.begin() + b"p" * 32)
-    dialer, acceptor = (Handshake(hello(role), SECRET) for role in (DIALER, ACCEPTOR))
-    recorded = acceptor.receive(dialer.begin())
-    with pytest.raises(BadFrame):
-        Handshake(hello(DIALER, b"2" * 16), SECRET).receive(recorded)
-    proof = dialer.receive(recorded)
-    again = Handshake(hello(ACCEPTOR, b"3" * 16), SECRET)
-    again.receive(dialer.begin())
-    with pytest.raises(BadFrame):
-        again.receive(proof)
-
-
-def test_every_flipped_bit_of_the_hello_is_noticed() -> None:
-    begin = Handshake(hello(DIALER), SECRET).begin()
-    for at in range(8 * len(begin)):
-        dialer = Handshake(hello(DIALER), SECRET)
-        bad = bytearray(begin)
-        bad[at // 8] ^= 1 << at % 8
-        acceptor = Handshake(hello(ACCEPTOR), SECRET)
-        try:
-            answer = acceptor.receive(bytes(bad))
-            proof = dialer.receive(answer)
-            acceptor.receive(proof)
-        except BadFrame:
-            pass
-        assert acceptor.peer is None, f"bit {at}"
+def hello(address: str = "h:1") -> Hello:
+    return Hello(DIALER, "n", 7, "", address, b"n" * 16)
 
 
 # ---------------------------------------------------------------- links
@@ -221,6 +138,69 @@ def test_an_incoming_link_ends_the_back_off() -> None:
     with_stations(body)
 
 
+async def dials_in(to: Station, host: str, address: str) -> asyncio.StreamWriter:
+    """A node from that host says that it accepts links at the address."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", to.port, local_addr=(host, 0))
+    handshake = Handshake(hello(address), SECRET)
+    writer.write(handshake.begin())
+    while handshake.peer is None:
+        writer.write(handshake.receive(await reader.read(4096)))
+    return writer
+
+
+async def moved(name: str, port: int) -> Station:
+    """A node whose name still leads to 127.0.0.1."""
+    station = Station(name)
+    station.listener.close()
+    station.listener = socket.create_server(("127.0.0.2", port))
+    return await station.open()
+
+
+def test_a_node_is_dialled_back_where_it_came_from_while_its_name_leads_nowhere() -> None:
+    async def body(here: Station, there: Station) -> None:
+        address = f"localhost:{there.port}"
+        await there.close()
+        station = await moved("moved", there.port)
+        here.links.send(address, FRAME)
+        await until(lambda: here.lost == [address])
+        writer = await dials_in(here, "127.0.0.2", address)
+        await until(lambda: here.links.send(address, FRAME) and bool(station.frames))
+        writer.close()
+        await station.close()
+        await until(lambda: here.lost.count(address) >= 2)
+
+    with_stations(body)
+
+
+def test_a_link_to_whoever_has_the_old_address_of_a_node_is_closed() -> None:
+    async def body(here: Station, there: Station) -> None:
+        address = f"localhost:{there.port}"
+        here.links.send(address, FRAME)
+        await until(lambda: len(there.frames) == 1)
+        station = await moved("moved", there.port)
+        writer = await dials_in(here, "127.0.0.2", address)
+        await until(lambda: here.lost == [address])
+        await until(lambda: here.links.send(address, FRAME) and bool(station.frames))
+        assert len(there.frames) == 1
+        writer.close()
+        await station.close()
+
+    with_stations(body)
+
+
+def test_where_a_node_came_from_is_forgotten_when_nobody_is_there() -> None:
+    async def body(here: Station, there: Station) -> None:
+        address = f"localhost:{there.port}"
+        route = here.links.routes[address] = Route(here.ends, address)
+        route.retry_at = float("inf")
+        writer = await dials_in(here, "127.0.0.2", address)
+        await until(lambda: route.retry_at == 0.0)
+        await until(lambda: here.links.send(address, FRAME) and bool(there.frames))
+        writer.close()
+
+    with_stations(body)
+
+
 def test_two_secrets_never_exchange_a_frame() -> None:
     async def body(here: Station, there: Station) -> None:
         here.links.send(there.address, FRAME)
@@ -272,7 +252,7 @@ def packed(frame: bytes) -> bytes:
 async def dial(to: Station, secret: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A raw connection behind a good handshake."""
     reader, writer = await asyncio.open_connection("127.0.0.1", to.port)
-    handshake = Handshake(hello(DIALER), secret)
+    handshake = Handshake(hello(), secret)
     writer.write(handshake.begin())
     while handshake.peer is None:
         writer.write(handshake.receive(await reader.read(4096)))
@@ -301,7 +281,7 @@ BEFORE = {
     "endless hello": GREETING + b"\xff\xff" + b"x" * 100,
     "hello of zeros": GREETING + b"\x00\x10" + b"\0" * 16,
     "empty hello": GREETING + b"\x00\x00",
-    "wrong secret": Handshake(hello(DIALER), b"no").begin() + b"p" * 32,
+    "wrong secret": Handshake(hello(), b"no").begin() + b"p" * 32,
 }
 BEHIND = {
     "endless frame": b"\xff\xff\xff\xff",
@@ -348,7 +328,7 @@ def test_bad_frames_close_their_link_only(raw: bytes) -> None:
 def test_a_half_handshake_and_a_cut_frame_leave_nothing_behind() -> None:
     async def body(here: Station, there: Station) -> None:
         _, half = await asyncio.open_connection("127.0.0.1", there.port)
-        half.write(Handshake(hello(DIALER), SECRET).begin()[:9])
+        half.write(Handshake(hello(), SECRET).begin()[:9])
         _, cut = await dial(there, SECRET)
         cut.write(packed(FRAME)[:-1])
         await until(lambda: len(there.links.incoming) == 2)

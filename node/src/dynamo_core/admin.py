@@ -175,7 +175,7 @@ class Administration:
                 name: {"count": count, "bytes": size}
                 for name, (count, size) in node.hints.by_name().items()
             },
-            "tree": {"state": "settling" if node.replica.unsure else "built"},
+            "tree": {"state": "settling" if node.replica.tree.unsure else "built"},
             "oldest_exchange_s": round(max(ages), 3) if ages else None,
             "tombstones": {
                 "count": node.repairs.scrub.tombstones,

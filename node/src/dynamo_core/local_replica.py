@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from dynamo_core.errors import Corrupt, NotHere, TooManySiblings
 from dynamo_core.hints import HintBook, with_stamp
-from dynamo_core.ids import range_of
+from dynamo_core.ids import partition_of, range_of
 from dynamo_core.journal import Journal
 from dynamo_core.machine import Coordinate, Coordinated, Rejected, View
 from dynamo_core.messages import (
@@ -254,7 +254,9 @@ class LocalReplica:
             return reply(Rejected(request.id, "too-many-siblings", str(error), record))
         except NotHere as error:
             return reply(Rejected(request.id, "uncertain", str(error)))
-        partition_flags = self.replica.flags_of(request.stored)
+        partition_flags = self.replica.flags(
+            partition_of(request.stored, self.view.ring.partition_bits)
+        )
 
         def answer(level: int) -> None:
             role = HINTED if request.target else partition_flags

@@ -97,11 +97,6 @@ class Replica:
         """The hash trees of this copy."""
         return self.tree.forest
 
-    @property
-    def unsure(self) -> set[int]:
-        """Leaves that are to be counted again."""
-        return self.tree.unsure
-
     # ------------------------------------------------------------ ring, marks, actors
 
     def adopt(self, ring: Ring, founding: bool = False) -> None:
@@ -139,7 +134,7 @@ class Replica:
         self.hints.load()
         self.load()
         self.tree.load(self._bits)
-        self.unsure.update(map(self.forest.slot_of, self.damaged))
+        self.tree.unsure.update(map(self.forest.slot_of, self.damaged))
         self.refresh()
         if self.in_doubt:
             self.distrust()
@@ -171,10 +166,6 @@ class Replica:
     def complete(self, partition: int) -> bool:
         """Whether an absence here proves something (S-RW-4)."""
         return bool(self._owned.get(partition, 0) & COMPLETE)
-
-    def flags_of(self, stored: bytes) -> int:
-        """The same for the partition of a store key."""
-        return self._owned.get(partition_of(stored, self._bits), 0)
 
     def owned(self) -> dict[int, tuple[str, ...]]:
         """The partitions of this owner, each with its other owners."""
@@ -219,18 +210,23 @@ class Replica:
     def data(self, stored: bytes) -> bytes | None:
         """This owner's own record, None also for a damaged one, which is noted."""
         try:
-            return self.journal.get(DATA, stored)
+            return self._own(stored)
         except Corrupt:
-            self.note_damage(stored)
             return None
 
     def held(self, stored: bytes) -> bytes | None:
         """S-DOT-3: the sync of everything that lies here of the key. Raises Corrupt."""
+        return self._with_hints(stored, self._own(stored))
+
+    def _own(self, stored: bytes) -> bytes | None:
+        """This owner's own record. Raises Corrupt for a damaged one, which is noted."""
         try:
-            record = self.journal.get(DATA, stored)
+            return self.journal.get(DATA, stored)
         except Corrupt:
             self.note_damage(stored)
             raise
+
+    def _with_hints(self, stored: bytes, record: bytes | None) -> bytes | None:
         if self.hints.any_for(stored):
             for target in self.hints.targets(stored):
                 hint = self.hint(target, stored)
@@ -270,7 +266,7 @@ class Replica:
         self.born_again(partition)
         self.lose_complete(partition)
         self.journal.put(DATA, stored, None)
-        self.unsure.add(self.forest.slot_of(stored))
+        self.tree.unsure.add(self.forest.slot_of(stored))
         # In the batch that gives the record up: a crash in between must not leave a wrong leaf.
         self.settle_leaves()
 
@@ -304,7 +300,7 @@ class Replica:
         partition = slot >> self.settings.leaf_bits
         self.born_again(partition)
         self.lose_complete(partition)
-        self.unsure.add(slot)
+        self.tree.unsure.add(slot)
         self.settle_leaves()
 
     # ------------------------------------------------------------ writing
@@ -312,11 +308,14 @@ class Replica:
     def merge(self, stored: bytes, record: bytes) -> bool:
         """Into this tick's batch: sync a record into the owner's copy. True when it changed."""
         before = self.data(stored)
-        merged = merge_bytes(stored[4:], before, record, self.lww)
-        if merged == before:
+        return self._replace(stored, before, merge_bytes(stored[4:], before, record, self.lww))
+
+    def _replace(self, stored: bytes, before: bytes | None, after: bytes) -> bool:
+        """The owner's record by one that descends from it."""
+        if after == before:
             return False
-        self.tree.write(stored, before, merged)
-        self.tombstones.written(stored, merged)
+        self.tree.write(stored, before, after)
+        self.tombstones.written(stored, after)
         return True
 
     def forget(self, stored: bytes, record: bytes) -> None:
@@ -348,10 +347,8 @@ class Replica:
         """
         partition = partition_of(stored, self._bits)
         number = self.numbers.seen(partition)
-        try:
-            held = self.held(stored)
-        except Corrupt:
-            held = None
+        own = self.data(stored)
+        held = self._with_hints(stored, own)
         if partition in self.apart:  # from what was kept apart alone: the rest may be forgotten
             self.counters["puts_kept_apart"] += 1
             target = self.apart_target
@@ -385,7 +382,7 @@ class Replica:
         if target:
             self.keep_hint(target, stored, encoded)
         else:
-            self.merge(stored, encoded)
+            self._replace(stored, own, encoded)
         mine = Sibling(*event, None, request_id=put.request_id)
         context = carried(seen.with_dot(event).naming((mine,)), (mine,))
         return Minted(stored, encoded, context, number)

@@ -34,6 +34,7 @@ DIGEST_BYTES = 16
 HEAD_BYTES = DIGEST_BYTES + 4
 SUPERSEDED_WRITES_MAX = 16
 """S-REQ-1: a superseded request id outlives this many later writes of its key."""
+_NOT_A_RECORD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _tree_hasher = blake2b(digest_size=DIGEST_BYTES, key=b"dynamo-ring leaf")
 
 
@@ -71,8 +72,14 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
     siblings: list[Sibling]
 
 
+class _BodyHistory(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    vector: dict[int, int]
+    dots: list[Dot]
+
+
 _encoder = msgspec.msgpack.Encoder()
 _body_decoder = msgspec.msgpack.Decoder(_Body)
+_body_history_decoder = msgspec.msgpack.Decoder(_BodyHistory)
 _ids_decoder = msgspec.msgpack.Decoder(list[_Superseded])
 
 
@@ -259,13 +266,16 @@ def in_order(siblings: tuple[Sibling, ...]) -> tuple[Sibling, ...]:
     return tuple(sorted(siblings, key=lambda s: (s.actor, s.counter)))
 
 
+def _later(a: History, b: History) -> int:
+    """1 where the first has all events of the second and more, -1 the other way, 0 for neither."""
+    return a.descends(b) - b.descends(a)
+
+
 def sync(a: Record, b: Record, lww: bool = False) -> Record:
     """The merge of two records of one key: commutative, associative, idempotent (S-DOT-1)."""
-    a_newer, b_newer = a.history.descends(b.history), b.history.descends(a.history)
-    if a_newer and not b_newer:
-        return a
-    if b_newer and not a_newer:
-        return b
+    later = _later(a.history, b.history)
+    if later:
+        return a if later > 0 else b
     mine = {s.dot: s for s in a.siblings}
     theirs = {s.dot: s for s in b.siblings}
     kept: dict[Dot, Sibling] = {}
@@ -332,9 +342,18 @@ def decode_record(data: bytes) -> Record:
         body = _body_decoder.decode(data[HEAD_BYTES : HEAD_BYTES + size])
         tail = data[HEAD_BYTES + size :]
         ids = {e.request_id: e for e in _ids_decoder.decode(tail)} if tail else {}
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _NOT_A_RECORD as error:
         raise Corrupt(DATA, b"", f"not a record: {error}") from error
     return Record(tuple(body.siblings), History(body.vector, frozenset(body.dots), ids))
+
+
+def _history_in(data: bytes) -> History:
+    """The events of a record, without its ids. Raises Corrupt."""
+    try:
+        body = _body_history_decoder.decode(body_of(data)[HEAD_BYTES:])
+    except _NOT_A_RECORD as error:
+        raise Corrupt(DATA, b"", f"not a record: {error}") from error
+    return History(body.vector, frozenset(body.dots))
 
 
 def digest_in(data: bytes) -> bytes:
@@ -359,8 +378,10 @@ def checked(key: bytes, data: bytes) -> bytes:
 
 
 def merge_bytes(key: bytes, a: bytes | None, b: bytes, lww: bool = False) -> bytes:
-    """sync on canonical bytes; equal bytes, the usual case, are not decoded."""
+    """sync on canonical bytes, decoded only where neither is the merge."""
     if a is None or a == b:
         return b
+    if not lww and (later := _later(_history_in(a), _history_in(b))):
+        return a if later > 0 else b
     merged = sync(decode_record(a), decode_record(b), lww)
     return encode_record(key, last_writer(merged) if lww else merged)

@@ -5,6 +5,9 @@ it accepted it only receives. Behind the handshake a frame is four bytes of leng
 Nothing here is reliable, and need not be: a frame that cannot be sent now is dropped, the driver is
 told that the link is lost, and the core decides. Bytes that are not ours close their connection and
 are counted; they reach nobody else.
+
+A name may lead astray for minutes after its node has moved. So who dials us and has proven itself
+is dialled back where it came from, and a link that the old name has led to somebody else is closed.
 """
 
 from __future__ import annotations
@@ -58,6 +61,7 @@ class _Link(asyncio.Protocol):
     def __init__(self, ends: LinkEnds, role: str) -> None:
         self.ends = ends
         self.transport: asyncio.Transport | None = None
+        self.peer: Hello | None = None
         self._handshake: Handshake | None = ends.handshake(role)
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -93,7 +97,7 @@ class _Link(asyncio.Protocol):
             self.transport.write(answer)
         if handshake.peer is None:
             return
-        self._handshake = None
+        self._handshake, self.peer = None, handshake.peer
         self._end_deadline()
         self.opened(handshake.peer)
         if handshake.rest:
@@ -143,7 +147,8 @@ class Incoming(_Link):
             self.abort()
 
     def opened(self, peer: Hello) -> None:
-        self._links.hurry(peer.address)
+        assert self.transport is not None
+        self._links.found(peer.address, self.transport.get_extra_info("peername")[0])
 
     def closed(self) -> None:
         self._links.incoming.discard(self)
@@ -198,7 +203,8 @@ class Route:
     """The way to one address: idle, dialling, open, or waiting before it dials again."""
 
     __slots__ = ("_dialing", "_ended", "_ends", "_host", "_kept", "_kept_bytes", "_link",
-                 "_port", "_retry_s", "address", "retry_at", "used_at")  # fmt: skip
+                 "_port", "_retry_s", "_seen_at", "_to_seen", "address", "retry_at",
+                 "used_at")  # fmt: skip
 
     def __init__(self, ends: LinkEnds, address: str) -> None:
         self.address = address
@@ -212,6 +218,10 @@ class Route:
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._retry_s = RETRY_S_MIN
+        self._seen_at = ""
+        """The host from which the node there has dialled us."""
+        self._to_seen = False
+        """Whether we dial there next, and not the address as it is written; in turns."""
         self._ended = False
 
     @property
@@ -249,21 +259,30 @@ class Route:
     async def _dial(self) -> None:
         """Connects; the handshake's own deadline takes over from there."""
         loop = asyncio.get_running_loop()
+        host = self._seen_at if self._to_seen and self._seen_at else self._host
+        self._to_seen = not self._to_seen  # unless this way leads there
         try:
             async with asyncio.timeout(HANDSHAKE_S_MAX):
-                await loop.create_connection(
-                    lambda: Outgoing(self._ends, self), self._host, self._port
-                )
+                await loop.create_connection(lambda: Outgoing(self._ends, self), host, self._port)
         except (OSError, TimeoutError, UnicodeError, OverflowError):
             self._fail()
 
     def opened(self, link: Outgoing) -> None:
         """The handshake is done: what was kept goes out."""
         self._link, self._dialing = link, None
+        self._to_seen = not self._to_seen
         self._retry_s = RETRY_S_MIN
         kept, self._kept, self._kept_bytes = self._kept, [], 0
         for frame in kept:
             self.send(frame)
+
+    def found(self, host: str) -> None:
+        """The node there is up and has just dialled us from this host: no more waiting."""
+        self._seen_at, self._to_seen = host, True
+        self.retry_at = 0.0
+        link = self._link
+        if link is not None and link.peer is not None and link.peer.address != self.address:
+            link.abort()
 
     def closed(self, link: Outgoing) -> None:
         """The connection is gone, or its handshake failed."""
@@ -315,11 +334,11 @@ class Links:
             route = self.routes[address] = Route(self.ends, address)
         return route.send(frame)
 
-    def hurry(self, address: str) -> None:
-        """The node at the address has just dialled us, so it is up: no more waiting."""
+    def found(self, address: str, host: str) -> None:
+        """The node at the address has just dialled us from this host."""
         route = self.routes.get(address)
         if route is not None:
-            route.retry_at = 0.0
+            route.found(host)
 
     def purge(self) -> None:
         """Closes links that nobody has used for long."""
