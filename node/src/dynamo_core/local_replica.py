@@ -254,8 +254,9 @@ class LocalReplica:
             return reply(Rejected(request.id, "too-many-siblings", str(error), record))
         except NotHere as error:
             return reply(Rejected(request.id, "uncertain", str(error)))
-        bits = self.view.ring.partition_bits
-        partition_flags = self.replica.flags(partition_of(request.stored, bits))
+        partition_flags = self.replica.flags(
+            partition_of(request.stored, self.view.ring.partition_bits)
+        )
 
         def answer(level: int) -> None:
             role = HINTED if request.target else partition_flags
