@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from town import SETTINGS, Town
 
+from dynamo_core.change import removed
 from dynamo_core.hints import split_hint_key, stamp_of, with_stamp
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.messages import Message, Refused, Store, Stored
@@ -278,3 +279,20 @@ def test_numbers_are_told_of_what_is_owned() -> None:
     assert isinstance(told, NumbersTold)
     assert told.id == 77
     assert {row[0] for row in told.rows} == set(node.replica.owned())
+
+
+def test_where_no_owner_is_left_there_is_nobody_to_compare_with() -> None:
+    """Who has started since the owners died takes their places: removed with the loss accepted,
+    the partition must not stay without an owner for ever (S-MOVE-4)."""
+    town = Town("a b c d e", n=2)
+    dead = town.owners(KEY)
+    alive = [name for name in town.names if name not in dead]
+    town.kill(*town.names)
+    for name in alive:
+        town.start(name)
+    town.run(5.0)
+    node = town.nodes[alive[0]]
+    one = removed(node.ring, dead[0], True, "one")[0]
+    node.membership.take(removed(one, dead[1], True, "and the other")[0])
+    town.until(town.moved)
+    assert town.put(alive[0], KEY, b"v", w=2).status == 204

@@ -96,10 +96,11 @@ class Apart:
         self.replica.refresh()
 
     def learned(self, ring: Ring) -> None:
-        """The ring is taken: who owns a partition alone has nobody to ask."""
-        name = self.node.name
+        """The ring is taken: who owns a partition alone has nobody to ask, nor has anybody where no
+        owner is left."""
+        me = {self.node.name}
         apart = self.replica.apart
-        for partition in [p for p in apart if ring.live(ring.entries[p].owners) == [name]]:
+        for partition in [p for p in apart if me.issuperset(ring.live(ring.entries[p].owners))]:
             apart.discard(partition)
 
     # ------------------------------------------------------------ asking
