@@ -143,11 +143,11 @@ def an_own_copy_that_waits_for_its_fsync() -> None:
 
     town.lost = lost
     answers: list[Outcome] = []
+    node.submit(Put(key=KEY, value=b"v", w=2, dw=2, timeout_s=10.0), answers.append)
+    town.run(0.2)
+    move(town, receiver, first, receiver)
+    town.until(lambda: node.counters["switches"] == 1)
     with patch.object(node, "synced"):
-        node.submit(Put(key=KEY, value=b"v", w=2, dw=2, timeout_s=10.0), answers.append)
-        town.run(0.2)
-        move(town, receiver, first, receiver)
-        town.until(lambda: node.counters["switches"] == 1)
         node.link_lost(second)
         town.run(10.0)
     assert [answer.status for answer in answers] == [503]
