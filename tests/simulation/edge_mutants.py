@@ -105,6 +105,20 @@ def _() -> list[Patch]:
     return [(clients.Clients, "submit", submit), (journal.Journal, "get", read)]
 
 
+@mutant("the bound on operations is looked at once a turn")
+def _() -> list[Patch]:
+    original = clients.Clients.refusal
+    known: dict[Any, tuple[float, str]] = {}
+
+    def refusal(self: Any) -> str:
+        at, why = known.get(self.node, (-1.0, ""))
+        if at != self.node.now:
+            at, why = known[self.node] = self.node.now, original(self)
+        return why
+
+    return [(clients.Clients, "refusal", refusal)]
+
+
 ONE_BY_ONE = msgspec.structs.replace(SETTINGS, fetch_bytes_max=1)
 BITS = 4
 FULL = "an owner is full while it is handed records"

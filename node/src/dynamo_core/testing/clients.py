@@ -328,7 +328,11 @@ class Clients:
 
         def begin() -> None:
             _mean(world, attempt, operation, node)
+            before = node.clients.in_flight
             node.submit(operation, done)
+            if node.clients.in_flight > before >= world.plan.in_flight_max:
+                detail = f"{process.name} takes one more than {before} operations"
+                world.events.append(Trouble("C16", detail))
 
         if self._entries is not None:
             self._entries.append((process, begin))

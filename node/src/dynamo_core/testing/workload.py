@@ -92,7 +92,7 @@ def _shape(rng: Random, plan: Plan) -> None:
         )
         for step in plan.steps:
             step.bytes = rng.choice((0, 60, 200, 200, 500))
-    if rng.random() < JOINED:
+    if rng.random() < (0.5 if "overload" in plan.families else JOINED):
         _join(rng, plan)
 
 
