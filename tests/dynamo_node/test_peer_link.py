@@ -27,10 +27,12 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 class Station:
     """The links of one node, and what it was handed and told."""
 
-    def __init__(self, name: str, secret: bytes = SECRET, cluster: str = "") -> None:
+    def __init__(
+        self, name: str, secret: bytes = SECRET, cluster: str = "", address: str = ""
+    ) -> None:
         self.listener = socket.socket()
         self.listener.bind(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]  # noqa: UP031
+        self.address = address or f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.ends = LinkEnds(name, 1, cluster, self.address, secret)
         self.frames: list[bytes] = []
         self.lost: list[str] = []
@@ -148,11 +150,11 @@ async def dials_in(to: Station, host: str, address: str) -> asyncio.StreamWriter
     return writer
 
 
-async def moved(name: str, port: int) -> Station:
+async def moved(address: str) -> Station:
     """A node whose name still leads to 127.0.0.1."""
-    station = Station(name)
+    station = Station("moved", address=address)
     station.listener.close()
-    station.listener = socket.create_server(("127.0.0.2", port))
+    station.listener = socket.create_server(("127.0.0.2", station.port))
     return await station.open()
 
 
@@ -160,7 +162,7 @@ def test_a_node_is_dialled_back_where_it_came_from_while_its_name_leads_nowhere(
     async def body(here: Station, there: Station) -> None:
         address = f"localhost:{there.port}"
         await there.close()
-        station = await moved("moved", there.port)
+        station = await moved(address)
         here.links.send(address, FRAME)
         await until(lambda: here.lost == [address])
         writer = await dials_in(here, "127.0.0.2", address)
@@ -177,7 +179,7 @@ def test_a_link_to_whoever_has_the_old_address_of_a_node_is_closed() -> None:
         address = f"localhost:{there.port}"
         here.links.send(address, FRAME)
         await until(lambda: len(there.frames) == 1)
-        station = await moved("moved", there.port)
+        station = await moved(address)
         writer = await dials_in(here, "127.0.0.2", address)
         await until(lambda: here.lost == [address])
         await until(lambda: here.links.send(address, FRAME) and bool(station.frames))
@@ -188,9 +190,23 @@ def test_a_link_to_whoever_has_the_old_address_of_a_node_is_closed() -> None:
     with_stations(body)
 
 
-def test_where_a_node_came_from_is_forgotten_when_nobody_is_there() -> None:
+def test_frames_of_a_node_that_was_seen_elsewhere_never_go_to_whoever_its_name_leads_to() -> None:
     async def body(here: Station, there: Station) -> None:
         address = f"localhost:{there.port}"
+        route = here.links.routes[address] = Route(here.ends, address)
+        route.retry_at = float("inf")
+        writer = await dials_in(here, "127.0.0.2", address)
+        await until(lambda: route.retry_at == 0.0)
+        await until(lambda: not here.links.send(address, FRAME) and len(here.lost) >= 3)
+        assert there.frames == []
+        writer.close()
+
+    with_stations(body)
+
+
+def test_where_a_node_came_from_is_forgotten_when_nobody_is_there() -> None:
+    async def body(here: Station, there: Station) -> None:
+        address = there.address
         route = here.links.routes[address] = Route(here.ends, address)
         route.retry_at = float("inf")
         writer = await dials_in(here, "127.0.0.2", address)

@@ -269,20 +269,26 @@ class Route:
 
     def opened(self, link: Outgoing) -> None:
         """The handshake is done: what was kept goes out."""
+        if self._astray(link):
+            return link.abort()
         self._link, self._dialing = link, None
         self._to_seen = not self._to_seen
         self._retry_s = RETRY_S_MIN
         kept, self._kept, self._kept_bytes = self._kept, [], 0
         for frame in kept:
             self.send(frame)
+        return None
+
+    def _astray(self, link: Outgoing) -> bool:
+        """Whether somebody else is there than who has dialled us under this address."""
+        return bool(self._seen_at) and link.peer is not None and link.peer.address != self.address
 
     def found(self, host: str) -> None:
         """The node there is up and has just dialled us from this host: no more waiting."""
         self._seen_at, self._to_seen = host, True
         self.retry_at = 0.0
-        link = self._link
-        if link is not None and link.peer is not None and link.peer.address != self.address:
-            link.abort()
+        if self._link is not None and self._astray(self._link):
+            self._link.abort()
 
     def closed(self, link: Outgoing) -> None:
         """The connection is gone, or its handshake failed."""
