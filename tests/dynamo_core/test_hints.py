@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from town import SETTINGS, Town
 
 from dynamo_core.change import removed
+from dynamo_core.delivery import Delivery
 from dynamo_core.frames import Frame
 from dynamo_core.hints import HintBook, hint_key, split_hint_key
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.journal import Journal
-from dynamo_core.messages import LeavesReply, Store
+from dynamo_core.messages import OWNER, SYNCED, LeavesReply, Store, Stored
 from dynamo_core.testing.disk import Disk
 from dynamo_core.versions import History, Record, Sibling, decode_record, encode_record
 
@@ -260,6 +261,32 @@ def test_a_removed_nodes_hints_stay_until_somebody_has_its_place() -> None:
     rows = {town.disks[name].rows[DATA][STORED] for name in town.owners(KEY)}
     assert len(rows) == 1
     assert len(decode_record(rows.pop()).siblings) == 2
+
+
+def test_a_restart_amid_a_delivery_of_a_removed_nodes_hints() -> None:
+    """What was handed on is forgotten between two slices: the run ends, the next one has all."""
+    town = Town("a b c d e", settings=msgspec.structs.replace(SETTINGS, hints_in_flight_max=1))
+    first, second, _ = town.owners(KEY)
+    holder, away = town.others(KEY)
+    town.kill(first, away)
+    assert town.put(second, KEY, b"v", w=3).status == 204
+    node = town.nodes[holder]
+    town.lost = lambda s, t, frame: any(isinstance(m, LeavesReply) for m in frame.messages)
+    node.membership.take(removed(node.ring, first, False, "dead")[0])
+    town.until(lambda: node.counters["hints_handed_on"] == 1)
+    key = next(
+        key
+        for key in (b"%d" % number for number in range(1000))
+        if first not in node.ring.entries[partition_of(store_key(key), 4)].owners
+    )
+    node.replica.take(store_key(key), record(1, key), first)
+    delivery = Delivery(node, node.hints, node.replica, first, lambda target: None)
+    effects = delivery.start(node.now)
+    node.hints.fresh.clear()
+    for name, request in effects:
+        delivery.replied(name, request, Stored(0, OWNER | SYNCED), node.now)
+    assert delivery.finished
+    assert node.hints.targets(store_key(key)) == [], "delivered to all who own it"
 
 
 def test_a_leaving_node_keeps_a_removed_nodes_hints_with_it() -> None:

@@ -65,7 +65,7 @@ class Delivery(Machine):
         for partition in range(len(ring.entries)):
             if partition not in waiting and self.book.any_of(partition, bits):
                 yield range_of(partition, bits)
-        for stored in list(fresh[self.target]):
+        for stored in list(fresh.get(self.target, ())):  # forgotten by a restart meanwhile
             if partition_of(stored, bits) in waiting:
                 yield stored, stored + b"\x00"
 
