@@ -58,7 +58,8 @@ SAME_LAYER = {
     ("placement", "ring"), ("machine", "preference"), ("repair", "scrub"), ("planner", "applying"),
 }  # fmt: skip
 PURE = {
-    *("__future__", "base64", "bisect", "collections", "dataclasses", "enum", "fractions"),
+    *("__future__", "base64", "binascii", "bisect", "collections", "dataclasses", "enum"),
+    "fractions",
     *("functools", "hashlib", "heapq", "hmac", "itertools", "json", "math", "msgspec", "re"),
     *("struct", "typing", "dynamo_core"),
 }

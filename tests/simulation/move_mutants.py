@@ -54,10 +54,14 @@ def _() -> list[Patch]:
 
 @mutant("writes during a transfer are not sent on")
 def _() -> list[Patch]:
-    return [
-        (preference.Preference, "writers", lambda self, partition: self._owners[partition]),
-        (preference.Preference, "quorums", lambda self, partition: (self._owners[partition],)),
-    ]
+    original = preference.Preference.__init__
+
+    def init(self: Any, document: Any) -> None:
+        original(self, document)
+        self._writers = self._owners
+        self.places = tuple((owners, owners, (owners,)) for owners in self._owners)
+
+    return [(preference.Preference, "__init__", init)]
 
 
 @mutant("`old` removed at once")

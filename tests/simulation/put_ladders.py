@@ -161,24 +161,21 @@ def an_own_copy_that_waits_for_its_fsync() -> None:
 
 @mutant("a second copy refused for its entry counts as tried")
 def _() -> list[Patch]:
-    class Tried(set[tuple[str, str]]):
-        def discard(self, element: tuple[str, str]) -> None:
-            pass
+    slot = vars(put.PutOperation)["tried"]
 
-    original = put.PutOperation.__init__
+    def keep(self: Any, tried: Any) -> None:
+        """What was tried once stays in it."""
+        before = getattr(self, "tried", ())
+        slot.__set__(self, {*before, *tried})
 
-    def init(self: Any, *given: Any, **named: Any) -> None:
-        original(self, *given, **named)
-        self.tried = Tried()
-
-    return [(put.PutOperation, "__init__", init)]
+    return [(put.PutOperation, "tried", property(slot.__get__, keep))]
 
 
 @mutant("who refused only for the entry is not asked again")
 def _() -> list[Patch]:
     def outdated(self: Any, at: str, request: Any, now: float) -> Any:
         self.outstanding.discard((at, request.target))
-        self.tried.discard((at, request.target))
+        self.tried = {call for call in self.tried if call != (at, request.target)}
         self._renew(now)
         return self._cover() + self._decide(now)
 

@@ -7,8 +7,7 @@ frame; what comes back finds its machine by the number of the call.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,8 @@ class Calls:
         self._pending: dict[int, tuple[Machine, str, Message]] = {}
         self._next_id = node.boot >> 16  # so that answers to an earlier life match nothing
         self._timers: list[tuple[float, int, Machine]] = []
-        self._work: deque[Callable[[], None]] = deque()
+        self._work: deque[tuple[Machine, Message, Message] | Callable[[], None]] = deque()
+        """Answers of the local replica with who asked what, and calls of the shell."""
         self._working = False
 
     @property
@@ -56,26 +56,37 @@ class Calls:
             else:
                 self._schedule(machine)
 
-    def answered(self, frame: Frame, reply: Message) -> None:
-        """A reply of a peer; one that nobody waits for (any more) is nothing."""
-        entry = self._pending.get(reply.id)
-        if entry is None or entry[1] not in (frame.name, "@" + frame.address):
-            return
-        machine, name, request = self._pending.pop(reply.id)
-        machine.calls.discard(reply.id)
-        node = self.node
-        node.detector.answered(name)
-        if isinstance(reply, Refused):
-            node.learn(name, reply)
-        if machine.finished:
-            return
-        if not isinstance(reply, Refused):
-            effects = machine.replied(name, request, reply, node.now)
-        elif reply.reason == "entry":
-            effects = machine.outdated(name, request, node.now)
-        else:
-            effects = machine.failed(name, request, "refused " + reply.reason, node.now)
-        self._run(machine, effects)
+    def answered(self, frame: Frame, replies: Iterable[Message]) -> list[Message]:
+        """Replies of a peer; those that nobody waits for (any more) are returned."""
+        node, pending = self.node, self._pending
+        now = node.now
+        names = (frame.name, "@" + frame.address)
+        nobody: list[Message] = []
+        for reply in replies:
+            number = reply.id
+            entry = pending.get(number)
+            if entry is None or entry[1] not in names:
+                nobody.append(reply)
+                continue
+            del pending[number]
+            machine, name, request = entry
+            machine.calls.discard(number)
+            node.detector.answered(name)
+            if type(reply) is Refused:
+                node.learn(name, reply)
+                if machine.finished:
+                    continue
+                if reply.reason == "entry":
+                    effects = machine.outdated(name, request, now)
+                else:
+                    effects = machine.failed(name, request, "refused " + reply.reason, now)
+            elif machine.finished:
+                continue
+            else:
+                effects = machine.replied(name, request, reply, now)
+            if effects or machine.finished or machine.wake_at < machine.scheduled_at:
+                self._run(machine, effects)
+        return nobody
 
     def lost(self, name: str) -> None:
         """The link to the node broke or was refused: nothing under way on it will be answered."""
@@ -99,32 +110,46 @@ class Calls:
         self._working = True
         try:
             while self._work:
-                self._work.popleft()()
+                work = self._work.popleft()
+                if isinstance(work, tuple):
+                    self._local_reply(*work)
+                else:
+                    work()
         finally:
             self._working = False
 
     # ------------------------------------------------------------ inside
 
     def _run(self, machine: Machine, effects: Effects) -> None:
+        here = self.node.name
         for node, request in effects:
-            self._call(machine, node, request)
+            if node == here:
+                self._call_local(machine, request)
+                continue
+            self._next_id += 1
+            request.id = number = self._next_id
+            if not machine.finished:
+                self._pending[number] = (machine, node, request)
+                machine.calls.add(number)
+            self.node.post.say(node, request)
         if machine.finished:
             self._forget(machine)
             if isinstance(machine, PutOperation):
-                missed = machine.missed.intersection(machine.owners)
+                missed = (
+                    set(machine.missed).intersection(machine.owners) if machine.missed else set()
+                )
                 if machine.me in missed:  # an exchange mends both sides, and needs another one
                     missed = set(machine.owners) - {machine.me}
                 for owner in sorted(missed):
                     # No hint keeps the write.
                     self.node.hints.mark_dirty(machine.partition, owner)
-        else:
+        elif machine.wake_at < machine.scheduled_at:
             self._schedule(machine)
 
     def _schedule(self, machine: Machine) -> None:
-        if machine.wake_at < machine.scheduled_at:
-            machine.scheduled_at = machine.wake_at
-            self._next_id += 1
-            heappush(self._timers, (machine.wake_at, self._next_id, machine))
+        machine.scheduled_at = machine.wake_at
+        self._next_id += 1
+        heappush(self._timers, (machine.wake_at, self._next_id, machine))
 
     def _forget(self, machine: Machine) -> None:
         """Requests of a finished machine that nobody answered count against their node."""
@@ -134,23 +159,14 @@ class Calls:
                 self.node.detector.missed(entry[1])
         machine.calls.clear()
 
-    def _call(self, machine: Machine, node: str, request: Message) -> None:
-        if node == self.node.name:
-            self._call_local(machine, request)
-            return
-        self._next_id += 1
-        number = request.id = self._next_id
-        if not machine.finished:
-            self._pending[number] = (machine, node, request)
-            machine.calls.add(number)
-        self.node.post.say(node, request)
-
     def _call_local(self, machine: Machine, request: Message) -> None:
         def reply(message: Message) -> None:
-            self._work.append(partial(self._local_reply, machine, request, message))
+            self._work.append((machine, request, message))
 
         node = self.node
-        if isinstance(request, Prepare):
+        if node.local.answers(request):
+            node.local.answer(request, reply)
+        elif isinstance(request, Prepare):
             reply(node.membership.prepared(request))
         elif isinstance(request, Found):
             node.membership.founded(request, reply)
@@ -158,17 +174,15 @@ class Calls:
             node.admin.order(request, reply)
         elif isinstance(request, Settle):
             node.settling.settle(request, reply)
-        else:
-            node.local.answer(request, reply)
 
     def _local_reply(self, machine: Machine, request: Message, reply: Message) -> None:
         if machine.finished:
             return
         node = self.node
-        if isinstance(reply, Rejected):
+        if type(reply) is Rejected:
             assert isinstance(machine, PutOperation)
             effects = machine.rejected(reply)
-        elif not isinstance(reply, Refused):
+        elif type(reply) is not Refused:
             effects = machine.replied(node.name, request, reply, node.now)
         elif reply.reason == "entry":
             effects = machine.outdated(node.name, request, node.now)

@@ -10,7 +10,8 @@ back a part is given out.
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from collections.abc import Collection
 from functools import lru_cache
 from hashlib import blake2b
@@ -31,6 +32,7 @@ HISTORY_BYTES_MAX = 10_000
 other ones; higher: contexts that a node gives and then refuses."""
 TAG_BYTES = 16
 _HEAD_BYTES = 1 + TAG_BYTES
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 _ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -50,8 +52,15 @@ def _tag_key(secret: bytes) -> bytes:
     return blake2b(secret, digest_size=32, person=b"dynamo context").digest()
 
 
+@lru_cache(maxsize=8)
+def _tagger(secret: bytes) -> blake2b:
+    return blake2b(digest_size=TAG_BYTES, key=_tag_key(secret))
+
+
 def _tag(secret: bytes, body: bytes) -> bytes:
-    return blake2b(body, digest_size=TAG_BYTES, key=_tag_key(secret)).digest()
+    hasher = _tagger(secret).copy()
+    hasher.update(body)
+    return hasher.digest()
 
 
 def _key_digest(key: bytes) -> bytes:
@@ -85,7 +94,8 @@ def carried(history: History, siblings: Collection[Sibling]) -> bytes:
 def seal(secret: bytes, key: bytes, context: Context) -> str:
     """The text of a context of `key`; good on every node with the secret, at any time later."""
     body = _encoder.encode(_Body(_key_digest(key), context.history, context.node))
-    return urlsafe_b64encode(CONTEXT_VERSION + _tag(secret, body) + body).rstrip(b"=").decode()
+    text = b2a_base64(CONTEXT_VERSION + _tag(secret, body) + body, newline=False)
+    return text.translate(_URLSAFE).rstrip(b"=").decode()
 
 
 def context_of(record: Record, node: str) -> Context:

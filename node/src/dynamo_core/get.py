@@ -10,11 +10,11 @@ owners that lack part of it (read repair, S-RW-6).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dynamo_core.context import context_of
 from dynamo_core.ids import partition_of, store_key
-from dynamo_core.machine import Effects, Explained, View
+from dynamo_core.machine import NEVER, Effects, Explained, View
 from dynamo_core.messages import COMPLETE, CORRUPT, OWNER, Fetch, Fetched, Message, Store
 from dynamo_core.operations import Explanation, Get, Outcome
 from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING, read_verdict
@@ -34,7 +34,9 @@ class GetOperation(Explained):
     )  # fmt: skip
 
     def __init__(self, view: View, get: Get, done: Callable[[Outcome], None] | None) -> None:
-        super().__init__()
+        self.finished = self.hedged = False
+        self.wake_at = self.scheduled_at = NEVER
+        self.calls = set()
         self.view = view
         self.get = get
         self.done = done
@@ -45,12 +47,10 @@ class GetOperation(Explained):
         self.r = get.r
         self.answers: dict[str, tuple[bytes, int]] = {}
         self.outstanding: set[str] = set()
-        self.candidates: list[str] = []
+        self.candidates: Sequence[str] = ()
         self.merged: bytes | None = None
-        self.seen = 0
+        self.seen = self.restarts = 0
         self.fastest = ""
-        self.hedged = False
-        self.restarts = 0
         self.explanation = Explanation(self.partition, view.name) if get.explain else None
 
     def start(self, now: float) -> Effects:
@@ -60,42 +60,51 @@ class GetOperation(Explained):
     def _begin(self, now: float) -> Effects:
         view = self.view
         owners = view.preference.owners(self.partition)
-        near = [o for o in owners if view.up(o)]
-        if view.name in near:
-            near.remove(view.name)
-            near.insert(0, view.name)
-        missing = len(owners) - len(near)
-        others = [o for o in view.preference.list(self.partition)[len(owners) :] if view.up(o)]
-        down = [o for o in owners if o not in near]
-        self.candidates = near + others[:missing] + down
+        near: list[str] = []
+        down: list[str] = []
+        for owner in owners:
+            if owner == view.name:
+                near.insert(0, owner)
+            else:
+                (near if view.up(owner) else down).append(owner)
+        if down:
+            others = view.preference.list(self.partition)[len(owners) :]
+            near += [o for o in others if view.up(o)][: len(down)] + down
+        self.candidates = near
         deadline = self.started + self.get.timeout_s
         self.wake_at = min(now + view.settings.hedge_s, deadline)
         return self._ask(self.r)
 
     def _ask(self, count: int) -> Effects:
         """Call the next `count` candidates."""
-        now, self.candidates = self.candidates[:count], self.candidates[count:]
-        self.outstanding.update(now)
-        return [(node, Fetch(0, self.partition, self.entry, self.stored)) for node in now]
+        asked, self.candidates = self.candidates[:count], self.candidates[count:]
+        self.outstanding.update(asked)
+        partition, entry, stored = self.partition, self.entry, self.stored
+        return [(node, Fetch(0, partition, entry, stored)) for node in asked]
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
-        if isinstance(request, Store):
-            return []
-        assert isinstance(request, Fetch)
+        if type(request) is not Fetch or request.entry != self.entry:
+            return []  # of a repair, or from before all was asked again
         assert isinstance(reply, Fetched)
-        if request.entry != self.entry:
-            return []
         self.outstanding.discard(node)
-        if reply.flags & CORRUPT:
+        record, flags = reply.record, reply.flags
+        if flags & CORRUPT:
             return self.failed(node, request, "corrupt", now)
         if not self.fastest and node != self.view.name:
             self.fastest = node
-        self._explain(node, "record" if reply.record else "nothing", now)
-        self.answers[node] = (reply.record, reply.flags)
-        self.seen = min(self.seen, reply.seen) if len(self.answers) > 1 else reply.seen
-        if reply.record:
-            key = self.get.key
-            self.merged = merge_bytes(key, self.merged, reply.record, self.view.lww)
+        if self.explanation is not None:
+            self._explain(node, "record" if record else "nothing", now)
+        self.seen = min(self.seen, reply.seen) if self.answers else reply.seen
+        self.answers[node] = (record, flags)
+        if record:
+            merged = self.merged
+            if merged is None or merged == record:
+                self.merged = record
+            else:
+                self.merged = merge_bytes(self.get.key, merged, record, self.view.lww)
+        answers = len(self.answers)
+        if flags & PROVEN == PROVEN and answers < self.r <= answers + len(self.outstanding):
+            return []  # as many are under way as are still needed
         return self._decide()
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
@@ -199,7 +208,10 @@ class GetOperation(Explained):
         self.finished = True
         if self.merged is None:
             return []
-        body = body_of(self.merged)
+        merged, records = self.merged, self.answers.values()
+        if all(record is merged or record == merged for record, _ in records):
+            return []
+        body = body_of(merged)
         return [
             (
                 node,

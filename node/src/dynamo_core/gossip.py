@@ -31,6 +31,8 @@ class Peer(msgspec.Struct):
     number: int = 0
     earlier: int = 0
     was_up: bool = False
+    up_until_ms: int = -1
+    """By our own clock, -1 for one that is down."""
 
 
 class Detector:
@@ -72,6 +74,7 @@ class Detector:
             if frame.echo > peer.lost_ms:
                 peer.lost_ms = -1
                 peer.misses = 0
+            self._judge(peer)
         return self.fresh(frame)
 
     def fresh(self, frame: Frame) -> bool:
@@ -81,31 +84,33 @@ class Detector:
     def up(self, name: str) -> bool:
         """Whether requests to the peer are likely to be answered."""
         peer = self.peers.get(name)
-        return (
-            peer is not None
-            and peer.echo_ms >= 0
-            and peer.lost_ms < 0
-            and peer.misses < self._misses_max
-            and self.now_ms - peer.echo_ms <= self._suspect_ms
-        )
+        return peer is not None and self.now_ms <= peer.up_until_ms
+
+    def _judge(self, peer: Peer) -> None:
+        """After whatever changes the answer of `up`, which every request asks for."""
+        well = peer.echo_ms >= 0 and peer.lost_ms < 0 and peer.misses < self._misses_max
+        peer.up_until_ms = peer.echo_ms + int(self._suspect_ms) if well else -1
 
     def lost(self, name: str) -> None:
         """The link to the peer broke: down until an echo of a later beat comes."""
         peer = self.peers.get(name)
         if peer is not None:
             peer.lost_ms = self.now_ms
+            self._judge(peer)
 
     def missed(self, name: str) -> None:
         """A request to the peer timed out."""
         peer = self.peers.get(name)
         if peer is not None:
             peer.misses += 1
+            self._judge(peer)
 
     def answered(self, name: str) -> None:
         """A request to the peer was answered."""
         peer = self.peers.get(name)
-        if peer is not None:
+        if peer is not None and peer.misses:
             peer.misses = 0
+            self._judge(peer)
 
     def echo_for(self, route: str) -> tuple[int, int]:
         """Boot and beat to echo to a peer, or to whoever speaks from "@host:port"."""

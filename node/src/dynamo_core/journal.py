@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from dynamo_core.errors import StoreError
-from dynamo_core.ids import Change, Store
+from dynamo_core.ids import FAMILIES, Change, Store
 
 Waiter = Callable[[bool], None]
 """Called with True when it is persisted at the level asked for, with False when it is not."""
@@ -23,22 +23,20 @@ class Journal:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.number = 0
-        self._changes: dict[tuple[int, bytes], bytes | None] = {}
+        self._changes: tuple[dict[bytes, bytes | None], ...] = tuple({} for _ in FAMILIES)
+        """By family."""
         self._written: list[tuple[Waiter | None, Waiter | None]] = []
         self._syncing: deque[tuple[int, Waiter]] = deque()
         self.writable = True
 
     def get(self, family: int, key: bytes) -> bytes | None:
         """Raises Corrupt."""
-        if self._changes:
-            place = (family, key)
-            if place in self._changes:
-                return self._changes[place]
-        return self.store.get(family, key)
+        changes = self._changes[family]
+        return changes[key] if key in changes else self.store.get(family, key)
 
     def put(self, family: int, key: bytes, value: bytes | None) -> None:
         """Into this tick's batch; None deletes."""
-        self._changes[family, key] = value
+        self._changes[family][key] = value
 
     def scan(
         self, family: int, start: bytes, end: bytes | None, limit: int
@@ -46,8 +44,8 @@ class Journal:
         """Rows as if the batch were written. Raises Corrupt."""
         mine = {
             key: value
-            for (where, key), value in self._changes.items()
-            if where == family and start <= key and (end is None or key < end)
+            for key, value in self._changes[family].items()
+            if start <= key and (end is None or key < end)
         }
         rows = self.store.scan(family, start, end, limit + len(mine))
         if not mine:
@@ -62,10 +60,14 @@ class Journal:
         """Call `written` once this tick's batch is in the store, `synced` once it is fsynced."""
         self._written.append((written, synced))
 
+    def when_synced(self, synced: Waiter) -> None:
+        """Call `synced` once what is in the store now is fsynced; for who was just told of it."""
+        self._syncing.append((self.number, synced))
+
     @property
     def pending(self) -> bool:
         """Whether there is anything to write or anybody to tell."""
-        return bool(self._changes or self._written)
+        return bool(self._written) or any(self._changes)
 
     @property
     def sync_wanted(self) -> bool:
@@ -74,16 +76,18 @@ class Journal:
 
     def flush(self) -> bool:
         """Writes the batch and tells who waits. False when the store refused it."""
-        changes, self._changes = self._changes, {}
+        changes, self._changes = self._changes, tuple({} for _ in FAMILIES)
         waiters, self._written = self._written, []
         stored = self.writable
-        if changes and stored:
-            batch: list[Change] = [(family, key, value) for (family, key), value in changes.items()]
+        batch: list[Change] = []
+        for family, rows in enumerate(changes):
+            batch += [(family, key, value) for key, value in rows.items()]
+        if batch and stored:
             try:
                 self.number = self.store.write(batch)
             except StoreError:
                 stored = self.writable = False
-        elif changes:
+        elif batch:
             stored = False
         for written, synced in waiters:
             if written is not None:

@@ -7,11 +7,13 @@ partition; another one here means that one of both must learn first (S-RING-4).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from dynamo_core.errors import Corrupt, NotHere, TooManySiblings
 from dynamo_core.hints import HintBook, with_stamp
-from dynamo_core.ids import partition_of, range_of
+from dynamo_core.ids import range_of
 from dynamo_core.journal import Journal
 from dynamo_core.machine import Coordinate, Coordinated, Rejected, View
 from dynamo_core.messages import (
@@ -37,7 +39,7 @@ from dynamo_core.messages import (
     Stored,
 )
 from dynamo_core.move_messages import Offer, Shown
-from dynamo_core.replica import Replica
+from dynamo_core.replica import Minted, Replica
 from dynamo_core.sizes import SizeBook
 from dynamo_core.versions import checked, decode_record, digest_in
 
@@ -52,7 +54,10 @@ class LocalReplica:
         self.journal = journal
         self.replica = replica
         self.hints = hints
-        self._answers: dict[type, Callable[..., None]] = {
+        self._stores: list[tuple[Store, bool, Reply]] = []
+        """Of this turn: the request, whether it became a hint, and whom to tell."""
+        self._coordinated: list[tuple[Coordinate, Minted, int, Reply]] = []
+        self.kinds: dict[type, Callable[..., None]] = {
             Fetch: self.fetch,
             Store: self.store,
             Coordinate: self.coordinate,
@@ -67,19 +72,21 @@ class LocalReplica:
 
     def serve(self, answers: dict[type, Callable[..., None]]) -> None:
         """Requests that others answer, of the same kind: each carries an entry."""
-        self._answers |= answers
+        self.kinds |= answers
 
     def answers(self, request: Message) -> bool:
         """Whether the request is one for the copy."""
-        return type(request) in self._answers
+        return type(request) in self.kinds
 
     def answer(self, request: Message, reply: Reply) -> None:
         """Serve one request; one that carries another entry is refused (S-RING-4)."""
         entry = getattr(request, "entry", None)
-        if entry is None or self._same_entry(request.partition, entry):  # type: ignore[attr-defined]
-            self._answers[type(request)](request, reply)
-        else:
-            self._refuse_entry(request, request.partition, reply)  # type: ignore[attr-defined]
+        if entry is not None:
+            partition: int = request.partition  # type: ignore[attr-defined]
+            entries = self.view.ring.entries
+            if not (0 <= partition < len(entries) and entries[partition].number == entry):
+                return self._refuse_entry(request, partition, reply)
+        return self.kinds[type(request)](request, reply)
 
     def _same_entry(self, partition: int, entry: tuple[int, int]) -> bool:
         ring = self.view.ring
@@ -94,10 +101,11 @@ class LocalReplica:
 
     def fetch(self, request: Fetch, reply: Reply) -> None:
         """What is held of the key, hints included (S-HINT-5)."""
-        flags = self.replica.flags(request.partition)
-        seen = self.replica.numbers.seen(request.partition)
+        replica, partition = self.replica, request.partition
+        flags = replica.flags(partition)
+        seen = replica.numbers.seen(partition)
         try:
-            record = self.replica.held(request.stored)
+            record = replica.held(request.stored)
         except Corrupt:
             return reply(Fetched(request.id, b"", CORRUPT, seen))
         return reply(Fetched(request.id, record or b"", flags, seen))
@@ -176,55 +184,98 @@ class LocalReplica:
 
     def store(self, request: Store, reply: Reply) -> None:
         """Merge a record into the copy or into a hint; answer when it is persisted."""
+        self.stores((request,), reply)
+
+    def stores(self, requests: Iterable[Store], reply: Reply) -> None:
+        """Those of one frame, in their order."""
+        replica, me, entries = self.replica, self.view.name, self.view.ring.entries
+        stored = self._stores
+        if not stored:
+            self.journal.then(self._stores_written)
+        causes: Counter[str] = Counter()
+        for request in requests:
+            partition, target = request.partition, request.target
+            if not (0 <= partition < len(entries) and entries[partition].number == request.entry):
+                self._refuse_entry(request, partition, reply)
+                continue
+            hint = target != "" and target != me
+            if hint or partition in replica.apart:
+                refusal = self._not_as_owner(request, hint)
+                if refusal is not None:
+                    reply(refusal)
+                    continue
+                target = self._target(request, target)
+            elif not replica.flags(partition):
+                self._refuse_entry(request, partition, reply)
+                continue
+            if not hint and request.seen < (floor := replica.numbers.floor(partition)):
+                replica.counters["stale_records_refused"] += 1
+                seen = replica.numbers.seen(partition)
+                reply(Refused(request.id, "stale", partition, None, floor, seen))
+                continue
+            try:
+                changed = replica.take(request.stored, request.record, target)
+            except Corrupt:
+                replica.counters["corrupt_records_refused"] += 1
+                reply(Refused(request.id, "corrupt", partition))
+                continue
+            if hint:
+                replica.counters["hints_kept"] += 1
+            elif changed:
+                causes[request.cause] += 1
+            stored.append((request, hint, reply))
+        for cause, count in causes.items():
+            replica.counters[f"stored_by_{cause}"] += count
+
+    def _not_as_owner(self, request: Store, hint: bool) -> Refused | None:
+        """Why what is kept as a hint, or apart, is not taken."""
         partition = request.partition
-        hint = bool(request.target) and request.target != self.view.name
         apart = partition in self.replica.apart
         if not hint and not self.replica.flags(partition):
-            return self._refuse_entry(request, partition, reply)
+            entries = self.view.ring.entries
+            return Refused(request.id, "entry", partition, entries[partition])
         if not hint and request.seen < (floor := self.replica.numbers.floor(partition)):
             self.replica.counters["stale_records_refused"] += 1
             seen = self.replica.numbers.seen(partition)
-            return reply(Refused(request.id, "stale", partition, None, floor, seen))
-        target = request.target
+            return Refused(request.id, "stale", partition, None, floor, seen)
         if apart:
             if request.cause not in ("put", "double", "hint"):
-                return reply(Refused(request.id, "apart", partition))
-            target = self.replica.apart_target
-            if request.cause == "hint":  # it may be as old as what lies here
-                target = with_stamp(target, request.seen)
+                return Refused(request.id, "apart", partition)
             self.replica.counters["puts_kept_apart"] += request.cause == "put"
-        full = hint and not apart and self.hints.full(request.target)
-        if full and request.cause != "double":
+        elif self.hints.full(request.target) and request.cause != "double":
             self.hints.mark_dirty(partition, request.target)
             self.replica.counters["hints_refused"] += 1
-            return reply(Refused(request.id, "hints-full", partition))
-        try:
-            changed = self.replica.take(request.stored, request.record, target)
-        except Corrupt:
-            self.replica.counters["corrupt_records_refused"] += 1
-            return reply(Refused(request.id, "corrupt", partition))
-        if hint:
-            self.replica.counters["hints_kept"] += 1
-        elif changed:
-            self.replica.counters[f"stored_by_{request.cause}"] += 1
-        return self._when_persisted(request, hint, reply)
+            return Refused(request.id, "hints-full", partition)
+        return None
 
-    def _when_persisted(self, request: Store, hint: bool, reply: Reply) -> None:
-        def answer(level: int) -> None:
-            role = HINTED if hint else self.replica.flags(request.partition)
-            reply(Stored(request.id, role | level))
+    def _target(self, request: Store, target: str) -> str:
+        """Under which name it is kept."""
+        if request.partition not in self.replica.apart:
+            return target
+        target = self.replica.apart_target
+        # A hint may be as old as what lies here.
+        return with_stamp(target, request.seen) if request.cause == "hint" else target
 
-        def written(stored: bool) -> None:
+    def _stores_written(self, stored: bool) -> None:
+        """All that came from others this turn; whoever wants an fsync waits on."""
+        stores, self._stores = self._stores, []
+        flags = self.replica.flags
+        waiting: list[tuple[Store, bool, Reply]] = []
+        for line in stores:
+            request, hint, reply = line
             if not stored:
                 reply(Refused(request.id, "full", request.partition))
-            elif not request.sync:
-                answer(0)
+            elif request.sync:
+                waiting.append(line)
+            else:
+                reply(Stored(request.id, HINTED if hint else flags(request.partition)))
+        if waiting:
+            self.journal.when_synced(partial(self._stores_synced, waiting))
 
-        def synced(durable: bool) -> None:
-            if durable:
-                answer(SYNCED)
-
-        self.journal.then(written, synced if request.sync else None)
+    def _stores_synced(self, stores: list[tuple[Store, bool, Reply]], durable: bool) -> None:
+        for request, hint, reply in stores if durable else ():
+            role = HINTED if hint else self.replica.flags(request.partition)
+            reply(Stored(request.id, role | SYNCED))
 
     def offer(self, request: Offer, reply: Reply) -> None:
         """Which of these records this owner lacks; of the others it has the same, durably."""
@@ -254,23 +305,31 @@ class LocalReplica:
             return reply(Rejected(request.id, "too-many-siblings", str(error), record))
         except NotHere as error:
             return reply(Rejected(request.id, "uncertain", str(error)))
-        partition_flags = self.replica.flags(
-            partition_of(request.stored, self.view.ring.partition_bits)
-        )
+        if request.target:
+            role = HINTED
+        else:
+            role = self.replica.flags(minted.partition)
+        if not self._coordinated:
+            self.journal.then(self._coordinated_written)
+        self._coordinated.append((request, minted, role, reply))
+        return None
 
-        def answer(level: int) -> None:
-            role = HINTED if request.target else partition_flags
-            reply(Coordinated(request.id, minted.record, minted.context, role | level, minted.seen))
-
-        def written(stored: bool) -> None:
+    def _coordinated_written(self, stored: bool) -> None:
+        """All that was coordinated this turn."""
+        events, self._coordinated = self._coordinated, []
+        for request, minted, role, reply in events:
             if stored:
-                answer(0)
+                reply(Coordinated(request.id, minted.record, minted.context, role, minted.seen))
             else:
                 # It may be applied all the same, or a read of this very turn has carried it away.
                 reply(Rejected(request.id, "uncertain"))
+        events = [event for event in events if stored and event[0].sync]
+        if events:
+            self.journal.when_synced(partial(self._coordinated_synced, events))
 
-        def synced(durable: bool) -> None:
-            if durable:
-                answer(SYNCED)
-
-        return self.journal.then(written, synced if request.sync else None)
+    def _coordinated_synced(
+        self, events: list[tuple[Coordinate, Minted, int, Reply]], durable: bool
+    ) -> None:
+        for request, minted, role, reply in events if durable else ():
+            flags = role | SYNCED
+            reply(Coordinated(request.id, minted.record, minted.context, flags, minted.seen))

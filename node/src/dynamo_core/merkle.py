@@ -9,6 +9,7 @@ from __future__ import annotations
 
 SUM_BYTES = 16
 _MODULUS = 1 << (8 * SUM_BYTES)
+_MASK = _MODULUS - 1
 
 
 class Forest:
@@ -17,21 +18,22 @@ class Forest:
     def __init__(self, partition_bits: int, leaf_bits: int) -> None:
         self.bits = partition_bits + leaf_bits
         self.leaf_bits = leaf_bits
+        self.shift = 32 - self.bits
         self._leaves: dict[int, int] = {}
         self._roots: dict[int, int] = {}
 
     def slot_of(self, stored: bytes) -> int:
         """The slot in which a store key lies."""
-        return int.from_bytes(stored[:4], "big") >> (32 - self.bits)
+        return int.from_bytes(stored[:4], "big") >> self.shift
 
     def change(self, slot: int, old: bytes | None, new: bytes | None) -> bytes:
         """Replace a digest in a leaf; the leaf's new bytes."""
         delta = int.from_bytes(new, "big") if new else 0
         if old:
             delta -= int.from_bytes(old, "big")
-        total = self._leaves[slot] = (self._leaves.get(slot, 0) + delta) % _MODULUS
-        partition = slot >> self.leaf_bits
-        self._roots[partition] = (self._roots.get(partition, 0) + delta) % _MODULUS
+        leaves, roots, partition = self._leaves, self._roots, slot >> self.leaf_bits
+        leaves[slot] = total = (leaves.get(slot, 0) + delta) & _MASK
+        roots[partition] = (roots.get(partition, 0) + delta) & _MASK
         return total.to_bytes(SUM_BYTES, "big")
 
     def set(self, slot: int, total: int) -> bytes:

@@ -10,8 +10,10 @@ return calls, which this module routes: to the local replica or into a peer's ne
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import groupby
+from typing import cast
 
 import msgspec
 
@@ -34,6 +36,7 @@ from dynamo_core.local_replica import LocalReplica
 from dynamo_core.machine import Machine, Question
 from dynamo_core.membership import Membership
 from dynamo_core.messages import Forward, Message, Order, Refused
+from dynamo_core.messages import Store as StoreRequest
 from dynamo_core.move_messages import Promise, Settle, Still
 from dynamo_core.moves import Moves
 from dynamo_core.operations import Operation
@@ -232,20 +235,21 @@ class Node:
         route = self.post.route_of(frame)
         known = route == frame.name or self.ring_or_none is None
         fresh = self.detector.heard(frame, frame.name if known else "@" + frame.address) and known
-        for message in frame.messages:
-            if type(message) in REPLIES:
-                if fresh or type(message) in MEMBERSHIP_REPLIES:
-                    self._reply(frame, message)
-            elif self.membership.answers(message):
-                self.membership.answer(frame, route, message)
-            elif fresh and self.member:
-                self._request(route, message)
-            elif self.post.is_offer(frame, message):
-                self._request("@" + frame.address, message)
+        member = fresh and self.member
+        say = partial(self.post.say, route)
+        for kind, run in groupby(frame.messages, type):
+            if kind in REPLIES:
+                if fresh or kind in MEMBERSHIP_REPLIES:
+                    self._replies(frame, run)
+            elif member and kind is StoreRequest:
+                self.local.stores(cast(Iterator[StoreRequest], run), say)
+            elif member and kind in self.local.kinds:
+                for message in run:
+                    self.local.answer(message, say)
             else:
-                self.counters["frames_refused"] += 1
-                if route == frame.name:
-                    self.membership.gossip_to(route)
+                for message in run:
+                    self._other(frame, route, fresh, message)
+                member = fresh and self.member
         self.calls.drain()
 
     def link_lost(self, name: str) -> None:
@@ -296,11 +300,22 @@ class Node:
 
     # ------------------------------------------------------------ messages
 
-    def _reply(self, frame: Frame, reply: Message) -> None:
-        if isinstance(reply, Admitted) and reply.id == 0:
-            self.membership.admitted(reply)
-            return
-        self.calls.answered(frame, reply)
+    def _replies(self, frame: Frame, replies: Iterable[Message]) -> None:
+        for reply in self.calls.answered(frame, replies):
+            if isinstance(reply, Admitted) and reply.id == 0:
+                self.membership.admitted(reply)
+
+    def _other(self, frame: Frame, route: str, fresh: bool, message: Message) -> None:
+        if self.membership.answers(message):
+            self.membership.answer(frame, route, message)
+        elif fresh and self.member:
+            self._request(route, message)
+        elif self.post.is_offer(frame, message):
+            self._request("@" + frame.address, message)
+        else:
+            self.counters["frames_refused"] += 1
+            if route == frame.name:
+                self.membership.gossip_to(route)
 
     def learn(self, name: str, refusal: Refused) -> None:
         """S-RING-4: a peer refused. Whoever has the older entry of the partition takes the newer

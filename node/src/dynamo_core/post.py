@@ -25,7 +25,10 @@ class Post:
 
     def say(self, route: str, message: Message) -> None:
         """Into the next frame on that route."""
-        self._outbox.setdefault(route, []).append(message)
+        messages = self._outbox.get(route)
+        if messages is None:
+            messages = self._outbox[route] = []
+        messages.append(message)
 
     def frames(self) -> list[tuple[str, bytes]]:
         """One frame per route, or more where a link would not take it, each with its address: two

@@ -19,15 +19,14 @@ Names = tuple[str, ...]
 class Preference:
     """The preference lists of one ring document; `names` is everybody who may be asked."""
 
-    __slots__ = ("_lists", "_owners", "_quorums", "_stand_ins", "_writers", "names")
+    __slots__ = ("_lists", "_owners", "_stand_ins", "_writers", "names", "places")
 
     def __init__(self, ring: Ring) -> None:
         self.names: Names = ring.live_names()
         self._owners = tuple(entry.owners for entry in ring.entries)
-        self._quorums = tuple(entry.quorums for entry in ring.entries)
+        quorums = tuple(entry.quorums for entry in ring.entries)
         self._writers = tuple(
-            tuple(dict.fromkeys(name for owners in quorums for name in owners))
-            for quorums in self._quorums
+            tuple(dict.fromkeys(name for owners in lists for name in owners)) for lists in quorums
         )
         leaving = {m.name for m in ring.members.values() if m.state == LEAVING}
         self._stand_ins = tuple(
@@ -35,6 +34,8 @@ class Preference:
             tuple(sorted((n for n in walk if n not in writers), key=leaving.__contains__))
             for walk, writers in zip(_walks(ring, self.names), self._writers, strict=True)
         )
+        self.places = tuple(zip(self._owners, self._writers, quorums, strict=True))
+        """By partition: its owners, its writers, the owner lists of which each must have W acks."""
         self._lists = tuple(
             writers + others for writers, others in zip(self._writers, self._stand_ins, strict=True)
         )
@@ -46,10 +47,6 @@ class Preference:
     def writers(self, partition: int) -> Names:
         """The owners, and whoever joint writes need beside them."""
         return self._writers[partition]
-
-    def quorums(self, partition: int) -> tuple[Names, ...]:
-        """The owner lists of which each must have W acks."""
-        return self._quorums[partition]
 
     def stand_ins(self, partition: int) -> Names:
         """Everybody else, in the order in which they stand in."""

@@ -12,7 +12,7 @@ them: 503 with what is known, `Dynamo-Applied: no` only where nothing was stored
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -50,6 +50,7 @@ from dynamo_core.versions import decode_record
 PROVEN = OWNER | COMPLETE
 KEPT = OWNER | WRITER
 Answer = Callable[[Outcome], None]
+NOBODY: list[str] = []
 RENEWALS_MAX = 8  # a few nodes may refuse, each once for each of the three changes of a move
 
 
@@ -67,35 +68,38 @@ class PutOperation(Explained):
         self, view: View, put: Put, done: Answer, forwarded: bool = False,
         known: bytes | None = None, known_seen: int = 0,
     ) -> None:  # fmt: skip
-        super().__init__()
+        self.finished = coordinating = False
+        self.wake_at = self.scheduled_at = NEVER
+        self.calls = set()
+        self.coordinating = coordinating
         self.view = view
         self.me = view.name  # of when it began: a node that is replaced meanwhile has another
         self.put = put
         self.done: Answer | None = done
         self.known, self.known_seen = known, known_seen
         self.stored = store_key(put.key)
-        self.partition = partition_of(self.stored, view.ring.partition_bits)
-        self._renew(NEVER)
-        self.renewals = 0
-        self.stale: list[tuple[str, str]] = []  # calls that wait for the record to be read again
+        ring = view.ring
+        self.partition = partition_of(self.stored, ring.partition_bits)
+        self.entry = ring.entries[self.partition].number
+        self.owners, self.writers, self.quorums = view.preference.places[self.partition]
+        self.renewals = self.syncs = self.seen = 0
+        """`syncs`: how many fsyncs the other nodes must do: this node's own counts unless strict
+        forbids."""
         self.w, self.dw = put.w, put.dw
         self.acks: dict[str, int] = {}  # flags by node
-        self.copies: dict[str, int] = {}
-        """Flags by the owner whom a copy is for: a hint and the owner's own become one (S-RW-2)."""
-        self.kept: set[tuple[str, str]] = set()  # who acked, and whom the copy is for
+        self.copies = self.acks
+        """Flags by the owner whom a copy is for: a hint and the owner's own become one (S-RW-2).
+        The same as `acks` until somebody acks a copy for another."""
         self.outstanding: set[tuple[str, str]] = set()  # calls under way: (node, target)
-        self.tried: set[tuple[str, str]] = set()  # who was asked for a second replica, for whom
-        self.missed: set[str] = set()
-        self.record = b""
-        self.seen = 0
-        self.target = ""
-        self.syncs = 0
-        """How many fsyncs the other nodes must do: this node's own counts unless strict forbids."""
-        self.context = b""
-        self.coordinating = False
+        self.kept: Collection[tuple[str, str]] = ()
+        """Who acked, and whom the copy is for; empty until then."""
+        self.tried: Collection[tuple[str, str]] = ()  # who was asked for a second replica, for whom
+        self.stale: Sequence[tuple[str, str]] = ()  # calls that wait for the record read again
+        self.missed: Collection[str] = ()
+        self.spare: list[str] = NOBODY
+        self.record = self.context = b""
+        self.target = self.forwarded_to = ""
         self.forward = not forwarded
-        self.forwarded_to = ""
-        self.spare: list[str] = []
         self.explanation = Explanation(self.partition, self.me) if put.explain else None
 
     def _renew(self, now: float) -> None:
@@ -103,16 +107,15 @@ class PutOperation(Explained):
         self.wake_at = min(self.wake_at, now + self.view.settings.hedge_s)
         view = self.view
         self.entry = view.ring.entries[self.partition].number
-        self.owners = view.preference.owners(self.partition)
-        self.writers = view.preference.writers(self.partition)
-        self.quorums = view.preference.quorums(self.partition)
+        self.owners, self.writers, self.quorums = view.preference.places[self.partition]
 
     def start(self, now: float) -> Effects:
         self.started = now
         view = self.view
+        if not self.forward or (self.me in self.writers and view.writable):
+            return self._coordinate(now)
         up = [o for o in self.owners if o != self.me and view.up(o)]
-        keeps = self.me in self.writers and view.writable
-        if keeps or not self.forward or not up:
+        if not up:
             return self._coordinate(now)
         preferred = self.put.context.node if self.put.context is not None else ""
         self.forwarded_to = preferred if preferred in up else up[0]
@@ -138,9 +141,11 @@ class PutOperation(Explained):
         """The record to the writers that are up, hinted replicas for the others to stand-ins."""
         view = self.view
         others = view.preference.stand_ins(self.partition)
-        self.spare = [n for n in others if n != self.me and view.up(n)]
+        if others:
+            self.spare = [n for n in others if n != self.me and view.up(n)]
         effects = self._cover()
-        if any(self._reached(owners) < self.w for owners in self.quorums):
+        aside = self.target or self.missed or any(target for _, target in self.outstanding)
+        if aside and any(self._reached(owners) < self.w for owners in self.quorums):
             # Owners that are only believed down are asked as well, the last stand-ins too.
             for node in view.preference.list(self.partition):
                 role = "" if node in self.writers else self._unserved()
@@ -151,21 +156,27 @@ class PutOperation(Explained):
 
     def _cover(self) -> Effects:
         """A call for every writer whose copy is neither acked nor under way."""
-        view = self.view
-        covered = {target or node for node, target in self.outstanding} | self.copies.keys()
-        bare = [writer for writer in self.writers if writer not in covered]
-        effects = [self._store(writer, "") for writer in bare if view.up(writer)]
-        for writer in bare:
-            if not view.up(writer):
-                effects += self._stand_in(writer)
+        covered = {target or node for node, target in self.outstanding}
+        up = self.view.up
+        effects: Effects = []
+        down: list[str] = []
+        for writer in self.writers:
+            if writer in self.copies or writer in covered:
+                continue
+            if up(writer):
+                effects.append(self._store(writer, ""))
+            else:
+                down.append(writer)
+        for writer in down:
+            effects += self._stand_in(writer)
         return effects
 
     def _reached(self, owners: tuple[str, ...]) -> int:
         """How many copies of these owners are acked or under way; under strict only their own."""
         strict = self.put.strict
-        asked = {target or node for node, target in self.outstanding if not (strict and target)}
-        made = {name for name, flags in self.copies.items() if not strict or flags & KEPT}
-        return len((asked | made).intersection(owners))
+        reached = {target or node for node, target in self.outstanding if not (strict and target)}
+        reached.update(n for n, flags in self.copies.items() if not strict or flags & KEPT)
+        return len(reached.intersection(owners))
 
     def _unserved(self) -> str:
         """An owner that nobody stands in for yet and that is not asked itself; "" when none is."""
@@ -181,57 +192,72 @@ class PutOperation(Explained):
     def _stand_in(self, owner: str) -> Effects:
         """A hinted replica for `owner` to the next node of the list, if one is left."""
         if self.spare:
-            return [self._store(self.spare.pop(0), owner)]
+            node, *self.spare = self.spare
+            return [self._store(node, owner)]
         effects = self._double(owner)
         if not effects:
-            self.missed.add(owner)
+            self.missed = {*self.missed, owner}
         return effects
 
     def _double(self, owner: str) -> Effects:
         """Joint, or no writer any more: to whoever keeps no copy in a list of `owner`'s."""
         lists = [owners for owners in self.quorums if owner in owners]
         for node in (self.me, *self.writers):
-            keeps = {copy for other, copy in self.tried | self.kept if other == node}
+            kept = self.kept or [(other, other) for other in self.acks]
+            keeps = {copy for other, copy in (*self.tried, *kept) if other == node}
             keeps.add(self.target or node if node == self.me else node)
             near = node == self.me or self.view.up(node)
             if near and keeps.isdisjoint(sum(lists, ())):
-                self.tried.add((node, owner))
+                self.tried = {*self.tried, (node, owner)}
                 return [self._store(node, owner)]
         return []
 
     # ------------------------------------------------------------ events
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
-        if isinstance(reply, Forwarded):
-            return self._forwarded(node, reply.outcome, now)
-        if isinstance(reply, Coordinated):
+        if type(reply) is Coordinated:
             return self._coordinated(reply, now)
-        if isinstance(reply, Fetched):
+        if type(reply) is Forwarded:
+            return self._forwarded(node, reply.outcome, now)
+        if type(reply) is Fetched:
             return self._resend(reply.record, reply.seen, now)
-        assert isinstance(request, Store)
-        assert isinstance(reply, Stored)
-        self.outstanding.discard((node, request.target))
-        self._acked(node, request.target, reply.flags)
-        self._explain(node, "stored", now)
+        assert type(request) is Store
+        assert type(reply) is Stored
+        target = request.target
+        self.outstanding.discard((node, target))
+        self._acked(node, target, reply.flags)
+        if self.explanation is not None:
+            self._explain(node, "stored", now)
+        if self.done is None:
+            self.finished = not self.outstanding
+            return []
         return self._decide(now)
 
     def _acked(self, node: str, target: str, flags: int) -> None:
-        self.acks[node] = self.acks.get(node, 0) | flags
-        copy = target or node
-        self.kept.add((node, copy))
-        self.copies[copy] = self.copies.get(copy, 0) | flags
+        acks = self.acks
+        copies = self.copies
+        if target and copies is acks:
+            copies = self.copies = dict(acks)
+            self.kept = {(other, other) for other in acks}
+        acks[node] = acks.get(node, 0) | flags
+        if copies is not acks:
+            copy = target or node
+            copies[copy] = copies.get(copy, 0) | flags
+            self.kept = {*self.kept, (node, copy)}
 
     def _coordinated(self, reply: Coordinated, now: float) -> Effects:
         first = self.me not in self.acks
         self._acked(self.me, self.target, reply.flags)
         if not first:
             return self._decide(now)
-        self._explain(self.me, "coordinated", now)
+        if self.explanation is not None:
+            self._explain(self.me, "coordinated", now)
         self.record, self.seen = reply.record, reply.seen
         self.context = reply.context
         self.syncs = self.dw - (not self.put.strict or reply.flags & PROVEN == PROVEN)
         effects = self._replicate()
-        return effects + self._decide(now)
+        effects += self._decide(now)
+        return effects
 
     def _forwarded(self, node: str, outcome: Outcome, now: float) -> Effects:
         self._explain(node, outcome.problem or "forwarded", now)
@@ -254,7 +280,7 @@ class PutOperation(Explained):
         assert isinstance(request, Store)
         if reason == "refused stale" and self.renewals < RENEWALS_MAX:
             self.renewals += 1
-            self.stale.append((node, request.target))
+            self.stale = (*self.stale, (node, request.target))
             return [(self.me, Fetch(0, self.partition, self.entry, self.stored))]
         return self._without(node, request.target, now)
 
@@ -267,7 +293,7 @@ class PutOperation(Explained):
     def _resend(self, record: bytes, seen: int, now: float) -> Effects:
         """S-DEL-3: what lies here now, to whoever found what was read before too old; unless this
         put is not in it any more: then this node is stale."""
-        stale, self.stale = self.stale, []
+        stale, self.stale = self.stale, ()
         mine = decode_record(self.record).history
         if record and decode_record(record).history.descends(mine):
             self.record, self.seen = record, seen
@@ -281,13 +307,13 @@ class PutOperation(Explained):
         self.renewals += 1
         self._explain(node, "refused entry: again", now)
         self.outstanding.discard((node, request.target))
-        self.tried.discard((node, request.target))
+        self.tried = {call for call in self.tried if call != (node, request.target)}
         self._renew(now)
         again: Effects = []  # it answers, and has not said no to the copy
         if node in self.writers and not request.target:
             again = [self._store(node, "")]  # whoever keeps a hint for it
         elif node not in self.writers and node != self.me:
-            self.spare.insert(0, node)
+            self.spare = [node, *self.spare]
         return again + self._cover() + self._decide(now)
 
     def rejected(self, reply: Rejected) -> Effects:
@@ -313,7 +339,7 @@ class PutOperation(Explained):
         deadline = self.started + self.put.timeout_s
         if now >= deadline:
             self.finished = True
-            self.missed.update(target or node for node, target in self.outstanding)
+            self.missed = {*self.missed, *(target or node for node, target in self.outstanding)}
             if self.done is not None:
                 self._refuse("unknown", "the deadline has passed")
             return []
@@ -334,7 +360,8 @@ class PutOperation(Explained):
 
     def _decide(self, now: float) -> Effects:
         if self.done is not None:
-            if len(self.copies) < self.w <= len(self.copies) + len(self.outstanding):
+            made = len(self.copies)
+            if made < self.w <= made + len(self.outstanding):
                 return []  # the usual case before the last ack: nothing can be said yet
             effects: Effects = []
             if self.view.ring.entries[self.partition].number != self.entry:
@@ -356,24 +383,23 @@ class PutOperation(Explained):
         complete, or that a writer beside the owners keeps: it will be, or has been."""
         strict = self.put.strict
         counted = {
-            copy: bool(flags & SYNCED)
+            copy: flags & SYNCED > 0
             for copy, flags in self.copies.items()
             if not strict or flags & PROVEN == PROVEN or flags & WRITER
         }
-        asked = {target or node for node, target in self.outstanding} - counted.keys()
+        asked = {c for node, target in self.outstanding if (c := target or node) not in counted}
         own = self.me in self.acks and not self.acks[self.me] & SYNCED
         kept = self.kept if len(self.kept) > len(self.acks) else ()
         waiting = Waiting(asked, len(self.spare), own, kept)
         return joint_verdict(counted, self.quorums, self.w, self.dw, waiting)
 
     def _counts(self) -> Acks:
-        flags = self.acks.values()
-        return Acks(
-            total=len(self.acks),
-            owners=sum(bool(f & OWNER) for f in flags),
-            hinted=sum(bool(f & HINTED) for f in flags),
-            durable=sum(bool(f & SYNCED) for f in flags),
-        )
+        owners = hinted = durable = 0
+        for flags in self.acks.values():
+            owners += flags & OWNER > 0
+            hinted += flags & HINTED > 0
+            durable += flags & SYNCED > 0
+        return Acks(len(self.acks), owners, hinted, durable)
 
     def _success(self) -> Outcome:
         context = Context(self.context, self.me)

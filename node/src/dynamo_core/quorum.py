@@ -66,6 +66,9 @@ def joint_verdict(
     more = len(waiting.asked) + waiting.spare
     everywhere = on_distinct_nodes(copies, waiting.kept)
     verdict = write_verdict(everywhere, w, dw, more, more + waiting.syncs)
+    lists = tuple(lists)
+    if len(lists) == 1 and waiting.asked.union(copies).issubset(lists[0]):
+        return verdict  # the one list has them all
     for owners in lists:
         theirs = {copy: synced for copy, synced in copies.items() if copy in owners}
         here = on_distinct_nodes(theirs, waiting.kept)

@@ -27,10 +27,11 @@ from dynamo_core.operations import Put
 from dynamo_core.ring import LEFT, Ring
 from dynamo_core.round_numbers import RoundNumbers
 from dynamo_core.settings import Settings
-from dynamo_core.tombstones import Tombstones
+from dynamo_core.tombstones import TOMBSTONE_BYTES_MAX, Tombstones
 from dynamo_core.tree import Tree
 from dynamo_core.versions import (
     EMPTY,
+    NOTHING,
     Dot,
     History,
     Record,
@@ -50,10 +51,10 @@ _COMPLETE = b"complete/"
 class Minted:
     """What coordination made: the record to replicate, its event, and what the client may know."""
 
-    __slots__ = ("context", "record", "seen", "stored")
+    __slots__ = ("context", "partition", "record", "seen")
 
-    def __init__(self, stored: bytes, record: bytes, context: bytes, seen: int) -> None:
-        self.stored = stored
+    def __init__(self, partition: int, record: bytes, context: bytes, seen: int) -> None:
+        self.partition = partition
         self.record = record
         self.context = context
         self.seen = seen
@@ -210,13 +211,15 @@ class Replica:
     def data(self, stored: bytes) -> bytes | None:
         """This owner's own record, None also for a damaged one, which is noted."""
         try:
-            return self._own(stored)
+            return self.journal.get(DATA, stored)
         except Corrupt:
+            self.note_damage(stored)
             return None
 
     def held(self, stored: bytes) -> bytes | None:
         """S-DOT-3: the sync of everything that lies here of the key. Raises Corrupt."""
-        return self._with_hints(stored, self._own(stored))
+        record = self._own(stored)
+        return self._with_hints(stored, record) if self.hints.any_for(stored) else record
 
     def _own(self, stored: bytes) -> bytes | None:
         """This owner's own record. Raises Corrupt for a damaged one, which is noted."""
@@ -307,15 +310,27 @@ class Replica:
 
     def merge(self, stored: bytes, record: bytes) -> bool:
         """Into this tick's batch: sync a record into the owner's copy. True when it changed."""
-        before = self.data(stored)
-        return self._replace(stored, before, merge_bytes(stored[4:], before, record, self.lww))
+        try:
+            before = self.journal.get(DATA, stored)
+        except Corrupt:
+            self.note_damage(stored)
+            before = None
+        if before is not None:
+            record = merge_bytes(stored[4:], before, record, self.lww)
+            if record == before:
+                return False
+        self.tree.write(stored, before, record)
+        if len(record) <= TOMBSTONE_BYTES_MAX:
+            self.tombstones.written(stored, record)
+        return True
 
     def _replace(self, stored: bytes, before: bytes | None, after: bytes) -> bool:
         """The owner's record by one that descends from it."""
         if after == before:
             return False
         self.tree.write(stored, before, after)
-        self.tombstones.written(stored, after)
+        if len(after) <= TOMBSTONE_BYTES_MAX:
+            self.tombstones.written(stored, after)
         return True
 
     def forget(self, stored: bytes, record: bytes) -> None:
@@ -356,7 +371,7 @@ class Replica:
         elif known is not None and known_seen >= self.numbers.floor(partition):
             held = merge_bytes(stored[4:], held, known, self.lww)
             number = min(number, known_seen)
-        seen = decode_history(put.context.history) if put.context is not None else History()
+        seen = decode_history(put.context.history) if put.context is not None else NOTHING
         if partition in self.apart and known is not None and put.request_id in seen.ids:
             # A retry whose first attempt was read elsewhere: what was read is what it made.
             target, held, number = with_stamp(target, known_seen), known, known_seen
@@ -364,8 +379,9 @@ class Replica:
         name = put.request_id
         event = (before.event_of(name) or before.forgotten(name, seen)) if name else None
         if event is None:
-            crowded = self.settings.crowded(len(before.siblings), len(held or b""))
-            if put.context is None and crowded:
+            if put.context is None and self.settings.crowded(
+                len(before.siblings), len(held or b"")
+            ):
                 raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
             event = self.actors.mint(partition, before.history)
             if event[1] > 1 + before.history.top(event[0]):
@@ -383,9 +399,9 @@ class Replica:
             self.keep_hint(target, stored, encoded)
         else:
             self._replace(stored, own, encoded)
-        mine = Sibling(*event, None, request_id=put.request_id)
-        context = carried(seen.with_dot(event).naming((mine,)), (mine,))
-        return Minted(stored, encoded, context, number)
+        mine = (Sibling(*event, None, request_id=put.request_id),)
+        context = carried(seen.with_dot(event).naming(mine), mine)
+        return Minted(partition, encoded, context, number)
 
     def _sibling(self, put: Put, dot: Dot, before: Record, wall_ms: int) -> Sibling:
         stamp = 0

@@ -12,7 +12,7 @@ from dynamo_core.errors import Corrupt
 from dynamo_core.ids import DATA, TREE, range_of
 from dynamo_core.journal import Journal
 from dynamo_core.merkle import Forest, sum_of
-from dynamo_core.versions import digest_in
+from dynamo_core.versions import DIGEST_BYTES, digest_in
 
 LEAF_ROWS_MAX = 1 << 20
 Rows = Callable[[bytes, bytes | None, int], list[tuple[bytes, bytes]]]
@@ -45,11 +45,12 @@ class Tree:
 
     def write(self, stored: bytes, before: bytes | None, after: bytes | None) -> None:
         """Into this tick's batch: a record, None for none, and its leaf."""
-        slot = self.forest.slot_of(stored)
-        self._journal.put(DATA, stored, after)
-        old = digest_in(before) if before is not None else None
-        leaf = self.forest.change(slot, old, digest_in(after) if after is not None else None)
-        self._journal.put(TREE, slot.to_bytes(4, "big"), leaf)
+        forest, put = self.forest, self._journal.put
+        slot = int.from_bytes(stored[:4], "big") >> forest.shift
+        old = before[:DIGEST_BYTES] if before is not None else None
+        new = after[:DIGEST_BYTES] if after is not None else None
+        put(DATA, stored, after)
+        put(TREE, slot.to_bytes(4, "big"), forest.change(slot, old, new))
 
     def rebuild(self, rows_of: Rows) -> None:
         """Count every leaf again from the records. Raises Corrupt."""

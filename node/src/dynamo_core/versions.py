@@ -107,6 +107,11 @@ class History:
     def __repr__(self) -> str:
         return f"History({self.vector}, {sorted(self.dots)}, {sorted(self.ids)})"
 
+    @property
+    def empty(self) -> bool:
+        """No event, no id."""
+        return not (self.vector or self.dots or self.ids)
+
     def covers_dot(self, dot: Dot) -> bool:
         return dot[1] <= self.vector.get(dot[0], 0) or dot in self.dots
 
@@ -127,6 +132,8 @@ class History:
     def top(self, actor: int) -> int:
         """The highest counter of the actor that is known here, 0 for none."""
         top = self.vector.get(actor, 0)
+        if not self.dots:
+            return top
         for other, counter in self.dots:
             if other == actor and counter > top:
                 top = counter
@@ -134,6 +141,8 @@ class History:
 
     def joined(self, other: History) -> History:
         """The union of both; ids keep the smaller number of later writes."""
+        if other.empty:
+            return self
         vector = dict(self.vector)
         for actor, counter in other.vector.items():
             if counter > vector.get(actor, 0):
@@ -149,16 +158,26 @@ class History:
 
     def with_dot(self, dot: Dot) -> History:
         """This history and one more event, as a single dot unless it is adjacent (S-CTX-2)."""
-        return _compact(dict(self.vector), self.dots | {dot}, self.ids)
+        actor, counter = dot
+        reached = self.vector.get(actor, 0)
+        if self.dots or counter > reached + 1:
+            return _compact(dict(self.vector), self.dots | {dot}, self.ids)
+        return History({**self.vector, actor: max(counter, reached)}, self.dots, self.ids)
 
     def naming(self, siblings: tuple[Sibling, ...]) -> History:
         """This history with the request ids of `siblings` named as superseded."""
+        if not siblings:
+            return self
         named = {s.request_id: _Superseded(*s.dot, s.request_id) for s in siblings if s.request_id}
         return History(self.vector, self.dots, self.ids | named) if named else self
 
     def encode(self) -> bytes:
         """Canonical bytes, as contexts carry them."""
-        return _encoder.encode((_sorted(self.vector), sorted(self.dots), _ids_in_order(self.ids)))
+        ids = _ids_in_order(self.ids) if self.ids else ()
+        return _encoder.encode((_sorted(self.vector), sorted(self.dots), ids))
+
+
+NOTHING = History()
 
 
 class _HistoryWire(msgspec.Struct, array_like=True, gc=False):
@@ -248,17 +267,21 @@ EMPTY = Record()
 
 def update(record: Record, context: History, sibling: Sibling) -> Record:
     """The record after one put: `sibling` carries a dot that is new to it (S-DOT-1, S-DOT-2)."""
-    kept = tuple(s for s in record.siblings if not context.covers(s))
     history = record.history.joined(context)
-    dropped = tuple(s for s in record.siblings if context.covers(s))
-    ids = {
-        name: msgspec.structs.replace(entry, writes=entry.writes + 1)
-        for name, entry in history.naming(dropped).ids.items()
-        if entry.writes < SUPERSEDED_WRITES_MAX
-    }
+    kept, ids = record.siblings, history.ids
+    dropped: tuple[Sibling, ...] = ()
+    if kept and not context.empty:
+        dropped = tuple(s for s in kept if context.covers(s))
+        kept = tuple(s for s in kept if s not in dropped)
+    if ids or dropped:
+        ids = {
+            name: msgspec.structs.replace(entry, writes=entry.writes + 1)
+            for name, entry in history.naming(dropped).ids.items()
+            if entry.writes < SUPERSEDED_WRITES_MAX
+        }
+        kept = tuple(s for s in kept if not (s.request_id and s.request_id in ids))
     history = History(history.vector, history.dots, ids).with_dot(sibling.dot)
-    kept = tuple(s for s in kept if not (s.request_id and s.request_id in ids))
-    return Record(in_order((*kept, sibling)), history)
+    return Record(in_order((*kept, sibling)) if kept else (sibling,), history)
 
 
 def in_order(siblings: tuple[Sibling, ...]) -> tuple[Sibling, ...]:
@@ -368,11 +391,8 @@ def body_of(data: bytes) -> bytes:
 
 def checked(key: bytes, data: bytes) -> bytes:
     """`data` when its checksum holds for this key. Raises Corrupt (S-DISK-7, C14)."""
-    size = int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
-    if (
-        len(data) < HEAD_BYTES + size
-        or digest_of(key, data[HEAD_BYTES : HEAD_BYTES + size]) != (data[:DIGEST_BYTES])
-    ):
+    end = HEAD_BYTES + int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
+    if len(data) < end or digest_of(key, data[HEAD_BYTES:end]) != data[:DIGEST_BYTES]:
         raise Corrupt(DATA, key, "checksum of the record does not hold")
     return data
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from dynamo_node.problems import Problem
 
 _TARGET = re.compile(rb"/[!-\"$-~]*")
-_SINGLE = (b"host", b"content-length", b"transfer-encoding", b"expect")
+_SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 
 
 class Limits(NamedTuple):
@@ -88,21 +88,23 @@ def check_head(version: str, headers: list[tuple[bytes, bytes]], limits: Limits)
     Names are lower case."""
     if len(headers) > limits.fields_max:
         raise Problem(431, "", f"headers: at most {limits.fields_max} fields")
-    if sum(len(name) + len(value) + 4 for name, value in headers) > limits.head_bytes_max:
-        raise Problem(431, "", f"headers: at most {limits.head_bytes_max} bytes")
+    size = 4 * len(headers)
     found: dict[bytes, bytes] = {}
     for name, value in headers:
+        size += len(name) + len(value)
         if name in _SINGLE:
             if name in found:
                 raise bad_framing(f"{name.decode()}: given twice")
             found[name] = value
+    if size > limits.head_bytes_max:
+        raise Problem(431, "", f"headers: at most {limits.head_bytes_max} bytes")
     if version == "1.1" and not found.get(b"host"):
         raise bad_framing("host: one is needed")
     if b"transfer-encoding" in found:
         if version != "1.1" or found[b"transfer-encoding"].lower() != b"chunked":
             raise bad_framing("transfer-encoding: only chunked, and only in HTTP/1.1")
         return -1
-    if found.get(b"expect", b"100-continue").lower() != b"100-continue":
+    if b"expect" in found and found[b"expect"].lower() != b"100-continue":
         raise Problem(417, "", "expect: only 100-continue")
     length = found.get(b"content-length", b"0")
     if not length.isdigit():

@@ -26,6 +26,7 @@ from dynamo_node.problems import Answer, Problem
 
 STATUS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+METHODS = {m.encode(): m for m in ("GET", "HEAD", "PUT", "DELETE", "POST")}
 _NO_LENGTH = (204, 304)
 log = structlog.get_logger()
 
@@ -38,6 +39,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.edge = edge
         self.deadline = edge.now + edge.limits.idle_s_max
         self.url = b""
+        self.version = "1.1"
         self._in_head = self._in_message = self._began_here = self._refused = False
         self._later_head_bytes = 0
         self._body_bytes = self._body_bytes_max = self._held = 0
@@ -59,7 +61,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """Bytes, from wherever the last ones ended."""
         if self._refused:
             return
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         self._began_here = False
         try:
             self.parser.feed_data(data)
@@ -130,8 +133,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
         limits = self.edge.limits
         check_target(self.url, limits)
-        length = check_head(self.parser.get_http_version(), self.headers, limits)
-        if self.parser.should_upgrade():
+        parser = self.parser
+        self.version = version = parser.get_http_version()
+        length = check_head(version, self.headers, limits)
+        if parser.should_upgrade():
             raise bad_framing("upgrade: not here")
         self._body_bytes = 0
         self._body_bytes_max = 0
@@ -178,7 +183,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _write(self, answer: Answer, keep_alive: bool, with_body: bool = True) -> None:
         status, head, body = answer
         lines = [STATUS[status], head]
-        lines += (b"%b: %b\r\n" % line for line in self.server_state.default_headers)
+        lines += [b"%b: %b\r\n" % line for line in self.server_state.default_headers]
         if status not in _NO_LENGTH:
             lines.append(b"Content-Length: %d\r\n" % len(body))
         lines.append(b"\r\n" if keep_alive else b"Connection: close\r\n\r\n")
@@ -205,7 +210,7 @@ class KvProtocol(GuardedProtocol):
         self._waiting: deque[_Waiting] = deque()
         self._under_way: _Waiting | None = None
         self._refusal: Problem | None = None
-        self._turning = self._last = False
+        self._turning = self._last = self._paused = False
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -228,14 +233,18 @@ class KvProtocol(GuardedProtocol):
     def on_message_complete(self) -> None:
         """The request is there, whole: it is done now, or after those before it."""
         self._in_message = False
-        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
-        method = self.parser.get_method().decode()
+        keep_alive = self.version == "1.1" and self.parser.should_keep_alive()
+        method = METHODS.get(name := self.parser.get_method()) or name.decode()
         self._waiting.append(
             _Waiting(method, self.url, self.headers, bytes(self._body), keep_alive)
         )
         self._turn()
         if self._waiting:
-            self.transport.pause_reading()
+            self._pause()
+
+    def _pause(self) -> None:
+        self._paused = True
+        self.transport.pause_reading()
 
     def _turn(self) -> None:
         """Requests one after the other; a loop, as answers may be there at once."""
@@ -266,7 +275,8 @@ class KvProtocol(GuardedProtocol):
         if self._under_way is None:
             if self._refusal is not None:
                 super()._refuse(self._refusal)
-            elif not self.flow.write_paused:
+            elif self._paused and not self.flow.write_paused:
+                self._paused = False
                 self.transport.resume_reading()
 
     def _refuse(self, problem: Problem) -> None:
@@ -287,10 +297,11 @@ class KvProtocol(GuardedProtocol):
     def pause_writing(self) -> None:
         """The client does not read its answers: nothing more is read from it either."""
         super().pause_writing()
-        self.transport.pause_reading()
+        self._pause()
 
     def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
         if not self._waiting and not self._last:
+            self._paused = False
             self.transport.resume_reading()
