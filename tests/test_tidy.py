@@ -67,7 +67,7 @@ ONLY_IN = {
     "rocksdict": {"storage", "salvage"},
     "fastapi": {"admin_api", "app"},
     "starlette": {"admin_api", "app", "kv_asgi"},
-    "uvicorn": {"app", "kv_protocol"},
+    "uvicorn": {"app", "guarded_protocol"},
     "kubernetes": {"kube"},
     "kopf": {"handlers"},
 }

@@ -34,8 +34,9 @@ from dynamo_node.client_api import ClientApi
 from dynamo_node.data_dir import open_store
 from dynamo_node.driver import Disk, Driver, LastResort, settle_memory
 from dynamo_node.edge import Edge, Limits
+from dynamo_node.guarded_protocol import GuardedProtocol
 from dynamo_node.kv_asgi import KvApp
-from dynamo_node.kv_protocol import GuardedProtocol, KvProtocol
+from dynamo_node.kv_protocol import KvProtocol
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.peer_link import LinkEnds, Links
 from dynamo_node.settings import (
