@@ -1,4 +1,4 @@
-"""A node that is alone in its ring, behind a real client listener; and raw bytes to say to it."""
+"""A node that is alone in its ring, behind a real listener; and raw bytes to say to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import uvloop
 
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.settings import Settings
-from dynamo_node.app import Server, client_config
+from dynamo_node.app import Server, admin_config, client_config
 from dynamo_node.driver import Driver, LastResort
 from dynamo_node.edge import Limits
 from dynamo_node.memory_store import MemoryStore
@@ -29,7 +29,7 @@ def die(line: str) -> NoReturn:
 
 
 class Listener:
-    """Runs in a thread of its own until `stop`."""
+    """Runs in a thread of its own until `stop`; the front `admin` is the admin listener."""
 
     def __init__(self, front: str, limits: Limits, founded: bool = True, **settings: Any) -> None:
         self.limits = limits
@@ -68,7 +68,10 @@ class Listener:
             self.driver.enter()
             self.node.admin.create_ring(body, lambda status, _: created.set_result(status))
             assert await created == 201
-        config = client_config(self.driver, self._front, SECRET, self.limits)
+        if self._front == "admin":
+            config = admin_config(self.driver, SECRET, self.limits)
+        else:
+            config = client_config(self.driver, self._front, SECRET, self.limits)
         self.edge = config.http.args[-1]  # type: ignore[union-attr]
         self.server = Server(config)
         serving = self.loop.create_task(self.server.serve([self._socket]))

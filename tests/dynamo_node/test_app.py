@@ -29,6 +29,9 @@ ANY_PORTS = [f"--{which}-listen=127.0.0.1:0" for which in ("client", "admin", "p
 class Process:
     """One `dynamo-node` and what it wrote."""
 
+    limit: Callable[[], None] | None = None
+    """Called in the new process before the node, to take something from it."""
+
     def __init__(self, directory: Path, name: str, *flags: str, **variables: str) -> None:
         self.name = name
         self.directory = directory
@@ -40,8 +43,9 @@ class Process:
         self.log.unlink(missing_ok=True)  # another process of the directory may write there yet
         with self.log.open("w") as log:
             self.child = subprocess.Popen(
-                [*command, "--data-dir", str(directory)], stderr=log, env={**clean, **variables}
-            )
+                [*command, "--data-dir", str(directory)], stderr=log, env={**clean, **variables},
+                preexec_fn=self.limit,
+            )  # fmt: skip
 
     def started(self) -> Process:
         until(

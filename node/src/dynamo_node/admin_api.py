@@ -21,6 +21,7 @@ from fastapi.responses import HTMLResponse
 from msgspec import UNSET
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dynamo_core.ids import KEY_BYTES_MAX
@@ -340,6 +341,10 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def fault(request: Request, error: Exception) -> Response:
         return problem(500, "", "a fault of this node; its log says more")
 
+    async def gone(request: Request, error: Exception) -> Response:
+        return problem(400, "", "the body did not arrive")
+
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(Problem, refused)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)

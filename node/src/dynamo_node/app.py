@@ -32,8 +32,9 @@ from dynamo_node import log as logs
 from dynamo_node.admin_api import admin_app
 from dynamo_node.client_api import ClientApi
 from dynamo_node.data_dir import open_store
+from dynamo_node.descriptors import Shares, TooFew, raise_limit, shares
 from dynamo_node.driver import Disk, Driver, LastResort, settle_memory
-from dynamo_node.edge import Edge, Limits
+from dynamo_node.edge import AdminEdge, Edge, Limits
 from dynamo_node.guarded_protocol import GuardedProtocol
 from dynamo_node.kv_asgi import KvApp
 from dynamo_node.kv_protocol import KvProtocol
@@ -138,6 +139,31 @@ def die(line: str) -> NoReturn:
     os._exit(1)
 
 
+def limits_of(settings: NodeSettings) -> tuple[Limits, Shares]:
+    """The limits of the listeners, lowered to what there are descriptors for (T-7), and how these
+    are shared. Raises CannotStart."""
+    wanted = Limits(settings.value_bytes_max)
+    limit = raise_limit()
+    try:
+        share = shares(
+            limit, wanted.admin_connections_max, wanted.connections_max + wanted.refusals_max
+        )
+    except TooFew as error:
+        raise CannotStart(str(error)) from None
+    refusals = min(wanted.refusals_max, share.clients // 8)
+    limits = wanted._replace(
+        connections_max=share.clients - refusals, refusals_max=refusals,
+        admin_connections_max=share.admin,
+    )  # fmt: skip
+    if limits != wanted:
+        log.warning(
+            "the limit of open files is low: fewer connections are taken",
+            open_files_max=limit, connections_max=limits.connections_max,
+            admin_connections_max=share.admin, links_max=share.links, store_files_max=share.store,
+        )  # fmt: skip
+    return limits, share
+
+
 async def run(settings: NodeSettings, secret: bytes) -> None:
     """A node from its start to its end. Raises CannotStart."""
     loop = asyncio.get_running_loop()
@@ -150,6 +176,7 @@ async def run(settings: NodeSettings, secret: bytes) -> None:
         bind("admin_listen", settings.admin_listen),
         bind("peer_listen", settings.peer_listen),
     )
+    limits, share = limits_of(settings)
     peer_address, client_address = advertised(settings, listeners)
     store, node_id, trusted = open_disk(settings)
     identity = NodeIdentity(
@@ -160,13 +187,12 @@ async def run(settings: NodeSettings, secret: bytes) -> None:
         node.free_bytes = partial(free_bytes, settings.data_dir)
     ends = LinkEnds(settings.name, node_id, settings.cluster, peer_address, secret)
     last = LastResort(die, partial(mark_damaged, settings.data_dir))
-    driver = Driver(node, store, Links(ends), last)
+    driver = Driver(node, store, Links(ends, share.links), last)
     driver.start(trusted)
     seeds = loop.create_task(driver.follow_seeds(list(settings.seeds)))
-    limits = Limits(settings.value_bytes_max)
     servers = {
         "client": Server(client_config(driver, settings.http_front, secret, limits)),
-        "admin": Server(_config(admin_app(driver, secret, version("dynamo-ring")))),
+        "admin": Server(admin_config(driver, secret, limits)),
     }
     await driver.links.listen(listeners.peer)
     serving = [
@@ -199,6 +225,13 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
         proxy_headers=False, ws="none", backlog=BACKLOG_MAX,
         timeout_graceful_shutdown=GRACE_S_MAX, **more,
     )  # fmt: skip
+
+
+def admin_config(driver: Driver, secret: bytes, limits: Limits) -> uvicorn.Config:
+    """The admin listener, behind the same guard as the client listener."""
+    edge = AdminEdge(limits, asyncio.get_running_loop())
+    app = admin_app(driver, secret, version("dynamo-ring"))
+    return _config(app, http=partial(GuardedProtocol, edge))
 
 
 def client_config(driver: Driver, front: str, secret: bytes, limits: Limits) -> uvicorn.Config:
@@ -234,6 +267,7 @@ def main(arguments: list[str] | None = None) -> None:
     if "--version" in arguments:
         print(version("dynamo-ring"))
         return
+    os.umask(0o077)  # values, the id and the log of a node are for its own user alone (T-7)
     settings = load(arguments)
     logs.configure(settings.log_level, settings.name)
     try:
@@ -241,6 +275,8 @@ def main(arguments: list[str] | None = None) -> None:
         settings.check_exposure(secret)
     except BadSettings as error:
         refuse(str(error))
+    for doubt in settings.doubts_of_secret(secret):
+        log.warning(doubt)
     for name in unknown_variables(os.environ):
         log.warning("unknown setting", variable=name)
     try:

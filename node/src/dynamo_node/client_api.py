@@ -81,6 +81,8 @@ class ClientApi:
             raise not_allowed("POST")
         if query:
             raise bad_parameter("query", "a batch has its parameters in the body")
+        if b"content-range" in fields:
+            raise bad_parameter("content-range", "a batch is sent whole")
         asked, encode = decode(fields.get(b"content-type", b""), body)
         Batch(self, asked, encode, done).start(self._n())
 

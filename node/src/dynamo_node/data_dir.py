@@ -19,6 +19,7 @@ that is cut off between is made again.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -80,7 +81,8 @@ def open_store(
     """
     boot_id = read_boot_id() if boot_id is None else boot_id
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _for_its_user_alone(directory)
         side = SideFile(directory / "side")
     except OSError as error:
         raise StoreFailed(f"the data directory cannot be used: {error}") from None
@@ -111,6 +113,14 @@ def open_store(
             raise StoreFailed(f"the data directory cannot be used: {error}") from None
         raise
     return Opened(store, trust, reason, identity)
+
+
+def _for_its_user_alone(directory: Path) -> None:
+    """A directory of an earlier version may be open to all (T-7). Not where another user owns it,
+    as the root of a mounted volume in Kubernetes."""
+    now = directory.stat()
+    if now.st_uid == os.geteuid() and now.st_mode & 0o077:
+        directory.chmod(now.st_mode & 0o700)
 
 
 def _has_left(store: RocksStore) -> bool:

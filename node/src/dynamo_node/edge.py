@@ -1,7 +1,7 @@
 """What the client listener lets in: limits, deadlines, strict framing (contract.md §4).
 
 The parser (llhttp) refuses bad lengths, bare LF, obs-fold and both framings at once; what it would
-let through is refused here: two Hosts or none, absolute-form, upgrades, transfer codings on
+let through is refused here: two Hosts or none, absolute-form, trailers, transfer codings on
 HTTP/1.0, heads and bodies without end, and clients that never finish what they begin.
 """
 
@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from dynamo_node.problems import Problem
 
 _TARGET = re.compile(rb"/[!-\"$-~]*")
-_SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
+_SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"trailer"))
 
 
 class Limits(NamedTuple):
@@ -31,6 +31,12 @@ class Limits(NamedTuple):
     linger_s_max: float = 2.0
     """How long bytes after a refusal are thrown away, so that the refusal is read."""
     connections_max: int = 4096
+    """Lowered at the start where the limit of descriptors wants it (T-7)."""
+    refusals_max: int = 64
+    """Connections beyond `connections_max` that are told so; further ones are cut at once."""
+    admin_connections_max: int = 256
+    """Of the admin listener: a new one takes the place of the oldest that waits for nothing."""
+    admin_body_bytes_max: int = 1024 * 1024
     bodies_bytes_max: int = 256 * 1024 * 1024
     """Of all requests together; more is 503 before any effect (C16)."""
     sweep_s: float = 0.5
@@ -41,8 +47,15 @@ class Guarded(Protocol):
 
     deadline: float
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is carried out for it."""
+
     def expire(self) -> None:
         """The deadline has passed."""
+
+    def cut(self) -> None:
+        """It ends at once, with no answer."""
 
 
 class Edge:
@@ -50,7 +63,8 @@ class Edge:
 
     def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         self.limits = limits
-        self.connections: set[Guarded] = set()
+        self.connections: dict[Guarded, None] = {}
+        """The oldest first."""
         self.bodies_bytes = 0
         self.now = loop.time()
         """Seconds, as of the last sweep: no clock is read for a request."""
@@ -63,11 +77,53 @@ class Edge:
             connection.expire()
         self._loop.call_later(self.limits.sweep_s, self._sweep)
 
+    def enter(self, connection: Guarded) -> Problem | None:
+        """A new connection; a problem when it is one too many."""
+        self.connections[connection] = None
+        beyond = len(self.connections) - self.limits.connections_max
+        if beyond <= 0:
+            return None
+        if beyond > self.limits.refusals_max:
+            connection.cut()
+        return Problem(503, "overloaded", "too many connections")
+
+    def leave(self, connection: Guarded) -> None:
+        """It is gone."""
+        self.connections.pop(connection, None)
+
+    def body_bytes_max(self, url: bytes) -> int:
+        """How long a body may be there."""
+        if url.startswith(b"/v1/kv/"):
+            return self.limits.value_bytes_max
+        if url.startswith(b"/v1/batch"):
+            return self.limits.batch_bytes_max
+        return self.limits.head_bytes_max
+
     def hold(self, size: int) -> None:
         """Bytes of a body that begins or goes on. Raises Problem when there are too many."""
         if self.bodies_bytes + size > self.limits.bodies_bytes_max:
             raise Problem(503, "overloaded", "", b"Dynamo-Applied: no\r\n")
         self.bodies_bytes += size
+
+
+class AdminEdge(Edge):
+    """The books of the admin listener: probes get in, whatever strangers do there (T-4)."""
+
+    def enter(self, connection: Guarded) -> Problem | None:
+        """When there are too many, the oldest that waits for no answer makes room."""
+        self.connections[connection] = None
+        if len(self.connections) <= self.limits.admin_connections_max:
+            return None
+        for other in self.connections:
+            if other.silent:
+                self.leave(other)
+                other.cut()
+                return None
+        return Problem(503, "overloaded", "too many connections")
+
+    def body_bytes_max(self, url: bytes) -> int:
+        """The same for every path, and known before the token is."""
+        return self.limits.admin_body_bytes_max
 
 
 def bad_framing(detail: str) -> Problem:
@@ -83,9 +139,11 @@ def check_target(url: bytes, limits: Limits) -> None:
         raise bad_framing("target: wants /path?query in ASCII, other bytes percent-encoded")
 
 
-def check_head(version: str, headers: list[tuple[bytes, bytes]], limits: Limits) -> int:
-    """The length of the body that is announced, -1 when it comes in chunks. Raises Problem.
-    Names are lower case."""
+def check_head(
+    version: str, headers: list[tuple[bytes, bytes]], limits: Limits
+) -> tuple[int, bool]:
+    """The length of the body that is announced, -1 when it comes in chunks, and whether the client
+    waits to be told to send it. Raises Problem. Names are lower case."""
     if len(headers) > limits.fields_max:
         raise Problem(431, "", f"headers: at most {limits.fields_max} fields")
     size = 4 * len(headers)
@@ -100,23 +158,20 @@ def check_head(version: str, headers: list[tuple[bytes, bytes]], limits: Limits)
         raise Problem(431, "", f"headers: at most {limits.head_bytes_max} bytes")
     if version == "1.1" and not found.get(b"host"):
         raise bad_framing("host: one is needed")
+    waits = b"expect" in found and version == "1.1"
+    if waits and found[b"expect"].lower() != b"100-continue":
+        raise Problem(417, "", "expect: only 100-continue")
+    if b"trailer" in found:
+        raise bad_framing("trailer: no fields behind the body")
     if b"transfer-encoding" in found:
         if version != "1.1" or found[b"transfer-encoding"].lower() != b"chunked":
             raise bad_framing("transfer-encoding: only chunked, and only in HTTP/1.1")
-        return -1
-    if b"expect" in found and found[b"expect"].lower() != b"100-continue":
-        raise Problem(417, "", "expect: only 100-continue")
+        return -1, waits
     length = found.get(b"content-length", b"0")
     if not length.isdigit():
         raise bad_framing("content-length: a number")
-    return int(length) if len(length) < 16 else limits.bodies_bytes_max
-
-
-def body_bytes_max(url: bytes, limits: Limits) -> int:
-    """How long a body may be there."""
-    if url.startswith(b"/v1/kv/"):
-        return limits.value_bytes_max
-    return limits.batch_bytes_max if url.startswith(b"/v1/batch") else limits.head_bytes_max
+    size = int(length) if len(length) < 16 else limits.bodies_bytes_max
+    return size, waits and size > 0
 
 
 def too_large(bytes_max: int) -> Problem:

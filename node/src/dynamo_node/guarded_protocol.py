@@ -1,7 +1,15 @@
 """The guarded edge inside uvicorn's httptools protocol: one connection, held to its limits.
 
 `GuardedProtocol` holds each connection to the limits of `edge` and then leaves requests to uvicorn
-and an ASGI application; `kv_protocol` answers them itself.
+and an ASGI application: the admin listener, and the client listener's plain front. `kv_protocol`
+answers them itself.
+
+The answers of a connection are in the order of its requests, and a refusal stands where no other
+answer is owed (T-6): it waits until every answer before it is written. A request that is refused in
+the middle of its body is not carried out; the refusal is its answer.
+
+An offer of `Upgrade` is ignored. The parser would stop after the head and call the body another
+protocol, so the head is given to a new parser again without the offer.
 
 Not public API of uvicorn, hence its pinned minor version.
 """
@@ -12,17 +20,32 @@ import asyncio
 from http import HTTPStatus
 from math import inf
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 import structlog
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from dynamo_node.edge import Edge, bad_framing, body_bytes_max, check_head, check_target, too_large
+from dynamo_node.edge import Edge, bad_framing, check_head, check_target, too_large
 from dynamo_node.problems import Answer, Problem
 
 STATUS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 _NO_LENGTH = (204, 304)
 log = structlog.get_logger()
+
+
+class _Flow(FlowControl):
+    """Reads on only where no request waits behind another and the client reads its answers."""
+
+    def __init__(self, protocol: GuardedProtocol) -> None:
+        super().__init__(protocol.transport)
+        self._protocol = protocol
+
+    def resume_reading(self) -> None:
+        """Also called by uvicorn for each request that begins, whatever waits behind it."""
+        if not (self.write_paused or self._protocol.pipeline):
+            super().resume_reading()
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -34,20 +57,26 @@ class GuardedProtocol(HttpToolsProtocol):
         self.deadline = edge.now + edge.limits.idle_s_max
         self.url = b""
         self.version = "1.1"
-        self._in_head = self._in_message = self._began_here = self._refused = False
-        self._later_head_bytes = 0
+        self._in_head = self._in_message = self._moved = self._refused = False
+        self._offered = False
+        """The head that is read offers an upgrade; it is read again without."""
+        self._refusal: Problem | None = None
+        """What is said when no other answer is owed any more."""
+        self._owed = 0
+        """Requests that are there, whole, and not answered."""
+        self._idle_bytes = 0
         self._body_bytes = self._body_bytes_max = self._held = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there, unless there are too many."""
         super().connection_made(transport)
-        self.edge.connections.add(self)
-        if len(self.edge.connections) > self.edge.limits.connections_max:
-            self._refuse(Problem(503, "overloaded", "too many connections"))
+        self.flow = _Flow(self)
+        if (refusal := self.edge.enter(self)) is not None:
+            self._refuse(refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; what it had begun ends by itself."""
-        self.edge.connections.discard(self)
+        self.edge.leave(self)
         self._release()
         super().connection_lost(exc)
 
@@ -57,13 +86,14 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
-        self._began_here = False
+        self._moved = False
         try:
-            self.parser.feed_data(data)
-            if self._in_head and not self._began_here:
-                # A field without an end is shown to nobody; its bytes are counted here.
-                self._later_head_bytes += len(data)
-                if self._later_head_bytes > self.edge.limits.head_bytes_max:
+            self._feed(data)
+            if self._in_message and not self._moved:
+                # A field, a trailer or a chunk's extension without an end: the parser hands on
+                # nothing and keeps it, so its bytes are counted here.
+                self._idle_bytes += len(data)
+                if self._idle_bytes > self.edge.limits.head_bytes_max:
                     raise Problem(431, "", "headers: too many bytes")
         except Problem as problem:
             self._refuse(problem)
@@ -75,10 +105,31 @@ class GuardedProtocol(HttpToolsProtocol):
                 # A write may have been begun: no answer is true but none.
                 log.error("a fault of our own in a request", exc_info=cause)
                 self.transport.abort()
-        except httptools.HttpParserUpgrade:
-            self._refuse(bad_framing("upgrade: not here"))
         except httptools.HttpParserError as error:
             self._refuse(bad_framing(str(error)))
+
+    def _feed(self, data: bytes) -> None:
+        """A loop: each request of a pipeline may offer an upgrade."""
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as stopped:
+                rest = memoryview(rest)[stopped.args[0] :]
+            self._read_without_offer()  # not in the handler, which would hide a Problem's cause
+
+    def _read_without_offer(self) -> None:
+        """The head that was just read goes to a new parser, without `Upgrade`."""
+        method = self.parser.get_method()
+        fields = [line for line in self.headers if line[0] != b"upgrade"]
+        lines = [b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b\r\n" % line for line in fields]
+        lines.append(b"\r\n")
+        self._offered = False
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"".join(lines))
 
     # ------------------------------------------------------------ callbacks of the parser
 
@@ -93,57 +144,104 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.url) > self.edge.limits.request_line_bytes_max:
             check_target(self.url, self.edge.limits)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; one behind the body is refused, or it could pass for the head's."""
+        if not self._in_head:
+            raise bad_framing("trailer: no fields behind the body")
+        self.headers.append((name.lower(), value))
+
     def on_headers_complete(self) -> None:
         """The head is there, whole."""
+        if self._offers():
+            return
         self._check_head()
+        url, self.url = self.url, b"/"  # uvicorn takes //a/b for the host a
         super().on_headers_complete()
+        self.url = url
+        path, _, query = url.partition(b"?")
+        scope: Any = self.scope
+        scope["raw_path"], scope["query_string"] = path, query
+        scope["path"] = unquote(path.decode("ascii"))
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._count(len(body))
+        self.cycle.waiting_for_100_continue = False
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is there, whole."""
+        if self._offered:
+            return
         self._in_message = False
-        self.deadline = inf
+        if not self.cycle.response_complete:
+            self._owed += 1
+            self.deadline = inf
+        elif not self._owed:
+            self._release()
+            self._nothing_owed()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """uvicorn has answered."""
-        self._release()
+        begun = self._in_message and not self._in_head
+        if not (begun and self.cycle.response_complete):
+            self._owed -= 1  # else it was answered before its body was there
         if not self._in_message:
-            self.deadline = self.edge.now + self.edge.limits.idle_s_max
+            self._release()
         super().on_response_complete()
+        if not self._owed:
+            self._nothing_owed()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers; it must go on within the time of an idle one."""
+        super().pause_writing()
+        self.deadline = self.edge.now + self.edge.limits.idle_s_max
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        if self._owed:
+            self.deadline = inf
+        else:
+            self._nothing_owed()
+        self._read_on()
 
     # ------------------------------------------------------------ the limits
 
     def _begin_head(self) -> None:
-        self._in_head = self._in_message = self._began_here = True
-        self._later_head_bytes = 0
+        self._in_head = self._in_message = self._moved = True
+        self._idle_bytes = 0
         self.deadline = self.edge.now + self.edge.limits.head_s_max
 
+    def _offers(self) -> bool:
+        """Whether this head is to be read again, without its offer of an upgrade."""
+        self._offered = self.parser.should_upgrade()
+        if self._offered and self.parser.get_method() == b"CONNECT":
+            raise bad_framing("CONNECT: this is no proxy")
+        return self._offered
+
     def _check_head(self) -> None:
-        self._in_head = False
-        limits = self.edge.limits
-        check_target(self.url, limits)
-        parser = self.parser
-        self.version = version = parser.get_http_version()
-        length = check_head(version, self.headers, limits)
-        if parser.should_upgrade():
-            raise bad_framing("upgrade: not here")
+        edge = self.edge
+        check_target(self.url, edge.limits)
+        self.version = version = self.parser.get_http_version()
+        length, waits = check_head(version, self.headers, edge.limits)
+        self.expect_100_continue = waits
         self._body_bytes = 0
         self._body_bytes_max = 0
         if length:
-            self._body_bytes_max = body_bytes_max(self.url, limits)
+            self._body_bytes_max = edge.body_bytes_max(self.url)
             if length > self._body_bytes_max:
                 raise too_large(self._body_bytes_max)
             if length > 0:
-                self.edge.hold(length)
+                edge.hold(length)
                 self._held += length
-            self.deadline = self.edge.now + limits.body_s_max
+            self.deadline = edge.now + edge.limits.body_s_max
+        self._in_head = False
 
     def _count(self, size: int) -> None:
+        self._moved = True
+        self._idle_bytes = 0
         self._body_bytes += size
         if self._body_bytes > self._body_bytes_max:
             raise too_large(self._body_bytes_max)
@@ -155,24 +253,77 @@ class GuardedProtocol(HttpToolsProtocol):
         self.edge.bodies_bytes -= self._held
         self._held = 0
 
+    def _nothing_owed(self) -> None:
+        """Each whole request is answered: a refusal that waits is due, or the client's turn."""
+        limits = self.edge.limits
+        if self._refused:
+            problem, self._refusal = self._refusal, None
+            if problem is not None:
+                self._say_refusal(problem)
+        elif not self._in_message:
+            self.deadline = self.edge.now + limits.idle_s_max
+        else:
+            # While answers were owed nothing was read: the client has its time from now on.
+            rest_s = limits.head_s_max if self._in_head else limits.body_s_max
+            self.deadline = self.edge.now + rest_s
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is carried out for the client: it has not said all of a request."""
+        return not self._owed
+
+    def cut(self) -> None:
+        """The edge wants its place."""
+        self._refused = True
+        self.transport.abort()
+
     def expire(self) -> None:
         """The sweep found the deadline passed."""
-        if self._refused or not self._in_message:
+        if self._refused or self.flow.write_paused or not self._in_message:
             self.transport.abort()
         else:
             self._refuse(Problem(408, "", "the request did not arrive in time"))
 
     def _refuse(self, problem: Problem) -> None:
-        """The last answer of this connection; what still arrives is thrown away for a while."""
+        """The last answer of this connection, after those that are owed (T-6)."""
         self._refused = True
-        self.deadline = self.edge.now + self.edge.limits.linger_s_max
-        if self.cycle is not None and not (self.cycle.response_complete or self.cycle.more_body):
-            # Another answer is owed first; taken for it, this one would be a lie about a write.
-            self.transport.abort()
-        elif not self.transport.is_closing():
+        if not self._give_up_begun():
+            self._linger()
+        elif self._owed:
+            self._refusal = problem
+            self.deadline = inf
+        else:
+            self._say_refusal(problem)
+
+    def _give_up_begun(self) -> bool:
+        """The request whose body is being read is not carried out. False when it has an answer,
+        which it can have before its body is there: then nothing more may be said."""
+        cycle = self.cycle
+        if cycle is None or self._in_head or not self._in_message:
+            return True
+        if self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()
+        answered: bool = cycle.response_started
+        cycle.disconnected = True
+        cycle.message_event.set()
+        return not answered
+
+    def _say_refusal(self, problem: Problem) -> None:
+        if not self.transport.is_closing():
             self._write(problem.answer(), keep_alive=False)
+        self._linger()
+
+    def _linger(self) -> None:
+        """What still arrives is thrown away for a while, so that the last answer is read."""
+        self.deadline = self.edge.now + self.edge.limits.linger_s_max
+        if not self.transport.is_closing():
+            self._read_on()
             if self.transport.can_write_eof():
                 self.transport.write_eof()
+
+    def _read_on(self) -> None:
+        """Where reading was paused it goes on."""
+        self.flow.resume_reading()
 
     def _write(self, answer: Answer, keep_alive: bool, with_body: bool = True) -> None:
         status, head, body = answer

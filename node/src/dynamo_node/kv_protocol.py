@@ -11,12 +11,15 @@ from collections import deque
 from math import inf
 from typing import Any, NamedTuple
 
+import structlog
+
 from dynamo_node.client_api import ClientApi
 from dynamo_node.edge import Edge
 from dynamo_node.guarded_protocol import GuardedProtocol
-from dynamo_node.problems import Answer, Problem
+from dynamo_node.problems import Answer
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+log = structlog.get_logger()
 METHODS = {m.encode(): m for m in ("GET", "HEAD", "PUT", "DELETE", "POST")}
 
 
@@ -37,7 +40,8 @@ class KvProtocol(GuardedProtocol):
         self._body = bytearray()
         self._waiting: deque[_Waiting] = deque()
         self._under_way: _Waiting | None = None
-        self._refusal: Problem | None = None
+        self._waits = False
+        """The client sends its body once it is told to."""
         self._turning = self._last = self._paused = False
 
     def on_message_begin(self) -> None:
@@ -49,18 +53,25 @@ class KvProtocol(GuardedProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there, whole."""
+        if self._offers():
+            return
         self._check_head()
-        if (b"expect", b"100-continue") in self.headers and self._under_way is None:
-            self.transport.write(CONTINUE)
+        self._waits = self.expect_100_continue
+        if self._waits and not self._owed:
+            self._tell_to_send()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._count(len(body))
+        self._waits = False
         self._body += body
 
     def on_message_complete(self) -> None:
         """The request is there, whole: it is done now, or after those before it."""
+        if self._offered:
+            return
         self._in_message = False
+        self._owed += 1
         keep_alive = self.version == "1.1" and self.parser.should_keep_alive()
         method = METHODS.get(name := self.parser.get_method()) or name.decode()
         self._waiting.append(
@@ -81,16 +92,27 @@ class KvProtocol(GuardedProtocol):
         self._turning = True
         while self._under_way is None and self._waiting and not self._last:
             now = self._under_way = self._waiting.popleft()
-            self.deadline = inf
-            self.api.answer(now.method, now.url, now.headers, now.body, self._answered)
+            if not self._in_message:
+                self.deadline = inf
+            try:
+                self.api.answer(now.method, now.url, now.headers, now.body, self._answered)
+            except Exception:
+                # A write may have been begun: no answer is true but none.
+                log.exception("a fault of our own in a request")
+                self._last = True
+                self.transport.abort()
         self._turning = False
+
+    def _tell_to_send(self) -> None:
+        self._waits = False
+        self.transport.write(CONTINUE)
 
     def _answered(self, answer: Answer) -> None:
         now, self._under_way = self._under_way, None
         assert now is not None
+        self._owed -= 1
         if not self._in_message:
             self._release()
-            self.deadline = self.edge.now + self.edge.limits.idle_s_max
         if self.transport.is_closing():
             return
         keep_alive = now.keep_alive and not self._last and not self.api.node.draining
@@ -100,21 +122,20 @@ class KvProtocol(GuardedProtocol):
             self.transport.close()
             return
         self._turn()
-        if self._under_way is None:
-            if self._refusal is not None:
-                super()._refuse(self._refusal)
-            elif self._paused and not self.flow.write_paused:
-                self._paused = False
-                self.transport.resume_reading()
+        if not self._owed:
+            self._nothing_owed()
 
-    def _refuse(self, problem: Problem) -> None:
-        """After the answers that are owed."""
-        if self._under_way is None:
-            super()._refuse(problem)
-        else:
-            self._refused = True
-            self._refusal = problem
-            self.deadline = inf
+    def _nothing_owed(self) -> None:
+        super()._nothing_owed()
+        if self._waits and not self._refused:
+            self._tell_to_send()
+        if not self.flow.write_paused:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if self._paused and not self._waiting and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
 
     def shutdown(self) -> None:
         """The node stops: an answer that is owed is the last one."""
@@ -126,10 +147,3 @@ class KvProtocol(GuardedProtocol):
         """The client does not read its answers: nothing more is read from it either."""
         super().pause_writing()
         self._pause()
-
-    def resume_writing(self) -> None:
-        """The client reads again."""
-        super().resume_writing()
-        if not self._waiting and not self._last:
-            self._paused = False
-            self.transport.resume_reading()

@@ -32,7 +32,8 @@ OCTETS = "application/octet-stream"
 METHODS = ("GET", "HEAD", "PUT", "DELETE")
 KEPT = frozenset(
     (b"accept", b"prefer", b"content-type", b"dynamo-context", b"dynamo-request-id",
-     b"dynamo-expires-in", b"if-match", b"if-none-match", b"if-unmodified-since")
+     b"dynamo-expires-in", b"if-match", b"if-none-match", b"if-unmodified-since",
+     b"content-range")
 )  # fmt: skip
 """Fields of a request that mean something here."""
 _LISTS = (b"accept", b"prefer", b"if-match", b"if-none-match")
@@ -40,6 +41,9 @@ _CONDITIONS = (b"if-match", b"if-none-match", b"if-unmodified-since")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _PRINTABLE = re.compile(r"[ -~]*")
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_QUALITY = re.compile(rb"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
+_FORMS = {b"application/json": JSON, b"multipart/mixed": MULTIPART}
 _json = msgspec.json.Encoder()
 
 
@@ -202,13 +206,35 @@ def _add_fields(put: Put, fields: dict[bytes, bytes], secret: bytes) -> None:
         elif name in _CONDITIONS:
             # Done without the condition it would overwrite what the client wanted to spare.
             raise bad_parameter(name.decode(), "writes are not conditional, use Dynamo-Context")
+        elif name == b"content-range":
+            # A part would take the place of the whole value (RFC 9110 14.5).
+            raise bad_parameter("content-range", "a value is written whole")
 
 
+@lru_cache(maxsize=128)
 def _form(accept: bytes) -> str:
-    ranges = {part.split(b";", 1)[0].strip() for part in accept.lower().split(b",")}
-    if b"application/json" in ranges:
-        return JSON
-    return MULTIPART if b"multipart/mixed" in ranges else RAW
+    """The form that the client likes best; of two that it likes as much the one that it names.
+
+    The raw value is of any type, so each other range speaks for it. Where nothing is acceptable it
+    is the raw value too.
+    """
+    liked = {JSON: 0.0, MULTIPART: 0.0, RAW: 0.0}
+    for part in _QUOTED.sub(b"", accept.lower()).split(b","):
+        media, *parameters = (word.strip() for word in part.split(b";"))
+        form = _FORMS.get(media, RAW)
+        if media:
+            liked[form] = max(liked[form], _quality(parameters))
+    best = max(liked, key=liked.__getitem__)
+    return best if liked[best] else RAW
+
+
+def _quality(parameters: list[bytes]) -> float:
+    """0 to 1; what does not read counts as 1, as if it were not there."""
+    for parameter in parameters:
+        name, _, text = parameter.partition(b"=")
+        if name.strip() == b"q" and _QUALITY.fullmatch(text.strip()):
+            return min(1.0, float(text))
+    return 1.0
 
 
 # ---------------------------------------------------------------- what is answered

@@ -31,7 +31,7 @@ SEND_BUFFER_BYTES_MAX = 64 * 1024 * 1024
 DIALING_BYTES_MAX = 4 * 1024 * 1024
 """Kept for a link that is being dialled."""
 LINKS_MAX = 2048
-"""Links in one direction."""
+"""Links in one direction; fewer where the limit of descriptors wants it (T-7)."""
 HANDSHAKE_S_MAX = 3.0
 STALL_S_MAX = 10.0
 """Sent and not acknowledged by the other kernel for so long: the link is given up."""
@@ -142,7 +142,7 @@ class Incoming(_Link):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._links.incoming.add(self)
-        if len(self._links.incoming) > LINKS_MAX:
+        if len(self._links.incoming) > self._links.links_max:
             self.ends.counters["links_refused"] += 1
             self.abort()
 
@@ -317,8 +317,9 @@ class Route:
 class Links:
     """All links of one node."""
 
-    def __init__(self, ends: LinkEnds) -> None:
+    def __init__(self, ends: LinkEnds, links_max: int = LINKS_MAX) -> None:
         self.ends = ends
+        self.links_max = links_max
         self.routes: dict[str, Route] = {}
         self.incoming: set[Incoming] = set()
         self._server: asyncio.Server | None = None
@@ -332,9 +333,9 @@ class Links:
         """One frame to an address; False when it was dropped."""
         route = self.routes.get(address)
         if route is None:
-            if len(self.routes) >= LINKS_MAX:
+            if len(self.routes) >= self.links_max:
                 self.purge()
-            if len(self.routes) >= LINKS_MAX:
+            if len(self.routes) >= self.links_max:
                 self.ends.counters["links_refused"] += 1
                 return False
             route = self.routes[address] = Route(self.ends, address)

@@ -36,6 +36,8 @@ from dynamo_core.ids import VALUE_BYTES_MAX
 
 PREFIX = "DYNAMO_"
 SECRET_BYTES_MAX = 4096
+SECRET_CHARS_MIN = 32
+"""Shorter ones are warned of."""
 VALUE_BYTES_LIMIT_MAX = 8 * 1024 * 1024
 _CORE = core.Settings()
 
@@ -203,6 +205,19 @@ class NodeSettings(BaseSettings):
                 f"cluster_secret_file: {path}: wants 1 to {SECRET_BYTES_MAX} characters of ASCII"
             )
         return secret
+
+    def doubts_of_secret(self, secret: bytes) -> list[str]:
+        """What is wrong with the secret and does not keep a node from starting."""
+        path = self.cluster_secret_file
+        doubts = []
+        if path is not None and path.stat().st_mode & 0o004:
+            doubts.append(f"cluster_secret_file: {path} may be read by every user of this machine")
+        if secret and len(secret) < SECRET_CHARS_MIN:
+            doubts.append(
+                f"cluster_secret_file: the secret has {len(secret)} characters and can be guessed;"
+                f" a later version refuses fewer than {SECRET_CHARS_MIN}"
+            )
+        return doubts
 
     def check_exposure(self, secret: bytes) -> None:
         """Without a secret only this machine may reach a node. Raises BadSettings."""

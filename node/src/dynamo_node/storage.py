@@ -33,12 +33,12 @@ from dynamo_core.errors import (
     SyncFailed,
 )
 from dynamo_core.ids import FAMILIES, Change
+from dynamo_node.descriptors import limit_now, store_share
 from dynamo_node.side_file import DAMAGED, SideFile, mark_damaged
 
 MEMTABLE_BYTES_MAX = 64 << 20
 MEMTABLES_MAX = 3
 BLOCK_CACHE_BYTES_MAX = 32 << 20
-OPEN_FILES_MAX = 512
 LOG_FILE_BYTES_MAX = 4 << 20
 LOG_FILES_MAX = 3
 BLOOM_BITS = 10
@@ -60,6 +60,7 @@ _SYNC = ("While fsync", "While fdatasync", "While sync")
 _LOCKED = ("lock hold by current process", "While lock file")
 _STALL = "Result incomplete"
 _AFTERMATH = "Writer has previous error"
+_NO_FILES = "Too many open files"
 
 
 def engine_options(memtable_bytes: int, recovery: rocks.DBRecoveryMode) -> rocks.Options:
@@ -80,7 +81,7 @@ def engine_options(memtable_bytes: int, recovery: rocks.DBRecoveryMode) -> rocks
     options.set_memtable_whole_key_filtering(True)
     options.set_level_zero_slowdown_writes_trigger(SLOWDOWN_FILES)
     options.set_level_zero_stop_writes_trigger(STOP_FILES)
-    options.set_max_open_files(OPEN_FILES_MAX)
+    options.set_max_open_files(store_share(limit_now()))
     options.set_max_log_file_size(LOG_FILE_BYTES_MAX)
     options.set_keep_log_file_num(LOG_FILES_MAX)
     options.set_stats_dump_period_sec(0)
@@ -99,6 +100,13 @@ def failure(error: Exception) -> StoreError:
     if text.startswith("Corruption") or "No such file" in text:
         return StoreDamaged(text)
     return StoreFailed("the store is closed" if isinstance(error, rocks.DbClosedError) else text)
+
+
+def _unreadable(error: Exception, family: int, key: bytes) -> StoreError:
+    """A read's failure. A descriptor that is missing says nothing of what is on the disk (T-7)."""
+    if isinstance(error, rocks.DbClosedError) or _NO_FILES in str(error):
+        return failure(error)
+    return Corrupt(family, key, str(error))
 
 
 class RocksStore:
@@ -125,10 +133,8 @@ class RocksStore:
         """The value or None. Raises Corrupt."""
         try:
             value: bytes | None = self._db.get(_FAMILY[family] + key)
-        except rocks.DbClosedError as error:
-            raise failure(error) from None
         except Exception as error:  # noqa: BLE001
-            raise Corrupt(family, key, str(error)) from None
+            raise _unreadable(error, family, key) from None
         return value
 
     def scan(
@@ -144,10 +150,8 @@ class RocksStore:
                 if len(rows) >= limit:
                     break
                 rows.append((key[1:], value))
-        except rocks.DbClosedError as error:
-            raise failure(error) from None
         except Exception as error:  # noqa: BLE001
-            raise Corrupt(family, rows[-1][0] if rows else start, str(error)) from None
+            raise _unreadable(error, family, rows[-1][0] if rows else start) from None
         return rows
 
     def write(self, batch: Sequence[Change]) -> int:
@@ -208,8 +212,11 @@ class RocksStore:
                 self._refuse()
             if (self.path.parent / DAMAGED).exists():
                 raise StoreDamaged("the store is damaged: it is salvaged when the process starts")
-            logs = (status.st_size for name, status in self._files() if name.endswith(".log"))
-            self._want_space(sum(logs), "open the store again")
+            try:
+                logs = (status.st_size for name, status in self._files() if name.endswith(".log"))
+                self._want_space(sum(logs), "open the store again")
+            except OSError as error:
+                raise StoreFailed(f"the store's directory does not read: {error}") from None
             self.let_go()
             try:
                 self._db = self._open(rocks.AccessType.read_write())

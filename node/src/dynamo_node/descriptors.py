@@ -1,0 +1,73 @@
+"""Descriptors of files and sockets: how many each part of a node may hold (T-7).
+
+The soft limit is raised to the hard one at the start. The descriptors are then shared out before
+anything is opened: a node that gives its last one to a client can neither open a file of its store
+nor dial a peer. Each part is held to its share, so the node does not meet `EMFILE`.
+
+    OWN + store + 2 links + admin + clients <= limit
+
+The store and the links are served first, as nothing is answered without them.
+"""
+
+from __future__ import annotations
+
+import resource
+from contextlib import suppress
+from typing import NamedTuple
+
+OWN = 64
+"""Listeners, logs, the event loop, and files that the store opens beside its tables."""
+STORE_WANTED, STORE_MIN = 512, 32
+"""Tables that the store keeps open. With fewer, a get may have to open one first."""
+LINKS_WANTED = 256
+"""Links in one direction: a ring of 256 nodes."""
+LINKS_MAX = 2048
+"""Links in one direction where there are descriptors enough."""
+DESCRIPTORS_MIN = 192
+
+
+class TooFew(Exception):
+    """One line for people: a node cannot live on that."""
+
+
+class Shares(NamedTuple):
+    """How many descriptors each part may hold."""
+
+    store: int
+    links: int
+    """In each direction."""
+    admin: int
+    clients: int
+
+
+def raise_limit() -> int:
+    """Raises the soft limit to the hard one; the limit that then holds is returned."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # the kernel's bound may be below an endless limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return limit_now()
+
+
+def limit_now() -> int:
+    """The soft limit."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2**31 if soft == resource.RLIM_INFINITY else soft
+
+
+def store_share(limit: int) -> int:
+    """How many tables the store keeps open."""
+    return min(STORE_WANTED, max(STORE_MIN, (limit - OWN) // 4))
+
+
+def shares(limit: int, admin_wanted: int, clients_wanted: int) -> Shares:
+    """The limit shared out. Raises TooFew."""
+    if limit < DESCRIPTORS_MIN:
+        raise TooFew(f"the limit of open files is {limit}, a node wants {DESCRIPTORS_MIN} at least")
+    shared = limit - OWN
+    store = store_share(limit)
+    links = min(LINKS_WANTED, shared // 8)
+    admin = min(admin_wanted, shared // 8)
+    clients = min(clients_wanted, shared - store - 2 * links - admin)
+    spare = shared - store - 2 * links - admin - clients
+    return Shares(store, min(LINKS_MAX, links + spare // 2), admin, clients)

@@ -1,0 +1,175 @@
+"""Descriptors, modes of files, secrets (T-7): the shares, and real nodes that have few."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from benchmarks.processes import until
+from hypothesis import given
+from hypothesis import strategies as st
+from test_app import DEADLINE_S, Process, Start, failure, found, start
+
+from dynamo_node.descriptors import (
+    DESCRIPTORS_MIN,
+    OWN,
+    STORE_MIN,
+    TooFew,
+    raise_limit,
+    shares,
+    store_share,
+)
+from dynamo_node.settings import load
+
+__all__ = ["start"]
+LISTENERS = ("client", "admin", "peer")
+FEW = 256
+
+
+@given(st.integers(DESCRIPTORS_MIN, 1 << 21), st.integers(1, 1024), st.integers(1, 1 << 14))
+def test_the_shares_fit_and_each_part_has_one(limit: int, admin: int, clients: int) -> None:
+    share = shares(limit, admin, clients)
+    assert OWN + share.store + 2 * share.links + share.admin + share.clients <= limit
+    assert share.store == store_share(limit) >= STORE_MIN
+    assert share.links >= 16 and 1 <= share.admin <= admin and 1 <= share.clients <= clients
+
+
+def test_enough_is_not_lowered_and_too_little_is_refused() -> None:
+    assert shares(65_536, 256, 4160) == (512, 2048, 256, 4160)
+    assert shares(FEW, 256, 4160) == (48, 24, 24, 72)
+    with pytest.raises(TooFew, match="191, a node wants 192"):
+        shares(191, 256, 4160)
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, before[1]))
+    try:
+        assert raise_limit() == before[1] or before[1] == resource.RLIM_INFINITY
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > FEW
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@contextmanager
+def few_descriptors(count: int) -> Iterator[None]:
+    """Nodes that are started meanwhile have so many, and may not have more."""
+    with pytest.MonkeyPatch.context() as patched:
+        limits = (count, count)
+        limit = staticmethod(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits))
+        patched.setattr(Process, "limit", limit)
+        yield
+
+
+def address(process: Process, which: str) -> tuple[str, int]:
+    host, _, port = process.ports[which].rpartition(":")
+    return host, int(port)
+
+
+def put(process: Process, key: str, value: bytes, **query: int) -> int:
+    url = f"http://{process.ports['client']}/v1/kv/{key}"
+    try:
+        return httpx.put(url, content=value, params=query, timeout=DEADLINE_S).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def test_clients_cannot_take_the_descriptors_of_store_and_links(start: Start) -> None:
+    with few_descriptors(FEW):
+        nodes = [start(name).started() for name in "abc"]
+    found(nodes)
+    first, second = nodes[:2]
+    said = first.said("the limit of open files is low: fewer connections are taken")
+    assert (said["level"], said["open_files_max"]) == ("warning", FEW)
+    assert said["connections_max"] + said["admin_connections_max"] < FEW
+    with ExitStack() as held:
+        for which in LISTENERS:
+            for _ in range(300):
+                connection = socket.create_connection(address(first, which), DEADLINE_S)
+                held.enter_context(connection)
+                with suppress(OSError):  # it is told that there are too many, or cut
+                    connection.sendall(b"GET /v1/kv/k HTTP/1.1\r\nX: ")
+        assert first.get("/livez").status_code == 200
+        assert [put(second, f"w{i}", os.urandom(1 << 20)) for i in range(100)] == [204] * 100
+        assert second.stop(signal.SIGKILL) == -signal.SIGKILL
+        again = start("b", f"--peer-listen={second.ports['peer']}").started()
+        until(lambda: put(again, "back", b"v", dw=3) == 204, "it does not reach the full node")
+        descriptors = len(os.listdir(f"/proc/{first.child.pid}/fd"))
+        assert descriptors < FEW
+    until(lambda: put(first, "after", b"v", dw=3) == 204, "it does not take clients again")
+    assert [line for line in first.lines() if line["level"] == "error"] == []
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of others are of Linux")
+def test_a_listener_that_meets_the_limit_goes_on_after(start: Start) -> None:
+    process = start("a").started()
+    found([process])
+    pid = process.child.pid
+    until(lambda: put(process, "k", b"v") == 204, "not up")
+    whole = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    few = len(os.listdir(f"/proc/{pid}/fd")) + 8
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, whole[1]))
+    with ExitStack() as held:
+        for _ in range(20):
+            for which in LISTENERS:
+                held.enter_context(socket.create_connection(address(process, which), DEADLINE_S))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, whole)
+    until(lambda: process.ready(), "the admin listener is gone")
+    until(lambda: put(process, "k2", b"v") == 204, "the client listener is gone")
+    refused = 'event="link_handshakes_refused"'
+    with socket.create_connection(address(process, "peer"), DEADLINE_S) as connection:
+        connection.sendall(b"this is no hello of a peer" * 100)
+        until(lambda: refused in process.get("/metrics").text, "the peer listener is gone")
+    assert process.stop() == 0
+
+
+def test_too_few_descriptors_are_one_line(start: Start) -> None:
+    with few_descriptors(100):
+        process = start("a")
+    said = failure(process)
+    assert said == "cannot start: the limit of open files is 100, a node wants 192 at least"
+
+
+def test_what_a_node_writes_is_for_its_user_alone(start: Start, tmp_path: Path) -> None:
+    open_to_all = tmp_path / "a"
+    open_to_all.mkdir(mode=0o755)
+    open_to_all.chmod(0o755)
+    process = start("a").started()
+    found([process])
+    assert put(process, "card", b"4111") == 204
+    assert process.stop() == 0
+    for path in (open_to_all, *open_to_all.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_a_secret_that_is_weak_or_open_to_all_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    for secret, mode, doubts in (
+        (b"x" * 32, 0o600, []),
+        (b"x" * 32, 0o440, []),
+        (b"x" * 32, 0o644, [f"{path} may be read by every user of this machine"]),
+        (b"x" * 31, 0o600, ["the secret has 31 characters and can be guessed"]),
+        (b"x", 0o604, ["may be read by every user", "the secret has 1 characters"]),
+    ):
+        path.write_bytes(secret)
+        path.chmod(mode)
+        settings = load([f"--cluster-secret-file={path}"])
+        told = settings.doubts_of_secret(settings.secret())
+        assert len(told) == len(doubts)
+        for line, expected in zip(told, doubts, strict=True):
+            assert line.startswith("cluster_secret_file: ") and expected in line
+    assert load([]).doubts_of_secret(b"") == []
+
+
+def test_the_doubts_are_in_the_log(start: Start) -> None:
+    process = start("a").started()
+    said = [line["event"] for line in process.lines() if line["level"] == "warning"]
+    assert any("can be guessed" in event for event in said)
