@@ -54,6 +54,10 @@ ENDS = {
         413,
     ),
     "a trailer": (head("PUT", "end") + CHUNKED + b"\r\n1\r\nv\r\n0\r\nX: y\r\n\r\n", 400),
+    "a body that is waited for and broken": (
+        head("PUT", "end", b"Expect: 100-continue") + CHUNKED + b"\r\nnone\r\n",
+        400,
+    ),
     "65 fields": (get("end", *[b"X: y"] * 65), 431),
     "half a head": (b"GET /v1/kv/end HTTP/1.1\r\nHos", 408),
     "half a body": (head("PUT", "end", b"Content-Length: 9") + b"\r\nhalf", 408),
@@ -75,7 +79,7 @@ def test_a_refusal_is_the_last_answer_and_stands_for_its_own_request(
         )
     ):
         key = f"{name.replace(' ', '-').replace(',', '')}-{number}"
-        said = listener.say(before.replace(b"{}", key.encode()) + end)
+        said = listener.say(before.replace(b"{}", key.encode()) + end).replace(CONTINUE, b"")
         assert statuses(said) == [*expected, refusal], said
         assert (value_of(listener, key) is not None) == (204 in expected)
         assert value_of(listener, "end") is None, "what was refused had an effect"

@@ -66,6 +66,8 @@ REFUSED = {
     "absolute-form": (b"GET http://h/v1/kv/k HTTP/1.1\r\nHost: h\r\n\r\n", 400),
     "asterisk-form": (b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", 400),
     "CONNECT": (b"CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    "HTTP/0.9": (b"GET /v1/kv/k\r\n\r\n", 400),
+    "HTTP/2.0": (b"GET /v1/kv/k HTTP/2.0\r\nHost: h\r\n\r\n", 400),
     "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "raw bytes beyond ASCII": (b"GET /v1/kv/\xff HTTP/1.1\r\nHost: h\r\n\r\n", 400),
     "a fragment": (b"GET /v1/kv/a#b HTTP/1.1\r\nHost: h\r\n\r\n", 400),

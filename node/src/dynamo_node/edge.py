@@ -156,8 +156,11 @@ def check_head(
             found[name] = value
     if size > limits.head_bytes_max:
         raise Problem(431, "", f"headers: at most {limits.head_bytes_max} bytes")
-    if version == "1.1" and not found.get(b"host"):
-        raise bad_framing("host: one is needed")
+    if version == "1.1":
+        if not found.get(b"host"):
+            raise bad_framing("host: one is needed")
+    elif version != "1.0":
+        raise bad_framing("version: only HTTP/1.1 and HTTP/1.0")
     waits = b"expect" in found and version == "1.1"
     if waits and found[b"expect"].lower() != b"100-continue":
         raise Problem(417, "", "expect: only 100-continue")

@@ -305,6 +305,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.pipeline.popleft()
         answered: bool = cycle.response_started
         cycle.disconnected = True
+        cycle.waiting_for_100_continue = False
         cycle.message_event.set()
         return not answered
 
