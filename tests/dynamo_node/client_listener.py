@@ -29,7 +29,7 @@ def die(line: str) -> NoReturn:
 
 
 class Listener:
-    """Runs in a thread of its own until `stop`; the front `admin` is the admin listener."""
+    """Runs in a separate thread until `stop`; the front `admin` is the admin listener."""
 
     def __init__(self, front: str, limits: Limits, founded: bool = True, **settings: Any) -> None:
         self.limits = limits

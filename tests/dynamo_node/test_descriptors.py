@@ -169,7 +169,9 @@ def test_a_secret_that_is_weak_or_open_to_all_is_told(tmp_path: Path) -> None:
     assert load([]).doubts_of_secret(b"") == []
 
 
-def test_the_doubts_are_in_the_log(start: Start) -> None:
+def test_the_doubts_are_in_the_log(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "secret").chmod(0o644)
     process = start("a").started()
     said = [line["event"] for line in process.lines() if line["level"] == "warning"]
     assert any("can be guessed" in event for event in said)
+    assert any("may be read by every user" in event for event in said)

@@ -34,7 +34,7 @@ STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d) [A-Z]")
 
 @contextmanager
 def listening(front: str, log: Path) -> Iterator[int]:
-    """The port of a listener in a process of its own, which must end well."""
+    """The port of a listener in a separate process, which must end well."""
     with log.open("w") as errors:
         child = subprocess.Popen(
             [sys.executable, str(CHILD), front], text=True, stderr=errors,

@@ -13,7 +13,7 @@ from dynamo_node.edge import Limits
 LIMITS = Limits(
     value_bytes_max=100_000, batch_bytes_max=200_000, bodies_bytes_max=500_000,
     head_s_max=0.4, body_s_max=0.6, idle_s_max=0.8, linger_s_max=0.5, sweep_s=0.05,
-    connections_max=20,
+    connections_max=20, refusals_max=8,
 )  # fmt: skip
 PUT = b"PUT /v1/kv/k HTTP/1.1\r\nHost: h\r\n"
 GET = b"GET /v1/kv/k HTTP/1.1\r\nHost: h\r\n"
@@ -220,6 +220,23 @@ def test_connections_are_bounded(listener: Listener) -> None:
         while listener.call(lambda: len(listener.edge.connections)) < len(held):
             pass
         assert statuses(listener.say(b"")) == [503]
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_connections_that_are_too_many_are_bounded_too(listener: Listener) -> None:
+    while listener.call(lambda: len(listener.edge.connections)):
+        pass
+    held = [listener.connect() for _ in range(LIMITS.connections_max)]
+    try:
+        while listener.call(lambda: len(listener.edge.connections)) < len(held):
+            pass
+        for _ in range(5 * LIMITS.refusals_max):
+            held.append(listener.connect())
+        assert statuses(listener.say(b"")) == [503], "one that comes now is told"
+        count = listener.call(lambda: len(listener.edge.connections))
+        assert count <= LIMITS.connections_max + LIMITS.refusals_max
     finally:
         for connection in held:
             connection.close()

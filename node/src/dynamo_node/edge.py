@@ -33,7 +33,7 @@ class Limits(NamedTuple):
     connections_max: int = 4096
     """Lowered at the start where the limit of descriptors wants it (T-7)."""
     refusals_max: int = 64
-    """Connections beyond `connections_max` that are told so; further ones are cut at once."""
+    """Connections beyond the others that are being told so; the oldest is cut for a new one."""
     admin_connections_max: int = 256
     """Of the admin listener: a new one takes the place of the oldest that waits for nothing."""
     admin_body_bytes_max: int = 1024 * 1024
@@ -65,6 +65,8 @@ class Edge:
         self.limits = limits
         self.connections: dict[Guarded, None] = {}
         """The oldest first."""
+        self._refused: dict[Guarded, None] = {}
+        """Of them those that are too many."""
         self.bodies_bytes = 0
         self.now = loop.time()
         """Seconds, as of the last sweep: no clock is read for a request."""
@@ -80,16 +82,23 @@ class Edge:
     def enter(self, connection: Guarded) -> Problem | None:
         """A new connection; a problem when it is one too many."""
         self.connections[connection] = None
-        beyond = len(self.connections) - self.limits.connections_max
-        if beyond <= 0:
+        if len(self.connections) - len(self._refused) <= self.limits.connections_max:
             return None
-        if beyond > self.limits.refusals_max:
-            connection.cut()
+        return self._one_too_many(connection)
+
+    def _one_too_many(self, connection: Guarded) -> Problem:
+        """It is told so; the one that was told first has had its time to read that."""
+        self._refused[connection] = None
+        if len(self._refused) > self.limits.refusals_max:
+            first = next(iter(self._refused))
+            self.leave(first)
+            first.cut()
         return Problem(503, "overloaded", "too many connections")
 
     def leave(self, connection: Guarded) -> None:
         """It is gone."""
         self.connections.pop(connection, None)
+        self._refused.pop(connection, None)
 
     def body_bytes_max(self, url: bytes) -> int:
         """How long a body may be there."""
@@ -112,14 +121,14 @@ class AdminEdge(Edge):
     def enter(self, connection: Guarded) -> Problem | None:
         """When there are too many, the oldest that waits for no answer makes room."""
         self.connections[connection] = None
-        if len(self.connections) <= self.limits.admin_connections_max:
+        if len(self.connections) - len(self._refused) <= self.limits.admin_connections_max:
             return None
         for other in self.connections:
-            if other.silent:
+            if other.silent and other not in self._refused:
                 self.leave(other)
                 other.cut()
                 return None
-        return Problem(503, "overloaded", "too many connections")
+        return self._one_too_many(connection)
 
     def body_bytes_max(self, url: bytes) -> int:
         """The same for every path, and known before the token is."""

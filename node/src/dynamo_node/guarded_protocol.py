@@ -176,7 +176,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_message = False
         if not self.cycle.response_complete:
             self._owed += 1
-            self.deadline = inf
+            self._wait_for_us()
         elif not self._owed:
             self._release()
             self._nothing_owed()
@@ -202,7 +202,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """The client reads again."""
         super().resume_writing()
         if self._owed:
-            self.deadline = inf
+            self._wait_for_us()
         else:
             self._nothing_owed()
         self._read_on()
@@ -253,6 +253,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self.edge.bodies_bytes -= self._held
         self._held = 0
 
+    def _wait_for_us(self) -> None:
+        """The client has said all and has no deadline, unless it leaves its answers unread."""
+        if not self.flow.write_paused:
+            self.deadline = inf
+
     def _nothing_owed(self) -> None:
         """Each whole request is answered: a refusal that waits is due, or the client's turn."""
         limits = self.edge.limits
@@ -291,7 +296,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._linger()
         elif self._owed:
             self._refusal = problem
-            self.deadline = inf
+            self._wait_for_us()
         else:
             self._say_refusal(problem)
 

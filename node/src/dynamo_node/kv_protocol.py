@@ -8,7 +8,6 @@ a client pipelines behind it waits, and reading stops meanwhile.
 from __future__ import annotations
 
 from collections import deque
-from math import inf
 from typing import Any, NamedTuple
 
 import structlog
@@ -93,7 +92,7 @@ class KvProtocol(GuardedProtocol):
         while self._under_way is None and self._waiting and not self._last:
             now = self._under_way = self._waiting.popleft()
             if not self._in_message:
-                self.deadline = inf
+                self._wait_for_us()
             try:
                 self.api.answer(now.method, now.url, now.headers, now.body, self._answered)
             except Exception:

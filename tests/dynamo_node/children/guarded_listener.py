@@ -1,4 +1,4 @@
-"""A listener in a process of its own: `guarded_listener.py FRONT` until standard input ends.
+"""A listener in a separate process: `guarded_listener.py FRONT` until standard input ends.
 
 Writes its port, then what it knows at its end: the exit code is 0 when no callback has failed.
 """
