@@ -232,8 +232,7 @@ def test_connections_that_are_too_many_are_bounded_too(listener: Listener) -> No
     try:
         while listener.call(lambda: len(listener.edge.connections)) < len(held):
             pass
-        for _ in range(5 * LIMITS.refusals_max):
-            held.append(listener.connect())
+        held.extend(listener.connect() for _ in range(5 * LIMITS.refusals_max))
         assert statuses(listener.say(b"")) == [503], "one that comes now is told"
         count = listener.call(lambda: len(listener.edge.connections))
         assert count <= LIMITS.connections_max + LIMITS.refusals_max
