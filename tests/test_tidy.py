@@ -50,6 +50,7 @@ LAYERS = [
         "post",
         "promises",
         "settling",
+        "whereabouts",
     },
     {"node"},
 ]

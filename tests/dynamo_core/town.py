@@ -43,6 +43,8 @@ class Town:
         self.names = names.split()
         self.disks = {name: Disk(number) for number, name in enumerate(self.names, 1)}
         self.nodes: dict[str, Node] = {}
+        self.where = {name + ":1": name for name in self.names}
+        """Whom an address leads to."""
         self.cut: set[tuple[str, str]] = set()
         self.lost: Callable[[str, str, Frame], bool] = lambda sender, receiver, frame: False
         self.frames: list[tuple[str, str, bytes]] = []
@@ -62,10 +64,14 @@ class Town:
 
     # ------------------------------------------------------------ processes
 
-    def start(self, name: str, trusted: bool = True) -> Node:
+    def start(self, name: str, /, trusted: bool = True, **fields: Any) -> Node:
+        """`fields` of its identity; a disk under another name than its node's is a copy."""
         disk = self.disks[name]
         seeds = tuple(other + ":1" for other in self.names if other != name)
-        identity = NodeIdentity(name, disk.node_id, name + ":1", seeds=seeds)
+        usual = NodeIdentity(name, disk.node_id, name + ":1", seeds=seeds)
+        identity = msgspec.structs.replace(usual, **fields)
+        self.where = {x: other for x, other in self.where.items() if other != name}
+        self.where[identity.address] = name
         node = Node(identity, disk, self.settings, lambda: next(self._draw) << 20)
         self.nodes[name] = node
         node.start(self.now, self.wall_ms, trusted)
@@ -88,7 +94,7 @@ class Town:
         node, disk = self.nodes[name], self.disks[name]
         for _ in range(10):
             for address, frame in node.flush():
-                self.frames.append((name, address.partition(":")[0], frame))
+                self.frames.append((name, self.where.get(address, ""), frame))
             if not (node.writable and node.sync_wanted):
                 return
             disk.synced(disk.number)

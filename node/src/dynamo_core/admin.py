@@ -187,4 +187,5 @@ class Administration:
                 "latency_p99_ms": p99_ms and round(p99_ms, 3),
             },
             "peers": {n: "up" if node.up(n) else "down" for n in names if n != node.name},
+            "address_trouble": node.whereabouts.trouble(),
         }

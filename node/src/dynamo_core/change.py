@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
 
 import msgspec
 
@@ -249,9 +248,9 @@ def applied(
     changed = {new.name: _joining(lines.get(new.name), new, *ids[new.name]) for new in wishes.join}
     for name in wishes.leave:
         if lines[name].state != LEAVING:
-            changed[name] = _changed(lines[name], state=LEAVING)
+            changed[name] = lines[name].changed(state=LEAVING)
     for name, weight in wishes.weights.items():
-        changed[name] = _changed(lines[name], weight=weight)
+        changed[name] = lines[name].changed(weight=weight)
     target = _replace(ring.target, **wishes.defaults)
     target = _wished(target, made.owners, len(made.moves), operation_id)
     return merge_parts(ring, RingParts(members=changed, target=target))
@@ -270,9 +269,9 @@ def cancelled(ring: Ring) -> Ring:
     for name in ring.live_names():
         line = ring.members[name]
         if line.state == LEAVING and name in held:
-            changed[name] = _changed(line, state=MEMBER)
+            changed[name] = line.changed(state=MEMBER)
         elif line.state == JOINING and name not in held:
-            changed[name] = _changed(line, state=LEAVING)
+            changed[name] = line.changed(state=LEAVING)
     ring = merge_parts(ring, RingParts(members=changed))
     staying = _staying(ring, Wishes())
     owners = now
@@ -297,7 +296,7 @@ def removed(
     if line is None or (line.state == LEFT and not any(name in row for row in ring.target.owners)):
         raise BadParameter("name", f"no member {name!r}")
     if line.state != LEFT:
-        line = _changed(line, state=LEFT)
+        line = line.changed(state=LEFT)
     members = ring.members | {name: line}
     entries = tuple(
         without_receiver(entry) if entry.move and entry.move[1] == name else entry
@@ -326,10 +325,6 @@ def _joining(line: Member | None, new: Member, node_id: int, client: str) -> Mem
         return line
     incarnation = 1 if line is None else line.incarnation + 1
     return _replace(new, incarnation=incarnation, id=node_id, client=client)
-
-
-def _changed(line: Member, **fields: Any) -> Member:
-    return _replace(line, version=line.version + 1, **fields)
 
 
 def _wished(target: Target, owners: tuple[Owners, ...], moves: int, operation_id: str) -> Target:

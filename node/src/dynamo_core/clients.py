@@ -29,7 +29,7 @@ class Clients:
     def refusal(self) -> str:
         """Why no operation is taken now, before any effect; "" when it is."""
         node = self.node
-        if not node.member or node.moves.departing:
+        if not node.member or node.moves.departing or node.whereabouts.yields:
             return "not-a-member"
         if node.draining:
             return "draining"

@@ -79,7 +79,8 @@ class Membership:
         if not route and not isinstance(message, Admit | Prepare | Found):
             self._answer_unknown(frame, message)
         elif handler is not None:
-            handler(frame, route or "@" + frame.address, message)  # type: ignore[operator]
+            route = self.node.whereabouts.back(frame, route or "@" + frame.address)
+            handler(frame, route, message)  # type: ignore[operator]
 
     def _answer_unknown(self, frame: Frame, message: Message) -> None:
         """From an id that our line of its name does not have. A replaced one learns it, once a
@@ -108,6 +109,7 @@ class Membership:
         data = self.node.journal.get(META, RING_KEY)
         if data is not None:
             self.take(Ring.decode(data), stored=True)
+        self.node.whereabouts.load()
 
     def take(self, ring: Ring, founding: bool = False, stored: bool = False) -> None:
         """Make `ring` this node's document, durably; everything derived follows."""
@@ -139,6 +141,10 @@ class Membership:
         node.apart.learned(ring)
         if ring.is_gone(node.identity.name, node.identity.node_id):
             self._become_gone()
+        elif before is None and not stored:
+            node.whereabouts.adopted(self._reserved[0])
+        else:
+            node.whereabouts.learned()
 
     def write(self, partition: int, entry: Entry) -> None:
         """Change one entry here; it spreads from here."""
@@ -212,6 +218,7 @@ class Membership:
                 self.gossip_to("@" + seed)
                 self.knock("@" + seed)
             return
+        node.whereabouts.beat()
         for name in node.preference.names:
             if name != node.name:
                 self.gossip_to(name)

@@ -358,7 +358,7 @@ class Moves:
         ring = self.node.ring
         line = ring.members[self.node.identity.name]
         self.node.counters["became_left" if state == LEFT else "became_member"] += 1
-        later = msgspec.structs.replace(line, state=state, version=line.version + 1)
+        later = line.changed(state=state)
         self.node.membership.take(ring.with_member(later))
 
     def transfers(self) -> list[dict[str, Any]]:

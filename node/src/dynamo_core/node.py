@@ -50,13 +50,15 @@ from dynamo_core.ring_messages import Admitted, Announce, Entries
 from dynamo_core.round_messages import Numbers, NumbersTold, RoundAsk, RoundCommit
 from dynamo_core.settings import Settings
 from dynamo_core.settling import Settling
+from dynamo_core.whereabouts import Whereabouts
 
 __all__ = ["Node", "NodeIdentity"]
 
 
 class NodeIdentity(msgspec.Struct, frozen=True):
     """Who this process is. `node_id` was born with the disk, random, 64 bits; `address` is where
-    peers dial, `client` where clients do; `seeds` are addresses to knock at without a ring."""
+    peers dial, `client` where clients do; `seeds` are addresses to knock at without a ring, or
+    while members are not heard where the ring has them (S-MEM-5)."""
 
     name: str
     node_id: int
@@ -101,6 +103,7 @@ class Node:
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
         self.admissions = Admissions(self)
         self.membership = Membership(self)
+        self.whereabouts = Whereabouts(self)
         self.promises = Promises(self)
         self.moves = Moves(self)
         self.settling = Settling(self)
@@ -231,6 +234,8 @@ class Node:
         """One frame from any link. Raises BadFrame, which the driver counts."""
         frame = decode_frame(data)
         if frame.name == self.identity.name and frame.node_id == self.identity.node_id:
+            self.whereabouts.met_itself(frame)
+            self.calls.drain()
             return
         route = self.post.route_of(frame)
         known = route == frame.name or self.ring_or_none is None

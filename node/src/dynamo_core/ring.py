@@ -33,6 +33,10 @@ DIGEST_BYTES = 16
 PARTITIONS_MIN = 16
 PARTITIONS_MAX = 4096
 PARTS = 4
+CHANGED = 1 << 12
+"""What a change of a member's line adds to its version, where a member that only has moved adds 1:
+of two lines made at one time the change stands, and the member writes its address into it again
+(S-MEM-5)."""
 
 JOINING: Final = "JOINING"
 MEMBER: Final = "MEMBER"
@@ -84,6 +88,21 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
         if mine == theirs and self != other:
             return other if digest_of(other) > digest_of(self) else self
         return other if theirs > mine else self
+
+    @property
+    def changes(self) -> int:
+        """How often this line was changed, moves not counted."""
+        return self.version // CHANGED
+
+    def changed(self, **fields: Any) -> Member:
+        """This line with other fields, one change later."""
+        return msgspec.structs.replace(self, version=self.version + CHANGED, **fields)
+
+    def at(self, address: str, client: str) -> Member:
+        """This line of a member that has moved."""
+        return msgspec.structs.replace(
+            self, address=address, client=client, version=self.version + 1
+        )
 
     def _order(self) -> tuple[int, bool, int, int]:
         return self.incarnation, self.state == LEFT, self.version, _RANK[self.state]
@@ -198,7 +217,7 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
     def epoch(self) -> int:
         """For people: grows with every change, the sum of all versions, terms and lives."""
         return (
-            sum(m.incarnation + m.version for m in self.members.values())
+            sum(m.incarnation + m.changes + m.version % CHANGED for m in self.members.values())
             + self.target.version
             + sum(e.term + e.version for e in self.entries)
         )
