@@ -10,6 +10,7 @@ from time import monotonic
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 
+import address_mutants
 import background_mutants
 import edge_mutants
 import move_ladders
@@ -20,7 +21,7 @@ from move_mutants import MIX_OF
 from mutants import MUTANTS, seeds_to_catch
 from round_mutants import LADDER_OF
 
-assert background_mutants.BUSY and edge_mutants.FULL
+assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
 
 SEEDS_MAX = 1000
 assert (

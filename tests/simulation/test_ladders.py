@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import address_mutants
 import background_mutants
 import edge_mutants
 import move_ladders
@@ -30,7 +31,8 @@ def test_every_ladder_has_a_rule() -> None:
     assert set(LADDER_OF.values()) == set(LADDERS)
     assert move_ladders.four and move_mutants.MIX_OF and round_mutants.MIX_OF
     assert (
-        background_mutants.BUSY
+        address_mutants.MIX_OF
+        and background_mutants.BUSY
         and edge_mutants.FULL
         and put_ladders.LADDER_OF
         and plan_ladders.LADDER_OF

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import address_mutants
 import background_mutants
 import edge_mutants
 import move_ladders
@@ -21,7 +22,8 @@ SEEDS_MAX = 400
 
 assert move_ladders.four and move_mutants.MIX_OF and round_mutants.LADDER_OF
 assert (
-    background_mutants.BUSY
+    address_mutants.LADDER_OF
+    and background_mutants.BUSY
     and edge_mutants.FULL
     and put_ladders.LADDER_OF
     and plan_ladders.LADDER_OF

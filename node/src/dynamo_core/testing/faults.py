@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dynamo_core.ids import DATA, HINTS, META
+from dynamo_core.testing import addresses
 from dynamo_core.testing.administrator import COMMANDS, command
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class Fault(msgspec.Struct, omit_defaults=True):
     lasts: float = 1.0
     amount: float = 0.0
 
+
+MOVES = ("move", "move", "move all", "swap addresses")
+"""Nodes that come back with their disk at another address."""
 
 KINDS: dict[str, tuple[str, ...]] = {
     "cut": ("isolate", "isolate", "cut both", "cut one way", "split"),
@@ -124,6 +128,8 @@ def strike(world: World, fault: Fault) -> None:
             world.cut(sender, receiver, fault)
     elif fault.kind in ("crash", "restart", "power", "pause", "wipe", "rollback", "old disk"):
         STOPS[fault.kind](world, process, fault)
+    elif fault.kind in MOVES:
+        addresses.move(world, fault, process, peer)
     elif fault.kind in COMMANDS:
         command(world, process, fault)
     elif fault.kind in ("power all", "clock all"):

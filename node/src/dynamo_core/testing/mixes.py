@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from dynamo_core.testing.faults import Fault
+from dynamo_core.testing.faults import MOVES, Fault
 from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 
 ADMITTED_S = (2.5, 7.0)
@@ -252,6 +252,38 @@ def _strict_steps(rng: Random, plan: Plan) -> list[Step]:
 TROUBLE = ("cut both", "cut one way", "isolate", "crash", "crash", "pause", "power", "wipe")
 
 
+def _addresses(rng: Random, plan: Plan) -> list[Step]:
+    """Disks come back at other addresses, one, all at once or two at each other's, while the ring
+    changes, links are cut and an old disk of one comes back as well (S-MEM-5, S-MEM-3)."""
+    plan.nodes = rng.choice((2, 3, 3, 4))
+    plan.n = min(plan.n, plan.nodes)
+    plan.r, plan.w = min(plan.r, plan.n), min(plan.w, plan.n)
+    plan.dw = min(plan.dw, plan.w)
+    now = READY_S + rng.uniform(0.3, 1.0)
+    for _ in range(rng.choice((1, 2, 3))):
+        node, other = rng.sample(range(plan.nodes), 2)
+        kind, lasts = rng.choice(MOVES), rng.choice((0.1, 0.5, 2.0))
+        plan.faults.append(Fault(now, kind, node, other, lasts))
+        if rng.random() < 0.5:
+            at = now + lasts + rng.uniform(-0.5, 3.5)
+            change = rng.choice(("leave", "weights", "cancel", "isolate", "crash", "cut one way"))
+            about = Fault(at, change, other, node, rng.choice((0.5, 3.0, 6.0)), rng.random())
+            plan.faults.append(about)
+        now += rng.uniform(1.0, 7.0)
+    if rng.random() < 0.3:
+        victim = rng.randrange(plan.nodes)
+        plan.faults.append(Fault(now, "wipe", victim, lasts=0.2))
+        now += rng.uniform(5.0, 7.0)
+        plan.faults.append(Fault(now, "move", victim, lasts=0.2))
+        plan.faults.append(Fault(now + 1.0, "old disk", victim, amount=rng.random()))
+    elif rng.random() < 0.3:
+        plan.faults.append(
+            Fault(plan.faults[0].at - 0.2, "rollback", plan.faults[0].node, lasts=6.0)
+        )
+    plan.ends_at = now + 4.0 - READY_S
+    return []
+
+
 def _put(rng: Random, at: float, key: int, node: int) -> Step:
     return Step(
         at=at, kind="put", key=key, node=node, context=1.0, strict=rng.random() < 0.7 or None
@@ -259,6 +291,7 @@ def _put(rng: Random, at: float, key: int, node: int) -> Step:
 
 
 MIXES: dict[str, Callable[[Random, Plan], list[Step]]] = {
+    "addresses": _addresses,
     "busy": _busy,
     "lives": _lives,
     "moves": _moves,

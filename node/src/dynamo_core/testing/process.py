@@ -20,7 +20,8 @@ class Process:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.address = name + ":1"
+        self.address, self.client = name + ":1", name + ":2"
+        """Where peers and clients dial it; others once it has moved."""
         self.node: Node | None = None
         self.disk = Disk(0)
         self.life = 0

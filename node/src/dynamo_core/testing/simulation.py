@@ -200,6 +200,9 @@ def unsettled(world: World) -> str:
     for process in world.processes:
         if process.node in nodes and not _sees_all(world, process):
             return f"{process.name} does not see everybody up"
+        line = nodes[0].ring.members[process.name] if process.node in nodes else None
+        if line and (line.address, line.client) != (process.address, process.client):
+            return f"the ring has {process.name} at {line.address} and {line.client}"
     for node in nodes:
         if hints := _deliverable(node):
             return f"{node.name} has hints for {hints}"

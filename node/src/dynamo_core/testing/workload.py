@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from dynamo_core.testing.faults import Fault, choose_faults
+from dynamo_core.testing.faults import MOVES, Fault, choose_faults
 from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.network import Weather
 from dynamo_core.testing.plan import KEYS, READY_S, Limits, Plan, Step
@@ -74,6 +74,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         plan.steps = _steps(rng, plan)
     if plan.families and CHANGING & set(plan.families):
         _other_defaults(Random(f"{seed} defaults"), plan)
+    _add_moves(Random(f"{seed} addresses"), plan)
     _shape(Random(f"{seed} shape"), plan)
     return plan
 
@@ -112,6 +113,18 @@ def _join(rng: Random, plan: Plan) -> None:
             step.key = first.key
 
 
+def _add_moves(rng: Random, plan: Plan) -> None:
+    """A few come back at another address, whatever else happens (S-MEM-5)."""
+    if plan.quiet or rng.random() >= MOVED:
+        return
+    for _ in range(rng.choice((1, 1, 2))):
+        node = rng.randrange(plan.nodes)
+        peer = (node + rng.randrange(1, max(plan.nodes, 2))) % plan.nodes
+        at, kind = rng.uniform(0.3, plan.ends_at), rng.choice(MOVES)
+        plan.faults.append(Fault(at, kind, node, peer, rng.choice((0.2, 1.0, 4.0))))
+    plan.faults.sort(key=lambda f: f.at)
+
+
 def _other_defaults(rng: Random, plan: Plan) -> None:
     """Where administrators are at work: a ring that is strict, and one that becomes it, or not any
     more, midway. Few requests say that they are to be sloppy all the same."""
@@ -141,6 +154,8 @@ RARE_FAMILIES = ("few siblings", "overload")
 """These refuse most of what they meet, so few histories have them."""
 FEW, LIMITED, JOINED = 0.06, 0.06, 0.08
 """Of the histories so many have a ring of few nodes, small limits, or turns of several steps."""
+MOVED = 0.06
+"""Of the histories so many have nodes that come back at another address."""
 TURN_MAX = 6
 FORGET = 0.15
 """Of the histories so many are long enough, with deletes enough, to see collections midway."""

@@ -20,6 +20,7 @@ from dynamo_core.ids import HINTS, META, partition_of
 from dynamo_core.membership import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.ring import Entry, Owners, Ring
+from dynamo_core.testing.addresses import seeds
 from dynamo_core.testing.edges import disk_is_full, frames_sent, ring_changed
 from dynamo_core.testing.evidence import Evidence
 from dynamo_core.testing.faults import Fault
@@ -56,7 +57,9 @@ class World(Evidence):
         self._heap: list[tuple[float, float, int, Call]] = []
         self._number = 0
         self.processes = [Process(name) for name in NAMES[: plan.nodes]]
-        self._by_address = {p.address: p for p in self.processes}
+        self.by_address = {p.address: p for p in self.processes}
+        self.moves = 0
+        """How often somebody has got another address."""
         self.switches: dict[tuple[int, int], tuple[Owners, Owners]] = {}
         """What each partition switched to in each term."""
         self.on_stop: Callable[[Process], None] = lambda process: None
@@ -142,9 +145,8 @@ class World(Evidence):
         process.held_at_start = self.held(disk) if disk.put_back else set()
         if disk.rows[HINTS]:
             self.count("hints kept over their holder's restart")
-        seeds = tuple(p.address for p in self.processes if p is not process)
         identity = NodeIdentity(
-            process.name, disk.node_id, process.address, process.name + ":2", seeds=seeds
+            process.name, disk.node_id, process.address, process.client, seeds=seeds(self, process)
         )
         self.note(f"{process.name} starts{'' if trusted else ', its disk in doubt'}")
         node = Node(identity, disk, self.settings, self._draw)
@@ -354,13 +356,13 @@ class World(Evidence):
         self.later(fault.lasts, lambda: self.network.mend(sender, receiver, silent))
 
     def _send(self, sender: Process, address: str, frame: bytes) -> None:
-        receiver = self._by_address[address]
-        names = (sender.name, receiver.name)
-        refused = receiver.node is None and not receiver.silent
-        if refused or self.network.breaks(*names):
+        receiver = self.by_address.get(address)
+        refused = receiver is None or (receiver.node is None and not receiver.silent)
+        if receiver is None or refused or self.network.breaks(sender.name, receiver.name):
             life = sender.life
-            self.later(0.001, lambda: self._lost(sender, life, receiver))
+            self.later(0.001, lambda: self._lost(sender, life, address))
             return
+        names = (sender.name, receiver.name)
         cut = self.network.is_cut(*names)
         if self.ladder is not None:
             self.ladder.frame(self.now, *names, frame, "lost" if cut else "")
@@ -369,14 +371,15 @@ class World(Evidence):
         for delay in self.network.delays():
             self.later(delay, lambda: self._arrive(sender, receiver, frame))
 
-    def _lost(self, sender: Process, life: int, receiver: Process) -> None:
+    def _lost(self, sender: Process, life: int, address: str) -> None:
         node = sender.node
         if node is None or sender.life != life:
             return
 
         def lost() -> None:
-            node.link_lost(receiver.name)
-            node.link_lost("@" + receiver.address)
+            for name in [name for name, known in node.addresses.items() if known == address]:
+                node.link_lost(name)
+            node.link_lost("@" + address)
 
         self.enter(sender, lost)
 

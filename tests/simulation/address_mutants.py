@@ -1,0 +1,56 @@
+"""Deliberate faults in what a member's address is, and the histories that show them (S-MEM-5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from address_ladders import CLONE, LEAVES, OLD
+from mutants import LADDER_OF, MIX_OF, Patch, mutant
+
+from dynamo_core import ring
+from dynamo_core.membership import Membership
+from dynamo_core.ring_messages import Parts
+from dynamo_core.whereabouts import Whereabouts
+
+LADDER_OF |= {
+    "a cloned disk takes the line": CLONE,
+    "a move undoes a leave": LEAVES,
+    "address of a gone id learnt": OLD,
+}
+MIX_OF |= {"moved address not learnt": "addresses", "seeds not asked with a ring": "addresses"}
+
+
+@mutant("moved address not learnt")
+def _() -> list[Patch]:
+    return [(Whereabouts, "_write", lambda self, line, address: None)]
+
+
+@mutant("seeds not asked with a ring")
+def _() -> list[Patch]:
+    return [(Whereabouts, "_ask_seeds", lambda self, silent: None)]
+
+
+@mutant("address of a gone id learnt")
+def _() -> list[Patch]:
+    def _line(self: Any) -> Any:
+        ring = self.node.ring_or_none
+        return ring.members.get(self.node.identity.name) if ring is not None else None
+
+    def answer_unknown(self: Any, frame: Any, message: Any) -> None:
+        if isinstance(message, Parts):
+            self._parts(frame, "@" + frame.address, message)
+        else:
+            told(self, frame, message)
+
+    told = Membership._answer_unknown
+    return [(Whereabouts, "_line", _line), (Membership, "_answer_unknown", answer_unknown)]
+
+
+@mutant("a cloned disk takes the line")
+def _() -> list[Patch]:
+    return [(Whereabouts, "met_itself", lambda self, frame: None)]
+
+
+@mutant("a move undoes a leave")
+def _() -> list[Patch]:
+    return [(ring, "CHANGED", 1)]
