@@ -110,6 +110,8 @@ class AdminApi:
             why = "draining"
         elif not node.writable:
             why = "the store refuses writes"
+        elif node.whereabouts.yields:
+            why = node.whereabouts.trouble()
         elif level == "synced":
             counts = node.admin.status()["partitions"]
             if counts["complete"] < counts["owned"]:

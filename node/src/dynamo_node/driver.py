@@ -34,10 +34,11 @@ from dynamo_core.operations import Operation, Outcome
 from dynamo_node.clock import now_s, wall_ms
 from dynamo_node.metrics import Requests
 from dynamo_node.peer_link import Links
+from dynamo_node.roll_call import RollCall
 
 REOPEN_S_MIN, REOPEN_S_MAX = 0.25, 8.0
 SEEDS_S = 3.0
-"""An unjoined node resolves the names of its seeds so often."""
+"""A node that is in no ring, or does not hear all, resolves the names of its seeds so often."""
 CHORES_S = 0.2
 TIMER_S = 0.001
 """The loop's timers are that coarse; waking earlier would only spin."""
@@ -92,6 +93,7 @@ class Driver:
         self._reopening = False
         self._chores: asyncio.TimerHandle | None = None
         self._peers_up: dict[str, bool] = {}
+        self.roll_call = RollCall(node, links)
         self.stopped = False
         links.ends.on_frame = self.receive
         links.ends.on_lost = self.link_lost
@@ -278,12 +280,17 @@ class Driver:
                 self._peers_up[name] = peer.was_up
                 self.peer_changes[name] += 1
                 log.info("a peer is " + ("up" if peer.was_up else "down"), peer=name)
+        self.roll_call.look()
         self.links.purge()
         self._chores = self._loop.call_later(CHORES_S, self._do_chores)
 
     async def follow_seeds(self, seeds: list[str]) -> None:
-        """A name may mean many addresses, and others later: resolves until there is a ring."""
-        while not self.stopped and self.node.ring_or_none is None:
+        """A name may mean many addresses, and others later: resolves while there is no ring, or
+        members of it are not heard (S-MEM-5)."""
+        while not self.stopped:
+            if not self.node.whereabouts.seeks:
+                await asyncio.sleep(SEEDS_S)
+                continue
             found: set[str] = set()
             for seed in seeds:
                 found |= await resolve(seed)

@@ -204,10 +204,12 @@ class Route:
 
     __slots__ = ("_dialing", "_ended", "_ends", "_host", "_kept", "_kept_bytes", "_link",
                  "_port", "_retry_s", "_seen_at", "_to_seen", "address", "retry_at",
-                 "used_at")  # fmt: skip
+                 "used_at", "why")  # fmt: skip
 
     def __init__(self, ends: LinkEnds, address: str) -> None:
         self.address = address
+        self.why = "nobody has been dialled there"
+        """Who is there, or why the last try to dial led to nobody; for people."""
         self.used_at = now_s()
         self.retry_at = 0.0
         host, _, port = address.rpartition(":")
@@ -264,7 +266,9 @@ class Route:
         try:
             async with asyncio.timeout(HANDSHAKE_S_MAX):
                 await loop.create_connection(lambda: Outgoing(self._ends, self), host, self._port)
-        except (OSError, TimeoutError, UnicodeError, OverflowError):
+        except (OSError, TimeoutError, UnicodeError, OverflowError) as error:
+            words = getattr(error, "strerror", None) or str(error) or "no answer"
+            self.why = f"{words} ({host}:{self._port})"
             self._fail()
 
     def opened(self, link: Outgoing) -> None:
@@ -272,6 +276,8 @@ class Route:
         if self._astray(link):
             return link.abort()
         self._link, self._dialing = link, None
+        if link.peer is not None:
+            self.why = f"{link.peer.name} answers there"
         self._to_seen = not self._to_seen
         self._retry_s = RETRY_S_MIN
         kept, self._kept, self._kept_bytes = self._kept, [], 0
@@ -293,6 +299,8 @@ class Route:
     def closed(self, link: Outgoing) -> None:
         """The connection is gone, or its handshake failed."""
         if self._link in (link, None):
+            if link.peer is None:
+                self.why = "closed at the handshake: another secret, cluster or protocol"
             self._fail()
 
     def _fail(self) -> None:
