@@ -75,6 +75,40 @@ class Cluster:
         until(lambda: node.lives() and node.ready(), f"{name} does not come back", HEAL_S_MAX)
         self.over(name)
 
+    def move(self, names: Iterable[str]) -> None:
+        """Killed, each comes back with its disk at another address; until all members have them
+        there and hear them (S-MEM-5)."""
+        names = list(names)
+        for name in names:
+            self.kill(name)
+        for name in names:
+            self.nodes[name].advertise = self.links.move(name)
+        for node in self.nodes.values():
+            node.seeds = [o.advertise for o in self.nodes.values() if o is not node]
+        for name in names:
+            self.nodes[name].start(*self.flags)
+        for name in names:
+            until(self.nodes[name].lives, f"{name} does not come back", HEAL_S_MAX)
+        until(self.at_home, f"{names} are not found where they are", HEAL_S_MAX)
+        for name in names:
+            self.over(name)
+
+    def at_home(self) -> bool:
+        """Whether every member has all of them where they are, and hears them."""
+        where = {name: node.advertise for name, node in self.nodes.items()}
+        try:
+            for name in self.members():
+                with self.door(name) as admin:
+                    lines = [line for line in admin.ring()["members"] if line["state"] != "LEFT"]
+                    peers = admin.status()["peers"]
+                if any(line["address"] != where[line["name"]] for line in lines):
+                    return False
+                if set(peers.values()) - {"up"}:
+                    return False
+        except (ClientError, StopIteration):
+            return False
+        return True
+
     def pause(self, name: str) -> None:
         """SIGSTOP."""
         self.fault(name)

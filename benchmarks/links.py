@@ -63,6 +63,7 @@ class Links:
     def __init__(self) -> None:
         self._targets: dict[str, tuple[socket.socket, int]] = {}
         self._cut: dict[tuple[str, str], How] = {}
+        self._servers: dict[str, asyncio.Server] = {}
         self._open: set[tuple[str, str, asyncio.StreamWriter]] = set()
         self._mended = asyncio.Event()
         self._started = Event()
@@ -78,6 +79,14 @@ class Links:
     def lead(self, name: str, port: int) -> None:
         """Where the node really listens."""
         self._targets[name] = (self._targets[name][0], port)
+
+    def move(self, name: str) -> str:
+        """Another address for the node; at the old one nobody listens any more."""
+        port = self._targets[name][1]
+        address = self.add(name)
+        self.lead(name, port)
+        asyncio.run_coroutine_threadsafe(self._serve(name), self._loop).result(WAIT_S_MAX)
+        return address
 
     def start(self) -> None:
         """Accepts from now on."""
@@ -133,8 +142,8 @@ class Links:
         asyncio.set_event_loop(self._loop)
 
         async def listen() -> None:
-            for name, (listener, _) in self._targets.items():
-                await asyncio.start_server(self._accept(name), sock=listener)
+            for name in self._targets:
+                await self._serve(name)
 
         self._loop.run_until_complete(listen())
         self._loop.call_soon(self._started.set)
@@ -143,6 +152,16 @@ class Links:
             task.cancel()
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
+
+    async def _serve(self, name: str) -> None:
+        before = self._servers.get(name)
+        listener = self._targets[name][0]
+        self._servers[name] = await asyncio.start_server(self._accept(name), sock=listener)
+        if before is not None:
+            before.close()
+            for _, target, writer in list(self._open):
+                if target == name:
+                    writer.transport.abort()
 
     def _accept(self, target: str) -> Any:
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

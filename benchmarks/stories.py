@@ -277,8 +277,30 @@ async def stopped_receiver(stage: Stage) -> None:
     await stage.leave(*stage.some(await stage.do(cluster.members), 1))
 
 
+async def a_moved_node(stage: Stage) -> None:
+    """One comes back with its disk at another address, where no seed is; then all at once; then one
+    more while another is away, which hears of it when it is back."""
+    cluster = stage.cluster
+    names = await stage.do(cluster.members)
+    (name,) = stage.some(names, 1)
+    stage.say(f"{name} is killed and comes back at another address")
+    await stage.do(cluster.move, [name])
+    stage.say("all members are killed and come back at other addresses")
+    await stage.do(cluster.move, names)
+    one, away = stage.some(names, 2)
+    await stage.do(cluster.settle)  # W=2 of N=3 survive one that is away at a time
+    stage.say(f"{away} is killed, and {one} comes back at another address meanwhile")
+    await stage.do(cluster.kill, away)
+    moving = asyncio.create_task(stage.do(cluster.move, [one]))
+    await asyncio.sleep(DOWN_S)
+    await stage.do(cluster.restart, away)
+    await moving
+    stage.say(f"{one} and {away} are found")
+
+
 Story = Callable[[Stage], Awaitable[None]]
 STORIES: tuple[Story, ...] = (
     join_two_then_leave_two, leave_of_one_that_is_killed, flip, tokens_by_hand,
     wiped_during_a_move, old_disk_after_a_collection, two_administrators, stopped_receiver,
+    a_moved_node,
 )  # fmt: skip
