@@ -17,7 +17,7 @@ from dynamo_client.cli import hoisted
 from dynamo_client.cli_change import member_of, picture, ranges, weights_of
 from dynamo_client.cli_follow import going_on, operation_of, switched
 from dynamo_client.cli_picture import circle
-from dynamo_client.cli_ring import partitions_of
+from dynamo_client.cli_ring import partitions_of, troubles
 from dynamo_client.cli_session import Failed, Session, key_of, shown_key, size
 from dynamo_client.cli_top import quantile, rates, scrape_of
 from dynamo_client.cli_transfer import in_order
@@ -198,3 +198,13 @@ def test_a_plan_is_drawn_with_what_is_kept_gained_and_given() -> None:
     assert (
         ["w", "2", "3"] in rows and ["dw", "1", "1"] in rows and ["sloppy", "true", "false"] in rows
     )
+
+
+def test_what_nodes_say_of_their_addresses_is_shown() -> None:
+    found = {
+        "n1": {"address_trouble": "no other member answers"},
+        "n2": {"address_trouble": ""},
+        "n3": {},
+        "n4": None,
+    }
+    assert [text.plain for text in troubles(found)] == ["n1: no other member answers"]

@@ -149,6 +149,14 @@ def test_what_an_administrator_writes_stands_over_any_moves(moves: int) -> None:
     assert changed_while(moves, weights={"a": 5}).weight == 5
 
 
+def test_a_leave_that_an_older_node_wrote_stands_over_one_move() -> None:
+    """It counts changes as moves; of two lines of one version the later state stands (C17)."""
+    line = Member("a", 1, 1, "a:1")
+    told = msgspec.structs.replace(line, state=LEAVING, version=1)
+    assert line.at("a:9", "").later(told) is told
+    assert told.at("a:9", "").later(told) == told.at("a:9", "")
+
+
 def test_the_member_writes_its_address_into_a_later_line() -> None:
     town = Town("a b c d", n=2)
     town.cut = {(x, y) for x in "abcd" for y in "abcd" if "d" in (x, y)}

@@ -28,6 +28,7 @@ RAREST = {
     "hints_handed_on",
     "kept_apart_over_a_drop",
     "learnt_it_is_replaced",
+    "moved_lines_written_again",
     "moves_taken_over",
     "moves_undone",
     "old disk came back",

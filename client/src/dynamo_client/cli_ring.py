@@ -6,6 +6,7 @@ import base64
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping
 from itertools import islice
 from typing import Annotated, Any
 
@@ -89,6 +90,12 @@ def status_row(name: str, status: dict[str, Any] | None) -> list[str | Text]:
     ]
 
 
+def troubles(found: Mapping[str, dict[str, Any] | None]) -> list[Text]:
+    """What nodes say of their addresses, a line each; older ones say nothing of it."""
+    said = {name: answer.get("address_trouble") for name, answer in found.items() if answer}
+    return [Text(f"{name}: {words}", "red") for name, words in said.items() if words]
+
+
 @commands.command()
 def status(
     ctx: typer.Context,
@@ -110,7 +117,8 @@ def status(
     )
     for name, answer in found.items():
         rows.add_row(*status_row(name, answer))
-    session.show([{"name": n, "up": a is not None, **(a or {})} for n, a in found.items()], rows)
+    document = [{"name": n, "up": a is not None, **(a or {})} for n, a in found.items()]
+    session.show(document, rows, *troubles(found))
     if down := [name for name, answer in found.items() if answer is None]:
         raise Failed(f"{', '.join(down)}: no answer")
     return None
