@@ -81,7 +81,7 @@ class Links:
         self._targets[name] = (self._targets[name][0], port)
 
     def move(self, name: str) -> str:
-        """Another address for the node; at the old one nobody listens any more."""
+        """Another address for the node; at the old one no proxy listens any more."""
         port = self._targets[name][1]
         address = self.add(name)
         self.lead(name, port)

@@ -121,7 +121,7 @@ def test_three_moved_at_once_without_seeds_say_what_to_do(tmp_path: Path) -> Non
 
 
 def test_the_old_address_is_taken_by_another_node(tmp_path: Path) -> None:
-    """One of no ring, which answers the handshake, takes nobody's place."""
+    """One of no ring, which answers the handshake, takes no member's place."""
     with ring_of_three(tmp_path) as nodes:
         moved = nodes[0]
         assert httpx.put(f"{moved.endpoint}/v1/kv/cart?w=3", content=b"milk").status_code == 204
@@ -151,7 +151,7 @@ def test_the_old_address_is_taken_by_something_else(tmp_path: Path) -> None:
             wait_healed(nodes)
 
 
-def test_a_copy_of_a_disk_serves_nobody_while_the_original_runs(tmp_path: Path) -> None:
+def test_a_copy_of_a_disk_serves_no_client_while_the_original_runs(tmp_path: Path) -> None:
     with ring_of_three(tmp_path) as nodes:
         original = nodes[0]
         original.stop()

@@ -25,7 +25,7 @@ def moved(town: Town, name: str, address: str, **fields: object) -> None:
 
 @ladder(LEAVES)
 def a_leave_stands() -> None:
-    """Whoever wrote it had the line of before; the leave and the new address both stand."""
+    """The administrator had the line of before; the leave and the new address both stand."""
     town = Town("a b c d", n=2)
     town.cut = {("c", "a"), ("a", "c"), ("d", "a"), ("a", "d"), ("b", "a"), ("a", "b")}
     moved(town, "c", "c:8")

@@ -3,21 +3,23 @@
 Theory of operation. A disk may come back at another address: a new IP of its machine, another
 container, a laptop elsewhere. The others dial what the member's line says, so nothing of theirs
 arrives; but the moved node knows its ring and dials them, or its seeds. So a member writes address
-and client of its own line, and of no other, and says the line to whom it does not hear; it
-travels on as gossip. A life whose line is LEFT, or is another's by now, writes nothing (S-MEM-3).
+and client into its line, and into no other, and sends the line to each member that it does not
+hear; gossip carries it on. A life whose line is LEFT, or belongs to a later life, writes nothing
+(S-MEM-3).
 
-What counts is a change: the addresses of the last time, ours and the line's, are kept on the disk.
-A pair that stays as it was is believed, as an administrator may have called this node by a name
-that leads here. Where it has changed, the node first knocks at the address of its line.
+What counts is a change: the disk keeps the last pair of addresses, the node's and its line's. The
+node believes a pair that stays as it was, as an administrator may have given it an address that is
+written otherwise and leads here too. Where the pair has changed, the node first knocks at the
+address of its line.
 
     its own frame comes back      the line leads here, and stays
     another life of its id        that one keeps the line: two processes have one disk's id (a
-      answers, freshly            cloned disk). This one serves nobody until the other is silent
+      answers, freshly            cloned disk). This one serves no client until the other is silent
     nothing for `LOOKS_S`         the line is written, one version later
 
 So two lives of one id never take the line from each other while one hears the other; where a cut
-parts them each waits twice as long before each further line. An administrator's line that was made
-before the move was heard of comes with the old address, and stands, as his versions go in larger
+parts them each waits twice as long before each further line. An administrator who has not heard of
+the move writes a line with the old address. It stands, as administrators' versions go in larger
 steps (`CHANGED`): the node takes it and writes its address into it again.
 """
 
@@ -40,9 +42,10 @@ LOOKS_S = 3.0
 """How long a moved member knocks at the address of its line before it writes its own."""
 LOOKS_S_MAX = 600.0
 ALONE_S = 5.0
-"""A member that has heard nobody at the heartbeats of so long says it."""
+"""A member that has heard no other for this time, counted in heartbeats, says so."""
 SEEDS_BEATS = 10
-"""Seeds are asked at each heartbeat while nobody is heard; at one in so many while some are not."""
+"""A member asks its seeds at each heartbeat while it hears no other; at every tenth while it hears
+some and not all."""
 
 
 class Whereabouts:
@@ -56,7 +59,7 @@ class Whereabouts:
         self._since = -1.0
         self._looks_s = LOOKS_S
         self._left = ""
-        """The address from which this life has moved; nobody with this id is there."""
+        """The address from which this life has moved; no process with this id is there."""
         self._moved = False
         self._changes = 0
         """How often the line had been changed when this life wrote its address into it."""
@@ -208,7 +211,7 @@ class Whereabouts:
 
     @property
     def seeks(self) -> bool:
-        """Whether seeds are of use: nobody is known, or some member is not heard."""
+        """Whether seeds are of use: the node has no ring, or does not hear some member."""
         node = self.node
         if node.ring_or_none is None:
             return True
@@ -231,7 +234,7 @@ class Whereabouts:
         if self.yields:
             return (
                 f"another process with this node's id is at {line.address}, where the ring has it:"
-                " this one serves nobody; stop one of them, its disk is a copy"
+                " this one serves no client; stop one of them, its disk is a copy"
             )
         if self._twin_lives():
             return (

@@ -208,8 +208,8 @@ class Route:
 
     def __init__(self, ends: LinkEnds, address: str) -> None:
         self.address = address
-        self.why = "nobody has been dialled there"
-        """Who is there, or why the last try to dial led to nobody; for people."""
+        self.why = "not dialled yet"
+        """Who is there, or why the last try to dial it failed; for people."""
         self.used_at = now_s()
         self.retry_at = 0.0
         host, _, port = address.rpartition(":")

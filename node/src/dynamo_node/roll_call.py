@@ -13,7 +13,7 @@ from dynamo_node.clock import now_s
 from dynamo_node.peer_link import Links
 
 START_S = 5.0
-"""Who starts with this node may take so long."""
+"""A node that starts with this one may take this time."""
 log = structlog.get_logger()
 
 

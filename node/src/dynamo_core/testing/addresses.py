@@ -31,7 +31,7 @@ def move(world: World, fault: Fault, one: Process, other: Process) -> None:
 
 
 def resettle(world: World, moved: Sequence[Process], addresses: Sequence[str]) -> None:
-    """From now on they are dialled there, and whoever resolves its seeds finds them."""
+    """From now on they are dialled there, and a process that resolves its seeds finds them."""
     for process, address in zip(moved, addresses, strict=True):
         process.address = address
         process.client = f"{process.name}:{world.moves * 10 + 2}"
