@@ -25,7 +25,7 @@ LAYERS = [
     {"change", "messages", "hints", "context", "tree", "round_numbers", "actors"},
     {"ring_messages", "move_messages", "round_messages", "machine"},
     {"frames", "sizes", "tombstones"},
-    {"replica"},
+    {"replica", "frame_tags"},
     {
         "get",
         "put",

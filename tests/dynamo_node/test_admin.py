@@ -19,8 +19,9 @@ from dynamo_core.operations import Outcome, Put
 from dynamo_core.settings import Settings
 from dynamo_node.admin_api import BODY_BYTES_MAX, admin_app
 from dynamo_node.driver import Driver, LastResort
+from dynamo_node.link_ends import LinkEnds
 from dynamo_node.memory_store import MemoryStore
-from dynamo_node.peer_link import LinkEnds, Links
+from dynamo_node.peer_link import Links
 
 DEADLINE_S = 20.0
 QUICK = Settings(heartbeat_s=0.05, suspect_s=0.5)

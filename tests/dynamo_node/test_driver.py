@@ -20,8 +20,9 @@ from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.operations import Get, Operation, Outcome, Put
 from dynamo_core.settings import Settings
 from dynamo_node.driver import Driver, LastResort
+from dynamo_node.link_ends import LinkEnds
 from dynamo_node.memory_store import MemoryStore
-from dynamo_node.peer_link import LinkEnds, Links
+from dynamo_node.peer_link import Links
 
 DEADLINE_S = 20.0
 QUICK = Settings(heartbeat_s=0.05, suspect_s=0.5, exchange_s=0.2, hint_scan_s=0.2, confirm_s=0.05)

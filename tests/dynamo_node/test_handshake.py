@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from station import OLD_BEGIN
 
 from dynamo_core.errors import BadFrame
-from dynamo_node.handshake import ACCEPTOR, DIALER, Handshake, Hello
+from dynamo_node.handshake import ACCEPTOR, DIALER, Handshake, Hello, TalkedDown
 
 SECRET = b"between us"
 
 
-def hello(role: str, nonce: bytes = b"n" * 16, name: str = "n", cluster: str = "") -> Hello:
-    return Hello(role, name, 7, cluster, "h:1", nonce)
+def hello(
+    role: str, nonce: bytes = b"n" * 16, name: str = "n", cluster: str = "", speaks: int = 2
+) -> Hello:
+    return Hello(role, name, 7, cluster, "h:1", nonce, speaks)
 
 
 def shake(dialer: Handshake, acceptor: Handshake, step: int) -> bytes:
@@ -91,3 +94,101 @@ def test_every_flipped_bit_of_the_hello_is_noticed() -> None:
         except BadFrame:
             pass
         assert acceptor.peer is None, f"bit {at}"
+
+
+# ---------------------------------------------------------------- versions (C17)
+
+OLD_ANSWER = bytes.fromhex(
+    "64796e616d6f2d72696e6701002496a86163636570746f72a16e07a0a3683a31c41061616161616161616161"
+    "616161616161"
+)
+OLD_ANSWER_PROOF = bytes.fromhex("ed7dc5246cdb1c5168edc82cc1f9a274be73631e2dc7ce5a138780df0a88c6ab")
+OLD_PROOF = bytes.fromhex("6c770e7d69abca0919ceb3394a9393bcaa55fc95fb71b2da0bf5faab01c53d81")
+"""What nodes of the first version say to each other, with the nonces n... and a..."""
+
+
+def test_a_node_of_the_first_version_is_taken_and_told_apart() -> None:
+    acceptor = Handshake(hello(ACCEPTOR, b"a" * 16), SECRET)
+    answer = acceptor.receive(OLD_BEGIN)
+    assert answer[:12] == b"dynamo-ring\x01"
+    old = Handshake(hello(DIALER, speaks=1), SECRET)
+    assert len(old.begin()) == len(OLD_BEGIN) + 1, "the field that old nodes do not look at"
+    old._mine = OLD_BEGIN
+    acceptor.receive(old.receive(answer))
+    assert (acceptor.version, acceptor.peer) == (1, hello(DIALER, speaks=1))
+
+
+def test_a_node_of_the_first_version_is_dialled_in_its_version() -> None:
+    dialer = Handshake(hello(DIALER, b"d" * 16), SECRET, version=1)
+    old = Handshake(hello(ACCEPTOR, b"a" * 16, speaks=1), SECRET)
+    old._mine = OLD_ANSWER
+    old.receive(dialer.receive(old.receive(dialer.begin())))
+    assert (dialer.version, dialer.peer) == (1, hello(ACCEPTOR, b"a" * 16, speaks=1))
+
+
+def test_an_old_node_proves_itself_as_it_always_did() -> None:
+    """Both sides with the bytes of the first version: the proofs are what they were."""
+    dialer = Handshake(hello(DIALER, speaks=1), SECRET)
+    dialer._mine = OLD_BEGIN
+    assert dialer.receive(OLD_ANSWER + OLD_ANSWER_PROOF) == OLD_PROOF
+
+
+def test_an_old_node_refuses_version_2_without_a_word() -> None:
+    dialer = Handshake(hello(DIALER), SECRET)
+    with pytest.raises(BadFrame, match="version 2, this node takes 1 to 1"):
+        Handshake(hello(ACCEPTOR, speaks=1), SECRET).receive(dialer.begin())
+    assert not dialer.heard
+
+
+def test_below_the_minimum_nobody_is_taken() -> None:
+    acceptor = Handshake(hello(ACCEPTOR), SECRET, version_min=2)
+    with pytest.raises(BadFrame, match="version 1, this node takes 2 to 2"):
+        acceptor.receive(OLD_BEGIN)
+    assert acceptor.peer is None
+
+
+def test_two_that_speak_2_refuse_a_link_of_1() -> None:
+    """Somebody in between has closed the link of version 2, as an old node does."""
+    dialer = Handshake(hello(DIALER), SECRET, version=1)
+    acceptor = Handshake(hello(ACCEPTOR), SECRET)
+    with pytest.raises(TalkedDown):
+        dialer.receive(acceptor.receive(dialer.begin()))
+    careless = Handshake(hello(DIALER), SECRET, version=1)
+    acceptor = Handshake(hello(ACCEPTOR), SECRET)
+    said = acceptor.receive(careless.begin())
+    careless._me = hello(DIALER, speaks=1)
+    with pytest.raises(TalkedDown):
+        acceptor.receive(careless.receive(said))
+
+
+@pytest.mark.parametrize("role", [DIALER, ACCEPTOR])
+def test_what_the_other_speaks_cannot_be_changed_on_the_way(role: str) -> None:
+    dialer = Handshake(hello(DIALER), SECRET, version=1)
+    acceptor = Handshake(hello(ACCEPTOR, b"a" * 16), SECRET)
+    begin = dialer.begin()
+    assert begin[-1] == 2
+    answer = acceptor.receive(begin[:-1] + b"\x01" if role == DIALER else begin)
+    if role == ACCEPTOR:
+        assert answer[-33] == 2
+        answer = answer[:-33] + b"\x01" + answer[-32:]
+    with pytest.raises(BadFrame, match="secret"):
+        dialer.receive(answer)
+
+
+def test_a_greeting_of_2_by_a_hello_that_speaks_1_is_refused() -> None:
+    with pytest.raises(BadFrame, match="speaks 1"):
+        Handshake(hello(ACCEPTOR), SECRET).receive(
+            Handshake(hello(DIALER, speaks=1), SECRET, version=2).begin()
+        )
+
+
+def test_the_key_of_frames_is_of_one_link_and_one_secret() -> None:
+    def key(secret: bytes, nonce: bytes) -> bytes:
+        dialer = Handshake(hello(DIALER, nonce), secret)
+        acceptor = Handshake(hello(ACCEPTOR), secret)
+        shake(dialer, acceptor, 4096)
+        assert dialer.frame_key() == acceptor.frame_key()
+        return dialer.frame_key()
+
+    links = [(SECRET, b"1" * 16), (SECRET, b"2" * 16), (b"another", b"1" * 16)]
+    assert len({key(*link) for link in links}) == 3

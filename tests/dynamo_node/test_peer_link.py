@@ -4,78 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-import uvloop
+from station import (
+    FRAME,
+    SECRET,
+    Station,
+    closed,
+    dial,
+    flipped,
+    hello,
+    still_works,
+    with_stations,
+)
 from waiting import until
 
-from dynamo_core.frames import MESSAGE_BYTES_MAX, Frame, decode_frame, encode_frame
-from dynamo_node.handshake import DIALER, GREETING, Handshake, Hello
-from dynamo_node.peer_link import SEND_BUFFER_BYTES_MAX, LinkEnds, Links, Route
-
-DEADLINE_S = 10.0
-SECRET = b"between us"
-FRAME = encode_frame(Frame(1, "c", "a", 1, "a:1", 1, 2, 3, 4, []))
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    uvloop.run(asyncio.wait_for(test, DEADLINE_S))
-
-
-class Station:
-    """The links of one node, and what it was handed and told."""
-
-    def __init__(
-        self, name: str, secret: bytes = SECRET, cluster: str = "", address: str = ""
-    ) -> None:
-        self.listener = socket.socket()
-        self.listener.bind(("127.0.0.1", 0))
-        self.address = address or f"127.0.0.1:{self.listener.getsockname()[1]}"
-        self.ends = LinkEnds(name, 1, cluster, self.address, secret)
-        self.frames: list[bytes] = []
-        self.lost: list[str] = []
-        self.ends.on_frame = self.take
-        self.ends.on_lost = self.lost.append
-        self.links = Links(self.ends)
-
-    def take(self, frame: bytes) -> None:
-        decode_frame(frame)
-        self.frames.append(frame)
-
-    async def open(self) -> Station:
-        await self.links.listen(self.listener)
-        return self
-
-    async def close(self) -> None:
-        self.links.close()
-        self.listener.close()
-        await until(lambda: not self.links.incoming)
-
-    @property
-    def port(self) -> int:
-        return int(self.address.rpartition(":")[2])
-
-
-def with_stations(test: Callable[[Station, Station], Awaitable[None]], **second: Any) -> None:
-    async def body() -> None:
-        here, there = Station("here"), Station("there", **second)
-        await here.open()
-        await there.open()
-        try:
-            await test(here, there)
-        finally:
-            await here.close()
-            await there.close()
-            await asyncio.sleep(0)
-
-    run(body())
-
-
-def hello(address: str = "h:1") -> Hello:
-    return Hello(DIALER, "n", 7, "", address, b"n" * 16)
-
+from dynamo_core.frame_tags import HEAD_BYTES
+from dynamo_core.frames import MESSAGE_BYTES_MAX, Frame, encode_frame
+from dynamo_node.handshake import GREETING, Handshake
+from dynamo_node.peer_link import SEND_BUFFER_BYTES_MAX, Route
 
 # ---------------------------------------------------------------- links
 
@@ -99,8 +47,8 @@ def test_frames_arrive_whole_and_in_order() -> None:
 
 def test_a_frame_in_single_bytes_is_one_frame() -> None:
     async def body(here: Station, there: Station) -> None:
-        _, writer = await dial(there, SECRET)
-        for byte in packed(FRAME) + packed(FRAME):
+        _, writer, sealer = await dial(there)
+        for byte in sealer.head(FRAME) + FRAME + sealer.head(FRAME) + FRAME:
             writer.write(bytes([byte]))
             await writer.drain()
         await until(lambda: len(there.frames) == 2)
@@ -261,58 +209,26 @@ def test_a_link_that_nobody_reads_drops_frames_and_keeps_memory_bounded() -> Non
 # ---------------------------------------------------------------- bytes that are not ours
 
 
-def packed(frame: bytes) -> bytes:
-    return len(frame).to_bytes(4, "big") + frame
-
-
-async def dial(to: Station, secret: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A raw connection behind a good handshake."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", to.port)
-    handshake = Handshake(hello(), secret)
-    writer.write(handshake.begin())
-    while handshake.peer is None:
-        writer.write(handshake.receive(await reader.read(4096)))
-    return reader, writer
-
-
-async def closed(reader: asyncio.StreamReader) -> bool:
-    try:
-        while await reader.read(4096):
-            continue
-    except ConnectionResetError:
-        return True
-    return True
-
-
-def flipped(frame: bytes) -> bytes:
-    bad = bytearray(frame)
-    bad[0] ^= 0x40
-    return bytes(bad)
-
-
 BEFORE = {
     "garbage": b"\x00\xff" * 5000,
     "HTTP": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "other version": GREETING[:-1] + b"\x02" + b"\0" * 100,
-    "endless hello": GREETING + b"\xff\xff" + b"x" * 100,
-    "hello of zeros": GREETING + b"\x00\x10" + b"\0" * 16,
-    "empty hello": GREETING + b"\x00\x00",
+    "version 0": GREETING + b"\0" * 100,
+    "version 3": GREETING + b"\x03" + b"\0" * 100,
+    "endless hello": GREETING + b"\x02\xff\xff" + b"x" * 100,
+    "hello of zeros": GREETING + b"\x02\x00\x10" + b"\0" * 16,
+    "empty hello": GREETING + b"\x02\x00\x00",
     "wrong secret": Handshake(hello(), b"no").begin() + b"p" * 32,
 }
-BEHIND = {
-    "endless frame": b"\xff\xff\xff\xff",
-    "a byte too long": (MESSAGE_BYTES_MAX + 1).to_bytes(4, "big"),
-    "empty frame": packed(b""),
-    "flipped bit": packed(flipped(FRAME)),
-    "cut msgpack": packed(FRAME[:-1]),
-    "deep nesting": packed(b"\x91" * 100_000),
-    "other version": packed(encode_frame(Frame(9, "c", "a", 1, "a:1", 1, 2, 3, 4, []))),
+Seal = Callable[[bytes], bytes]
+BEHIND: dict[str, Callable[[Seal], bytes]] = {
+    "endless frame": lambda seal: b"\xff" * HEAD_BYTES,
+    "a byte too long": lambda seal: (MESSAGE_BYTES_MAX + HEAD_BYTES).to_bytes(4, "big") * 6,
+    "empty frame": lambda seal: seal(b""),
+    "flipped bit": lambda seal: seal(FRAME)[: -len(FRAME)] + flipped(FRAME),
+    "cut msgpack": lambda seal: seal(FRAME[:-1]),
+    "deep nesting": lambda seal: seal(b"\x91" * 100_000),
+    "other version": lambda seal: seal(encode_frame(Frame(9, "c", "a", 1, "a:1", 1, 2, 3, 4, []))),
 }
-
-
-async def still_works(here: Station, there: Station) -> None:
-    here.links.send(there.address, FRAME)
-    await until(lambda: there.frames == [FRAME])
 
 
 @pytest.mark.parametrize("raw", BEFORE.values(), ids=BEFORE)
@@ -328,11 +244,12 @@ def test_bad_handshakes_close_their_link_only(raw: bytes) -> None:
     with_stations(body)
 
 
+@pytest.mark.parametrize("speaks", [1, 2])
 @pytest.mark.parametrize("raw", BEHIND.values(), ids=BEHIND)
-def test_bad_frames_close_their_link_only(raw: bytes) -> None:
+def test_bad_frames_close_their_link_only(raw: Callable[[Seal], bytes], speaks: int) -> None:
     async def body(here: Station, there: Station) -> None:
-        reader, writer = await dial(there, SECRET)
-        writer.write(raw)
+        reader, writer, sealer = await dial(there, speaks=speaks)
+        writer.write(raw(lambda frame: sealer.head(frame) + frame))
         assert await closed(reader)
         writer.close()
         assert there.ends.counters["link_bad_frames"] == 1
@@ -345,12 +262,14 @@ def test_a_half_handshake_and_a_cut_frame_leave_nothing_behind() -> None:
     async def body(here: Station, there: Station) -> None:
         _, half = await asyncio.open_connection("127.0.0.1", there.port)
         half.write(Handshake(hello(), SECRET).begin()[:9])
-        _, cut = await dial(there, SECRET)
-        cut.write(packed(FRAME)[:-1])
-        await until(lambda: len(there.links.incoming) == 2)
+        _, cut, sealer = await dial(there)
+        cut.write(sealer.head(FRAME) + FRAME[:-1])
+        await until(lambda: bool(there.ends.arriving.used))
+        assert (len(there.links.incoming), len(there.links.strangers)) == (1, 1)
         half.close()
         cut.close()
-        await until(lambda: not there.links.incoming)
+        await until(lambda: not there.links.incoming and not there.links.strangers)
+        assert there.ends.arriving.used == 0
         assert there.frames == []
         await still_works(here, there)
 
@@ -358,7 +277,7 @@ def test_a_half_handshake_and_a_cut_frame_leave_nothing_behind() -> None:
 
 
 def test_a_handshake_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynamo_node.peer_link.HANDSHAKE_S_MAX", 0.05)
+    monkeypatch.setattr("dynamo_node.link_ends.HANDSHAKE_S_MAX", 0.05)
 
     async def body(here: Station, there: Station) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", there.port)

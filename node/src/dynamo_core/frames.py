@@ -117,7 +117,7 @@ def encode_frame(frame: Frame) -> bytes:
     return _encoder.encode(frame)
 
 
-def decode_frame(data: bytes) -> Frame:
+def decode_frame(data: bytes | bytearray) -> Frame:
     """The inverse. Raises BadFrame whatever is wrong: bytes from outside never kill a node."""
     try:
         frame = _decoder.decode(data)

@@ -230,7 +230,7 @@ class Node:
         """Into the next frame to a node, or to an address written "@host:port"."""
         self.post.say(route, message)
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, data: bytes | bytearray) -> None:
         """One frame from any link. Raises BadFrame, which the driver counts."""
         frame = decode_frame(data)
         if frame.name == self.identity.name and frame.node_id == self.identity.node_id:

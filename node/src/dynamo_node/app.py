@@ -38,8 +38,9 @@ from dynamo_node.edge import AdminEdge, Edge, Limits
 from dynamo_node.guarded_protocol import GuardedProtocol
 from dynamo_node.kv_asgi import KvApp
 from dynamo_node.kv_protocol import KvProtocol
+from dynamo_node.link_ends import LinkEnds
 from dynamo_node.memory_store import MemoryStore
-from dynamo_node.peer_link import LinkEnds, Links
+from dynamo_node.peer_link import Links
 from dynamo_node.settings import (
     BadSettings,
     NodeSettings,
@@ -185,7 +186,9 @@ async def run(settings: NodeSettings, secret: bytes) -> None:
     node = Node(identity, store, settings.of_core(), partial(randbits, 64))
     if settings.engine != "memory":
         node.free_bytes = partial(free_bytes, settings.data_dir)
-    ends = LinkEnds(settings.name, node_id, settings.cluster, peer_address, secret)
+    ends = LinkEnds(
+        settings.name, node_id, settings.cluster, peer_address, secret, settings.of_links()
+    )
     last = LastResort(die, partial(mark_damaged, settings.data_dir))
     driver = Driver(node, store, Links(ends, share.links), last)
     driver.start(trusted)

@@ -138,7 +138,7 @@ class Driver:
             self.node.counters["answer_faults"] += 1
             log.exception("an answer could not be given")
 
-    def receive(self, frame: bytes) -> None:
+    def receive(self, frame: bytes | bytearray) -> None:
         """One frame of a peer. Raises BadFrame, for the link to close."""
         self.enter()
         try:

@@ -8,20 +8,32 @@ A proof is an HMAC over both hellos, the greeting included, and the prover's rol
 this link and this direction only, so neither side's bytes can be sent back to it (reflection) or
 kept for another link (replay). Without a secret the key is empty: that keeps out strangers'
 protocols, not strangers, and is for loopback. A link is authenticated, not encrypted.
+
+The greeting ends with the version of the protocol, which the dialer chooses and the acceptor takes
+or refuses (C17). Behind version 1 frames are bare; behind version 2 each has a number and a tag
+(`dynamo_core.frame_tags`) under a key of this link. An old node closes a link that begins with 2,
+so the dialer tries 1 next, where the setting `peer_protocol_min` lets it. Each hello tells the
+highest version that its sender speaks, under the proof: two that speak 2 refuse a link of version
+1, so nobody in between can talk them down to it.
 """
 
 from __future__ import annotations
 
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from hmac import compare_digest
 from hmac import digest as hmac_digest
 
 import msgspec
 
 from dynamo_core.errors import BadFrame
+from dynamo_core.frame_tags import KEY_BYTES
 
-GREETING = b"dynamo-ring\x01"
-"""Protocol and its version; the first bytes of every link in both directions."""
+GREETING = b"dynamo-ring"
+"""The first bytes of every link in both directions; the version of the protocol is the next."""
+VERSION, VERSION_OLDEST = 2, 1
+"""What this node speaks, and the oldest that it understands."""
+HEAD_BYTES = len(GREETING) + 1 + 2
+"""Greeting, version and the hello's length."""
 HELLO_BYTES_MAX = 1024
 NONCE_BYTES = 16
 PROOF_BYTES = 32
@@ -29,9 +41,14 @@ DIALER, ACCEPTOR = "dialer", "acceptor"
 _PURPOSE = b"dynamo-ring peer link"
 
 
+class TalkedDown(BadFrame):
+    """Both ends speak a later version than that of their link."""
+
+
 class Hello(msgspec.Struct, array_like=True, frozen=True):
     """Who speaks. `cluster` is the name from the settings ("" = not told), `address` where the
-    speaker accepts links itself."""
+    speaker accepts links itself, `speaks` the latest version that it knows; the first version had
+    no such field."""
 
     role: str
     name: str
@@ -39,38 +56,52 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     cluster: str
     address: str
     nonce: bytes
+    speaks: int = VERSION_OLDEST
 
 
 _decoder = msgspec.msgpack.Decoder(Hello)
 
 
-def packed(hello: Hello) -> bytes:
-    """Greeting, length in two bytes, body."""
+def packed(hello: Hello, version: int) -> bytes:
+    """Greeting, version, length in two bytes, body."""
     body = msgspec.msgpack.encode(hello)
     if len(body) > HELLO_BYTES_MAX:
         raise BadFrame(f"a hello of {len(body)} bytes, at most {HELLO_BYTES_MAX}")
-    return GREETING + len(body).to_bytes(2, "big") + body
+    return GREETING + bytes([version]) + len(body).to_bytes(2, "big") + body
 
 
 class Handshake:
     """One side of one link. Send what `begin` and `receive` return; done when `peer` is set.
 
-    `rest` are the bytes that followed the handshake: frames, at the acceptor.
+    A dialer greets with `version`, by default the latest that its hello says; an acceptor takes
+    what lies between `version_min` and that. `rest` are the bytes that followed the handshake:
+    frames, at the acceptor. No more than a hello and a proof are kept of what comes before.
     """
 
-    __slots__ = ("_buffer", "_key", "_me", "_mine", "_other", "_theirs", "peer", "rest")
+    __slots__ = ("_buffer", "_key", "_me", "_mine", "_other", "_theirs", "_version_min", "peer",
+                 "rest", "version")  # fmt: skip
 
-    def __init__(self, me: Hello, secret: bytes) -> None:
+    def __init__(
+        self, me: Hello, secret: bytes, version: int = 0, version_min: int = VERSION_OLDEST
+    ) -> None:
         if me.role not in (DIALER, ACCEPTOR) or len(me.nonce) != NONCE_BYTES:
             raise ValueError("a hello needs a role and a whole nonce")
         self._me = me
         self._key = hmac_digest(secret, _PURPOSE, sha256)
-        self._mine = packed(me)
+        self.version = version or me.speaks
+        """That of the link, once the dialer has greeted."""
+        self._version_min = version_min
+        self._mine = packed(me, self.version)
         self._theirs = b""
         self._other: Hello | None = None
         self._buffer = b""
         self.peer: Hello | None = None
         self.rest = b""
+
+    @property
+    def heard(self) -> bool:
+        """Whether the other side has said anything."""
+        return bool(self._buffer or self._theirs)
 
     def begin(self) -> bytes:
         """The dialer speaks first."""
@@ -92,34 +123,62 @@ class Handshake:
         self._buffer = b""
         if not compare_digest(proof, self._proof(self._other.role)):
             raise BadFrame("the other side does not know the cluster secret")
+        both = min(self._other.speaks, self._me.speaks)
+        if both > self.version:
+            raise TalkedDown(f"hello: both ends speak {both}, the link {self.version}")
         self.peer = self._other
         return answer if self._me.role == ACCEPTOR else self._proof(DIALER)
 
+    def frame_key(self) -> bytes:
+        """For the tags of the frames that the dialer sends; when the handshake is done."""
+        return blake2b(
+            self._hellos(), key=self._key, digest_size=KEY_BYTES, person=b"frames of dialer"
+        ).digest()
+
     def _take_hello(self) -> bool:
-        buffer, head = self._buffer, len(GREETING) + 2
+        buffer = self._buffer
         if buffer[: len(GREETING)] != GREETING[: len(buffer)]:
-            raise BadFrame("not a peer link of this protocol version")
-        if len(buffer) < head:
+            raise BadFrame("not a peer link")
+        if len(buffer) > len(GREETING):
+            self._take_version(buffer[len(GREETING)])
+        if len(buffer) < HEAD_BYTES:
             return False
-        length = int.from_bytes(buffer[len(GREETING) : head], "big")
+        length = int.from_bytes(buffer[HEAD_BYTES - 2 : HEAD_BYTES], "big")
         if length > HELLO_BYTES_MAX:
             raise BadFrame(f"a hello of {length} bytes, at most {HELLO_BYTES_MAX}")
-        if len(buffer) < head + length:
+        if len(buffer) < HEAD_BYTES + length:
             return False
-        self._theirs, self._buffer = buffer[: head + length], buffer[head + length :]
+        self._theirs, self._buffer = buffer[: HEAD_BYTES + length], buffer[HEAD_BYTES + length :]
         try:
-            hello = _decoder.decode(self._theirs[head:])
+            hello = _decoder.decode(self._theirs[HEAD_BYTES:])
         except (msgspec.MsgspecError, ValueError) as error:
             raise BadFrame(f"hello: {error}") from error
         if {hello.role, self._me.role} != {DIALER, ACCEPTOR} or len(hello.nonce) != NONCE_BYTES:
             raise BadFrame("hello: wrong role or nonce")
         if hello.cluster and self._me.cluster and hello.cluster != self._me.cluster:
             raise BadFrame(f"hello: of cluster {hello.cluster!r}, this is {self._me.cluster!r}")
+        if hello.speaks < self.version:
+            raise BadFrame(f"hello: speaks {hello.speaks} on a link of version {self.version}")
         self._other = hello
         return True
 
-    def _proof(self, role: str) -> bytes:
-        """HMAC over role, the dialer's hello and the acceptor's."""
+    def _take_version(self, version: int) -> None:
+        """The acceptor answers in the version in which it was greeted."""
+        if self._me.role == DIALER:
+            if version != self.version:
+                raise BadFrame(f"greeted with version {self.version}, answered with {version}")
+        elif not self._version_min <= version <= self._me.speaks:
+            least, most = self._version_min, self._me.speaks
+            raise BadFrame(f"a link of version {version}, this node takes {least} to {most}")
+        elif version != self.version:
+            self.version, self._mine = version, packed(self._me, version)
+
+    def _hellos(self) -> bytes:
+        """The dialer's and the acceptor's."""
         hellos = (self._mine, self._theirs)
         first, second = hellos if self._me.role == DIALER else hellos[::-1]
-        return hmac_digest(self._key, role.encode() + b"\0" + first + second, sha256)
+        return first + second
+
+    def _proof(self, role: str) -> bytes:
+        """HMAC over role, the dialer's hello and the acceptor's."""
+        return hmac_digest(self._key, role.encode() + b"\0" + self._hellos(), sha256)

@@ -21,6 +21,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from dynamo_core.operations import Get, Operation, Outcome
+from dynamo_node.handshake import VERSION, VERSION_OLDEST
 
 if TYPE_CHECKING:
     from dynamo_node.driver import Driver
@@ -144,6 +145,12 @@ class NodeCollector(Collector):
             hint_bytes.add_metric([name], size)
         yield hints
         yield hint_bytes
+        links = GaugeMetricFamily("dynamo_links", "Links open.", labels=["direction", "version"])
+        by_version = driver.links.by_version()
+        for direction in ("in", "out"):
+            for number in range(VERSION_OLDEST, VERSION + 1):
+                links.add_metric([direction, str(number)], by_version[direction, number])
+        yield links
         status = node.admin.status()
         background = node.background
         p99_ms = float("nan") if background.p99_ms is None else background.p99_ms

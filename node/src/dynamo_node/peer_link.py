@@ -1,13 +1,15 @@
 """Frames between nodes over TCP: one connection per direction per pair, callbacks only.
 
 A node dials every address it has a frame for and uses that connection to send; on connections that
-it accepted it only receives. Behind the handshake a frame is four bytes of length and its bytes.
-Nothing here is reliable, and need not be: a frame that cannot be sent now is dropped, the driver is
-told that the link is lost, and the core decides. Bytes that are not ours close their connection and
-are counted; they reach nobody else.
+it accepted it only receives. Both ends are in `link_ends`: a handshake, then frames with numbers
+and tags. Nothing here is reliable, and need not be: a frame that cannot be sent now is dropped, the
+driver is told that the link is lost, and the core decides.
 
 A name may lead astray for minutes after its node has moved. So who dials us and has proven itself
 is dialled back where it came from, and a link that the old name has led to somebody else is closed.
+
+A node of the first version closes a link that is greeted in the second, so that address is dialled
+again at once in the first, where `peer_protocol_min` lets it, and what waits is kept (C17).
 """
 
 from __future__ import annotations
@@ -15,16 +17,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
 from random import random
-from secrets import token_bytes
-from typing import cast
 
-from dynamo_core.errors import BadFrame
 from dynamo_core.frames import MESSAGE_BYTES_MAX
 from dynamo_node.clock import now_s
-from dynamo_node.handshake import ACCEPTOR, DIALER, NONCE_BYTES, Handshake, Hello
+from dynamo_node.handshake import VERSION
+from dynamo_node.link_ends import HANDSHAKE_S_MAX, Incoming, LinkEnds, Outgoing
+from dynamo_node.strangers import Strangers
 
 SEND_BUFFER_BYTES_MAX = 64 * 1024 * 1024
 """Waiting in one link; beyond it frames are dropped, but for one that nothing waits before."""
@@ -32,179 +31,16 @@ DIALING_BYTES_MAX = 4 * 1024 * 1024
 """Kept for a link that is being dialled."""
 LINKS_MAX = 2048
 """Links in one direction; fewer where the limit of descriptors wants it (T-7)."""
-HANDSHAKE_S_MAX = 3.0
-STALL_S_MAX = 10.0
-"""Sent and not acknowledged by the other kernel for so long: the link is given up."""
 IDLE_S_MAX = 60.0
 RETRY_S_MIN, RETRY_S_MAX = 0.05, 1.0
-LENGTH_BYTES = 4
-
-
-class LinkEnds:
-    """What the links of one node share: who it is, and whom they tell."""
-
-    def __init__(self, name: str, node_id: int, cluster: str, address: str, secret: bytes) -> None:
-        self.secret = secret
-        self.counters: Counter[str] = Counter()
-        self.on_frame: Callable[[bytes], None] = lambda frame: None
-        self.on_lost: Callable[[str], None] = lambda address: None
-        self._who = (name, node_id, cluster, address)
-
-    def handshake(self, role: str) -> Handshake:
-        """A new one, with a nonce of its own."""
-        return Handshake(Hello(role, *self._who, token_bytes(NONCE_BYTES)), self.secret)
-
-
-class _Link(asyncio.Protocol):
-    """A connection until its handshake is done; then `opened` is called once."""
-
-    def __init__(self, ends: LinkEnds, role: str) -> None:
-        self.ends = ends
-        self.transport: asyncio.Transport | None = None
-        self.peer: Hello | None = None
-        self._handshake: Handshake | None = ends.handshake(role)
-        self._deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        tune(transport.get_extra_info("socket"))
-        self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_S_MAX, self._late)
-        assert self._handshake is not None
-        if begin := self._handshake.begin():
-            self.transport.write(begin)
-
-    def data_received(self, data: bytes) -> None:
-        if self.transport is None:
-            return
-        try:
-            if self._handshake is None:
-                self.receive(data)
-            else:
-                self._shake(self._handshake, data)
-        except BadFrame:
-            self.ends.counters["link_bad_frames"] += 1
-            self.abort()
-
-    def _shake(self, handshake: Handshake, data: bytes) -> None:
-        assert self.transport is not None
-        try:
-            answer = handshake.receive(data)
-        except BadFrame:
-            self.ends.counters["link_handshakes_refused"] += 1
-            self.abort()
-            return
-        if answer:
-            self.transport.write(answer)
-        if handshake.peer is None:
-            return
-        self._handshake, self.peer = None, handshake.peer
-        self._end_deadline()
-        self.opened(handshake.peer)
-        if handshake.rest:
-            self.receive(handshake.rest)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
-        self._end_deadline()
-        self.closed()
-
-    def abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
-    def _late(self) -> None:
-        self.ends.counters["link_handshakes_late"] += 1
-        self.abort()
-
-    def _end_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def opened(self, peer: Hello) -> None:
-        """The other side has proven itself."""
-
-    def closed(self) -> None:
-        """The connection is gone, at whatever stage."""
-
-    def receive(self, data: bytes) -> None:
-        """Bytes behind the handshake. Raises BadFrame."""
-
-
-class Incoming(_Link):
-    """An accepted connection: frames come in, nothing goes out."""
-
-    def __init__(self, ends: LinkEnds, links: Links) -> None:
-        super().__init__(ends, ACCEPTOR)
-        self._links = links
-        self._buffer = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._links.incoming.add(self)
-        if len(self._links.incoming) > self._links.links_max:
-            self.ends.counters["links_refused"] += 1
-            self.abort()
-
-    def opened(self, peer: Hello) -> None:
-        assert self.transport is not None
-        self._links.found(peer.address, self.transport.get_extra_info("peername")[0])
-
-    def closed(self) -> None:
-        self._links.incoming.discard(self)
-
-    def receive(self, data: bytes) -> None:
-        """Hands on whole frames; keeps the beginning of one. Each byte is copied at most twice."""
-        buffer = self._buffer
-        if buffer:
-            buffer += data
-            if len(buffer) < LENGTH_BYTES or len(buffer) < LENGTH_BYTES + _length(buffer, 0):
-                return
-            data = bytes(buffer)
-            buffer.clear()
-        position, end = 0, len(data)
-        on_frame = self.ends.on_frame
-        while end - position >= LENGTH_BYTES:
-            start = position + LENGTH_BYTES
-            length = _length(data, position)
-            if end - start < length:
-                break
-            position = start + length
-            on_frame(data[start:position])
-        if position < end:
-            buffer += memoryview(data)[position:]
-
-
-def _length(data: bytes | bytearray, position: int) -> int:
-    length = int.from_bytes(data[position : position + LENGTH_BYTES], "big")
-    if length > MESSAGE_BYTES_MAX:
-        raise BadFrame(f"a frame of {length} bytes, at most {MESSAGE_BYTES_MAX}")
-    return length
-
-
-class Outgoing(_Link):
-    """A dialled connection: frames go out; after the handshake any byte that comes in is wrong."""
-
-    def __init__(self, ends: LinkEnds, route: Route) -> None:
-        super().__init__(ends, DIALER)
-        self._route = route
-
-    def opened(self, peer: Hello) -> None:
-        self._route.opened(self)
-
-    def closed(self) -> None:
-        self._route.closed(self)
-
-    def receive(self, data: bytes) -> None:
-        raise BadFrame("a dialled link only sends")
 
 
 class Route:
     """The way to one address: idle, dialling, open, or waiting before it dials again."""
 
     __slots__ = ("_dialing", "_ended", "_ends", "_host", "_kept", "_kept_bytes", "_link",
-                 "_port", "_retry_s", "_seen_at", "_to_seen", "address", "retry_at",
-                 "used_at", "why")  # fmt: skip
+                 "_port", "_retry_s", "_seen_at", "_to_seen", "_turned", "_version", "address",
+                 "counted", "retry_at", "used_at", "why")  # fmt: skip
 
     def __init__(self, ends: LinkEnds, address: str) -> None:
         self.address = address
@@ -224,12 +60,28 @@ class Route:
         """The host from which the node there has dialled us."""
         self._to_seen = False
         """Whether we dial there next, and not the address as it is written; in turns."""
+        self._version = VERSION
+        """Of the protocol, in which we greet: the one that was answered last."""
+        self._turned = False
+        """Whether the other version is being tried, after one that was not answered."""
         self._ended = False
+        self.counted = 0
 
     @property
     def open(self) -> bool:
         """Whether frames go straight out."""
         return self._link is not None
+
+    @property
+    def version(self) -> int:
+        """Of the protocol, on a link that is open; else 0."""
+        return self._link.version if self._link is not None else 0
+
+    def waiting(self) -> int:
+        """Bytes of frames that have not been sent."""
+        if self._link is None or self._link.transport is None:
+            return self._kept_bytes
+        return self._link.transport.get_write_buffer_size()
 
     def send(self, frame: bytes) -> bool:
         """Sends the frame, now or when the link is up; False when it was dropped."""
@@ -237,35 +89,43 @@ class Route:
         if len(frame) > MESSAGE_BYTES_MAX:
             self._ends.counters["frames_too_large"] += 1
             return False
-        if self._link is not None:
-            transport = self._link.transport
-            assert transport is not None
-            waiting = transport.get_write_buffer_size()
-            if waiting and waiting + len(frame) > SEND_BUFFER_BYTES_MAX:
-                self._ends.counters["frames_dropped_full"] += 1
-                return False
-            transport.writelines((len(frame).to_bytes(LENGTH_BYTES, "big"), frame))
+        link, size = self._link, len(frame)
+        if link is not None:
+            assert link.transport is not None
+            waiting = link.transport.get_write_buffer_size()
+            if waiting and waiting + size > SEND_BUFFER_BYTES_MAX:
+                return self._full()
+            if not self._ends.waiting.take(self, waiting, size):
+                return self._full()
+            link.send(frame)
             return True
         if self._dialing is None:
             if self.used_at < self.retry_at:
                 self._ends.counters["frames_dropped_down"] += 1
                 return False
             self._dialing = asyncio.get_running_loop().create_task(self._dial())
-        if self._kept_bytes + len(frame) > DIALING_BYTES_MAX and self._kept:
-            self._ends.counters["frames_dropped_full"] += 1
-            return False
+        if self._kept_bytes + size > DIALING_BYTES_MAX and self._kept:
+            return self._full()
+        if not self._ends.waiting.take(self, self._kept_bytes, size):
+            return self._full()
         self._kept.append(frame)
-        self._kept_bytes += len(frame)
+        self._kept_bytes += size
         return True
+
+    def _full(self) -> bool:
+        self._ends.counters["frames_dropped_full"] += 1
+        return False
 
     async def _dial(self) -> None:
         """Connects; the handshake's own deadline takes over from there."""
-        loop = asyncio.get_running_loop()
+        loop, version = asyncio.get_running_loop(), self._version
         host = self._seen_at if self._to_seen and self._seen_at else self._host
         self._to_seen = not self._to_seen  # unless this way leads there
         try:
             async with asyncio.timeout(HANDSHAKE_S_MAX):
-                await loop.create_connection(lambda: Outgoing(self._ends, self), host, self._port)
+                await loop.create_connection(
+                    lambda: Outgoing(self._ends, self, version), host, self._port
+                )
         except (OSError, TimeoutError, UnicodeError, OverflowError) as error:
             words = getattr(error, "strerror", None) or str(error) or "no answer"
             self.why = f"{words} ({host}:{self._port})"
@@ -275,7 +135,7 @@ class Route:
         """The handshake is done: what was kept goes out."""
         if self._astray(link):
             return link.abort()
-        self._link, self._dialing = link, None
+        self._link, self._dialing, self._turned = link, None, False
         if link.peer is not None:
             self.why = f"{link.peer.name} answers there"
         self._to_seen = not self._to_seen
@@ -298,16 +158,30 @@ class Route:
 
     def closed(self, link: Outgoing) -> None:
         """The connection is gone, or its handshake failed."""
-        if self._link in (link, None):
-            if link.peer is None:
-                self.why = "closed at the handshake: another secret, cluster or protocol"
+        if self._link not in (link, None):
+            return
+        if link.peer is None:
+            self.why = "closed at the handshake: another secret, cluster or protocol"
+        if not (self._link is None and link.unheard and self._turn()):
             self._fail()
+
+    def _turn(self) -> bool:
+        """Dials the same place again in the other version, once; False where there is none."""
+        if self._ended or self._turned or self._ends.limits.version_min == VERSION:
+            return False
+        self._turned, self._to_seen = True, not self._to_seen
+        self._version = VERSION if self._version < VERSION else VERSION - 1
+        self._dialing = asyncio.get_running_loop().create_task(self._dial())
+        return True
 
     def _fail(self) -> None:
         if self._ended:
             return
-        self._link, self._dialing = None, None
+        if self._turned or self._link is None:
+            self._version = VERSION
+        self._link, self._dialing, self._turned = None, None, False
         self._kept, self._kept_bytes = [], 0
+        self._ends.waiting.leave(self)
         self.retry_at = now_s() + self._retry_s * (0.5 + random())
         self._retry_s = min(2 * self._retry_s, RETRY_S_MAX)
         self._ends.counters["links_lost"] += 1
@@ -316,6 +190,7 @@ class Route:
     def close(self) -> None:
         """Sends what is buffered, then closes; nobody is told."""
         self._ended = True
+        self._ends.waiting.leave(self)
         if self._dialing is not None:
             self._dialing.cancel()
         if self._link is not None and self._link.transport is not None:
@@ -330,6 +205,8 @@ class Links:
         self.links_max = links_max
         self.routes: dict[str, Route] = {}
         self.incoming: set[Incoming] = set()
+        """Those of peers; who has not proven itself is a stranger."""
+        self.strangers = Strangers()
         self._server: asyncio.Server | None = None
 
     async def listen(self, listener: socket.socket) -> None:
@@ -349,6 +226,34 @@ class Links:
             route = self.routes[address] = Route(self.ends, address)
         return route.send(frame)
 
+    def came(self, link: Incoming) -> None:
+        """A stranger has a place for a moment, or takes that of another one."""
+        if (out := self.strangers.add(link, link.host)) is not None:
+            self.ends.counters["strangers_refused"] += 1
+            out.abort()
+
+    def proven(self, link: Incoming) -> None:
+        """A stranger is a peer."""
+        assert link.peer is not None
+        self.strangers.discard(link, link.host)
+        if len(self.incoming) >= self.links_max:
+            self.ends.counters["links_refused"] += 1
+            return link.abort()
+        self.incoming.add(link)
+        self.found(link.peer.address, link.host)
+        return None
+
+    def gone(self, link: Incoming) -> None:
+        """A link that others have dialled is closed."""
+        self.strangers.discard(link, link.host)
+        self.incoming.discard(link)
+
+    def by_version(self) -> Counter[tuple[str, int]]:
+        """How many links are open, by direction and version of the protocol."""
+        open_ = Counter(("in", link.version) for link in self.incoming)
+        open_.update(("out", route.version) for route in self.routes.values() if route.open)
+        return open_
+
     def found(self, address: str, host: str) -> None:
         """The node at the address has just dialled us from this host."""
         route = self.routes.get(address)
@@ -356,8 +261,12 @@ class Links:
             route.found(host)
 
     def purge(self) -> None:
-        """Closes links that nobody has used for long."""
-        limit = now_s() - IDLE_S_MAX
+        """Closes links that nobody has used for long, and those of frames that do not get whole."""
+        now = now_s()
+        for link in [link for link in self.incoming if link.overdue(now)]:
+            self.ends.counters["link_frames_late"] += 1
+            link.abort()
+        limit = now - IDLE_S_MAX
         for address, route in list(self.routes.items()):
             if route.used_at < limit:
                 route.close()
@@ -369,20 +278,5 @@ class Links:
             self._server.close()
         for route in self.routes.values():
             route.close()
-        for link in list(self.incoming):
+        for link in [*self.incoming, *self.strangers]:
             link.abort()
-
-
-def tune(sock: socket.socket | None) -> None:
-    """No waiting for more bytes; a silent other side ends the link (Linux)."""
-    if sock is None:
-        return
-    with suppress(OSError, AttributeError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (
-            (socket.TCP_NODELAY, 1),
-            (socket.TCP_USER_TIMEOUT, int(STALL_S_MAX * 1000)),
-            (socket.TCP_KEEPIDLE, int(3 * STALL_S_MAX)),
-            (socket.TCP_KEEPINTVL, int(STALL_S_MAX / 2)),
-        ):
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)

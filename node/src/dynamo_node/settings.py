@@ -33,6 +33,9 @@ from pydantic_settings import (
 
 import dynamo_core.settings as core
 from dynamo_core.ids import VALUE_BYTES_MAX
+from dynamo_node.handshake import VERSION, VERSION_OLDEST
+from dynamo_node.link_bytes import ARRIVING_BYTES_MAX, WAITING_BYTES_MAX
+from dynamo_node.link_ends import LinkLimits
 
 PREFIX = "DYNAMO_"
 SECRET_BYTES_MAX = 4096
@@ -146,6 +149,12 @@ class NodeSettings(BaseSettings):
     in_flight_max: Count = Field(_CORE.in_flight_max, description="operations at once, then 503")
     siblings_max: Count = Field(_CORE.siblings_max, description="then puts need a context (409)")
     hint_bytes_max: Count = Field(_CORE.hint_bytes_max, description="hints for one node")
+    peer_protocol_min: int = Field(VERSION_OLDEST, ge=VERSION_OLDEST, le=VERSION,
+        description="oldest protocol of links; 2 once no node of the first version is left")
+    peer_arriving_bytes_max: int = Field(ARRIVING_BYTES_MAX, ge=1 << 20,
+        description="beginnings of frames of all peers; one frame may go beyond")
+    peer_waiting_bytes_max: int = Field(WAITING_BYTES_MAX, ge=1 << 20,
+        description="frames waiting for all peers; one frame may go beyond")
     memtable_bytes: int = Field(64 << 20, ge=1 << 20, le=1 << 30, description="of RocksDB")
     # fmt: on
 
@@ -187,6 +196,12 @@ class NodeSettings(BaseSettings):
             hint_bytes_max=self.hint_bytes_max,
             anti_entropy=self.anti_entropy == "on",
             replace_lost=self.replace_lost,
+        )
+
+    def of_links(self) -> LinkLimits:
+        """The part that the links between nodes want."""
+        return LinkLimits(
+            self.peer_protocol_min, self.peer_arriving_bytes_max, self.peer_waiting_bytes_max
         )
 
     def secret(self) -> bytes:

@@ -1,0 +1,327 @@
+"""Both ends of a link between nodes: the handshake, then frames in one direction, callbacks only.
+
+Behind the handshake each frame has a head: of version 2 its length, number and tag, of version 1,
+for nodes of the first version, its length alone (`dynamo_core.frame_tags`). What does not pass
+closes its link, is counted, and reaches nobody else (S-NET-3, T-2).
+
+Whoever has not proven itself yet is a *stranger*: it is held to a hello's bytes and to
+`HANDSHAKE_S_MAX`, and counted apart, so strangers never take a place of a peer (T-4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from secrets import token_bytes
+from typing import Protocol, cast
+
+from dynamo_core.errors import BadFrame
+from dynamo_core.frame_tags import Opener, PlainOpener, PlainSealer, Sealer
+from dynamo_node.clock import now_s
+from dynamo_node.handshake import (
+    ACCEPTOR,
+    DIALER,
+    NONCE_BYTES,
+    VERSION,
+    VERSION_OLDEST,
+    Handshake,
+    Hello,
+    TalkedDown,
+)
+from dynamo_node.link_bytes import (
+    ARRIVING_BYTES_MAX,
+    READ_BYTES_MAX,
+    WAITING_BYTES_MAX,
+    Arriving,
+    Waiting,
+)
+
+HANDSHAKE_S_MAX = 3.0
+STALL_S_MAX = 10.0
+"""Sent and not acknowledged by the other kernel for so long: the link is given up."""
+FRAME_S_MAX = 30.0
+"""A frame that has begun to arrive is whole after so long, or its link is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLimits:
+    """What settings say about links."""
+
+    version_min: int = VERSION_OLDEST
+    """Links of an older version are neither taken nor made (C17)."""
+    arriving_bytes_max: int = ARRIVING_BYTES_MAX
+    waiting_bytes_max: int = WAITING_BYTES_MAX
+
+
+class LinkEnds:
+    """What the links of one node share: who it is, whom they tell, what they hold together."""
+
+    def __init__(
+        self, name: str, node_id: int, cluster: str, address: str, secret: bytes,
+        limits: LinkLimits = LinkLimits(),
+    ) -> None:  # fmt: skip
+        self.secret = secret
+        self.limits = limits
+        self.counters: Counter[str] = Counter()
+        self.on_frame: Callable[[bytes | bytearray], None] = lambda frame: None
+        self.on_lost: Callable[[str], None] = lambda address: None
+        self.arriving = Arriving(limits.arriving_bytes_max)
+        self.waiting = Waiting(limits.waiting_bytes_max)
+        self.read = memoryview(bytearray(READ_BYTES_MAX))
+        """Where the kernel puts what any link receives; it is looked at before the next read."""
+        self._who = (name, node_id, cluster, address)
+
+    def handshake(self, role: str, version: int = VERSION) -> Handshake:
+        """A new one, with a nonce of its own."""
+        hello = Hello(role, *self._who, token_bytes(NONCE_BYTES), VERSION)
+        return Handshake(hello, self.secret, version, self.limits.version_min)
+
+
+class _End(asyncio.BufferedProtocol):
+    """A connection until its handshake is done; then `opened` is called once."""
+
+    def __init__(self, ends: LinkEnds, handshake: Handshake) -> None:
+        self.ends = ends
+        self.transport: asyncio.Transport | None = None
+        self.peer: Hello | None = None
+        self.version = 0
+        """Of the protocol, when the handshake is done."""
+        self._handshake: Handshake | None = handshake
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        tune(transport.get_extra_info("socket"))
+        self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_S_MAX, self._late)
+        assert self._handshake is not None
+        if begin := self._handshake.begin():
+            self.transport.write(begin)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.ends.read
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.transport is None:
+            return
+        data = self.ends.read[:nbytes]
+        try:
+            if self._handshake is None:
+                self.receive(data)
+            else:
+                self._shake(self._handshake, bytes(data))
+        except BadFrame:
+            self.ends.counters["link_bad_frames"] += 1
+            self.abort()
+
+    def _shake(self, handshake: Handshake, data: bytes) -> None:
+        assert self.transport is not None
+        try:
+            answer = handshake.receive(data)
+        except BadFrame as error:
+            self.ends.counters["link_handshakes_refused"] += 1
+            if isinstance(error, TalkedDown):
+                self.ends.counters["links_talked_down"] += 1
+            self.abort()
+            return
+        if answer:
+            self.transport.write(answer)
+        if handshake.peer is None:
+            return
+        self.peer, self.version = handshake.peer, handshake.version
+        self._end_deadline()
+        self.opened(handshake)
+        self._handshake = None
+        if handshake.rest:
+            self.receive(memoryview(handshake.rest))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self._end_deadline()
+        self.closed()
+
+    def abort(self) -> None:
+        """Closes the connection at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _late(self) -> None:
+        self.ends.counters["link_handshakes_late"] += 1
+        self.abort()
+
+    def _end_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def opened(self, handshake: Handshake) -> None:
+        """The other side has proven itself."""
+
+    def closed(self) -> None:
+        """The connection is gone, at whatever stage."""
+
+    def receive(self, data: memoryview) -> None:
+        """Bytes behind the handshake. Raises BadFrame."""
+
+
+class Door(Protocol):
+    """Whom accepted links tell."""
+
+    def came(self, link: Incoming) -> None:
+        """A stranger is here."""
+
+    def proven(self, link: Incoming) -> None:
+        """It is a peer."""
+
+    def gone(self, link: Incoming) -> None:
+        """It is here no more, at whatever stage."""
+
+
+class Incoming(_End):
+    """An accepted connection: frames come in, nothing goes out."""
+
+    def __init__(self, ends: LinkEnds, door: Door) -> None:
+        super().__init__(ends, ends.handshake(ACCEPTOR))
+        self.counted = 0
+        self.host = ""
+        self._door = door
+        self._opener: Opener | PlainOpener = PlainOpener()
+        self._held = bytearray()
+        """The beginning of a frame, and how many bytes it must have to be looked at again."""
+        self._due = 0
+        self._due_at = float("inf")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.host = str((transport.get_extra_info("peername") or ("",))[0])
+        self._door.came(self)
+
+    def opened(self, handshake: Handshake) -> None:
+        if self.version > 1:
+            self._opener = Opener(handshake.frame_key())
+        self._door.proven(self)
+
+    def closed(self) -> None:
+        self._held = bytearray()
+        self.ends.arriving.hold(self, 0)
+        self._door.gone(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.ends.read[: self.ends.arriving.room(self)]
+
+    def receive(self, data: memoryview) -> None:
+        """Hands on whole frames; keeps the beginning of one."""
+        if self._held:
+            self._held += data
+            if len(self._held) < self._due:
+                return self.ends.arriving.hold(self, len(self._held))
+            data = self._whole()
+        position, end = 0, len(data)
+        opener, on_frame = self._opener, self.ends.on_frame
+        head_bytes = due = opener.head_bytes
+        while end - position >= head_bytes:
+            due = opener.size(data, position)
+            if end - position < due:
+                break
+            start, position = position, position + due
+            due = head_bytes
+            frame = bytes(data[start + head_bytes : position])
+            opener.check(data, start, frame)
+            on_frame(frame)
+        if position < end:
+            self._held += data[position:]
+            self._due, self._due_at = due, now_s() + FRAME_S_MAX
+            self.ends.arriving.hold(self, end - position)
+        return None
+
+    def _whole(self) -> memoryview:
+        """What was due is here: a frame, which is handed on and not copied, or its head. Returns
+        the bytes that are still to be looked at."""
+        held, opener = self._held, self._opener
+        self._held, self._due_at = bytearray(), float("inf")
+        size = opener.size(held, 0)
+        if len(held) < size:
+            self.ends.arriving.hold(self, 0)
+            return memoryview(held)
+        with memoryview(held) as view:
+            opener.check(view, 0, view[opener.head_bytes : size])
+            rest = memoryview(bytes(view[size:]))
+        del held[size:]
+        del held[: opener.head_bytes]
+        self.ends.arriving.hold(self, 0)
+        self.ends.on_frame(held)
+        return rest
+
+    def overdue(self, now: float) -> bool:
+        """Whether a frame has begun to arrive, was read on, and is still not whole."""
+        return now >= self._due_at
+
+    def pause(self) -> None:
+        """No room for more of its frame."""
+        self._due_at = float("inf")
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """There is room again."""
+        self._due_at = now_s() + FRAME_S_MAX
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+
+class Way(Protocol):
+    """Whom a dialled link tells."""
+
+    def opened(self, link: Outgoing) -> None:
+        """The handshake is done."""
+
+    def closed(self, link: Outgoing) -> None:
+        """The connection is gone, or its handshake failed."""
+
+
+class Outgoing(_End):
+    """A dialled connection: frames go out; after the handshake any byte that comes in is wrong."""
+
+    def __init__(self, ends: LinkEnds, way: Way, version: int) -> None:
+        super().__init__(ends, ends.handshake(DIALER, version))
+        self._way = way
+        self._sealer: Sealer | PlainSealer = PlainSealer()
+
+    @property
+    def unheard(self) -> bool:
+        """Whether the other side accepted, and said not one byte."""
+        return self._handshake is not None and not self._handshake.heard
+
+    def send(self, frame: bytes) -> None:
+        """One frame, behind its head."""
+        assert self.transport is not None
+        self.transport.writelines((self._sealer.head(frame), frame))
+
+    def opened(self, handshake: Handshake) -> None:
+        if self.version > 1:
+            self._sealer = Sealer(handshake.frame_key())
+        self._way.opened(self)
+
+    def closed(self) -> None:
+        self._way.closed(self)
+
+    def receive(self, data: memoryview) -> None:
+        raise BadFrame("a dialled link only sends")
+
+
+def tune(sock: socket.socket | None) -> None:
+    """No waiting for more bytes; a silent other side ends the link (Linux)."""
+    if sock is None:
+        return
+    with suppress(OSError, AttributeError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            (socket.TCP_NODELAY, 1),
+            (socket.TCP_USER_TIMEOUT, int(STALL_S_MAX * 1000)),
+            (socket.TCP_KEEPIDLE, int(3 * STALL_S_MAX)),
+            (socket.TCP_KEEPINTVL, int(STALL_S_MAX / 2)),
+        ):
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
