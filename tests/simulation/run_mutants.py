@@ -16,12 +16,14 @@ import edge_mutants
 import move_ladders
 import plan_ladders
 import put_ladders
+import wire_mutants
 from disk_fault import blind_iterator, disk_rules_broken
 from move_mutants import MIX_OF
 from mutants import MUTANTS, seeds_to_catch
 from round_mutants import LADDER_OF
 
 assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
+assert wire_mutants.TAG
 
 SEEDS_MAX = 1000
 assert (

@@ -11,6 +11,7 @@ import plan_ladders
 import put_ladders
 import pytest
 import round_mutants
+import wire_mutants
 from disk_fault import blind_iterator, disk_rules_broken
 from mutants import MUTANTS, planted, seeds_to_catch
 
@@ -27,6 +28,7 @@ assert (
     and edge_mutants.FULL
     and put_ladders.LADDER_OF
     and plan_ladders.LADDER_OF
+    and wire_mutants.TAG
 )
 
 

@@ -10,6 +10,7 @@ from dynamo_core.frames import FRAME_BYTES_MAX
 from dynamo_core.settings import Settings
 from dynamo_core.testing.faults import Fault
 from dynamo_core.testing.network import Weather
+from dynamo_core.testing.wire import Wire
 
 NAMES = "abcdefgh"
 APART = (b"k", b"K", b"\xff", b"\xfe\x00", b"a key/%2F 25")
@@ -94,6 +95,8 @@ class Plan(msgspec.Struct):
     limits: Limits = msgspec.field(default_factory=Limits)
     together: bool = False
     """All keys lie in one partition."""
+    wire: Wire = msgspec.field(default_factory=Wire)
+    """Where it is bad, links are those of TCP, and sealed."""
 
     @property
     def keys(self) -> tuple[bytes, ...]:

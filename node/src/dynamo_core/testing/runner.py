@@ -73,6 +73,8 @@ EXPECTED = (
     "stored_by_offer", "stored_by_repair", "strict by the ring", "superseded plan made again",
     "switches", "switches_settled", "synced, and lost with its disk", "three siblings returned",
     "tombstone buried", "tombstones_collected", "written but not synced, and lost",
+    "frame after a cut refused", "frame after a lost one refused",
+    "frame out of its order refused", "frame with a flipped bit refused", "repeated frame refused",
     "frame cut", "full while it hands over", "full while it leaves", "full while it receives",
     "full while it surrenders", "hints delivered in several turns", "leaf listed in several turns",
     "mix narrow", "mix no room", "mix small", "one key twice in a turn",

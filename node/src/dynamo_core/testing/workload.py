@@ -12,6 +12,7 @@ from dynamo_core.testing.faults import MOVES, Fault, choose_faults
 from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.network import Weather
 from dynamo_core.testing.plan import KEYS, READY_S, Limits, Plan, Step
+from dynamo_core.testing.wire import choose_wire
 
 OPERATIONS_MIN, OPERATIONS_MAX = 20, 60
 RETRY_S_MAX = 3.0
@@ -76,7 +77,15 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         _other_defaults(Random(f"{seed} defaults"), plan)
     _add_moves(Random(f"{seed} addresses"), plan)
     _shape(Random(f"{seed} shape"), plan)
+    _spoil(Random(f"{seed} wire"), plan)
     return plan
+
+
+def _spoil(rng: Random, plan: Plan) -> None:
+    """In few histories frames are spoiled on their way; such links lose nothing by themselves."""
+    if rng.random() < BAD_WIRE and not plan.quiet:
+        plan.wire = choose_wire(rng, plan.nodes)
+        plan.weather.loss = plan.weather.duplicate = plan.weather.late = 0.0
 
 
 def _shape(rng: Random, plan: Plan) -> None:
@@ -152,10 +161,11 @@ MILD = ("loss", "duplicate", "lag", "expiry", "named", "retry", "strict", "burst
 """What may come on top of a mix."""
 RARE_FAMILIES = ("few siblings", "overload")
 """These refuse most of what they meet, so few histories have them."""
-FEW, LIMITED, JOINED = 0.06, 0.06, 0.08
-"""Of the histories so many have a ring of few nodes, small limits, or turns of several steps."""
 MOVED = 0.06
 """Of the histories so many have nodes that come back at another address."""
+FEW, LIMITED, JOINED, BAD_WIRE = 0.06, 0.06, 0.08, 0.06
+"""Of the histories so many have a ring of few nodes, small limits, turns of several steps, or a
+network card that spoils frames."""
 TURN_MAX = 6
 FORGET = 0.15
 """Of the histories so many are long enough, with deletes enough, to see collections midway."""

@@ -29,6 +29,7 @@ from dynamo_core.testing.ladder import Ladder
 from dynamo_core.testing.network import Network
 from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Limits, Plan, settings_of
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk
+from dynamo_core.testing.wire import Wires
 
 REOPEN_S = 0.25
 RESTART_S = 0.3
@@ -52,6 +53,7 @@ class World(Evidence):
         self.steps_after = CREATED_S if plan.created else READY_S
         self.events.append(Setting(plan.n, plan.lossy, plan.quiet))
         self.network = Network(plan.weather, self.rng)
+        self.wires = Wires(self) if plan.wire.bad else None
         self.settings = settings_of(plan)
         self._limited = plan.limits != Limits()
         self._heap: list[tuple[float, float, int, Call]] = []
@@ -360,18 +362,20 @@ class World(Evidence):
         refused = receiver is None or (receiver.node is None and not receiver.silent)
         if receiver is None or refused or self.network.breaks(sender.name, receiver.name):
             life = sender.life
-            self.later(0.001, lambda: self._lost(sender, life, address))
+            self.later(0.001, lambda: self.lost(sender, life, address))
             return
         names = (sender.name, receiver.name)
         cut = self.network.is_cut(*names)
         if self.ladder is not None:
             self.ladder.frame(self.now, *names, frame, "lost" if cut else "")
-        if cut:
-            return
-        for delay in self.network.delays():
-            self.later(delay, lambda: self._arrive(sender, receiver, frame))
+        if self.wires is not None:
+            self.wires.send(sender, receiver, address, frame, cut)
+        elif not cut:
+            for delay in self.network.delays():
+                self.later(delay, lambda: self.arrive(sender, receiver, frame))
 
-    def _lost(self, sender: Process, life: int, address: str) -> None:
+    def lost(self, sender: Process, life: int, address: str) -> None:
+        """The sender learns that its link is broken."""
         node = sender.node
         if node is None or sender.life != life:
             return
@@ -383,7 +387,8 @@ class World(Evidence):
 
         self.enter(sender, lost)
 
-    def _arrive(self, sender: Process, receiver: Process, frame: bytes) -> None:
+    def arrive(self, sender: Process, receiver: Process, frame: bytes) -> None:
+        """A frame, unless its receiver is down or cut off by now."""
         node = receiver.node
         if node is None or self.network.is_cut(sender.name, receiver.name):
             return
