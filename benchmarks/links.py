@@ -3,14 +3,17 @@
 A node dials its peers at the addresses of these proxies. The hello that begins each link names the
 dialler in clear, so a proxy knows which directed link it carries. A cut link is either *silent*
 (bytes stay where they are, and go on when it is mended: late, as after a stalled connection) or
-*closed* (it breaks, and new ones are refused).
+*closed* (it breaks, and new ones are refused). A node's card may be bad: it flips bits of the
+frames that go to the node or come from it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import socket
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,9 +21,10 @@ from threading import Event, Thread
 from typing import Any, Literal
 
 import msgspec
+from benchmarks.bad_card import Card
 from benchmarks.processes import Node, found, until
 
-from dynamo_node.handshake import GREETING, Hello
+from dynamo_node.handshake import HEAD_BYTES, PROOF_BYTES, Hello
 
 How = Literal["silent", "closed"]
 PIECE_BYTES = 64 * 1024
@@ -64,6 +68,10 @@ class Links:
         self._targets: dict[str, tuple[socket.socket, int]] = {}
         self._cut: dict[tuple[str, str], How] = {}
         self._servers: dict[str, asyncio.Server] = {}
+        self._cards: dict[str, int] = {}
+        self._chance = random.Random(0)
+        self.met: Counter[str] = Counter()
+        """Frames that passed, and those with a bit flipped."""
         self._open: set[tuple[str, str, asyncio.StreamWriter]] = set()
         self._mended = asyncio.Event()
         self._started = Event()
@@ -105,8 +113,12 @@ class Links:
                 self.cut(name, other, how)
                 self.cut(other, name, how)
 
+    def spoil(self, name: str, one_in: int) -> None:
+        """The node's card flips a bit of one in so many of its frames; 0: of none."""
+        self._call(self._cards.update, {name: one_in})
+
     def heal(self) -> None:
-        """Mends all links."""
+        """Mends all links and cards."""
         self._call(self._set, None, None)
 
     def stop(self) -> None:
@@ -129,6 +141,7 @@ class Links:
     def _set(self, link: tuple[str, str] | None, how: How | None) -> None:
         if link is None or how is None:
             self._cut.clear()
+            self._cards.clear()
             self._mended.set()
             return
         self._cut[link] = how
@@ -168,9 +181,9 @@ class Links:
             ends = [writer]
             source = ""
             try:
-                said = await reader.readexactly(len(GREETING) + 2)
+                said = await reader.readexactly(HEAD_BYTES)
                 said += await reader.readexactly(int.from_bytes(said[-2:], "big"))
-                source = msgspec.msgpack.decode(said[len(GREETING) + 2 :], type=Hello).name
+                source = msgspec.msgpack.decode(said[HEAD_BYTES:], type=Hello).name
                 if self._cut.get((source, target)) == "closed":
                     return
                 far = await asyncio.open_connection("127.0.0.1", self._targets[target][1])
@@ -179,7 +192,8 @@ class Links:
                     self._open.add((source, target, end))
                 far[1].write(said)
                 link = (source, target)
-                one = self._loop.create_task(self._pump(link, reader, far[1]))
+                card = Card(self._chance, self.met, PROOF_BYTES)
+                one = self._loop.create_task(self._pump(link, reader, far[1], card))
                 await self._pump((target, source), far[0], writer)
                 one.cancel()
             except (OSError, EOFError, msgspec.MsgspecError):
@@ -193,13 +207,16 @@ class Links:
         return carry
 
     async def _pump(
-        self, link: tuple[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+        self, link: tuple[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
+        card: Card | None = None,
+    ) -> None:  # fmt: skip
         with suppress(OSError):
             while piece := await reader.read(PIECE_BYTES):
                 while link in self._cut:
                     await self._mended.wait()
                     await asyncio.sleep(0)
+                if card is not None:
+                    piece = card.passes(piece, max(self._cards.get(name, 0) for name in link))
                 writer.write(piece)
                 await writer.drain()
         writer.transport.abort()

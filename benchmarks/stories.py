@@ -25,6 +25,8 @@ from dynamo_core.testing.history import Attempt
 
 DOOMED = 24
 """Keys that are deleted while a disk sleeps."""
+CARD_ONE_IN, FLIPPED = 200, 20
+"""Of the frames of a bad card one in so many is spoiled; a story goes on until so many were."""
 DOWN_S = 1.5
 """A killed node stays away so long."""
 
@@ -298,9 +300,24 @@ async def a_moved_node(stage: Stage) -> None:
     stage.say(f"{one} and {away} are found")
 
 
+async def bad_network_card(stage: Stage) -> None:
+    """The card of a member flips bits of its frames while a spare joins and somebody leaves; each
+    such frame closes its link, and none of them is believed."""
+    cluster, links = stage.cluster, stage.cluster.links
+    (name,) = stage.some(await stage.do(cluster.members), 1)
+    before = links.met["flipped"]
+    await stage.do(links.spoil, name, CARD_ONE_IN)
+    stage.say(f"the card of {name} flips one bit in 1 of {CARD_ONE_IN} frames")
+    await stage.join((await stage.do(cluster.spares))[0])
+    await stage.leave(*stage.some(await stage.do(cluster.members), 1))
+    await stage.until(lambda: links.met["flipped"] >= before + FLIPPED, "few frames pass")
+    await stage.do(links.spoil, name, 0)
+    stage.say(f"{links.met['flipped'] - before} frames were spoiled; the card is a good one again")
+
+
 Story = Callable[[Stage], Awaitable[None]]
 STORIES: tuple[Story, ...] = (
     join_two_then_leave_two, leave_of_one_that_is_killed, flip, tokens_by_hand,
     wiped_during_a_move, old_disk_after_a_collection, two_administrators, stopped_receiver,
-    a_moved_node,
+    a_moved_node, bad_network_card,
 )  # fmt: skip

@@ -12,7 +12,7 @@ from waiting import until
 
 from dynamo_core.frame_tags import PlainSealer, Sealer
 from dynamo_core.frames import Frame, decode_frame, encode_frame
-from dynamo_node.handshake import DIALER, Handshake, Hello
+from dynamo_node.handshake import DIALER, GREETING, PROOF_BYTES, Handshake, Hello
 from dynamo_node.link_ends import LinkEnds, LinkLimits
 from dynamo_node.peer_link import Links
 
@@ -119,3 +119,53 @@ def flipped(frame: bytes) -> bytes:
 async def still_works(here: Station, there: Station) -> None:
     here.links.send(there.address, FRAME)
     await until(lambda: there.frames == [FRAME])
+
+
+class Between:
+    """Relays links to a port; `change` says what becomes of each frame, its head included."""
+
+    def __init__(self, port: int, change: Callable[[int, bytes], list[bytes]]) -> None:
+        self.port, self.change = port, change
+        self.ends: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> str:
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.close()
+        for writer in self.ends:
+            writer.transport.abort()
+        await until(lambda: not self.ends)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far = await asyncio.open_connection("127.0.0.1", self.port)
+        ends = {writer, far}
+        self.ends |= ends
+        backwards = asyncio.create_task(self._back(far_reader, writer))
+        try:
+            said = await reader.readexactly(len(GREETING) + 3)
+            far.write(said + await reader.readexactly(int.from_bytes(said[-2:], "big")))
+            far.write(await reader.readexactly(PROOF_BYTES))
+            number = 0
+            while True:
+                head = await reader.readexactly(4)
+                body = await reader.readexactly(int.from_bytes(head, "big"))
+                for piece in self.change(number, head + body):
+                    far.write(piece)
+                number += 1
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            for end in ends:
+                end.transport.abort()
+            await backwards
+            self.ends -= ends
+
+    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while piece := await reader.read(4096):
+                writer.write(piece)
+        except ConnectionError:
+            pass
+        writer.transport.abort()

@@ -11,6 +11,7 @@ from station import (
     FRAME,
     OLD_BEGIN,
     SECRET,
+    Between,
     Station,
     closed,
     dial,
@@ -21,7 +22,7 @@ from station import (
 from waiting import until
 
 from dynamo_core.frame_tags import HEAD_BYTES
-from dynamo_node.handshake import ACCEPTOR, GREETING, PROOF_BYTES, Handshake, Hello
+from dynamo_node.handshake import ACCEPTOR, GREETING, Handshake, Hello
 from dynamo_node.link_ends import LinkLimits
 from dynamo_node.peer_link import Route
 
@@ -154,56 +155,6 @@ def test_who_closes_links_of_version_2_on_the_way_gets_none_of_1() -> None:
 # ---------------------------------------------------------------- a link that somebody changes
 
 
-class Between:
-    """Relays links to a station; `change` says what becomes of each frame, its head included."""
-
-    def __init__(self, to: Station, change: Callable[[int, bytes], list[bytes]]) -> None:
-        self.to, self.change = to, change
-        self.ends: set[asyncio.StreamWriter] = set()
-
-    async def __aenter__(self) -> str:
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
-
-    async def __aexit__(self, *_: object) -> None:
-        self.server.close()
-        for writer in self.ends:
-            writer.transport.abort()
-        await until(lambda: not self.ends)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far = await asyncio.open_connection("127.0.0.1", self.to.port)
-        ends = {writer, far}
-        self.ends |= ends
-        backwards = asyncio.create_task(self._back(far_reader, writer))
-        try:
-            said = await reader.readexactly(len(GREETING) + 3)
-            far.write(said + await reader.readexactly(int.from_bytes(said[-2:], "big")))
-            far.write(await reader.readexactly(PROOF_BYTES))
-            number = 0
-            while True:
-                head = await reader.readexactly(4)
-                body = await reader.readexactly(int.from_bytes(head, "big"))
-                for piece in self.change(number, head + body):
-                    far.write(piece)
-                number += 1
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            for end in ends:
-                end.transport.abort()
-            await backwards
-            self.ends -= ends
-
-    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while piece := await reader.read(4096):
-                writer.write(piece)
-        except ConnectionError:
-            pass
-        writer.transport.abort()
-
-
 def flip(number: int, sealed: bytes) -> list[bytes]:
     return [sealed[:-1] + bytes([sealed[-1] ^ 1]) if number == 1 else sealed]
 
@@ -248,7 +199,7 @@ def changed_on_the_way(change: Callable[[int, bytes], list[bytes]]) -> None:
         _, writer, sealer = await dial(there)
         writer.write(sealer.head(FRAME) + FRAME)
         await until(lambda: len(there.frames) == 1)
-        async with Between(there, change) as address:
+        async with Between(there.port, change) as address:
             for _ in range(3):
                 here.links.send(address, FRAME)
             await until(lambda: here.lost == [address])

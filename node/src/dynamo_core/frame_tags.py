@@ -33,8 +33,10 @@ LENGTH_BYTES = 4
 KEY_BYTES = 32
 _MASK = 0xFFFFFFFF
 _head = Struct(">II16s")
+_counts = Struct(">II")
 _counted = Struct(">QI")
 _BEHIND_LENGTH = HEAD_BYTES - LENGTH_BYTES
+_TAG_AT = HEAD_BYTES - TAG_BYTES
 
 Bytes = bytes | bytearray | memoryview
 
@@ -70,7 +72,7 @@ class Opener:
 
     def size(self, data: Bytes, at: int) -> int:
         """Of the frame whose head begins there, with its head. Raises BadFrame."""
-        length, check, _ = _head.unpack_from(data, at)
+        length, check = _counts.unpack_from(data, at)
         if length ^ check != self._number & _MASK:
             raise BadFrame(f"not frame {self._number} of its link: changed, or out of its order")
         size: int = length - _BEHIND_LENGTH
@@ -81,11 +83,10 @@ class Opener:
     def check(self, data: Bytes, at: int, frame: Bytes) -> None:
         """Whether the head there is that of this frame, and both are the next of their link: then
         the frame after it is due. Raises BadFrame."""
-        length, _, told = _head.unpack_from(data, at)
         tag = self._keyed.copy()
-        tag.update(_counted.pack(self._number, length))
+        tag.update(_counted.pack(self._number, _BEHIND_LENGTH + len(frame)))
         tag.update(frame)
-        if not compare_digest(tag.digest(), told):
+        if not compare_digest(tag.digest(), data[at + _TAG_AT : at + HEAD_BYTES]):
             raise BadFrame(f"frame {self._number} of its link is not what was sent")
         self._number += 1
 

@@ -111,10 +111,11 @@ class Sender(Protocol):
 class Waiting(LinkBytes):
     """Frames to be sent."""
 
-    __slots__ = ("_holders", "_passing", "_passing_bytes")
+    __slots__ = ("_half", "_holders", "_passing", "_passing_bytes")
 
     def __init__(self, bytes_max: int) -> None:
         super().__init__(bytes_max)
+        self._half = bytes_max // 2
         self._holders: set[Sender] = set()
         self._passing: Sender | None = None
         self._passing_bytes = 0
@@ -122,8 +123,13 @@ class Waiting(LinkBytes):
 
     def take(self, link: Sender, waiting: int, count: int) -> bool:
         """Room for so many bytes more, where `waiting` are on the link already; False: refused."""
+        used = self.used + waiting - link.counted + count
+        if used <= self._half and link is not self._passing:
+            self.used, link.counted = used, waiting + count
+            self._holders.add(link)
+            return True
         self._know(link, waiting)
-        if self.used + count > self.bytes_max // 2 and not self._share(link, count):
+        if self.used + count > self._half and not self._share(link, count):
             if waiting or self._passing is not None:
                 return False
             self._passing, self._passing_bytes = link, count
@@ -146,10 +152,9 @@ class Waiting(LinkBytes):
                 self._holders.discard(holder)
         if self._passing is not None:
             self._know(self._passing, self._passing.waiting())
-        half = self.bytes_max // 2
-        if self.used + count <= half:
+        if self.used + count <= self._half:
             return True
-        share = half // (len(self._holders | {link}))
+        share = self._half // len(self._holders | {link})
         return self.used + count <= self.bytes_max and link.counted + count <= share
 
     def _know(self, link: Sender, waiting: int) -> None:

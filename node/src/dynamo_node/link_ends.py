@@ -210,7 +210,10 @@ class Incoming(_End):
         self._door.gone(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self.ends.read[: self.ends.arriving.room(self)]
+        read, arriving = self.ends.read, self.ends.arriving
+        if arriving.used + READ_BYTES_MAX <= arriving.bytes_max:
+            return read
+        return read[: arriving.room(self)]
 
     def receive(self, data: memoryview) -> None:
         """Hands on whole frames; keeps the beginning of one."""

@@ -1,0 +1,57 @@
+"""A network card that flips bits of frames between nodes, behind the checksum of TCP."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from dynamo_core.frame_tags import LENGTH_BYTES
+
+
+class Card:
+    """The frames of one link, as they pass. `skipped` bytes come before the first."""
+
+    def __init__(self, chance: random.Random, met: Counter[str], skipped: int) -> None:
+        self._chance = chance
+        self._met = met
+        self._left = skipped
+        """Bytes before the next frame begins."""
+        self._head = b""
+        self._flip_after: int | None = None
+        """Bytes that pass before the one whose bit is flipped."""
+
+    def passes(self, piece: bytes, one_in: int) -> bytes:
+        """Bytes of the link; one bit of one frame in so many is another then, of none for 0."""
+        out, at = bytearray(piece), 0
+        while at < len(out):
+            if not self._left:
+                wanted = LENGTH_BYTES - len(self._head)
+                self._head += piece[at : at + wanted]
+                at = min(at + wanted, len(out))
+                if len(self._head) == LENGTH_BYTES:
+                    self._begins(out, at, one_in)
+                continue
+            count = min(self._left, len(out) - at)
+            if self._flip_after is not None and self._flip_after < count:
+                out[at + self._flip_after] ^= 1 << self._chance.randrange(8)
+                self._flip_after = None
+            elif self._flip_after is not None:
+                self._flip_after -= count
+            self._left -= count
+            at += count
+        return bytes(out)
+
+    def _begins(self, out: bytearray, at: int, one_in: int) -> None:
+        """A frame, whose length ends where `at` is."""
+        self._left, self._head = int.from_bytes(self._head, "big"), b""
+        self._met["frames"] += 1
+        if not one_in or self._chance.randrange(one_in):
+            return
+        self._met["flipped"] += 1
+        place = self._chance.randrange(LENGTH_BYTES + self._left) - LENGTH_BYTES
+        if place >= 0:
+            self._flip_after = place
+        elif at + place >= 0:
+            out[at + place] ^= 1 << self._chance.randrange(8)
+        else:  # of a length whose first bytes have passed
+            out[at - 1] ^= 1 << self._chance.randrange(8)

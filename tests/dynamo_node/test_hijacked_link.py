@@ -1,0 +1,100 @@
+"""Somebody between two real nodes lets both prove themselves and then speaks for one of them: the
+link is closed, and nothing of what was put in is believed (T-2, S-NET-3)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+from benchmarks.cluster import EVENT, QUICK
+from benchmarks.processes import Node, found, until
+from station import Between
+
+from dynamo_core.frame_tags import HEAD_BYTES
+from dynamo_core.frames import Frame, decode_frame, encode_frame
+from dynamo_core.ids import partition_of, store_key
+from dynamo_core.messages import Store
+from dynamo_core.ring import Entry
+from dynamo_core.versions import History, Record, Sibling, encode_record
+
+SECRET = "what no one in between knows: 0123456789"
+KEY, VALUE = b"account", b"100 euro"
+PARTITIONS = 16
+
+
+class Hijacker:
+    """Sees every frame of a link, and puts in one of its own with a head as good as it can make."""
+
+    def __init__(self) -> None:
+        self.message: Store | None = None
+        self.put_in = 0
+
+    def change(self, number: int, sealed: bytes) -> list[bytes]:
+        seen = decode_frame(sealed[HEAD_BYTES:])
+        if self.message is None or not seen.echo_boot:
+            return [sealed]
+        said = Frame(
+            seen.version, seen.cluster_id, seen.name, seen.node_id, seen.address, seen.boot,
+            seen.beat, seen.echo_boot, seen.echo, [self.message],
+        )  # fmt: skip
+        frame = encode_frame(said)
+        length = HEAD_BYTES - 4 + len(frame)
+        check = (length ^ (number + 1)).to_bytes(4, "big")
+        self.message, self.put_in = None, self.put_in + 1
+        return [sealed, length.to_bytes(4, "big") + check + sealed[8:HEAD_BYTES] + frame]
+
+
+def forged(node: Node) -> Store:
+    """A record that supersedes what is there, made of what the client listener shows to all."""
+    url = f"{node.endpoint}/v1/kv/{KEY.decode()}"
+    (shown,) = httpx.get(url, headers={"Accept": "application/json"}).json()["values"]
+    actor, counter = shown["dot"].split("-")[:2]
+    history = History({int(actor, 16): int(counter), 0xBAD: 1})
+    record = encode_record(KEY, Record((Sibling(0xBAD, 1, b"0 euro"),), history))
+    stored = store_key(KEY)
+    partition = partition_of(stored, PARTITIONS.bit_length() - 1)
+    line = httpx.get(f"{node.endpoint}/v1/ring").json()["entries"][partition]
+    entry = Entry(line["term"], line["version"], tuple(line["owners"]))
+    return Store(7, partition, entry.number, stored, record, "", False, "put", 1 << 40)
+
+
+def events(node: Node) -> dict[str, int]:
+    text = httpx.get(node.admin + "/metrics").text
+    return {event: int(float(count)) for event, count in EVENT.findall(text)}
+
+
+async def hijack(place: Path, nodes: list[Node]) -> None:
+    hijacker = Hijacker()
+    behind = Node("b", place / "b")
+    async with Between(behind.ports["peer"], hijacker.change) as address:
+        behind.advertise = address
+        nodes += [Node("a", place / "a"), behind, Node("c", place / "c")]
+        (place / "secret").write_text(SECRET + "\n")
+        for node in nodes:
+            node.start(*QUICK, f"--cluster-secret-file={place / 'secret'}")
+        await asyncio.to_thread(found, nodes, SECRET, n=3, r=2, w=2, partitions=PARTITIONS)
+        url = f"{nodes[0].endpoint}/v1/kv/{KEY.decode()}"
+        answer = await asyncio.to_thread(httpx.put, url + "?w=3", content=VALUE, timeout=30)
+        assert answer.status_code == 204, answer.text
+        hijacker.message = await asyncio.to_thread(forged, nodes[0])
+        await asyncio.to_thread(
+            until, lambda: events(behind).get("link_bad_frames", 0) > 0, "nothing was refused"
+        )
+        assert hijacker.put_in == 1
+        for node in nodes:
+            url = f"{node.endpoint}/v1/kv/{KEY.decode()}?r=3&timeout_ms=20000"
+            got = await asyncio.to_thread(httpx.get, url, timeout=30)
+            assert (got.status_code, got.content) == (200, VALUE), node.name
+        assert [node.alive for node in nodes] == [True] * 3
+        answer = await asyncio.to_thread(httpx.put, url, content=b"x", timeout=30)
+        assert answer.status_code == 204, "the link has begun anew"
+
+
+def test_who_takes_over_a_link_changes_nothing(tmp_path: Path) -> None:
+    nodes: list[Node] = []
+    try:
+        asyncio.run(hijack(tmp_path, nodes))
+    finally:
+        for node in nodes:
+            node.stop()
