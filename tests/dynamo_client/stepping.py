@@ -22,13 +22,19 @@ Server = Callable[[Ask], Reply | Failure]
 class World:
     """A client of `endpoints`, the clock, and what it asked and waited for."""
 
-    def __init__(self, *endpoints: str, routing: bool = False, attempts_max: int = 5) -> None:
+    def __init__(
+        self,
+        *endpoints: str,
+        routing: bool = False,
+        attempts_max: int = 5,
+        deadline_s: float = 60.0,
+    ) -> None:
         self.now = 1000.0
         self.asked: list[Ask] = []
         self.pauses: list[float] = []
         self.routes = Routes(endpoints or ("http://e1", "http://e2"), routing, lambda: self.now)
-        self.attempts = Attempts(self.routes, attempts_max, lambda: 0.5)
-        self.client = Operations(self.attempts, 2.0)
+        self.attempts = Attempts(self.routes, attempts_max, lambda: 0.5, 2.0)
+        self.client = Operations(self.attempts, deadline_s)
 
     def run(self, steps: Steps[T], *script: Reply | Failure | Server) -> T:
         """Answers in turn, the last one for ever; a function answers by what is asked."""
@@ -60,9 +66,9 @@ def stored(node: str = "a") -> Reply:
     return Reply(204, headers, b"")
 
 
-def record(*values: bytes, node: str = "a", context: str = "ctx") -> Reply:
+def record(*values: bytes, node: str = "a", context: str = "ctx", key: bytes = b"k") -> Reply:
     shown = [{"data": v, "content_type": "t/p", "dot": str(at)} for at, v in enumerate(values)]
-    body = msgspec.json.encode({"key": b"k", "context": context, "values": shown})
+    body = msgspec.json.encode({"key": key, "context": context, "values": shown})
     return Reply(200, {"dynamo-node": node}, body)
 
 

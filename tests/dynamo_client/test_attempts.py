@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import httpx
@@ -11,18 +12,22 @@ from hypothesis import strategies as st
 from stepping import LOST, PROBLEMS, REFUSED, World, record, refused, stored
 
 from dynamo_client import (
+    Acks,
     BadAnswer,
     BadKey,
     BadParameter,
+    BadRequest,
     ClientError,
     Conflict,
     ConnectionFailed,
+    Draining,
     Found,
     GetOp,
     Overloaded,
     PutOp,
     QuorumNotMet,
     Unavailable,
+    Version,
     errors,
 )
 from dynamo_client.batch import batch
@@ -32,6 +37,10 @@ from dynamo_client.steps import Ask, Failure, Reply
 FIELDS = ["type", "title", "detail", "acks", "context"]
 NO = {"dynamo-applied": "no", "retry-after": "1"}
 UNKNOWN = {"dynamo-applied": "unknown", "retry-after": "1"}
+
+
+def tree(kind: type[ClientError]) -> list[type[ClientError]]:
+    return [kind, *(leaf for below in kind.__subclasses__() for leaf in tree(below))]
 
 
 def ids(world: World) -> set[str]:
@@ -87,10 +96,10 @@ def test_a_refused_connection_costs_no_pause_while_somebody_else_is_there() -> N
     world = World()
     world.run(world.client.get("k"), REFUSED, record(b"v"))
     assert (world.hosts, world.pauses) == (["e1", "e2"], [])
-    world.run(world.client.get("other"), record(b"v"))
+    world.run(world.client.get("other"), record(b"v", key=b"other"))
     assert world.hosts[-1] == "e2", "who failed lately comes last"
     world.now += 2
-    world.run(world.client.get("other still"), record(b"v"))
+    world.run(world.client.get("k"), record(b"v"))
     assert world.hosts[-1] == "e1"
 
 
@@ -151,7 +160,7 @@ def test_a_quorum_that_is_missing_for_one_key_does_not_stop_the_others() -> None
     assert caught.value.acks is not None and caught.value.acks.total == 1
     assert world.pauses == [1.0] * 4
     before = world.now
-    world.run(world.client.get("other"), record(b"v"))
+    world.run(world.client.get("other"), record(b"v", key=b"other"))
     assert world.now == before
 
 
@@ -229,10 +238,6 @@ def test_whatever_is_answered_becomes_an_error_of_the_tree(
     assert problem_of(b"\xff") == problem_of(b"[]") == problem_of(b"") == {}
 
 
-def tree(kind: type[ClientError]) -> list[type[ClientError]]:
-    return [kind, *(leaf for below in kind.__subclasses__() for leaf in tree(below))]
-
-
 def test_not_found_is_an_answer_only_from_a_client_listener() -> None:
     world = World()
     hidden = refused(404, "not-found", {"dynamo-node": "a", "dynamo-context": "grave"})
@@ -288,3 +293,42 @@ def test_where_all_are_silent_an_operation_ends_within_what_is_promised() -> Non
         world.run(world.client.get("k"), silent)
     assert len(world.asked) <= 2 * 5
     assert world.now - began <= 5 * 2 * 2.0 + 4 * 2.0
+
+
+def test_the_most_telling_error_is_raised_with_all_attempts_in_it() -> None:
+    """Two of three are down: the last dead address says less than the node that is there."""
+    world = World("http://e1", "http://e2", "http://e3", attempts_max=3)
+    missing = refused(503, "quorum-not-met", UNKNOWN, acks={"total": 1})
+    with pytest.raises(QuorumNotMet) as caught:
+        world.run(world.client.put("k", "v"), missing, REFUSED, LOST)
+    assert caught.value.attempts == (
+        "http://e1: field: quorum-not-met", "http://e2: refused", "http://e3: reset"
+    )  # fmt: skip
+    assert caught.value.applied == "unknown" and caught.value.acks is not None
+    with pytest.raises(Draining):
+        world.run(world.client.get("k"), REFUSED, refused(503, "draining", NO), REFUSED)
+    with pytest.raises(BadRequest) as bad:
+        world.run(world.client.put("k", "v"), missing, REFUSED, refused(400, "bad-context"))
+    assert bad.value.applied == "unknown"
+
+
+def test_an_answer_for_another_key_is_no_answer() -> None:
+    world = World()
+    with pytest.raises(BadAnswer, match="answered for the key b'other', not for b'k'"):
+        world.run(world.client.get("k"), record(b"v", key=b"other"))
+
+
+@pytest.mark.parametrize("kind", [k for k in tree(ClientError) if k is not errors.SiblingsFound])
+def test_errors_survive_pickle(kind: type[ClientError]) -> None:
+    error = kind("field: why", 503, "slug")
+    error.applied, error.attempts = "unknown", ("http://e1: refused",)
+    if isinstance(error, Unavailable):
+        error.retry_after_s, error.acks = 3.0, Acks(total=1)
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (kind, str(error), vars(error))
+
+
+def test_siblings_survive_pickle() -> None:
+    error = errors.SiblingsFound((Version(b"1", "t/p", "a.1"), Version(b"2", "t/p", "b.1")))
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.values) == (str(error), error.values)

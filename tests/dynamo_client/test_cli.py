@@ -143,8 +143,10 @@ def test_an_interrupted_import_goes_on_and_an_export_gives_the_same(tmp_path: Pa
     rows.append({"key": "//4A", "values": values})
     source.write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
     mark = tmp_path / "in.ndjson.checkpoint"
-    command = [sys.executable, "-c", "from dynamo_client.cli import main; main()", "import"]
-    first = subprocess.Popen([*command, str(source)], stderr=subprocess.PIPE, text=True)
+    # It writes a checkpoint after each batch, so that it is interrupted long before its end.
+    program = "from dynamo_client import cli, cli_transfer; cli_transfer.SAVE_S = 0.0; cli.main()"
+    command = [sys.executable, "-c", program, "import", str(source)]
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     until(lambda: mark.exists() or first.poll() is not None, "no checkpoint is written")
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=20)

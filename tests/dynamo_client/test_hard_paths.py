@@ -23,6 +23,7 @@ from dynamo_client import (
     DynamoClient,
     QuorumNotMet,
     Unauthorized,
+    WrongUse,
 )
 
 STORED = (204, {"Dynamo-Node": "a", "Dynamo-Context": "ctx"}, b"")
@@ -111,30 +112,44 @@ def test_nobody_there_is_certainly_no() -> None:
     assert caught.value.applied == "no"
 
 
-def test_an_address_that_is_none_is_certainly_no() -> None:
-    for endpoint in ("127.0.0.1:8080", "http://[", "http://a b"):
-        with client_of(endpoint) as client, pytest.raises(ConnectionFailed) as caught:
-            client.put("k", "v")
-        assert caught.value.applied == "no"
-        assert not AdminClient(endpoint).livez()
+@pytest.mark.parametrize(
+    "endpoint",
+    ["127.0.0.1:8080", "http://[", "http://a b", "ftp://a:1", "", "http://", "http://a:99999",
+     "http://a:1/v1/kv", "http://a:1/v1/kv/", "http://a:1?x=1", "http://u:p@a:1"],
+)  # fmt: skip
+def test_an_address_that_is_none_is_told_at_once(endpoint: str) -> None:
+    with pytest.raises(BadParameter, match="endpoints: ") as caught:
+        client_of(endpoint)
+    assert caught.value.field == "endpoints"
+    with pytest.raises(BadParameter, match="url: "):
+        AdminClient(endpoint)
+
+
+def test_a_token_that_is_none_is_told_at_once() -> None:
     for token in ("", "k\xe4se", "two\nlines"):
         with pytest.raises(BadParameter, match="token"):
             AdminClient("http://127.0.0.1:1", token)
 
 
 def test_options_out_of_range_are_told_at_once() -> None:
-    with pytest.raises(ValueError, match="endpoints"):
+    with pytest.raises(BadParameter, match="endpoints"):
         DynamoClient()
     urls: Any = ["http://127.0.0.1:1"]
-    with pytest.raises(ValueError, match="endpoints"):
+    with pytest.raises(BadParameter, match="endpoints"):
         DynamoClient(urls)
-    for how in ({"timeout_s": 0}, {"timeout_s": -1}, {"attempts_max": 0}):
-        with pytest.raises(ValueError, match=next(iter(how))):
+    wrong: list[dict[str, Any]] = [
+        {"timeout_s": 0}, {"timeout_s": -1}, {"attempts_max": 0}, {"deadline_s": 0},
+        {"deadline_s": float("nan")}, {"timeout_s": float("inf")}, {"deadline_s": "1"},
+    ]  # fmt: skip
+    for how in wrong:
+        with pytest.raises(BadParameter, match=next(iter(how))):
             AsyncDynamoClient("http://127.0.0.1:1", **how)
     client = DynamoClient("http://127.0.0.1:1")
+    with pytest.raises(BadParameter, match="deadline_s"):
+        client.get("k", deadline_s=-1)
     client.close()
     client.close()
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(WrongUse, match="closed"):
         client.get("k")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamo_client import (
+    BadParameter,
     Merge,
     NotMergeable,
     cart_union,
@@ -101,3 +103,43 @@ def test_a_value_of_something_else_is_not_overwritten(value: bytes) -> None:
             merge([value])
     with pytest.raises(NotMergeable):
         last_value(b'{"at_ms":1,"data":"!"}')
+
+
+class Odd:
+    """Nothing that JSON knows."""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [float("nan"), float("inf"), -float("inf"), b"bytes", {1: 2}, {"a": {None: 1}}, {1, 2}, Odd(),
+     "\ud800", [float("nan")], {"deep": [{"x": b""}]}],
+)  # fmt: skip
+def test_what_json_cannot_hold_is_refused_before_anything_is_read(content: object) -> None:
+    with pytest.raises(BadParameter, match=r"^add: "):
+        cart_union(add={"line": content})
+    with pytest.raises(BadParameter, match=r"^add: "):
+        set_union(add=[content])
+    with pytest.raises(BadParameter, match=r"^remove: "):
+        set_union(remove=[content])
+
+
+def test_wrong_kinds_are_told_by_the_name_of_the_field() -> None:
+    wrong: Any
+    for wrong in (1.5, "1", None, True):
+        with pytest.raises(BadParameter, match=r"^by: "):
+            counter(by=wrong, actor="me")
+    for wrong in (5, None, b"me"):
+        with pytest.raises(BadParameter, match=r"^actor: "):
+            counter(by=1, actor=wrong)
+        with pytest.raises(BadParameter, match=r"^remove: "):
+            cart_union(remove=[wrong])
+    with pytest.raises(BadParameter, match=r"^data: "):
+        last_writer("text")  # type: ignore[arg-type]
+    with pytest.raises(BadParameter, match=r"^now_ms: "):
+        last_writer(b"x", now_ms=1.5)  # type: ignore[arg-type]
+
+
+def test_tuples_are_lists_and_stay_what_they_are() -> None:
+    merged = cart_union(add={"a": (1, (2, 3))})([])
+    assert merged == b'{"a":[1,[2,3]]}'
+    assert set_union(add=[(1, 2)], remove=[[3]])([b"[[3],[1,2]]"]) == b"[[1,2]]"

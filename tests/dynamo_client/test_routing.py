@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote_to_bytes
+
 import pytest
 from stepping import LOST, REFUSED, World, record, refused, ring, stored
 
@@ -26,7 +28,8 @@ class Cluster:
         if ask.url.endswith("/v1/ring"):
             known = ask.headers.get("If-None-Match") == self.ring.headers["etag"]
             return Reply(304, {}, b"") if known else self.ring
-        return record(b"v", node=self.nodes.get(host, host.split(":")[0]))
+        key = unquote_to_bytes(ask.url.split("/v1/kv/")[1].split("?")[0])
+        return record(b"v", node=self.nodes.get(host, host.split(":")[0]), key=key)
 
 
 def asks_for_ring(world: World) -> int:

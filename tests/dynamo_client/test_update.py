@@ -13,6 +13,7 @@ from dynamo_client import (
     errors,
     set_union,
 )
+from dynamo_client.steps import Ask, Reply
 
 NO = {"dynamo-applied": "no", "retry-after": "1"}
 
@@ -84,9 +85,40 @@ def test_an_update_that_must_not_be_refused_writes_what_it_could_not_read() -> N
     world = World("http://e1")
     unread = refused(503, "insufficient-owners", {"dynamo-applied": "no", "retry-after": "1"})
     steps = world.client.update("k", set_union(add=[2]), always_write=True)
-    world.run(steps, unread, unread, stored())
-    assert [ask.method for ask in world.asked] == ["GET", "GET", "PUT"]
+    world.run(steps, unread, unread, unread, unread, stored())
+    assert [ask.method for ask in world.asked] == ["GET"] * 4 + ["PUT"]
+    assert ["r=1" in ask.url for ask in world.asked[:4]] == [False, False, True, True]
     assert world.asked[-1].content == b"[2]"
     assert "Dynamo-Context" not in world.asked[-1].headers
     with pytest.raises(errors.InsufficientOwners):
         world.run(world.client.update("k", set_union(add=[2])), unread)
+
+
+def test_with_one_node_alive_an_update_that_must_not_be_refused_is_written_there() -> None:
+    """The paper's cart [P 2.3]: what one node has is merged, and the same write, by its id, goes to
+    one node when no quorum answers."""
+    world = World("http://e1", deadline_s=10.0)
+    unknown = {"dynamo-applied": "unknown"}
+
+    def alone(ask: Ask) -> Reply:
+        slow = "?" not in ask.url or not ("r=1" in ask.url or "w=1" in ask.url)
+        world.now += min(1.8, ask.timeout_s) if slow else 0.0
+        if slow:
+            return refused(503, "quorum-not-met", unknown)
+        return record(b"[1]") if ask.method == "GET" else stored()
+
+    began = world.now
+    world.run(world.client.update("k", set_union(add=[2]), always_write=True, w=2, dw=2), alone)
+    assert world.now - began < 10.0
+    puts = [ask for ask in world.asked if ask.method == "PUT"]
+    assert {ask.content for ask in puts} == {b"[1,2]"}
+    assert len({ask.headers["Dynamo-Request-Id"] for ask in puts}) == 1
+    assert "w=1&dw=1" in puts[-1].url and "w=2&dw=2" in puts[0].url
+
+
+def test_update_says_how_it_is_written() -> None:
+    world = World()
+    steps = world.client.update("k", set_union(add=[2]), w="all", dw=2, expires_in_s=9)
+    world.run(steps, absent(), stored())
+    assert "w=all&dw=2" in world.asked[-1].url
+    assert world.asked[-1].headers["Dynamo-Expires-In"] == "9"

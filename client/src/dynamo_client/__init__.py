@@ -36,6 +36,7 @@ from dynamo_client.errors import (
     Unauthorized,
     Unavailable,
     ValueTooLarge,
+    WrongUse,
 )
 from dynamo_client.merges import (
     Merge,
@@ -54,7 +55,7 @@ __all__ = [
     "DeleteOp", "Draining", "DynamoClient", "Found", "GetOp", "InsufficientOwners", "Merge",
     "NotAMember", "NotFound", "NotMergeable", "Overloaded", "PutOp", "QuorumNotMet",
     "SiblingsFound", "Stored", "TooManySiblings", "Unauthorized", "Unavailable",
-    "ValueTooLarge", "Version", "cart_union", "counter", "counter_value", "last_value",
+    "ValueTooLarge", "Version", "WrongUse", "cart_union", "counter", "counter_value", "last_value",
     "last_writer", "set_union",
 ]
 # fmt: on

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
+from urllib.parse import urlencode
 
-import httpx
 import msgspec
 
 from dynamo_client.attempts import error_of_reply
-from dynamo_client.client import failure_of, http_options, reply_of
 from dynamo_client.errors import BadAnswer, BadParameter, ConnectionFailed
 from dynamo_client.operations import Key, key_bytes, quoted
-from dynamo_client.steps import Reply, T
+from dynamo_client.pool import BlockingPool
+from dynamo_client.routing import checked_url
+from dynamo_client.steps import Ask, Failure, Reply, T
 
 TIMEOUT_S = 35.0
 """A node takes 30 s at most for what it asks of others."""
@@ -29,15 +30,16 @@ class AdminClient:
 
     Nothing is tried twice: what changes a ring is for whoever asked to repeat. Every method raises
     ClientError, and so does a token that is not printable ASCII; `timeout_s` is how long a request
-    waits in silence. Threads may share it.
+    may take. Threads may share it.
     """
 
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
-        self.url = url.rstrip("/")
+        self.url = checked_url(url, "url")
         if token is not None and not (token.isascii() and token.isprintable() and token):
             raise BadParameter("token: one line of printable ASCII")
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        self._http = httpx.Client(headers=headers, **http_options(timeout_s))
+        self._timeout_s = timeout_s
+        self._pool = BlockingPool([self.url], headers)
 
     def status(self) -> dict[str, Any]:
         """This node, as contract.md §5.1 has it."""
@@ -107,9 +109,8 @@ class AdminClient:
         while left is None or left > 0:
             page_max = KEYS_PAGE if left is None else min(left, KEYS_PAGE)
             query = {"partition": partition, "after": after, "limit": page_max}
-            reply = self._ask(
-                "GET", "/v1/keys", params={k: v for k, v in query.items() if v is not None}
-            )
+            said = urlencode({k: v for k, v in query.items() if v is not None})
+            reply = self._ask("GET", f"/v1/keys?{said}")
             page = _decoded(reply, _Page)
             yield from page.keys
             if page.next is None:
@@ -135,7 +136,7 @@ class AdminClient:
 
     def close(self) -> None:
         """Closes the connection."""
-        self._http.close()
+        self._pool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -144,27 +145,24 @@ class AdminClient:
         self.close()
 
     def _probe(self, path: str) -> bool:
-        try:
-            return self._http.get(self.url + path).status_code == 200
-        except (httpx.HTTPError, httpx.InvalidURL):
-            return False
+        heard = self._pool.ask(Ask("GET", self.url + path, {}, timeout_s=self._timeout_s))
+        return isinstance(heard, Reply) and heard.status == 200
 
     def _document(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        content = None if body is None else msgspec.json.encode(body)
-        return _decoded(self._ask(method, path, content=content), dict[str, Any])
+        content = b"" if body is None else msgspec.json.encode(body)
+        return _decoded(self._ask(method, path, content), dict[str, Any])
 
-    def _ask(self, method: str, path: str, **more: Any) -> Reply:
-        try:
-            reply = reply_of(self._http.request(method, self.url + path, **more))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            failed = ConnectionFailed(f"{self.url}: {failure_of(error).reason}")
-            failed.applied = "unknown" if failure_of(error).sent and method != "GET" else "no"
-            raise failed from error
-        if reply.status >= 400:
-            raise error_of_reply(reply)
-        return reply
+    def _ask(self, method: str, path: str, content: bytes = b"") -> Reply:
+        heard = self._pool.ask(Ask(method, self.url + path, {}, content, self._timeout_s))
+        if isinstance(heard, Failure):
+            error = ConnectionFailed(f"{self.url}: {heard.reason}")
+            error.applied = "unknown" if heard.sent and method != "GET" else "no"
+            raise error
+        if heard.status >= 400:
+            raise error_of_reply(heard)
+        return heard
 
 
 def _decoded(reply: Reply, kind: type[T]) -> T:

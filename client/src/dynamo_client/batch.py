@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import msgspec
 
 from dynamo_client.answers import Acks, BatchResult, Found, Stored, Version
-from dynamo_client.attempts import Attempts, Request
+from dynamo_client.attempts import Attempts, Request, node_ms
 from dynamo_client.errors import (
     BadAnswer,
     BadKey,
@@ -92,11 +92,11 @@ def batch(
     client: Operations, operations: Sequence[Op], **how: Unpack[BatchOptions]
 ) -> Steps[list[BatchResult]]:
     """The results, in order. Raises BadRequest where the request as a whole is wrong."""
+    attempts = client.within(how.pop("deadline_s", None))
     ways = {name: value for name, value in how.items() if value is not None}
-    ways["timeout_ms"] = client.timeout_ms
     results: dict[int, BatchResult] = {}
     for chunk in _chunks(map(_item_of, operations)):
-        yield from _send(client.attempts, chunk, ways, results)
+        yield from _send(attempts, chunk, ways, results)
     return [results[at] for at in range(len(operations))]
 
 
@@ -132,7 +132,11 @@ def _send(
     doubted: set[int] = set()
     for attempt in range(attempts.attempts_max):
         if attempt:
-            yield attempts.back_off(attempt)
+            pause = attempts.back_off(attempt)
+            if pause.seconds >= attempts.left_s:
+                return
+            yield pause
+        ways["timeout_ms"] = node_ms(attempts.attempt_s(0))
         body = msgspec.msgpack.encode({"operations": list(items.values()), **ways})
         writes = any(item.op != "get" for item in items.values())
         try:

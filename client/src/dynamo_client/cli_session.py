@@ -8,13 +8,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-import httpx
 import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -22,10 +21,11 @@ from rich.text import Text
 
 from dynamo_client import AdminClient, ClientError, ConnectionFailed, DynamoClient
 from dynamo_client.attempts import error_of_reply
-from dynamo_client.client import http_options, reply_of
 from dynamo_client.local_nodes import LocalRing
 from dynamo_client.operations import quoted
+from dynamo_client.pool import BlockingPool
 from dynamo_client.problems import problem_of
+from dynamo_client.steps import Ask, Reply
 
 FAILED, USAGE, NOT_FOUND = 1, 2, 3
 DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
@@ -132,10 +132,11 @@ class Session:
 
     def explain(self, key: bytes) -> dict[str, Any]:
         """A read with `?explain=true`, whatever came of it. Raises ClientError."""
-        with httpx.Client(**http_options(EXPLAIN_S_MAX)) as http:
+        with closing(BlockingPool(self.endpoints)) as pool:
             for url in self.endpoints:
-                with suppress(httpx.TransportError):
-                    answer = reply_of(http.get(f"{url}/v1/kv/{quoted(key)}?explain=true"))
+                target = f"{url}/v1/kv/{quoted(key)}?explain=true"
+                answer = pool.ask(Ask("GET", target, {}, timeout_s=EXPLAIN_S_MAX))
+                if isinstance(answer, Reply):
                     document = problem_of(answer.body)
                     if "asked" not in document:
                         raise error_of_reply(answer)

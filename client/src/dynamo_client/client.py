@@ -1,4 +1,4 @@
-"""The two clients: they carry out steps and decide nothing. One HTTP library below both: httpx."""
+"""The two clients: they carry out steps and decide nothing."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from typing import Any, Generic, Self, TypeVar, Unpack
-
-import httpx
+from math import inf
+from typing import Generic, Self, TypeVar, Unpack
 
 from dynamo_client.answers import BatchResult, Found, Stored
 from dynamo_client.attempts import Attempts
 from dynamo_client.batch import BatchOptions, Op, batch
+from dynamo_client.errors import BadParameter
 from dynamo_client.merges import Merge
 from dynamo_client.operations import (
+    DEADLINE_S,
     DeleteOptions,
     Key,
     Operations,
@@ -22,62 +23,32 @@ from dynamo_client.operations import (
     ReadOptions,
     UpdateOptions,
 )
+from dynamo_client.pool import AsyncPool, BlockingPool
 from dynamo_client.routing import Routes
 from dynamo_client.steps import Ask, Failure, Pause, Reply, Steps, T
 from dynamo_core.ring import Ring
 
-CONNECT_S_MAX = 1.0
-CONNECTIONS_MAX = 32
-"""Of one client; more wait for one. The pool of httpx slows down with the square of it."""
-NEVER_SENT = (
-    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol,
-    httpx.InvalidURL,
-)  # fmt: skip
-H = TypeVar("H", httpx.Client, httpx.AsyncClient)
+P = TypeVar("P", BlockingPool, AsyncPool)
 
 
-def http_options(timeout_s: float) -> dict[str, Any]:
-    """For an httpx client: no proxies of the environment, they are not meant for databases."""
-    connect_s = min(timeout_s, CONNECT_S_MAX)
-    return {
-        "timeout": httpx.Timeout(timeout_s, connect=connect_s, pool=None),
-        "limits": httpx.Limits(max_connections=CONNECTIONS_MAX),
-        "trust_env": False,
-    }
-
-
-def sent(ask: Ask) -> dict[str, Any]:
-    """A request in httpx's words."""
-    return {
-        "method": ask.method, "url": ask.url, "headers": ask.headers, "content": ask.content
-    }  # fmt: skip
-
-
-def reply_of(response: httpx.Response) -> Reply:
-    """What the steps know of an answer."""
-    return Reply(response.status_code, response.headers, response.content)
-
-
-def failure_of(error: Exception) -> Failure:
-    """What the steps know of a failure: whether the request may have arrived."""
-    return Failure(not isinstance(error, NEVER_SENT), f"{type(error).__name__}: {error}")
-
-
-class _Client(Generic[H]):
+class _Client(Generic[P]):
     """What both have in common."""
 
-    _kind: type[H]
+    _kind: type[P]
 
     def __init__(
-        self, *endpoints: str, timeout_s: float = 2.0, attempts_max: int = 5, routing: bool = True
-    ) -> None:
-        if not timeout_s > 0:
-            raise ValueError("timeout_s: more than 0")
-        if attempts_max < 1:
-            raise ValueError("attempts_max: 1 at least")
+        self, *endpoints: str, timeout_s: float = 2.0, attempts_max: int = 5, routing: bool = True,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:  # fmt: skip
+        for name, seconds in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
+            if not (isinstance(seconds, int | float) and 0 < seconds < inf):
+                raise BadParameter(f"{name}: wants seconds above 0, not {seconds!r}")
+        if not (isinstance(attempts_max, int) and attempts_max >= 1):
+            raise BadParameter(f"attempts_max: 1 at least, not {attempts_max!r}")
         routes = Routes(endpoints, routing, time.monotonic)
-        self._operations = Operations(Attempts(routes, attempts_max, random.random), timeout_s)
-        self._http: H = self._kind(**http_options(timeout_s))
+        attempts = Attempts(routes, attempts_max, random.random, timeout_s)
+        self._operations = Operations(attempts, deadline_s)
+        self._pool: P = self._kind(routes.endpoints)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -85,19 +56,19 @@ class _Client(Generic[H]):
         return self._operations.attempts.routes.endpoints
 
 
-class DynamoClient(_Client[httpx.Client]):
-    """A client that blocks; threads may share it, processes that fork may not.
+class DynamoClient(_Client[BlockingPool]):
+    """A client that blocks; threads may share it, and a process that forks goes on with it, each
+    side on connections of its own.
 
-    `endpoints` are base URLs of client listeners, any of them, in order of preference.
-    `timeout_s` is how long one attempt waits in silence, for the answer or for more of it;
-    `attempts_max` is how many an operation has at most. Where all are silent, and so is who is
-    asked for the ring, a get or put ends after attempts_max * 2 * timeout_s and the pauses between:
-    back-off of 2 s each at most, or what a node asks for by Retry-After, of 10 s at most.
-    `routing` fetches the ring and asks owners of a key first [P 6.4]; without it only the
-    endpoints are asked. ValueError for options out of range; every method raises ClientError.
+    `endpoints` are base URLs of client listeners, `http://host:port`, any of them, in order of
+    preference. `timeout_s` is how long one attempt may take, `attempts_max` how many an operation
+    has at most, `deadline_s` how long all of it may take, pauses included; each method takes its
+    own `deadline_s` too. `routing` fetches the ring and asks owners of a key first [P 6.4];
+    without it only the endpoints are asked. BadParameter for what is out of range; every method
+    raises ClientError.
     """
 
-    _kind = httpx.Client
+    _kind = BlockingPool
 
     def get(self, key: Key, **how: Unpack[ReadOptions]) -> Found:
         """Reads all versions of a key; none is no error."""
@@ -119,13 +90,13 @@ class DynamoClient(_Client[httpx.Client]):
         """Reads, merges siblings and a change (see `merges`), writes; nothing is lost meanwhile."""
         return self._run(self._operations.update(key, merge, **how))
 
-    def ring(self) -> Ring:
+    def ring(self, deadline_s: float | None = None) -> Ring:
         """The ring document, fetched now."""
-        return self._run(self._operations.ring())
+        return self._run(self._operations.ring(deadline_s))
 
     def close(self) -> None:
-        """Closes the connections. Whatever is asked afterwards is a RuntimeError."""
-        self._http.close()
+        """Closes the connections. What is asked afterwards is WrongUse."""
+        self._pool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -147,17 +118,15 @@ class DynamoClient(_Client[httpx.Client]):
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return None
-        try:
-            return reply_of(self._http.request(**sent(step)))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return failure_of(error)
+        return self._pool.ask(step)
 
 
-class AsyncDynamoClient(_Client[httpx.AsyncClient]):
+class AsyncDynamoClient(_Client[AsyncPool]):
     """The same for asyncio: methods, options and errors as those of DynamoClient. Tasks of one
-    event loop may share it. A write that is cancelled may have been stored."""
+    event loop may share it; in a second loop while the first one lives it is WrongUse. A write
+    that is cancelled may have been stored."""
 
-    _kind = httpx.AsyncClient
+    _kind = AsyncPool
 
     async def get(self, key: Key, **how: Unpack[ReadOptions]) -> Found:
         """As DynamoClient.get."""
@@ -181,13 +150,13 @@ class AsyncDynamoClient(_Client[httpx.AsyncClient]):
         """As DynamoClient.update."""
         return await self._run(self._operations.update(key, merge, **how))
 
-    async def ring(self) -> Ring:
+    async def ring(self, deadline_s: float | None = None) -> Ring:
         """As DynamoClient.ring."""
-        return await self._run(self._operations.ring())
+        return await self._run(self._operations.ring(deadline_s))
 
     async def aclose(self) -> None:
         """As DynamoClient.close."""
-        await self._http.aclose()
+        await self._pool.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -209,7 +178,4 @@ class AsyncDynamoClient(_Client[httpx.AsyncClient]):
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None
-        try:
-            return reply_of(await self._http.request(**sent(step)))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return failure_of(error)
+        return await self._pool.ask(step)

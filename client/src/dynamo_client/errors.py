@@ -19,7 +19,8 @@ ClientError
 │   └── Draining         it is stopping
 ├── ConnectionFailed     nobody answers at any endpoint
 ├── BadAnswer            what answers is not a dynamo-ring node of a version that we know
-└── NotMergeable         a stored value is not of the kind that a merge merges
+├── NotMergeable         a value is not of the kind that a merge merges, or cannot be kept as one
+└── WrongUse             the client is closed, or belongs to another event loop
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ class ClientError(Exception):
 
     applied: Applied = "no"
     """For writes: `no` is a promise that nothing was stored, `unknown` that nobody can tell."""
+
+    attempts: tuple[str, ...] = ()
+    """What came of each attempt, in order: where, and why it did not end the operation."""
 
     def __init__(self, detail: str, status: int = 0, slug: str = "") -> None:
         super().__init__(detail)
@@ -89,6 +93,9 @@ class SiblingsFound(ClientError):
         super().__init__(f"{len(values)} versions; merge them, see DynamoClient.update")
         self.values = values
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.values,), self.__dict__
+
 
 class Unauthorized(ClientError):
     """No token, or not the cluster's secret."""
@@ -139,4 +146,9 @@ class BadAnswer(ClientError):
 
 
 class NotMergeable(ClientError):
-    """The stored value was written by something else."""
+    """A stored value was written by something else, or the merged one could not be read again;
+    nothing was written."""
+
+
+class WrongUse(ClientError):
+    """The program uses the client where or when it must not; nothing was sent."""

@@ -12,7 +12,9 @@ its change. What unites:
     counter      by actor, the larger of its plus and of its minus. Sums nothing that was counted.
     last_writer  the newest stamp, the others are thrown away: **lossy**, on purpose.
 
-Values are canonical JSON: equal contents have equal bytes.
+Values are canonical JSON: equal contents have equal bytes. What JSON cannot hold (NaN, bytes, keys
+that are no text) is refused before anything is read or written, and what a merge has made is read
+back before it is written.
 """
 
 from __future__ import annotations
@@ -24,10 +26,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from dynamo_client.errors import NotMergeable
+from dynamo_client.errors import BadParameter, NotMergeable
 
 Merge = Callable[[list[bytes]], bytes | None]
 _encode = msgspec.json.Encoder(order="deterministic").encode
+_NOT_JSON = (TypeError, ValueError, RecursionError, msgspec.MsgspecError)
 T = TypeVar("T")
 
 
@@ -43,10 +46,38 @@ def _decoded(values: list[bytes], kind: type[T], what: str) -> list[T]:
         raise NotMergeable(f"a stored value is not {what}: {error}") from error
 
 
+def _held(value: Any, field: str) -> Any:
+    """The value, as JSON gives it back. Raises BadParameter where that is not what was given."""
+    try:
+        back = msgspec.json.decode(_encode(value))
+        same = back == _listed(value)
+    except _NOT_JSON as error:
+        raise BadParameter(f"{field}: {error}") from None
+    if not same:
+        raise BadParameter(f"{field}: JSON cannot hold {value!r}"[:200])
+    return back
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, all the way down: JSON has but one of them."""
+    if isinstance(value, list | tuple):
+        return [_listed(each) for each in value]
+    if isinstance(value, Mapping):
+        return {key: _listed(each) for key, each in value.items()}
+    return value
+
+
+def _sealed(value: Any, kind: type[T], what: str) -> bytes:
+    """Bytes that the next merge can read. Raises NotMergeable before anything is written."""
+    data = _encode(value)
+    _decoded([data], kind, what)
+    return data
+
+
 def cart_union(add: Mapping[str, Any] | None = None, remove: Iterable[str] = ()) -> Merge:
     """A cart: JSON object of line id to anything. Lines of `add` replace lines of their id,
-    after those of `remove` are gone. Raises NotMergeable in use."""
-    added, removed = dict(add or {}), frozenset(remove)
+    after those of `remove` are gone. Raises BadParameter, and NotMergeable in use."""
+    added, removed = _held(dict(add or {}), "add"), frozenset(_texts(remove, "remove"))
 
     def merge(values: list[bytes]) -> bytes | None:
         lines: dict[str, Any] = {}
@@ -55,19 +86,29 @@ def cart_union(add: Mapping[str, Any] | None = None, remove: Iterable[str] = ())
                 if line not in lines or _encode(lines[line]) < _encode(content):
                     lines[line] = content
         kept = {line: content for line, content in lines.items() if line not in removed}
-        return _encode(kept | added) if values or added else None
+        return _sealed(kept | added, dict[str, Any], "a cart") if values or added else None
 
     return merge
 
 
+def _texts(given: Iterable[str], field: str) -> list[str]:
+    texts = [given] if isinstance(given, str) else list(given)
+    for text in texts:
+        if not isinstance(text, str):
+            raise BadParameter(f"{field}: ids of lines are text, not {type(text).__name__}")
+    return texts
+
+
 def set_union(add: Iterable[Any] = (), remove: Iterable[Any] = ()) -> Merge:
-    """A set: sorted JSON array of anything. Raises NotMergeable in use."""
-    added, removed = {_encode(e): e for e in add}, frozenset(map(_encode, remove))
+    """A set: sorted JSON array of anything. Raises BadParameter, and NotMergeable in use."""
+    added = {_encode(held := _held(e, "add")): held for e in add}
+    removed = frozenset(_encode(_held(e, "remove")) for e in remove)
 
     def merge(values: list[bytes]) -> bytes | None:
         united = {_encode(e): e for each in _decoded(values, list[Any], "a set") for e in each}
         kept = {key: e for key, e in united.items() if key not in removed} | added
-        return _encode([kept[key] for key in sorted(kept)]) if values or added else None
+        elements = [kept[key] for key in sorted(kept)]
+        return _sealed(elements, list[Any], "a set") if values or added else None
 
     return merge
 
@@ -77,8 +118,13 @@ def counter(by: int, actor: str) -> Merge:
 
     An actor is one writer that does one update after the other: two at once under one name count
     as one. So does an actor that does not read its own last write; where R + W > N and both are
-    strict it always does (C9). Raises NotMergeable in use.
+    strict it always does (C9). Raises BadParameter, and NotMergeable in use.
     """
+    if type(by) is not int:
+        raise BadParameter(f"by: a whole number, not {by!r}")
+    _held(actor, "actor")
+    if not isinstance(actor, str):
+        raise BadParameter(f"actor: text, not {type(actor).__name__}")
 
     def merge(values: list[bytes]) -> bytes | None:
         actors: dict[str, tuple[int, int]] = {}
@@ -89,7 +135,8 @@ def counter(by: int, actor: str) -> Merge:
         if by:
             plus, minus = actors.get(actor, (0, 0))
             actors[actor] = plus + max(by, 0), minus + max(-by, 0)
-        return _encode(actors) if values or by else None
+        kind = dict[str, tuple[int, int]]
+        return _sealed(actors, kind, "a counter") if values or by else None
 
     return merge
 
@@ -105,13 +152,18 @@ def last_writer(data: bytes, now_ms: int | None = None) -> Merge:
 
     **Lossy**: of concurrent writes all but one are thrown away, and the clocks of the writers
     decide which [P 6]; one whose clock is behind may never win. `now_ms` is the stamp, None the
-    clock of this machine. Raises NotMergeable in use.
+    clock of this machine. Raises BadParameter, and NotMergeable in use.
     """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise BadParameter(f"data: bytes, not {type(data).__name__}")
+    if now_ms is not None and type(now_ms) is not int:
+        raise BadParameter(f"now_ms: a whole number, not {now_ms!r}")
     at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     mine = _Stamped(at_ms, b64encode(data).decode())
 
     def merge(values: list[bytes]) -> bytes | None:
-        return _encode(max([mine, *_decoded(values, _Stamped, "a stamped value")]))
+        newest = max([mine, *_decoded(values, _Stamped, "a stamped value")])
+        return _sealed(newest, _Stamped, "a stamped value")
 
     return merge
 

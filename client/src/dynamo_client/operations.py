@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
-from typing import TypedDict
+from math import inf
+from typing import TypedDict, Unpack
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -34,12 +33,23 @@ Key = bytes | str
 Count = int | str
 """How many nodes: 1..N, `one`, `quorum` or `all`."""
 OCTETS = "application/octet-stream"
-TIMEOUT_MS_MAX = 30_000
-READS_MAX = 2
-"""Attempts of a read that an update can do without."""
+DEADLINE_S = 15.0
+"""Of one operation with all its attempts and pauses."""
+TRIES_MAX = 2
+"""Attempts of a step that an update which must write can do without."""
+TRY_SHARE = 4
+"""Such a step may take one part in so many of what is left until the deadline."""
 
 
-class ReadOptions(TypedDict, total=False):
+class Deadline(TypedDict, total=False):
+    """Of every operation."""
+
+    deadline_s: float | None
+    """Seconds after which it has been answered or has raised a ClientError, attempts and pauses
+    included. None: the client's own."""
+
+
+class ReadOptions(Deadline, total=False):
     """Of a get. What is not given is the cluster's own."""
 
     r: Count | None
@@ -48,8 +58,8 @@ class ReadOptions(TypedDict, total=False):
     """Only complete owners count (S-RW-4)."""
 
 
-class DeleteOptions(TypedDict, total=False):
-    """Of a delete."""
+class WriteOptions(TypedDict, total=False):
+    """Of every write."""
 
     context: str | None
     """What is deleted: what the read that gave it saw. Without one, what a quorum has now."""
@@ -63,6 +73,10 @@ class DeleteOptions(TypedDict, total=False):
     """Makes retries one event (S-REQ-1); the client makes one when none is given."""
 
 
+class DeleteOptions(WriteOptions, Deadline, total=False):
+    """Of a delete."""
+
+
 class PutOptions(DeleteOptions, total=False):
     """Of a put. Without a context it is concurrent with everything that is there."""
 
@@ -73,7 +87,7 @@ class PutOptions(DeleteOptions, total=False):
     """Whether `Stored.values` has the versions that are there after it."""
 
 
-class UpdateOptions(TypedDict, total=False):
+class UpdateOptions(Deadline, total=False):
     """Of an update."""
 
     attempts_max: int
@@ -82,12 +96,20 @@ class UpdateOptions(TypedDict, total=False):
     """Of the read and the write."""
     content_type: str | None
     """None: that of what is there, else bytes without a type."""
+    w: Count | None
+    """Of the write, as of a put."""
+    dw: Count | None
+    """Of the write, as of a put."""
+    expires_in_s: int | None
+    """Of the value that is written, as of a put."""
     always_write: bool
-    """Where nobody can read the key, write all the same [P 2.3]: as a sibling, for a later update
-    to merge. For carts and sets; a counter would forget what it had counted."""
+    """Where too few nodes answer, go on with what one node has, or with nothing, and write to one
+    node [P 2.3]: as a sibling, for a later update to merge. For carts and sets; a counter would
+    forget what it had counted."""
 
 
 class _Record(msgspec.Struct):
+    key: bytes
     context: str
     values: tuple[Version, ...]
 
@@ -120,129 +142,165 @@ def fresh_id() -> str:
 
 
 class Operations:
-    """The operations of one client; `timeout_s` is what one attempt may take."""
+    """The operations of one client; `deadline_s` is what one may take where the call says nothing.
+    Raises BadParameter in place of sending what cannot be right."""
 
-    def __init__(self, attempts: Attempts, timeout_s: float) -> None:
+    def __init__(self, attempts: Attempts, deadline_s: float = DEADLINE_S) -> None:
         self.attempts = attempts
-        self._few = replace(attempts, attempts_max=min(READS_MAX, attempts.attempts_max))
-        # The node hears of less, so that its own honest answer is here before we stop listening.
-        self.timeout_ms = max(1, min(int(timeout_s * 900), TIMEOUT_MS_MAX))
+        self._deadline_s = deadline_s
 
-    def get(self, key: Key, *, r: Count | None = None, strict: bool | None = None) -> Steps[Found]:
+    def within(self, deadline_s: float | None) -> Attempts:
+        """The attempts of an operation that begins now. Raises BadParameter."""
+        seconds = self._deadline_s if deadline_s is None else deadline_s
+        if not (isinstance(seconds, int | float) and 0 < seconds < inf):
+            raise BadParameter(f"deadline_s: wants seconds above 0, not {seconds!r}")
+        return self.attempts.within(seconds)
+
+    def get(
+        self, key: Key, *, r: Count | None = None, strict: bool | None = None,
+        deadline_s: float | None = None,
+    ) -> Steps[Found]:  # fmt: skip
         """Reads; a 404 is a Found without values. Raises ClientError."""
-        return self._get(self.attempts, key, r, strict)
+        return self._get(self.within(deadline_s), key, r, strict)
 
     def _get(
         self, attempts: Attempts, key: Key, r: Count | None, strict: bool | None
     ) -> Steps[Found]:
         name = key_bytes(key)
         headers = {"Accept": "application/json"}
-        target = self._target(name, {"r": r}, strict)
-        reply = yield from attempts.ask(Request(name, "GET", target, headers))
+        target = _target(name, {"r": r}, strict)
+        reply = yield from attempts.ask(Request(name, "GET", target, headers, timed=True))
         return _found(name, reply)
 
-    def _get_or_nothing(self, key: Key, strict: bool | None) -> Steps[Found]:
-        try:
-            return (yield from self._get(self._few, key, None, strict))
-        except (Unavailable, ConnectionFailed):
-            return Found(key_bytes(key), (), None)
+    def _get_what_answers(self, attempts: Attempts, key: Key, strict: bool | None) -> Steps[Found]:
+        """With the cluster's R, else what one node has, else nothing."""
+        for r in (None, 1):
+            few = attempts.few(TRIES_MAX).within(attempts.left_s / TRY_SHARE)
+            try:
+                return (yield from self._get(few, key, r, strict))
+            except (Unavailable, ConnectionFailed):
+                continue
+        return Found(key_bytes(key), (), None)
 
     def put(
         self, key: Key, data: bytes | str, *, content_type: str = OCTETS,
-        expires_in_s: int | None = None, return_values: bool = False, context: str | None = None,
-        w: Count | None = None, dw: Count | None = None, strict: bool | None = None,
-        request_id: str | None = None,
+        expires_in_s: int | None = None, return_values: bool = False,
+        deadline_s: float | None = None, **how: Unpack[WriteOptions],
     ) -> Steps[Stored]:  # fmt: skip
         """Writes one value. Raises ClientError."""
-        headers = {"Content-Type": content_type, "Accept": "application/json"}
-        if expires_in_s is not None:
-            headers["Dynamo-Expires-In"] = str(expires_in_s)
-        if return_values:
-            headers["Prefer"] = "return=representation"
-        return self._write(
-            "PUT", key, data, headers, context, request_id, w=w, dw=dw, strict=strict
-        )
+        attempts = self.within(deadline_s)
+        return _put(attempts, key, data, content_type, expires_in_s, return_values, **how)
 
     def delete(
-        self, key: Key, *, context: str | None = None, w: Count | None = None,
-        dw: Count | None = None, strict: bool | None = None, request_id: str | None = None,
-    ) -> Steps[Stored]:  # fmt: skip
+        self, key: Key, *, deadline_s: float | None = None, **how: Unpack[WriteOptions]
+    ) -> Steps[Stored]:
         """Writes a tombstone (S-DEL-1). Raises ClientError."""
-        return self._write("DELETE", key, b"", {}, context, request_id, w=w, dw=dw, strict=strict)
+        return _write(self.within(deadline_s), "DELETE", key, b"", {}, **how)
 
     def update(
         self, key: Key, merge: Merge, *, attempts_max: int = 8, strict: bool | None = None,
-        content_type: str | None = None, always_write: bool = False,
+        content_type: str | None = None, always_write: bool = False, w: Count | None = None,
+        dw: Count | None = None, expires_in_s: int | None = None, deadline_s: float | None = None,
     ) -> Steps[Stored]:  # fmt: skip
         """Reads, merges all siblings, and writes with the context of what was read.
 
         A write whose outcome is unknown is written again, the same under the same id, until it is
         known: nothing is merged twice. One that was certainly not stored begins with a read again.
         """
-        read = self._get_or_nothing if always_write else partial(self._get, self.attempts, r=None)
+        attempts = self.within(deadline_s)
         error: ClientError = BadParameter("attempts_max: 1 at least")
-        found, data, how = Found(b"", (), None), None, DeleteOptions()
+        found, data, how = Found(b"", (), None), None, WriteOptions()
         for attempt in range(attempts_max):
             if attempt:
-                yield self.attempts.back_off(attempt)
+                pause = self.attempts.back_off(attempt)
+                if pause.seconds >= attempts.left_s:
+                    break
+                yield pause
             if error.applied == "no":
-                found = yield from read(key, strict=strict)
+                if always_write:
+                    found = yield from self._get_what_answers(attempts, key, strict)
+                else:
+                    found = yield from self._get(attempts, key, None, strict)
                 data = merge([version.data for version in found.values])
-                how = {"context": found.context, "request_id": fresh_id(), "strict": strict}
+                how = WriteOptions(context=found.context, request_id=fresh_id(), strict=strict)
+                how |= {"w": w, "dw": dw}
             if data is None and not found.exists:
                 return Stored(found.context or "", Acks(), "")
+            kind = content_type or (found.values[0].content_type if found.exists else OCTETS)
             try:
+                tried = attempts
+                if always_write and how["w"] != 1:
+                    tried = attempts.few(TRIES_MAX).within(attempts.left_s / TRY_SHARE)
                 if data is None:
-                    return (yield from self.delete(key, **how))
-                kind = content_type or (found.values[0].content_type if found.exists else OCTETS)
-                return (yield from self.put(key, data, content_type=kind, **how))
+                    return (yield from _write(tried, "DELETE", key, b"", {}, **how))
+                return (yield from _put(tried, key, data, kind, expires_in_s, **how))
             except TooManySiblings as failed:
                 if failed.applied != "no":
                     raise
                 error = failed
             except (Unavailable, ConnectionFailed) as failed:
                 error = failed
+                if always_write:
+                    # The same write, by its id; one node that has it is enough.
+                    how |= {"w": 1, "dw": None if dw is None else 1}
         raise error
 
-    def ring(self) -> Steps[Ring]:
+    def ring(self, deadline_s: float | None = None) -> Steps[Ring]:
         """The ring as it is now. Raises ClientError."""
-        reply = yield from self.attempts.ask(Request(None, "GET", "/v1/ring", {}))
+        attempts = self.within(deadline_s)
+        reply = yield from attempts.ask(Request(None, "GET", "/v1/ring", {}))
         self.attempts.routes.learn(reply)
         try:
             return from_document(msgspec.json.decode(reply.body, type=dict))
         except (msgspec.MsgspecError, UnicodeDecodeError, NotARing) as error:
             raise BadAnswer(f"not a ring: {error}", reply.status) from error
 
-    def _target(self, key: bytes, counts: Mapping[str, Count | None], strict: bool | None) -> str:
-        query = [
-            f"{name}={quote(str(value))}" for name, value in counts.items() if value is not None
-        ]
-        query += [f"strict={str(strict).lower()}"] if strict is not None else []
-        return f"/v1/kv/{quoted(key)}?{'&'.join([*query, f'timeout_ms={self.timeout_ms}'])}"
 
-    def _write(
-        self, method: str, key: Key, data: bytes | str, headers: dict[str, str],
-        context: str | None, request_id: str | None, *, strict: bool | None, **counts: Count | None,
-    ) -> Steps[Stored]:  # fmt: skip
-        name = key_bytes(key)
-        headers["Dynamo-Request-Id"] = fresh_id() if request_id is None else request_id
-        if context:
-            headers["Dynamo-Context"] = context
-        for field, text in headers.items():
-            if not (text.isascii() and text.isprintable()):
-                raise BadParameter(f"{field}: printable ASCII")
-        content = octets(data, "data")
-        target = self._target(name, counts, strict)
-        reply = yield from self.attempts.ask(
-            Request(name, method, target, headers, content, writes=True)
-        )
-        return _stored(reply)
+def _target(key: bytes, counts: Mapping[str, Count | None], strict: bool | None) -> str:
+    """Without the time that the node has, which each attempt adds."""
+    query = [f"{name}={quote(str(value))}" for name, value in counts.items() if value is not None]
+    query += [f"strict={str(strict).lower()}"] if strict is not None else []
+    return f"/v1/kv/{quoted(key)}?{'&'.join([*query, ''])}"
+
+
+def _put(
+    attempts: Attempts, key: Key, data: bytes | str, content_type: str,
+    expires_in_s: int | None = None, return_values: bool = False, **how: Unpack[WriteOptions],
+) -> Steps[Stored]:  # fmt: skip
+    headers = {"Content-Type": content_type, "Accept": "application/json"}
+    if expires_in_s is not None:
+        headers["Dynamo-Expires-In"] = str(expires_in_s)
+    if return_values:
+        headers["Prefer"] = "return=representation"
+    return _write(attempts, "PUT", key, data, headers, **how)
+
+
+def _write(
+    attempts: Attempts, method: str, key: Key, data: bytes | str, headers: dict[str, str],
+    *, context: str | None = None, request_id: str | None = None, strict: bool | None = None,
+    **counts: Count | None,
+) -> Steps[Stored]:  # fmt: skip
+    name = key_bytes(key)
+    headers["Dynamo-Request-Id"] = fresh_id() if request_id is None else request_id
+    if context:
+        headers["Dynamo-Context"] = context
+    for field, text in headers.items():
+        if not (text.isascii() and text.isprintable()):
+            raise BadParameter(f"{field}: printable ASCII")
+    content = octets(data, "data")
+    target = _target(name, counts, strict)
+    reply = yield from attempts.ask(
+        Request(name, method, target, headers, content, writes=True, timed=True)
+    )
+    return _stored(reply)
 
 
 def _found(key: bytes, reply: Reply) -> Found:
     if reply.status == 404 and node_of(reply):
         return Found(key, (), reply.headers.get("dynamo-context"))
     record = _record(reply)
+    if record.key != key:
+        raise BadAnswer(f"answered for the key {record.key!r}, not for {key!r}", reply.status)
     return Found(key, record.values, record.context or None)
 
 

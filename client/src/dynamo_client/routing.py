@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
+from dynamo_client.errors import BadParameter
 from dynamo_client.steps import Failure, Reply
-from dynamo_core.errors import BadParameter
+from dynamo_core.errors import BadParameter as NotARing
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.ring import LEFT, Ring
 from dynamo_core.ring_document import from_document
@@ -38,15 +40,32 @@ OWNERS_FIRST = 2
 """So many owners before the endpoints, which can be reached where owners may not be."""
 
 
+def checked_url(url: object, field: str) -> str:
+    """`http://host:port` without a slash at its end. Raises BadParameter that names the field: a
+    path would be a part of every key, and an address without a scheme is none."""
+    if not isinstance(url, str):
+        raise BadParameter(f"{field}: wants text like http://host:port, not {type(url).__name__}")
+    bare = url.rstrip("/")
+    try:
+        parts = urlsplit(bare)
+        well = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        well = False
+    if not well or any(c.isspace() or not c.isprintable() for c in bare):
+        raise BadParameter(f"{field}: {url!r} is no URL like http://host:port")
+    if parts.path or parts.query or parts.fragment or parts.username is not None:
+        bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        raise BadParameter(f"{field}: {url!r} has more than {bare}")
+    return bare
+
+
 class Routes:
     """The endpoints, the ring, and what is known of who answers. Shared by all operations."""
 
     def __init__(self, endpoints: Sequence[str], routing: bool, now: Callable[[], float]) -> None:
         if not endpoints:
-            raise ValueError("endpoints: one at least")
-        if not all(isinstance(url, str) for url in endpoints):
-            raise ValueError("endpoints: each is a URL, as text")
-        self.endpoints = tuple(url.rstrip("/") for url in endpoints)
+            raise BadParameter("endpoints: one at least")
+        self.endpoints = tuple(checked_url(url, "endpoints") for url in endpoints)
         self.ring: Ring | None = None
         self.etag = ""
         self.now = now
@@ -146,7 +165,7 @@ class Routes:
         try:
             document = msgspec.json.decode(heard.body, type=dict)
             ring, epoch = from_document(document), int(document["epoch"])
-        except (msgspec.MsgspecError, BadParameter, LookupError, ValueError, TypeError):
+        except (msgspec.MsgspecError, NotARing, LookupError, ValueError, TypeError):
             return
         same = self.ring is not None and self.ring.identity == ring.identity
         if not same or epoch >= self._epoch:

@@ -14,12 +14,14 @@ T = TypeVar("T")
 
 
 class Ask(NamedTuple):
-    """Send this request."""
+    """Send this request; without an answer after `timeout_s`, the last byte of it included, it has
+    failed."""
 
     method: str
     url: str
     headers: Mapping[str, str]
     content: bytes = b""
+    timeout_s: float = 2.0
 
 
 class Pause(NamedTuple):

@@ -1,0 +1,311 @@
+"""Every call ends within its deadline, whatever the nodes, the network and the program do."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+from stepping import LOST, REFUSED, World, absent, record, refused, ring, stored
+
+from dynamo_client import (
+    AsyncDynamoClient,
+    ClientError,
+    ConnectionFailed,
+    DynamoClient,
+    PutOp,
+    WrongUse,
+    set_union,
+)
+from dynamo_client.batch import batch
+from dynamo_client.pool import CONNECTIONS_MAX, INTERRUPTED_MAX
+from dynamo_client.steps import Ask, Failure, Reply, Steps
+
+SCHEDULES = 10_000
+BOUND_S = 30.0
+"""Of a test that waits for what must happen; far from what it takes."""
+
+
+def erratic(world: World, draw: random.Random) -> Callable[[Ask], Reply | Failure]:
+    """A network and nodes that do anything: each request takes any time up to its own timeout."""
+    kinds = draw.choices(range(7), k=draw.randint(1, 4))
+
+    def answer(ask: Ask) -> Reply | Failure:
+        kind = draw.choice(kinds)
+        took_s = 1.0 if kind == 0 else draw.random() ** 3
+        world.now += took_s * ask.timeout_s
+        if kind == 0:
+            return Failure(True, "silent")
+        if kind == 1:
+            return draw.choice((REFUSED, LOST))
+        if kind in (2, 3):
+            slug = draw.choice(("quorum-not-met", "overloaded", "draining"))
+            applied = draw.choice(("no", "unknown"))
+            pause = draw.choice(("0", "1", "9", "60"))
+            return refused(503, slug, {"dynamo-applied": applied, "retry-after": pause})
+        if ask.url.endswith("/v1/ring"):
+            return ring()
+        if ask.method == "GET":
+            return draw.choice((record(b"[1]"), absent()))
+        return refused(409, "too-many-siblings") if kind == 4 else stored()
+
+    return answer
+
+
+def some_call(world: World, draw: random.Random) -> Steps[Any]:
+    client = world.client
+    return draw.choice(
+        (
+            lambda: client.get("k", deadline_s=1),
+            lambda: client.put("k", "v", deadline_s=1),
+            lambda: client.delete("k", deadline_s=1),
+            lambda: client.update("k", set_union(add=[2]), deadline_s=1),
+            lambda: client.update("k", set_union(add=[2]), always_write=True, deadline_s=1),
+            lambda: batch(client, [PutOp("k", "v")] * draw.choice((1, 300)), deadline_s=1),
+        )
+    )()
+
+
+def test_a_deadline_holds_over_all_attempts_pauses_and_schedules() -> None:
+    longest = 0.0
+    for seed in range(SCHEDULES):
+        draw = random.Random(seed)
+        world = World(*draw.sample(("http://e1", "http://e2", "http://e3"), draw.randint(1, 3)),
+                      routing=draw.random() < 0.5, attempts_max=draw.randint(1, 8))  # fmt: skip
+        began = world.now
+        with suppress(ClientError):
+            world.run(some_call(world, draw), erratic(world, draw))
+        longest = max(longest, world.now - began)
+        assert world.now - began <= 1.2, f"schedule {seed}"
+    assert longest > 0.9, "no schedule came near its deadline: they show nothing"
+
+
+def test_the_first_attempt_leaves_time_for_another_one() -> None:
+    world = World("http://e1", "http://e2")
+
+    def one_is_silent(ask: Ask) -> Reply | Failure:
+        if ask.url.startswith("http://e1"):
+            world.now += ask.timeout_s
+            return LOST
+        return record(b"v")
+
+    assert world.run(world.client.get("k", deadline_s=1), one_is_silent).value == b"v"
+    assert [ask.timeout_s for ask in world.asked] == [0.5, pytest.approx(0.25, abs=0.05)]
+    assert "timeout_ms=450" in world.asked[0].url
+
+
+# ---------------------------------------------------------------- real sockets
+
+
+class Server:
+    """Answers gets of the key `k`, drop by drop or not at all where it is told so."""
+
+    def __init__(self) -> None:
+        self.silent = False
+        self.drop_by_drop = False
+        self.asked = 0
+        self._stop = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(0.05)
+        heard = b""
+        with connection:
+            while not self._stop.is_set():
+                try:
+                    more = connection.recv(65536)
+                except TimeoutError:
+                    continue
+                except OSError:
+                    return
+                if not more:
+                    return
+                heard += more
+                while b"\r\n\r\n" in heard:
+                    head, _, heard = heard.partition(b"\r\n\r\n")
+                    self.asked += 1
+                    if not self._answer(connection, head):
+                        return
+
+    def _answer(self, connection: socket.socket, head: bytes) -> bool:
+        key = head.split(b"/v1/kv/")[1].split(b"?")[0].decode()
+        reply = record(b"v", key=key.encode())
+        body = reply.body
+        text = b"HTTP/1.1 200 OK\r\nDynamo-Node: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+        try:
+            if self.drop_by_drop:
+                connection.sendall(text)
+                for at in range(len(body)):
+                    if self._stop.wait(0.1):
+                        return False
+                    connection.sendall(body[at : at + 1])
+            elif not self.silent:
+                connection.sendall(text + body)
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        self._stop.set()
+        # A thread in accept() wakes when the listener is shut down, not when it is closed.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.stop()
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < seconds
+
+
+@pytest.mark.parametrize("how", ["silent", "drop_by_drop"])
+def test_a_node_that_does_not_end_its_answer_costs_no_more_than_the_deadline(
+    server: Server, how: str
+) -> None:
+    setattr(server, how, True)
+
+    async def ask() -> None:
+        async with AsyncDynamoClient(server.url, routing=False) as client:
+            with pytest.raises(ConnectionFailed):
+                await client.get("k", deadline_s=0.5)
+
+    with within(BOUND_S / 2):
+        asyncio.run(ask())
+        with (
+            DynamoClient(server.url, routing=False) as client,
+            pytest.raises(ConnectionFailed, match=r"in time|Timeout"),
+        ):
+            client.get("k", deadline_s=0.5)
+
+
+def test_after_many_cancelled_calls_the_client_still_answers(server: Server) -> None:
+    """httpcore loses connections of calls that are cancelled; ours must not lose the client."""
+
+    async def web_handlers() -> None:
+        async with AsyncDynamoClient(server.url, routing=False) as client:
+            draw = random.Random(1)
+            cut = done = 0
+            for _ in range(12):
+                calls = [
+                    asyncio.wait_for(client.get("k"), draw.random() * 0.02)
+                    for _ in range(2 * CONNECTIONS_MAX)
+                ]
+                for outcome in await asyncio.gather(*calls, return_exceptions=True):
+                    cut += isinstance(outcome, TimeoutError)
+                    done += not isinstance(outcome, BaseException)
+            assert cut > INTERRUPTED_MAX, "too few calls were cut: this shows nothing"
+            after = await asyncio.gather(*[client.get("k") for _ in range(2 * CONNECTIONS_MAX)])
+            assert {found.value for found in after} == {b"v"}
+
+    asyncio.run(asyncio.wait_for(web_handlers(), BOUND_S))
+
+
+def test_calls_that_wait_for_a_connection_end_at_their_deadline(server: Server) -> None:
+    server.silent = True
+
+    async def crowd() -> list[Any]:
+        async with AsyncDynamoClient(server.url, routing=False, attempts_max=1) as client:
+            calls = [client.get("k", deadline_s=0.3) for _ in range(3 * CONNECTIONS_MAX)]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    outcomes = asyncio.run(asyncio.wait_for(crowd(), BOUND_S))
+    assert {type(outcome) for outcome in outcomes} == {ConnectionFailed}
+
+
+class Interrupted(Exception):
+    """Out of a signal handler."""
+
+
+def test_an_exception_out_of_a_signal_handler_leaves_a_client_that_works(server: Server) -> None:
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with DynamoClient(server.url, routing=False) as client:
+            assert client.get("k").value == b"v"
+            for _ in range(CONNECTIONS_MAX + 1):
+                server.silent = True
+                signal.setitimer(signal.ITIMER_REAL, 0.01)
+                with pytest.raises(Interrupted):
+                    client.get("k")
+            server.silent = False
+            assert client.get("k").value == b"v"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_client_goes_on_after_a_fork_on_connections_of_its_own(server: Server) -> None:
+    """Both sides of one connection would read each other's answers."""
+    with DynamoClient(server.url, routing=False) as client:
+        client.get("k")
+        children = []
+        for child in range(3):
+            process = os.fork()
+            if not process:
+                right = all(
+                    client.get(f"k{child}{n}").key == f"k{child}{n}".encode() for n in range(50)
+                )
+                os._exit(0 if right else 1)
+            children.append(process)
+        assert all(client.get(f"p{n}").key == f"p{n}".encode() for n in range(50))
+        assert [os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for p in children] == [0, 0, 0]
+
+
+# The first loops end with connections open: that is what is tried here.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_second_event_loop_is_wrong_while_the_first_lives_and_right_after(
+    server: Server,
+) -> None:
+    client = AsyncDynamoClient(server.url, routing=False)
+
+    async def ask() -> bytes:
+        return (await client.get("k")).value
+
+    for _ in range(3):
+        assert asyncio.run(ask()) == b"v"
+
+    async def in_two() -> None:
+        await client.get("k")
+        with pytest.raises(WrongUse, match="another event loop"):
+            await asyncio.to_thread(asyncio.run, ask())
+        await client.aclose()
+        with pytest.raises(WrongUse, match="closed"):
+            await client.get("k")
+
+    asyncio.run(in_two())
+    gc.collect()  # what was left open is complained of here, not in another test
