@@ -20,6 +20,7 @@ from command_line import QUICK, document, ok, run
 from dynamo_client.local_nodes import LocalRing, free_base
 
 LINES = 6000
+MANY = [f'{{"data":"{base64.b64encode(b"%d" % n).decode()}"}}' for n in range(101)]
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +194,7 @@ def test_an_import_names_the_line_that_is_wrong_and_goes_on_from_there(tmp_path:
         ('{"key_text":"half","values":[{"da', "truncated"),
         (f'{{"key_text":"{"k" * 1025}","values":[{{"data":"YQ=="}}]}}', "key: 1025 bytes"),
         ('{"key_text":"t","values":[{"data":"YQ==","content_type":"\\n"}]}', "content_type"),
-        ('{"key_text":"many","values":[' + '{"data":"YQ=="},' * 100 + '{"data":""}]}', "siblings"),
+        ('{"key_text":"many","values":[' + ",".join(MANY) + "]}", "siblings"),
     ],
 )
 def test_an_import_names_the_line_that_the_store_refuses(

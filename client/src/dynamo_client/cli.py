@@ -24,6 +24,7 @@ from dynamo_client import (
     NotFound,
     cli_change,
     cli_data,
+    cli_import,
     cli_local,
     cli_ring,
     cli_top,
@@ -190,7 +191,7 @@ def options(
     )
 
 
-for room in (cli_data, cli_transfer, cli_ring, cli_change, cli_top):
+for room in (cli_data, cli_import, cli_transfer, cli_ring, cli_change, cli_top):
     app.add_typer(room.commands)
 app.add_typer(cli_local.local, name="local")
 

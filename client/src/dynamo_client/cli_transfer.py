@@ -1,4 +1,5 @@
-"""`import` and `export`: the whole store as NDJSON, a line a key, with a checkpoint to go on from.
+"""`export`: the whole store as NDJSON, a line a key; and what it shares with `import`: a run that
+shows how far it is and keeps a checkpoint to go on from.
 
     {"key_text": "cart-1", "values": [{"data": "<base64>", "content_type": "text/plain"}]}
 
@@ -7,12 +8,13 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, BinaryIO, Self, TypeVar
@@ -21,11 +23,11 @@ import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dynamo_client import AdminClient, BadRequest, ClientError, DynamoClient, GetOp, PutOp
+from dynamo_client import AdminClient, ClientError, DynamoClient, GetOp
 from dynamo_client.cli_session import USAGE, Failed, Session, text_of
+from dynamo_client.rows import Line, Value
 
 BATCH_OPERATIONS = 32
-BATCH_BYTES_MAX = 4 * 1024 * 1024
 AT_ONCE = 4
 """Batches under way; with their size they bound memory."""
 SAVE_S = 0.5
@@ -33,21 +35,6 @@ TAIL_BYTES = 4096
 commands = typer.Typer()
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Value(msgspec.Struct, forbid_unknown_fields=True):
-    """One version of a key; data is base64 in JSON."""
-
-    data: bytes
-    content_type: str = "application/octet-stream"
-
-
-class Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """One key with all its siblings, the key in one of two forms."""
-
-    key: bytes | None = None
-    key_text: str | None = None
-    values: list[Value]
 
 
 class Place(msgspec.Struct):
@@ -59,6 +46,9 @@ class Place(msgspec.Struct):
     lines: int = 0
     partition: int = 0
     tail: str = ""
+    keys: int = 0
+    run: str = ""
+    """What tells the puts of this import from those of others."""
 
 
 class Run:
@@ -81,6 +71,7 @@ class Run:
         )  # fmt: skip
         self._task = self._progress.add_task("", total=None, said="")
         self._began = self._saved_at = time.monotonic()
+        self._told = False
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -91,8 +82,7 @@ class Run:
         if self.data is not None and kind is None:
             self.checkpoint.unlink(missing_ok=True)
         elif self.data is not None:
-            with suppress(OSError):  # a disk that is full: what stopped us is what is told
-                self._save()
+            self._save()
         if isinstance(error, KeyboardInterrupt) and self.data is not None:
             self._session.err.print(f"after line {self.place.lines}; run it again to go on")
         if isinstance(error, ClientError):
@@ -118,11 +108,18 @@ class Run:
         return place
 
     def _save(self) -> None:
+        """Where the directory takes no file, the run goes on without a checkpoint, and says so."""
         self.place.tail = self._tail(self.place.offset)
         new = self.checkpoint.with_name(self.checkpoint.name + ".new")
-        new.write_bytes(msgspec.json.encode(self.place))
-        new.replace(self.checkpoint)
         self._saved_at = time.monotonic()
+        try:
+            new.write_bytes(msgspec.json.encode(self.place))
+            new.replace(self.checkpoint)
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                words = f"{self.checkpoint}: {error.strerror}; cut off, it begins anew"
+                self._session.err.print(words, soft_wrap=True)
 
     def _tail(self, offset: int) -> str:
         assert self.data is not None
@@ -146,93 +143,8 @@ def in_order(
             yield done, future.result()
 
 
-class Batch(msgspec.Struct):
-    """Lines of an import that are sent together, and where they end; `numbers` has the line of
-    each operation."""
-
-    operations: list[PutOp]
-    offset: int
-    lines: int
-    numbers: list[int] = []
-
-
-def batches(file: BinaryIO, offset: int, lines: int) -> Iterator[Batch]:
-    """The lines from here on. Raises Failed at one that is no line of ours."""
-    batch, size = Batch([], offset, lines), 0
-    for raw in file:
-        batch.offset += len(raw)
-        batch.lines += 1
-        size += len(raw)
-        batch.operations += (puts := _puts(raw.strip(), batch.lines))
-        batch.numbers += [batch.lines] * len(puts)
-        if len(batch.operations) >= BATCH_OPERATIONS or size >= BATCH_BYTES_MAX:
-            yield batch
-            batch, size = Batch([], batch.offset, batch.lines), 0
-    yield batch
-
-
-def _puts(raw: bytes, number: int) -> list[PutOp]:
-    if not raw:
-        return []
-    try:
-        line = msgspec.json.decode(raw, type=Line)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Failed(f"line {number}: {error}", USAGE, "FILE") from None
-    key = line.key or (line.key_text or "").encode()
-    if not key or (line.key and line.key_text):
-        raise Failed(f"line {number}: wants one of key, key_text", USAGE, "FILE")
-    made = blake2b(raw, digest_size=12).hexdigest()
-    return [
-        PutOp(key, value.data, content_type=value.content_type, request_id=f"import-{made}-{at}")
-        for at, value in enumerate(line.values)
-    ]
-
-
-def _put_all(client: DynamoClient, batch: Batch) -> int:
-    results = client.batch(batch.operations) if batch.operations else []
-    for number, result in zip(batch.numbers, results, strict=True):
-        if isinstance(result.error, BadRequest):
-            raise Failed(f"line {number}: {result.error}", USAGE, "FILE")
-        if result.error is not None:
-            raise result.error
-    return len(batch.operations)
-
-
-@commands.command("import")
-def import_(
-    ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="NDJSON; - is standard input.")],
-) -> None:
-    """Write every value of an NDJSON file.
-
-    Lines: {"key": base64, or "key_text": text, "values": [{"data": base64, "content_type": ...}]}.
-    No value is lost or replaced: all values of a line become siblings, beside what the store has
-    under that key already; merge them with `update` of the client library. The same line is one
-    event when it is sent again within ten minutes. A run that was interrupted goes on from
-    FILE.checkpoint.
-    """
-    session: Session = ctx.obj
-    data = Path(file) if file != "-" else None
-    values = 0
-    with _io_told(file), ExitStack() as stack:
-        source = stack.enter_context(_open(data, "rb")) if data else sys.stdin.buffer
-        client = stack.enter_context(session.client())
-        with session.admin() as admin:
-            cluster = admin.ring()["cluster_id"]
-        run = stack.enter_context(Run(session, "import", data, cluster))
-        place = run.place
-        if data:
-            source.seek(place.offset)
-        work = batches(source, place.offset, place.lines)
-        for batch, count in in_order(lambda batch: _put_all(client, batch), work):
-            place.offset, place.lines = batch.offset, batch.lines
-            values += count
-            run.at(place.offset, data.stat().st_size if data else None, place.lines)
-    _end(session, "imported", run, place.lines, values)
-
-
 @contextmanager
-def _io_told(file: str) -> Iterator[None]:
+def io_told(file: str) -> Iterator[None]:
     """A file or its disk that does not take what is written ends the command with one line."""
     try:
         yield
@@ -243,15 +155,25 @@ def _io_told(file: str) -> Iterator[None]:
         raise Failed(f"{where}: {error.strerror}", field="FILE") from None
 
 
-def _open(file: Path, mode: str) -> BinaryIO:
+def regular(file: str) -> bool:
+    """Whether a run that was cut off can go on in the file: it is no pipe and no device. Raises
+    Failed when nothing is there."""
+    try:
+        return stat.S_ISREG(Path(file).stat().st_mode)
+    except OSError as error:
+        raise Failed(f"{file}: {error.strerror}", USAGE, "FILE") from None
+
+
+def opened(file: Path, mode: str) -> BinaryIO:
+    """A file, open. Raises Failed."""
     try:
         return file.open(mode)  # type: ignore[return-value]
     except OSError as error:
         raise Failed(f"{file}: {error.strerror}", USAGE, "FILE") from None
 
 
-def _end(session: Session, done: str, run: Run, lines: int, values: int) -> None:
-    words = f"{lines:,} keys {done}, {values:,} values"
+def _end(session: Session, run: Run, lines: int, values: int) -> None:
+    words = f"{lines:,} keys exported, {values:,} values"
     document = {"keys": lines, "values": values, "keys_before": run.before}
     session.show(document, words + f" after the {run.before:,} keys of before" * bool(run.before))
 
@@ -293,9 +215,9 @@ def export(
     interrupted goes on from FILE.checkpoint; without one, FILE is written anew.
     """
     session: Session = ctx.obj
-    data = Path(file) if file != "-" else None
-    with _io_told(file), ExitStack() as stack:
-        sink = stack.enter_context(_open(data, "ab")) if data else sys.stdout.buffer
+    data = Path(file) if file != "-" and (not Path(file).exists() or regular(file)) else None
+    with io_told(file), ExitStack() as stack:
+        sink = stack.enter_context(opened(Path(file), "ab")) if file != "-" else sys.stdout.buffer
         client = stack.enter_context(session.client())
         admin = stack.enter_context(session.admin())
         ring = admin.ring()
@@ -315,4 +237,4 @@ def export(
             run.at(partition, ring["partitions"], lines)
         sink.flush()
     if data:
-        _end(session, "exported", run, lines, values)
+        _end(session, run, lines, values)

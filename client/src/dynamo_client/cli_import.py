@@ -1,0 +1,205 @@
+"""`import`: a file of keys and values into the store.
+
+What is there already is read first, so that a file that is loaded again, or an export that is put
+back over the ring it came from, doubles nothing. What is missing is put beside what is there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from hashlib import blake2b
+from pathlib import Path
+from secrets import token_hex
+from typing import Annotated, BinaryIO
+
+import msgspec
+import typer
+
+from dynamo_client import BadRequest, BatchResult, DynamoClient, GetOp, PutOp
+from dynamo_client.batch import Op
+from dynamo_client.cli_session import USAGE, Failed, Session
+from dynamo_client.cli_transfer import Run, in_order, io_told, opened, regular
+from dynamo_client.rows import Fields, Row, rows, unpacked
+
+BATCH_VALUES = 32
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+KEYS_REMEMBERED_MAX = 1_000_000
+"""Some 100 bytes each, to count keys and not lines."""
+commands = typer.Typer()
+Name = tuple[bytes, str]
+"""Values with the same data and content type are the same value here."""
+FormatOption = Annotated[
+    str, typer.Option("--format", metavar="FORMAT", help="ndjson, jsonl, json or csv. Default: by"
+                      " the file's name where --key is given, else ndjson.")
+]  # fmt: skip
+
+
+class Loaded(msgspec.Struct):
+    """What became of a batch: values written, values that were there, rows that are wrong."""
+
+    written: int = 0
+    there: int = 0
+    wrong: list[Row] = []
+
+
+def batches(found: Iterable[Row]) -> Iterator[list[Row]]:
+    """All rows, in order, a few at a time."""
+    batch: list[Row] = []
+    values = size = 0
+    for row in found:
+        batch.append(row)
+        values += len(row.values) or 1
+        size += len(row.raw)
+        if values >= BATCH_VALUES or size >= BATCH_BYTES_MAX:
+            yield batch
+            batch, values, size = [], 0, 0
+    if batch:
+        yield batch
+
+
+def load(client: DynamoClient, batch: list[Row], run_id: str) -> Loaded:
+    """Puts what is not there yet. The id of a put is that of the run, the key and the value: a
+    value that the file has twice, or a batch that is sent again, is one event (S-REQ-1)."""
+    done = Loaded(wrong=[row for row in batch if row.wrong])
+    keys = list(dict.fromkeys(row.key for row in batch if row.key))
+    there: dict[bytes, set[Name]] = {}
+    for key, result in zip(keys, _asked(client, list(map(GetOp, keys))), strict=True):
+        if isinstance(result.error, BadRequest):
+            wrong = (row for row in batch if row.key == key)
+            done.wrong += [row._replace(wrong=str(result.error)) for row in wrong]
+        elif result.error is not None:
+            raise result.error
+        else:
+            assert result.found is not None
+            there[key] = {(one.data, one.content_type) for one in result.found.values}
+    puts: list[tuple[Row, PutOp]] = []
+    for row in batch:
+        for value in row.values if row.key in there else ():
+            name = value.data, value.content_type
+            if name in there[row.key]:
+                done.there += 1
+                continue
+            there[row.key].add(name)
+            request_id = f"import-{run_id}-{_digest(row.key, *name)}"
+            puts.append((row, PutOp(row.key, value.data, None, value.content_type, request_id)))
+    refused: dict[int, Row] = {}
+    for (row, _), result in zip(puts, _asked(client, [put for _, put in puts]), strict=True):
+        if isinstance(result.error, BadRequest):
+            refused[row.number] = row._replace(wrong=str(result.error))
+        elif result.error is not None:
+            raise result.error
+        else:
+            done.written += 1
+    done.wrong += refused.values()
+    return done
+
+
+def _asked(client: DynamoClient, operations: Sequence[Op]) -> list[BatchResult]:
+    return client.batch(operations) if operations else []
+
+
+def _digest(key: bytes, data: bytes, content_type: str) -> str:
+    parts = (len(key).to_bytes(2, "big"), key, content_type.encode(), b"\0", data)
+    return blake2b(b"".join(parts), digest_size=12).hexdigest()
+
+
+def _fields(file: str, form: str, key: str, value: str) -> Fields:
+    """The options, with the format that the file's name says where only a key is given."""
+    kind = Path(file.removesuffix(".gz")).suffix.removeprefix(".")
+    guessed = {"csv": "csv", "json": "json"}.get(kind, "jsonl") if key else "ndjson"
+    return Fields(form or guessed, key, value).checked()
+
+
+class Tally:
+    """How much of a file is in the store; rows that are wrong end the run, or are set aside."""
+
+    def __init__(self, aside: BinaryIO | None, keys: int) -> None:
+        self._aside = aside
+        self._keys: set[int] = set()
+        self.keys = keys
+        self.values = self.there = self.skipped = 0
+
+    def add(self, batch: list[Row], done: Loaded) -> None:
+        """One batch more. Raises Failed at a wrong row that nobody wants to be set aside."""
+        for row in sorted(done.wrong, key=lambda row: row.number):
+            if self._aside is None:
+                again = "; --skip-bad sets such lines aside"
+                raise Failed(f"line {row.number}: {row.wrong}{again}", USAGE, "FILE")
+            self._aside.write(row.raw if row.raw.endswith(b"\n") else row.raw + b"\n")
+            self.skipped += 1
+        wrong = {row.number for row in done.wrong}
+        for row in batch:
+            if row.key and row.number not in wrong:
+                self._count(row.key)
+        self.values += done.written
+        self.there += done.there
+
+    def _count(self, key: bytes) -> None:
+        """A key that the file has twice is one, as far as so many can be remembered."""
+        name = int.from_bytes(blake2b(key, digest_size=8).digest(), "big")
+        if name in self._keys:
+            return
+        if len(self._keys) < KEYS_REMEMBERED_MAX:
+            self._keys.add(name)
+        self.keys += 1
+
+
+@commands.command("import")
+def import_(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="- is standard input; gzip is read"
+                                        " as what is in it.")],
+    form: FormatOption = "", *,
+    key: Annotated[str, typer.Option(metavar="FIELD", help="The field that is the key.")] = "",
+    value: Annotated[str, typer.Option(metavar="FIELD", help="The field that is the value."
+                                       " Default: the whole object, as JSON.")] = "",
+    skip_bad: Annotated[Path | None, typer.Option(metavar="FILE", help="Lines that are wrong go"
+                                                  " there, and the import goes on.")] = None,
+) -> None:  # fmt: skip
+    """Write every value of a file.
+
+    ndjson, as export writes it: {"key": base64, or "key_text": text, "values": [{"data": base64,
+    "content_type": ...}]}. jsonl: a JSON object a line. json: an array of objects. csv: a header,
+    then rows. A value that is there already, with the same content type, is left as it is; others
+    become siblings beside what is there, and nothing is replaced; merge them with `update` of the
+    client library. A run over a file that was interrupted goes on from FILE.checkpoint.
+    """
+    session: Session = ctx.obj
+    fields = _fields(file, form, key, value)
+    data = Path(file) if file != "-" and regular(file) else None
+    with io_told(file), ExitStack() as stack:
+        source = stack.enter_context(opened(Path(file), "rb")) if file != "-" else sys.stdin.buffer
+        aside = stack.enter_context(opened(skip_bad, "ab")) if skip_bad else None
+        client = stack.enter_context(session.client())
+        with session.admin() as admin:
+            cluster = admin.ring()["cluster_id"]
+        run = stack.enter_context(Run(session, "import", data, cluster))
+        place, tally = run.place, Tally(aside, run.place.keys)
+        place.run = run_id = place.run or token_hex(8)
+        lines = unpacked(source)
+        if place.offset:
+            lines.seek(place.offset)
+        plain = lines is source and fields.format in ("ndjson", "jsonl")
+        total = data.stat().st_size if data and plain else None
+        work = batches(rows(lines, fields, place.offset, place.lines))
+        for batch, done in in_order(lambda batch: load(client, batch, run_id), work):
+            tally.add(batch, done)
+            place.offset, place.lines = batch[-1].offset, batch[-1].number
+            place.keys = tally.keys
+            run.at(place.offset, total, place.lines)
+    _end(session, run, tally)
+
+
+def _end(session: Session, run: Run, tally: Tally) -> None:
+    words = f"{tally.keys:,} keys imported, {tally.values:,} values written"
+    if tally.there:
+        words += f", {tally.there:,} values were there already"
+    if tally.skipped:
+        words += f", {tally.skipped:,} lines skipped"
+    document = {
+        "keys": tally.keys, "values": tally.values, "values_there": tally.there,
+        "skipped": tally.skipped, "keys_before": run.before,
+    }  # fmt: skip
+    session.show(document, words + f" after the {run.before:,} lines of before" * bool(run.before))

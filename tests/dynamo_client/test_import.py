@@ -1,0 +1,186 @@
+"""Imports as people make them: again, over live data, from pipes and from other programs' files."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import QUICK, document, ok, run
+
+from dynamo_client import BadParameter
+from dynamo_client.local_nodes import LocalRing, free_base
+from dynamo_client.rows import Fields, Row, rows, unpacked
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    home, before = tmp_path_factory.mktemp("home"), Path.cwd()
+    os.chdir(home)
+    try:
+        port = str(free_base(4))
+        ok("local", "up", "-d", "--nodes", "1", "--base-port", port, "--", *QUICK)
+        yield
+    finally:
+        os.chdir(before)
+        LocalRing(home / ".local").stop()
+
+
+def line(key: str, *values: str) -> str:
+    shown = [{"data": base64.b64encode(value.encode()).decode()} for value in values]
+    return json.dumps({"key_text": key, "values": shown}) + "\n"
+
+
+def values(key: str) -> list[str]:
+    found = run("get", key, "-o", "json")
+    if found.exit_code == 3:
+        return []
+    return sorted(base64.b64decode(v["data"]).decode() for v in json.loads(found.stdout)["values"])
+
+
+def test_what_was_deleted_or_changed_since_is_loaded_again(tmp_path: Path) -> None:
+    file = tmp_path / "in"
+    file.write_text(line("again-a", "a") + line("again-b", "b"))
+    assert document("import", str(file))["values"] == 2
+    ok("delete", "again-a")
+    ok("get", "again-b", "--context-out", "seen")
+    ok("put", "again-b", "changed", "--context", "@seen")
+    assert document("import", str(file))["values"] == 2
+    assert (values("again-a"), values("again-b")) == (["a"], ["b", "changed"])
+
+
+def test_an_export_put_back_over_its_own_ring_doubles_nothing(tmp_path: Path) -> None:
+    file, back = tmp_path / "in", tmp_path / "out"
+    file.write_text(line("twice", "x", "y") + line("twice", "y", "z") + line("once", "1"))
+    assert document("import", str(file)) == {
+        "keys": 2, "values": 4, "values_there": 1, "skipped": 0, "keys_before": 0
+    }  # fmt: skip
+    ok("export", str(back))
+    again = document("import", str(back))
+    assert again["values"] == 0 and again["values_there"] >= 4
+    assert values("twice") == ["x", "y", "z"]
+
+
+def test_blank_lines_and_a_byte_order_mark_are_no_keys(tmp_path: Path) -> None:
+    file = tmp_path / "in"
+    file.write_bytes(b"\xef\xbb\xbf" + (line("b-1", "a") + "\n\n  \n" + line("b-2", "a")).encode())
+    assert ok("import", str(file)).stdout == "2 keys imported, 2 values written\n"
+
+
+def test_pipes_and_gzip_are_read_and_written(tmp_path: Path) -> None:
+    pipe, packed = tmp_path / "pipe", tmp_path / "in.gz"
+    os.mkfifo(pipe)
+    for key, content in (("pipe-1", line("pipe-1", "v").encode()),
+                         ("pipe-2", gzip.compress(line("pipe-2", "v").encode()))):  # fmt: skip
+        writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+        writer.start()
+        assert document("import", str(pipe))["values"] == 1
+        writer.join()
+        assert values(key) == ["v"]
+    packed.write_bytes(gzip.compress(line("packed", "v").encode()))
+    assert document("import", str(packed))["values"] == 1
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    ok("export", str(pipe))
+    reader.join()
+    assert b'"packed"' in read[0]
+    ok("export", "/dev/null")
+
+
+def test_a_directory_that_takes_no_checkpoint_is_told_and_no_hindrance(tmp_path: Path) -> None:
+    """A directory in the checkpoint's place stands for a disk that takes no file: root may write
+    anywhere else."""
+    file = tmp_path / "in"
+    file.write_text("".join(line(f"ro-{n}", "v") for n in range(200)) + "bad\n")
+    (tmp_path / "in.checkpoint.new").mkdir()
+    ended = run("import", str(file))
+    assert ended.exit_code == 2 and "line 201" in ended.stderr
+    assert "in.checkpoint: Is a directory; cut off, it begins anew" in ended.stderr
+    assert values("ro-199") == ["v"]
+
+
+def test_bad_lines_are_set_aside_where_that_is_asked(tmp_path: Path) -> None:
+    file, bad = tmp_path / "in", tmp_path / "bad"
+    wrong = ["{", '{"key_text":"k"}', line("k" * 1025, "v").strip()]
+    file.write_text("\n".join([line("good-1", "v"), *wrong, line("good-2", "v")]))
+    said = ok("import", str(file), "--skip-bad", str(bad)).stdout
+    assert said == "2 keys imported, 2 values written, 3 lines skipped\n"
+    assert bad.read_text().splitlines() == wrong
+    assert (values("good-1"), values("good-2")) == (["v"], ["v"])
+
+
+def test_files_of_other_programs(tmp_path: Path) -> None:
+    table = tmp_path / "airports.csv"
+    table.write_text('code,name,height\nZRH,"Zürich, Kloten",1416\nGVA,Genève,1411\n')
+    assert document("import", str(table), "--key", "code", "--value", "name")["keys"] == 2
+    assert values("ZRH") == ["Zürich, Kloten"]
+    objects = tmp_path / "movies.json"
+    objects.write_text('[{"id": 7, "title": "Alien"},\n {"id": 8, "title": "Brazil"}]')
+    ok("import", str(objects), "--key", "id")
+    assert values("7") == ['{"id":7,"title":"Alien"}']
+    lines = tmp_path / "events"
+    lines.write_text('{"k": "e1", "v": [1, 2]}\n{"k": "e2", "v": "text"}\n')
+    ok("import", str(lines), "--key", "k", "--value", "v", "--format", "jsonl")
+    assert (values("e1"), values("e2")) == (["[1,2]"], ["text"])
+    for options, words in (
+        (["--format", "xml"], "--format: one of ndjson, jsonl, json, csv"),
+        (["--format", "csv"], "--key: csv needs the field that is the key"),
+        (["--format", "ndjson", "--key", "k"], "--key: ndjson has fields of its own"),
+        (["--key", "none"], "line 1: none: no such field"),
+    ):
+        ended = run("import", str(lines), *options)
+        assert (ended.exit_code, ended.stderr.count("\n")) == (2, 1) and words in ended.stderr
+
+
+# ---------------------------------------------------------------- rows, without nodes
+
+
+def read(text: str | bytes, how: Fields, number: int = 0) -> list[Row]:
+    data = text.encode() if isinstance(text, str) else text
+    return list(rows(io.BufferedReader(io.BytesIO(data)), how, 0, number))
+
+
+def test_rows_know_their_number_and_where_the_next_one_begins() -> None:
+    first, blank, last = read(line("a", "1") + "\n" + line("b", "2"), Fields())
+    assert [first.number, blank.number, last.number] == [1, 2, 3]
+    assert first.offset == len(line("a", "1")) and not blank.key and not blank.wrong
+    assert last.key == b"b" and last.offset == len(line("a", "1") + "\n" + line("b", "2"))
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_run_that_goes_on_skips_the_rows_that_are_done(form: str) -> None:
+    text = {"csv": "k,v\na,1\nb,2\n", "json": '[{"k":"a"},{"k":"b"}]'}[form]
+    (row,) = read(text, Fields(form, "k"), number=1)
+    assert (row.number, row.key) == (2, b"b")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("k\n\xff", "UTF-8"), ("x\n1\n", "no column k"), ('k\n"open', "no CSV")],
+)
+def test_a_file_that_is_no_csv_is_told(text: str, words: str) -> None:
+    with pytest.raises(BadParameter, match=words):
+        read(text.encode("latin-1"), Fields("csv", "k"))
+
+
+def test_a_row_that_is_wrong_says_why_and_the_next_one_is_read() -> None:
+    found = read("k,v\na\nb,1,2\nc,3\n", Fields("csv", "k"))
+    assert [bool(row.wrong) for row in found] == [True, True, False]
+    for text in ('{"k": null}', '{"k": true}', '{"k": ""}', '{"k": [1]}', "[]", "7"):
+        (row,) = read(text, Fields("jsonl", "k"))
+        assert row.wrong and not row.key
+    with pytest.raises(BadParameter, match="no JSON array"):
+        read('{"k": 1}', Fields("json", "k"))
+
+
+def test_gzip_is_told_by_its_first_bytes() -> None:
+    packed = io.BufferedReader(io.BytesIO(gzip.compress(b"text")))
+    assert unpacked(packed).read() == b"text"
+    assert unpacked(io.BufferedReader(io.BytesIO(b"text"))).read() == b"text"
