@@ -20,12 +20,13 @@ PACKAGES = {
 LAYERS = [
     {"ids", "errors"},
     {"quorum", "versions", "merkle", "ring", "settings"},
-    {"operations", "ring_document", "background"},
+    {"codec", "operations", "ring_document", "background"},
     {"preference", "placement", "journal", "wishes"},
     {"change", "messages", "hints", "context", "tree", "round_numbers", "actors"},
     {"ring_messages", "move_messages", "round_messages", "machine"},
     {"frames", "sizes", "tombstones"},
     {"replica", "frame_tags"},
+    {"coordination"},
     {
         "get",
         "put",

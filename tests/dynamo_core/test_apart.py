@@ -12,12 +12,13 @@ import pytest
 from town import SETTINGS, Town
 
 from dynamo_core.change import removed
+from dynamo_core.codec import decode_record, encode_record
 from dynamo_core.hints import split_hint_key, stamp_of, with_stamp
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.messages import Message, Refused, Store, Stored
 from dynamo_core.node import Node
 from dynamo_core.round_messages import Numbers, NumbersTold
-from dynamo_core.versions import History, Record, Sibling, decode_record, encode_record
+from dynamo_core.versions import History, Record, Sibling
 
 KEY = b"cart 19"
 """Of a, b and c, in a ring of a to d."""

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from town import SETTINGS, Town, known
 
+from dynamo_core.codec import decode_record, digest_in, encode_record
 from dynamo_core.ids import DATA, META, partition_of, store_key
 from dynamo_core.journal import Journal
 from dynamo_core.messages import Message, Refused
@@ -19,7 +20,6 @@ from dynamo_core.round_messages import RoundAnswer, RoundAsk, RoundCommit, Round
 from dynamo_core.round_numbers import RoundNumbers
 from dynamo_core.testing.disk import Disk
 from dynamo_core.tombstones import Tombstones
-from dynamo_core.versions import decode_record, digest_in, encode_record
 
 KEY = b"cart"
 STORED = store_key(KEY)

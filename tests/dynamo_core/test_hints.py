@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from town import SETTINGS, Town
 
 from dynamo_core.change import removed
+from dynamo_core.codec import decode_record, encode_record
 from dynamo_core.delivery import Delivery
 from dynamo_core.frames import Frame
 from dynamo_core.hints import HintBook, hint_key, split_hint_key
@@ -16,7 +17,7 @@ from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.journal import Journal
 from dynamo_core.messages import OWNER, SYNCED, LeavesReply, Store, Stored
 from dynamo_core.testing.disk import Disk
-from dynamo_core.versions import History, Record, Sibling, decode_record, encode_record
+from dynamo_core.versions import History, Record, Sibling
 
 KEY = b"cart"
 STORED = store_key(KEY)

@@ -14,6 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from dynamo_core.codec import body_of, decode_record, encode_record
+from dynamo_core.coordination import Coordination
 from dynamo_core.hints import HintBook
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.journal import Journal
@@ -22,13 +24,7 @@ from dynamo_core.replica import Replica
 from dynamo_core.ring import Entry, Identity, Member, Ring, Target
 from dynamo_core.settings import Settings
 from dynamo_core.testing.disk import Disk
-from dynamo_core.versions import (
-    SUPERSEDED_WRITES_MAX,
-    body_of,
-    decode_record,
-    encode_record,
-    sync,
-)
+from dynamo_core.versions import SUPERSEDED_WRITES_MAX, sync
 
 KEY = b"cart"
 STORED = store_key(KEY)
@@ -102,7 +98,7 @@ class OneKey(RuleBasedStateMachine):
     def put(self, copy: Copy, put: Put, event: int, covers: Known, refused: bool) -> None:
         target = "" if copy.name in OWNERS else OWNERS[event % len(OWNERS)]
         copy.disk.full = refused
-        minted = copy.replica.coordinate(put, STORED, target, 0)
+        minted = Coordination(copy.replica).coordinate(put, STORED, target, 0)
         if not copy.flush():
             return
         known = copy.all_known()

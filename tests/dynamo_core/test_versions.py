@@ -9,23 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynamo_core.codec import (
+    HEAD_BYTES,
+    body_of,
+    checked,
+    decode_record,
+    digest_in,
+    encode_record,
+    merge_bytes,
+)
 from dynamo_core.errors import Corrupt
 from dynamo_core.versions import (
     EMPTY,
-    HEAD_BYTES,
     SUPERSEDED_WRITES_MAX,
     History,
     Record,
     Sibling,
-    body_of,
-    checked,
     decode_history,
-    decode_record,
-    digest_in,
-    encode_record,
     in_order,
     last_writer,
-    merge_bytes,
     sync,
     update,
 )

@@ -1,8 +1,8 @@
 """Deliberate faults: each breaks one rule of the core, and the simulator must notice.
 
-A mutant patches one function or attribute for as long as its context lasts; nothing of the product
-knows that this file exists. A fault of the real store is sought by the tests of the disk rules,
-since the simulator has a disk of its own. Those of moves and of rounds have files of their own.
+A mutant patches one function or attribute for as long as its context lasts; the product knows
+nothing of it. A fault of the real store is sought by the tests of the disk rules, since the
+simulator has another disk. Those of moves, of rounds and others have their files.
 A node that never scrubs is caught by tests/dynamo_core/test_anti_entropy.py: reads find most first.
 """
 
@@ -19,6 +19,8 @@ from ladders import stands
 from dynamo_core import (
     admission,
     calls,
+    codec,
+    coordination,
     delivery,
     exchange,
     founding,
@@ -69,7 +71,6 @@ MIX_OF = {
 }
 """Where a fault is sought that the random mixture shows once in hundreds of seeds."""
 
-
 LADDER_OF: dict[str, str] = {}
 """Where a scripted history shows a fault that seeds do not: the name of its ladder."""
 
@@ -107,14 +108,14 @@ def _() -> list[Patch]:
 
 @mutant("clock pruned by size")
 def _() -> list[Patch]:
-    original = replica.update
+    original = coordination.update
 
     def update(record: Record, context: History, sibling: Any) -> Record:
         after = original(record, context, sibling)
         vector = dict(list(after.history.vector.items())[-2:])
         return Record(after.siblings, History(vector, after.history.dots, after.history.ids))
 
-    return [(replica, "update", update)]
+    return [(coordination, "update", update)]
 
 
 @mutant("merge by timestamp")
@@ -124,7 +125,7 @@ def _() -> list[Patch]:
     def sync(a: Record, b: Record, lww: bool = False) -> Record:
         return versions.last_writer(original(a, b, lww))
 
-    return [(versions, "sync", sync)]
+    return [(codec, "sync", sync)]
 
 
 @mutant("no dots")
@@ -138,18 +139,18 @@ def _() -> list[Patch]:
 
 @mutant("returned context lacks its own dot")
 def _() -> list[Patch]:
-    original = replica.Minted
+    original = coordination.Minted
 
     class Minted(original):  # type: ignore[misc,valid-type]
         def __init__(self, stored: bytes, record: bytes, context: bytes, seen: int) -> None:
-            siblings = versions.decode_record(record).siblings
+            siblings = codec.decode_record(record).siblings
             tops = {s.actor: s.counter for s in siblings}  # in the order of their counters
             told = versions.decode_history(context)
             vector = {a: c - (tops.get(a) == c) for a, c in told.vector.items()}
             dots = frozenset(d for d in told.dots if tops.get(d[0]) != d[1])
             super().__init__(stored, record, History(vector, dots).encode(), seen)
 
-    return [(replica, "Minted", Minted)]
+    return [(coordination, "Minted", Minted)]
 
 
 @mutant("siblings in no canonical order")

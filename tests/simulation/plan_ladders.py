@@ -12,11 +12,12 @@ from typing import Any
 from ladders import ladder
 from mutants import LADDER_OF, Patch, mutant
 
-from dynamo_core import post, replica
+from dynamo_core import coordination, post, replica
+from dynamo_core.codec import encode_record
 from dynamo_core.errors import NotHere
 from dynamo_core.testing.plan import load_plan
 from dynamo_core.testing.simulation import run
-from dynamo_core.versions import EMPTY, encode_record
+from dynamo_core.versions import EMPTY
 
 SEEDS = Path(__file__).with_name("seeds")
 
@@ -44,17 +45,17 @@ def _() -> list[Patch]:
 
 @mutant("a retried delete is acked by whoever has nothing of it")
 def _() -> list[Patch]:
-    original = replica.Replica.coordinate
+    original = coordination.Coordination.coordinate
 
     def coordinate(self: Any, put: Any, stored: bytes, target: str, *rest: Any) -> Any:
         try:
             return original(self, put, stored, target, *rest)
         except NotHere:
             empty = encode_record(put.key, EMPTY)
-            self.take(stored, empty, target)
-            return replica.Minted(stored, empty, put.context.history, 0)
+            self.replica.take(stored, empty, target)
+            return coordination.Minted(stored, empty, put.context.history, 0)
 
-    return [(replica.Replica, "coordinate", coordinate)]
+    return [(coordination.Coordination, "coordinate", coordinate)]
 
 
 @mutant("a receiver switches before its numbers are compared")

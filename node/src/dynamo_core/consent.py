@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from dynamo_core.codec import checked, decode_record, digest_in
 from dynamo_core.errors import Corrupt
 from dynamo_core.hints import shown
 from dynamo_core.ids import range_of
@@ -19,7 +20,6 @@ from dynamo_core.messages import Message
 from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
 from dynamo_core.round_messages import RoundAnswer, RoundAsk, RoundCommit, RoundDone, Versions
-from dynamo_core.versions import checked, decode_record, digest_in
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node

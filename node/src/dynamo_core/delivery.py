@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from dynamo_core.codec import checked
 from dynamo_core.errors import Corrupt
 from dynamo_core.hints import HintBook, split_hint_key, stamp_of
 from dynamo_core.ids import partition_of, range_of
 from dynamo_core.machine import Effects, Machine, View, leading
 from dynamo_core.messages import SYNCED, Message, Store, Stored
 from dynamo_core.replica import Replica
-from dynamo_core.versions import checked
 
 Slice = tuple[bytes, bytes | None]
 """Store keys from one up to another."""

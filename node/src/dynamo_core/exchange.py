@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dynamo_core.codec import body_of, checked, digest_in, merge_bytes
 from dynamo_core.errors import Corrupt
 from dynamo_core.ids import range_of
 from dynamo_core.machine import Effects, Machine, View
@@ -27,7 +28,6 @@ from dynamo_core.messages import (
     Stored,
 )
 from dynamo_core.replica import Replica
-from dynamo_core.versions import body_of, checked, digest_in, merge_bytes
 
 Ended = Callable[["Exchange", bool], None]
 AT_ONCE = ("pass", "dirty")

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dynamo_core.codec import body_of, decode_record, merge_bytes
 from dynamo_core.context import context_of
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.machine import NEVER, Effects, Explained, View
 from dynamo_core.messages import COMPLETE, CORRUPT, OWNER, Fetch, Fetched, Message, Store
 from dynamo_core.operations import Explanation, Get, Outcome
 from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING, read_verdict
-from dynamo_core.versions import EMPTY, Sibling, body_of, decode_record, merge_bytes
+from dynamo_core.versions import EMPTY, Sibling
 
 PROVEN = OWNER | COMPLETE
 RESTARTS_MAX = 4

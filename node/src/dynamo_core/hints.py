@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 
+from dynamo_core.codec import merge_bytes
 from dynamo_core.ids import HINTS, META, partition_of
 from dynamo_core.journal import Journal
-from dynamo_core.versions import merge_bytes
 
 _DIRTY = b"dirty/"
 ARC_BITS = 12

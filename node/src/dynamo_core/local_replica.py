@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from dynamo_core.codec import checked, decode_record, digest_in
+from dynamo_core.coordination import Coordination, Minted
 from dynamo_core.errors import Corrupt, NotHere, TooManySiblings
 from dynamo_core.hints import HintBook, with_stamp
 from dynamo_core.ids import range_of
@@ -39,9 +41,8 @@ from dynamo_core.messages import (
     Stored,
 )
 from dynamo_core.move_messages import Offer, Shown
-from dynamo_core.replica import Minted, Replica
+from dynamo_core.replica import Replica
 from dynamo_core.sizes import SizeBook
-from dynamo_core.versions import checked, decode_record, digest_in
 
 Reply = Callable[[Message], None]
 
@@ -54,6 +55,7 @@ class LocalReplica:
         self.journal = journal
         self.replica = replica
         self.hints = hints
+        self._coordination = Coordination(replica)
         self._stores: list[tuple[Store, bool, Reply]] = []
         """Of this turn: the request, whether it became a hint, and whom to tell."""
         self._coordinated: list[tuple[Coordinate, Minted, int, Reply]] = []
@@ -296,7 +298,7 @@ class LocalReplica:
         if not self.journal.writable:
             return reply(Rejected(request.id, "full"))
         try:
-            minted = self.replica.coordinate(
+            minted = self._coordination.coordinate(
                 request.put, request.stored, request.target, self.view.wall_ms, request.known,
                 request.known_seen,
             )  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from dynamo_core.codec import decode_record
 from dynamo_core.context import context_of
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.machine import (
@@ -45,7 +46,6 @@ from dynamo_core.messages import (
 )
 from dynamo_core.operations import Acks, Context, Explanation, Outcome, Put
 from dynamo_core.quorum import IMPOSSIBLE, MET, Verdict, Waiting, joint_verdict
-from dynamo_core.versions import decode_record
 
 PROVEN = OWNER | COMPLETE
 KEPT = OWNER | WRITER

@@ -1,4 +1,4 @@
-"""This node's copy: what it holds of a key, how it merges, how it mints (S-DOT-2, S-DOT-3).
+"""This node's copy: what it holds of a key, how it merges, what it forgets (S-DOT-2).
 
 The actor of a dot is a random 64-bit number born when the store is opened, one per partition, kept
 in memory only, and born again whenever this node forgets a record that lives on elsewhere. So no
@@ -16,49 +16,20 @@ from collections import Counter
 from collections.abc import Collection
 
 from dynamo_core.actors import Actors, Draw
-from dynamo_core.context import carried
-from dynamo_core.errors import Corrupt, TooManySiblings
-from dynamo_core.hints import HintBook, with_stamp
+from dynamo_core.codec import checked, decode_record, merge_bytes
+from dynamo_core.errors import Corrupt
+from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, META, partition_of
 from dynamo_core.journal import Journal
 from dynamo_core.merkle import Forest
 from dynamo_core.messages import COMPLETE, OWNER, WRITER
-from dynamo_core.operations import Put
 from dynamo_core.ring import LEFT, Ring
 from dynamo_core.round_numbers import RoundNumbers
 from dynamo_core.settings import Settings
 from dynamo_core.tombstones import TOMBSTONE_BYTES_MAX, Tombstones
 from dynamo_core.tree import Tree
-from dynamo_core.versions import (
-    EMPTY,
-    NOTHING,
-    Dot,
-    History,
-    Record,
-    Sibling,
-    checked,
-    decode_history,
-    decode_record,
-    encode_record,
-    last_writer,
-    merge_bytes,
-    update,
-)
 
 _COMPLETE = b"complete/"
-
-
-class Minted:
-    """What coordination made: the record to replicate, its event, and what the client may know."""
-
-    __slots__ = ("context", "partition", "record", "seen")
-
-    def __init__(self, partition: int, record: bytes, context: bytes, seen: int) -> None:
-        self.partition = partition
-        self.record = record
-        self.context = context
-        self.seen = seen
-        """The number of the store that the oldest part of the record was read from."""
 
 
 class Replica:
@@ -90,7 +61,7 @@ class Replica:
         self._owned: dict[int, int] = {}
         self._others: dict[int, tuple[str, ...]] = {}
         self._beside: list[int] = []
-        self._bits = 0
+        self.bits = 0
         self.lww = False
 
     @property
@@ -103,9 +74,9 @@ class Replica:
     def adopt(self, ring: Ring, founding: bool = False) -> None:
         """Take the ring; marks of partitions that are no longer ours are lost at once."""
         self.lww = ring.identity.conflicts == "LastWriteWins"
-        if self._bits != ring.partition_bits or self.forest.bits == self.settings.leaf_bits:
-            self._bits = ring.partition_bits
-            self.tree.load(self._bits)
+        if self.bits != ring.partition_bits or self.forest.bits == self.settings.leaf_bits:
+            self.bits = ring.partition_bits
+            self.tree.load(self.bits)
         self._others = {
             p: tuple(o for o in entry.owners if o != self.name and ring.members[o].state != LEFT)
             for p, entry in enumerate(ring.entries)
@@ -134,7 +105,7 @@ class Replica:
         self._voids += 1
         self.hints.load()
         self.load()
-        self.tree.load(self._bits)
+        self.tree.load(self.bits)
         self.tree.unsure.update(map(self.forest.slot_of, self.damaged))
         self.refresh()
         if self.in_doubt:
@@ -219,7 +190,7 @@ class Replica:
     def held(self, stored: bytes) -> bytes | None:
         """S-DOT-3: the sync of everything that lies here of the key. Raises Corrupt."""
         record = self._own(stored)
-        return self._with_hints(stored, record) if self.hints.any_for(stored) else record
+        return self.with_hints(stored, record) if self.hints.any_for(stored) else record
 
     def _own(self, stored: bytes) -> bytes | None:
         """This owner's own record. Raises Corrupt for a damaged one, which is noted."""
@@ -229,7 +200,8 @@ class Replica:
             self.note_damage(stored)
             raise
 
-    def _with_hints(self, stored: bytes, record: bytes | None) -> bytes | None:
+    def with_hints(self, stored: bytes, record: bytes | None) -> bytes | None:
+        """The owner's record and every hint of the key, as one."""
         if self.hints.any_for(stored):
             for target in self.hints.targets(stored):
                 hint = self.hint(target, stored)
@@ -248,7 +220,7 @@ class Replica:
     def give_up_hint(self, target: str, stored: bytes) -> None:
         """S-DISK-7: a damaged hint is nothing that could be sent; its partition is left dirty."""
         self.counters["corrupt_records"] += 1
-        partition = partition_of(stored, self._bits)
+        partition = partition_of(stored, self.bits)
         self.born_again(partition)
         self.hints.drop(target, stored)
         if target and not target.startswith("="):
@@ -265,7 +237,7 @@ class Replica:
         """S-DISK-7: give the record up, so that passes bring it back from the other owners."""
         self.counters["corrupt_records"] += 1
         self.damaged.add(stored)
-        partition = partition_of(stored, self._bits)
+        partition = partition_of(stored, self.bits)
         self.born_again(partition)
         self.lose_complete(partition)
         self.journal.put(DATA, stored, None)
@@ -290,7 +262,7 @@ class Replica:
     def rebuild_tree(self) -> None:
         """Count every leaf again from the records: the tree of this disk is not to be trusted.
         Without a ring nobody can; then it is counted when the ring comes."""
-        if self._bits:
+        if self.bits:
             self.tree.rebuild(self.rows)
 
     def settle_leaves(self) -> None:
@@ -324,7 +296,7 @@ class Replica:
             self.tombstones.written(stored, record)
         return True
 
-    def _replace(self, stored: bytes, before: bytes | None, after: bytes) -> bool:
+    def replace(self, stored: bytes, before: bytes | None, after: bytes) -> bool:
         """The owner's record by one that descends from it."""
         if after == before:
             return False
@@ -350,64 +322,3 @@ class Replica:
             self.keep_hint(target, stored, record)
             return True
         return self.merge(stored, record)
-
-    def coordinate(
-        self, put: Put, stored: bytes, target: str, wall_ms: int, known: bytes | None = None,
-        known_seen: int = 0,
-    ) -> Minted:  # fmt: skip
-        """One put on this node's record (S-DOT-1..3), kept for `target`, "" when we are an owner.
-
-        `known` is a record that the coordinator read elsewhere for a delete without a context, by
-        stores of which one had seen no more than `known_seen`. Raises TooManySiblings, NotHere.
-        """
-        partition = partition_of(stored, self._bits)
-        number = self.numbers.seen(partition)
-        own = self.data(stored)
-        held = self._with_hints(stored, own)
-        if partition in self.apart:  # from what was kept apart alone: the rest may be forgotten
-            self.counters["puts_kept_apart"] += 1
-            target = self.apart_target
-            held = self.hint(target, stored)
-        elif known is not None and known_seen >= self.numbers.floor(partition):
-            held = merge_bytes(stored[4:], held, known, self.lww)
-            number = min(number, known_seen)
-        seen = decode_history(put.context.history) if put.context is not None else NOTHING
-        if partition in self.apart and known is not None and put.request_id in seen.ids:
-            # A retry whose first attempt was read elsewhere: what was read is what it made.
-            target, held, number = with_stamp(target, known_seen), known, known_seen
-        before = decode_record(held) if held is not None else EMPTY
-        name = put.request_id
-        event = (before.event_of(name) or before.forgotten(name, seen)) if name else None
-        if event is None:
-            if put.context is None and self.settings.crowded(
-                len(before.siblings), len(held or b"")
-            ):
-                raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
-            event = self.actors.mint(partition, before.history)
-            if event[1] > 1 + before.history.top(event[0]):
-                # What this actor counted before is of this key and forgotten, or never was.
-                history = before.history.joined(History({event[0]: event[1] - 1}))
-                before = Record(before.siblings, history)
-            after = update(before, seen, self._sibling(put, event, before, wall_ms))
-            if self.lww:
-                after = last_writer(after)
-            encoded = encode_record(put.key, after)
-        else:
-            self.counters["request_id_seen_again"] += 1
-            encoded = held or b""
-        if target:
-            self.keep_hint(target, stored, encoded)
-        else:
-            self._replace(stored, own, encoded)
-        mine = (Sibling(*event, None, request_id=put.request_id),)
-        context = carried(seen.with_dot(event).naming(mine), mine)
-        return Minted(partition, encoded, context, number)
-
-    def _sibling(self, put: Put, dot: Dot, before: Record, wall_ms: int) -> Sibling:
-        stamp = 0
-        if self.lww:
-            newest = max((s.stamp for s in before.siblings), default=0)
-            ahead = newest + 1 if newest - wall_ms <= self.settings.skew_max_ms else 0
-            stamp = max(wall_ms, ahead)
-        expires = wall_ms + put.expires_in_s * 1000 if put.expires_in_s else 0
-        return Sibling(*dot, put.value, put.content_type, put.request_id, expires, stamp)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from dynamo_core.codec import checked, decode_record, digest_in
 from dynamo_core.errors import Corrupt
 from dynamo_core.ids import range_of
 from dynamo_core.replica import Replica
 from dynamo_core.tree import LEAF_ROWS_MAX
-from dynamo_core.versions import Record, checked, decode_record, digest_in
+from dynamo_core.versions import Record
 
 LEAVES_MAX = 4096
 """Leaves of one slice; most of them are empty in a small store."""

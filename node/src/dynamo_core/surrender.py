@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dynamo_core.codec import digest_in
 from dynamo_core.ids import range_of
 from dynamo_core.machine import Effects, Machine, View, leading
 from dynamo_core.messages import COMPLETE, OWNER, SYNCED, Message, Store, Stored
 from dynamo_core.move_messages import Offer, Shown
 from dynamo_core.replica import Replica
-from dynamo_core.versions import digest_in
 
 PROVEN = OWNER | COMPLETE
 

@@ -7,8 +7,8 @@ clock from when this process has noticed the record, never before it was stored 
 
 from __future__ import annotations
 
+from dynamo_core.codec import digest_in
 from dynamo_core.round_messages import Versions
-from dynamo_core.versions import digest_in
 
 TOMBSTONE_BYTES_MAX = 512
 """Of a record that a write looks at; longer ones are left to the scrub."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dynamo_core.codec import DIGEST_BYTES, digest_in
 from dynamo_core.errors import Corrupt
 from dynamo_core.ids import DATA, TREE, range_of
 from dynamo_core.journal import Journal
 from dynamo_core.merkle import Forest, sum_of
-from dynamo_core.versions import DIGEST_BYTES, digest_in
 
 LEAF_ROWS_MAX = 1 << 20
 Rows = Callable[[bytes, bytes | None, int], list[tuple[bytes, bytes]]]

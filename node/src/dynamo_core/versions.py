@@ -15,27 +15,18 @@ at most the truly concurrent writers. Request ids repair what dots cannot see: a
 on another node is the same event under another dot, so of two siblings with one id the smaller dot
 stays, and what a context supersedes it supersedes under every dot.
 
-Canonical bytes: digest (16) | length of the body (4) | body | ids. The body is msgpack with sorted
-vector, dots and siblings; the digest is a keyed hash of key and body, at once the checksum of the
-record and its share of the hash tree (S-AE-1). Ids are not part of it.
+Their bytes are made in `codec`.
 """
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import msgspec
 
-from dynamo_core.errors import Corrupt, NotHere
-from dynamo_core.ids import DATA
+from dynamo_core.errors import NotHere
 
 Dot = tuple[int, int]
-DIGEST_BYTES = 16
-HEAD_BYTES = DIGEST_BYTES + 4
 SUPERSEDED_WRITES_MAX = 16
 """S-REQ-1: a superseded request id outlives this many later writes of its key."""
-_NOT_A_RECORD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_tree_hasher = blake2b(digest_size=DIGEST_BYTES, key=b"dynamo-ring leaf")
 
 
 class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -59,28 +50,16 @@ class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.value is not None and not 0 < self.expires_ms <= wall_ms
 
 
-class _Superseded(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Superseded(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A request whose value was replaced, and by how many later writes it is outlived."""
+
     actor: int
     counter: int
     request_id: str
     writes: int = 0
 
 
-class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    vector: dict[int, int]
-    dots: list[Dot]
-    siblings: list[Sibling]
-
-
-class _BodyHistory(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    vector: dict[int, int]
-    dots: list[Dot]
-
-
 _encoder = msgspec.msgpack.Encoder()
-_body_decoder = msgspec.msgpack.Decoder(_Body)
-_body_history_decoder = msgspec.msgpack.Decoder(_BodyHistory)
-_ids_decoder = msgspec.msgpack.Decoder(list[_Superseded])
 
 
 class History:
@@ -92,7 +71,7 @@ class History:
         self,
         vector: dict[int, int] | None = None,
         dots: frozenset[Dot] = frozenset(),
-        ids: dict[str, _Superseded] | None = None,
+        ids: dict[str, Superseded] | None = None,
     ) -> None:
         self.vector = vector or {}
         self.dots = dots
@@ -168,13 +147,13 @@ class History:
         """This history with the request ids of `siblings` named as superseded."""
         if not siblings:
             return self
-        named = {s.request_id: _Superseded(*s.dot, s.request_id) for s in siblings if s.request_id}
+        named = {s.request_id: Superseded(*s.dot, s.request_id) for s in siblings if s.request_id}
         return History(self.vector, self.dots, self.ids | named) if named else self
 
     def encode(self) -> bytes:
         """Canonical bytes, as contexts carry them."""
-        ids = _ids_in_order(self.ids) if self.ids else ()
-        return _encoder.encode((_sorted(self.vector), sorted(self.dots), ids))
+        ids = ids_in_order(self.ids) if self.ids else ()
+        return _encoder.encode((sorted_vector(self.vector), sorted(self.dots), ids))
 
 
 NOTHING = History()
@@ -183,7 +162,7 @@ NOTHING = History()
 class _HistoryWire(msgspec.Struct, array_like=True, gc=False):
     vector: dict[int, int]
     dots: list[Dot]
-    ids: list[_Superseded]
+    ids: list[Superseded]
 
 
 _history_decoder = msgspec.msgpack.Decoder(_HistoryWire)
@@ -195,19 +174,21 @@ def decode_history(data: bytes) -> History:
     return History(wire.vector, frozenset(wire.dots), {e.request_id: e for e in wire.ids})
 
 
-def _sorted(vector: dict[int, int]) -> dict[int, int]:
+def sorted_vector(vector: dict[int, int]) -> dict[int, int]:
+    """By actor: the one canonical order."""
     return vector if len(vector) < 2 else dict(sorted(vector.items()))
 
 
-def _age_then_dot(entry: _Superseded) -> tuple[int, int, int]:
+def _age_then_dot(entry: Superseded) -> tuple[int, int, int]:
     return entry.writes, entry.actor, entry.counter
 
 
-def _ids_in_order(ids: dict[str, _Superseded]) -> list[_Superseded]:
+def ids_in_order(ids: dict[str, Superseded]) -> list[Superseded]:
+    """By dot: the one canonical order."""
     return sorted(ids.values(), key=lambda e: (e.actor, e.counter, e.request_id))
 
 
-def _compact(vector: dict[int, int], dots: frozenset[Dot], ids: dict[str, _Superseded]) -> History:
+def _compact(vector: dict[int, int], dots: frozenset[Dot], ids: dict[str, Superseded]) -> History:
     """Moves dots that the vector reaches into the vector (takes `vector` over)."""
     if not dots:
         return History(vector, dots, ids)
@@ -289,16 +270,16 @@ def in_order(siblings: tuple[Sibling, ...]) -> tuple[Sibling, ...]:
     return tuple(sorted(siblings, key=lambda s: (s.actor, s.counter)))
 
 
-def _later(a: History, b: History) -> int:
+def later(a: History, b: History) -> int:
     """1 where the first has all events of the second and more, -1 the other way, 0 for neither."""
     return a.descends(b) - b.descends(a)
 
 
 def sync(a: Record, b: Record, lww: bool = False) -> Record:
     """The merge of two records of one key: commutative, associative, idempotent (S-DOT-1)."""
-    later = _later(a.history, b.history)
-    if later:
-        return a if later > 0 else b
+    order = later(a.history, b.history)
+    if order:
+        return a if order > 0 else b
     mine = {s.dot: s for s in a.siblings}
     theirs = {s.dot: s for s in b.siblings}
     kept: dict[Dot, Sibling] = {}
@@ -340,68 +321,3 @@ def last_writer(record: Record) -> Record:
         return record
     winner = max(record.siblings, key=lambda s: (s.stamp, s.actor, s.counter))
     return Record((winner,), record.history)
-
-
-def digest_of(key: bytes, body: bytes) -> bytes:
-    """The keyed hash of key and body: checksum, and share of the hash tree (S-AE-1)."""
-    hasher = _tree_hasher.copy()
-    hasher.update(len(key).to_bytes(2, "big") + key)
-    hasher.update(body)
-    return hasher.digest()
-
-
-def encode_record(key: bytes, record: Record) -> bytes:
-    """Canonical bytes of the record; equal records have equal bytes."""
-    history = record.history
-    body = _encoder.encode((_sorted(history.vector), sorted(history.dots), record.siblings))
-    ids = _encoder.encode(_ids_in_order(history.ids)) if history.ids else b""
-    return b"".join((digest_of(key, body), len(body).to_bytes(4, "big"), body, ids))
-
-
-def decode_record(data: bytes) -> Record:
-    """The inverse of encode_record. Raises Corrupt when the bytes are not a record."""
-    try:
-        size = int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
-        body = _body_decoder.decode(data[HEAD_BYTES : HEAD_BYTES + size])
-        tail = data[HEAD_BYTES + size :]
-        ids = {e.request_id: e for e in _ids_decoder.decode(tail)} if tail else {}
-    except _NOT_A_RECORD as error:
-        raise Corrupt(DATA, b"", f"not a record: {error}") from error
-    return Record(tuple(body.siblings), History(body.vector, frozenset(body.dots), ids))
-
-
-def _history_in(data: bytes) -> History:
-    """The events of a record, without its ids. Raises Corrupt."""
-    try:
-        body = _body_history_decoder.decode(body_of(data)[HEAD_BYTES:])
-    except _NOT_A_RECORD as error:
-        raise Corrupt(DATA, b"", f"not a record: {error}") from error
-    return History(body.vector, frozenset(body.dots))
-
-
-def digest_in(data: bytes) -> bytes:
-    """The digest that the bytes carry, not checked."""
-    return data[:DIGEST_BYTES]
-
-
-def body_of(data: bytes) -> bytes:
-    """What replicas must agree on: everything but the ids."""
-    return data[: HEAD_BYTES + int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")]
-
-
-def checked(key: bytes, data: bytes) -> bytes:
-    """`data` when its checksum holds for this key. Raises Corrupt (S-DISK-7, C14)."""
-    end = HEAD_BYTES + int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
-    if len(data) < end or digest_of(key, data[HEAD_BYTES:end]) != data[:DIGEST_BYTES]:
-        raise Corrupt(DATA, key, "checksum of the record does not hold")
-    return data
-
-
-def merge_bytes(key: bytes, a: bytes | None, b: bytes, lww: bool = False) -> bytes:
-    """sync on canonical bytes, decoded only where neither is the merge."""
-    if a is None or a == b:
-        return b
-    if not lww and (later := _later(_history_in(a), _history_in(b))):
-        return a if later > 0 else b
-    merged = sync(decode_record(a), decode_record(b), lww)
-    return encode_record(key, last_writer(merged) if lww else merged)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+from dynamo_core.codec import decode_record
 from dynamo_core.ids import DATA, HINTS, store_key
 from dynamo_core.operations import Context, Outcome
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.history import Damage, Dot, Event, Trouble
 from dynamo_core.testing.process import Call, Process
-from dynamo_core.versions import History, Record, decode_history, decode_record
+from dynamo_core.versions import History, Record, decode_history
 
 BARE = 204
 """The status of a put whose answer shows nothing but its own event."""

@@ -14,6 +14,7 @@ from itertools import product
 
 import msgspec
 
+from dynamo_core.codec import body_of
 from dynamo_core.ids import DATA, partition_of, store_key
 from dynamo_core.node import Node
 from dynamo_core.ring import JOINING, LEAVING, LEFT
@@ -28,7 +29,6 @@ from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.plan import Plan
 from dynamo_core.testing.process import Process
 from dynamo_core.testing.world import World
-from dynamo_core.versions import body_of
 
 CONVERGED_S_MAX = 30.0
 LOOK_S = 0.5
