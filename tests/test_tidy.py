@@ -21,7 +21,7 @@ LAYERS = [
     {"ids", "errors"},
     {"quorum", "versions", "merkle", "ring", "settings"},
     {"codec", "operations", "ring_document", "background"},
-    {"preference", "placement", "journal", "wishes"},
+    {"arrivals", "preference", "placement", "journal", "wishes"},
     {"change", "messages", "hints", "context", "tree", "round_numbers", "actors"},
     {"ring_messages", "move_messages", "round_messages", "machine"},
     {"frames", "sizes", "tombstones"},

@@ -248,9 +248,8 @@ def test_a_request_with_another_entry_is_refused_with_the_one_that_stands() -> N
     answers: list[Any] = []
     for entry in ((0, 1), town.ring.entries[partition].number):
         town.nodes["b"].local.answer(Fetch(1, partition, entry, store_key(KEY)), answers.append)
-        town.nodes["b"].local.answer(
-            Store(1, partition, entry, store_key(KEY), b"no record"), answers.append
-        )
+        store = Store(1, partition, entry, store_key(KEY), b"no record")
+        town.nodes["b"].local.stores((store,), answers.append, lambda: None)
     wrong_fetch, wrong_store, fetched, stored = answers
     assert (
         wrong_fetch == wrong_store == Refused(1, "entry", partition, town.ring.entries[partition])

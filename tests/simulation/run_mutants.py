@@ -16,6 +16,7 @@ import edge_mutants
 import move_ladders
 import plan_ladders
 import put_ladders
+import record_mutants
 import wire_mutants
 from disk_fault import blind_iterator, disk_rules_broken
 from move_mutants import MIX_OF
@@ -24,6 +25,7 @@ from round_mutants import LADDER_OF
 
 assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
 assert wire_mutants.TAG
+assert record_mutants.COPIED
 
 SEEDS_MAX = 1000
 assert (

@@ -10,6 +10,7 @@ import move_mutants
 import plan_ladders
 import put_ladders
 import pytest
+import record_mutants
 import round_mutants
 from ladders import LADDERS
 from mutants import LADDER_OF, planted
@@ -36,4 +37,6 @@ def test_every_ladder_has_a_rule() -> None:
         and edge_mutants.FULL
         and put_ladders.LADDER_OF
         and plan_ladders.LADDER_OF
+        and record_mutants.COPIED
+        and record_mutants.COPIED
     )

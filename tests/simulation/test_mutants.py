@@ -10,6 +10,7 @@ import move_mutants
 import plan_ladders
 import put_ladders
 import pytest
+import record_mutants
 import round_mutants
 import wire_mutants
 from disk_fault import blind_iterator, disk_rules_broken
@@ -29,6 +30,7 @@ assert (
     and put_ladders.LADDER_OF
     and plan_ladders.LADDER_OF
     and wire_mutants.TAG
+    and record_mutants.COPIED
 )
 
 

@@ -11,15 +11,21 @@ from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from dynamo_core.arrivals import verified_outcome, verified_record
+from dynamo_core.errors import PeerCorrupt
 from dynamo_core.frames import Frame
-from dynamo_core.machine import NEVER, Effects, Machine, Rejected
-from dynamo_core.messages import Message, Order, Refused
+from dynamo_core.machine import CORRUPT_ANSWER, NEVER, Effects, Machine, Rejected
+from dynamo_core.messages import Fetch, Fetched, Forwarded, Message, Order, Refused
 from dynamo_core.move_messages import Settle
 from dynamo_core.put import PutOperation
 from dynamo_core.ring_messages import Found, Prepare
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
+
+
+PROVEN_FIRST = frozenset((Fetched, Forwarded))
+"""Answers that carry a record, or what becomes of one; FetchedMany is proven row by row."""
 
 
 class Calls:
@@ -82,11 +88,27 @@ class Calls:
                     effects = machine.failed(name, request, "refused " + reply.reason, now)
             elif machine.finished:
                 continue
+            elif type(reply) in PROVEN_FIRST and not self._holds(machine, request, reply):
+                node.sent_corrupt(name)
+                effects = machine.failed(name, request, CORRUPT_ANSWER, now)
             else:
                 effects = machine.replied(name, request, reply, now)
             if effects or machine.finished or machine.wake_at < machine.scheduled_at:
                 self._run(machine, effects)
         return nobody
+
+    @staticmethod
+    def _holds(machine: Machine, request: Message, reply: Message) -> bool:
+        """T-1: whether what a peer answered is what it once made, whoever asked for it."""
+        try:
+            if type(reply) is Fetched and type(request) is Fetch:
+                if reply.record and reply.record != machine.merged:
+                    verified_record(request.stored, reply.record)
+            elif type(reply) is Forwarded:
+                verified_outcome(reply.outcome, reply.digest)
+        except PeerCorrupt:
+            return False
+        return True
 
     def lost(self, name: str) -> None:
         """The link to the node broke or was refused: nothing under way on it will be answered."""

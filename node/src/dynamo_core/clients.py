@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dynamo_core.arrivals import outcome_digest, verified_put
+from dynamo_core.errors import PeerCorrupt
 from dynamo_core.get import GetOperation
-from dynamo_core.messages import Forward, Forwarded
+from dynamo_core.messages import Forward, Forwarded, Refused
 from dynamo_core.operations import Get, Operation, Outcome, Put, settle
 from dynamo_core.put import PutOperation
 
@@ -54,12 +56,19 @@ class Clients:
             node.spawn(PutOperation(node, operation, done))
 
     def forwarded(self, route: str, message: Forward) -> None:
-        """A put that another node sent on; it is coordinated here and nowhere else (S-DOT-4)."""
+        """A put that another node sent on; it is coordinated here and nowhere else (S-DOT-4). One
+        that is not what its client sent is refused before any effect (T-1)."""
         node = self.node
 
         def done(outcome: Outcome) -> None:
-            node.say(route, Forwarded(message.id, outcome))
+            node.say(route, Forwarded(message.id, outcome, outcome_digest(outcome)))
 
+        try:
+            verified_put(message.put, message.digest)
+        except PeerCorrupt:
+            node.sent_corrupt(route)
+            node.say(route, Refused(message.id, "corrupt"))
+            return
         refusal = self.refusal()
         if refusal:
             done(Outcome(status=503, problem=refusal, applied="no", node=node.identity.name))

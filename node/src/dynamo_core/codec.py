@@ -77,6 +77,18 @@ def decode_record(data: bytes) -> Record:
     return Record(tuple(body.siblings), History(body.vector, frozenset(body.dots), ids))
 
 
+def decodable(data: bytes) -> bytes:
+    """`data` when its body and its ids decode: the ids are not under the digest. Raises Corrupt."""
+    end = HEAD_BYTES + int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
+    try:
+        _body_decoder.decode(data[HEAD_BYTES:end])
+        if len(data) > end:
+            _ids_decoder.decode(data[end:])
+    except _NOT_A_RECORD as error:
+        raise Corrupt(DATA, b"", f"not a record: {error}") from error
+    return data
+
+
 def _history_in(data: bytes) -> History:
     """The events of a record, without its ids. Raises Corrupt."""
     try:
@@ -105,10 +117,11 @@ def checked(key: bytes, data: bytes) -> bytes:
 
 
 def merge_bytes(key: bytes, a: bytes | None, b: bytes, lww: bool = False) -> bytes:
-    """sync on canonical bytes, decoded only where neither is the merge."""
+    """sync on canonical bytes, decoded only where neither is the merge. Raises Corrupt where both
+    are to become one and a checksum does not hold: what is wrong never gets a new one (T-1)."""
     if a is None or a == b:
         return b
     if not lww and (order := later(_history_in(a), _history_in(b))):
         return a if order > 0 else b
-    merged = sync(decode_record(a), decode_record(b), lww)
+    merged = sync(decode_record(checked(key, a)), decode_record(checked(key, b)), lww)
     return encode_record(key, last_writer(merged) if lww else merged)

@@ -43,7 +43,7 @@ class Delivery(Machine):
         self._slices = self._wanted()
         self._next: Slice | None = None
         self._whole = self._resting = False
-        self._ended = False
+        self._ended = self._spoilt = False
         self._flying: dict[bytes, tuple[bytes, set[str]]] = {}
 
     def start(self, now: float) -> Effects:
@@ -175,6 +175,9 @@ class Delivery(Machine):
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
         assert isinstance(request, Store)
         self._flying.pop(request.stored, None)
+        if reason == "refused corrupt":  # spoilt on its way: the others go on, the next run has it
+            self._spoilt = True
+            return self._fill(now)
         self._ended = True
         return self._maybe_end()
 
@@ -188,7 +191,7 @@ class Delivery(Machine):
     def _maybe_end(self) -> Effects:
         if not self.finished and not self._flying and (self._ended or self._next is None):
             self.finished = True
-            if self._ended and self._whole:
+            if (self._ended or self._spoilt) and self._whole:
                 self.book.fresh.pop(self.target, None)
             self._on_end(self.target)
         return []

@@ -8,6 +8,7 @@ DynamoError
 ├── Refused               the ring's: this node may not do that now (409, 503)
 ├── NotHere               S-REQ-1: another node may have it (503)
 ├── BadFrame              a peer's: the frame is dropped, the node lives on
+├── PeerCorrupt           a peer's: what it sent is refused and counted, this disk is well (T-1)
 └── StoreError            the disk's
     ├── Corrupt           one record or block: repaired from the other owners (S-DISK-7)
     ├── StoreFull         nothing was applied, reads go on (S-DISK-4)
@@ -65,6 +66,11 @@ class NotHere(DynamoError):
 
 class BadFrame(DynamoError):
     """Bytes from a peer that are not a frame of ours; never kills a node."""
+
+
+class PeerCorrupt(DynamoError):
+    """T-1: a record, a put or an outcome from a peer whose digest does not hold. It says nothing of
+    the disk of this node: nothing is salvaged, noted as damaged or given up for it."""
 
 
 class StoreError(DynamoError):

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dynamo_core.arrivals import verified_record
 from dynamo_core.codec import body_of, checked, digest_in, merge_bytes
-from dynamo_core.errors import Corrupt
-from dynamo_core.ids import range_of
+from dynamo_core.errors import Corrupt, PeerCorrupt
+from dynamo_core.ids import partition_of, range_of
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.merkle import differing
 from dynamo_core.messages import (
@@ -172,14 +173,14 @@ class Exchange(Machine):
             key = stored[4:]
             if record:
                 try:
-                    checked(key, record)
-                except Corrupt:
-                    self.replica.counters["corrupt_records_refused"] += 1
+                    self._verified(stored, record)
+                except PeerCorrupt:  # the others go on; the next round asks for it again
+                    self.view.sent_corrupt(self.peer)
                     self._good = False
                     continue
                 self.bytes += len(stored) + len(record)
                 self.repaired += self.replica.merge(stored, record)
-            mine = self.replica.data(stored)
+            mine = self._mine(stored)
             if mine is None:
                 continue
             merged = merge_bytes(key, record or None, mine, self.view.lww)
@@ -193,10 +194,31 @@ class Exchange(Machine):
         self.wake_at = now + self.view.settings.call_s
         return effects or self._next(now)
 
+    def _verified(self, stored: bytes, record: bytes) -> bytes:
+        """T-1. Raises PeerCorrupt."""
+        if partition_of(stored, self.replica.bits) != self.partition:
+            raise PeerCorrupt(f"{stored.hex()} is not of partition {self.partition}")
+        return verified_record(stored, record)
+
+    def _mine(self, stored: bytes) -> bytes | None:
+        """What lies here, if it holds: of two records that differ either may be the wrong one."""
+        mine = self.replica.data(stored)
+        if mine is not None:
+            try:
+                checked(stored[4:], mine)
+            except Corrupt:
+                self.replica.note_damage(stored)
+                return None
+        return mine
+
     def _push(self, stored: bytes, record: bytes, seen: int) -> Store:
         return Store(0, self.partition, self.entry, stored, record, cause="exchange", seen=seen)
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        if isinstance(request, Store) and reason == "refused corrupt":
+            self._good = False  # it was spoilt on its way: the others go on
+            self._pushing -= 1
+            return [] if self._pushing else self._next(now)
         return self._end(False)
 
     def _end(self, done: bool) -> Effects:

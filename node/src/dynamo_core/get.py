@@ -14,14 +14,18 @@ from collections.abc import Callable, Sequence
 
 from dynamo_core.codec import body_of, decode_record, merge_bytes
 from dynamo_core.context import context_of
+from dynamo_core.errors import Corrupt
 from dynamo_core.ids import partition_of, store_key
-from dynamo_core.machine import NEVER, Effects, Explained, View
+from dynamo_core.machine import CORRUPT_ANSWER, NEVER, Effects, Explained, View
 from dynamo_core.messages import COMPLETE, CORRUPT, OWNER, Fetch, Fetched, Message, Store
 from dynamo_core.operations import Explanation, Get, Outcome
 from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING, read_verdict
 from dynamo_core.versions import EMPTY, Sibling
 
 PROVEN = OWNER | COMPLETE
+DAMAGED = "corrupt"
+SPOILT = (CORRUPT_ANSWER, DAMAGED)
+"""The record of that node was spoilt on its way, or on its disk, where it is given up."""
 RESTARTS_MAX = 4
 """A partition changes its entry three times in a move; further changes are other moves."""
 
@@ -31,7 +35,7 @@ class GetOperation(Explained):
 
     __slots__ = (
         "answers", "candidates", "done", "entry", "fastest", "get", "hedged", "merged", "node",
-        "outstanding", "r", "restarts", "seen", "stored",
+        "outstanding", "r", "restarts", "seen", "spoilt", "stored",
     )  # fmt: skip
 
     def __init__(self, view: View, get: Get, done: Callable[[Outcome], None] | None) -> None:
@@ -50,6 +54,8 @@ class GetOperation(Explained):
         self.outstanding: set[str] = set()
         self.candidates: Sequence[str] = ()
         self.merged: bytes | None = None
+        self.spoilt: tuple[str, ...] = ()
+        """Whose record did not hold: they get the good one (T-1)."""
         self.seen = self.restarts = 0
         self.fastest = ""
         self.explanation = Explanation(self.partition, view.name) if get.explain else None
@@ -90,7 +96,7 @@ class GetOperation(Explained):
         self.outstanding.discard(node)
         record, flags = reply.record, reply.flags
         if flags & CORRUPT:
-            return self.failed(node, request, "corrupt", now)
+            return self.failed(node, request, DAMAGED, now)
         if not self.fastest and node != self.view.name:
             self.fastest = node
         if self.explanation is not None:
@@ -102,16 +108,32 @@ class GetOperation(Explained):
             if merged is None or merged == record:
                 self.merged = record
             else:
-                self.merged = merge_bytes(self.get.key, merged, record, self.view.lww)
+                self._merge(record)
         answers = len(self.answers)
         if flags & PROVEN == PROVEN and answers < self.r <= answers + len(self.outstanding):
             return []  # as many are under way as are still needed
         return self._decide()
 
+    def _merge(self, record: bytes) -> None:
+        """What differs from an answer before. Only what this node read itself can be wrong by now:
+        what peers sent is proven (T-1)."""
+        merged, key, me = self.merged, self.get.key, self.view.name
+        try:
+            self.merged = merge_bytes(key, merged, record, self.view.lww)
+        except Corrupt:
+            good = [r for name, (r, _) in self.answers.items() if r and name != me]
+            self.answers.pop(me, None)
+            self.spoilt = (*self.spoilt, me)
+            self.merged = None
+            for other in good:
+                self.merged = merge_bytes(key, self.merged, other, self.view.lww)
+
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
         if not isinstance(request, Fetch) or request.entry != self.entry:
             return []
         self.outstanding.discard(node)
+        if reason in SPOILT:
+            self.spoilt = (*self.spoilt, node)
         self._explain(node, reason, now)
         return self._decide()
 
@@ -128,7 +150,7 @@ class GetOperation(Explained):
         self._explain(node, "refused entry: all over again", now)
         self.entry = entry
         self.answers, self.outstanding = {}, set()
-        self.merged, self.seen, self.hedged = None, 0, False
+        self.merged, self.seen, self.hedged, self.spoilt = None, 0, False, ()
         return self._begin(now)
 
     def expired(self, now: float) -> Effects:
@@ -210,17 +232,15 @@ class GetOperation(Explained):
         if self.merged is None:
             return []
         merged, records = self.merged, self.answers.values()
-        if all(record is merged or record == merged for record, _ in records):
+        if not self.spoilt and all(record is merged or record == merged for record, _ in records):
             return []
         body = body_of(merged)
-        return [
-            (
-                node,
-                Store(
-                    0, self.partition, self.entry, self.stored, self.merged,
-                    cause="repair", seen=self.seen,
-                ),
-            )
+        lacking = [
+            node
             for node, (record, flags) in self.answers.items()
             if flags & OWNER and (not record or body_of(record) != body)
-        ]  # fmt: skip
+        ]
+        owners = self.view.preference.owners(self.partition)
+        lacking += [n for n in dict.fromkeys(self.spoilt) if n in owners and n not in lacking]
+        place = (self.partition, self.entry, self.stored, merged)
+        return [(node, Store(0, *place, cause="repair", seen=self.seen)) for node in lacking]

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from dynamo_core.arrivals import verified_record
 from dynamo_core.codec import checked, decode_record, digest_in
 from dynamo_core.coordination import Coordination, Minted
-from dynamo_core.errors import Corrupt, NotHere, TooManySiblings
+from dynamo_core.errors import Corrupt, NotHere, PeerCorrupt, TooManySiblings
 from dynamo_core.hints import HintBook, with_stamp
-from dynamo_core.ids import range_of
+from dynamo_core.ids import partition_of, range_of
 from dynamo_core.journal import Journal
 from dynamo_core.machine import Coordinate, Coordinated, Rejected, View
 from dynamo_core.messages import (
@@ -185,11 +186,15 @@ class LocalReplica:
     # ------------------------------------------------------------ writing
 
     def store(self, request: Store, reply: Reply) -> None:
-        """Merge a record into the copy or into a hint; answer when it is persisted."""
+        """Merge a record of this node's own machines into the copy or into a hint; answer when it
+        is persisted."""
         self.stores((request,), reply)
 
-    def stores(self, requests: Iterable[Store], reply: Reply) -> None:
-        """Those of one frame, in their order."""
+    def stores(
+        self, requests: Iterable[Store], reply: Reply, corrupt: Callable[[], None] | None = None
+    ) -> None:
+        """Those of one frame, in their order. `corrupt` is told when a record that a peer sent does
+        not hold (T-1); None: they are this node's own."""
         replica, me, entries = self.replica, self.view.name, self.view.ring.entries
         stored = self._stores
         if not stored:
@@ -215,12 +220,11 @@ class LocalReplica:
                 seen = replica.numbers.seen(partition)
                 reply(Refused(request.id, "stale", partition, None, floor, seen))
                 continue
-            try:
-                changed = replica.take(request.stored, request.record, target)
-            except Corrupt:
-                replica.counters["corrupt_records_refused"] += 1
+            if corrupt is not None and not self._holds(request):
+                corrupt()
                 reply(Refused(request.id, "corrupt", partition))
                 continue
+            changed = replica.take(request.stored, request.record, target)
             if hint:
                 replica.counters["hints_kept"] += 1
             elif changed:
@@ -228,6 +232,17 @@ class LocalReplica:
             stored.append((request, hint, reply))
         for cause, count in causes.items():
             replica.counters[f"stored_by_{cause}"] += count
+
+    def _holds(self, request: Store) -> bool:
+        """T-1: whether it is a whole record, of a key of this partition."""
+        stored = request.stored
+        if partition_of(stored, self.replica.bits) != request.partition:
+            return False
+        try:
+            verified_record(stored, request.record)
+        except PeerCorrupt:
+            return False
+        return True
 
     def _not_as_owner(self, request: Store, hint: bool) -> Refused | None:
         """Why what is kept as a hint, or apart, is not taken."""

@@ -24,6 +24,8 @@ Effects = list[tuple[str, Message]]
 """Calls to make: (node name, request). The node fills in the request's id."""
 
 NEVER = float("inf")
+CORRUPT_ANSWER = "corrupt record"
+"""Why a call has failed whose answer came with a record that does not hold (T-1)."""
 
 
 class View(Protocol):
@@ -52,6 +54,9 @@ class View(Protocol):
 
     def up(self, name: str) -> bool:
         """Failure detector's word, local (S-MEM-2)."""
+
+    def sent_corrupt(self, name: str) -> None:
+        """T-1: what this peer sent does not hold; it is counted and refused."""
 
 
 class Coordinate(Message):
@@ -86,6 +91,8 @@ class Machine:
     """Base of all machines; `wake_at` is when `expired` must be called next."""
 
     __slots__ = ("calls", "finished", "scheduled_at", "wake_at")
+    merged: bytes | None = None
+    """A record that a get has already: an answer of the same bytes needs no proof (T-1)."""
 
     def __init__(self) -> None:
         self.finished = False
@@ -102,7 +109,7 @@ class Machine:
         return []
 
     def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
-        """No answer will come: "link", "refused …", or the node could not."""
+        """No answer will come: "link", "refused …", `CORRUPT_ANSWER`, or the node could not."""
         return []
 
     def outdated(self, node: str, request: Message, now: float) -> Effects:

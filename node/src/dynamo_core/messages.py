@@ -74,15 +74,18 @@ class Refused(Message, tag=5):
 
 
 class Forward(Message, tag=6):
-    """Coordinate this put: you keep the key (S-DOT-4). Never forwarded again."""
+    """Coordinate this put: you keep the key (S-DOT-4). Never forwarded again. `digest` is that of
+    the put where it entered (T-1)."""
 
     put: Put
+    digest: bytes = b""
 
 
 class Forwarded(Message, tag=7):
-    """How the forwarded put ended."""
+    """How the forwarded put ended; the `digest` of what the client is told (T-1)."""
 
     outcome: Outcome
+    digest: bytes = b""
 
 
 class Roots(Message, tag=10):

@@ -53,6 +53,7 @@ from dynamo_core.settling import Settling
 from dynamo_core.whereabouts import Whereabouts
 
 __all__ = ["Node", "NodeIdentity"]
+STRANGER = "(no member)"
 
 
 class NodeIdentity(msgspec.Struct, frozen=True):
@@ -86,6 +87,8 @@ class Node:
         self.draining = False
         self.distrusted = False
         self.counters: Counter[str] = Counter()
+        self.corrupt_from: Counter[str] = Counter()
+        """Records, puts and outcomes that did not hold, by the peer that sent them (T-1)."""
         self.background = Background(settings.latency_threshold_ms, self.counters)
         self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
         self.ring_or_none: Ring | None = None
@@ -161,6 +164,12 @@ class Node:
     def heard(self, name: str, partition: int, seen: int, floor: int) -> None:
         """A member's numbers of the partition (S-DEL-3)."""
         self.apart.heard(name, partition, seen, floor)
+
+    def sent_corrupt(self, name: str) -> None:
+        """T-1: what this peer sent does not hold; it is counted and refused."""
+        known = self.ring_or_none is not None and name in self.ring_or_none.members
+        self.corrupt_from[name if known else STRANGER] += 1
+        self.counters["corrupt_records_refused"] += 1
 
     def holds_data(self) -> bool:
         """Whether anything lies on this disk; a founder's must be empty (S-RING-5)."""
@@ -242,12 +251,13 @@ class Node:
         fresh = self.detector.heard(frame, frame.name if known else "@" + frame.address) and known
         member = fresh and self.member
         say = partial(self.post.say, route)
+        corrupt = partial(self.sent_corrupt, route)
         for kind, run in groupby(frame.messages, type):
             if kind in REPLIES:
                 if fresh or kind in MEMBERSHIP_REPLIES:
                     self._replies(frame, run)
             elif member and kind is StoreRequest:
-                self.local.stores(cast(Iterator[StoreRequest], run), say)
+                self.local.stores(cast(Iterator[StoreRequest], run), say, corrupt)
             elif member and kind in self.local.kinds:
                 for message in run:
                     self.local.answer(message, say)
@@ -341,7 +351,10 @@ class Node:
             self.say(name, Entries(0, [(partition, mine)]))
 
     def _request(self, route: str, message: Message) -> None:
-        if self.local.answers(message):
+        if isinstance(message, StoreRequest):
+            corrupt = partial(self.sent_corrupt, route)
+            self.local.stores((message,), partial(self.say, route), corrupt)
+        elif self.local.answers(message):
             self.local.answer(message, partial(self.say, route))
         elif isinstance(message, Forward):
             self.clients.forwarded(route, message)

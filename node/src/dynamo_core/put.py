@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from dynamo_core.arrivals import put_digest
 from dynamo_core.codec import decode_record
 from dynamo_core.context import context_of
 from dynamo_core.ids import partition_of, store_key
@@ -122,7 +123,7 @@ class PutOperation(Explained):
         if not self.put.request_id:
             self.put = msgspec.structs.replace(self.put, request_id=fresh_id(view.draw))
         self.wake_at = now + min(view.settings.hedge_s, self.put.timeout_s)
-        return [(self.forwarded_to, Forward(0, self.put))]
+        return [(self.forwarded_to, Forward(0, self.put, put_digest(self.put)))]
 
     # ------------------------------------------------------------ coordination
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from dynamo_core.actors import Actors, Draw
-from dynamo_core.codec import checked, decode_record, merge_bytes
+from dynamo_core.codec import decode_record, merge_bytes
 from dynamo_core.errors import Corrupt
 from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, META, partition_of
@@ -231,7 +231,11 @@ class Replica:
         what this node minted into it lives on elsewhere (S-DOT-2)."""
         if target in self.hints.targets(stored):
             self.hint(target, stored)
-        self.hints.keep(target, stored, record, self.lww)
+        try:
+            self.hints.keep(target, stored, record, self.lww)
+        except Corrupt:
+            self.give_up_hint(target, stored)
+            self.hints.keep(target, stored, record, self.lww)
 
     def note_damage(self, stored: bytes) -> None:
         """S-DISK-7: give the record up, so that passes bring it back from the other owners."""
@@ -288,7 +292,11 @@ class Replica:
             self.note_damage(stored)
             before = None
         if before is not None:
-            record = merge_bytes(stored[4:], before, record, self.lww)
+            try:
+                record = merge_bytes(stored[4:], before, record, self.lww)
+            except Corrupt:  # what came has been proven, so it is what lies here
+                self.note_damage(stored)
+                before = None
             if record == before:
                 return False
         self.tree.write(stored, before, record)
@@ -316,8 +324,7 @@ class Replica:
         self.forget(stored, record)
 
     def take(self, stored: bytes, record: bytes, target: str) -> bool:
-        """A replica that came from a peer: into the copy, or as a hint. Raises Corrupt."""
-        checked(stored[4:], record)
+        """A replica, proven where it came in (T-1): into the copy, or as a hint."""
         if target and target != self.name:
             self.keep_hint(target, stored, record)
             return True

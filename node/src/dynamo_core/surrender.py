@@ -62,8 +62,8 @@ class Surrender(Machine):
             if reply.flags & PROVEN != PROVEN:
                 return self._end()
             entry = self.view.ring.entries[self.partition].number
-            for number in reply.lacking:
-                row = self._rows[number]
+            rows = self._rows
+            for row in [rows[number] for number in reply.lacking if 0 <= number < len(rows)]:
                 store = Store(0, self.partition, entry, *row, "", True, "offer", self._seen)
                 effects.append((node, store))
             self._waiting += len(effects)

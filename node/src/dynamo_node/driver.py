@@ -40,6 +40,8 @@ REOPEN_S_MIN, REOPEN_S_MAX = 0.25, 8.0
 SEEDS_S = 3.0
 """A node that is in no ring, or does not hear all, resolves the names of its seeds so often."""
 CHORES_S = 0.2
+CORRUPT_TOLD_S = 60.0
+"""The log says so often at most that a peer sends wrong bytes."""
 TIMER_S = 0.001
 """The loop's timers are that coarse; waking earlier would only spin."""
 GC_OBJECTS = 50_000
@@ -94,6 +96,8 @@ class Driver:
         self._chores: asyncio.TimerHandle | None = None
         self._peers_up: dict[str, bool] = {}
         self.roll_call = RollCall(node, links)
+        self._corrupt_told: dict[str, tuple[int, float]] = {}
+        """How many records of a peer were refused when the log was last told, and when."""
         self.stopped = False
         links.ends.on_frame = self.receive
         links.ends.on_lost = self.link_lost
@@ -281,8 +285,21 @@ class Driver:
                 self.peer_changes[name] += 1
                 log.info("a peer is " + ("up" if peer.was_up else "down"), peer=name)
         self.roll_call.look()
+        self._tell_of_corrupt_peers()
         self.links.purge()
         self._chores = self._loop.call_later(CHORES_S, self._do_chores)
+
+    def _tell_of_corrupt_peers(self) -> None:
+        """T-1: a peer that sends wrong bytes is a machine to look at, before it fails for good."""
+        for peer, count in self.node.corrupt_from.items():
+            before, at = self._corrupt_told.get(peer, (0, -CORRUPT_TOLD_S))
+            if count > before and now_s() - at >= CORRUPT_TOLD_S:
+                self._corrupt_told[peer] = (count, now_s())
+                log.warning(
+                    "a peer sends records whose checksum does not hold: they are refused, look at "
+                    "its memory, its disk and its network card",
+                    peer=peer, refused=count - before,
+                )  # fmt: skip
 
     async def follow_seeds(self, seeds: list[str]) -> None:
         """A name may mean many addresses, and others later: resolves while there is no ring, or

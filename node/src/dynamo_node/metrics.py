@@ -120,6 +120,12 @@ class NodeCollector(Collector):
         for peer, count in sorted(driver.peer_changes.items()):
             changes.add_metric([peer], count)
         yield changes
+        refused = CounterMetricFamily(
+            "dynamo_corrupt_records_refused", "What a peer sent does not hold.", labels=["peer"]
+        )
+        for peer, count in sorted(driver.node.corrupt_from.items()):
+            refused.add_metric([peer], count)
+        yield refused
         for name, counter, text in (
             ("read_repairs", "stored_by_repair", "Records mended here after a read."),
             ("exchange_differences", "exchange_differences", "Keys that anti-entropy mended."),

@@ -288,6 +288,16 @@ def _clock(world: World, process: Process, fault: Fault) -> None:
     world.count("clock jumped back" if fault.amount < 0.5 else "clock jumped ahead")
 
 
+def _bad_memory(world: World, process: Process, fault: Fault) -> None:
+    process.flips = max(fault.amount, 0.01)
+    process.disturb(world.now + fault.lasts)
+
+    def over() -> None:
+        process.flips = 0.0
+
+    world.later(fault.lasts, over)
+
+
 def _repair(world: World, process: Process, fault: Fault) -> None:
     """An administrator orders a repair of everything."""
     node = process.node
@@ -303,5 +313,5 @@ STOPS = {
 }  # fmt: skip
 OTHERS = {
     "corrupt": _corrupt, "full": _full, "failing": _failing, "slow fsync": _slow_fsync,
-    "fsync error": _fsync_error, "clock": _clock, "repair": _repair,
+    "fsync error": _fsync_error, "clock": _clock, "repair": _repair, "bad memory": _bad_memory,
 }  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from dynamo_core.testing.faults import MOVES, Fault
+from dynamo_core.testing.memory_mixes import every_way
 from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 
 ADMITTED_S = (2.5, 7.0)
@@ -292,6 +293,7 @@ def _put(rng: Random, at: float, key: int, node: int) -> Step:
 
 MIXES: dict[str, Callable[[Random, Plan], list[Step]]] = {
     "addresses": _addresses,
+    "bad memory": every_way,
     "busy": _busy,
     "lives": _lives,
     "moves": _moves,

@@ -35,6 +35,8 @@ class Process:
         self.wall_offset_ms = 0
         self.sync_s = 0.0
         self.sync_fails = False
+        self.flips = 0.0
+        """Its memory is bad: how, above 0."""
         self.syncing = False
         self.synced_at = 0.0
         """When the fsync under way will be over."""

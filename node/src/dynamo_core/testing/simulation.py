@@ -89,6 +89,7 @@ def heal(world: World, clients: Clients) -> None:
         process.disk.failing = 0.0
         process.sync_s = 0.0
         process.sync_fails = False
+        process.flips = 0.0
         world.resume(process)
     for process in world.processes:
         world.start(process)
@@ -143,7 +144,7 @@ def _rounds(world: World) -> int:
 def settle(world: World, clients: Clients, looks: int = 0) -> bool:
     """Let the nodes agree, which they must without reads (C13); so often reads come all the same.
     False when they do not agree within the bound."""
-    changes = "administrator" in world.plan.families
+    changes = not {"administrator", "bad memory"}.isdisjoint(world.plan.families)
     deadline = world.now + CONVERGED_S_MAX * (3 if changes else 1)
     while (why := unsettled(world) or clients.unanswered()) or looks > 0:
         if world.now >= deadline:

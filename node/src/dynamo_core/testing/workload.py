@@ -9,6 +9,7 @@ from __future__ import annotations
 from random import Random
 
 from dynamo_core.testing.faults import MOVES, Fault, choose_faults
+from dynamo_core.testing.memory_mixes import add_to
 from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.network import Weather
 from dynamo_core.testing.plan import KEYS, READY_S, Limits, Plan, Step
@@ -78,6 +79,8 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     _add_moves(Random(f"{seed} addresses"), plan)
     _shape(Random(f"{seed} shape"), plan)
     _spoil(Random(f"{seed} wire"), plan)
+    if not mix:
+        add_to(Random(f"{seed} memory"), plan)
     return plan
 
 

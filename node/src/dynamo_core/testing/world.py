@@ -21,6 +21,7 @@ from dynamo_core.membership import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.ring import Entry, Owners, Ring
 from dynamo_core.testing.addresses import seeds
+from dynamo_core.testing.bad_memory import spoilt
 from dynamo_core.testing.edges import disk_is_full, frames_sent, ring_changed
 from dynamo_core.testing.evidence import Evidence
 from dynamo_core.testing.faults import Fault
@@ -358,6 +359,8 @@ class World(Evidence):
         self.later(fault.lasts, lambda: self.network.mend(sender, receiver, silent))
 
     def _send(self, sender: Process, address: str, frame: bytes) -> None:
+        if sender.flips:
+            frame = spoilt(frame, sender.flips, self.rng, self.count)
         receiver = self.by_address.get(address)
         refused = receiver is None or (receiver.node is None and not receiver.silent)
         if receiver is None or refused or self.network.breaks(sender.name, receiver.name):

@@ -1,0 +1,104 @@
+"""A node whose memory flips bits: in records on their way out, each way that there is (T-1).
+
+The bit flips after the record was made, so its digest tells; a stuck bit spoils the same records
+again and again. Request ids are not under the digest: of these only what does not decode is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from zlib import crc32
+
+import msgspec
+
+from dynamo_core.codec import DIGEST_BYTES, HEAD_BYTES
+from dynamo_core.frames import decode_frame, encode_frame
+from dynamo_core.messages import Fetched, FetchedMany, Forward, Forwarded, Message, Store
+from dynamo_core.operations import Context
+
+STUCK = 0.5
+"""A fault of a higher `amount` is a stuck bit."""
+OFTEN = 0.4
+"""Of what carries a record so much is spoilt while the fault lasts."""
+MISPLACED = 0.15
+"""Of the records that are pushed so many have the bit in the place where they are to lie."""
+WAYS = ("Fetched", "FetchedMany", "Forward", "Forwarded")
+Count = Callable[[str], None]
+
+
+def spoilt(frame: bytes, amount: float, rng: Random, count: Count) -> bytes:
+    """The frame as a node with a bad memory sends it; `count` is told each way that was hit."""
+    whole = decode_frame(frame)
+    hit = False
+    for message in whole.messages:
+        way = _way(message)
+        if way and _spoil(message, amount, rng):
+            count("flip in " + way)
+            hit = True
+    return encode_frame(whole) if hit else frame
+
+
+def _way(message: Message) -> str:
+    name = type(message).__name__
+    return f"{name} {message.cause}" if isinstance(message, Store) else name * (name in WAYS)
+
+
+def _spoil(message: Message, amount: float, rng: Random) -> bool:
+    """Whether a bit of it was flipped."""
+    if isinstance(message, Fetched):
+        record, message.record = message.record, _flip(message.record, amount, rng)
+        return message.record != record
+    if isinstance(message, FetchedMany):
+        rows, message.records = message.records, [_flip(r, amount, rng) for r in message.records]
+        return message.records != rows
+    if isinstance(message, Store):
+        if rng.random() < MISPLACED * OFTEN:
+            message.stored = _bit(message.stored, rng.randrange(8 * len(message.stored)))
+            return True
+        record, message.record = message.record, _flip(message.record, amount, rng)
+        return message.record != record
+    if rng.random() > OFTEN:
+        return False
+    if isinstance(message, Forward):
+        put = message.put
+        if put.value:
+            put.value = _bit(put.value, rng.randrange(8 * len(put.value)))
+        return bool(put.value)
+    assert isinstance(message, Forwarded)
+    return _spoil_outcome(message, rng)
+
+
+def _spoil_outcome(message: Forwarded, rng: Random) -> bool:
+    outcome = message.outcome
+    if outcome.values and (value := outcome.values[0].value):
+        wrong = _bit(value, rng.randrange(8 * len(value)))
+        outcome.values[0] = msgspec.structs.replace(outcome.values[0], value=wrong)
+    elif outcome.context is not None:
+        history = outcome.context.history
+        wrong = _bit(history, rng.randrange(8 * len(history)))
+        outcome.context = Context(wrong, outcome.context.node)
+    else:
+        return False
+    return True
+
+
+def _bit(data: bytes, at: int) -> bytes:
+    changed = bytearray(data)
+    changed[at // 8] ^= 1 << at % 8
+    return bytes(changed)
+
+
+def _flip(record: bytes, amount: float, rng: Random) -> bytes:
+    """The record with one bit wrong, or with request ids that do not decode; mostly as it is."""
+    if not record:
+        return record
+    end = HEAD_BYTES + int.from_bytes(record[DIGEST_BYTES:HEAD_BYTES], "big")
+    if amount > STUCK:
+        cell = crc32(record)
+        return _bit(record, cell // 2 % (8 * end)) if cell % 2 else record
+    if rng.random() > OFTEN:
+        return record
+    if len(record) > end and rng.random() < 0.2:
+        return record[:end] + b"\xc1" + record[end + 1 :]
+    return _bit(record, rng.randrange(8 * end))
