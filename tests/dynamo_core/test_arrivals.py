@@ -21,7 +21,7 @@ from dynamo_core.errors import PeerCorrupt, StoreError
 from dynamo_core.frames import Frame, encode_frame
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.messages import Fetched, FetchedMany, Forward, Forwarded, Message, Refused, Store
-from dynamo_core.operations import Acks, Context, Outcome, Put
+from dynamo_core.operations import Acks, Context, Explanation, Outcome, Put
 from dynamo_core.versions import History, Record, Sibling
 
 KEY = b"price"
@@ -102,6 +102,7 @@ def test_the_peers_fault_is_not_the_disks() -> None:
         {"key": b"prize"}, {"value": b"900 euro"}, {"value": None}, {"content_type": "text/html"},
         {"context": None}, {"context": Context(History({7: 3}).encode(), "a")},
         {"request_id": "r9"}, {"expires_in_s": 1}, {"w": 3}, {"dw": 3}, {"strict": True},
+        {"explain": True}, {"answer_record": True},
     ],
 )  # fmt: skip
 def test_a_put_that_is_another_than_its_clients_does_not_pass(fields: dict[str, Any]) -> None:
@@ -116,6 +117,7 @@ def test_a_put_that_is_another_than_its_clients_does_not_pass(fields: dict[str, 
         {"status": 204}, {"values": []}, {"values": [Sibling(7, 1, b"900 euro")]},
         {"context": None}, {"context": Context(History({7: 2}).encode(), "a")},
         {"acks": Acks(3, 3)}, {"applied": "no"}, {"problem": "overloaded"},
+        {"explanation": Explanation()},
     ],
 )  # fmt: skip
 def test_an_outcome_that_is_another_than_it_was_does_not_pass(fields: dict[str, Any]) -> None:

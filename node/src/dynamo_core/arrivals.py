@@ -52,7 +52,7 @@ def put_digest(put: Put) -> bytes:
     context = put.context
     seen = (context.history, context.node) if context is not None else None
     what = (put.key, put.value, put.content_type, seen, put.request_id, put.expires_in_s)
-    how = (put.w, put.dw, put.strict, put.timeout_s, put.answer_record)
+    how = (put.w, put.dw, put.strict, put.timeout_s, put.answer_record, put.explain)
     return _digest(_put_hasher, (what, how))
 
 
@@ -65,7 +65,7 @@ def verified_put(put: Put, digest: bytes) -> Put:
 
 
 def outcome_digest(outcome: Outcome) -> bytes:
-    """Of all that a client is told of a forwarded put but the explanation."""
+    """Of all that a client is told of a forwarded put; of an explanation that there is one."""
     context, acks = outcome.context, outcome.acks
     values = [
         (s.actor, s.counter, s.value, s.content_type, s.request_id, s.expires_ms, s.stamp)
@@ -74,7 +74,8 @@ def outcome_digest(outcome: Outcome) -> bytes:
     seen = (context.history, context.node) if context is not None else None
     counts = (acks.total, acks.owners, acks.hinted, acks.durable) if acks is not None else None
     end = (outcome.status, outcome.problem, outcome.detail, outcome.applied, outcome.node)
-    return _digest(_outcome_hasher, (end, values, seen, counts))
+    explained = outcome.explanation is not None
+    return _digest(_outcome_hasher, (end, values, seen, counts, explained))
 
 
 def verified_outcome(outcome: Outcome, digest: bytes) -> Outcome:
