@@ -313,12 +313,15 @@ def test_a_disk_that_has_left_joins_again_under_a_new_id(start: Start) -> None:
     until(lambda: state("d")["state"] == "LEFT", "it does not leave")
     emptied = 'event="replaced_node_emptied"'
     until(lambda: emptied in before.get("/metrics").text, "it is not emptied")
-    assert before.get("/v1/status").json()["disk"] == "left"
+    told = before.get("/v1/status").json()
+    assert (told["disk"], told["emptied"]) == ("left", True)
     assert before.stop() == 0
 
     after = start("d", *quick, f"--seeds={nodes[0].ports['peer']}").started()
     assert "has left the ring" in after.said("the store is open")["why"]
-    assert after.get("/v1/status").json()["disk"] == "empty"
+    now = after.get("/v1/status").json()
+    assert (now["disk"], now["emptied"]) == ("empty", False)
+    assert now["uptime_s"] < told["uptime_s"]
     second = join(after)
     assert (first["incarnation"], second["incarnation"]) == (1, 2)
     assert first["id"] != second["id"]

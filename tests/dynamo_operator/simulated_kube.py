@@ -24,7 +24,8 @@ Key = tuple[str, str, str]
 
 class SimulatedKube:
     """`doors.KubeDoor`; `point` is called before and after each request that changes something,
-    `audit` with what is about to be taken or was applied."""
+    `audit` with what is about to be taken or was applied. A volume takes `attach_s` to be attached
+    to the machine of a new pod."""
 
     def __init__(
         self, ring: SimulatedRing, point: Callable[[str], Any], audit: Callable[[str, Object], None]
@@ -38,6 +39,7 @@ class SimulatedKube:
         self.count = 0
         self.broken_images: set[str] = set()
         self.zones = ("zone-a", "zone-b", "zone-c")
+        self.attach_s = 0.0
 
     # ------------------------------------------------------------ requests
 
@@ -192,9 +194,9 @@ class SimulatedKube:
 
     # ------------------------------------------------------------ controllers and kubelets
 
-    def step(self) -> None:
-        """One second: what controllers and kubelets do by themselves."""
-        self.now += 1
+    def step(self, seconds: float = 1.0) -> None:
+        """Time passes: what controllers and kubelets do by themselves."""
+        self.now += seconds
         self._collect_garbage()
         for item in [i for k, i in self.objects.items() if k[0] == "StatefulSet"]:
             self._stateful_set(item)
@@ -258,6 +260,7 @@ class SimulatedKube:
             return
         claim = self.objects.get(("PersistentVolumeClaim", key[1], f"data-{key[2]}"))
         bound = claim is not None and claim["status"]["phase"] == "Bound"
+        bound = bound and self.now - (instant(meta["creationTimestamp"]) or 0.0) >= self.attach_s
         image = item["spec"]["containers"][0]["image"]
         if not address and bound and claim and "deletionTimestamp" not in claim["metadata"]:
             if image in self.broken_images:
@@ -269,7 +272,8 @@ class SimulatedKube:
             self.count += 1
             address = f"10.0.{self.count // 256}.{self.count % 256}"
             machine = f"machine-{meta['name'].rpartition('-')[2]}"
-            running = [{"name": "node", "state": {"running": {}}}]
+            state = {"running": {"startedAt": stamp(self.now)}}
+            running = [{"name": "node", "state": state}]
             self.change(
                 *key,
                 spec={"nodeName": machine},

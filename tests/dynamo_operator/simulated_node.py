@@ -16,6 +16,7 @@ class Disk:
     id: int
     ring: Ring | None = None
     left: bool = False
+    emptied: bool = False
     data: dict[int, set[int]] = field(default_factory=dict)
     complete: set[int] = field(default_factory=set)
 
@@ -27,6 +28,8 @@ class SimNode:
     name: str
     address: str
     disk: Disk
+    began: float = 0.0
+    left_at: float | None = None
     repairs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -40,7 +43,7 @@ class SimNode:
         return self.disk.ring.members.get(self.name) if self.disk.ring else None
 
 
-def status(node: SimNode) -> dict[str, Any]:
+def status(node: SimNode, now: float) -> dict[str, Any]:
     """GET /v1/status (contract.md §5.1)."""
     disk, ring = node.disk, node.disk.ring
     owned = [p for p, e in enumerate(ring.entries if ring else ()) if node.name in e.owners]
@@ -67,4 +70,6 @@ def status(node: SimNode) -> dict[str, Any]:
             "moves_done": target.moves - left,
             "state": "running" if left else "done" if last else "none",
         },
+        "emptied": disk.emptied,
+        "uptime_s": now - node.began,
     }

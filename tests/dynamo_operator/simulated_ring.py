@@ -39,7 +39,9 @@ _replace = msgspec.structs.replace
 
 
 class SimulatedRing:
-    """All nodes of all clusters; the admin listeners' door."""
+    """All nodes of all clusters; the admin listeners' door. Time is theirs: a process answers
+    `start_s` after its start, and one that has left needs `emptying_s` in one go to learn it and to
+    empty its disk; `older` ones do not say when they have."""
 
     def __init__(self, point: Callable[[str], Any]) -> None:
         self.point = point
@@ -49,21 +51,38 @@ class SimulatedRing:
         self.born = 0
         self.written = 0
         self.wrong: list[str] = []
+        self.now = 0.0
+        self.start_s = 0.0
+        self.emptying_s = 0.0
+        self.older = False
+        self._starting: dict[str, tuple[float, str, str]] = {}
 
     # ------------------------------------------------------------ the kubelet's side
 
     def start(self, name: str, address: str, disk_key: str) -> None:
-        """A process on the disk of that claim; what it holds has to be compared first."""
+        """A process on the disk of that claim, which answers once it has opened it."""
+        self._starting[address] = self.now + self.start_s, name, disk_key
+        self._begin()
+
+    def _begin(self) -> None:
+        for address, (due, name, disk_key) in list(self._starting.items()):
+            if due <= self.now:
+                del self._starting[address]
+                self._answers(name, address, disk_key)
+
+    def _answers(self, name: str, address: str, disk_key: str) -> None:
+        """From now on; what its disk holds has to be compared first."""
         disk = self.disks.get(disk_key)
-        if disk is None or disk.left:  # S-MEM-3: an emptied disk is a new node's
+        if disk is None or disk.emptied:  # S-MEM-3: an emptied disk is a new node's
             self.born += 1
             disk = self.disks[disk_key] = Disk(self.born)
         disk.complete.clear()
-        self.nodes[address] = SimNode(name, address, disk)
+        self.nodes[address] = SimNode(name, address, disk, self.now)
 
     def stop(self, address: str) -> None:
         """The process is gone, its disk stays."""
         self.nodes.pop(address, None)
+        self._starting.pop(address, None)
 
     def wipe(self, disk_key: str) -> None:
         """The volume is gone."""
@@ -81,7 +100,10 @@ class SimulatedRing:
         await self.point(f"GET {path}")
         node = self._node(address)
         if path == "/v1/status":
-            return status(node)
+            told = status(node, self.now)
+            for word in ("emptied", "uptime_s") if self.older else ():
+                del told[word]
+            return told
         if path == "/v1/ring":
             if node.disk.ring is None:
                 raise failure(503, "not-a-member")
@@ -180,6 +202,8 @@ class SimulatedRing:
 
     def step(self) -> None:
         """Gossip, lost disks, moves, rebuilding, joins and leaves; then a client writes."""
+        self.now += 1
+        self._begin()
         names = sorted(self.nodes.values(), key=lambda node: node.name)
         for node, peer in zip(names, [*names[1:], *names[:1]], strict=True):
             self._gossip(node, peer)
@@ -190,6 +214,8 @@ class SimulatedRing:
                 self._moves(node)
                 self._rebuild(node)
                 self._own_line(node)
+            if node.disk.left:
+                self._empty(node)
             for repair in node.repairs.values():
                 repair["partitions_done"] = repair["partitions_total"]
                 repair["state"] = "done"
@@ -297,6 +323,11 @@ class SimulatedRing:
             node.disk.left = new == LEFT
             if node.disk.left:
                 self._tell_others(node)
+
+    def _empty(self, node: SimNode) -> None:
+        """S-MEM-3: hands over what it still has, and is empty after a while."""
+        node.left_at = self.now if node.left_at is None else node.left_at
+        node.disk.emptied = self.now - node.left_at >= self.emptying_s
 
     def _tell_others(self, node: SimNode) -> None:
         """The last word of a node that leaves: it is silent once others have it."""

@@ -103,6 +103,11 @@ TROUBLES: dict[str, tuple[Callable[[], Observed], dict[str, str], str]] = {
         {"Ready": "Cancelling", "Progressing": "Cancelling", "RingStable": "Changing",
          "Converged": "Changing"},
         "cart-3 is leaving and is to stay"),
+    "not Ready any more, a moment ago": (
+        lambda: pod(settled(), 1, ready_since=None, unready_since=settled().now - 1),
+        {"Ready": "WaitingForNodes", "Progressing": "WaitingForNodes",
+         "QuorumSafe": "NoSpareNode"},
+        "cart-1 is not Ready"),
     "rollout waits": (
         lambda: pod(old(settled(), 2), 0, ready_since=settled().now - 1),
         {"Ready": "RollingUpdate", "Progressing": "RollingUpdate"},

@@ -60,6 +60,7 @@ class World:
     log: list[str] = field(default_factory=list)
     seed: int | None = None
     ring: Any = None
+    seconds_max: int = SECONDS_MAX
 
     def __post_init__(self) -> None:
         self.pauses = random.Random(self.seed) if self.seed is not None else None
@@ -184,7 +185,7 @@ class World:
 
     async def _tell(self, waiting: list[Scene]) -> int:
         since = 0
-        for second in range(SECONDS_MAX):
+        for second in range(self.seconds_max):
             calm = min(self.quiet.values()) >= QUIET
             if not waiting and calm:
                 return second

@@ -141,7 +141,9 @@ class Administration:
         }
 
     def status(self) -> dict[str, Any]:
-        """This node, as contract.md §5.1 has it; the shell adds disk_bytes and version."""
+        """This node, as contract.md §5.1 has it; the shell adds disk_bytes, version, uptime_s.
+
+        `emptied`: nothing is left on the disk of an id that never comes back (S-MEM-3)."""
         node = self.node
         ring = node.ring_or_none
         membership = node.membership
@@ -188,4 +190,5 @@ class Administration:
             },
             "peers": {n: "up" if node.up(n) else "down" for n in names if n != node.name},
             "address_trouble": node.whereabouts.trouble(),
+            "emptied": membership.emptied,
         }

@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections.abc import Callable, MutableMapping
 from hmac import compare_digest
+from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -93,6 +94,7 @@ class AdminApi:
         self.node = driver.node
         self.version = version
         self.registry = registry_of(driver)
+        self.began = monotonic()
 
     async def livez(self) -> Response:
         """200 while the event loop turns and the store is open; never depends on peers."""
@@ -128,6 +130,7 @@ class AdminApi:
         body = self.node.admin.status()
         body["disk_bytes"] = self.driver.store.disk_bytes()
         body["version"] = self.version
+        body["uptime_s"] = round(monotonic() - self.began, 3)
         return answer(200, body)
 
     async def ring(self) -> Response:

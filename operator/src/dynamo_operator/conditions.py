@@ -133,11 +133,13 @@ def troubles(o: Observed) -> Iterator[tuple[str, str]]:
 
 
 def _down(o: Observed, name: str) -> bool:
-    """For longer than a start takes; one without a pod is told as what is waited for."""
+    """For longer than a start takes, since it last was Ready; one without a pod is told as what is
+    waited for."""
     pod = o.pods.get(o.ordinal(name) or 0)
     if pod is None:
         return False
-    passing = pod.deleting_since is not None or o.now - pod.created < STARTING_S_MAX
+    since = max(pod.created, pod.unready_since or 0.0)
+    passing = pod.deleting_since is not None or o.now - since < STARTING_S_MAX
     return not passing and not (pod.ready and pod.ordinal in o.nodes)
 
 

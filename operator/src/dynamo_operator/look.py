@@ -61,15 +61,18 @@ def pod_of(seen: Observed, item: Document) -> Pod | None:
     containers = {c["name"]: c for c in status.get("containerStatuses") or ()}
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     ready = conditions.get("Ready", {})
-    since = instant(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None
+    is_ready, turned = ready.get("status") == "True", instant(ready.get("lastTransitionTime"))
+    running = (containers.get(CONTAINER, {}).get("state") or {}).get("running")
     return Pod(
         name=meta["name"],
         ordinal=ordinal,
         uid=meta["uid"],
         resource_version=meta["resourceVersion"],
         created=instant(meta["creationTimestamp"]) or 0.0,
-        running="running" in (containers.get(CONTAINER, {}).get("state") or {}),
-        ready_since=since,
+        running=running is not None,
+        started=instant((running or {}).get("startedAt")),
+        ready_since=turned if is_ready else None,
+        unready_since=None if is_ready else turned,
         deleting_since=instant(meta.get("deletionTimestamp")),
         revision=labels.get("controller-revision-hash", ""),
         address=status.get("podIP", ""),

@@ -24,8 +24,10 @@ WEIGHT = "dynamo-ring.dev/weight"
 APPLIED = "dynamo-ring.dev/applied"
 REPLICAS = "dynamo-ring.dev/replicas"
 MOVED = "dynamo-ring.dev/moved"
+RESTARTS = "dynamo-ring.dev/restarts"
 """Annotations of our objects: digest of what was applied; of the StatefulSet, the replicas that
-were applied, and the keys of token moves that have been."""
+were applied, and the keys of token moves that have been; of a claim, how often its pod was evicted
+to start as a new node, and when last."""
 LEFT = "LEFT"
 Document = Mapping[str, Any]
 
@@ -143,6 +145,10 @@ class Node(Struct, frozen=True):
     partitions: Owned = Owned()
     hints: dict[str, Backlog] = {}
     operation: Operation | None = None
+    emptied: bool | None = None
+    uptime_s: float | None = None
+    """`emptied`: the disk of an id that has left holds nothing any more (S-MEM-3); `uptime_s`: by
+    the node's own clock. None: an older node does not say."""
 
     @property
     def whole(self) -> bool:
@@ -186,7 +192,9 @@ class Pod(Struct, frozen=True):
     resource_version: str
     created: float
     running: bool = False
+    started: float | None = None
     ready_since: float | None = None
+    unready_since: float | None = None
     deleting_since: float | None = None
     revision: str = ""
     address: str = ""
@@ -339,6 +347,14 @@ class Observed(Struct, frozen=True, dict=True):
         down = {name for name in self.ring.lines if name == gone or not self.is_up(name)}
         down_max = max(1, self.ring.n - max(self.ring.r, self.ring.w))
         return sum(len(down & set(entry.owners)) > down_max for entry in self.ring.entries)
+
+    def ran_s(self, pod: Pod) -> float:
+        """How long its process has run, as its node says by its own clock; as Kubernetes says where
+        the node does not, or does not answer yet."""
+        node = self.nodes.get(pod.ordinal)
+        if node is not None and node.uptime_s is not None:
+            return node.uptime_s
+        return self.now - max(pod.created, pod.started or 0.0)
 
     def unrolled(self) -> Iterator[Pod]:
         """Pods at an old revision, the highest first."""

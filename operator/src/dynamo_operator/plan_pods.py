@@ -10,7 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 from dynamo_operator.actions import Delete, Evict, Note, PatchClaim, Step
-from dynamo_operator.observed import CLUSTER_ID, LEFT, NODE_ID, NODE_STATE, Claim, Observed, Pod
+from dynamo_operator.observed import (
+    CLUSTER_ID,
+    LEFT,
+    NODE_ID,
+    NODE_STATE,
+    RESTARTS,
+    Claim,
+    Observed,
+    Pod,
+)
 from dynamo_operator.quantity import amount
 
 CLAIM = "PersistentVolumeClaim"
@@ -36,9 +45,9 @@ def record(o: Observed) -> Step | None:
     return Step("RecordingClaims", "noting on the claims whose disks they are", tuple(actions))
 
 
-def _notes(o: Observed, claim: Claim) -> dict[str, str]:
+def _notes(o: Observed, claim: Claim) -> dict[str, str | None]:
     """Annotations of a claim under a running node. A node that left keeps the id it left with: what
-    it will be next is not on this disk yet."""
+    it will be next is not on this disk yet. A member has done with starting anew."""
     node, pod = o.nodes.get(claim.ordinal), o.pods.get(claim.ordinal)
     if node is None or pod is None or pod.deleting_since is not None:
         return {}
@@ -47,6 +56,7 @@ def _notes(o: Observed, claim: Claim) -> dict[str, str]:
             CLUSTER_ID: node.cluster_id,
             NODE_ID: node.id,
             NODE_STATE: node.state or "MEMBER",
+            RESTARTS: None,
         }
     if node.disk == "left" and NODE_ID in claim.annotations:
         return {NODE_STATE: LEFT}

@@ -11,15 +11,16 @@ from typing import Any
 from msgspec import structs
 
 from dynamo_operator.actions import Apply, Cancel, Change, Found, Note, Step
-from dynamo_operator.observed import LEFT, NODE_ID, NODE_STATE, Observed, Pod
+from dynamo_operator.observed import LEFT, NODE_ID, NODE_STATE, Observed
+from dynamo_operator.plan_anew import anew
 from dynamo_operator.plan_moves import outstanding
 from dynamo_operator.plan_objects import stateful_set
-from dynamo_operator.plan_pods import delete, evict, patch
+from dynamo_operator.plan_pods import delete, patch
 from dynamo_operator.pod import PORTS
 
-EMPTYING_S = 10.0
 PATIENCE_S = 60.0
-"""A pod that has not answered for so long since it was made no longer holds up the others' join."""
+"""A pod whose process has run, or that has waited for it, for so long and that cannot join yet no
+longer holds up the others' join."""
 
 
 def found(o: Observed) -> Step | None:
@@ -179,11 +180,15 @@ def join(o: Observed) -> Step | None:
         return None
     able = [i for i in missing if i in o.nodes and o.nodes[i].disk == "empty"]
     for ordinal in missing:
+        if ordinal in able:
+            continue
         pod = o.pods.get(ordinal)
+        fresh = pod is None or o.ran_s(pod) < PATIENCE_S
         if pod is not None and ordinal in o.nodes and o.nodes[ordinal].disk == "left":
-            return _anew(o, pod)
-        fresh = pod is None or o.now - pod.created < PATIENCE_S
-        if ordinal not in able and (fresh or not able):
+            step = anew(o, pod)
+            if step.actions or fresh or not able:
+                return step
+        elif fresh or not able:
             why = f": {pod.trouble}" if pod is not None and pod.trouble else ""
             return Step("ScalingUp", f"waiting for {o.pod_name(ordinal)} to answer{why}")
     names = ", ".join(map(o.pod_name, able))
@@ -192,15 +197,6 @@ def join(o: Observed) -> Step | None:
     wishes = {"join": [member(o, ordinal) for ordinal in able]}
     act = Change(via=_via(o), what="join", wishes=wishes, note=note)
     return Step("ScalingUp", text, (act,))
-
-
-def _anew(o: Observed, pod: Pod) -> Step:
-    """S-MEM-3: an id that has left never comes back; its node gets another one when it starts on
-    the disk that it has emptied. Until it has, a start only goes on with that."""
-    text = f"{pod.name} has left the ring and is to be in it: it starts again, as a new node"
-    act = evict(pod, Note("NodeRestarted", text))
-    ripe = o.now - pod.created >= EMPTYING_S and pod.deleting_since is None
-    return Step("ScalingUp", text, (act,) if ripe else ())
 
 
 def defaults(o: Observed) -> Step | None:
