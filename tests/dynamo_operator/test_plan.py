@@ -96,6 +96,9 @@ CASES: dict[str, Case] = {
         lambda: node(pod(old(THREE(), 1), 2, ready_since=THREE().now - 6), 0,
                      hints={"cart-2": Backlog(3)}),
         "RollingUpdate", []),
+    "old, hints for a pod whose machine's clock is behind": (
+        lambda: node(old(THREE(), 1), 0, hints={"cart-2": Backlog(3)}),
+        "RollingUpdate", []),
     "old, controller behind": (
         lambda: structs.replace(old(THREE(), 2), workload=structs.replace(
             THREE().workload, caught_up=False)),  # type: ignore[type-var]

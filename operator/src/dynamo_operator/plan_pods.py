@@ -186,12 +186,22 @@ def gate(o: Observed, pod: Pod) -> str:
         return "the nodes do not show one ring document yet"
     if o.ring.changing:
         return "a change of the ring is under way"
-    last = max(o.pods.values(), key=lambda p: p.ready_since or 0.0)
-    hints = sum(n.hints[last.name].count for n in o.nodes.values() if last.name in n.hints)
-    if hints:
-        return f"{hints} hints for {last.name} are still to be delivered"
+    if owed := _owed(o):
+        return owed
     if few := o.too_few(pod.ordinal):
         return f"{few} partitions would be below their quorum without {pod.name}"
+    return ""
+
+
+def _owed(o: Observed) -> str:
+    """Hints for pods that are back. For any of them, not only for the last: which one that was is
+    told by the clocks of several machines."""
+    for other in o.pods.values():
+        counts = (
+            node.hints[other.name].count for node in o.nodes.values() if other.name in node.hints
+        )
+        if hints := sum(counts):
+            return f"{hints} hints for {other.name} are still to be delivered"
     return ""
 
 
