@@ -24,7 +24,7 @@ LAYERS = [
     {"arrivals", "preference", "placement", "journal", "wishes"},
     {"change", "messages", "hints", "context", "tree", "round_numbers", "actors"},
     {"ring_messages", "move_messages", "round_messages", "machine"},
-    {"frames", "sizes", "tombstones"},
+    {"copies", "frames", "sizes", "tombstones"},
     {"replica", "frame_tags"},
     {"coordination"},
     {

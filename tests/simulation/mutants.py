@@ -248,8 +248,8 @@ def _() -> list[Patch]:
 def _count_again(operation: Any, flags: int) -> None:
     """One ack more, as if another owner had given it."""
     for owner in operation.writers:
-        if owner not in operation.copies:
-            operation.copies[owner] = flags
+        if owner not in operation.copies.by_writer:
+            operation.copies.by_writer[owner] = flags
             return
 
 
@@ -258,7 +258,7 @@ def _() -> list[Patch]:
     original = put.PutOperation.replied
 
     def replied(self: Any, to: str, request: Any, reply: Any, now: float) -> Any:
-        if isinstance(reply, put.Stored) and to in self.acks and to != self.view.name:
+        if isinstance(reply, put.Stored) and to in self.copies.acks and to != self.view.name:
             _count_again(self, reply.flags)
         return original(self, to, request, reply, now)
 
@@ -285,14 +285,15 @@ def _() -> list[Patch]:
 
 @mutant("a hint and its owner's copy counted as two")
 def _() -> list[Patch]:
-    original = put.PutOperation._acked
+    original = put.PutOperation.replied
 
-    def acked(self: Any, at: str, target: str, flags: int) -> None:
-        if (target or at) in self.copies and at not in self.acks:
-            _count_again(self, flags)
-        original(self, at, target, flags)
+    def replied(self: Any, to: str, request: Any, reply: Any, now: float) -> Any:
+        again = isinstance(reply, put.Stored) and (request.target or to) in self.copies.by_writer
+        if again and to not in self.copies.acks:
+            _count_again(self, reply.flags)
+        return original(self, to, request, reply, now)
 
-    return [(put.PutOperation, "_acked", acked)]
+    return [(put.PutOperation, "replied", replied)]
 
 
 @mutant("timeout reported as not applied")

@@ -15,7 +15,7 @@ from move_ladders import apart, copied, hold_copies, move
 from mutants import LADDER_OF, Patch, mutant
 from town import Town
 
-from dynamo_core import calls, moves, node, put
+from dynamo_core import calls, copies, moves, node, put
 from dynamo_core.change import removed
 from dynamo_core.frames import Frame, encode_frame
 from dynamo_core.messages import Forward, LeavesReply, Store
@@ -161,21 +161,16 @@ def an_own_copy_that_waits_for_its_fsync() -> None:
 
 @mutant("a second copy refused for its entry counts as tried")
 def _() -> list[Patch]:
-    slot = vars(put.PutOperation)["tried"]
+    def forget(self: Any, call: tuple[str, str]) -> None:
+        self.under_way.discard(call)
 
-    def keep(self: Any, tried: Any) -> None:
-        """What was tried once stays in it."""
-        before = getattr(self, "tried", ())
-        slot.__set__(self, {*before, *tried})
-
-    return [(put.PutOperation, "tried", property(slot.__get__, keep))]
+    return [(copies.Copies, "forget", forget)]
 
 
 @mutant("who refused only for the entry is not asked again")
 def _() -> list[Patch]:
     def outdated(self: Any, at: str, request: Any, now: float) -> Any:
-        self.outstanding.discard((at, request.target))
-        self.tried = {call for call in self.tried if call != (at, request.target)}
+        self.copies.forget((at, request.target))
         self._renew(now)
         return self._cover() + self._decide(now)
 

@@ -20,6 +20,7 @@ import msgspec
 from dynamo_core.arrivals import put_digest
 from dynamo_core.codec import decode_record
 from dynamo_core.context import context_of
+from dynamo_core.copies import PROVEN, Copies
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.machine import (
     NEVER,
@@ -32,11 +33,6 @@ from dynamo_core.machine import (
     fresh_id,
 )
 from dynamo_core.messages import (
-    COMPLETE,
-    HINTED,
-    OWNER,
-    SYNCED,
-    WRITER,
     Fetch,
     Fetched,
     Forward,
@@ -45,11 +41,9 @@ from dynamo_core.messages import (
     Store,
     Stored,
 )
-from dynamo_core.operations import Acks, Context, Explanation, Outcome, Put
-from dynamo_core.quorum import IMPOSSIBLE, MET, Verdict, Waiting, joint_verdict
+from dynamo_core.operations import Context, Explanation, Outcome, Put
+from dynamo_core.quorum import IMPOSSIBLE, MET, Verdict
 
-PROVEN = OWNER | COMPLETE
-KEPT = OWNER | WRITER
 Answer = Callable[[Outcome], None]
 NOBODY: list[str] = []
 RENEWALS_MAX = 8  # a few nodes may refuse, each once for each of the three changes of a move
@@ -59,10 +53,10 @@ class PutOperation(Explained):
     """One settled write or delete. `forwarded`: it came from another node and stays here."""
 
     __slots__ = (
-        "acks", "context", "coordinating", "copies", "done", "dw", "entry", "forward",
-        "forwarded_to", "kept", "known", "known_seen", "me", "missed", "outstanding", "owners",
-        "put", "quorums", "record", "renewals", "seen", "spare", "stale", "stored", "syncs",
-        "target", "tried", "w", "writers",
+        "context", "coordinating", "copies", "done", "dw", "entry", "forward", "forwarded_to",
+        "known", "known_seen", "me", "missed", "owners", "put", "quorums", "record", "renewals",
+        "seen", "spare", "stale", "stored", "strict", "syncs", "target", "w",
+        "writers",
     )  # fmt: skip
 
     def __init__(
@@ -86,15 +80,8 @@ class PutOperation(Explained):
         self.renewals = self.syncs = self.seen = 0
         """`syncs`: how many fsyncs the other nodes must do: this node's own counts unless strict
         forbids."""
-        self.w, self.dw = put.w, put.dw
-        self.acks: dict[str, int] = {}  # flags by node
-        self.copies = self.acks
-        """Flags by the owner whom a copy is for: a hint and the owner's own become one (S-RW-2).
-        The same as `acks` until somebody acks a copy for another."""
-        self.outstanding: set[tuple[str, str]] = set()  # calls under way: (node, target)
-        self.kept: Collection[tuple[str, str]] = ()
-        """Who acked, and whom the copy is for; empty until then."""
-        self.tried: Collection[tuple[str, str]] = ()  # who was asked for a second replica, for whom
+        self.w, self.dw, self.strict = put.w, put.dw, bool(put.strict)
+        self.copies = Copies()
         self.stale: Sequence[tuple[str, str]] = ()  # calls that wait for the record read again
         self.missed: Collection[str] = ()
         self.spare: list[str] = NOBODY
@@ -145,25 +132,22 @@ class PutOperation(Explained):
         if others:
             self.spare = [n for n in others if n != self.me and view.up(n)]
         effects = self._cover()
-        aside = self.target or self.missed or any(target for _, target in self.outstanding)
-        if aside and any(self._reached(owners) < self.w for owners in self.quorums):
+        copies, strict = self.copies, self.strict
+        aside = self.target or self.missed or any(target for _, target in copies.under_way)
+        if aside and any(copies.reached(owners, strict) < self.w for owners in self.quorums):
             # Owners that are only believed down are asked as well, the last stand-ins too.
             for node in view.preference.list(self.partition):
                 role = "" if node in self.writers else self._unserved()
-                asked = any(node == other for other, _ in self.outstanding)
-                if node != self.me and not asked and (role or node in self.writers):
+                if node != self.me and not copies.asked(node) and (role or node in self.writers):
                     effects.append(self._store(node, role))
         return effects
 
     def _cover(self) -> Effects:
         """A call for every writer whose copy is neither acked nor under way."""
-        covered = {target or node for node, target in self.outstanding}
         up = self.view.up
         effects: Effects = []
         down: list[str] = []
-        for writer in self.writers:
-            if writer in self.copies or writer in covered:
-                continue
+        for writer in self.copies.missing(self.writers):
             if up(writer):
                 effects.append(self._store(writer, ""))
             else:
@@ -172,20 +156,12 @@ class PutOperation(Explained):
             effects += self._stand_in(writer)
         return effects
 
-    def _reached(self, owners: tuple[str, ...]) -> int:
-        """How many copies of these owners are acked or under way; under strict only their own."""
-        strict = self.put.strict
-        reached = {target or node for node, target in self.outstanding if not (strict and target)}
-        reached.update(n for n, flags in self.copies.items() if not strict or flags & KEPT)
-        return len(reached.intersection(owners))
-
     def _unserved(self) -> str:
-        """An owner that nobody stands in for yet and that is not asked itself; "" when none is."""
-        served = {target or node for node, target in self.outstanding} | self.copies.keys()
-        return next((owner for owner in self.writers if owner not in served), "")
+        """A writer that nobody stands in for yet and that is not asked itself; "" for none."""
+        return next(iter(self.copies.missing(self.writers)), "")
 
     def _store(self, node: str, target: str) -> tuple[str, Message]:
-        self.outstanding.add((node, target))
+        self.copies.under_way.add((node, target))
         cause = "double" if target and node == self.me else "put"
         place = (self.partition, self.entry, self.stored, self.record, target)
         return node, Store(0, *place, self.syncs > 0, cause, self.seen)
@@ -201,17 +177,15 @@ class PutOperation(Explained):
         return effects
 
     def _double(self, owner: str) -> Effects:
-        """Joint, or no writer any more: to whoever keeps no copy in a list of `owner`'s."""
-        lists = [owners for owners in self.quorums if owner in owners]
-        for node in (self.me, *self.writers):
-            kept = self.kept or [(other, other) for other in self.acks]
-            keeps = {copy for other, copy in (*self.tried, *kept) if other == node}
-            keeps.add(self.target or node if node == self.me else node)
-            near = node == self.me or self.view.up(node)
-            if near and keeps.isdisjoint(sum(lists, ())):
-                self.tried = {*self.tried, (node, owner)}
-                return [self._store(node, owner)]
-        return []
+        """A second copy, for `owner`: during a move, or once this node is no writer, on a node that
+        has none in any owner list with `owner`."""
+        near = [self.me, *(n for n in self.writers if n != self.me and self.view.up(n))]
+        own = (self.me, self.target or self.me)
+        node = self.copies.second_at(near, owner, self.quorums, own)
+        if not node:
+            return []
+        self.copies.try_second(node, owner)
+        return [self._store(node, owner)]
 
     # ------------------------------------------------------------ events
 
@@ -225,37 +199,26 @@ class PutOperation(Explained):
         assert type(request) is Store
         assert type(reply) is Stored
         target = request.target
-        self.outstanding.discard((node, target))
-        self._acked(node, target, reply.flags)
+        copies = self.copies
+        copies.under_way.discard((node, target))
+        copies.acked(node, target, reply.flags)
         if self.explanation is not None:
             self._explain(node, "stored", now)
         if self.done is None:
-            self.finished = not self.outstanding
+            self.finished = not copies.under_way
             return []
         return self._decide(now)
 
-    def _acked(self, node: str, target: str, flags: int) -> None:
-        acks = self.acks
-        copies = self.copies
-        if target and copies is acks:
-            copies = self.copies = dict(acks)
-            self.kept = {(other, other) for other in acks}
-        acks[node] = acks.get(node, 0) | flags
-        if copies is not acks:
-            copy = target or node
-            copies[copy] = copies.get(copy, 0) | flags
-            self.kept = {*self.kept, (node, copy)}
-
     def _coordinated(self, reply: Coordinated, now: float) -> Effects:
-        first = self.me not in self.acks
-        self._acked(self.me, self.target, reply.flags)
+        first = self.me not in self.copies.acks
+        self.copies.acked(self.me, self.target, reply.flags)
         if not first:
             return self._decide(now)
         if self.explanation is not None:
             self._explain(self.me, "coordinated", now)
         self.record, self.seen = reply.record, reply.seen
         self.context = reply.context
-        self.syncs = self.dw - (not self.put.strict or reply.flags & PROVEN == PROVEN)
+        self.syncs = self.dw - (not self.strict or reply.flags & PROVEN == PROVEN)
         effects = self._replicate()
         effects += self._decide(now)
         return effects
@@ -266,7 +229,7 @@ class PutOperation(Explained):
             return []
         if outcome.status < 300 or (outcome.status < 500 and not self.coordinating):
             self._answer(outcome)
-            self.finished = not self.outstanding
+            self.finished = not self.copies.under_way
             return []
         return [] if self.coordinating else self._coordinate(now)
 
@@ -286,9 +249,9 @@ class PutOperation(Explained):
         return self._without(node, request.target, now)
 
     def _without(self, node: str, target: str, now: float) -> Effects:
-        self.outstanding.discard((node, target))
+        self.copies.under_way.discard((node, target))
         copy = target or node
-        wanted = copy in self.writers and copy not in self.copies
+        wanted = copy in self.writers and copy not in self.copies.by_writer
         return (self._stand_in(copy) if wanted else []) + self._decide(now)
 
     def _resend(self, record: bytes, seen: int, now: float) -> Effects:
@@ -307,8 +270,7 @@ class PutOperation(Explained):
             return self.failed(node, request, "refused entry", now)
         self.renewals += 1
         self._explain(node, "refused entry: again", now)
-        self.outstanding.discard((node, request.target))
-        self.tried = {call for call in self.tried if call != (node, request.target)}
+        self.copies.forget((node, request.target))
         self._renew(now)
         again: Effects = []  # it answers, and has not said no to the copy
         if node in self.writers and not request.target:
@@ -340,7 +302,8 @@ class PutOperation(Explained):
         deadline = self.started + self.put.timeout_s
         if now >= deadline:
             self.finished = True
-            self.missed = {*self.missed, *(target or node for node, target in self.outstanding)}
+            late = (target or node for node, target in self.copies.under_way)
+            self.missed = {*self.missed, *late}
             if self.done is not None:
                 self._refuse("unknown", "the deadline has passed")
             return []
@@ -350,61 +313,43 @@ class PutOperation(Explained):
         if not self.coordinating:
             return self._coordinate(now)
         effects: Effects = []
-        for node, target in sorted(self.outstanding):
+        for node, target in sorted(self.copies.under_way):
             if target == "" and node in self.writers and self.spare:
                 effects += self._stand_in(node)
-            if (target or node) not in self.copies:
+            if (target or node) not in self.copies.by_writer:
                 effects += self._double(target or node)
         return effects
 
     # ------------------------------------------------------------ verdict
 
     def _decide(self, now: float) -> Effects:
+        copies = self.copies
         if self.done is not None:
-            made = len(self.copies)
-            if made < self.w <= made + len(self.outstanding):
+            made = len(copies.by_writer)
+            if made < self.w <= made + len(copies.under_way):
                 return []  # the usual case before the last ack: nothing can be said yet
             effects: Effects = []
             if self.view.ring.entries[self.partition].number != self.entry:
                 self._renew(now)  # S-RW-4: against the entry known at the decision
                 effects = self._cover()
             verdict = self._verdict()
-            if self.me in self.acks and verdict is MET:
+            if self.me in copies.acks and verdict is MET:
                 self._answer(self._success())
-            elif self.me in self.acks and verdict is IMPOSSIBLE:
+            elif self.me in copies.acks and verdict is IMPOSSIBLE:
                 self._refuse("unknown", "no further node can be asked")
             if effects:
                 return effects
-        if self.done is None and not self.outstanding:
+        if self.done is None and not copies.under_way:
             self.finished = True
         return []
 
     def _verdict(self) -> Verdict:
-        """W copies in every owner list, `dw` of all durable; under strict only owners' own that are
-        complete, or that a writer beside the owners keeps: it will be, or has been."""
-        strict = self.put.strict
-        counted = {
-            copy: flags & SYNCED > 0
-            for copy, flags in self.copies.items()
-            if not strict or flags & PROVEN == PROVEN or flags & WRITER
-        }
-        asked = {c for node, target in self.outstanding if (c := target or node) not in counted}
-        own = self.me in self.acks and not self.acks[self.me] & SYNCED
-        kept = self.kept if len(self.kept) > len(self.acks) else ()
-        waiting = Waiting(asked, len(self.spare), own, kept)
-        return joint_verdict(counted, self.quorums, self.w, self.dw, waiting)
-
-    def _counts(self) -> Acks:
-        owners = hinted = durable = 0
-        for flags in self.acks.values():
-            owners += flags & OWNER > 0
-            hinted += flags & HINTED > 0
-            durable += flags & SYNCED > 0
-        return Acks(len(self.acks), owners, hinted, durable)
+        wanted = (self.w, self.dw, self.strict)
+        return self.copies.verdict(self.quorums, wanted, len(self.spare), self.me)
 
     def _success(self) -> Outcome:
         context = Context(self.context, self.me)
-        outcome = self._outcome(204, context=context, acks=self._counts())
+        outcome = self._outcome(204, context=context, acks=self.copies.counts())
         if self.put.answer_record:
             record = decode_record(self.record)
             outcome.status = 200
@@ -413,7 +358,7 @@ class PutOperation(Explained):
         return outcome
 
     def _refuse(self, applied: str, detail: str) -> None:
-        acks = self._counts()
+        acks = self.copies.counts()
         detail = f"{acks.total} of w={self.w} acks, {acks.durable} of dw={self.dw}: {detail}"
         self._answer(self._outcome(503, "quorum-not-met", detail, acks=acks, applied=applied))
 
@@ -423,5 +368,5 @@ class PutOperation(Explained):
     def _answer(self, outcome: Outcome) -> None:
         done, self.done = self.done, None
         assert done is not None
-        self._conclude(outcome, (node for node, _ in self.outstanding))
+        self._conclude(outcome, (node for node, _ in self.copies.under_way))
         done(outcome)

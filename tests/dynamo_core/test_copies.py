@@ -1,0 +1,134 @@
+"""The copies of a put against a dumb twin that keeps every event and counts it all anew."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynamo_core.copies import Copies
+from dynamo_core.messages import COMPLETE, HINTED, OWNER, SYNCED, WRITER
+from dynamo_core.operations import Acks
+from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING
+
+NODES = ("a", "b", "c", "d", "e")
+OLD, NEW = ("a", "b", "c"), ("a", "b", "d")
+ROLES = (OWNER | COMPLETE, OWNER, WRITER)
+
+calls = st.tuples(st.sampled_from(NODES), st.sampled_from(("", "a", "b", "c", "d"))).map(
+    lambda call: (call[0], "" if call[0] == call[1] else call[1])
+)
+asks = st.lists(calls, max_size=4)
+acks = st.lists(st.tuples(calls, st.sampled_from(ROLES), st.booleans()), max_size=6)
+
+
+def flags_of(target: str, role: int, synced: bool) -> int:
+    return (HINTED if target else role) | (SYNCED if synced else 0)
+
+
+class Twin:
+    """Lists of what happened, read from the beginning for every question."""
+
+    def __init__(self, under_way: list[tuple[str, str]]) -> None:
+        self.under_way = under_way
+        self.acks: list[tuple[str, str, int]] = []
+
+    def copy(self, node: str, target: str) -> str:
+        return target or node
+
+    def on_nodes_of_their_own(self, wanted: set[str]) -> int:
+        """The most of these copies that lie each on a different node, by trying every choice."""
+        holders = {copy: [n for n, t, _ in self.acks if self.copy(n, t) == copy] for copy in wanted}
+        chosen = product(*(set(nodes) for nodes in holders.values()))
+        return max((len(set(choice)) for choice in chosen), default=0)
+
+    def counts(self) -> Acks:
+        told = {n: 0 for n, _, _ in self.acks}
+        for node, _, flags in self.acks:
+            told[node] |= flags
+        return Acks(
+            len(told),
+            sum(flags & OWNER > 0 for flags in told.values()),
+            sum(flags & HINTED > 0 for flags in told.values()),
+            sum(flags & SYNCED > 0 for flags in told.values()),
+        )
+
+
+def both(given_asks, given_acks) -> tuple[Copies, Twin]:
+    copies, twin = Copies(), Twin(given_asks)
+    for call in given_asks:
+        copies.under_way.add(call)
+    for (node, target), role, synced in given_acks:
+        flags = flags_of(target, role, synced)
+        copies.acked(node, target, flags)
+        twin.acks.append((node, target, flags))
+    return copies, twin
+
+
+@given(given_asks=asks, given_acks=acks)
+def test_acks_are_counted_by_node(given_asks, given_acks) -> None:
+    """S-RW-2: two copies on one node are one ack."""
+    copies, twin = both(given_asks, given_acks)
+    assert copies.counts() == twin.counts()
+
+
+@given(given_asks=asks, given_acks=acks)
+def test_a_copy_is_missing_until_it_is_asked_for_or_acked(given_asks, given_acks) -> None:
+    copies, twin = both(given_asks, given_acks)
+    served = {twin.copy(n, t) for n, t in given_asks} | {twin.copy(n, t) for n, t, _ in twin.acks}
+    assert copies.missing(OLD) == [name for name in OLD if name not in served]
+    assert copies.reached(OLD, strict=False) == len(served & set(OLD))
+    own = {n for n, t in given_asks if not t}
+    own |= {n for n, t, flags in twin.acks if flags & (OWNER | WRITER) and not t}
+    assert copies.reached(OLD, strict=True) >= len(own & set(OLD))
+
+
+@settings(max_examples=300)
+@given(given_asks=asks, given_acks=acks, w=st.integers(1, 3))
+def test_w_copies_lie_on_nodes_of_their_own_in_each_list(given_asks, given_acks, w: int) -> None:
+    """S-RW-2, S-MOVE-1: met only where every list has W copies on W different nodes."""
+    copies, twin = both(given_asks, given_acks)
+    done = {twin.copy(n, t) for n, t, _ in twin.acks}
+    for lists in ((OLD,), (OLD, NEW)):
+        enough = all(twin.on_nodes_of_their_own(done & set(owners)) >= w for owners in lists)
+        verdict = copies.verdict(lists, (w, 0, False), 0, "a")
+        if verdict is MET:
+            assert enough or (len(lists) == 1 and not done <= set(OLD))
+        open_ = {twin.copy(n, t) for n, t in given_asks}
+        if verdict is IMPOSSIBLE:
+            assert any(len((done | open_) & set(owners)) < w for owners in lists) or twin.acks
+
+
+def test_a_hint_and_its_owners_own_copy_are_one() -> None:
+    copies = Copies()
+    copies.acked("a", "", OWNER | COMPLETE)
+    assert copies.by_writer is copies.acks, "nothing is copied while every node keeps its own"
+    copies.acked("d", "b", HINTED)
+    copies.acked("b", "", OWNER)
+    assert copies.by_writer == {"a": OWNER | COMPLETE, "b": HINTED | OWNER}
+    assert copies.verdict((OLD,), (3, 0, False), 0, "a") is IMPOSSIBLE
+    assert copies.counts() == Acks(3, 2, 1, 0)
+
+
+def test_what_may_still_come_keeps_the_verdict_open() -> None:
+    copies = Copies()
+    copies.acked("a", "", OWNER | COMPLETE | SYNCED)
+    assert copies.verdict((OLD,), (2, 1, False), 0, "a") is IMPOSSIBLE
+    assert copies.verdict((OLD,), (2, 1, False), 1, "a") is PENDING
+    copies.under_way.add(("b", ""))
+    assert copies.verdict((OLD,), (2, 1, False), 0, "a") is PENDING
+
+
+def test_a_second_copy_goes_to_a_node_that_keeps_none_in_the_lists_of_its_writer() -> None:
+    """S-MOVE-1: the owner that leaves may keep a hint for the receiver, and nobody two of one."""
+    lists = (OLD, NEW)
+    for order in permutations(("c", "a")):
+        copies = Copies()
+        assert copies.second_at(order, "d", lists, ("a", "a")) == "c"
+        copies.try_second("c", "d")
+        assert copies.second_at(order, "d", lists, ("a", "a")) == ""
+        copies.forget(("c", "d"))
+        assert copies.second_at(order, "d", lists, ("a", "a")) == "c"
+    assert Copies().second_at(("e",), "d", lists, ("e", "c")) == "e"
+    assert Copies().second_at(("e",), "d", lists, ("e", "a")) == ""
