@@ -24,8 +24,8 @@ LAYERS = [
     {"arrivals", "preference", "placement", "journal", "wishes"},
     {"change", "messages", "hints", "context", "tree", "round_numbers", "actors"},
     {"ring_messages", "move_messages", "round_messages", "machine"},
-    {"copies", "frames", "sizes", "tombstones"},
-    {"replica", "frame_tags"},
+    {"copies", "durability", "frames", "sizes", "tombstones"},
+    {"replica", "replication", "frame_tags"},
     {"coordination"},
     {
         "get",

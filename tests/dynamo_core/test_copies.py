@@ -92,7 +92,7 @@ def test_w_copies_lie_on_nodes_of_their_own_in_each_list(given_asks, given_acks,
     done = {twin.copy(n, t) for n, t, _ in twin.acks}
     for lists in ((OLD,), (OLD, NEW)):
         enough = all(twin.on_nodes_of_their_own(done & set(owners)) >= w for owners in lists)
-        verdict = copies.verdict(lists, (w, 0, False), 0, "a")
+        verdict = copies.verdict(lists, (w, 0, False), 0)
         if verdict is MET:
             assert enough or (len(lists) == 1 and not done <= set(OLD))
         open_ = {twin.copy(n, t) for n, t in given_asks}
@@ -107,17 +107,17 @@ def test_a_hint_and_its_owners_own_copy_are_one() -> None:
     copies.acked("d", "b", HINTED)
     copies.acked("b", "", OWNER)
     assert copies.by_writer == {"a": OWNER | COMPLETE, "b": HINTED | OWNER}
-    assert copies.verdict((OLD,), (3, 0, False), 0, "a") is IMPOSSIBLE
+    assert copies.verdict((OLD,), (3, 0, False), 0) is IMPOSSIBLE
     assert copies.counts() == Acks(3, 2, 1, 0)
 
 
 def test_what_may_still_come_keeps_the_verdict_open() -> None:
     copies = Copies()
     copies.acked("a", "", OWNER | COMPLETE | SYNCED)
-    assert copies.verdict((OLD,), (2, 1, False), 0, "a") is IMPOSSIBLE
-    assert copies.verdict((OLD,), (2, 1, False), 1, "a") is PENDING
+    assert copies.verdict((OLD,), (2, 1, False), 0) is IMPOSSIBLE
+    assert copies.verdict((OLD,), (2, 1, False), 1) is PENDING
     copies.under_way.add(("b", ""))
-    assert copies.verdict((OLD,), (2, 1, False), 0, "a") is PENDING
+    assert copies.verdict((OLD,), (2, 1, False), 0) is PENDING
 
 
 def test_a_second_copy_goes_to_a_node_that_keeps_none_in_the_lists_of_its_writer() -> None:
@@ -132,3 +132,45 @@ def test_a_second_copy_goes_to_a_node_that_keeps_none_in_the_lists_of_its_writer
         assert copies.second_at(order, "d", lists, ("a", "a")) == "c"
     assert Copies().second_at(("e",), "d", lists, ("e", "c")) == "e"
     assert Copies().second_at(("e",), "d", lists, ("e", "a")) == ""
+
+
+@settings(max_examples=300)
+@given(given_acks=acks, dw=st.integers(1, 3), strict=st.booleans())
+def test_fsyncs_are_asked_of_holders_that_have_not_been_asked(given_acks, dw, strict) -> None:
+    """S-RW-8: so many that each list would have `dw`, or all that there are."""
+    copies, twin = both([], given_acks)
+    for lists in ((OLD,), (OLD, NEW)):
+        calls = copies.unsynced(lists, dw, strict, "a")
+        held = {(n, t if t != n else "") for n, t, _ in twin.acks}
+        counted = copies.counted(strict)
+        assert set(calls) <= held and all(node != "a" for node, _ in calls)
+        assert not any(counted[target or node] for node, target in calls)
+        for owners in lists:
+            synced = {copy for copy in counted if counted[copy] and copy in owners}
+            asked = {t or n for n, t in calls if (t or n) in owners}
+            may = {t or n for n, t in held if n != "a" and counted.get(t or n) is False}
+            assert len(synced | asked) >= min(dw, len(synced | (may & set(owners))))
+        if not calls:
+            assert copies.durable(lists, dw, strict) or all(
+                copies.durable((owners,), dw, strict)
+                or not [c for c in held if c[0] != "a" and counted.get(c[1] or c[0]) is False
+                        and (c[1] or c[0]) in owners]
+                for owners in lists
+            )  # fmt: skip
+        for call in calls:
+            copies.ask_fsync(call)
+        assert not set(calls) & set(copies.unsynced(lists, dw, strict, "a"))
+        copies.fsyncs = ()
+
+
+def test_dw_holds_in_each_list() -> None:
+    """S-RW-8: one fsync for two lists is enough only where it lies in both."""
+    copies = Copies()
+    copies.acked("c", "", OWNER | SYNCED)
+    copies.acked("d", "", WRITER)
+    assert copies.verdict((("c",), ("d",)), (1, 1, False), 0) is PENDING
+    assert copies.unsynced((("c",), ("d",)), 1, False, "c") == [("d", "")]
+    copies.no_fsync(("d", ""))
+    assert copies.verdict((("c",), ("d",)), (1, 1, False), 0) is IMPOSSIBLE
+    copies.acked("d", "", WRITER | SYNCED)
+    assert copies.verdict((("c",), ("d",)), (1, 1, False), 0) is MET

@@ -104,7 +104,7 @@ def test_a_node_with_two_copies_counts_once() -> None:
     """S-RW-2: a stand-in that became a writer, or a coordinator that stands in besides."""
     lists = (("a", "b", "c"),)
     copies = {"a": True, "b": True}
-    none = Waiting(set(), 0, False)
+    none = Waiting(set(), 0)
     assert joint_verdict(copies, lists, 2, 2, none) is MET
     same = none._replace(kept={("d", "a"), ("d", "b")})
     assert joint_verdict(copies, lists, 2, 1, same) is IMPOSSIBLE
@@ -112,6 +112,10 @@ def test_a_node_with_two_copies_counts_once() -> None:
     assert joint_verdict(copies, lists, 2, 2, both_of_b) is MET
     apart = (("a", "b"), ("a", "c"))
     each = none._replace(kept={("a", "a"), ("b", "b"), ("b", "c")})
-    assert joint_verdict({"a": True, "b": True, "c": False}, apart, 2, 2, each) is MET
+    assert joint_verdict({"a": True, "b": True, "c": False}, apart, 2, 1, each) is MET
+    assert joint_verdict({"a": True, "b": True, "c": False}, apart, 2, 2, each) is IMPOSSIBLE
     durable = none._replace(kept={("c", "c"), ("c", "b")})
-    assert joint_verdict({"b": False, "c": True}, (("b", "d"), ("c", "d")), 1, 1, durable) is MET
+    assert (
+        joint_verdict({"b": False, "c": True}, (("b", "d"), ("c", "d")), 1, 1, durable)
+        is IMPOSSIBLE
+    )

@@ -46,6 +46,8 @@ class Town:
         self.where = {name + ":1": name for name in self.names}
         """Whom an address leads to."""
         self.cut: set[tuple[str, str]] = set()
+        self.stalled: set[str] = set()
+        """Whose fsyncs do not end."""
         self.lost: Callable[[str, str, Frame], bool] = lambda sender, receiver, frame: False
         self.frames: list[tuple[str, str, bytes]] = []
         for name in self.names:
@@ -95,7 +97,7 @@ class Town:
         for _ in range(10):
             for address, frame in node.flush():
                 self.frames.append((name, self.where.get(address, ""), frame))
-            if not (node.writable and node.sync_wanted):
+            if not (node.writable and node.sync_wanted) or name in self.stalled:
                 return
             disk.synced(disk.number)
             node.synced(disk.number)

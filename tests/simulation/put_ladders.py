@@ -148,7 +148,7 @@ def an_own_copy_that_waits_for_its_fsync() -> None:
     move(town, receiver, first, receiver)
     town.until(lambda: node.counters["switches"] == 1)
     with patch.object(node, "synced"):
-        node.link_lost(second)
+        node.link_lost(second, 60.0)
         town.run(10.0)
     assert [answer.status for answer in answers] == [503]
     town.lost = lambda sender, to, frame: False

@@ -2,6 +2,13 @@
 
 Machines never touch each other. What they return goes to the local replica or into a peer's next
 frame; what comes back finds its machine by the number of the call.
+
+A call may be dropped without an answer: its frame was refused, for the sender or the receiver had
+just started (S-NET-1), or the link broke. Such a call is said again under its number (S-NET-2), if
+it may happen twice: when the first echo of the peer arrives, and after a lost link when that may be
+dialled again. An answer that comes twice matches nothing the second time. Never said again: calls
+that change a ring or a round, and a walk through a tree whose peer has another life by now, since
+its answers would be of two disks.
 """
 
 from __future__ import annotations
@@ -15,7 +22,20 @@ from dynamo_core.arrivals import verified_outcome, verified_record
 from dynamo_core.errors import PeerCorrupt
 from dynamo_core.frames import Frame
 from dynamo_core.machine import CORRUPT_ANSWER, NEVER, Effects, Machine, Rejected
-from dynamo_core.messages import Fetch, Fetched, Forwarded, Message, Order, Refused
+from dynamo_core.messages import (
+    Fetch,
+    Fetched,
+    FetchMany,
+    Forward,
+    Forwarded,
+    Leaves,
+    Listing,
+    Message,
+    Order,
+    Refused,
+    Roots,
+    Store,
+)
 from dynamo_core.move_messages import Settle
 from dynamo_core.put import PutOperation
 from dynamo_core.ring_messages import Found, Prepare
@@ -26,6 +46,13 @@ if TYPE_CHECKING:
 
 PROVEN_FIRST = frozenset((Fetched, Forwarded))
 """Answers that carry a record, or what becomes of one; FetchedMany is proven row by row."""
+WAITED = frozenset((Fetch, Store))
+"""For these an operation waits while the link to the node is lost."""
+AGAIN = WAITED | {Forward}
+WALKS = frozenset((Roots, Leaves, Listing, FetchMany))
+"""Said again as well, but only to the process that heard the beginning of the walk."""
+AGAIN_S_MIN = 0.05
+"""A lost call is said again no sooner: the link may be dropping frames because it is full."""
 
 
 class Calls:
@@ -39,11 +66,16 @@ class Calls:
         self._work: deque[tuple[Machine, Message, Message] | Callable[[], None]] = deque()
         """Answers of the local replica with who asked what, and calls of the shell."""
         self._working = False
+        self._waiting: dict[str, set[int]] = {}
+        """Calls that were on a link when it was lost, by node, until they are said again."""
+        self._again: dict[str, float] = {}
+        """When that is."""
 
     @property
     def wake_at(self) -> float:
-        """When the next machine must be woken."""
-        return self._timers[0][0] if self._timers else NEVER
+        """When the next machine must be woken, or lost calls be said again."""
+        due = self._timers[0][0] if self._timers else NEVER
+        return min(due, *self._again.values()) if self._again else due
 
     def spawn(self, machine: Machine) -> None:
         """Start a machine and carry out what it asks for."""
@@ -61,6 +93,22 @@ class Calls:
                 self._run(machine, machine.expired(now))
             else:
                 self._schedule(machine)
+        if self._again:
+            for name in [name for name, at in self._again.items() if at <= now]:
+                self.say_again(name, True)
+
+    def say_again(self, name: str, same_life: bool) -> None:
+        """S-NET-2: the calls of this node that are still wanted and may happen twice."""
+        self._again.pop(name, None)
+        self._waiting.pop(name, None)
+        node = self.node
+        for machine, to, request in self._pending.values():
+            kind = type(request)
+            if to != name or machine.finished:
+                continue
+            if kind in AGAIN or (same_life and kind in WALKS):
+                node.post.say(name, request)
+                node.counters["calls_said_again"] += 1
 
     def answered(self, frame: Frame, replies: Iterable[Message]) -> list[Message]:
         """Replies of a peer; those that nobody waits for (any more) are returned."""
@@ -110,15 +158,25 @@ class Calls:
             return False
         return True
 
-    def lost(self, name: str) -> None:
-        """The link to the node broke or was refused: nothing under way on it will be answered."""
+    def lost(self, name: str, redial_s: float) -> None:
+        """The link to the node broke or was refused: what is under way on it will not be answered.
+        It may be dialled again in `redial_s`: operations with more time left wait for that."""
+        now = self.node.now
+        dial_at = now + max(redial_s, AGAIN_S_MIN)
+        told = self._waiting.get(name, ())
         for number in [n for n, (_, node, _) in self._pending.items() if node == name]:
-            if number not in self._pending:
+            if number not in self._pending or number in told:
                 continue  # an earlier failure ended its machine
-            machine, node, request = self._pending.pop(number)
+            machine, node, request = self._pending[number]
+            if type(request) in WAITED and dial_at < machine.waits_until:
+                self._waiting.setdefault(name, set()).add(number)
+                self._again[name] = dial_at
+                self._run(machine, machine.delayed(node, request, now))
+                continue
+            del self._pending[number]
             machine.calls.discard(number)
             if not machine.finished:
-                self._run(machine, machine.failed(node, request, "link", self.node.now))
+                self._run(machine, machine.failed(node, request, "link", now))
 
     def later(self, call: Callable[[], None]) -> None:
         """Run a call of the shell that starts machines, and what follows from it."""
@@ -177,7 +235,9 @@ class Calls:
         """Requests of a finished machine that nobody answered count against their node."""
         for number in machine.calls:
             entry = self._pending.pop(number, None)
-            if entry is not None and entry[0] is machine:
+            if entry is None or entry[0] is not machine:
+                continue
+            if not machine.heard_from(entry[1]):
                 self.node.detector.missed(entry[1])
         machine.calls.clear()
 

@@ -24,7 +24,7 @@ Call = tuple[str, str]
 class Copies:
     """Everything known of the copies of one put; small, since every put has one."""
 
-    __slots__ = ("acks", "by_writer", "kept", "tried", "under_way")
+    __slots__ = ("acks", "by_writer", "fsyncs", "kept", "tried", "under_way", "unsyncable")
 
     def __init__(self) -> None:
         self.acks: dict[str, int] = {}
@@ -37,6 +37,10 @@ class Copies:
         """(node, writer) of each acknowledged copy; empty while every node keeps its own."""
         self.tried: Collection[Call] = ()
         """(node, writer): which nodes were asked for a second copy, and for whom."""
+        self.fsyncs: Collection[Call] = ()
+        """Acknowledged copies whose fsync was asked for afterwards (S-RW-8)."""
+        self.unsyncable: Collection[Call] = ()
+        """Those of them whose node refused, or could not be asked."""
 
     # ------------------------------------------------------------ what happens
 
@@ -61,6 +65,14 @@ class Copies:
         """The node refused the entry, not the copy: it may be asked again."""
         self.under_way.discard(call)
         self.tried = {other for other in self.tried if other != call}
+
+    def ask_fsync(self, call: Call) -> None:
+        """The node is asked to fsync the copy that it has acknowledged."""
+        self.fsyncs = {*self.fsyncs, call}
+
+    def no_fsync(self, call: Call) -> None:
+        """It will not."""
+        self.unsyncable = {*self.unsyncable, call}
 
     # ------------------------------------------------------------ what that means
 
@@ -104,6 +116,47 @@ class Copies:
                 return node
         return ""
 
+    def counted(self, strict: bool) -> dict[str, bool]:
+        """Copies that count, by writer, and whether each is durable: under strict only those that
+        complete owners keep themselves, or a writer beside the owners, which will be complete, or
+        has been."""
+        return {
+            copy: flags & SYNCED > 0
+            for copy, flags in self.by_writer.items()
+            if not strict or flags & PROVEN == PROVEN or flags & WRITER
+        }
+
+    def durable(self, quorums: Collection[Collection[str]], dw: int, strict: bool) -> bool:
+        """Whether every owner list has `dw` copies that are fsynced."""
+        durable = {copy for copy, synced in self.counted(strict).items() if synced}
+        return all(len(durable.intersection(owners)) >= dw for owners in quorums)
+
+    def acknowledged(self) -> list[Call]:
+        """Every acknowledged copy, as the call that asked for it."""
+        if not self.kept:
+            return [(node, "") for node in self.acks]
+        return sorted((node, "" if copy == node else copy) for node, copy in self.kept)
+
+    def unsynced(
+        self, quorums: Collection[Collection[str]], dw: int, strict: bool, me: str
+    ) -> list[Call]:
+        """S-RW-8: of which acknowledged copies an fsync is to be asked now, so that every owner
+        list has `dw`: as many as are missing in a list, and none of this node, which has begun its
+        own. Those that were asked before and are silent are not counted on."""
+        counted, found = self.counted(strict), list[Call]()
+        left = [
+            (node, target)
+            for node, target in self.acknowledged()
+            if node != me and (node, target) not in self.fsyncs
+            and counted.get(target or node) is False
+        ]  # fmt: skip
+        for owners in quorums:
+            short = dw - sum(synced and copy in owners for copy, synced in counted.items())
+            short -= sum((target or node) in owners for node, target in found)
+            here = [call for call in left if (call[1] or call[0]) in owners and call not in found]
+            found += here[: max(short, 0)]
+        return found
+
     def counts(self) -> Acks:
         """Acknowledgements by node, as the answer tells them."""
         owners = hinted = durable = 0
@@ -114,21 +167,17 @@ class Copies:
         return Acks(len(self.acks), owners, hinted, durable)
 
     def verdict(
-        self, quorums: Collection[Collection[str]], wanted: tuple[int, int, bool], spare: int,
-        me: str,
-    ) -> Verdict:  # fmt: skip
-        """Whether there are W copies in every owner list, `dw` of all of them durable. `wanted` is
-        (w, dw, strict): under strict only copies count that complete owners keep themselves, or a
-        writer beside the owners: that writer will be complete, or has been. `spare`: so many
-        stand-ins could be asked besides; `me` may still report its fsync."""
+        self, quorums: Collection[Collection[str]], wanted: tuple[int, int, bool], spare: int
+    ) -> Verdict:
+        """Whether there are W copies in every owner list, `dw` of them durable (S-RW-8). `wanted`
+        is (w, dw, strict). `spare`: so many stand-ins could be asked besides. Every acknowledged
+        copy may still be fsynced, unless its node refused that."""
         w, dw, strict = wanted
-        counted = {
-            copy: flags & SYNCED > 0
-            for copy, flags in self.by_writer.items()
-            if not strict or flags & PROVEN == PROVEN or flags & WRITER
-        }
+        counted = self.counted(strict)
         asked = {c for node, target in self.under_way if (c := target or node) not in counted}
-        own = me in self.acks and not self.acks[me] & SYNCED
+        syncs = {copy for copy, synced in counted.items() if not synced}
+        if syncs and self.unsyncable:
+            open_ = [call for call in self.acknowledged() if call not in self.unsyncable]
+            syncs &= {target or node for node, target in open_}
         kept = self.kept if len(self.kept) > len(self.acks) else ()
-        waiting = Waiting(asked, spare, own, kept)
-        return joint_verdict(counted, quorums, w, dw, waiting)
+        return joint_verdict(counted, quorums, w, dw, Waiting(asked, spare, syncs, kept))

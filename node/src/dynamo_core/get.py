@@ -137,6 +137,18 @@ class GetOperation(Explained):
         self._explain(node, reason, now)
         return self._decide()
 
+    @property
+    def waits_until(self) -> float:
+        """S-NET-2: the deadline, until the answer is given."""
+        return self.started + self.get.timeout_s if self.done is not None else -NEVER
+
+    def delayed(self, node: str, request: Message, now: float) -> Effects:
+        """Its answer may still come in time: meanwhile one node more is asked."""
+        if self.done is None or not isinstance(request, Fetch) or request.entry != self.entry:
+            return []
+        self._explain(node, "link lost: waits for it", now)
+        return self._ask(1)
+
     def outdated(self, node: str, request: Message, now: float) -> Effects:
         """The owners are others by now: R answers must be of one list, so all are asked again."""
         entry = self.view.ring.entries[self.partition].number

@@ -33,6 +33,12 @@ class Peer(msgspec.Struct):
     was_up: bool = False
     up_until_ms: int = -1
     """By our own clock, -1 for one that is down."""
+    awaited: bool = True
+    """No echo has come since the peer or this node started, or since the link was lost."""
+    other_life: bool = False
+    """It has started again since its last echo."""
+    stalled: bool = False
+    """Its fsyncs stall, as it says itself (S-RW-8)."""
 
 
 class Detector:
@@ -45,6 +51,9 @@ class Detector:
         self._age_max_ms = settings.frame_age_max_s * 1000
         self._misses_max = settings.misses_max
         self.now_ms = 0
+        self.returned: list[tuple[str, bool]] = []
+        """Peers whose awaited echo has come, each with whether it is the process that was heard
+        before: what was dropped meanwhile may be said again (S-NET-2)."""
 
     def peer(self, name: str, node_id: int) -> Peer:
         """The peer's line; a new one when the name has a new id."""
@@ -63,7 +72,8 @@ class Detector:
             if not newer and self.up(name):
                 # Of an earlier life, and late: to echo that boot would silence the present one.
                 return False
-            peer.boot, peer.beat = frame.boot, frame.beat
+            peer.awaited, peer.other_life = True, peer.other_life or peer.boot != 0
+            peer.boot, peer.beat, peer.stalled = frame.boot, frame.beat, False
             peer.earlier = max(peer.earlier, peer.number)
         elif frame.beat > peer.beat:
             peer.beat = frame.beat
@@ -74,6 +84,9 @@ class Detector:
             if frame.echo > peer.lost_ms:
                 peer.lost_ms = -1
                 peer.misses = 0
+                if peer.awaited:
+                    self.returned.append((name, not peer.other_life))
+                    peer.awaited = peer.other_life = False
             self._judge(peer)
         return self.fresh(frame)
 
@@ -96,7 +109,13 @@ class Detector:
         peer = self.peers.get(name)
         if peer is not None:
             peer.lost_ms = self.now_ms
+            peer.awaited = True
             self._judge(peer)
+
+    def stalls(self, name: str) -> bool:
+        """Whether the peer said last that its fsyncs stall."""
+        peer = self.peers.get(name)
+        return peer is not None and peer.stalled
 
     def missed(self, name: str) -> None:
         """A request to the peer timed out."""

@@ -8,6 +8,7 @@ is an event. An answer that acknowledges a write can only follow the event that 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -38,6 +39,7 @@ class View(Protocol):
     now: float
     wall_ms: int
     background: Background
+    counters: Counter[str]
     draw: Callable[[], int]
     free_bytes: Callable[[], int]
 
@@ -49,6 +51,10 @@ class View(Protocol):
     def writable(self) -> bool:
         """Whether the local store takes writes."""
 
+    @property
+    def stalled(self) -> bool:
+        """Whether this node's fsyncs stall (S-RW-8)."""
+
     def heard(self, name: str, partition: int, seen: int, floor: int) -> None:
         """A member's numbers of the partition (S-DEL-3)."""
 
@@ -57,6 +63,9 @@ class View(Protocol):
 
     def sent_corrupt(self, name: str) -> None:
         """T-1: what this peer sent does not hold; it is counted and refused."""
+
+    def stalls(self, name: str) -> bool:
+        """Whether the fsyncs of the node stall, as it says itself (S-RW-8)."""
 
 
 class Coordinate(Message):
@@ -116,6 +125,21 @@ class Machine:
         """Refused, for the node had another entry of the partition than the request; by now the
         ring here is as new as the node's, and the node hears of it before the next call."""
         return self.failed(node, request, "refused entry", now)
+
+    @property
+    def waits_until(self) -> float:
+        """How long this machine waits for a node whose link is lost; it is told `failed` at once
+        where the link cannot be dialled again before (S-NET-2)."""
+        return -NEVER
+
+    def delayed(self, node: str, request: Message, now: float) -> Effects:
+        """The link to the node is lost, and the request is said again when it is dialled."""
+        return []
+
+    def heard_from(self, node: str) -> bool:
+        """Whether the node has answered another call of this machine: then one that is left
+        without an answer does not count against it."""
+        return False
 
     def expired(self, now: float) -> Effects:
         """`wake_at` has passed; for most machines as if the answer had failed."""

@@ -203,7 +203,8 @@ class Membership:
         peer = node.detector.peers.get(route)
         digests = ring.digests() if ring is not None else ()
         remembered = peer.earlier if peer is not None else 0
-        node.say(route, Gossip(0, digests, node.durable_number, remembered, reply))
+        number, stalled = node.durable_number, node.stalled
+        node.say(route, Gossip(0, digests, number, remembered, reply, stalled))
 
     def heartbeat(self) -> None:
         """Gossip to every member; a node without a ring knocks at its seeds and at who answers."""
@@ -250,6 +251,7 @@ class Membership:
         node = self.node
         peer = node.detector.peer(frame.name, frame.node_id)
         peer.number = max(peer.number, message.number)
+        peer.stalled = message.stalled
         if frame.echo_boot != node.boot or frame.name in node.replica.compared:
             return
         if message.remembered > node.start_number and not node.distrusted:

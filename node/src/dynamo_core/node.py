@@ -26,6 +26,7 @@ from dynamo_core.clients import Clients, Done
 from dynamo_core.collection import Collector
 from dynamo_core.consent import Consent
 from dynamo_core.delivery import Deliveries
+from dynamo_core.durability import Durability
 from dynamo_core.errors import Corrupt
 from dynamo_core.frames import MEMBERSHIP_REPLIES, REPLIES, Frame, decode_frame
 from dynamo_core.gossip import Detector
@@ -102,6 +103,7 @@ class Node:
         self.replica.counters = self.counters
         self.local = LocalReplica(self, self.journal, self.replica, self.hints)
         self.detector = Detector(self.boot, settings)
+        self.durability = Durability(settings.fsync_stall_s)
         self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
         self.admissions = Admissions(self)
@@ -152,10 +154,19 @@ class Node:
     @property
     def wake_at(self) -> float:
         """When `tick` must be called next, in the driver's monotonic seconds."""
-        own = min(self.calls.wake_at, self._next_beat, self._next_scan)
+        own = min(self.calls.wake_at, self._next_beat, self._next_scan, self.durability.wake_at)
         if not self.member:
             return own
         return min(own, self.moves.wake_at, self.repairs.wake_at, self.collector.wake_at)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether this node's fsyncs stall (S-RW-8)."""
+        return self.durability.stalled
+
+    def stalls(self, name: str) -> bool:
+        """Whether the fsyncs of the node stall, as it says itself (S-RW-8)."""
+        return self.stalled if name == self.name else self.detector.stalls(name)
 
     def up(self, name: str) -> bool:
         """Whether the node is likely to answer; this one is."""
@@ -203,6 +214,7 @@ class Node:
         self.detector.now_ms = int(now * 1000)
         if now >= self.background.wake_at:
             self.background.tick(now)
+        self._watch_fsync()
         if now >= self.calls.wake_at:
             self.calls.wake(now)
         if now >= self._next_beat:
@@ -210,8 +222,9 @@ class Node:
             self.membership.heartbeat()
             self.apart.beat()
             self._notice_changes()
-            if self.journal.number > self.durable_number:
-                # Nobody waits, but what peers remember of this disk must not lag (S-DISK-2).
+            if self.journal.number > self.durable_number or self.stalled:
+                # Nobody waits, but what peers remember of this disk must not lag (S-DISK-2), and
+                # that a disk is quick again shows only when it is asked (S-RW-8).
                 self.journal.then(None, lambda durable: None)
         if now >= self._next_scan:
             self._next_scan = now + self.settings.hint_scan_s
@@ -249,6 +262,10 @@ class Node:
         route = self.post.route_of(frame)
         known = route == frame.name or self.ring_or_none is None
         fresh = self.detector.heard(frame, frame.name if known else "@" + frame.address) and known
+        if self.detector.returned:
+            returned, self.detector.returned = self.detector.returned, []
+            for name, same_life in returned:
+                self.calls.say_again(name, same_life)
         member = fresh and self.member
         say = partial(self.post.say, route)
         corrupt = partial(self.sent_corrupt, route)
@@ -267,16 +284,22 @@ class Node:
                 member = fresh and self.member
         self.calls.drain()
 
-    def link_lost(self, name: str) -> None:
-        """Our link to the node broke or was refused: nothing under way on it will be answered."""
+    def link_lost(self, name: str, redial_s: float = 0.0) -> None:
+        """Our link to the node broke or was refused, and may be dialled again in `redial_s`: what
+        is under way on it will not be answered (S-NET-2)."""
         self.detector.lost(name)
-        self.calls.lost(name)
+        self.calls.lost(name, redial_s)
         self.calls.drain()
 
     def flush(self) -> list[tuple[str, bytes]]:
         """The end of a tick: one batch to the store, then the frames, each with its address."""
         self._write()
+        self._watch_fsync()
         return self.post.frames()
+
+    def _watch_fsync(self) -> None:
+        if self.journal.sync_wanted and self.durability.wanted(self.now, self.wall_ms):
+            self.counters["fsyncs_stalled"] += 1
 
     def _write(self) -> None:
         while self.journal.pending:
@@ -289,6 +312,7 @@ class Node:
     def synced(self, number: int) -> None:
         """The store is durable up to this sequence number."""
         self.durable_number = max(self.durable_number, number)
+        self.durability.synced(self.now)
         self.journal.synced(number)
         self.calls.drain()
 

@@ -20,14 +20,13 @@ import msgspec
 from dynamo_core.arrivals import put_digest
 from dynamo_core.codec import decode_record
 from dynamo_core.context import context_of
-from dynamo_core.copies import PROVEN, Copies
+from dynamo_core.copies import Copies
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.machine import (
     NEVER,
     Coordinate,
     Coordinated,
     Effects,
-    Explained,
     Rejected,
     View,
     fresh_id,
@@ -43,20 +42,19 @@ from dynamo_core.messages import (
 )
 from dynamo_core.operations import Context, Explanation, Outcome, Put
 from dynamo_core.quorum import IMPOSSIBLE, MET, Verdict
+from dynamo_core.replication import Replication
 
 Answer = Callable[[Outcome], None]
 NOBODY: list[str] = []
 RENEWALS_MAX = 8  # a few nodes may refuse, each once for each of the three changes of a move
 
 
-class PutOperation(Explained):
+class PutOperation(Replication):
     """One settled write or delete. `forwarded`: it came from another node and stays here."""
 
     __slots__ = (
-        "context", "coordinating", "copies", "done", "dw", "entry", "forward", "forwarded_to",
-        "known", "known_seen", "me", "missed", "owners", "put", "quorums", "record", "renewals",
-        "seen", "spare", "stale", "stored", "strict", "syncs", "target", "w",
-        "writers",
+        "context", "coordinating", "done", "forward", "forwarded_to", "known", "known_seen",
+        "renewals", "stale",
     )  # fmt: skip
 
     def __init__(
@@ -100,9 +98,14 @@ class PutOperation(Explained):
     def start(self, now: float) -> Effects:
         self.started = now
         view = self.view
-        if not self.forward or (self.me in self.writers and view.writable):
+        keeps = self.me in self.writers and view.writable
+        if not self.forward or (keeps and not view.stalled):
             return self._coordinate(now)
         up = [o for o in self.owners if o != self.me and view.up(o)]
+        # S-RW-8: a coordinator waits for its own fsync first, so one whose fsyncs stall is asked
+        # last, and a node that keeps the key itself goes before it.
+        quick = [o for o in up if not view.stalls(o)]
+        up = quick if quick or keeps else up
         if not up:
             return self._coordinate(now)
         preferred = self.put.context.node if self.put.context is not None else ""
@@ -124,68 +127,6 @@ class PutOperation(Explained):
             self.target = absent[0] if absent else self.owners[0]
         place = (self.stored, self.target, self.known, self.known_seen)
         return [(self.me, Coordinate(0, self.put, *place, sync=self.dw > 0))]
-
-    def _replicate(self) -> Effects:
-        """The record to the writers that are up, hinted replicas for the others to stand-ins."""
-        view = self.view
-        others = view.preference.stand_ins(self.partition)
-        if others:
-            self.spare = [n for n in others if n != self.me and view.up(n)]
-        effects = self._cover()
-        copies, strict = self.copies, self.strict
-        aside = self.target or self.missed or any(target for _, target in copies.under_way)
-        if aside and any(copies.reached(owners, strict) < self.w for owners in self.quorums):
-            # Owners that are only believed down are asked as well, the last stand-ins too.
-            for node in view.preference.list(self.partition):
-                role = "" if node in self.writers else self._unserved()
-                if node != self.me and not copies.asked(node) and (role or node in self.writers):
-                    effects.append(self._store(node, role))
-        return effects
-
-    def _cover(self) -> Effects:
-        """A call for every writer whose copy is neither acked nor under way."""
-        up = self.view.up
-        effects: Effects = []
-        down: list[str] = []
-        for writer in self.copies.missing(self.writers):
-            if up(writer):
-                effects.append(self._store(writer, ""))
-            else:
-                down.append(writer)
-        for writer in down:
-            effects += self._stand_in(writer)
-        return effects
-
-    def _unserved(self) -> str:
-        """A writer that nobody stands in for yet and that is not asked itself; "" for none."""
-        return next(iter(self.copies.missing(self.writers)), "")
-
-    def _store(self, node: str, target: str) -> tuple[str, Message]:
-        self.copies.under_way.add((node, target))
-        cause = "double" if target and node == self.me else "put"
-        place = (self.partition, self.entry, self.stored, self.record, target)
-        return node, Store(0, *place, self.syncs > 0, cause, self.seen)
-
-    def _stand_in(self, owner: str) -> Effects:
-        """A hinted replica for `owner` to the next node of the list, if one is left."""
-        if self.spare:
-            node, *self.spare = self.spare
-            return [self._store(node, owner)]
-        effects = self._double(owner)
-        if not effects:
-            self.missed = {*self.missed, owner}
-        return effects
-
-    def _double(self, owner: str) -> Effects:
-        """A second copy, for `owner`: during a move, or once this node is no writer, on a node that
-        has none in any owner list with `owner`."""
-        near = [self.me, *(n for n in self.writers if n != self.me and self.view.up(n))]
-        own = (self.me, self.target or self.me)
-        node = self.copies.second_at(near, owner, self.quorums, own)
-        if not node:
-            return []
-        self.copies.try_second(node, owner)
-        return [self._store(node, owner)]
 
     # ------------------------------------------------------------ events
 
@@ -218,7 +159,7 @@ class PutOperation(Explained):
             self._explain(self.me, "coordinated", now)
         self.record, self.seen = reply.record, reply.seen
         self.context = reply.context
-        self.syncs = self.dw - (not self.strict or reply.flags & PROVEN == PROVEN)
+        self.syncs = self.dw - self._own_syncs(reply.flags)
         effects = self._replicate()
         effects += self._decide(now)
         return effects
@@ -242,11 +183,35 @@ class PutOperation(Explained):
         if isinstance(request, Fetch):
             return self._resend(b"", 0, now)
         assert isinstance(request, Store)
+        if (node, request.target) not in self.copies.under_way:
+            self.copies.no_fsync((node, request.target))
+            return self._decide(now)
         if reason == "refused stale" and self.renewals < RENEWALS_MAX:
             self.renewals += 1
             self.stale = (*self.stale, (node, request.target))
             return [(self.me, Fetch(0, self.partition, self.entry, self.stored))]
         return self._without(node, request.target, now)
+
+    @property
+    def waits_until(self) -> float:
+        """S-NET-2: the deadline, while the coordinator owes an answer. A forwarded put does not
+        wait for its link: it is coordinated here."""
+        waits = self.coordinating and self.done is not None
+        return self.started + self.put.timeout_s if waits else -NEVER
+
+    def delayed(self, node: str, request: Message, now: float) -> Effects:
+        """The copy may still be acked in time: meanwhile a stand-in is asked."""
+        if not isinstance(request, Store) or (node, request.target) not in self.copies.under_way:
+            return []
+        self._explain(node, "link lost: waits for it", now)
+        copy = request.target or node
+        if self.copies.elsewhere(node, copy):
+            return []
+        return self._stand_in(copy) if self.spare else self._double(copy)
+
+    def heard_from(self, node: str) -> bool:
+        """Whether the node has acked a copy."""
+        return node in self.copies.acks
 
     def _without(self, node: str, target: str, now: float) -> Effects:
         self.copies.under_way.discard((node, target))
@@ -312,13 +277,7 @@ class PutOperation(Explained):
             return []
         if not self.coordinating:
             return self._coordinate(now)
-        effects: Effects = []
-        for node, target in sorted(self.copies.under_way):
-            if target == "" and node in self.writers and self.spare:
-                effects += self._stand_in(node)
-            if (target or node) not in self.copies.by_writer:
-                effects += self._double(target or node)
-        return effects
+        return self._hedge(now)
 
     # ------------------------------------------------------------ verdict
 
@@ -345,7 +304,7 @@ class PutOperation(Explained):
 
     def _verdict(self) -> Verdict:
         wanted = (self.w, self.dw, self.strict)
-        return self.copies.verdict(self.quorums, wanted, len(self.spare), self.me)
+        return self.copies.verdict(self.quorums, wanted, len(self.spare))
 
     def _success(self) -> Outcome:
         context = Context(self.context, self.me)

@@ -49,23 +49,23 @@ def read_verdict(answers: int, r: int, could_still_answer: int) -> Verdict:
 
 class Waiting(NamedTuple):
     """What may still come: copies that are asked for, by the owner whom each is for; nodes that
-    could stand in besides; whether one ack more may turn out to be fsynced; and, where one node
-    keeps two copies, who keeps which."""
+    could stand in besides; copies that are acked and may still turn out to be fsynced; and, where
+    one node keeps two copies, who keeps which."""
 
     asked: set[str]
     spare: int
-    syncs: bool
+    syncs: Collection[str] = ()
     kept: Collection[tuple[str, str]] = ()
 
 
 def joint_verdict(
     copies: Mapping[str, bool], lists: Iterable[Collection[str]], w: int, dw: int, waiting: Waiting
 ) -> Verdict:
-    """W copies in each owner list, `dw` of all of them fsynced (S-RW-3, S-MOVE-1). `copies` maps
+    """W copies in each owner list, `dw` of them fsynced (S-RW-3, S-RW-8, S-MOVE-1). `copies` maps
     the owner whom a copy is for to whether that is fsynced."""
     more = len(waiting.asked) + waiting.spare
     everywhere = on_distinct_nodes(copies, waiting.kept)
-    verdict = write_verdict(everywhere, w, dw, more, more + waiting.syncs)
+    verdict = write_verdict(everywhere, w, dw, more, more + len(waiting.syncs))
     lists = tuple(lists)
     if len(lists) == 1 and waiting.asked.union(copies).issubset(lists[0]):
         return verdict  # the one list has them all
@@ -73,7 +73,8 @@ def joint_verdict(
         theirs = {copy: synced for copy, synced in copies.items() if copy in owners}
         here = on_distinct_nodes(theirs, waiting.kept)
         more = len(waiting.asked.intersection(owners)) + waiting.spare
-        verdict = both(verdict, write_verdict(here, w, 0, more, more))
+        syncs = sum(copy in owners for copy in waiting.syncs)
+        verdict = both(verdict, write_verdict(here, w, dw, more, more + syncs))
     return verdict
 
 

@@ -11,12 +11,14 @@ from dynamo_core.ring import Entry, RingParts
 
 class Gossip(Message, tag=8):
     """The state of the sender, once a second and on a new link. `number` is its last durable
-    sequence number, `remembered` the highest one of the receiver that the sender ever saw."""
+    sequence number, `remembered` the highest one of the receiver that the sender ever saw,
+    `stalled` whether the sender's fsyncs stall (S-RW-8)."""
 
     digests: tuple[bytes, ...]
     number: int
     remembered: int
     reply: bool = False
+    stalled: bool = False
 
 
 class Parts(Message, tag=9):

@@ -11,6 +11,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hedge_s: float = 0.05
     """Ask one node more, or coordinate here, when a peer is silent for so long. Lower: shorter
     tails, more double work."""
+    fsync_stall_s: float = 0.5
+    """S-RW-8: an fsync that lasts so long stalls, and other owners coordinate this node's puts
+    until one is quicker. Lower: a slow disk is spared sooner, and a busy one taken for stalled."""
     heartbeat_s: float = 0.5
     """Gossip to every member so often. Lower: faster detection, more idle traffic."""
     suspect_s: float = 2.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
 from hmac import compare_digest
 from time import monotonic
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dynamo_core.ids import KEY_BYTES_MAX
+from dynamo_core.node import Node
 from dynamo_core.ring_document import to_document
 from dynamo_node.admin_document import (
     ApplyChange,
@@ -118,7 +120,10 @@ class AdminApi:
             counts = node.admin.status()["partitions"]
             if counts["complete"] < counts["owned"]:
                 why = f"{counts['complete']} of {counts['owned']} partitions are complete"
-        return answer(503 if why else 200, {"ready": not why, **({"reason": why} if why else {})})
+        body: dict[str, Any] = {"ready": not why, **({"reason": why} if why else {})}
+        if node.stalled:
+            body["durability"] = durability(node)
+        return answer(503 if why else 200, body)
 
     async def metrics(self) -> Response:
         """Prometheus text."""
@@ -128,6 +133,7 @@ class AdminApi:
         """This node: its disk, partitions, hints, peers."""
         self.driver.enter()
         body = self.node.admin.status()
+        body["durability"] = durability(self.node)
         body["disk_bytes"] = self.driver.store.disk_bytes()
         body["version"] = self.version
         body["uptime_s"] = round(monotonic() - self.began, 3)
@@ -282,6 +288,14 @@ class Door:
             scope["dynamo_key"] = key
             scope["path"] = _PREFERENCE.decode() + "key"
         return None
+
+
+def durability(node: Node) -> str:
+    """ "ok", or since when fsyncs stall (S-RW-8)."""
+    if not node.stalled:
+        return "ok"
+    since = datetime.fromtimestamp(node.durability.since_ms / 1000, UTC)
+    return "fsyncs stall since " + since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def admin_app(driver: Driver, secret: bytes, version: str) -> ASGIApp:

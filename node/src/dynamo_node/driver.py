@@ -98,6 +98,7 @@ class Driver:
         self.roll_call = RollCall(node, links)
         self._corrupt_told: dict[str, tuple[int, float]] = {}
         """How many records of a peer were refused when the log was last told, and when."""
+        self._stalled = False
         self.stopped = False
         links.ends.on_frame = self.receive
         links.ends.on_lost = self.link_lost
@@ -163,8 +164,9 @@ class Driver:
         if self.stopped:
             return
         names = [name for name, known in self.node.addresses.items() if known == address]
+        redial_s = self.links.redial_s(address)
         for name in (*names, "@" + address):
-            self._tell(self.node.link_lost, name)
+            self._tell(self.node.link_lost, name, redial_s)
 
     def _tell(self, call: Callable[..., None], *arguments: object) -> None:
         """Something rare that the node must know."""
@@ -286,6 +288,12 @@ class Driver:
                 log.info("a peer is " + ("up" if peer.was_up else "down"), peer=name)
         self.roll_call.look()
         self._tell_of_corrupt_peers()
+        if self._stalled != self.node.stalled:
+            self._stalled = self.node.stalled
+            if self._stalled:
+                log.warning("fsyncs stall: other owners coordinate the puts of this node")
+            else:
+                log.info("fsyncs are quick again")
         self.links.purge()
         self._chores = self._loop.call_later(CHORES_S, self._do_chores)
 

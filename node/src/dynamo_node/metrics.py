@@ -165,6 +165,7 @@ class NodeCollector(Collector):
         for name, text, value in (
             ("ready", "1 when a member that can write and does not drain.", node.ready),
             ("writable", "0 while the store refuses writes.", node.writable),
+            ("fsync_stalled", "1 while fsyncs stall: others coordinate its puts.", node.stalled),
             ("in_flight", "Operations of clients under way.", node.clients.in_flight),
             ("ring_epoch", "Grows with every change of the ring.", status["epoch"]),
             ("partitions_owned", "Partitions of this node.", status["partitions"]["owned"]),

@@ -254,6 +254,11 @@ class Links:
         open_.update(("out", route.version) for route in self.routes.values() if route.open)
         return open_
 
+    def redial_s(self, address: str) -> float:
+        """In how many seconds the address may be dialled again; 0 for at once (S-NET-2)."""
+        route = self.routes.get(address)
+        return max(0.0, route.retry_at - now_s()) if route is not None else 0.0
+
     def found(self, address: str, host: str) -> None:
         """The node at the address has just dialled us from this host."""
         route = self.routes.get(address)

@@ -11,6 +11,9 @@ from random import Random
 
 import msgspec
 
+REDIAL_S_MIN, REDIAL_S_MAX = 0.05, 1.0
+"""As the links of the shell: a link that broke is dialled again after a pause that doubles."""
+
 
 class Weather(msgspec.Struct):
     """Rates for a whole history; times in seconds."""
@@ -34,6 +37,31 @@ class Network:
         self.calm = False
         self._random = rng.random
         self._cuts: dict[tuple[str, str], list[bool]] = {}
+        self._pauses: dict[tuple[str, str], tuple[float, float]] = {}
+        """By link that broke: until when it backs off, and how long the next pause is."""
+
+    def broke(self, sender: str, receiver: str, now: float) -> float:
+        """The link broke or was refused; in how many seconds it is dialled again."""
+        until, pause = self._pauses.get((sender, receiver), (now, REDIAL_S_MIN))
+        if until <= now:
+            until = now + pause * (0.5 + self._random())
+            self._pauses[sender, receiver] = (until, min(2 * pause, REDIAL_S_MAX))
+        return until - now
+
+    def backs_off(self, sender: str, receiver: str, now: float) -> bool:
+        """Whether frames are dropped until the link may be dialled again."""
+        return now < self._pauses.get((sender, receiver), (0.0, 0.0))[0]
+
+    def dialled(self, sender: str, receiver: str) -> None:
+        """A frame has arrived: the link holds, and its receiver need not wait to dial back."""
+        self._pauses.pop((sender, receiver), None)
+        until, pause = self._pauses.get((receiver, sender), (0.0, 0.0))
+        if until:
+            self._pauses[receiver, sender] = (0.0, pause)
+
+    def started(self, name: str) -> None:
+        """A new process has no link yet."""
+        self._pauses = {pair: line for pair, line in self._pauses.items() if pair[0] != name}
 
     def cut(self, sender: str, receiver: str, silent: bool) -> None:
         """Nothing gets from one to the other any more."""
@@ -48,6 +76,7 @@ class Network:
     def heal(self) -> None:
         """Every link works, and no frame is lost or doubled from here on."""
         self._cuts.clear()
+        self._pauses.clear()
         self.calm = True
 
     def is_cut(self, sender: str, receiver: str) -> bool:

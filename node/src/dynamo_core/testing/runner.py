@@ -79,6 +79,8 @@ EXPECTED = (
     "tombstone buried", "tombstones_collected", "written but not synced, and lost",
     "frame after a cut refused", "frame after a lost one refused",
     "frame out of its order refused", "frame with a flipped bit refused", "repeated frame refused",
+    "calls_said_again", "frame dropped while its link backed off", "fsyncs_asked_elsewhere",
+    "fsyncs_stalled",
     "frame cut", "full while it hands over", "full while it leaves", "full while it receives",
     "full while it surrenders", "hints delivered in several turns", "leaf listed in several turns",
     "mix narrow", "mix no room", "mix small", "one key twice in a turn",

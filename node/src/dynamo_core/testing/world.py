@@ -145,6 +145,7 @@ class World(Evidence):
         disk.marks.start(trusted, process.machine_boot)
         process.life += 1
         process.silent = False
+        self.network.started(process.name)
         process.held_at_start = self.held(disk) if disk.put_back else set()
         if disk.rows[HINTS]:
             self.count("hints kept over their holder's restart")
@@ -362,12 +363,15 @@ class World(Evidence):
         if sender.flips:
             frame = spoilt(frame, sender.flips, self.rng, self.count)
         receiver = self.by_address.get(address)
+        names = (sender.name, receiver.name if receiver is not None else address)
         refused = receiver is None or (receiver.node is None and not receiver.silent)
-        if receiver is None or refused or self.network.breaks(sender.name, receiver.name):
+        pausing = self.network.backs_off(*names, self.now)
+        if pausing:
+            self.count("frame dropped while its link backed off")
+        if receiver is None or pausing or refused or self.network.breaks(*names):
             life = sender.life
             self.later(0.001, lambda: self.lost(sender, life, address))
             return
-        names = (sender.name, receiver.name)
         cut = self.network.is_cut(*names)
         if self.ladder is not None:
             self.ladder.frame(self.now, *names, frame, "lost" if cut else "")
@@ -383,10 +387,14 @@ class World(Evidence):
         if node is None or sender.life != life:
             return
 
+        there = self.by_address.get(address)
+        to = there.name if there is not None else address
+        redial_s = self.network.broke(sender.name, to, self.now)
+
         def lost() -> None:
             for name in [name for name, known in node.addresses.items() if known == address]:
-                node.link_lost(name)
-            node.link_lost("@" + address)
+                node.link_lost(name, redial_s)
+            node.link_lost("@" + address, redial_s)
 
         self.enter(sender, lost)
 
@@ -395,5 +403,6 @@ class World(Evidence):
         node = receiver.node
         if node is None or self.network.is_cut(sender.name, receiver.name):
             return
+        self.network.dialled(sender.name, receiver.name)
         self.trail = crc32(frame, self.trail ^ int(self.now * 1e6) & 0xFFFFFFFF)
         self.enter(receiver, lambda: node.receive(frame))

@@ -1,0 +1,230 @@
+"""A put succeeds while W nodes can keep it and one of each list can fsync it (S-NET-2, S-RW-8)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from town import SETTINGS, Town
+
+from dynamo_core.durability import Durability
+from dynamo_core.frames import Frame
+from dynamo_core.ids import store_key
+from dynamo_core.messages import Fetch, Forward, Leaves, Roots, Store
+from dynamo_core.operations import Acks, Get, Operation, Outcome, Put
+
+KEY = b"cart"
+
+
+def submit(town: Town, at: str, operation: Operation) -> list[Outcome]:
+    """The answers so far; time has not moved."""
+    answers: list[Outcome] = []
+    town.nodes[at].submit(operation, answers.append)
+    town.settle()
+    return answers
+
+
+def owner_and_others(town: Town) -> tuple[str, list[str]]:
+    first, *others = town.owners(KEY)
+    return first, others
+
+
+# ---------------------------------------------------------------- refused frames (S-NET-2)
+
+
+def test_a_node_that_has_just_started_puts_at_once() -> None:
+    """Its calls are refused, since nobody has heard this life; they are said again when the first
+    echo comes, under their numbers, and no time passes."""
+    town = Town("a b c")
+    town.kill("c")
+    town.run(3.0)
+    town.start("c")
+    (put,) = submit(town, "c", Put(key=KEY, value=b"v", w=2))
+    assert put.status == 204
+    assert town.nodes["c"].counters["calls_said_again"] > 0
+    town.kill("c")
+    town.start("c")
+    (get,) = submit(town, "c", Get(key=KEY, r=2))
+    assert [sibling.value for sibling in get.values] == [b"v"]
+
+
+def test_the_first_call_of_a_peer_that_has_started_again_is_said_again() -> None:
+    """The peer cannot know of the new life when its frame is refused."""
+    town = Town("a b c")
+    first, others = owner_and_others(town)
+    for other in others:
+        del town.nodes[other]  # no link breaks: the new process has the same address at once
+        disk = town.disks[other]
+        town.disks[other] = disk
+        town.start(other)
+        town.frames.clear()  # what it says at its start is late
+    (put,) = submit(town, first, Put(key=KEY, value=b"v", w=3))
+    assert (put.status, put.acks) == (204, Acks(3, 3, 0, 1))
+
+
+def test_an_answer_that_comes_twice_matches_nothing_the_second_time() -> None:
+    town = Town("a b c", settings=msgspec.structs.replace(SETTINGS, anti_entropy=False))
+    first, (second, third) = owner_and_others(town)
+    town.cut |= {(third, other) for other in town.names} | {(o, third) for o in town.names}
+    answers = submit(town, first, Put(key=KEY, value=b"v", w=3))
+    town.nodes[first].calls.say_again(second, True)
+    town.settle()
+    assert not answers, "two acks of one node are one"
+    town.until(lambda: bool(answers))
+    assert answers[0].acks == Acks(2, 2, 0, 1)
+
+
+def test_a_walk_is_said_again_only_to_the_process_that_heard_its_beginning() -> None:
+    """Its answers would be of two disks; what happens once is never said again."""
+    town = Town("a b c")
+    first, (second, _) = owner_and_others(town)
+    said: list[type] = []
+    node = town.nodes[first]
+    town.cut.add((first, second))
+    for request in (
+        Roots(0, []), Leaves(0, 0, (0, 0)), Fetch(0, 0, (0, 0), KEY),
+        Store(0, 0, (0, 0), KEY, b""), Forward(0, Put(key=KEY, value=b"v", request_id="r")),
+    ):  # fmt: skip
+        node.ask(second, request, lambda reply: None)
+    town.settle()
+
+    def heard(sender: str, receiver: str, frame: Frame) -> bool:
+        said.extend(type(m) for m in frame.messages)
+        return (sender, receiver) == (first, second)
+
+    town.cut.clear()
+    town.lost = heard
+    node.calls.say_again(second, False)
+    town.settle()
+    assert set(said) == {Fetch, Store, Forward}
+    said.clear()
+    node.calls.say_again(second, True)
+    town.settle()
+    assert set(said) == {Roots, Leaves, Fetch, Store, Forward}
+
+
+# ---------------------------------------------------------------- lost links (S-NET-2)
+
+
+@pytest.mark.parametrize("operation", [Put(key=KEY, value=b"v", w=2), Get(key=KEY, r=2)])
+def test_a_lost_link_is_waited_for_while_the_deadline_is_further_away(operation) -> None:
+    town = Town("a b c")
+    for name in town.names:
+        town.put(name, KEY, b"before", w=3)
+    first, others = owner_and_others(town)
+    node = town.nodes[first]
+    town.lost = lambda sender, to, frame: any(isinstance(m, Store | Fetch) for m in frame.messages)
+    answers = submit(town, first, msgspec.structs.replace(operation))
+    for other in others:
+        node.link_lost(other, 0.3)
+    town.settle()
+    assert not answers, "a link that backs off is not impossible"
+    town.lost = lambda sender, to, frame: False
+    town.run(0.5)
+    assert [answer.status for answer in answers] == [204 if isinstance(operation, Put) else 200]
+
+
+def test_a_lost_link_that_is_dialled_after_the_deadline_is_not_waited_for() -> None:
+    town = Town("a b c")
+    first, others = owner_and_others(town)
+    town.lost = lambda sender, to, frame: any(isinstance(m, Store) for m in frame.messages)
+    answers = submit(town, first, Put(key=KEY, value=b"v", w=2, timeout_s=1.0))
+    for other in others:
+        town.nodes[first].link_lost(other, 1.5)
+    town.settle()
+    assert [(answer.status, answer.applied) for answer in answers] == [(503, "unknown")]
+
+
+def test_a_stand_in_takes_a_copy_while_a_link_is_waited_for() -> None:
+    town = Town("a b c d")
+    first, (second, third) = owner_and_others(town)
+    town.lost = lambda sender, to, frame: (
+        to in (second, third) and any(isinstance(m, Store) for m in frame.messages)
+    )
+    answers = submit(town, first, Put(key=KEY, value=b"v", w=2))
+    town.nodes[first].link_lost(second, 0.3)
+    town.settle()
+    assert [answer.acks for answer in answers] == [Acks(2, 1, 1, 1)]
+
+
+# ---------------------------------------------------------------- stalled fsyncs (S-RW-8)
+
+
+def test_a_missing_fsync_is_asked_of_another_holder() -> None:
+    town = Town("a b c")
+    first, others = owner_and_others(town)
+    town.stalled.add(first)
+    answers = submit(town, first, Put(key=KEY, value=b"v", w=2, dw=1))
+    assert not answers
+    town.run(0.06)
+    assert [answer.status for answer in answers] == [204]
+    acks = answers[0].acks
+    assert acks is not None and acks.durable == 1
+    stored = store_key(KEY)
+    assert any(town.disks[o].records(stored, durable=True) for o in others)
+    assert town.nodes[first].counters["fsyncs_asked_elsewhere"] == 1
+
+
+def test_one_holder_more_is_asked_when_the_next_one_stalls_as_well() -> None:
+    town = Town("a b c")
+    first, others = owner_and_others(town)
+    town.stalled |= {first, others[0]}
+    answers = submit(town, first, Put(key=KEY, value=b"v", w=3, dw=1))
+    town.run(0.3)
+    assert [answer.status for answer in answers] == [204]
+
+
+def test_a_holder_that_was_to_fsync_first_is_asked_for_the_copy_alone() -> None:
+    """w=3, dw=2: three hold it, two durably; which two does not matter."""
+    town = Town("a b c")
+    first, others = owner_and_others(town)
+    town.stalled.add(others[1])
+    answers = submit(town, first, Put(key=KEY, value=b"v", w=3, dw=2))
+    town.run(0.3)
+    assert [answer.acks for answer in answers] == [Acks(3, 3, 0, 2)]
+
+
+def test_without_dw_disks_the_answer_is_an_honest_503() -> None:
+    town = Town("a b c")
+    first, others = owner_and_others(town)
+    town.stalled |= {first, *others}
+    answers = submit(town, first, Put(key=KEY, value=b"v", w=2, dw=1))
+    town.until(lambda: bool(answers))
+    assert (answers[0].status, answers[0].applied) == (503, "unknown")
+    assert all(town.nodes[first].up(other) for other in others), "they have acked"
+
+
+def test_others_coordinate_for_a_node_whose_fsyncs_stall() -> None:
+    """And those that forward prefer owners whose fsyncs do not."""
+    town = Town("a b c d")
+    first, (second, _) = owner_and_others(town)
+    (outsider,) = town.others(KEY)
+    town.stalled.add(first)
+    submit(town, first, Put(key=KEY, value=b"v"))
+    assert not town.nodes[first].stalled
+    town.run(1.5)
+    assert town.nodes[first].stalled and town.nodes[second].stalls(first)
+    for at in (first, outsider):
+        (put,) = submit(town, at, Put(key=KEY, value=b"v"))
+        assert (put.status, put.node) == (204, second), "at once"
+    town.kill(*(name for name in town.names if name != first))
+    answers = submit(town, first, Put(key=KEY, value=b"alone", w=1))
+    town.stalled.clear()
+    town.run(0.1)
+    assert [answer.status for answer in answers] == [204], "nobody else is there"
+    town.run(2.0)
+    assert not town.nodes[first].stalled
+
+
+def test_a_stall_is_told_from_its_beginning_until_an_fsync_is_quick() -> None:
+    durability = Durability(0.5)
+    assert not durability.wanted(10.0, 1000)
+    assert not durability.wanted(10.4, 1400)
+    assert durability.wake_at == 10.5
+    assert durability.wanted(10.6, 1600)
+    assert (durability.stalled, durability.since_ms) == (True, 1000)
+    assert not durability.wanted(11.0, 2000), "told once"
+    durability.synced(13.0)
+    assert durability.stalled, "the last one was slow"
+    durability.wanted(13.1, 4100)
+    durability.synced(13.2)
+    assert not durability.stalled
