@@ -18,13 +18,13 @@ PACKAGES = {
     "dynamo_operator": ROOT / "operator/src/dynamo_operator",
 }
 LAYERS = [
-    {"ids", "errors"},
+    {"ids", "errors", "sense"},
     {"quorum", "versions", "merkle", "ring", "settings"},
-    {"codec", "operations", "ring_document", "background"},
-    {"arrivals", "preference", "placement", "journal", "wishes"},
-    {"change", "messages", "hints", "context", "tree", "round_numbers", "actors"},
+    {"codec", "operations", "ring_document", "background", "gate"},
+    {"arrivals", "preference", "placement", "journal", "wishes", "holdings"},
+    {"change", "messages", "hints", "context", "tree", "round_numbers", "actors", "stored_ring"},
     {"ring_messages", "move_messages", "round_messages", "machine"},
-    {"copies", "durability", "frames", "sizes", "tombstones"},
+    {"copies", "durability", "frames", "answers", "intake", "sizes", "tombstones"},
     {"replica", "replication", "frame_tags"},
     {"coordination"},
     {
@@ -38,7 +38,7 @@ LAYERS = [
         "local_replica",
         "gossip",
     },
-    {"applying", "planner", "repair", "scrub", "consent"},
+    {"applying", "planner", "repair", "scrub", "consent", "emptying"},
     {
         "admin",
         "admission",
@@ -58,6 +58,7 @@ LAYERS = [
 """Lowest first; a module of dynamo_core imports only from lower layers."""
 SAME_LAYER = {
     ("placement", "ring"), ("machine", "preference"), ("repair", "scrub"), ("planner", "applying"),
+    ("intake", "answers"),
 }  # fmt: skip
 PURE = {
     *("__future__", "base64", "binascii", "bisect", "collections", "dataclasses", "enum"),

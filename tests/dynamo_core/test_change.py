@@ -57,7 +57,7 @@ def test_no_plan_needs_fewer_moves_and_each_is_balanced(data: st.DataObject, n: 
     leave = data.draw(st.sets(st.sampled_from(sorted(names)), max_size=1))
     weights = {name: data.draw(st.integers(1, 3)) for name in names - leave}
     body = {
-        "join": [{"name": name, "address": name} for name in join],
+        "join": [{"name": name, "address": name + ":1"} for name in join],
         "leave": sorted(leave),
         "weights": weights,
     }

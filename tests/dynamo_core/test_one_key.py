@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from dynamo_core.codec import body_of, decode_record, encode_record
 from dynamo_core.coordination import Coordination
 from dynamo_core.hints import HintBook
+from dynamo_core.holdings import Holdings
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.journal import Journal
 from dynamo_core.operations import Context, Put
@@ -57,7 +58,7 @@ class Copy:
         self.replica = Replica(self.name, self.journal, self.hints, Settings(), self.draw)  # type: ignore[arg-type]
         self.replica.load()
         self.hints.load()
-        self.replica.adopt(RING)
+        self.replica.adopt(Holdings(RING, self.name))
 
     def flush(self) -> bool:
         if self.journal.flush():

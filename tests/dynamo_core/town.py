@@ -55,7 +55,8 @@ class Town:
         if founded:
             founders = members.split() or self.names
             lines = {x: Member(x, 1, self.disks[x].node_id, x + ":1") for x in founders}
-            ring = found(Identity("town", PARTITIONS, n, conflicts), lines, Target())
+            target = Target(r=min(2, n), w=min(2, n))
+            ring = found(Identity("town", PARTITIONS, n, conflicts), lines, target)
             for name in founders:
                 self.nodes[name].membership.take(ring, founding=True)
             self.run(3.0)

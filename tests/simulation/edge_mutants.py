@@ -10,7 +10,7 @@ from ladders import ladder
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 from town import SETTINGS, Town
 
-from dynamo_core import clients, exchange, journal, membership, post, put, surrender
+from dynamo_core import clients, emptying, exchange, journal, post, put, surrender
 from dynamo_core.ids import DATA, partition_of, range_of, store_key
 from dynamo_core.move_messages import Shown
 from dynamo_core.operations import Put
@@ -70,7 +70,7 @@ def _() -> list[Patch]:
     def offered(self: Any, last: bytes, stored: bool) -> None:
         self._offered_to = last
 
-    return [(membership.Membership, "_offered", offered)]
+    return [(emptying.Emptying, "_offered", offered)]
 
 
 @mutant("in a ring of two one ack counts as both")

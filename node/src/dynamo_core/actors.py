@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dynamo_core.sense import COUNTER_MAX
 from dynamo_core.versions import Dot, History
 
 Draw = Callable[[], int]
@@ -28,7 +29,11 @@ class Actors:
         actor = self._actors.get(partition)
         if actor is None:
             actor = self._actors[partition] = self._draw()
-        return actor, 1 + max(history.top(actor), self._bases.get(partition, 0))
+        count = 1 + max(history.top(actor), self._bases.get(partition, 0))
+        if count > COUNTER_MAX:  # nobody would take it (S-IN-2)
+            self.born_again(partition)
+            return self.mint(partition, history)
+        return actor, count
 
     def collected(self, partition: int, history: History) -> None:
         """A record is forgotten by proof: its dots must not be minted again."""

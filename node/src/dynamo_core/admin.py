@@ -149,7 +149,9 @@ class Administration:
         membership = node.membership
         disk = "left" if membership.gone else "member"
         if ring is None and not membership.gone:
-            disk = "foreign" if node.holds_data() else "empty"  # data, and no ring that it is of
+            # Data, and no ring that it is of; or a ring that makes no sense.
+            foreign = node.holds_data() or membership.lost_ring
+            disk = "foreign" if foreign else "empty"
         line = ring.members.get(node.identity.name) if ring is not None else None
         owned = node.replica.owned()
         exchanged = node.repairs.last_exchange

@@ -52,8 +52,10 @@ class Admissions:
             if not really_gone or now_ring.members[frame.name] != line:
                 node.say(route, Admitted(message.id, None, "its old life still answers"))
                 return
+            if why := node.membership.take(now_ring.with_member(life)):
+                node.say(route, Admitted(message.id, None, why))
+                return
             node.counters["lost_node_admitted"] += 1
-            node.membership.take(now_ring.with_member(life))
             admitted = self._admission(message.id)
             node.journal.then(None, lambda ok: node.say(route, admitted) if ok else None)
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from dynamo_core.answers import answer_fault
 from dynamo_core.arrivals import verified_outcome, verified_record
 from dynamo_core.errors import PeerCorrupt
 from dynamo_core.frames import Frame
@@ -111,7 +112,8 @@ class Calls:
                 node.counters["calls_said_again"] += 1
 
     def answered(self, frame: Frame, replies: Iterable[Message]) -> list[Message]:
-        """Replies of a peer; those that nobody waits for (any more) are returned."""
+        """Replies of a peer; those that nobody waits for (any more) are returned. One that does not
+        fit its request is refused, and the call has failed (S-IN-2)."""
         node, pending = self.node, self._pending
         now = node.now
         names = (frame.name, "@" + frame.address)
@@ -134,6 +136,11 @@ class Calls:
                     effects = machine.outdated(name, request, now)
                 else:
                     effects = machine.failed(name, request, "refused " + reply.reason, now)
+            elif fault := answer_fault(request, reply, node):
+                node.refuse(name, reply, fault)
+                if machine.finished:
+                    continue
+                effects = machine.failed(name, request, "senseless answer", now)
             elif machine.finished:
                 continue
             elif type(reply) in PROVEN_FIRST and not self._holds(machine, request, reply):

@@ -14,11 +14,12 @@ import msgspec
 from dynamo_core.errors import Corrupt
 from dynamo_core.ids import DATA
 from dynamo_core.versions import (
-    Dot,
     History,
     Record,
     Sibling,
     Superseded,
+    WireDots,
+    WireVector,
     ids_in_order,
     last_writer,
     later,
@@ -33,14 +34,14 @@ _tree_hasher = blake2b(digest_size=DIGEST_BYTES, key=b"dynamo-ring leaf")
 
 
 class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    vector: dict[int, int]
-    dots: list[Dot]
+    vector: WireVector
+    dots: WireDots
     siblings: list[Sibling]
 
 
 class _BodyHistory(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    vector: dict[int, int]
-    dots: list[Dot]
+    vector: WireVector
+    dots: WireDots
 
 
 _encoder = msgspec.msgpack.Encoder()

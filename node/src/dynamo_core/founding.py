@@ -19,7 +19,6 @@ from dynamo_core.placement import found
 from dynamo_core.ring import (
     LEFT,
     MEMBER,
-    PARTITIONS_MAX,
     PARTITIONS_MIN,
     Identity,
     Member,
@@ -27,6 +26,7 @@ from dynamo_core.ring import (
     Target,
 )
 from dynamo_core.ring_messages import Found, Founded, Prepare, Prepared, Reach, Reached
+from dynamo_core.sense import PARTITIONS_MAX
 from dynamo_core.wishes import parse_members
 
 CREATE_S = 10.0

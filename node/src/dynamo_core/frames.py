@@ -61,6 +61,15 @@ from dynamo_core.round_messages import (
     RoundCommit,
     RoundDone,
 )
+from dynamo_core.sense import (
+    Milliseconds,
+    Name,
+    NodeId,
+    Random,
+    Text,
+    address_fault,
+    name_fault,
+)
 
 FRAME_VERSION = 1
 
@@ -96,14 +105,14 @@ class Frame(msgspec.Struct, array_like=True, gc=False):
     """
 
     version: int
-    cluster_id: str
-    name: str
-    node_id: int
-    address: str
-    boot: int
-    beat: int
-    echo_boot: int
-    echo: int
+    cluster_id: Text
+    name: Name
+    node_id: NodeId
+    address: Text
+    boot: Random
+    beat: Milliseconds
+    echo_boot: Random
+    echo: Milliseconds
     messages: list[AnyMessage]
 
 
@@ -125,4 +134,6 @@ def decode_frame(data: bytes | bytearray) -> Frame:
         raise BadFrame(str(error)) from error
     if frame.version != FRAME_VERSION:
         raise BadFrame(f"frame version {frame.version}, this node speaks {FRAME_VERSION}")
+    if fault := name_fault(frame.name) or address_fault(frame.address):
+        raise BadFrame(fault)
     return frame

@@ -17,6 +17,11 @@ import msgspec
 from dynamo_core.frames import Frame
 from dynamo_core.settings import Settings
 
+BEATS_MS_MAX = 60_000
+"""A beat that lies so far behind the last one is no late frame of the same clock: the one before
+was none of its own, and echoed for ever it would silence the peer. To echo an older beat than was
+heard is safe, as the frame that carries it counts as older."""
+
 
 class Peer(msgspec.Struct):
     """What this node knows of one other, by name; forgotten when its id changes."""
@@ -65,6 +70,9 @@ class Detector:
     def heard(self, frame: Frame, name: str) -> bool:
         """Takes the head of a frame from `name`, "@host:port" for an id that is no member. False
         when its echo is missing or too old (S-NET-1)."""
+        if frame.echo_boot == self.boot and frame.echo > self.now_ms:
+            # Of a beat that was not sent yet: believed, it would be young for ever (S-IN-2).
+            return False
         peer = self.peer(name, frame.node_id)
         peer.address = frame.address
         if frame.boot != peer.boot:
@@ -75,7 +83,7 @@ class Detector:
             peer.awaited, peer.other_life = True, peer.other_life or peer.boot != 0
             peer.boot, peer.beat, peer.stalled = frame.boot, frame.beat, False
             peer.earlier = max(peer.earlier, peer.number)
-        elif frame.beat > peer.beat:
+        elif frame.beat > peer.beat or peer.beat - frame.beat > BEATS_MS_MAX:
             peer.beat = frame.beat
         if frame.echo_boot != self.boot:
             return False

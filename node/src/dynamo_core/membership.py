@@ -3,7 +3,8 @@
 Gossip (S-RING-3): digests with every heartbeat; a receiver that differs answers with the parts that
 differ, and so does the other side until both are equal. Ring parts from an id that is LEFT or
 replaced are never taken. A node that learns that its own id is replaced stops serving at once,
-offers all it holds to the owners as hints for nobody, then empties its disk (S-MEM-3).
+offers all it holds to the owners as hints for nobody, then empties its disk (S-MEM-3). Whatever
+would become the document passes the gate, and is taken whole or not at all (S-IN-2).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dynamo_core.emptying import GONE_KEY
 from dynamo_core.errors import BadFrame, BadRequest, Refused
 from dynamo_core.founding import (
     STANDS,
@@ -19,10 +21,12 @@ from dynamo_core.founding import (
     parse_creation,
 )
 from dynamo_core.frames import Frame
-from dynamo_core.ids import DATA, META
+from dynamo_core.gate import ring_fault, step_fault
+from dynamo_core.holdings import Holdings
+from dynamo_core.ids import META
 from dynamo_core.messages import Message
 from dynamo_core.preference import Preference
-from dynamo_core.ring import LEFT, Entry, Ring, RingParts, merge_parts
+from dynamo_core.ring import LEFT, Entry, Ring, merge_parts
 from dynamo_core.ring_messages import (
     Admit,
     Admitted,
@@ -35,17 +39,13 @@ from dynamo_core.ring_messages import (
     Prepared,
     Reach,
 )
+from dynamo_core.stored_ring import ADDRESSES_KEY, addresses_row, decoded, remembered, says
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
 
 RING_KEY = b"ring"
-GONE_KEY = b"gone"
-"""S-MEM-3: all that is left on the disk of an id that never comes back; the next start gives the
-disk a new one."""
 RESERVED_S = 15.0
-NOBODY = ""
-"""The target of what a replaced node offers: owned by nobody, so delivered to all owners."""
 
 
 class Membership:
@@ -55,15 +55,17 @@ class Membership:
         self.node = node
         self.gone = False
         self.emptied = False
-        self._told = False
-        """Somebody else knows that this id is gone; gossip carries it on."""
+        self.lost_ring = ""
+        """Why the document of this disk was refused at the start, until a peer's is taken."""
+        self._remembered: tuple[str, ...] = ()
         self._reserved = ("", 0.0)
-        self._offered_to = b""
         self._answers = {
             Gossip: self._gossip,
             Parts: self._parts,
             Prepare: lambda _, route, message: node.say(route, self.prepared(message)),
-            Found: lambda _, route, message: self.founded(message, partial(node.say, route)),
+            Found: lambda frame, route, message: self.founded(
+                message, partial(node.say, route), frame.name
+            ),
             Admit: node.admissions.admit,
             Reach: node.admissions.reach,
             Entries: self._entries,
@@ -108,20 +110,39 @@ class Membership:
             self._become_gone()
         data = self.node.journal.get(META, RING_KEY)
         if data is not None:
-            self.take(Ring.decode(data), stored=True)
+            ring, why = decoded(data)
+            if ring is not None:
+                why = self.take(ring, stored=True)
+            if why:
+                self._lose_ring(data, why)
         self.node.whereabouts.load()
 
-    def take(self, ring: Ring, founding: bool = False, stored: bool = False) -> None:
-        """Make `ring` this node's document, durably; everything derived follows."""
+    def _lose_ring(self, data: bytes, why: str) -> None:
+        """The disk has a ring that makes no sense: peers have another one (S-IN-2)."""
+        node = self.node
+        self._remembered = remembered(node.journal, data)
+        self.lost_ring = says(why, node.identity.seeds, self._remembered)
+        node.counters["ring_of_the_disk_refused"] += 1
+        node.distrusted = True
+        node.replica.distrust()
+
+    def take(self, ring: Ring, founding: bool = False, stored: bool = False) -> str:
+        """Make `ring` this node's document, durably; everything derived follows. One that makes no
+        sense is not taken, nor is anything of it: the answer is why (S-IN-2)."""
         node = self.node
         before = node.ring_or_none
         if before is not None and not self.gone:
             ring = node.moves.admissible(before, node.promises.admissible(before, ring))
         if ring is before or (before is not None and ring.digests() == before.digests()):
-            return
-        node.ring_or_none = ring
-        node.preference = Preference(ring)
-        node.lww = ring.identity.conflicts == "LastWriteWins"
+            return ""
+        if why := ring_fault(ring) if before is None else step_fault(before, ring):
+            node.counters["rings_refused"] += 1
+            return why
+        # All that can fail comes first: nothing of the node has changed up to here.
+        row, addresses = ring.encode(), addresses_row(ring, node.identity.name)
+        preference, held = Preference(ring), Holdings(ring, node.replica.name)
+        node.ring_or_none, node.preference, node.lww = ring, preference, held.lww
+        self.lost_ring = ""
         for member in ring.members.values():
             node.addresses[member.name] = member.address
             old = before.members.get(member.name) if before is not None else None
@@ -131,8 +152,10 @@ class Membership:
                 node.repairs.forget_peer(member.name)
                 node.replica.compared.discard(member.name)
         if not stored:
-            self.keep()
-        node.replica.adopt(ring, founding)
+            node.journal.put(META, RING_KEY, row)
+            if before is None or before.members is not ring.members:
+                node.journal.put(META, ADDRESSES_KEY, addresses)
+        node.replica.adopt(held, founding)
         if before is None and not stored:
             node.replica.rebuild_tree()
         node.promises.learned(ring)
@@ -145,6 +168,7 @@ class Membership:
             node.whereabouts.adopted(self._reserved[0])
         else:
             node.whereabouts.learned()
+        return ""
 
     def write(self, partition: int, entry: Entry) -> None:
         """Change one entry here; it spreads from here."""
@@ -171,29 +195,6 @@ class Membership:
             self.node.replica.name = self.node.name
             self.node.replica.apart.clear()
 
-    def offer(self) -> None:
-        """Turn the next slice of unowned data into hints for nobody; empty the disk at the end."""
-        node = self.node
-        if not self.gone or self.emptied or not node.writable:
-            return
-        rows = node.journal.scan(DATA, self._offered_to, None, node.settings.rows_max)
-        for stored, record in rows:
-            node.replica.keep_hint(NOBODY, stored, record)
-            node.journal.put(DATA, stored, None)
-        if rows:
-            node.journal.then(partial(self._offered, rows[-1][0]))
-        elif not node.hints.counts and self._told:
-            for key, _ in node.journal.scan(META, b"", None, 1 << 16):
-                node.journal.put(META, key, None)
-            node.journal.put(META, GONE_KEY, b"1")
-            self.emptied = True
-            node.counters["replaced_node_emptied"] += 1
-
-    def _offered(self, last: bytes, stored: bool) -> None:
-        """What a store refused to write is still data, and is offered again."""
-        if stored:
-            self._offered_to = last
-
     # ------------------------------------------------------------ gossip
 
     def gossip_to(self, route: str, reply: bool = False) -> None:
@@ -215,7 +216,7 @@ class Membership:
             # A seed may be reached by another address than it advertises, as pods are by theirs;
             # who answers is known by the advertised one, and only there is its beat echoed.
             heard = (peer.address for peer in node.detector.peers.values() if peer.address)
-            for seed in dict.fromkeys((*node.identity.seeds, *heard)):
+            for seed in dict.fromkeys((*node.identity.seeds, *heard, *self._remembered)):
                 self.gossip_to("@" + seed)
                 self.knock("@" + seed)
             return
@@ -227,7 +228,7 @@ class Membership:
     def knock(self, route: str) -> None:
         """Ask a seed to let this empty node take its name's place (S-MEM-4)."""
         node = self.node
-        if not node.holds_data():
+        if not node.holds_data() and not self.lost_ring:
             me = node.identity
             node.say(route, Admit(0, me.client, me.zone, me.weight, node.settings.replace_lost))
 
@@ -266,16 +267,21 @@ class Membership:
         node = self.node
         ring = node.ring_or_none
         if ring is None:
-            self._adopt_whole(message.parts)
+            self._adopt_whole(frame, message)
             return
         try:
-            merged = merge_parts(ring, message.parts)
-        except (Refused, BadFrame):
+            why = self.take(merge_parts(ring, message.parts))
+        except BadFrame as error:
+            why = str(error)
+        except Refused:
             node.counters["wrong_cluster_frames"] += 1
             return
-        self.take(merged)
+        if why:
+            node.refuse(frame.name, message, why)
+            return
         if self.gone:
-            self._told = self._told or message.digests[1:2] == node.ring.digests()[1:2]
+            told = node.emptying.told
+            node.emptying.told = told or message.digests[1:2] == node.ring.digests()[1:2]
         if message.digests and node.ring.digests() != message.digests:
             node.say(route, Parts(0, node.ring.parts_differing(message.digests), ()))
 
@@ -288,19 +294,28 @@ class Membership:
                 self.gossip_to(route)
             elif 0 <= partition < len(ring.entries):
                 ring = ring.with_entry(partition, entry)
-        self.take(ring)
+        if why := self.take(ring):
+            self.node.refuse(frame.name, message, why)
 
-    def _adopt_whole(self, parts: RingParts, numbers: Any = ()) -> None:
-        """A founder that missed its Found, or an admitted node: only a ring that has our id."""
+    def _adopt_whole(self, frame: Frame, message: Parts | Admitted) -> None:
+        """A founder that missed its Found, an admitted node, or one whose disk has a ring without
+        sense: only a ring that has our id."""
+        node = self.node
+        if message.parts is None:
+            return
         try:
-            ring = parts.ring()
+            ring = message.parts.ring()
         except BadFrame:
             return
-        line = ring.members.get(self.node.identity.name)
-        if line is not None and line.id == self.node.identity.node_id:
-            self.take(ring)
-            self.node.replica.numbers.take(numbers)
-            self.node.apart.begin()
+        line = ring.members.get(node.identity.name)
+        if line is None or line.id != node.identity.node_id:
+            return
+        if why := self.take(ring):
+            node.refuse(frame.name, message, why)
+            return
+        if isinstance(message, Admitted):
+            node.replica.numbers.take(message.numbers)
+        node.apart.begin()
 
     # ------------------------------------------------------------ founding
 
@@ -333,6 +348,8 @@ class Membership:
             refusal = f"it is in cluster {ring.identity.cluster_id}"
         elif ring is not None:
             refusal = STANDS
+        elif self.lost_ring:
+            refusal = self.lost_ring
         elif self.gone:
             refusal = "it has left a ring under this id; started again it gets a new one"
         elif node.holds_data():
@@ -344,17 +361,23 @@ class Membership:
         free = node.free_bytes()
         return Prepared(message.id, identity.node_id, identity.client, refusal, free)
 
-    def founded(self, message: Found, reply: Any) -> None:
+    def founded(self, message: Found, reply: Any, peer: str = "") -> None:
         """Take the document with its complete marks in one batch (S-RING-6)."""
         node = self.node
-        ring = message.parts.ring()
         refusal = ""
-        if node.ring_or_none is None:
+        try:
+            ring = message.parts.ring()
+        except BadFrame as error:
+            node.refuse(peer, message, str(error))
+            return
+        if self.lost_ring:
+            refusal = self.lost_ring
+        elif node.ring_or_none is None:
             line = ring.members.get(node.identity.name)
             if line is None or line.id != node.identity.node_id:
                 refusal = "it names another life of this node"
-            else:
-                self.take(ring, founding=True)
+            elif refusal := self.take(ring, founding=True):
+                node.refuse(peer, message, refusal)
         elif node.ring_or_none.identity.cluster_id != ring.identity.cluster_id:
             refusal = f"it is in cluster {node.ring_or_none.identity.cluster_id}"
 
@@ -364,7 +387,7 @@ class Membership:
 
         node.journal.then(None, written)
 
-    def admitted(self, message: Admitted) -> None:
+    def admitted(self, frame: Frame, message: Admitted) -> None:
         """The answer to our knock."""
-        if self.node.ring_or_none is None and message.parts is not None:
-            self._adopt_whole(message.parts, message.numbers)
+        if self.node.ring_or_none is None:
+            self._adopt_whole(frame, message)

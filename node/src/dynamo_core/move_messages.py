@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from dynamo_core.messages import Message
 from dynamo_core.ring import Entry
+from dynamo_core.sense import (
+    Count,
+    Digest,
+    EntryNumber,
+    Flags,
+    Partition,
+    StoreKey,
+    Version,
+)
 
 
 class Promise(Message, tag=40):
     """S-MOVE-1: adopt this entry, and no other one of its term but from its receiver."""
 
-    partition: int
+    partition: Partition
     wish: Entry
 
 
@@ -23,9 +32,9 @@ class Promised(Message, tag=41):
 class Still(Message, tag=42):
     """To a receiver: do you still want my promise for this term and version?"""
 
-    partition: int
-    term: int
-    version: int
+    partition: Partition
+    term: Version
+    version: Version
 
 
 class StillReply(Message, tag=43):
@@ -38,8 +47,8 @@ class StillReply(Message, tag=43):
 class Settle(Message, tag=44):
     """S-MOVE-3: answer when you have learnt this switch durably."""
 
-    partition: int
-    entry: tuple[int, int]
+    partition: Partition
+    entry: EntryNumber
 
 
 class Settled(Message, tag=45):
@@ -50,14 +59,14 @@ class Offer(Message, tag=46):
     """S-MOVE-5: the sender holds these records of a partition that it does not own: store key and
     digest."""
 
-    partition: int
-    entry: tuple[int, int]
-    rows: list[tuple[bytes, bytes]]
+    partition: Partition
+    entry: EntryNumber
+    rows: list[tuple[StoreKey, Digest]]
 
 
 class Shown(Message, tag=47):
     """What the owner is (`flags`), and the numbers of the rows of which it has another record or
     none; the others are on its disk."""
 
-    flags: int
-    lacking: list[int]
+    flags: Flags
+    lacking: list[Count]

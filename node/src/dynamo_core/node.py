@@ -19,6 +19,7 @@ import msgspec
 
 from dynamo_core.admin import Administration
 from dynamo_core.admission import Admissions
+from dynamo_core.answers import ANSWER_OF
 from dynamo_core.apart import Apart
 from dynamo_core.background import Background
 from dynamo_core.calls import Calls
@@ -27,11 +28,13 @@ from dynamo_core.collection import Collector
 from dynamo_core.consent import Consent
 from dynamo_core.delivery import Deliveries
 from dynamo_core.durability import Durability
+from dynamo_core.emptying import Emptying
 from dynamo_core.errors import Corrupt
-from dynamo_core.frames import MEMBERSHIP_REPLIES, REPLIES, Frame, decode_frame
+from dynamo_core.frames import MEMBERSHIP_REPLIES, REPLIES, AnyMessage, Frame, decode_frame
 from dynamo_core.gossip import Detector
 from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, HINTS, Store
+from dynamo_core.intake import CHECKS, fault
 from dynamo_core.journal import Journal
 from dynamo_core.local_replica import LocalReplica
 from dynamo_core.machine import Machine, Question
@@ -49,6 +52,7 @@ from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
 from dynamo_core.ring_messages import Admitted, Announce, Entries
 from dynamo_core.round_messages import Numbers, NumbersTold, RoundAsk, RoundCommit
+from dynamo_core.sense import Refusals
 from dynamo_core.settings import Settings
 from dynamo_core.settling import Settling
 from dynamo_core.whereabouts import Whereabouts
@@ -90,6 +94,7 @@ class Node:
         self.counters: Counter[str] = Counter()
         self.corrupt_from: Counter[str] = Counter()
         """Records, puts and outcomes that did not hold, by the peer that sent them (T-1)."""
+        self.refusals = Refusals()
         self.background = Background(settings.latency_threshold_ms, self.counters)
         self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
         self.ring_or_none: Ring | None = None
@@ -109,6 +114,7 @@ class Node:
         self.admissions = Admissions(self)
         self.membership = Membership(self)
         self.whereabouts = Whereabouts(self)
+        self.emptying = Emptying(self)
         self.promises = Promises(self)
         self.moves = Moves(self)
         self.settling = Settling(self)
@@ -229,7 +235,7 @@ class Node:
         if now >= self._next_scan:
             self._next_scan = now + self.settings.hint_scan_s
             if self.ring_or_none is not None:
-                self.membership.offer()
+                self.emptying.offer()
                 self.deliveries.scan()
         if self.member:
             self._turns(now)
@@ -270,6 +276,8 @@ class Node:
         say = partial(self.post.say, route)
         corrupt = partial(self.sent_corrupt, route)
         for kind, run in groupby(frame.messages, type):
+            if kind in CHECKS:
+                run = cast(Iterator[AnyMessage], self._sifted(frame, route, run))
             if kind in REPLIES:
                 if fresh or kind in MEMBERSHIP_REPLIES:
                     self._replies(frame, run)
@@ -339,10 +347,27 @@ class Node:
 
     # ------------------------------------------------------------ messages
 
+    def refuse(self, peer: str, message: Message, why: str) -> None:
+        """S-IN-2: what a peer said makes no sense. It is counted, told once, and not done."""
+        self.counters["senseless_input_refused"] += 1
+        self.refusals.add(peer, type(message).__name__, why)
+
+    def _sifted(self, frame: Frame, route: str, run: Iterable[Message]) -> Iterator[Message]:
+        """Those that make sense, each looked at when its turn comes; a call is told that it does
+        not."""
+        for message in run:
+            why = fault(message, self)
+            if not why:
+                yield message
+                continue
+            self.refuse(frame.name, message, why)
+            if route and type(message) in ANSWER_OF:
+                self.say(route, Refused(message.id, "senseless"))
+
     def _replies(self, frame: Frame, replies: Iterable[Message]) -> None:
         for reply in self.calls.answered(frame, replies):
             if isinstance(reply, Admitted) and reply.id == 0:
-                self.membership.admitted(reply)
+                self.membership.admitted(frame, reply)
 
     def _other(self, frame: Frame, route: str, fresh: bool, message: Message) -> None:
         if self.membership.answers(message):
@@ -360,9 +385,9 @@ class Node:
         """S-RING-4: a peer refused. Whoever has the older entry of the partition takes the newer
         one first."""
         ring, partition = self.ring, refusal.partition
-        if refusal.reason == "stale" and 0 <= partition < len(ring.entries):
+        if refusal.reason == "stale":
             self.apart.heard(name, partition, refusal.seen, refusal.floor)
-        if refusal.entry is None or partition >= len(ring.entries):
+        if refusal.entry is None:
             return
         mine, theirs = ring.entries[partition], refusal.entry
         # Nobody takes an entry from an id that is gone: what it alone has never was (S-MOVE-4).
@@ -385,7 +410,7 @@ class Node:
         elif isinstance(message, Order):
             self.admin.order(message, partial(self.say, route))
         elif isinstance(message, Announce):
-            self.admin.planner.announced(message, partial(self.say, route))
+            self.admin.planner.announced(route, message, partial(self.say, route))
         elif isinstance(message, Promise):
             self.promises.promise(message, partial(self.say, route))
         elif isinstance(message, Still):

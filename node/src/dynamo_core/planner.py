@@ -24,6 +24,7 @@ from dynamo_core.change import (
     removed,
 )
 from dynamo_core.errors import BadFrame, BadParameter, BadRequest, Refused
+from dynamo_core.gate import knows_all
 from dynamo_core.machine import fresh_id
 from dynamo_core.messages import Message
 from dynamo_core.ring import JOINING, LEAVING, Ring, merge_parts
@@ -101,15 +102,26 @@ class Planner:
 
         self.guarded(begin, done)
 
-    def announced(self, message: Announce, reply: Callable[[Message], None]) -> None:
-        """Another node's administrator has changed the ring."""
+    def announced(
+        self, route: str, message: Announce, reply: Callable[[Message], None]
+    ) -> None:  # fmt: skip
+        """Another node's administrator has changed the ring. A change that names members of whom
+        this node has not heard yet waits: it asks for what it lacks, and is told again."""
         node = self.node
         try:
-            node.membership.take(merge_parts(node.ring, message.parts))
-        except (Refused, BadFrame):
+            changed = merge_parts(node.ring, message.parts)
+            if not knows_all(changed):
+                return node.membership.gossip_to(route)
+            why = node.membership.take(changed)
+        except BadFrame as error:
+            why = str(error)
+        except Refused:
             node.counters["wrong_cluster_frames"] += 1
-            return
+            return None
+        if why:
+            return node.refuse(route, message, why)
         node.journal.then(None, lambda durable: reply(Announced(message.id)) if durable else None)
+        return None
 
     def operation(self) -> Body:
         """The last operation, as the target and the entries have it; `earlier` are those before."""
@@ -176,8 +188,9 @@ class Planner:
             else:
                 done(503, refusal("insufficient-owners", "this node's disk cannot be written"))
 
+        if why := node.membership.take(ring):
+            return done(400, refusal("bad-parameter", f"ring: {why}"))
         node.counters["ring_changes"] += 1
-        node.membership.take(ring)
         return node.journal.then(None, durable)
 
 

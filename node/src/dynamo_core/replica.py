@@ -19,11 +19,11 @@ from dynamo_core.actors import Actors, Draw
 from dynamo_core.codec import decode_record, merge_bytes
 from dynamo_core.errors import Corrupt
 from dynamo_core.hints import HintBook
+from dynamo_core.holdings import Holdings
 from dynamo_core.ids import DATA, META, partition_of
 from dynamo_core.journal import Journal
 from dynamo_core.merkle import Forest
 from dynamo_core.messages import COMPLETE, OWNER, WRITER
-from dynamo_core.ring import LEFT, Ring
 from dynamo_core.round_numbers import RoundNumbers
 from dynamo_core.settings import Settings
 from dynamo_core.tombstones import TOMBSTONE_BYTES_MAX, Tombstones
@@ -71,21 +71,13 @@ class Replica:
 
     # ------------------------------------------------------------ ring, marks, actors
 
-    def adopt(self, ring: Ring, founding: bool = False) -> None:
+    def adopt(self, held: Holdings, founding: bool = False) -> None:
         """Take the ring; marks of partitions that are no longer ours are lost at once."""
-        self.lww = ring.identity.conflicts == "LastWriteWins"
-        if self.bits != ring.partition_bits or self.forest.bits == self.settings.leaf_bits:
-            self.bits = ring.partition_bits
+        self.lww = held.lww
+        if self.bits != held.bits or self.forest.bits == self.settings.leaf_bits:
+            self.bits = held.bits
             self.tree.load(self.bits)
-        self._others = {
-            p: tuple(o for o in entry.owners if o != self.name and ring.members[o].state != LEFT)
-            for p, entry in enumerate(ring.entries)
-            if self.name in entry.owners
-        }
-        self._beside = [
-            p for p, entry in enumerate(ring.entries)
-            if p not in self._others and any(self.name in owners for owners in entry.quorums)
-        ]  # fmt: skip
+        self._others, self._beside = held.others, held.beside
         if founding:
             for p in self._others:
                 self.mark_complete(p)

@@ -28,10 +28,10 @@ import msgspec
 
 from dynamo_core.errors import BadFrame, Corrupt, Refused
 from dynamo_core.ids import META
+from dynamo_core.sense import PARTITIONS_MAX
 
 DIGEST_BYTES = 16
 PARTITIONS_MIN = 16
-PARTITIONS_MAX = 4096
 PARTS = 4
 CHANGED = 1 << 12
 """What a change of a member's line adds to its version, where a member that only has moved adds 1:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dynamo_core.messages import Message
 from dynamo_core.ring import Entry, RingParts
+from dynamo_core.sense import Count, Digest, NodeId, Partition, RoundNumber, Text
 
 
 class Gossip(Message, tag=8):
@@ -14,9 +15,9 @@ class Gossip(Message, tag=8):
     sequence number, `remembered` the highest one of the receiver that the sender ever saw,
     `stalled` whether the sender's fsyncs stall (S-RW-8)."""
 
-    digests: tuple[bytes, ...]
-    number: int
-    remembered: int
+    digests: tuple[Digest, ...]
+    number: Count
+    remembered: Count
     reply: bool = False
     stalled: bool = False
 
@@ -25,23 +26,23 @@ class Parts(Message, tag=9):
     """Ring parts that the receiver lacked, and the digests that the sender has now."""
 
     parts: RingParts
-    digests: tuple[bytes, ...]
+    digests: tuple[Digest, ...]
 
 
 class Prepare(Message, tag=18):
     """S-RING-5: will you found this cluster with me? `name` is whom the sender takes you for."""
 
-    cluster_id: str
-    name: str
+    cluster_id: Text
+    name: Text
 
 
 class Prepared(Message, tag=19):
     """The founder's id and client address, or why not."""
 
-    node_id: int
-    client: str
-    refusal: str = ""
-    free_bytes: int = 0
+    node_id: NodeId
+    client: Text
+    refusal: Text = ""
+    free_bytes: Count = 0
 
 
 class Found(Message, tag=20):
@@ -53,15 +54,15 @@ class Found(Message, tag=20):
 class Founded(Message, tag=21):
     """Durably taken, or why not."""
 
-    refusal: str = ""
+    refusal: Text = ""
 
 
 class Admit(Message, tag=22):
     """S-MEM-4: my disk is lost; let me take the place of the name in the frame's head."""
 
-    client: str
-    zone: str
-    weight: int
+    client: Text
+    zone: Text
+    weight: Count
     asks: bool = True
 
 
@@ -69,15 +70,15 @@ class Admitted(Message, tag=23):
     """The ring with the new incarnation and the numbers of the sender's rounds, or why not."""
 
     parts: RingParts | None
-    refusal: str = ""
-    numbers: tuple[tuple[int, int, int], ...] = ()
+    refusal: Text = ""
+    numbers: tuple[tuple[Partition, RoundNumber, RoundNumber], ...] = ()
 
 
 class Reach(Message, tag=24):
     """Do you hear this node id?"""
 
-    name: str
-    node_id: int
+    name: Text
+    node_id: NodeId
 
 
 class Reached(Message, tag=25):
@@ -89,7 +90,7 @@ class Reached(Message, tag=25):
 class Entries(Message, tag=30):
     """Entries that the receiver seems not to have: (partition, entry)."""
 
-    entries: list[tuple[int, Entry]]
+    entries: list[tuple[Partition, Entry]]
 
 
 class Announce(Message, tag=62):

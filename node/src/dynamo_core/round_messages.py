@@ -6,19 +6,20 @@ New fields go at the end with a default, so that old and new nodes understand ea
 from __future__ import annotations
 
 from dynamo_core.messages import Message
+from dynamo_core.sense import Count, Digest, EntryNumber, Partition, RoundNumber, StoreKey, Text
 
-Versions = list[tuple[bytes, bytes]]
+Versions = list[tuple[StoreKey, Digest]]
 """Store key and digest of records without a live value."""
 
 
 class RoundAsk(Message, tag=50):
     """To every member: may these be forgotten? `members` and `target` are digests of ring parts."""
 
-    partition: int
-    entry: tuple[int, int]
-    number: int
-    members: bytes
-    target: bytes
+    partition: Partition
+    entry: EntryNumber
+    number: RoundNumber
+    members: Digest
+    target: Digest
     listed: Versions
 
 
@@ -26,24 +27,24 @@ class RoundAnswer(Message, tag=51):
     """Why not, or "" and, from an owner, those that it has held for long enough in exactly this
     version. The sender has `seen` this number."""
 
-    refusal: str
-    seen: int
+    refusal: Text
+    seen: RoundNumber
     listed: Versions
 
 
 class RoundCommit(Message, tag=52):
     """To every owner: all members agreed to the round, all owners listed these."""
 
-    partition: int
-    entry: tuple[int, int]
-    number: int
+    partition: Partition
+    entry: EntryNumber
+    number: RoundNumber
     listed: Versions
 
 
 class RoundDone(Message, tag=53):
     """How many were deleted, durably."""
 
-    collected: int
+    collected: Count
 
 
 class Numbers(Message, tag=54):
@@ -54,4 +55,4 @@ class Numbers(Message, tag=54):
 class NumbersTold(Message, tag=55):
     """Partition, seen and floor of every partition that the sender owns."""
 
-    rows: list[tuple[int, int, int]]
+    rows: list[tuple[Partition, RoundNumber, RoundNumber]]

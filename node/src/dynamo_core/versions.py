@@ -20,11 +20,19 @@ Their bytes are made in `codec`.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from dynamo_core.errors import NotHere
+from dynamo_core.sense import ACTORS_MAX, Count, Random
 
 Dot = tuple[int, int]
+WireVector = Annotated[dict[Random, Count], Meta(max_length=ACTORS_MAX)]
+WireDots = list[tuple[Random, Count]]
+"""S-IN-2: a counter that cannot be counted up any more would end its key; no record and no context
+that has one is decoded, so none is taken."""
 SUPERSEDED_WRITES_MAX = 16
 """S-REQ-1: a superseded request id outlives this many later writes of its key."""
 
@@ -33,13 +41,13 @@ class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One version; `value` None is a tombstone. `expires_ms` is wall time, 0 for never (S-TTL-1);
     `stamp` orders last-writer-wins (S-LWW-1), 0 elsewhere."""
 
-    actor: int
-    counter: int
+    actor: Random
+    counter: Count
     value: bytes | None
     content_type: str = ""
     request_id: str = ""
-    expires_ms: int = 0
-    stamp: int = 0
+    expires_ms: Count = 0
+    stamp: Count = 0
 
     @property
     def dot(self) -> Dot:
@@ -53,10 +61,10 @@ class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Superseded(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A request whose value was replaced, and by how many later writes it is outlived."""
 
-    actor: int
-    counter: int
+    actor: Random
+    counter: Count
     request_id: str
-    writes: int = 0
+    writes: Count = 0
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -160,8 +168,8 @@ NOTHING = History()
 
 
 class _HistoryWire(msgspec.Struct, array_like=True, gc=False):
-    vector: dict[int, int]
-    dots: list[Dot]
+    vector: WireVector
+    dots: WireDots
     ids: list[Superseded]
 
 

@@ -10,8 +10,8 @@ import msgspec
 
 from dynamo_core.errors import BadParameter
 from dynamo_core.ring import JOINING, Member
+from dynamo_core.sense import MEMBERS_MAX, TEXT_MAX, address_fault, name_fault
 
-NAME_BYTES_MAX = 255
 WEIGHT_MAX = 1000
 
 
@@ -50,8 +50,13 @@ def parse_members(field: str, items: Iterable[Mapping[str, Any]]) -> list[Member
         for m in items
     ]
     for member in members:
-        if not 0 < len(member.name.encode()) <= NAME_BYTES_MAX or member.name[0] in "~@=":
-            raise BadParameter(field, f"a name has 1 to {NAME_BYTES_MAX} bytes, no ~, @ or = first")
+        fault = name_fault(member.name) or address_fault(member.address)
+        if not fault and (len(member.zone) > TEXT_MAX or not 1 <= member.weight <= WEIGHT_MAX):
+            fault = f"{member.name}: a weight of 1 to {WEIGHT_MAX}, a zone of {TEXT_MAX} characters"
+        if fault:
+            raise BadParameter(field, fault)
+    if len(members) > MEMBERS_MAX:
+        raise BadParameter(field, f"at most {MEMBERS_MAX}")
     for word in ("name", "address"):
         values = [getattr(m, word) for m in members]
         if len(set(values)) < len(values):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dynamo_core.emptying import GONE_KEY
 from dynamo_core.hints import split_hint_key
 from dynamo_core.ids import DATA, HINTS, META, Change, partition_of
-from dynamo_core.membership import GONE_KEY
 from dynamo_core.node import Node
 from dynamo_core.ring import JOINING, MEMBER, Ring
 from dynamo_core.testing.disk import Disk

@@ -15,9 +15,9 @@ from random import Random
 from traceback import format_exc
 from zlib import crc32
 
+from dynamo_core.emptying import GONE_KEY
 from dynamo_core.errors import BadFrame, StoreError
 from dynamo_core.ids import HINTS, META, partition_of
-from dynamo_core.membership import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.ring import Entry, Owners, Ring
 from dynamo_core.testing.addresses import seeds

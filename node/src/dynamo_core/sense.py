@@ -1,0 +1,95 @@
+"""The bounds of single values that come from outside (S-IN-2), and who has sent others.
+
+Bounds of numbers and lengths stand in the types of messages: the decoder refuses a frame with a
+number that cannot be. They are far above what a ring reaches and far below what an encoder or an
+index cannot bear, so a number that passes may be counted up for years. Whether values make sense
+beside each other is said by `gate` and `intake`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, deque
+from typing import Annotated
+
+from msgspec import Meta
+
+VERSION_MAX = 2**31 - 1
+"""Of versions, terms and incarnations: the number of an entry has 32 bits of digest below it."""
+COUNTER_MAX = 2**62 - 1
+"""Of dots, stamps and ids: one more can still be encoded."""
+ROUND_MAX = 2**58 - 1
+"""Of the numbers of rounds. 32 of the bits are random, so this is ten years of a round every five
+seconds in one partition. A floor beyond would make a node refuse every record, for ever."""
+MILLISECONDS_MAX = 2**53
+"""Of a monotonic clock."""
+PARTITIONS_MAX = 4096
+OWNERS_MAX = 1024
+"""Of one partition."""
+MEMBERS_MAX = 4096
+"""Lines of a ring, those that have LEFT among them."""
+NAME_BYTES_MAX = 255
+"""A hint lies under one byte for the length of its target's name."""
+TEXT_MAX = 1024
+"""Characters of zones, addresses, operation ids, reasons."""
+ACTORS_MAX = 1 << 16
+"""Of one history: one for each start of a node that coordinated the very key."""
+REFUSED_PEERS_MAX = 1024
+"""Peers that are counted by name; the others are counted together."""
+
+Version = Annotated[int, Meta(ge=0, le=VERSION_MAX)]
+Count = Annotated[int, Meta(ge=0, le=COUNTER_MAX)]
+RoundNumber = Annotated[int, Meta(ge=0, le=ROUND_MAX)]
+Milliseconds = Annotated[int, Meta(ge=0, le=MILLISECONDS_MAX)]
+Random = Annotated[int, Meta(ge=0)]
+"""64 random bits; the encoding has no more."""
+NodeId = Annotated[int, Meta(ge=1)]
+Partition = Annotated[int, Meta(ge=0, lt=PARTITIONS_MAX)]
+EntryNumber = tuple[Version, Random]
+Flags = Annotated[int, Meta(ge=0, lt=1 << 16)]
+StoreKey = Annotated[bytes, Meta(min_length=5, max_length=4 + 1024)]
+"""Four bytes of a key's position and the key."""
+Cursor = Annotated[bytes, Meta(max_length=4 + 1024)]
+Digest = Annotated[bytes, Meta(max_length=64)]
+Text = Annotated[str, Meta(max_length=TEXT_MAX)]
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_BYTES_MAX)]
+
+_ADDRESS = re.compile(r"[^\s@]+:[0-9]{1,5}")
+
+
+def name_fault(name: str) -> str:
+    """What is wrong with the name of a node, "" when nothing is. Routes and targets that this node
+    makes up for itself begin with ~, @ or =; none of them is in a document."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "a name is text in UTF-8"
+    if not 0 < size <= NAME_BYTES_MAX or name[0] in "~@=":
+        return f"a name has 1 to {NAME_BYTES_MAX} bytes, no ~, @ or = first"
+    return ""
+
+
+def address_fault(address: str) -> str:
+    """What is wrong with an address, "" when nothing is."""
+    if len(address) > TEXT_MAX or not _ADDRESS.fullmatch(address):
+        return f"{address[:40]!r} is not host:port"
+    return ""
+
+
+class Refusals:
+    """Input that made no sense, by the peer that sent it; told once for each peer and kind."""
+
+    def __init__(self) -> None:
+        self.by_peer: Counter[str] = Counter()
+        self.untold: deque[tuple[str, str, str]] = deque(maxlen=REFUSED_PEERS_MAX)
+        """Peer, kind, reason: for the shell to log."""
+        self._told: set[tuple[str, str]] = set()
+
+    def add(self, peer: str, kind: str, why: str) -> None:
+        """One refusal more."""
+        if peer not in self.by_peer and len(self.by_peer) >= REFUSED_PEERS_MAX:
+            peer = "(others)"
+        self.by_peer[peer] += 1
+        if (peer, kind) not in self._told:
+            self._told.add((peer, kind))
+            self.untold.append((peer, kind, why[:TEXT_MAX]))
