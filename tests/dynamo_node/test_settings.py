@@ -74,7 +74,7 @@ WRONG = {
     "not a number": (["--weight", "much"], "weight: "),
     "out of range": (["--value-bytes-max", "0"], "value_bytes_max: "),
     "not a word of it": (["--engine", "paper"], "engine: "),
-    "a name that is a sign": (["--name", "~n1"], "name: does not begin with"),
+    "a name that is a sign": (["--name", "~n1"], "name: a name has 1 to 255 bytes, no ~"),
     "silent before it is heard": (["--suspect-ms", "1400"], "suspect_ms: wants three heartbeats"),
     "no such flag": (["--bogus", "1"], "--bogus"),
     "stray": (["stray"], "stray"),

@@ -39,7 +39,7 @@ from dynamo_core.ring_messages import (
     Prepared,
     Reach,
 )
-from dynamo_core.stored_ring import ADDRESSES_KEY, addresses_row, decoded, remembered, says
+from dynamo_core.stored_ring import ADDRESSES_KEY, addresses_row, decoded, lost, remembered
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
@@ -57,7 +57,8 @@ class Membership:
         self.emptied = False
         self.lost_ring = ""
         """Why the document of this disk was refused at the start, until a peer's is taken."""
-        self._remembered: tuple[str, ...] = ()
+        self.remembered: tuple[str, ...] = ()
+        """Addresses that are asked for it, beside the seeds."""
         self._reserved = ("", 0.0)
         self._answers = {
             Gossip: self._gossip,
@@ -120,8 +121,8 @@ class Membership:
     def _lose_ring(self, data: bytes, why: str) -> None:
         """The disk has a ring that makes no sense: peers have another one (S-IN-2)."""
         node = self.node
-        self._remembered = remembered(node.journal, data)
-        self.lost_ring = says(why, node.identity.seeds, self._remembered)
+        self.lost_ring = lost(why)
+        self.remembered = remembered(node.journal, data, node.identity.address)
         node.counters["ring_of_the_disk_refused"] += 1
         node.distrusted = True
         node.replica.distrust()
@@ -216,7 +217,7 @@ class Membership:
             # A seed may be reached by another address than it advertises, as pods are by theirs;
             # who answers is known by the advertised one, and only there is its beat echoed.
             heard = (peer.address for peer in node.detector.peers.values() if peer.address)
-            for seed in dict.fromkeys((*node.identity.seeds, *heard, *self._remembered)):
+            for seed in dict.fromkeys((*node.identity.seeds, *heard, *self.remembered)):
                 self.gossip_to("@" + seed)
                 self.knock("@" + seed)
             return

@@ -8,6 +8,7 @@ founded, and never let in as an empty node: its disk is of a ring, though nobody
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -40,10 +41,11 @@ def addresses_row(ring: Ring, name: str) -> bytes:
     return msgspec.msgpack.encode(sorted(others)[:ADDRESSES_MAX])
 
 
-def remembered(journal: Journal, document: bytes) -> tuple[str, ...]:
+def remembered(journal: Journal, document: bytes, mine: str) -> tuple[str, ...]:
     """Addresses to ask: those kept apart, and whatever looks like one in the document."""
     found = _of_row(journal.get(META, ADDRESSES_KEY)) + _of_document(document)
-    return tuple(dict.fromkeys(one for one in found if not address_fault(one)))[:ADDRESSES_MAX]
+    good = (one for one in found if one != mine and not address_fault(one))
+    return tuple(dict.fromkeys(good))[:ADDRESSES_MAX]
 
 
 def _of_row(row: bytes | None) -> list[str]:
@@ -64,11 +66,16 @@ def _of_document(document: bytes) -> list[str]:
         return []
 
 
-def says(why: str, seeds: tuple[str, ...], known: tuple[str, ...]) -> str:
+def lost(why: str) -> str:
+    """What this node says of itself from then on."""
+    return f"the ring on this disk makes no sense ({why})"
+
+
+def says(lost_ring: str, seeds: Iterable[str], known: Iterable[str]) -> str:
     """The one line of the start."""
     asked = tuple(dict.fromkeys((*seeds, *known)))
     if asked:
         whom = f"asks {', '.join(asked[:8])}{' and others' * (len(asked) > 8)} for it"
     else:
         whom = "has no seeds and remembers no address to ask for it: start it with --seeds"
-    return f"the ring on this disk makes no sense ({why}): the node starts without it and {whom}"
+    return f"{lost_ring}: the node starts without it and {whom}"

@@ -191,7 +191,7 @@ async def run(settings: NodeSettings, secret: bytes) -> None:
     )
     last = LastResort(die, partial(mark_damaged, settings.data_dir))
     driver = Driver(node, store, Links(ends, share.links), last)
-    driver.start(trusted)
+    driver.start(trusted, settings.seeds)
     seeds = loop.create_task(driver.follow_seeds(list(settings.seeds)))
     servers = {
         "client": Server(client_config(driver, settings.http_front, secret, limits)),

@@ -16,7 +16,7 @@ import asyncio
 import gc
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -31,6 +31,7 @@ from dynamo_core.errors import BadFrame, Corrupt, StoreDamaged, StoreError, Sync
 from dynamo_core.ids import Store
 from dynamo_core.node import Node
 from dynamo_core.operations import Operation, Outcome
+from dynamo_core.stored_ring import says
 from dynamo_node.clock import now_s, wall_ms
 from dynamo_node.metrics import Requests
 from dynamo_node.peer_link import Links
@@ -105,12 +106,15 @@ class Driver:
 
     # ------------------------------------------------------------ the ways in
 
-    def start(self, trusted: bool) -> None:
-        """Loads the node; from here on it lives."""
+    def start(self, trusted: bool, seeds: Sequence[str] = ()) -> None:
+        """Loads the node; from here on it lives. `seeds` as the settings name them."""
         try:
             self.node.start(now_s(), wall_ms(), trusted)
         except StoreError as error:
             self._store_error(error)
+        membership = self.node.membership
+        if membership.lost_ring:
+            log.error(says(membership.lost_ring, seeds, membership.remembered))
         self._sync_thread.start()
         self._do_chores()
         self.enter()
@@ -294,6 +298,10 @@ class Driver:
                 log.warning("fsyncs stall: other owners coordinate the puts of this node")
             else:
                 log.info("fsyncs are quick again")
+        untold = self.node.refusals.untold
+        while untold:
+            name, kind, why = untold.popleft()
+            log.warning("a peer said what makes no sense", peer=name, message=kind, why=why)
         self.links.purge()
         self._chores = self._loop.call_later(CHORES_S, self._do_chores)
 

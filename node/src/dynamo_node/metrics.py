@@ -126,6 +126,12 @@ class NodeCollector(Collector):
         for peer, count in sorted(driver.node.corrupt_from.items()):
             refused.add_metric([peer], count)
         yield refused
+        senseless = CounterMetricFamily(
+            "dynamo_senseless_input", "Messages that made no sense, not done.", labels=["peer"]
+        )
+        for peer, count in sorted(driver.node.refusals.by_peer.items()):
+            senseless.add_metric([peer], count)
+        yield senseless
         for name, counter, text in (
             ("read_repairs", "stored_by_repair", "Records mended here after a read."),
             ("exchange_differences", "exchange_differences", "Keys that anti-entropy mended."),

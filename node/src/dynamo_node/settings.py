@@ -33,6 +33,7 @@ from pydantic_settings import (
 
 import dynamo_core.settings as core
 from dynamo_core.ids import VALUE_BYTES_MAX
+from dynamo_core.sense import name_fault
 from dynamo_node.handshake import VERSION, VERSION_OLDEST
 from dynamo_node.link_bytes import ARRIVING_BYTES_MAX, WAITING_BYTES_MAX
 from dynamo_node.link_ends import LinkLimits
@@ -70,8 +71,8 @@ def _dialled(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    if text[0] in "~@=":
-        raise ValueError("does not begin with ~, @ or =")
+    if fault := name_fault(text):
+        raise ValueError(fault)
     return text
 
 
