@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 import address_mutants
 import background_mutants
 import edge_mutants
+import gate_mutants
 import move_ladders
 import plan_ladders
 import put_ladders
@@ -25,7 +26,7 @@ from round_mutants import LADDER_OF
 
 assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
 assert wire_mutants.TAG
-assert record_mutants.COPIED
+assert record_mutants.COPIED and gate_mutants.SENSELESS
 
 SEEDS_MAX = 1000
 assert (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import address_mutants
 import background_mutants
 import edge_mutants
+import gate_mutants
 import move_ladders
 import move_mutants
 import plan_ladders
@@ -27,6 +28,7 @@ assert (
     address_mutants.LADDER_OF
     and background_mutants.BUSY
     and edge_mutants.FULL
+    and gate_mutants.SENSELESS
     and put_ladders.LADDER_OF
     and plan_ladders.LADDER_OF
     and wire_mutants.TAG

@@ -46,13 +46,14 @@ class Post:
 
     def _fitting(self, route: str, messages: list[Message]) -> list[bytes]:
         """One frame, or several where a link would not take it whole."""
-        frame = self._frame(route, messages)
+        frame = self.frame_of(route, messages)
         half = len(messages) // 2
         if len(frame) <= self.frame_bytes_max or not half:
             return [frame]
         return self._fitting(route, messages[:half]) + self._fitting(route, messages[half:])
 
-    def _frame(self, route: str, messages: list[Message]) -> bytes:
+    def frame_of(self, route: str, messages: list[Message]) -> bytes:
+        """One frame with these messages, as this node says it now."""
         ring = self.node.ring_or_none
         cluster_id = ring.identity.cluster_id if ring is not None else ""
         me = self.node.identity

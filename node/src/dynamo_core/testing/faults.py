@@ -15,6 +15,7 @@ import msgspec
 from dynamo_core.ids import DATA, HINTS, META
 from dynamo_core.testing import addresses
 from dynamo_core.testing.administrator import COMMANDS, command
+from dynamo_core.testing.senseless import spoil, talk
 
 if TYPE_CHECKING:
     from dynamo_core.testing.process import Process
@@ -314,4 +315,5 @@ STOPS = {
 OTHERS = {
     "corrupt": _corrupt, "full": _full, "failing": _failing, "slow fsync": _slow_fsync,
     "fsync error": _fsync_error, "clock": _clock, "repair": _repair, "bad memory": _bad_memory,
+    "senseless": talk, "spoilt ring": spoil,
 }  # fmt: skip

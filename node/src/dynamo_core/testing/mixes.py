@@ -12,6 +12,7 @@ from random import Random
 from dynamo_core.testing.faults import MOVES, Fault
 from dynamo_core.testing.memory_mixes import every_way
 from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
+from dynamo_core.testing.senseless_mix import senseless
 
 ADMITTED_S = (2.5, 7.0)
 """So long after a wipe the new life is let in and rebuilds itself."""
@@ -300,6 +301,7 @@ MIXES: dict[str, Callable[[Random, Plan], list[Step]]] = {
     "narrow": _narrow,
     "no room": _no_room,
     "rebuild": _rebuild,
+    "senseless": senseless,
     "small": _small,
     "stale": _stale,
     "twins": _twins,

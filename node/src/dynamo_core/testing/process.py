@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynamo_core.emptying import GONE_KEY
+from dynamo_core.errors import Corrupt
 from dynamo_core.hints import split_hint_key
 from dynamo_core.ids import DATA, HINTS, META, Change, partition_of
 from dynamo_core.node import Node
@@ -82,7 +83,10 @@ class Process:
         """Whether its disk remembers a ring that it has not begun to leave."""
         if not self.knows_ring():
             return False
-        line = Ring.decode(self.disk.rows[META][b"ring"]).members.get(self.name)
+        try:
+            line = Ring.decode(self.disk.rows[META][b"ring"]).members.get(self.name)
+        except Corrupt:
+            return False
         return bool(line and line.id == self.disk.node_id and line.state in (JOINING, MEMBER))
 
 

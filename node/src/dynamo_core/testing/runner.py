@@ -86,6 +86,8 @@ EXPECTED = (
     "mix narrow", "mix no room", "mix small", "one key twice in a turn",
     "partition surrendered in several turns", "records fetched up to a bound",
     "refused for the bytes of its siblings", "ring of one grew", "ring of two grew",
+    "mix senseless", "ring input without sense sent", "senseless_input_refused", "rings_refused",
+    "frame without sense refused whole", "ring of a disk spoilt", "ring_of_the_disk_refused",
     "ring shrank to one", "ring shrank to two", "several operations in one turn",
 )  # fmt: skip
 """States that a long run must reach: otherwise the tests have failed, not the store."""

@@ -71,10 +71,21 @@ def run(plan: Plan, draw: bool = False) -> Result:
     if world.counters["leaves_mended"]:
         # No simulated disk loses rows without a word: the tree went wrong by itself.
         world.events.append(Trouble("S-AE-1", "a leaf was not the sum of its records"))
+    if refused := _refused_for_nothing(world):
+        world.events.append(Trouble("S-IN-2", refused))
     violations = check(world.events)
     return Result(
         plan.seed, violations, world.counters, world.trail, world.steps, world.events, ladder
     )
+
+
+def _refused_for_nothing(world: World) -> str:
+    """What correct nodes say makes sense, whatever else fails (C17)."""
+    refused = world.counters["senseless_input_refused"] + world.counters["rings_refused"]
+    if not refused or "senseless" in world.plan.families:
+        return ""
+    why = [f for p in world.processes if p.node is not None for f in p.node.refusals.untold]
+    return f"{refused} times what a correct node said made no sense: {why}"
 
 
 def heal(world: World, clients: Clients) -> None:

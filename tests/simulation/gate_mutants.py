@@ -1,0 +1,41 @@
+"""Deliberate faults of the gate: what makes no sense is believed, or taken in part (S-IN-2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mutants import MIX_OF, Patch, mutant
+
+from dynamo_core import intake, membership
+from dynamo_core.ring import Ring
+from dynamo_core.round_messages import NumbersTold
+
+SENSELESS = ("gate skipped", "half-taken ring", "numbers without sense are believed")
+MIX_OF |= dict.fromkeys(SENSELESS, "senseless")
+
+
+@mutant("gate skipped")
+def _() -> list[Patch]:
+    return [
+        (membership, "step_fault", lambda before, after: ""),
+        (membership, "ring_fault", lambda ring: ""),
+    ]
+
+
+@mutant("half-taken ring")
+def _() -> list[Patch]:
+    original = membership.Membership.take
+
+    def take(self: Any, ring: Ring, founding: bool = False, stored: bool = False) -> str:
+        why = original(self, ring, founding, stored)
+        if why and self.node.ring_or_none is not None:
+            self.node.ring_or_none = ring
+        return why
+
+    return [(membership.Membership, "take", take)]
+
+
+@mutant("numbers without sense are believed")
+def _() -> list[Patch]:
+    checks = {**intake.CHECKS, NumbersTold: lambda message, here: ""}
+    return [(intake, "CHECKS", checks)]
