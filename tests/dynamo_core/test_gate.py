@@ -9,19 +9,24 @@ import msgspec
 import pytest
 from town import Town
 
+from dynamo_core.actors import Actors
+from dynamo_core.context import seal, unseal
 from dynamo_core.emptying import GONE_KEY
+from dynamo_core.errors import BadContext
 from dynamo_core.frames import FRAME_VERSION, Frame, encode_frame
 from dynamo_core.gate import entry_fault, line_fault, ring_fault, step_fault, target_fault
-from dynamo_core.ids import META
+from dynamo_core.ids import META, partition_of, store_key
 from dynamo_core.membership import RING_KEY
-from dynamo_core.messages import Fetched, Message, Refused
+from dynamo_core.messages import Fetched, Message, Refused, Store
 from dynamo_core.move_messages import Promise
+from dynamo_core.operations import Context
 from dynamo_core.placement import found
 from dynamo_core.ring import LEFT, Entry, Identity, Member, Ring, RingParts, Target
 from dynamo_core.ring_messages import Admit, Entries, Found, Gossip, Parts
 from dynamo_core.round_messages import NumbersTold, RoundDone
 from dynamo_core.sense import MEMBERS_MAX, Refusals
 from dynamo_core.stored_ring import ADDRESSES_KEY, says
+from dynamo_core.versions import History, Record, Sibling, encode_record
 
 LINES = {name: Member(name, 1, number, f"{name}:1") for number, name in enumerate("abcd", 1)}
 RING = found(Identity("shop", 16, 3), LINES, Target())
@@ -244,6 +249,44 @@ def test_refusals_are_bounded_and_told_once() -> None:
         refusals.add(f"n{number}", "Parts", "again")
     assert len(refusals.by_peer) <= 1025 and sum(refusals.by_peer.values()) == 6000
     assert len(refusals.untold) <= 1024 and all(len(why) <= 1024 for _, _, why in refusals.untold)
+
+
+BAD_RECORDS = {
+    "a sibling": Record((Sibling(7, 2**62, b"v"),), History({7: 1})),
+    "a vector": Record((Sibling(7, 1, b"v"),), History({7: 2**63})),
+    "a dot": Record((Sibling(7, 1, b"v"),), History({7: 1}, frozenset({(8, 2**64 - 1)}))),
+}
+
+
+@pytest.mark.parametrize("record", BAD_RECORDS.values(), ids=BAD_RECORDS.keys())
+def test_a_record_with_a_counter_at_its_end_is_not_taken(record: Record) -> None:
+    """Its digest holds; taken, no put of its key would ever be encoded again."""
+    town = Town("a b c")
+    stored = store_key(b"cart")
+    place = partition_of(stored, 4)
+    entry = town.ring.entries[place].number
+    for target in ("", "b"):
+        said(town, "c", "a", Store(9, place, entry, stored, encode_record(b"cart", record), target))
+    assert town.nodes["a"].counters["corrupt_records_refused"] == 2
+    assert town.put("a", b"cart", b"milk", w=3).status == 204
+    assert town.values("b", b"cart", r=3) == [b"milk"]
+
+
+def test_a_context_with_a_counter_at_its_end_is_no_context() -> None:
+    for count, good in ((2**62 - 1, True), (2**62, False), (2**63, False)):
+        text = seal(b"s", b"cart", Context(History({7: count}).encode()))
+        if good:
+            assert unseal(b"s", b"cart", text).history
+        else:
+            with pytest.raises(BadContext):
+                unseal(b"s", b"cart", text)
+
+
+def test_an_actor_at_its_end_is_born_again() -> None:
+    draws = iter((7, 8))
+    actors = Actors(lambda: next(draws))
+    assert actors.mint(3, History({7: 5})) == (7, 6)
+    assert actors.mint(3, History({7: 2**62 - 1})) == (8, 1)
 
 
 # ---------------------------------------------------------------- on a disk

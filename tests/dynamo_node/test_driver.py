@@ -15,7 +15,8 @@ import uvloop
 from waiting import until
 
 from dynamo_core.errors import Corrupt, StoreFailed, StoreFull, SyncFailed
-from dynamo_core.ids import DATA, Change
+from dynamo_core.ids import DATA, META, Change
+from dynamo_core.membership import RING_KEY
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.operations import Get, Operation, Outcome, Put
 from dynamo_core.settings import Settings
@@ -66,13 +67,16 @@ class Ended(BaseException):
 class Process:
     """What `dynamo-node` puts together, without HTTP."""
 
-    def __init__(self, name: str) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, name: str, before: Process | None = None) -> None:
+        """`before`: its earlier life, whose disk, id and address it has."""
+        port = int(before.address.rpartition(":")[2]) if before is not None else 0
+        self.listener = socket.create_server(("127.0.0.1", port))
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        self.store = FaultyStore()
+        self.store = before.store if before is not None else FaultyStore()
         self.died: list[str] = []
         self.marked = 0
-        identity = NodeIdentity(name, randbits(64), self.address)
+        node_id = before.driver.node.identity.node_id if before is not None else randbits(64)
+        identity = NodeIdentity(name, node_id, self.address)
         node = Node(identity, self.store, QUICK, partial(randbits, 64))
         links = Links(LinkEnds(name, identity.node_id, "", self.address, b"s"))
         self.driver = Driver(node, self.store, links, LastResort(self.die, self.mark))
@@ -277,3 +281,25 @@ def test_an_unjoined_node_learns_the_addresses_behind_its_seeds() -> None:
         process.listener.close()
 
     uvloop.run(asyncio.wait_for(body(), DEADLINE_S))
+
+
+def test_a_disk_whose_ring_makes_no_sense_says_so_and_takes_its_peers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def body(nodes: list[Process]) -> None:
+        a, b, _ = nodes
+        assert (await a.ask(Put(key=b"k", value=b"v", w=3, timeout_s=5))).status == 204
+        b.driver.stop()
+        MemoryStore.reopen(b.store)
+        b.store.write([(META, RING_KEY, b"\xc1")])
+        again = Process("b", b)
+        nodes[1] = again
+        await again.driver.links.listen(again.listener)
+        again.driver.start(True, ["seed:1"])
+        assert again.driver.node.membership.lost_ring
+        await until(lambda: again.driver.node.ready)
+        assert [s.value for s in (await again.ask(Get(key=b"k", r=2))).values] == [b"v"]
+
+    with_ring(body)
+    said = [line for line in capsys.readouterr().out.splitlines() if "makes no sense" in line]
+    assert len(said) == 1 and "asks seed:1" in said[0]
