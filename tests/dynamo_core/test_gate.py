@@ -299,9 +299,9 @@ def spoilt(row: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", ["one integer", "no document"])
-@pytest.mark.parametrize("seeds", [True, False], ids=["seeds", "no seeds"])
+@pytest.mark.parametrize("seeds", [("b:1", "c:1"), ()], ids=["seeds", "no seeds"])
 def test_a_disk_whose_ring_makes_no_sense_starts_without_it_and_asks(
-    kind: str, seeds: bool
+    kind: str, seeds: tuple[str, ...]
 ) -> None:
     """It keeps id and data, is complete nowhere until its passes, and is whole again."""
     town = Town("a b c")
@@ -332,7 +332,7 @@ def test_without_seeds_and_addresses_it_says_what_is_missing() -> None:
     rows = town.disks["a"].rows[META]
     rows[RING_KEY] = b"\xc1"
     del rows[ADDRESSES_KEY]
-    node = town.start("a", seeds=False)
+    node = town.start("a", seeds=())
     line = says(node.membership.lost_ring, (), node.membership.remembered)
     assert line.endswith(
         "has no seeds and remembers no address to ask for it: start it with --seeds"

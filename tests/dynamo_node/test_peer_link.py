@@ -22,6 +22,7 @@ from waiting import until
 
 from dynamo_core.frame_tags import HEAD_BYTES
 from dynamo_core.frames import MESSAGE_BYTES_MAX, Frame, encode_frame
+from dynamo_core.messages import Fetched
 from dynamo_node.handshake import GREETING, Handshake
 from dynamo_node.peer_link import SEND_BUFFER_BYTES_MAX, Route
 
@@ -30,7 +31,7 @@ from dynamo_node.peer_link import SEND_BUFFER_BYTES_MAX, Route
 
 def test_frames_arrive_whole_and_in_order() -> None:
     frames = [
-        encode_frame(Frame(1, "c" * size, "a", 1, "a:1", 1, 2, 3, 4, []))
+        encode_frame(Frame(1, "c", "a", 1, "a:1", 1, 2, 3, 4, [Fetched(1, b"c" * size, 0)]))
         for size in (0, 1, 70_000, 3, 3_000_000, 5)
     ]
 
@@ -181,8 +182,8 @@ def test_a_frame_that_outgrows_the_buffer_passes_alone() -> None:
     async def body(here: Station, there: Station) -> None:
         here.links.send(there.address, FRAME)
         await until(lambda: bool(there.frames))
-        filler = "c" * (SEND_BUFFER_BYTES_MAX + 1)
-        large = encode_frame(Frame(1, filler, "a", 1, "a:1", 1, 2, 3, 4, []))
+        filler = b"c" * (SEND_BUFFER_BYTES_MAX + 1)
+        large = encode_frame(Frame(1, "c", "a", 1, "a:1", 1, 2, 3, 4, [Fetched(1, filler, 0)]))
         await until(lambda: here.links.send(there.address, large))
         await until(lambda: there.frames[1:] == [large])
 
@@ -196,7 +197,9 @@ def test_a_link_that_nobody_reads_drops_frames_and_keeps_memory_bounded() -> Non
         for link in there.links.incoming:
             assert link.transport is not None
             link.transport.pause_reading()
-        large = encode_frame(Frame(1, "c" * 20_000_000, "a", 1, "a:1", 1, 2, 3, 4, []))
+        large = encode_frame(
+            Frame(1, "c", "a", 1, "a:1", 1, 2, 3, 4, [Fetched(1, b"c" * 20_000_000, 0)])
+        )
         await until(lambda: not here.links.send(there.address, large))
         link = here.links.routes[there.address]._link
         assert link is not None and link.transport is not None
