@@ -52,6 +52,7 @@ LAYERS = [
         "promises",
         "settling",
         "whereabouts",
+        "reception",
     },
     {"node"},
 ]

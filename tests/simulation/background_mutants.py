@@ -1,4 +1,5 @@
-"""Deliberate faults in the budget of background work (S-BG-1), and the history that shows them."""
+"""Deliberate faults in the budget of background work (S-BG-1), and the history that shows them; and
+one in the hash tree."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from ladders import ladder
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 from town import Town
 
-from dynamo_core import background
+from dynamo_core import background, merkle
 
 BUSY = "clients wait while a node joins"
 LADDER_OF |= {"background work ignores its budget": BUSY, "a budget never comes back": BUSY}
@@ -69,3 +70,11 @@ def _() -> list[Patch]:
         (background.Background, "share", share),
         (background.Background, "rest_s", lambda self, took_s, at_once: 0.0),
     ]
+
+
+@mutant("leaf sums are not updated")
+def _() -> list[Patch]:
+    def change(self: Any, slot: int, old: bytes | None, new: bytes | None) -> bytes:
+        return self._leaves.get(slot, 0).to_bytes(16, "big")
+
+    return [(merkle.Forest, "change", change)]

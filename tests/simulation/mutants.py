@@ -30,7 +30,6 @@ from dynamo_core import (
     journal,
     local_replica,
     membership,
-    merkle,
     put,
     replica,
     ring,
@@ -391,11 +390,3 @@ def _() -> list[Patch]:
         return start, end if end is not None else start
 
     return [(module, "range_of", range_of) for module in (tree, local_replica, exchange)]
-
-
-@mutant("leaf sums are not updated")
-def _() -> list[Patch]:
-    def change(self: Any, slot: int, old: bytes | None, new: bytes | None) -> bytes:
-        return self._leaves.get(slot, 0).to_bytes(16, "big")
-
-    return [(merkle.Forest, "change", change)]

@@ -129,7 +129,7 @@ class Calls:
             machine.calls.discard(number)
             node.detector.answered(name)
             if type(reply) is Refused:
-                node.learn(name, reply)
+                node.reception.learn(name, reply)
                 if machine.finished:
                     continue
                 if reply.reason == "entry":

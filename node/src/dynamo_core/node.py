@@ -10,16 +10,13 @@ return calls, which this module routes: to the local replica or into a peer's ne
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import groupby
-from typing import cast
 
 import msgspec
 
 from dynamo_core.admin import Administration
 from dynamo_core.admission import Admissions
-from dynamo_core.answers import ANSWER_OF
 from dynamo_core.apart import Apart
 from dynamo_core.background import Background
 from dynamo_core.calls import Calls
@@ -30,28 +27,25 @@ from dynamo_core.delivery import Deliveries
 from dynamo_core.durability import Durability
 from dynamo_core.emptying import Emptying
 from dynamo_core.errors import Corrupt
-from dynamo_core.frames import MEMBERSHIP_REPLIES, REPLIES, AnyMessage, Frame, decode_frame
+from dynamo_core.frames import decode_frame
 from dynamo_core.gossip import Detector
 from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, HINTS, Store
-from dynamo_core.intake import CHECKS, fault
 from dynamo_core.journal import Journal
 from dynamo_core.local_replica import LocalReplica
 from dynamo_core.machine import Machine, Question
 from dynamo_core.membership import Membership
-from dynamo_core.messages import Forward, Message, Order, Refused
-from dynamo_core.messages import Store as StoreRequest
-from dynamo_core.move_messages import Promise, Settle, Still
+from dynamo_core.messages import Message
 from dynamo_core.moves import Moves
 from dynamo_core.operations import Operation
 from dynamo_core.post import Post
 from dynamo_core.preference import Preference
 from dynamo_core.promises import Promises
+from dynamo_core.reception import Reception
 from dynamo_core.repair import Repairs
 from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
-from dynamo_core.ring_messages import Admitted, Announce, Entries
-from dynamo_core.round_messages import Numbers, NumbersTold, RoundAsk, RoundCommit
+from dynamo_core.round_messages import RoundAsk, RoundCommit
 from dynamo_core.sense import Refusals
 from dynamo_core.settings import Settings
 from dynamo_core.settling import Settling
@@ -126,6 +120,7 @@ class Node:
         self.clients = Clients(self)
         self.admin = Administration(self)
         self.calls = Calls(self)
+        self.reception = Reception(self)
         self._next_beat = self._next_scan = 0.0
         self._boots: list[int] = []
 
@@ -265,31 +260,7 @@ class Node:
             self.whereabouts.met_itself(frame)
             self.calls.drain()
             return
-        route = self.post.route_of(frame)
-        known = route == frame.name or self.ring_or_none is None
-        fresh = self.detector.heard(frame, frame.name if known else "@" + frame.address) and known
-        if self.detector.returned:
-            returned, self.detector.returned = self.detector.returned, []
-            for name, same_life in returned:
-                self.calls.say_again(name, same_life)
-        member = fresh and self.member
-        say = partial(self.post.say, route)
-        corrupt = partial(self.sent_corrupt, route)
-        for kind, run in groupby(frame.messages, type):
-            if kind in CHECKS:
-                run = cast(Iterator[AnyMessage], self._sifted(frame, route, run))
-            if kind in REPLIES:
-                if fresh or kind in MEMBERSHIP_REPLIES:
-                    self._replies(frame, run)
-            elif member and kind is StoreRequest:
-                self.local.stores(cast(Iterator[StoreRequest], run), say, corrupt)
-            elif member and kind in self.local.kinds:
-                for message in run:
-                    self.local.answer(message, say)
-            else:
-                for message in run:
-                    self._other(frame, route, fresh, message)
-                member = fresh and self.member
+        self.reception.take(frame)
         self.calls.drain()
 
     def link_lost(self, name: str, redial_s: float = 0.0) -> None:
@@ -351,76 +322,6 @@ class Node:
         """S-IN-2: what a peer said makes no sense. It is counted, told once, and not done."""
         self.counters["senseless_input_refused"] += 1
         self.refusals.add(peer, type(message).__name__, why)
-
-    def _sifted(self, frame: Frame, route: str, run: Iterable[Message]) -> Iterator[Message]:
-        """Those that make sense, each looked at when its turn comes; a call is told that it does
-        not."""
-        for message in run:
-            why = fault(message, self)
-            if not why:
-                yield message
-                continue
-            self.refuse(frame.name, message, why)
-            if route and type(message) in ANSWER_OF:
-                self.say(route, Refused(message.id, "senseless"))
-
-    def _replies(self, frame: Frame, replies: Iterable[Message]) -> None:
-        for reply in self.calls.answered(frame, replies):
-            if isinstance(reply, Admitted) and reply.id == 0:
-                self.membership.admitted(frame, reply)
-
-    def _other(self, frame: Frame, route: str, fresh: bool, message: Message) -> None:
-        if self.membership.answers(message):
-            self.membership.answer(frame, route, message)
-        elif fresh and self.member:
-            self._request(route, message)
-        elif self.post.is_offer(frame, message):
-            self._request("@" + frame.address, message)
-        else:
-            self.counters["frames_refused"] += 1
-            if route == frame.name:
-                self.membership.gossip_to(route)
-
-    def learn(self, name: str, refusal: Refused) -> None:
-        """S-RING-4: a peer refused. Whoever has the older entry of the partition takes the newer
-        one first."""
-        ring, partition = self.ring, refusal.partition
-        if refusal.reason == "stale":
-            self.apart.heard(name, partition, refusal.seen, refusal.floor)
-        if refusal.entry is None:
-            return
-        mine, theirs = ring.entries[partition], refusal.entry
-        # Nobody takes an entry from an id that is gone: what it alone has never was (S-MOVE-4).
-        behind = mine != theirs and (self.membership.gone or mine.later(theirs) is not mine)
-        if behind and not ring.knows(theirs):
-            self.membership.gossip_to(name)
-        elif behind:
-            self.membership.take(ring.with_entries({partition: theirs}))
-        elif mine != theirs:
-            self.say(name, Entries(0, [(partition, mine)]))
-
-    def _request(self, route: str, message: Message) -> None:
-        if isinstance(message, StoreRequest):
-            corrupt = partial(self.sent_corrupt, route)
-            self.local.stores((message,), partial(self.say, route), corrupt)
-        elif self.local.answers(message):
-            self.local.answer(message, partial(self.say, route))
-        elif isinstance(message, Forward):
-            self.clients.forwarded(route, message)
-        elif isinstance(message, Order):
-            self.admin.order(message, partial(self.say, route))
-        elif isinstance(message, Announce):
-            self.admin.planner.announced(route, message, partial(self.say, route))
-        elif isinstance(message, Promise):
-            self.promises.promise(message, partial(self.say, route))
-        elif isinstance(message, Still):
-            self.moves.still(message, partial(self.say, route))
-        elif isinstance(message, Settle):
-            self.settling.settle(message, partial(self.say, route))
-        elif isinstance(message, Numbers):
-            self.apart.asked(route, message)
-        elif isinstance(message, NumbersTold):
-            self.apart.told(route, message)
 
     # ------------------------------------------------------------ background
 

@@ -22,9 +22,10 @@ from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.ring import Entry, Owners, Ring
 from dynamo_core.testing.addresses import seeds
 from dynamo_core.testing.bad_memory import spoilt
-from dynamo_core.testing.edges import disk_is_full, frames_sent, ring_changed
+from dynamo_core.testing.edges import frames_sent, ring_changed
 from dynamo_core.testing.evidence import Evidence
 from dynamo_core.testing.faults import Fault
+from dynamo_core.testing.fsyncs import RESTART_S, sync, want_reopen
 from dynamo_core.testing.history import Setting, Trouble
 from dynamo_core.testing.ladder import Ladder
 from dynamo_core.testing.network import Network
@@ -32,8 +33,6 @@ from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Limits, Plan, se
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk
 from dynamo_core.testing.wire import Wires
 
-REOPEN_S = 0.25
-RESTART_S = 0.3
 WALL_MS = 1_700_000_000_000
 
 
@@ -261,9 +260,9 @@ class World(Evidence):
         if ring is not None and ring is not process.ring:
             self._ring_changed(process, ring)
         if not node.writable:
-            self._want_reopen(process)
+            want_reopen(self, process)
         elif node.sync_wanted and not process.syncing:
-            self._sync(process)
+            sync(self, process)
         self._arm(process, node)
 
     def _ring_changed(self, process: Process, ring: Ring) -> None:
@@ -299,56 +298,6 @@ class World(Evidence):
                 self.enter(process, lambda: None)
 
         self.later(due - self.now, wake)
-
-    # ------------------------------------------------------------ disks
-
-    def _sync(self, process: Process) -> None:
-        process.syncing = True
-        life, number = process.life, process.disk.number
-        delay = process.sync_s or 0.0003 + 0.003 * self._random()
-        process.synced_at = self.now + delay
-
-        def over() -> None:
-            if process.life != life or process.node is None:
-                return
-            node = process.node
-            process.syncing = False
-            if process.sync_fails:
-                process.sync_fails = False
-                self.count("fsync failed")
-                self.stop(process)
-                self.later(RESTART_S, lambda: self.start(process))
-            elif process.disk.broken:
-                node.journal.writable = False
-                self._want_reopen(process)
-            else:
-                process.disk.synced(number)
-                self.enter(process, lambda: node.synced(number))
-
-        self.later(delay, over)
-
-    def _want_reopen(self, process: Process) -> None:
-        if process.reopening:
-            return
-        process.reopening = True
-        process.disturb(self.now)
-        if process.disk.full and process.node is not None:
-            disk_is_full(self, process.node)
-        life = process.life
-
-        def reopen() -> None:
-            if process.life != life or process.node is None:
-                return
-            process.reopening = False
-            if process.syncing:
-                self._want_reopen(process)
-                return
-            node = process.node
-            process.disk.reopen()
-            self.count("store reopened")
-            self.enter(process, node.reopened)
-
-        self.later(REOPEN_S, reopen)
 
     # ------------------------------------------------------------ links
 
