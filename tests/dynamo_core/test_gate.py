@@ -10,6 +10,7 @@ import pytest
 from town import Town
 
 from dynamo_core.actors import Actors
+from dynamo_core.codec import encode_record
 from dynamo_core.context import seal, unseal
 from dynamo_core.emptying import GONE_KEY
 from dynamo_core.errors import BadContext
@@ -26,7 +27,7 @@ from dynamo_core.ring_messages import Admit, Entries, Found, Gossip, Parts
 from dynamo_core.round_messages import NumbersTold, RoundDone
 from dynamo_core.sense import MEMBERS_MAX, Refusals
 from dynamo_core.stored_ring import ADDRESSES_KEY, says
-from dynamo_core.versions import History, Record, Sibling, encode_record
+from dynamo_core.versions import History, Record, Sibling
 
 LINES = {name: Member(name, 1, number, f"{name}:1") for number, name in enumerate("abcd", 1)}
 RING = found(Identity("shop", 16, 3), LINES, Target())

@@ -15,7 +15,7 @@ from move_ladders import apart, copied, hold_copies, move
 from mutants import LADDER_OF, Patch, mutant
 from town import Town
 
-from dynamo_core import calls, copies, moves, node, put
+from dynamo_core import calls, copies, moves, node, put, reception
 from dynamo_core.change import removed
 from dynamo_core.frames import Frame, encode_frame
 from dynamo_core.messages import Forward, LeavesReply, Store
@@ -190,15 +190,18 @@ def _() -> list[Patch]:
 
 @mutant("a removed node goes by an entry that it alone has")
 def _() -> list[Patch]:
-    original = node.Node.learn
+    original = reception.Reception.learn
 
     def learn(self: Any, name: str, refusal: Any) -> None:
         entry = refusal.entry
-        if entry is not None and self.ring.entries[refusal.partition].later(entry) is not entry:
+        if (
+            entry is not None
+            and self.node.ring.entries[refusal.partition].later(entry) is not entry
+        ):
             return
         original(self, name, refusal)
 
-    return [(node.Node, "learn", learn)]
+    return [(reception.Reception, "learn", learn)]
 
 
 @mutant("a node marks itself dirty")

@@ -126,10 +126,12 @@ class Apart:
         self.node.say(route, NumbersTold(message.id, rows))
 
     def told(self, name: str, message: NumbersTold) -> None:
-        """Another owner's numbers."""
+        """Another owner's numbers. Asked by an earlier life of this node, whose clock may have been
+        ahead, they prove nothing of what this life must know."""
+        asked_ms = message.id if message.id <= self.node.detector.now_ms else -1
         for partition, seen, floor in message.rows:
             if 0 <= partition < len(self.node.ring.entries):
-                self.heard(name, partition, seen, floor, message.id)
+                self.heard(name, partition, seen, floor, asked_ms)
 
     # ------------------------------------------------------------ judging
 

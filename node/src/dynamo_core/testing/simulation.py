@@ -80,9 +80,11 @@ def run(plan: Plan, draw: bool = False) -> Result:
 
 
 def _refused_for_nothing(world: World) -> str:
-    """What correct nodes say makes sense, whatever else fails (C17)."""
+    """What correct nodes say makes sense, whatever else fails (C17). What a node with a bad memory
+    says need not."""
+    bad = {"senseless", "bad memory"}.intersection(fault.kind for fault in world.plan.faults)
     refused = world.counters["senseless_input_refused"] + world.counters["rings_refused"]
-    if not refused or "senseless" in world.plan.families:
+    if not refused or bad or "senseless" in world.plan.families:
         return ""
     why = [f for p in world.processes if p.node is not None for f in p.node.refusals.untold]
     return f"{refused} times what a correct node said made no sense: {why}"
