@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from town import SETTINGS, Town, known
 
 from dynamo_core.codec import decode_record, digest_in, encode_record
+from dynamo_core.collection import Round
 from dynamo_core.ids import DATA, META, partition_of, store_key
 from dynamo_core.journal import Journal
 from dynamo_core.messages import Message, Refused
-from dynamo_core.ring import Entry
+from dynamo_core.ring import LEFT, Entry
 from dynamo_core.round_messages import RoundAnswer, RoundAsk, RoundCommit, RoundDone
 from dynamo_core.round_numbers import RoundNumbers
 from dynamo_core.testing.disk import Disk
@@ -308,3 +309,16 @@ def test_the_index_knows_so_many_and_no_more() -> None:
 def _tombstone() -> bytes:
     town = deleted(NEVER)
     return town.disks["a"].rows[DATA][STORED]
+
+
+def test_a_round_that_asks_no_one_ends() -> None:
+    """Its node has LEFT between the choice of the partition and the first question."""
+    town = Town("a b c")
+    node = town.nodes["a"]
+    line = node.ring.members["a"]
+    gone = msgspec.structs.replace(line, state=LEFT, version=line.version + 1)
+    assert not node.membership.take(node.ring.with_member(gone))
+    ended: list[str] = []
+    machine = Round(node, 0, 5, [], lambda _, why: ended.append(why))
+    assert machine.start(node.now) == [] == machine.expired(machine.wake_at)
+    assert ended == ["a does not answer"]

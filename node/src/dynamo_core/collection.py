@@ -93,7 +93,9 @@ class Round(Machine):
         return self._call([(name, RoundCommit(0, *about)) for name in owners], now)
 
     def expired(self, now: float) -> Effects:
-        self._refusal = self._refusal or f"{min(self._waiting)} does not answer"
+        # The node itself where it asks no one, as when it has just LEFT.
+        silent = min(self._waiting, default=self.view.name)
+        self._refusal = self._refusal or f"{silent} does not answer"
         return self._end()
 
     def _end(self) -> Effects:
