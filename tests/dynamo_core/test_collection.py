@@ -321,4 +321,4 @@ def test_a_round_that_asks_no_one_ends() -> None:
     ended: list[str] = []
     machine = Round(node, 0, 5, [], lambda _, why: ended.append(why))
     assert machine.start(node.now) == [] == machine.expired(machine.wake_at)
-    assert ended == ["a does not answer"]
+    assert ended == [f"{node.name} does not answer"]
