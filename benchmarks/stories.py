@@ -1,4 +1,4 @@
-"""What happens to a ring that people change while it serves: one function a story (issue 5, §4).
+"""What happens to a ring that people change while it serves: one function a story.
 
 Each begins and ends with a ring of five nodes at rest and two spares, and is told to the record as
 it goes on, while clients read and write. What lasts as long as clients must wait is a RuntimeError.

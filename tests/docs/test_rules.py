@@ -22,6 +22,9 @@ TESTS = {
 STORIES = "benchmarks/stories.py"
 CITED = re.compile(r"\b(S-[A-Z]+|T)-(\d+)((?:\.\.\d+|, \d+\b(?!%))*)|(?<![\w%])(C)(\d{1,2})\b")
 NAMED = re.compile(r"\b(mutant|ladder|mix|counter|seed|story)(?:e?s)?((?:,? \"[^\"]+\")+)")
+DOCUMENT = re.compile(r"(?<![\w{}*./-])((?:[\w.-]+/)*[\w-]+\.md)\b")
+NO_PAGES = {"artist.md"}
+"""Keys, and files that a program would write, in examples."""
 
 
 def texts() -> dict[str, str]:
@@ -120,6 +123,26 @@ def stands(kind: str, name: str) -> bool:
     if kind == "story":
         return f"def {name}(" in TEXTS[STORIES]
     return any(f'"{name}"' in path.read_text() for path in ROOT.glob(TESTS[kind]))
+
+
+def test_no_document_is_cited_that_is_not_here() -> None:
+    everything = {**TEXTS, "docs/rules.md": PAGE.read_text()}
+    pages = {name for name in everything if name.endswith(".md")}
+    known = pages | {page.rpartition("/")[2] for page in pages} | NO_PAGES
+    missing = {
+        name: gone
+        for name, text in everything.items()
+        if (gone := [at for at in DOCUMENT.findall(text) if not _leads(name, at, known)])
+    }
+    assert missing == {}
+
+
+def _leads(name: str, document: str, known: set[str]) -> bool:
+    return document in known or ((ROOT / name).parent / document).exists()
+
+
+def test_no_section_of_a_document_that_is_not_here() -> None:
+    assert [name for name, text in TEXTS.items() if "§" in text] == []
 
 
 def test_plain_words() -> None:

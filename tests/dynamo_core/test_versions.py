@@ -1,4 +1,4 @@
-"""Versions: the paper's Figure 3, the laws of sync, request ids, and canonical bytes (§3)."""
+"""Versions: the paper's Figure 3, the laws of sync, request ids, and canonical bytes (S-DOT-1)."""
 
 from __future__ import annotations
 

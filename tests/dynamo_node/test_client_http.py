@@ -1,4 +1,4 @@
-"""The client listener's words (contract.md §4, §5.1), through real HTTP, on both fronts."""
+"""The client listener's words (docs/http-api.md), through real HTTP, on both fronts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that dies anywhere keeps a prefix of its batches, each of them whole (testing.md L3).
+"""A process that dies anywhere keeps a prefix of its batches, each of them whole.
 
 A child writes numbered batches as fast as it can while a second thread of it syncs. It is stopped
 after random numbers of batches; the files of a stopped process are the files of a killed one, so a

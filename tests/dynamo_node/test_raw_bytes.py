@@ -1,4 +1,4 @@
-"""The edge against raw bytes: framing, limits, deadlines (contract.md §4), on both fronts."""
+"""The edge against raw bytes: framing, limits, deadlines (docs/http-api.md), on both fronts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Five real nodes with RocksDB: killed, stopped, wiped, cut off; then the checker is asked (L4)."""
+"""Five real nodes with RocksDB: killed, stopped, wiped, cut off; then the checker is asked."""
 
 from __future__ import annotations
 

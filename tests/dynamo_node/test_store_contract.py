@@ -1,4 +1,4 @@
-"""One contract for both engines: RocksDB and its twin in memory (testing.md L3)."""
+"""One contract for both engines: RocksDB and its twin in memory."""
 
 from __future__ import annotations
 

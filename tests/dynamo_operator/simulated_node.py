@@ -44,7 +44,7 @@ class SimNode:
 
 
 def status(node: SimNode, now: float) -> dict[str, Any]:
-    """GET /v1/status (contract.md §5.1)."""
+    """GET /v1/status (docs/http-api.md)."""
     disk, ring = node.disk, node.disk.ring
     owned = [p for p, e in enumerate(ring.entries if ring else ()) if node.name in e.owners]
     target = ring.target if ring else Target()

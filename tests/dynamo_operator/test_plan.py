@@ -258,7 +258,7 @@ def test_names_of_other_sets_have_no_ordinal() -> None:
 
 
 def test_shapes_of_the_contract_are_read() -> None:
-    """Values that a look is made of, straight from the words of contract.md."""
+    """Values that a look is made of, straight from the words of docs/http-api.md."""
     assert isinstance(settled().ring, Ring)
     assert isinstance(settled().nodes[0], Node)
     assert all(isinstance(pod, Pod) and pod.ready for pod in settled().pods.values())

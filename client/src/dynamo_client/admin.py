@@ -1,4 +1,4 @@
-"""The admin listener of one node, for programs: status, rings, repairs, keys (contract.md §5)."""
+"""The admin listener of one node, for programs: status, rings, repairs, keys (docs/http-api.md)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class AdminClient:
         self._pool = BlockingPool([self.url], headers)
 
     def status(self) -> dict[str, Any]:
-        """This node, as contract.md §5.1 has it."""
+        """This node, as docs/http-api.md has it."""
         return self._document("GET", "/v1/status")
 
     def ring(self) -> dict[str, Any]:
@@ -55,8 +55,8 @@ class AdminClient:
         return self._document("POST", "/v1/ring", body)
 
     def plan(self, wishes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What `join`, `leave`, `weights`, `moves` and `defaults` would mean (contract.md §5); with
-        none of them, how the ring would be balanced. Changes nothing."""
+        """What `join`, `leave`, `weights`, `moves` and `defaults` would mean; with none of
+        them, how the ring would be balanced (docs/http-api.md). Changes nothing."""
         return self._document("POST", "/v1/ring/plan", wishes or {})
 
     def apply(

@@ -2,7 +2,7 @@
 
 A request is sent again, the same id on it, after a lost connection, a 429 or a 5xx; to another node
 if there is one. Of 4xx only a 429 is tried again. An operation that fails is `unknown` if any of
-its attempts may have stored something, whatever later ones say (semantics.md §1). All attempts and
+its attempts may have stored something, whatever later ones say (docs/rules.md). All attempts and
 the pauses between end within the deadline of the operation. Of several errors the most telling one
 is raised: what a node said of its quorum says more than the address that did not answer after it.
 """

@@ -1,4 +1,4 @@
-"""What a client can do, as steps: requests are built here, and answers read (contract.md §4)."""
+"""What a client can do, as steps: requests are built here, and answers read (docs/http-api.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of administrators, and the documents they are answered with (contract.md §5, §5.1).
+"""Requests of administrators, and the documents they are answered with (docs/http-api.md).
 
 Any member takes any request. Answers are (status, body) handed to `done`, at once or later; a body
 of an error has `problem` (a slug) and `detail`.
@@ -141,7 +141,7 @@ class Administration:
         }
 
     def status(self) -> dict[str, Any]:
-        """This node, as contract.md §5.1 has it; the shell adds disk_bytes, version, uptime_s.
+        """This node, as docs/http-api.md has it; the shell adds disk_bytes, version, uptime_s.
 
         `emptied`: nothing is left on the disk of an id that never comes back (S-MEM-3)."""
         node = self.node

@@ -26,7 +26,7 @@ class DynamoError(Exception):
 
 
 class BadRequest(DynamoError):
-    """The client's fault; `slug` is the problem type of contract.md §4."""
+    """The client's fault; `slug` is the problem type of docs/http-api.md."""
 
     slug = "bad-parameter"
 

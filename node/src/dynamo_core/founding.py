@@ -172,7 +172,7 @@ def next_life(line: Member, node_id: int, address: str, client: str) -> Member:
 
 
 def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, list[Member], Target]:
-    """The create command of contract.md §5. Raises BadRequest naming the field."""
+    """The create command of docs/http-api.md. Raises BadRequest naming the field."""
     members = parse_members("members", body.get("members", []))
     partitions, n = body.get("partitions", 256), body.get("n", 3)
     r, w = body.get("r", min(2, n)), body.get("w", min(2, n))

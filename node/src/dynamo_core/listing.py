@@ -131,7 +131,7 @@ class ClusterRepair(Machine):
         return self._poll(now)
 
     def report(self) -> dict[str, object]:
-        """As contract.md §5.1 has it."""
+        """As docs/http-api.md has it."""
         progress = self._progress.values()
         bad = self.failed_on or any(p.failed for p in progress)
         state = "running" if not self.finished else "failed" if bad or self._left() else "done"

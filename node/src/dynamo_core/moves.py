@@ -362,7 +362,7 @@ class Moves:
         self.node.membership.take(ring.with_member(later))
 
     def transfers(self) -> list[dict[str, Any]]:
-        """Moves towards this node, as contract.md §5.1 shows them."""
+        """Moves towards this node, as docs/http-api.md shows them."""
         shown = []
         for partition, receiving in sorted(self.receiving.items()):
             move = self.node.ring.entries[partition].move

@@ -63,7 +63,7 @@ class Asked(msgspec.Struct, gc=False):
 
 
 class Explanation(msgspec.Struct, gc=False):
-    """Why the operation ended as it did (contract.md §5.1)."""
+    """Why the operation ended as it did (docs/http-api.md)."""
 
     partition: int = 0
     coordinator: str = ""
@@ -75,7 +75,7 @@ class Explanation(msgspec.Struct, gc=False):
 class Outcome(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """How an operation ended. `status` is an HTTP status: 200 shown, 204 stored, 404, 409, 503.
 
-    `problem` is a slug of contract.md §4 or "". `values` are live siblings in canonical order.
+    `problem` is a slug of docs/http-api.md or "". `values` are live siblings in canonical order.
     `context` is None only where nothing was ever seen. `applied`: "" | "no" | "unknown" (S-RW-5).
     """
 

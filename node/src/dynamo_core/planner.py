@@ -257,7 +257,7 @@ class Application:
 
 
 def shown(made: Plan, counts: Counts, free: dict[str, int]) -> Body:
-    """The plan of contract.md §5.1; figures that nobody could tell are null, and so are their
+    """The plan of docs/http-api.md; figures that nobody could tell are null, and so are their
     sums."""
     none = (None, None)
     rows = [

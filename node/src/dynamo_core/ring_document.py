@@ -1,4 +1,4 @@
-"""The ring document as JSON, for people and for clients that route by it (contract.md §5.1)."""
+"""The ring document as JSON, for people and for clients that route by it (docs/http-api.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dynamo_core.ring import Entry, Identity, Member, Ring, Target
 
 
 def to_document(ring: Ring) -> dict[str, Any]:
-    """The JSON form for people and clients, contract.md §5.1."""
+    """The JSON form for people and clients, docs/http-api.md."""
     target = ring.target
     return {
         "cluster_id": ring.identity.cluster_id,

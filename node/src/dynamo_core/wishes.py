@@ -65,7 +65,7 @@ def parse_members(field: str, items: Iterable[Mapping[str, Any]]) -> list[Member
 
 
 def parse_wishes(body: Mapping[str, Any]) -> Wishes:
-    """The wishes of a body of contract.md §5 whose shape has been checked. Raises BadParameter."""
+    """A body of docs/http-api.md as wishes; its shape has been checked. Raises BadParameter."""
     join = sorted(parse_members("join", body.get("join", ())), key=lambda member: member.name)
     leave = sorted(set(body.get("leave", ())))
     weights = dict(body.get("weights", {}))

@@ -1,4 +1,4 @@
-"""Admin HTTP, listener 2: probes, metrics, status and what administrators ask (contract.md §5).
+"""Admin HTTP, listener 2: probes, metrics, status and what administrators ask (docs/http-api.md).
 
 Bodies are decoded strictly into typed structs with bounds; every error is a problem (RFC 9457). The
 bearer token is asked before anything is routed. A key in a path is taken from the raw bytes of the
@@ -67,7 +67,7 @@ class Problem(Exception):
 
 
 def problem(status: int, slug: str, detail: str, **members: Any) -> Response:
-    """RFC 9457; `slug` is one of contract.md §4, or "" where the status says all."""
+    """RFC 9457; `slug` is one of docs/http-api.md, or "" where the status says all."""
     body = {
         "type": PROBLEMS + slug if slug else "about:blank",
         "title": slug.replace("-", " ") or "error",

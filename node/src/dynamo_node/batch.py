@@ -1,4 +1,4 @@
-"""`POST /v1/batch`: many operations in one request, each with its own outcome (contract.md §5.1).
+"""`POST /v1/batch`: many operations in one request, each with its own outcome (docs/http-api.md).
 
 JSON or MessagePack, as the Content-Type says; the answer comes in the same. One failure fails only
 itself: what is wrong with one operation becomes its result, what is wrong with the request as a

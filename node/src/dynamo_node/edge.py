@@ -1,4 +1,4 @@
-"""What the client listener lets in: limits, deadlines, strict framing (contract.md §4).
+"""What the client listener lets in: limits, deadlines, strict framing (docs/http-api.md).
 
 The parser (llhttp) refuses bad lengths, bare LF, obs-fold and both framings at once; what it would
 let through is refused here: two Hosts or none, absolute-form, trailers, transfer codings on

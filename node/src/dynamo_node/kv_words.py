@@ -1,4 +1,4 @@
-"""HTTP words to operations and back (contract.md §4): no sockets, no node, no clock.
+"""HTTP words to operations and back (docs/http-api.md): no sockets, no node, no clock.
 
 The key is the raw path, percent-decoded here to bytes (S-KEY-1): a framework's decoded path makes
 one key of `%ff`, `%fe` and `%80`. What is asked is checked word by word, and what is not understood

@@ -1,7 +1,7 @@
 """Prometheus metrics, made when they are asked for: the hot path only adds to plain numbers.
 
 Every counter of the core is there under its own name (`dynamo_events_total{event}`), beside the
-ones that contract.md §5.1 names for people outside.
+ones that docs/operations.md names for people outside.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Problem(Exception):
         self.head, self.members = head, members
 
     def document(self) -> dict[str, Any]:
-        """The problem as data; `slug` is one of contract.md §4, or "" where the status says all."""
+        """The problem as data; `slug` is of docs/http-api.md, or "" where the status says all."""
         return {
             "type": PROBLEMS + self.slug if self.slug else "about:blank",
             "title": self.slug.replace("-", " ") or "error",

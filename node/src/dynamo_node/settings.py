@@ -1,4 +1,4 @@
-"""Settings of a node: flags over `DYNAMO_*` variables over a TOML file (contract.md §3).
+"""Settings of a node: flags over `DYNAMO_*` variables over a TOML file (docs/operations.md).
 
 One model gives all three and `--help`. What is wrong ends the process with exit code 2 and one
 line that names the setting.

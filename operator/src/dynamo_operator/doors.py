@@ -84,7 +84,7 @@ class KubeDoor(Protocol):
 
 
 class NodeDoor(Protocol):
-    """What the operator asks of a node's admin listener (contract.md §5). Raises Failed."""
+    """What the operator asks of a node's admin listener (docs/http-api.md). Raises Failed."""
 
     async def get(self, address: str, path: str, token: str) -> Found:
         """A document of the node at `address`, its IP."""

@@ -58,7 +58,7 @@ class Entry(Struct, frozen=True):
 
 
 class Ring(Struct, frozen=True, dict=True):
-    """The ring document (contract.md §5.1) as the nodes gave it."""
+    """The ring document (docs/http-api.md) as the nodes gave it."""
 
     cluster_id: str
     epoch: int

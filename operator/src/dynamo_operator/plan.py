@@ -1,4 +1,4 @@
-"""What to do next: pure, the first row that matches acts (kubernetes.md, the state table).
+"""What to do next: pure, the first row that matches acts (a state table).
 
 The level is reconciled, never the edge: a row sees one look and nothing before it, so it does not
 matter who died where. At most one eviction and one ring change come out of a look. Whatever is

@@ -30,7 +30,7 @@ def moved(o: Observed) -> list[str]:
 
 
 def outstanding(o: Observed) -> tuple[list[dict[str, Any]], str | None]:
-    """Wishes as a plan takes them (contract.md §5.1), and their operation's id where they need one.
+    """Wishes as a plan takes them (docs/http-api.md), and their operation's id where they need one.
 
     Moves of partitions go together; a move of tokens goes alone, under its own id.
     """
