@@ -15,7 +15,7 @@ import background_mutants
 import edge_mutants
 import gate_mutants
 import move_ladders
-import plan_ladders
+import found_ladders
 import put_ladders
 import record_mutants
 import wire_mutants
@@ -30,7 +30,7 @@ assert record_mutants.COPIED and gate_mutants.SENSELESS
 
 SEEDS_MAX = 1000
 assert (
-    move_ladders.four and put_ladders.LADDER_OF and plan_ladders.LADDER_OF
+    move_ladders.four and put_ladders.LADDER_OF and found_ladders.LADDER_OF
 )  # they register themselves
 
 

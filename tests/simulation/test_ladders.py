@@ -7,7 +7,7 @@ import background_mutants
 import edge_mutants
 import move_ladders
 import move_mutants
-import plan_ladders
+import found_ladders
 import put_ladders
 import pytest
 import record_mutants
@@ -36,7 +36,7 @@ def test_every_ladder_has_a_rule() -> None:
         and background_mutants.BUSY
         and edge_mutants.FULL
         and put_ladders.LADDER_OF
-        and plan_ladders.LADDER_OF
+        and found_ladders.LADDER_OF
         and record_mutants.COPIED
         and record_mutants.COPIED
     )

@@ -8,7 +8,7 @@ import edge_mutants
 import gate_mutants
 import move_ladders
 import move_mutants
-import plan_ladders
+import found_ladders
 import put_ladders
 import pytest
 import record_mutants
@@ -30,7 +30,7 @@ assert (
     and edge_mutants.FULL
     and gate_mutants.SENSELESS
     and put_ladders.LADDER_OF
-    and plan_ladders.LADDER_OF
+    and found_ladders.LADDER_OF
     and wire_mutants.TAG
     and record_mutants.COPIED
 )

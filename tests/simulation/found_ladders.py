@@ -1,0 +1,161 @@
+"""Scripted histories of states that only long runs met, and what was mended for them left out.
+
+Random seeds meet each of these states once in tens of thousands of histories, and a stored plan
+meets its state only until something takes another time: so each is scripted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from ladders import KEY, STORED, ladder, partition
+from move_ladders import apart
+from mutants import LADDER_OF, Patch, mutant
+from town import SETTINGS, Town
+
+from dynamo_core import coordination, post, replica
+from dynamo_core.codec import decode_record, encode_record
+from dynamo_core.errors import NotHere
+from dynamo_core.frames import Frame, encode_frame
+from dynamo_core.ids import DATA, HINTS
+from dynamo_core.messages import Store
+from dynamo_core.operations import Get, Outcome
+from dynamo_core.ring_messages import Admit, Gossip
+from dynamo_core.versions import EMPTY
+
+
+def keep_from(town: Town, name: str, kept: Callable[[Any], bool]) -> None:
+    """Frames reach this node without those of their messages."""
+
+    def lost(sender: str, to: str, frame: Frame) -> bool:
+        rest = [message for message in frame.messages if not kept(message)]
+        if to != name or len(rest) == len(frame.messages):
+            return False
+        left = encode_frame(msgspec.structs.replace(frame, messages=rest))
+        town.frames.append((sender, to, left))
+        return True
+
+    town.lost = lost
+
+
+@ladder("answers to two lives at one address")
+def answers_to_two_lives_at_one_address() -> None:
+    """A late knock of a disk that is gone is answered in the turn in which a read asks the node's
+    present life: both have one address, and both frames leave (C8)."""
+    town = Town("a b c")
+    town.put("a", KEY, b"v", w=3)
+    knocks: list[Frame] = []
+
+    def listen(sender: str, to: str, frame: Frame) -> bool:
+        if to == "a" and any(isinstance(m, Admit) for m in frame.messages):
+            knocks.append(frame)
+        return False
+
+    town.lost = listen
+    for _ in range(2):
+        town.kill("c")
+        town.run(3.0)
+        town.wipe("c")
+        town.start("c")
+        town.until(lambda: town.nodes["c"].member)
+    town.until(lambda: town.get("a", KEY, r=3).status == 200)
+    assert knocks[0].node_id != town.disks["c"].node_id
+    answers: list[Outcome] = []
+    town.nodes["a"].submit(Get(key=KEY, r=3), answers.append)
+    town.nodes["a"].receive(encode_frame(knocks[0]))
+    town.settle()
+    assert [answer.status for answer in answers] == [200]
+
+
+@ladder("delete retried where nothing is")
+def a_delete_retried_where_nothing_is() -> None:
+    """Two owners have its tombstone; its retry, through a stranger, comes to the one that has not:
+    as many nodes keep the delete as its answer counts (C7, S-REQ-1)."""
+    town = Town("a b c d", settings=msgspec.structs.replace(SETTINGS, anti_entropy=False))
+    one, two, three = town.owners(KEY)
+    (stranger,) = town.others(KEY)
+    town.put(two, KEY, b"v", w=3)
+    town.lost = lambda sender, to, frame: (
+        to in (one, stranger) and any(isinstance(m, Store) for m in frame.messages)
+    )
+    town.cut = apart(one, two + three + stranger)
+    town.run(4.0)
+    assert town.put(stranger, KEY, None, w=2, request_id="r").status == 204
+    town.cut = set()
+    town.until(lambda: town.nodes[stranger].up(one))
+    keep_from(town, one, lambda message: isinstance(message, Store) and message.cause != "put")
+    retried = town.put(stranger, KEY, None, w=3, request_id="r")
+    assert retried.acks is not None
+    kept = [name for name in town.names if _keeps(town, name, "r")]
+    assert len(kept) >= retried.acks.total >= 3
+
+
+def _keeps(town: Town, name: str, request_id: str) -> bool:
+    """Whether something on this node's disk knows the request as done."""
+    rows = town.disks[name].rows
+    found = [row for key, row in rows[DATA].items() if key == STORED]
+    found += [row for key, row in rows[HINTS].items() if key.endswith(STORED)]
+    return any(decode_record(row).event_of(request_id) for row in found)
+
+
+@ladder("read after a switch to one that joins")
+def a_read_after_a_switch_to_one_that_joins() -> None:
+    """It has copied everything before the first beat of another owner comes: until it has compared
+    its numbers it proves no absence, so it does not switch, and R=N can be met (C8, S-DISK-2)."""
+    town = Town("a b c d", members="a b c")
+    first = town.owners(KEY)[0]
+
+    keep_from(town, "d", lambda message: isinstance(message, Gossip))
+    town.change(first, operation_id="join", join=["d"])
+    town.until(lambda: town.nodes["d"].member)
+    assert "d" in town.ring.target.owners[partition(town)]
+    for _ in range(20):
+        town.run(0.5)
+        assert town.get(first, KEY, r=3).status == 404
+    town.lost = lambda sender, to, frame: False
+    town.until(lambda: town.nodes["d"].counters["switches"] >= 1)
+    assert town.get(first, KEY, r=3).status == 404
+
+
+# ---------------------------------------------------------------- the faults
+
+
+@mutant("one frame to each address")
+def _() -> list[Patch]:
+    original = post.Post.frames
+    return [(post.Post, "frames", lambda self: list(dict(original(self)).items()))]
+
+
+@mutant("a retried delete is acked by whoever has nothing of it")
+def _() -> list[Patch]:
+    original = coordination.Coordination.coordinate
+
+    def coordinate(self: Any, put: Any, stored: bytes, target: str, *rest: Any) -> Any:
+        try:
+            return original(self, put, stored, target, *rest)
+        except NotHere:
+            empty = encode_record(put.key, EMPTY)
+            self.replica.take(stored, empty, target)
+            place = coordination.partition_of(stored, self.replica.bits)
+            return coordination.Minted(place, empty, put.context.history, 0)
+
+    return [(coordination.Coordination, "coordinate", coordinate)]
+
+
+@mutant("a receiver switches before its numbers are compared")
+def _() -> list[Patch]:
+    original = replica.Replica.provable
+
+    def provable(self: Any, partition: int, others: Any) -> bool:
+        return partition not in self.owned() or original(self, partition, others)
+
+    return [(replica.Replica, "provable", provable)]
+
+
+LADDER_OF |= {
+    "a receiver switches before its numbers are compared": "read after a switch to one that joins",
+    "a retried delete is acked by whoever has nothing of it": "delete retried where nothing is",
+    "one frame to each address": "answers to two lives at one address",
+}
