@@ -13,12 +13,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 import address_mutants
 import background_mutants
 import edge_mutants
+import found_ladders
 import gate_mutants
 import move_ladders
-import found_ladders
 import put_ladders
 import record_mutants
 import wire_mutants
+import writeable_mutants
 from disk_fault import blind_iterator, disk_rules_broken
 from move_mutants import MIX_OF
 from mutants import MUTANTS, seeds_to_catch
@@ -27,6 +28,7 @@ from round_mutants import LADDER_OF
 assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
 assert wire_mutants.TAG
 assert record_mutants.COPIED and gate_mutants.SENSELESS
+assert writeable_mutants.LADDER_OF
 
 SEEDS_MAX = 1000
 assert (

@@ -5,13 +5,14 @@ from __future__ import annotations
 import address_mutants
 import background_mutants
 import edge_mutants
+import found_ladders
 import move_ladders
 import move_mutants
-import found_ladders
 import put_ladders
 import pytest
 import record_mutants
 import round_mutants
+import writeable_mutants
 from ladders import LADDERS
 from mutants import LADDER_OF, planted
 
@@ -38,5 +39,5 @@ def test_every_ladder_has_a_rule() -> None:
         and put_ladders.LADDER_OF
         and found_ladders.LADDER_OF
         and record_mutants.COPIED
-        and record_mutants.COPIED
+        and writeable_mutants.LADDER_OF
     )

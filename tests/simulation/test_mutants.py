@@ -5,15 +5,16 @@ from __future__ import annotations
 import address_mutants
 import background_mutants
 import edge_mutants
+import found_ladders
 import gate_mutants
 import move_ladders
 import move_mutants
-import found_ladders
 import put_ladders
 import pytest
 import record_mutants
 import round_mutants
 import wire_mutants
+import writeable_mutants
 from disk_fault import blind_iterator, disk_rules_broken
 from mutants import MUTANTS, planted, seeds_to_catch
 
@@ -33,6 +34,7 @@ assert (
     and found_ladders.LADDER_OF
     and wire_mutants.TAG
     and record_mutants.COPIED
+    and writeable_mutants.LADDER_OF
 )
 
 
