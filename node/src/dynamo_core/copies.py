@@ -151,10 +151,15 @@ class Copies:
             and counted.get(target or node) is False
         ]  # fmt: skip
         for owners in quorums:
+            asked = {target or node for node, target in found}
             short = dw - sum(synced and copy in owners for copy, synced in counted.items())
-            short -= sum((target or node) in owners for node, target in found)
-            here = [call for call in left if (call[1] or call[0]) in owners and call not in found]
-            found += here[: max(short, 0)]
+            short -= len(asked.intersection(owners))
+            here: dict[str, Call] = {}  # one call a copy: two nodes may hold it
+            for call in left:
+                copy = call[1] or call[0]
+                if copy in owners and copy not in asked:
+                    here.setdefault(copy, call)
+            found += list(here.values())[: max(short, 0)]
         return found
 
     def counts(self) -> Acks:

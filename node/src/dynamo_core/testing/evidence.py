@@ -84,8 +84,8 @@ class Evidence:
         """Whether a disk holds a put, or a successor of it."""
         dots = self.dots_of.get(value, ())
         for data in disk.records(store_key(key), durable):
-            history = self._records[data].history
-            if any(history.covers_dot(dot) for dot in dots):
+            record = self._records.get(data)  # none: a fault has written what is no record
+            if record is not None and any(record.history.covers_dot(dot) for dot in dots):
                 return True
         return False
 
