@@ -49,6 +49,7 @@ TOLD = (
     "switches", "moves_taken_over", "moves_undone", "records_surrendered", "lost_node_admitted",
     "replaced_node_emptied", "rolled_back_disk_found", "tombstones_collected",
     "stale_copies_dropped", "stale_records_refused", "hints_rerouted", "link_bad_frames",
+    "fsyncs_stalled", "fsyncs_asked_elsewhere",
 )  # fmt: skip
 """Events that say that a run met what it is for; those of processes that died are missing."""
 COUNTED = ("lost", "invented", "resurrected")

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from benchmarks.links import Links, linked_ring
 from benchmarks.processes import Node, until
+from benchmarks.stalled_disks import Disks
 
 from dynamo_client import AdminClient, ClientError
 from dynamo_client.errors import Conflict
@@ -43,9 +44,12 @@ def still_wished(wishes: Mapping[str, Any], document: Mapping[str, Any]) -> dict
 class Cluster:
     """The nodes, the links between them, and when each of them was in trouble."""
 
-    def __init__(self, nodes: dict[str, Node], links: Links, flags: Sequence[str]) -> None:
+    def __init__(
+        self, nodes: dict[str, Node], links: Links, disks: Disks, flags: Sequence[str]
+    ) -> None:
         self.nodes = nodes
         self.links = links
+        self.disks = disks
         self.flags = flags
         self.asked = list(nodes)
         """Nodes that clients talk to: all that are in the ring, or on their way in or out."""
@@ -109,6 +113,11 @@ class Cluster:
             return False
         return True
 
+    def stalls(self, name: str) -> bool:
+        """Whether the node says that its fsyncs stall (S-RW-8)."""
+        with self.door(name) as admin:
+            return bool(admin.status()["durability"] != "ok")
+
     def pause(self, name: str) -> None:
         """SIGSTOP."""
         self.fault(name)
@@ -127,6 +136,7 @@ class Cluster:
     def heal(self) -> None:
         """All links carry, all processes run."""
         self.links.heal()
+        self.disks.heal(*self.nodes)
         for name, node in self.nodes.items():
             if not node.alive:
                 self.restart(name)
@@ -341,8 +351,8 @@ def cluster_of(
     place: Path, names: Sequence[str], flags: Sequence[str] = QUICK, spares: Sequence[str] = ()
 ) -> Iterator[Cluster]:
     """A ring of `names` with N=3, R=W=2 and 16 partitions; `spares` run and are in no ring."""
-    with linked_ring(place, names, flags, 16, spares) as (nodes, links):
-        cluster = Cluster(nodes, links, flags)
+    with linked_ring(place, names, flags, 16, spares) as (nodes, links, disks):
+        cluster = Cluster(nodes, links, disks, flags)
         cluster.asked = list(names)
         for name in spares:
             cluster.fault(name)

@@ -314,8 +314,8 @@ def main(
     kept = False
     try:
         console.print(f"starting five nodes and two more with RocksDB under {place} ...")
-        with linked_ring(place, NAMES, FLAGS, PARTITIONS, NEW) as (nodes, links):
-            cluster = Cluster(nodes, links, FLAGS)
+        with linked_ring(place, NAMES, FLAGS, PARTITIONS, NEW) as (nodes, links, disks):
+            cluster = Cluster(nodes, links, disks, FLAGS)
             cluster.asked = list(NAMES)
             shop = Shop(cluster, score)
             score.began = time.perf_counter()

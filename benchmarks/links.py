@@ -23,6 +23,7 @@ from typing import Any, Literal
 import msgspec
 from benchmarks.bad_card import Card
 from benchmarks.processes import Node, found, until
+from benchmarks.stalled_disks import Disks
 
 from dynamo_node.handshake import HEAD_BYTES, PROOF_BYTES, Hello
 
@@ -37,14 +38,15 @@ START_S_MAX = 120.0
 def linked_ring(
     place: Path, names: Sequence[str], flags: Sequence[str], partitions: int,
     spares: Sequence[str] = (),
-) -> Iterator[tuple[dict[str, Node], Links]]:  # fmt: skip
-    """A ring of real nodes with N=3, R=W=2 under `place`, a proxy for each directed link; spares
-    run beside it, unjoined."""
-    links = Links()
+) -> Iterator[tuple[dict[str, Node], Links, Disks]]:  # fmt: skip
+    """A ring of real nodes with N=3, R=W=2 under `place`, a proxy for each directed link,
+    disks whose fsyncs can be held back; spares run beside it, unjoined."""
+    links, disks = Links(), Disks(place)
     nodes = {name: Node(name, place / name, links.add(name)) for name in (*names, *spares)}
     for name, node in nodes.items():
         links.lead(name, node.ports["peer"])
         node.seeds = [other.advertise for other in nodes.values() if other is not node]
+        node.before = disks.before(name)
     links.start()
     try:
         for node in nodes.values():
@@ -52,8 +54,9 @@ def linked_ring(
         for name, node in nodes.items():
             until(node.lives, f"{name} does not answer", START_S_MAX)
         found([nodes[name] for name in names], n=3, r=2, w=2, partitions=partitions)
-        yield nodes, links
+        yield nodes, links, disks
     finally:
+        disks.heal(*nodes)
         for node in nodes.values():
             if node.process is not None:
                 node.process.send(signal.SIGCONT)

@@ -259,8 +259,8 @@ def versions(where: Path, sizes: Sizes) -> Page:
     bought = purchases(sizes.purchases)
     score = Score(total=len(bought))
     flags = ["--log-level=warning"]
-    with linked_ring(where / "versions", NAMES, flags, 64) as (nodes, links):
-        shop = Shop(Cluster(nodes, links, flags), score)
+    with linked_ring(where / "versions", NAMES, flags, 64) as (nodes, links, disks):
+        shop = Shop(Cluster(nodes, links, disks, flags), score)
 
         async def sell() -> None:
             shop.open.set()

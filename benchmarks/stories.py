@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 from benchmarks.cluster import HEAL_S_MAX, Cluster
+from benchmarks.stalled_disks import MISSING
 from benchmarks.witnesses import CLIENTS, Record, Witness
 
 from dynamo_client import ClientError
@@ -315,9 +316,38 @@ async def bad_network_card(stage: Stage) -> None:
     stage.say(f"{links.met['flipped'] - before} frames were spoiled; the card is a good one again")
 
 
+async def a_stalled_fsync(stage: Stage) -> None:
+    """The fsyncs of a member do not end for a while; it says so, and every put is done by others'
+    disks. Then a spare joins, somebody leaves, and they stall in the midst of that."""
+    cluster, disks = stage.cluster, stage.cluster.disks
+    if not disks.can_stall:
+        stage.say(f"not told: {MISSING}")
+        return
+    (name,) = stage.some(await stage.do(cluster.members), 1)
+    disks.stall(name)
+    stage.say(f"no fsync of {name} ends")
+    await stage.until(lambda: cluster.stalls(name), f"{name} does not say that its fsyncs stall")
+    stage.say(f"{name} says so; the clients go on for {stage.pause_s:.0f} s")
+    await asyncio.sleep(stage.pause_s)
+    disks.heal(name)
+    await stage.until(lambda: not cluster.stalls(name), f"{name} goes on saying that they stall")
+    stage.say(f"the fsyncs of {name} are quick again")
+    await stage.join((await stage.do(cluster.spares))[0])
+    (other,) = stage.some([n for n in await stage.do(cluster.members) if n != name], 1)
+    stage.say(f"{other} leaves, and the fsyncs of {name} stall in the midst of it")
+    await stage.do(cluster.begin_leave, [other])
+    await stage.midway()
+    disks.stall(name)
+    await asyncio.sleep(stage.pause_s)
+    disks.heal(name)
+    stage.say(f"the fsyncs of {name} are quick again")
+    await stage.do(cluster.renew, [other])
+    await stage.do(cluster.rest)
+
+
 Story = Callable[[Stage], Awaitable[None]]
 STORIES: tuple[Story, ...] = (
     join_two_then_leave_two, leave_of_one_that_is_killed, flip, tokens_by_hand,
     wiped_during_a_move, old_disk_after_a_collection, two_administrators, stopped_receiver,
-    a_moved_node, bad_network_card,
+    a_moved_node, bad_network_card, a_stalled_fsync,
 )  # fmt: skip

@@ -58,10 +58,11 @@ def test_lists_and_switches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYNAMO_SEEDS", "a:1, b:2,")
     monkeypatch.setenv("DYNAMO_ANTI_ENTROPY", "off")
     monkeypatch.setenv("DYNAMO_INSECURE", "true")
-    settings = load(["--replace-lost", "false", "--hedge-ms", "25"])
+    settings = load(["--replace-lost", "false", "--hedge-ms", "25", "--fsync-stall-ms", "250"])
     assert (settings.seeds, settings.insecure) == (("a:1", "b:2"), True)
     core = settings.of_core()
     assert (core.anti_entropy, core.replace_lost, core.hedge_s) == (False, False, 0.025)
+    assert core.fsync_stall_s == 0.25
     assert load(["--seeds", "c:3"]).seeds == ("c:3",)
     assert load(["--insecure"]).insecure
 

@@ -24,7 +24,7 @@ WAIT_S_MAX = 90.0
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[dict[str, Node]]:
-    with linked_ring(tmp_path, NAMES, FLAGS, 16) as (nodes, _):
+    with linked_ring(tmp_path, NAMES, FLAGS, 16) as (nodes, _, _):
         yield nodes
 
 

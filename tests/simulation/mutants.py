@@ -69,7 +69,6 @@ MIX_OF = {
     "membership by wall clock": "lives",
 }
 """Where a fault is sought that the random mixture shows once in hundreds of seeds."""
-
 LADDER_OF: dict[str, str] = {}
 """Where a scripted history shows a fault that seeds do not: the name of its ladder."""
 

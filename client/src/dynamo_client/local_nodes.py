@@ -97,6 +97,8 @@ class LocalNode:
         self.ports = ports or dict(zip(LISTENERS, free_ports(3), strict=True))
         self.advertise = advertise or f"127.0.0.1:{self.ports['peer']}"
         self.seeds: list[str] = []
+        self.before: list[str] = []
+        """What stands before its command, as `env` and variables."""
         self.log = directory.with_suffix(".log")
         self.pid_file = directory.with_suffix(".pid")
 
@@ -127,7 +129,7 @@ class LocalNode:
         listen = [f"--{which}-listen=127.0.0.1:{port}" for which, port in self.ports.items()]
         seeds = [f"--seeds={','.join(self.seeds)}"] if self.seeds else []
         process = Process.start(
-            [sys.executable, "-m", "dynamo_node.app", f"--name={self.name}",
+            [*self.before, sys.executable, "-m", "dynamo_node.app", f"--name={self.name}",
              f"--data-dir={self.directory}", f"--advertise={self.advertise}",
              *listen, *seeds, *flags],
             self.log,

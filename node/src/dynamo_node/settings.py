@@ -135,6 +135,8 @@ class NodeSettings(BaseSettings):
         description="listen beyond loopback without a cluster secret")
     hedge_ms: float = Field(_CORE.hedge_s * 1000, gt=0, le=30_000,
         description="ask one node more after this silence")
+    fsync_stall_ms: float = Field(_CORE.fsync_stall_s * 1000, ge=10, le=60_000,
+        description="an fsync that lasts so long stalls; others coordinate then")
     heartbeat_ms: float = Field(_CORE.heartbeat_s * 1000, ge=10, le=60_000,
         description="gossip to every member so often")
     suspect_ms: float = Field(_CORE.suspect_s * 1000, ge=30, le=600_000,
@@ -185,6 +187,7 @@ class NodeSettings(BaseSettings):
         """The part that the pure node wants."""
         return core.Settings(
             hedge_s=self.hedge_ms / 1000,
+            fsync_stall_s=self.fsync_stall_ms / 1000,
             heartbeat_s=self.heartbeat_ms / 1000,
             suspect_s=self.suspect_ms / 1000,
             exchange_s=self.exchange_ms / 1000,
