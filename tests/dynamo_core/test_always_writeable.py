@@ -103,6 +103,29 @@ def test_a_walk_is_said_again_only_to_the_process_that_heard_its_beginning() -> 
     assert set(said) == {Roots, Leaves, Fetch, Store, Forward}
 
 
+def test_a_forwarded_put_that_is_coordinated_here_by_now_is_not_said_again() -> None:
+    """The node that was silent would make a twin of it."""
+    town = Town("a b c d")
+    first, second, third = town.owners(KEY)
+    (outsider,) = town.others(KEY)
+    town.lost = lambda sender, to, frame: (
+        sender == outsider and any(isinstance(m, Forward | Store) for m in frame.messages)
+    )
+    answers = submit(town, outsider, Put(key=KEY, value=b"v", w=3))
+    node = town.nodes[outsider]
+    node.calls.say_again(first, True)
+    assert node.counters["calls_said_again"] == 1, "the forwarded put"
+    town.run(0.06)
+    node.calls.say_again(first, True)
+    assert node.counters["calls_said_again"] == 1, "it stands in for this owner"
+    town.lost = lambda sender, to, frame: False
+    for other in (second, third):
+        node.calls.say_again(other, True)
+    town.settle()
+    assert [answer.status for answer in answers] == [204]
+    assert town.counters("request_id_seen_again") == 0
+
+
 # ---------------------------------------------------------------- lost links (S-NET-2)
 
 
@@ -133,6 +156,24 @@ def test_a_lost_link_that_is_dialled_after_the_deadline_is_not_waited_for() -> N
         town.nodes[first].link_lost(other, 1.5)
     town.settle()
     assert [(answer.status, answer.applied) for answer in answers] == [(503, "unknown")]
+
+
+def test_an_operation_whose_links_stay_lost_ends_at_its_deadline() -> None:
+    """The copy that lies here may have been read: the put says unknown."""
+    town = Town("a b c")
+    first, others = owner_and_others(town)
+    town.lost = lambda sender, to, frame: any(isinstance(m, Store | Fetch) for m in frame.messages)
+    began = town.now
+    put = submit(town, first, Put(key=KEY, value=b"v", w=2, timeout_s=1.0))
+    get = submit(town, first, Get(key=KEY, r=2, timeout_s=1.0))
+    while town.now < began + 0.9:
+        for other in others:
+            town.nodes[first].link_lost(other, 0.05)
+        town.run(0.1)
+    town.until(lambda: bool(put and get))
+    assert town.now < began + 1.2
+    assert [(answer.status, answer.applied) for answer in put] == [(503, "unknown")]
+    assert [(answer.status, answer.problem) for answer in get] == [(503, "quorum-not-met")]
 
 
 def test_a_stand_in_takes_a_copy_while_a_link_is_waited_for() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from math import inf
 
 import pytest
 from station import (
@@ -205,6 +206,7 @@ def test_a_link_that_nobody_reads_drops_frames_and_keeps_memory_bounded() -> Non
         assert link is not None and link.transport is not None
         assert link.transport.get_write_buffer_size() <= SEND_BUFFER_BYTES_MAX
         assert here.ends.counters["frames_dropped_full"] == 1
+        assert here.links.redial_s(there.address) == inf, "nothing waits for a link that is full"
 
     with_stations(body)
 

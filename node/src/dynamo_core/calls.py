@@ -105,7 +105,7 @@ class Calls:
         node = self.node
         for machine, to, request in self._pending.values():
             kind = type(request)
-            if to != name or machine.finished:
+            if to != name or machine.finished or not machine.wants(request):
                 continue
             if kind in AGAIN or (same_life and kind in WALKS):
                 node.post.say(name, request)

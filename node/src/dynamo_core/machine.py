@@ -136,6 +136,10 @@ class Machine:
         """The link to the node is lost, and the request is said again when it is dialled."""
         return []
 
+    def wants(self, request: Message) -> bool:
+        """Whether the answer still matters; a request is not said again for one that does not."""
+        return True
+
     def heard_from(self, node: str) -> bool:
         """Whether the node has answered another call of this machine: then one that is left
         without an answer does not count against it."""

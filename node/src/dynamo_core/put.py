@@ -199,6 +199,10 @@ class PutOperation(Replication):
         waits = self.coordinating and self.done is not None
         return self.started + self.put.timeout_s if waits else -NEVER
 
+    def wants(self, request: Message) -> bool:
+        """A put that this node coordinates by now is not to be coordinated elsewhere as well."""
+        return not (self.coordinating and isinstance(request, Forward))
+
     def delayed(self, node: str, request: Message, now: float) -> Effects:
         """The copy may still be acked in time: meanwhile a stand-in is asked."""
         if not isinstance(request, Store) or (node, request.target) not in self.copies.under_way:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
+from math import inf
 from random import random
 
 from dynamo_core.frames import MESSAGE_BYTES_MAX
@@ -255,8 +256,11 @@ class Links:
         return open_
 
     def redial_s(self, address: str) -> float:
-        """In how many seconds the address may be dialled again; 0 for at once (S-NET-2)."""
+        """In how many seconds the address may be dialled again; 0 for at once (S-NET-2). Infinite
+        where the link stands: it is full, and to say more again would fill it for longer."""
         route = self.routes.get(address)
+        if route is not None and route.open:
+            return inf
         return max(0.0, route.retry_at - now_s()) if route is not None else 0.0
 
     def found(self, address: str, host: str) -> None:
