@@ -15,6 +15,8 @@ from benchmarks.stalled_disks import MISSING
 
 NAMES = ["n0", "n1", "n2"]
 RESTARTS, PUTS = 5, 40
+DEADLINE = "timeout_ms=5000"
+"""A call that is dropped and not said again costs all of it, on a busy machine as well."""
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def puts(cluster: Cluster, first: str, label: str) -> list[tuple[int, float, str
     with httpx.Client(timeout=10.0) as http:
         for number in range(PUTS):
             at = cluster.nodes[names[number % len(names)]]
-            answer = http.put(f"{at.endpoint}/v1/kv/{label}-{number}", content=b"v")
+            answer = http.put(f"{at.endpoint}/v1/kv/{label}-{number}?{DEADLINE}", content=b"v")
             said = f"{at.name} {answer.text}"
             answers.append((answer.status_code, answer.elapsed.total_seconds(), said))
     return answers
@@ -84,7 +86,7 @@ def test_puts_go_on_while_the_fsyncs_of_one_node_stall(cluster: Cluster) -> None
     print(f"{len(answers)} puts while fsyncs stall, slowest {slowest:.3f} s")
     assert [answer for answer in answers if answer[0] != 204] == []
     events = sum(cluster.events().values(), Counter())
-    assert events["fsyncs_asked_elsewhere"] and events["fsyncs_stalled"] == 1, events
+    assert events["fsyncs_asked_elsewhere"] and events["fsyncs_stalled"], events
     cluster.disks.heal(victim.name)
     until(lambda: not told(), "it does not say that they are quick again")
     assert httpx.get(victim.admin + "/readyz").json() == {"ready": True}
