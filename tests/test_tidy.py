@@ -19,9 +19,9 @@ PACKAGES = {
 }
 LAYERS = [
     {"ids", "errors", "sense"},
-    {"quorum", "versions", "merkle", "ring", "settings"},
+    {"quorum", "versions", "merkle", "ring", "settings", "shares", "pace"},
     {"codec", "operations", "ring_document", "background", "gate"},
-    {"arrivals", "preference", "placement", "journal", "wishes", "holdings"},
+    {"arrivals", "preference", "placement", "journal", "wishes", "holdings", "hedging"},
     {"change", "messages", "hints", "context", "tree", "round_numbers", "actors", "stored_ring"},
     {"ring_messages", "move_messages", "round_messages", "machine"},
     {"copies", "durability", "frames", "answers", "intake", "sizes", "tombstones"},

@@ -366,11 +366,11 @@ def test_overload_and_draining_are_said_before_any_effect(front: str) -> None:
     """C16."""
     listener = Listener(front, Limits(1 << 20), in_flight_max=2)
     with listener.client() as client:
-        listener.call(lambda: setattr(listener.node.clients, "in_flight", 2))
+        listener.call(lambda: setattr(listener.node.clients.slots, "used", 2))
         answer = client.put("/v1/kv/k", content=b"v")
         assert slug(answer) == (503, "overloaded")
         assert answer.headers["dynamo-applied"] == "no"
-        listener.call(lambda: setattr(listener.node.clients, "in_flight", 0))
+        listener.call(lambda: setattr(listener.node.clients.slots, "used", 0))
         assert client.get("/v1/kv/k").status_code == 404
         listener.call(lambda: setattr(listener.node, "draining", True))
         answer = client.put("/v1/kv/k", content=b"v")

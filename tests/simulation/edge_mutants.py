@@ -90,11 +90,11 @@ def _() -> list[Patch]:
     last: list[Any] = [None]
     blind: list[bool] = [False]
 
-    def submit(self: Any, operation: Any, done: Any) -> None:
+    def submit(self: Any, operation: Any, done: Any, *who: Any) -> None:
         this = (self.node, self.node.now, operation.key)
         blind[0] = isinstance(operation, Put) and this == last[0]
         last[0] = this
-        original(self, operation, done)
+        original(self, operation, done, *who)
         self.node.calls.drain()
         blind[0] = False
 

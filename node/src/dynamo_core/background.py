@@ -44,14 +44,18 @@ class Background:
         self.budget = 1.0
         self.p99_ms: float | None = None
         """As of the last turn; None when fewer than `READS_MIN` reads say anything."""
+        self.usual_s = 0.0
+        """The same of the reads that were not hedged, in seconds; 0.0 for None (S-RW-9)."""
         self._limits = [threshold_ms / 1000 * STEP**i for i in range(-STEPS, STEPS + 1)]
         self._sums = [0] * (len(self._limits) + 1)
         self._seconds: deque[tuple[int, list[int]]] = deque()
         """The window, a histogram for each second that had a read; `_sums` is all of them."""
+        self._hedged: deque[tuple[int, int]] = deque()
+        """Of these the hedged ones, which took as long as the hedge let them: second and place."""
         self.wake_at = 0.0
         """When `tick` is due; nobody needs to be woken for it."""
 
-    def read(self, took_s: float, now: float) -> None:
+    def read(self, took_s: float, now: float, hedged: bool = False) -> None:
         """A read of a client was answered."""
         second = int(now)
         if not self._seconds or self._seconds[-1][0] != second:
@@ -59,6 +63,8 @@ class Background:
         place = bisect_left(self._limits, took_s)
         self._seconds[-1][1][place] += 1
         self._sums[place] += 1
+        if hedged:
+            self._hedged.append((second, place))
 
     def tick(self, now: float) -> None:
         """Once a second: look, and set the budget."""
@@ -66,20 +72,29 @@ class Background:
         while self._seconds and self._seconds[0][0] <= now - WINDOW_S:
             _, counts = self._seconds.popleft()
             self._sums = [a - b for a, b in zip(self._sums, counts, strict=True)]
-        self.p99_ms = self._p99_ms()
+        while self._hedged and self._hedged[0][0] <= now - WINDOW_S:
+            self._hedged.popleft()
+        self.p99_ms = self._p99_ms(self._sums)
+        usual_ms = self.p99_ms
+        if self._hedged:
+            plain = list(self._sums)
+            for _, place in self._hedged:
+                plain[place] -= 1
+            usual_ms = self._p99_ms(plain)
+        self.usual_s = (usual_ms or 0.0) / 1000
         if self.p99_ms is not None and self.p99_ms > self.threshold_ms:
             self.counters["background_slowed"] += self.budget > BUDGET_MIN
             self.budget = max(BUDGET_MIN, self.budget * SLOWER)
         else:
             self.budget = min(1.0, self.budget + FASTER)
 
-    def _p99_ms(self) -> float | None:
+    def _p99_ms(self, sums: list[int]) -> float | None:
         """The limit that 99 of 100 reads do not exceed."""
-        beyond = sum(self._sums)
+        beyond = sum(sums)
         if beyond < READS_MIN:
             return None
         left = beyond - beyond // 100
-        for limit, count in zip(self._limits, self._sums, strict=False):
+        for limit, count in zip(self._limits, sums, strict=False):
             left -= count
             if left <= 0:
                 return 1000 * limit

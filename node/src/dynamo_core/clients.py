@@ -14,6 +14,7 @@ from dynamo_core.get import GetOperation
 from dynamo_core.messages import Forward, Forwarded, Refused
 from dynamo_core.operations import Get, Operation, Outcome, Put, settle
 from dynamo_core.put import PutOperation
+from dynamo_core.shares import ALL_USED, Shares
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
@@ -26,7 +27,12 @@ class Clients:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.in_flight = 0
+        self.slots = Shares(node.settings.in_flight_max)
+
+    @property
+    def in_flight(self) -> int:
+        """Operations under way."""
+        return self.slots.used
 
     def refusal(self) -> str:
         """Why no operation is taken now, before any effect; "" when it is."""
@@ -35,23 +41,29 @@ class Clients:
             return "not-a-member"
         if node.draining:
             return "draining"
-        return "overloaded" if self.in_flight >= node.settings.in_flight_max else ""
+        return "overloaded" if self.slots.used >= self.slots.total else ""
 
-    def submit(self, operation: Operation, done: Done) -> None:
-        """A client's operation, settled here; `done` is called exactly once."""
+    def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
+        """A client's operation, settled here; `done` is called exactly once. `principal`: whose
+        share of the slots it takes (T-5)."""
         refusal = self.refusal()
         node = self.node
-        if refusal:
-            done(Outcome(status=503, problem=refusal, applied="no", node=node.identity.name))
+        status = ALL_USED if refusal else self.slots.refusal(principal)
+        if status:
+            refusal = refusal or "overloaded"
+            node.counters["shares_used_up"] += status != ALL_USED
+            done(Outcome(status=status, problem=refusal, applied="no", node=node.identity.name))
             return
-        self.in_flight += 1
+        self.slots.take(principal)
         settle(operation, node.ring.target)
         if isinstance(operation, Get):
-            node.spawn(GetOperation(node, operation, partial(self._read, node.now, done)))
+            get = GetOperation(node, operation, None, principal)
+            get.done = partial(self._read, get, done)
+            node.spawn(get)
             return
-        done = partial(self._answered, done)
+        done = partial(self._answered, principal, done)
         if operation.value is None and operation.context is None:
-            self._delete_what_is_there(operation, done)
+            self._delete_what_is_there(operation, done, principal)
         else:
             node.spawn(PutOperation(node, operation, done))
 
@@ -69,34 +81,38 @@ class Clients:
             node.sent_corrupt(route)
             node.say(route, Refused(message.id, "corrupt"))
             return
+        principal = "peer " + route
         refusal = self.refusal()
+        if not refusal and self.slots.refusal(principal):
+            refusal = "overloaded"  # 503: whoever forwarded it coordinates it then
         if refusal:
             done(Outcome(status=503, problem=refusal, applied="no", node=node.identity.name))
         else:
-            self.in_flight += 1
+            self.slots.take(principal)
             settle(message.put, node.ring.target)  # an older node forwards it as it got it
-            answered = partial(self._answered, done)
+            answered = partial(self._answered, principal, done)
             node.spawn(PutOperation(node, message.put, answered, forwarded=True))
 
-    def _read(self, began: float, done: Done, outcome: Outcome) -> None:
-        self.node.background.read(self.node.now - began, self.node.now)
-        self._answered(done, outcome)
+    def _read(self, get: GetOperation, done: Done, outcome: Outcome) -> None:
+        now = self.node.now
+        self.node.background.read(now - get.started, now, get.hedged)
+        self._answered(get.principal, done, outcome)
 
-    def _answered(self, done: Done, outcome: Outcome) -> None:
-        self.in_flight -= 1
+    def _answered(self, principal: str, done: Done, outcome: Outcome) -> None:
+        self.slots.give(principal)
         done(outcome)
 
-    def _delete_what_is_there(self, put: Put, done: Done) -> None:
+    def _delete_what_is_there(self, put: Put, done: Done, principal: str) -> None:
         """S-DEL-1: without a context the coordinator reads a quorum and uses that context. A strict
         delete reads strictly, or it would leave what a strict put has just written (C9)."""
         node = self.node
         get = Get(key=put.key, strict=put.strict, timeout_s=put.timeout_s)
         settle(get, node.ring.target)
-        operation = GetOperation(node, get, None)
+        operation = GetOperation(node, get, None, principal)
         began = node.now
 
         def read(outcome: Outcome) -> None:
-            if outcome.status == 503:
+            if outcome.problem and outcome.status != 404:
                 outcome.applied = "no"
                 done(outcome)
             elif outcome.context is None:

@@ -26,6 +26,8 @@ PROVEN = OWNER | COMPLETE
 DAMAGED = "corrupt"
 SPOILT = (CORRUPT_ANSWER, DAMAGED)
 """The record of that node was spoilt on its way, or on its disk, where it is given up."""
+SMALL_BYTES_MAX = 4096
+"""Records up to here are part of what an operation takes anyhow; larger ones are counted (T-4)."""
 RESTARTS_MAX = 4
 """A partition changes its entry three times in a move; further changes are other moves."""
 
@@ -34,15 +36,19 @@ class GetOperation(Explained):
     """One settled read. `merged` holds the bytes of the answer, for whoever goes on from it."""
 
     __slots__ = (
-        "answers", "candidates", "done", "entry", "fastest", "get", "hedged", "merged", "node",
-        "outstanding", "r", "restarts", "seen", "spoilt", "stored",
+        "answers", "asked_at", "candidates", "done", "entry", "fastest", "get", "hedged", "held",
+        "merged", "node", "outstanding", "principal", "r", "restarts", "seen", "spoilt", "stored",
     )  # fmt: skip
 
-    def __init__(self, view: View, get: Get, done: Callable[[Outcome], None] | None) -> None:
+    def __init__(
+        self, view: View, get: Get, done: Callable[[Outcome], None] | None, principal: str = ""
+    ) -> None:
         self.finished = self.hedged = False
         self.wake_at = self.scheduled_at = NEVER
         self.calls = set()
         self.view = view
+        self.principal = principal
+        self.held = 0
         self.get = get
         self.done = done
         self.stored = store_key(get.key)
@@ -62,6 +68,7 @@ class GetOperation(Explained):
 
     def start(self, now: float) -> Effects:
         self.started = now
+        self.view.hedging.begun()
         return self._begin(now)
 
     def _begin(self, now: float) -> Effects:
@@ -79,7 +86,8 @@ class GetOperation(Explained):
             near += [o for o in others if view.up(o)][: len(down)] + down
         self.candidates = near
         deadline = self.started + self.get.timeout_s
-        self.wake_at = min(now + view.settings.hedge_s, deadline)
+        self.asked_at = now
+        self.wake_at = min(now + view.hedging.after_s(self.get.timeout_s), deadline)
         return self._ask(self.r)
 
     def _ask(self, count: int) -> Effects:
@@ -101,6 +109,13 @@ class GetOperation(Explained):
             self.fastest = node
         if self.explanation is not None:
             self._explain(node, "record" if record else "nothing", now)
+        if len(record) > SMALL_BYTES_MAX:
+            if self.held < 0:
+                record = b""  # the get was given up
+            elif self.merged is not None and record == self.merged:
+                record = self.merged  # one copy of them all
+            elif refusal := self._hold(len(record)):
+                return self._overloaded(refusal)
         self.seen = min(self.seen, reply.seen) if self.answers else reply.seen
         self.answers[node] = (record, flags)
         if record:
@@ -172,7 +187,11 @@ class GetOperation(Explained):
                 self._answer_late()
             return self._finish()
         self.wake_at = deadline
-        if self.done is None or self.hedged:
+        if self.done is None or self.hedged or not self.candidates:
+            return []
+        hedging, half = self.view.hedging, self.started + self.get.timeout_s / 2
+        if now < half and not hedging.may(self.outstanding, self.asked_at, now):
+            self.wake_at = min(half, now + hedging.again_s)
             return []
         self.hedged = True
         return self._ask(len(self.candidates))
@@ -236,11 +255,39 @@ class GetOperation(Explained):
         self._conclude(outcome, self.outstanding)
         done(outcome)
 
+    # ------------------------------------------------------------ bytes in hand
+
+    def _hold(self, size: int) -> int:
+        """Counts a large record (T-4); the status of the refusal where it has no room. A get that
+        is alone with its records goes on: the largest keys can be read, one at a time."""
+        records = self.view.records
+        alone = records.used == self.held
+        refusal = 0 if alone else records.refusal(self.principal, size)
+        if not refusal:
+            records.take(self.principal, size)
+            self.held += size
+        return refusal
+
+    def _overloaded(self, status: int) -> Effects:
+        """Nothing was done, and what was fetched is let go. It waits for whom it has asked all the
+        same: they are not to blame."""
+        if self.done is not None:
+            self._answer(Outcome(status=status, problem="overloaded", node=self.view.name))
+        self._let_go()
+        self.answers, self.merged, self.held = {}, None, -1
+        return [] if self.outstanding else self._finish()
+
+    def _let_go(self) -> None:
+        if self.held > 0:
+            self.view.records.give(self.principal, self.held)
+            self.held = 0
+
     # ------------------------------------------------------------ read repair
 
     def _finish(self) -> Effects:
         """Everybody has answered or the time is over: repair the owners that lack something."""
         self.finished = True
+        self._let_go()
         if self.merged is None:
             return []
         merged, records = self.merged, self.answers.values()

@@ -33,6 +33,8 @@ class Peer(msgspec.Struct):
     echo_ms: int = -1
     lost_ms: int = -1
     misses: int = 0
+    heard_ms: int = -1
+    """When its last frame came, by our own clock."""
     number: int = 0
     earlier: int = 0
     was_up: bool = False
@@ -75,6 +77,7 @@ class Detector:
             return False
         peer = self.peer(name, frame.node_id)
         peer.address = frame.address
+        peer.heard_ms = self.now_ms
         if frame.boot != peer.boot:
             newer = frame.echo_boot == self.boot and frame.echo > peer.echo_ms
             if not newer and self.up(name):

@@ -15,11 +15,13 @@ from typing import Protocol
 import msgspec
 
 from dynamo_core.background import Background
+from dynamo_core.hedging import Hedging
 from dynamo_core.messages import Message
 from dynamo_core.operations import Asked, Explanation, Outcome, Put
 from dynamo_core.preference import Preference
 from dynamo_core.ring import Ring
 from dynamo_core.settings import Settings
+from dynamo_core.shares import Shares
 
 Effects = list[tuple[str, Message]]
 """Calls to make: (node name, request). The node fills in the request's id."""
@@ -40,6 +42,8 @@ class View(Protocol):
     wall_ms: int
     background: Background
     counters: Counter[str]
+    hedging: Hedging
+    records: Shares
     draw: Callable[[], int]
     free_bytes: Callable[[], int]
 

@@ -29,6 +29,7 @@ from dynamo_core.emptying import Emptying
 from dynamo_core.errors import Corrupt
 from dynamo_core.frames import decode_frame
 from dynamo_core.gossip import Detector
+from dynamo_core.hedging import LATE_S, Hedging
 from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, HINTS, Store
 from dynamo_core.journal import Journal
@@ -49,6 +50,7 @@ from dynamo_core.round_messages import RoundAsk, RoundCommit
 from dynamo_core.sense import Refusals
 from dynamo_core.settings import Settings
 from dynamo_core.settling import Settling
+from dynamo_core.shares import Shares
 from dynamo_core.whereabouts import Whereabouts
 
 __all__ = ["Node", "NodeIdentity"]
@@ -103,6 +105,8 @@ class Node:
         self.local = LocalReplica(self, self.journal, self.replica, self.hints)
         self.detector = Detector(self.boot, settings)
         self.durability = Durability(settings.fsync_stall_s)
+        self.hedging = Hedging(settings, self.background, self.detector, self.counters)
+        self.records = Shares(settings.records_bytes_max)
         self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
         self.admissions = Admissions(self)
@@ -213,6 +217,9 @@ class Node:
         """Time has moved; does what is due."""
         self.now, self.wall_ms = now, wall_ms
         self.detector.now_ms = int(now * 1000)
+        late_s = now - min(self.calls.wake_at, self._next_beat)
+        if late_s > LATE_S:
+            self.hedging.late(now, late_s)
         if now >= self.background.wake_at:
             self.background.tick(now)
         self._watch_fsync()
@@ -244,9 +251,9 @@ class Node:
         if now >= self.collector.wake_at:
             self.collector.tick(now)
 
-    def submit(self, operation: Operation, done: Done) -> None:
+    def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
         """A client's operation; `done` is called exactly once, at once or in a later entry."""
-        self.clients.submit(operation, done)
+        self.clients.submit(operation, done, principal)
         self.calls.drain()
 
     def say(self, route: str, message: Message) -> None:

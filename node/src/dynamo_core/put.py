@@ -90,7 +90,7 @@ class PutOperation(Replication):
 
     def _renew(self, now: float) -> None:
         """Take what the ring says of the partition now; the wait for a silent node begins anew."""
-        self.wake_at = min(self.wake_at, now + self.view.settings.hedge_s)
+        self.wake_at = min(self.wake_at, now + self.view.hedging.after_s(self.put.timeout_s))
         view = self.view
         self.entry = view.ring.entries[self.partition].number
         self.owners, self.writers, self.quorums = view.preference.places[self.partition]
@@ -112,7 +112,7 @@ class PutOperation(Replication):
         self.forwarded_to = preferred if preferred in up else up[0]
         if not self.put.request_id:
             self.put = msgspec.structs.replace(self.put, request_id=fresh_id(view.draw))
-        self.wake_at = now + min(view.settings.hedge_s, self.put.timeout_s)
+        self.wake_at = now + min(view.hedging.after_s(self.put.timeout_s), self.put.timeout_s)
         return [(self.forwarded_to, Forward(0, self.put, put_digest(self.put)))]
 
     # ------------------------------------------------------------ coordination
@@ -121,7 +121,8 @@ class PutOperation(Replication):
         """Make the event here, as owner or as stand-in for the first owner that is not there."""
         view = self.view
         self.coordinating = True
-        self.wake_at = min(now + view.settings.hedge_s, self.started + self.put.timeout_s)
+        hedge_at = now + view.hedging.after_s(self.put.timeout_s)
+        self.wake_at = min(hedge_at, self.started + self.put.timeout_s)
         if self.me not in self.writers:
             absent = [o for o in self.owners if not view.up(o) or o == self.forwarded_to]
             self.target = absent[0] if absent else self.owners[0]

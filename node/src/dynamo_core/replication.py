@@ -127,7 +127,7 @@ class Replication(Explained):
                 effects += self._double(target or node)
         if self.record and not copies.durable(self.quorums, self.dw, self.strict):
             effects += self._fsync_elsewhere()
-            self.wake_at = min(self.wake_at, now + self.view.settings.hedge_s)
+            self.wake_at = min(self.wake_at, now + self.view.hedging.after_s(self.put.timeout_s))
         if self.syncs > 0:
             effects += self._without_fsync()
         return effects

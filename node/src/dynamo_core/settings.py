@@ -9,8 +9,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Defaults suit a local network; the simulator uses its own. Times in seconds."""
 
     hedge_s: float = 0.05
-    """Ask one node more, or coordinate here, when a peer is silent for so long. Lower: shorter
-    tails, more double work."""
+    """Ask one node more, or coordinate here, when a peer is silent for so long, or for as long as
+    99 of 100 reads take if that is longer (S-RW-9). Lower: shorter tails, more double work."""
+    hedges_at_once_max: float = 20.0
+    """S-RW-9: so many gets may ask more nodes in a row before the share of one in twenty holds."""
     fsync_stall_s: float = 0.5
     """S-RW-8: an fsync that lasts so long stalls, and other owners coordinate this node's puts
     until one is quicker. Lower: a slow disk is spared sooner, and a busy one taken for stalled."""
@@ -26,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """2**leaf_bits leaves per partition tree; the same on every node of a ring."""
     in_flight_max: int = 4096
     """Client operations at once; beyond it 503 before any effect (C16)."""
+    records_bytes_max: int = 48 * 1024 * 1024
+    """Of large records that gets under way have in hand; beyond it they are refused (C16)."""
     siblings_max: int = 100
     """S-SIB-1."""
     siblings_bytes_max: int = 16 * 1024 * 1024
