@@ -34,7 +34,7 @@ class Nothing:
         self._context = Context(History({7: 1}).encode(), "a")
         self._values = [sibling]
 
-    def submit(self, operation: Operation, done: Done) -> None:
+    def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
         """Answers in the same call."""
         done(Outcome(status=200, values=self._values, context=self._context, node="a"))
 

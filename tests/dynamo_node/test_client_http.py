@@ -386,8 +386,8 @@ def test_a_fault_of_ours_is_never_told_as_a_refusal(front: str) -> None:
     listener = Listener(front, Limits(1 << 20))
     submit = listener.driver.submit
 
-    def faulty(operation: Any, done: Any) -> None:
-        submit(operation, done)
+    def faulty(operation: Any, done: Any, principal: str) -> None:
+        submit(operation, done, principal)
         raise ValueError("a fault of our own")
 
     listener.call(lambda: setattr(listener.driver, "submit", faulty))

@@ -200,7 +200,7 @@ def test_bodies_together_are_bounded(listener: Listener) -> None:
     try:
         for connection in held:
             connection.sendall(begun)
-        while listener.call(lambda: listener.edge.bodies_bytes) < 500_000:
+        while listener.call(lambda: listener.edge.books.requests.used) < 500_000:
             pass
         said = listener.say(begun)
         assert statuses(said) == [503]
@@ -208,7 +208,7 @@ def test_bodies_together_are_bounded(listener: Listener) -> None:
     finally:
         for connection in held:
             connection.close()
-    while listener.call(lambda: listener.edge.bodies_bytes):
+    while listener.call(lambda: listener.edge.books.requests.used):
         pass
 
 

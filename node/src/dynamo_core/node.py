@@ -109,7 +109,7 @@ class Node:
         self.records = Shares(settings.records_bytes_max)
         self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
-        self.admissions = Admissions(self)
+        self.admissions: Admissions = Admissions(self)
         self.membership = Membership(self)
         self.whereabouts = Whereabouts(self)
         self.emptying = Emptying(self)

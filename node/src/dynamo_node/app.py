@@ -239,8 +239,8 @@ def admin_config(driver: Driver, secret: bytes, limits: Limits) -> uvicorn.Confi
 
 def client_config(driver: Driver, front: str, secret: bytes, limits: Limits) -> uvicorn.Config:
     """The client listener, in the front that the settings choose."""
-    api = ClientApi(driver, secret, limits.value_bytes_max)
     edge = Edge(limits, asyncio.get_running_loop())
+    api = ClientApi(driver, secret, limits, edge.books)
     if front == "asgi":
         return _config(KvApp(api), http=partial(GuardedProtocol, edge))
     return _config(KvApp(api), http=partial(KvProtocol, api, edge))

@@ -7,6 +7,7 @@ whole is a problem before any effect.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from dynamo_core.operations import Get, Operation, Outcome, Put
+from dynamo_node.budget import overloaded
+from dynamo_node.clock import now_s
 from dynamo_node.kv_words import (
     CONTENT_TYPE_CHARS_MAX,
     REQUEST_ID_CHARS_MAX,
@@ -35,6 +38,10 @@ if TYPE_CHECKING:
     from dynamo_node.client_api import Answered, ClientApi
 
 OPERATIONS_MAX = 1024
+WAVE_MIN, WAVE_MAX = 16, 128
+"""Operations of one batch at once: at first, and when they turn out to be small."""
+WAVE_BYTES_MAX = 8 * 1024 * 1024
+"""Values of one batch on their way at once, as far as the largest so far tells."""
 JSON, MSGPACK = b"application/json", b"application/msgpack"
 Encode = Callable[[object], Answer]
 
@@ -89,29 +96,83 @@ def decode(content_type: bytes, body: bytes) -> tuple[BatchRequest, Encode]:
     return asked, _msgpack_answer if packed else _json_answer
 
 
-class Batch:
-    """The operations of one request under way; answers when the last of them has."""
+def bytes_of(outcome: Outcome) -> int:
+    """Of the values that the outcome shows."""
+    return sum(len(sibling.value or b"") for sibling in outcome.values)
 
-    def __init__(self, api: ClientApi, asked: BatchRequest, encode: Encode, done: Answered) -> None:
+
+class Batch:
+    """The operations of one request; answers when the last of them has.
+
+    They begin in waves, so that a long batch yields to others (T-5): few gets at first, as nobody
+    knows how much they will bring, more when it was little. What has not begun when the time of the
+    batch is over is refused, and so is a get whose values the answer has no room for (T-4).
+    """
+
+    def __init__(
+        self, api: ClientApi, asked: BatchRequest, encode: Encode, done: Answered,
+        principal: str = "",
+    ) -> None:  # fmt: skip
         self._api = api
         self._asked = asked
         self._encode = encode
         self._done = done
+        self._principal = principal
         self._results: list[dict[str, Any]] = [{}] * len(asked.operations)
         self._missing = len(asked.operations)
+        self._next = self._under_way = self._held = self._largest = 0
+        self._beginning = self._full = False
 
     def start(self, n: int) -> None:
-        """Begins all operations, in order. Raises Problem before any of them."""
-        ways = self._ways(n)
+        """Begins operations, in order. Raises Problem before any of them."""
+        self._ways_asked = self._ways(n)
+        self._until = now_s() + self._ways_asked.timeout_s
         if not self._missing:
             self._done(self._encode({"results": []}))
-        for at, item in enumerate(self._asked.operations):
-            try:
-                operation = self._operation(item, ways)
-            except Problem as problem:
-                self._put(at, {"status": problem.status, "problem": problem.document()})
-                continue
-            self._api.driver.submit(operation, self._taker(at, item.key))
+        else:
+            self._begin()
+
+    def _room(self) -> int:
+        """How many more may be under way."""
+        done = self._next - self._under_way
+        most = min(WAVE_MAX, WAVE_MIN + done)
+        if self._largest:
+            most = min(most, max(1, WAVE_BYTES_MAX // self._largest))
+        return most - self._under_way
+
+    def _begin(self) -> None:
+        """As many as there is room for, and no more in one turn than a wave."""
+        self._beginning = True
+        turn = WAVE_MAX
+        count = len(self._results)
+        while self._next < count and turn and self._room() > 0:
+            at, self._next = self._next, self._next + 1
+            turn -= 1
+            self._under_way += 1
+            self._begin_one(at, self._asked.operations[at])
+        self._beginning = False
+        if self._next < count and self._room() > 0:
+            self._beginning = True
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin_one(self, at: int, item: Item) -> None:
+        left_s = self._until - now_s()
+        try:
+            if left_s <= 0:
+                raise overloaded(503)
+            if self._full and item.op == "get":
+                raise Problem(503, "overloaded", "the answer is full: ask for the rest anew")
+            operation = self._operation(item, self._ways_asked._replace(timeout_s=left_s))
+        except Problem as problem:
+            self._put(at, self._refused(problem))
+            return
+        self._api.driver.submit(operation, self._taker(at, item.key), self._principal)
+
+    def _refused(self, problem: Problem) -> dict[str, Any]:
+        result: dict[str, Any] = {"status": problem.status, "problem": problem.document()}
+        if problem.status in (429, 503):
+            result["applied"] = "no"
+        return result
 
     def _ways(self, n: int) -> Ways:
         asked = self._asked
@@ -148,6 +209,8 @@ class Batch:
         return lambda outcome: self._put(at, self._result(key, outcome))
 
     def _result(self, key: bytes, outcome: Outcome) -> dict[str, Any]:
+        if outcome.values and (refusal := self._hold(bytes_of(outcome))) is not None:
+            return self._refused(refusal)
         result: dict[str, Any] = {"status": outcome.status}
         sealed = sealed_of(self._api.secret, key, outcome)
         if sealed:
@@ -162,8 +225,30 @@ class Batch:
             result["problem"] = problem_of(outcome, sealed).document()
         return result
 
+    def _hold(self, size: int) -> Problem | None:
+        """Values for the answer; the refusal where they have no room in it or in the books."""
+        api = self._api
+        self._largest = max(self._largest, size)
+        if self._held and self._held + size > api.limits.batch_answer_bytes_max:
+            self._full = True
+            return Problem(503, "overloaded", "the answer is full: ask for the rest anew")
+        if status := api.books.room_for(self._principal, size):
+            return overloaded(status)
+        api.books.answers.take(self._principal, size)
+        self._held += size
+        return None
+
     def _put(self, at: int, result: dict[str, Any]) -> None:
         self._results[at] = result
         self._missing -= 1
-        if not self._missing:
-            self._done(self._encode({"results": self._results}))
+        self._under_way -= 1
+        if self._missing:
+            if not self._beginning:
+                self._beginning = True
+                asyncio.get_running_loop().call_soon(self._begin)
+            return
+        answer = self._encode({"results": self._results})
+        self._results = []
+        if self._held:
+            self._api.books.answers.give(self._principal, self._held)
+        self._done(answer)

@@ -10,11 +10,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from dynamo_core.operations import Outcome
+from dynamo_core.operations import Get, Outcome
 from dynamo_core.ring import Ring
 from dynamo_core.ring_document import to_document
-from dynamo_node.batch import Batch, decode
+from dynamo_node.batch import Batch, bytes_of, decode
+from dynamo_node.budget import Books, overloaded
 from dynamo_node.driver import Driver
+from dynamo_node.edge import Limits
 from dynamo_node.kv_words import (
     Asked,
     Request,
@@ -25,24 +27,29 @@ from dynamo_node.kv_words import (
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
 
 KV = b"/v1/kv/"
+SMALL_BYTES_MAX = 64 * 1024
+"""Values up to here are shown without asking the books: most go into the kernel at once."""
 Answered = Callable[[Answer], None]
 
 
 class ClientApi:
     """The client listener of one node's driver."""
 
-    def __init__(self, driver: Driver, secret: bytes, value_bytes_max: int) -> None:
+    def __init__(self, driver: Driver, secret: bytes, limits: Limits, books: Books) -> None:
         self.driver = driver
+        self.books = books
+        self.limits = limits
         self.node = driver.node
         self.secret = secret
-        self.value_bytes_max = value_bytes_max
+        self.value_bytes_max = limits.value_bytes_max
         self._shown_ring: tuple[Ring, bytes, bytes] | None = None
 
     def answer(
         self, method: str, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes,
-        done: Answered,
+        done: Answered, principal: str = "",
     ) -> None:  # fmt: skip
-        """One request; `done` gets its answer exactly once. Header names are lower case."""
+        """One request of that client; `done` gets its answer exactly once. Header names are lower
+        case."""
         path, _, query = url.partition(b"?")
         try:
             fields = fields_of(headers)
@@ -50,7 +57,11 @@ class ClientApi:
                 request = Request(method, path[len(KV) :], query, fields, body)
                 asked = asked_of(request, self._n(), self.secret)
             elif path == b"/v1/batch":
-                self._batch(method, query, fields, body, done)
+                if method != "POST":
+                    raise not_allowed("POST")
+                if query:
+                    raise bad_parameter("query", "a batch has its parameters in the body")
+                self._batch(fields, body, done, principal)
                 return
             elif path == b"/v1/ring":
                 done(self._ring(method, query, fields))
@@ -60,10 +71,19 @@ class ClientApi:
         except Problem as problem:
             done(problem.answer())
             return
-        self.driver.submit(asked.operation, lambda outcome: done(self._shown(asked, outcome)))
+        self.driver.submit(
+            asked.operation,
+            lambda outcome: done(self._shown(asked, outcome, principal)), principal,
+        )  # fmt: skip
 
-    def _shown(self, asked: Asked, outcome: Outcome) -> Answer:
+    def _shown(self, asked: Asked, outcome: Outcome, principal: str) -> Answer:
+        size = bytes_of(outcome)
         try:
+            if size > SMALL_BYTES_MAX and (status := self.books.room_for(principal, size)):
+                if type(asked.operation) is Get:
+                    raise overloaded(status)
+                # The write is done; to show it as well was a wish (RFC 7240).
+                outcome.status, outcome.values = 204, []
             return answer_of(asked, outcome, self.secret)
         except Problem as problem:
             return problem.answer()
@@ -75,16 +95,12 @@ class ClientApi:
         return ring.identity.n
 
     def _batch(
-        self, method: str, query: bytes, fields: dict[bytes, bytes], body: bytes, done: Answered
+        self, fields: dict[bytes, bytes], body: bytes, done: Answered, principal: str
     ) -> None:
-        if method != "POST":
-            raise not_allowed("POST")
-        if query:
-            raise bad_parameter("query", "a batch has its parameters in the body")
         if b"content-range" in fields:
             raise bad_parameter("content-range", "a batch is sent whole")
         asked, encode = decode(fields.get(b"content-type", b""), body)
-        Batch(self, asked, encode, done).start(self._n())
+        Batch(self, asked, encode, done, principal).start(self._n())
 
     def _ring(self, method: str, query: bytes, fields: dict[bytes, bytes]) -> Answer:
         if method not in ("GET", "HEAD"):

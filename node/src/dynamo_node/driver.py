@@ -130,11 +130,12 @@ class Driver:
         except Exception as error:  # noqa: BLE001
             self._fatal(error)
 
-    def submit(self, operation: Operation, done: Done) -> None:
+    def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
         """A client's operation; `done` is called exactly once, never before this turn began."""
         self.enter()
         try:
-            self.node.submit(operation, partial(self._answered, operation, now_s(), done))
+            answered = partial(self._answered, operation, now_s(), done)
+            self.node.submit(operation, answered, principal)
         except StoreError as error:
             self._store_error(error)
 

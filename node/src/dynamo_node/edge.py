@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from itertools import islice
 from typing import NamedTuple, Protocol
 
+from dynamo_core.shares import ALL_USED, SHARE_USED
+from dynamo_node.budget import Books
 from dynamo_node.problems import Problem
 
 _TARGET = re.compile(rb"/[!-\"$-~]*")
+ROOM = 64
+"""So many idle connections are closed at once where one has no place: looking takes its time."""
 _SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"trailer"))
 
 
@@ -37,8 +42,16 @@ class Limits(NamedTuple):
     admin_connections_max: int = 256
     """Of the admin listener: a new one takes the place of the oldest that waits for nothing."""
     admin_body_bytes_max: int = 1024 * 1024
-    bodies_bytes_max: int = 256 * 1024 * 1024
-    """Of all requests together; more is 503 before any effect (C16)."""
+    bodies_bytes_max: int = 96 * 1024 * 1024
+    """Of all requests together; more is 503 or 429 before any effect (C16)."""
+    large_bytes_max: int = 32 * 1024 * 1024
+    """Of large bodies that are let in at once; fewer where they do not end in time (T-5)."""
+    large_wait_s_max: float = 1.0
+    """A large body that was not let in by then is refused."""
+    answers_bytes_max: int = 96 * 1024 * 1024
+    """Of all answers that are made and not read yet; beyond it reads are refused."""
+    batch_answer_bytes_max: int = 32 * 1024 * 1024
+    """Of the values of one batch; its further gets are refused, each for itself."""
     sweep_s: float = 0.5
 
 
@@ -46,6 +59,11 @@ class Guarded(Protocol):
     """A connection, as the sweep sees it."""
 
     deadline: float
+    principal: str
+
+    @property
+    def idle(self) -> bool:
+        """Whether the client may be sent away: it has asked nothing and is owed nothing."""
 
     @property
     def silent(self) -> bool:
@@ -66,8 +84,11 @@ class Edge:
         self.connections: dict[Guarded, None] = {}
         """The oldest first."""
         self._refused: dict[Guarded, None] = {}
-        """Of them those that are too many."""
-        self.bodies_bytes = 0
+        """Of them those that are too many; they hold no place."""
+        self.books = Books(
+            limits.bodies_bytes_max, limits.large_bytes_max, limits.answers_bytes_max,
+            limits.connections_max, loop,
+        )  # fmt: skip
         self.now = loop.time()
         """Seconds, as of the last sweep: no clock is read for a request."""
         self._loop = loop
@@ -80,25 +101,44 @@ class Edge:
         self._loop.call_later(self.limits.sweep_s, self._sweep)
 
     def enter(self, connection: Guarded) -> Problem | None:
-        """A new connection; a problem when it is one too many."""
+        """A new connection; a problem when it is one too many. An idle one makes room: of its own
+        client where that holds its share, else of the client that holds most (T-5)."""
+        places = self.books.places
+        status = places.refusal(connection.principal)
+        greedy = connection.principal if status == SHARE_USED else places.greediest()
+        if status and not self._make_room(greedy):
+            return self._one_too_many(connection, status)
+        places.take(connection.principal)
         self.connections[connection] = None
-        if len(self.connections) - len(self._refused) <= self.limits.connections_max:
-            return None
-        return self._one_too_many(connection)
+        return None
 
-    def _one_too_many(self, connection: Guarded) -> Problem:
+    def _one_too_many(self, connection: Guarded, status: int) -> Problem:
         """It is told so; the one that was told first has had its time to read that."""
+        self.connections[connection] = None
         self._refused[connection] = None
         if len(self._refused) > self.limits.refusals_max:
             first = next(iter(self._refused))
             self.leave(first)
             first.cut()
-        return Problem(503, "overloaded", "too many connections")
+        return Problem(status, "overloaded", "too many connections")
+
+    def _make_room(self, client: str) -> bool:
+        """The idle connections of the client that were opened first are closed."""
+        idle = (c for c in self.connections if c.principal == client and c.idle)
+        found = list(islice(idle, ROOM))
+        for connection in found:
+            self.leave(connection)
+            connection.cut()
+        return bool(found)
 
     def leave(self, connection: Guarded) -> None:
         """It is gone."""
-        self.connections.pop(connection, None)
-        self._refused.pop(connection, None)
+        if connection in self.connections:
+            del self.connections[connection]
+            if connection in self._refused:
+                del self._refused[connection]
+            else:
+                self.books.places.give(connection.principal)
 
     def body_bytes_max(self, url: bytes) -> int:
         """How long a body may be there."""
@@ -108,27 +148,22 @@ class Edge:
             return self.limits.batch_bytes_max
         return self.limits.head_bytes_max
 
-    def hold(self, size: int) -> None:
-        """Bytes of a body that begins or goes on. Raises Problem when there are too many."""
-        if self.bodies_bytes + size > self.limits.bodies_bytes_max:
-            raise Problem(503, "overloaded", "", b"Dynamo-Applied: no\r\n")
-        self.bodies_bytes += size
-
 
 class AdminEdge(Edge):
     """The books of the admin listener: probes get in, whatever strangers do there (T-4)."""
 
     def enter(self, connection: Guarded) -> Problem | None:
         """When there are too many, the oldest that waits for no answer makes room."""
+        if self.books.places.used >= self.limits.admin_connections_max:
+            silent = (c for c in self.connections if c.silent and c not in self._refused)
+            other = next(silent, None)
+            if other is None:
+                return self._one_too_many(connection, ALL_USED)
+            self.leave(other)
+            other.cut()
+        self.books.places.take(connection.principal)
         self.connections[connection] = None
-        if len(self.connections) - len(self._refused) <= self.limits.admin_connections_max:
-            return None
-        for other in self.connections:
-            if other.silent and other not in self._refused:
-                self.leave(other)
-                other.cut()
-                return None
-        return self._one_too_many(connection)
+        return None
 
     def body_bytes_max(self, url: bytes) -> int:
         """The same for every path, and known before the token is."""

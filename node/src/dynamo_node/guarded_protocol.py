@@ -31,6 +31,8 @@ from dynamo_node.edge import Edge, bad_framing, check_head, check_target, too_la
 from dynamo_node.problems import Answer, Problem
 
 STATUS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
+COPIED_BYTES_MAX = 64 * 1024
+"""A larger body is not copied behind its head."""
 _NO_LENGTH = (204, 304)
 log = structlog.get_logger()
 
@@ -65,12 +67,18 @@ class GuardedProtocol(HttpToolsProtocol):
         self._owed = 0
         """Requests that are there, whole, and not answered."""
         self._idle_bytes = 0
-        self._body_bytes = self._body_bytes_max = self._held = 0
+        self.principal = ""
+        """Whose share it takes (T-5): until clients have names, their address."""
+        self._length = self._body_bytes = self._body_bytes_max = self._held = 0
+        self._unread = self._written = 0
+        """Bytes of answers that the kernel has not taken, as the books have them; of the last."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there, unless there are too many."""
         super().connection_made(transport)
         self.flow = _Flow(self)
+        self.principal = self.client[0] if self.client else ""
+        transport.set_write_buffer_limits(high=0)  # the books hear of every byte that waits
         if (refusal := self.edge.enter(self)) is not None:
             self._refuse(refusal)
 
@@ -78,6 +86,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """The client is gone; what it had begun ends by itself."""
         self.edge.leave(self)
         self._release()
+        self._read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -196,11 +205,15 @@ class GuardedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read its answers; it must go on within the time of an idle one."""
         super().pause_writing()
+        self._read()
+        self._unread = max(self._written, self.transport.get_write_buffer_size())
+        self.edge.books.answers.take(self.principal, self._unread)
         self.deadline = self.edge.now + self.edge.limits.idle_s_max
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """The client has read what there was."""
         super().resume_writing()
+        self._read()
         if self._owed:
             self._wait_for_us()
         else:
@@ -227,17 +240,22 @@ class GuardedProtocol(HttpToolsProtocol):
         self.version = version = self.parser.get_http_version()
         length, waits = check_head(version, self.headers, edge.limits)
         self.expect_100_continue = waits
+        self._length = max(length, 0)
         self._body_bytes = 0
         self._body_bytes_max = 0
         if length:
             self._body_bytes_max = edge.body_bytes_max(self.url)
+            self.deadline = edge.now + edge.limits.body_s_max
             if length > self._body_bytes_max:
                 raise too_large(self._body_bytes_max)
             if length > 0:
-                edge.hold(length)
-                self._held += length
-            self.deadline = edge.now + edge.limits.body_s_max
+                self._admit(length)
         self._in_head = False
+
+    def _admit(self, length: int) -> None:
+        """A body of this length is to come. Raises Problem."""
+        self.edge.books.hold(self.principal, length)
+        self._held += length
 
     def _count(self, size: int) -> None:
         self._moved = True
@@ -246,12 +264,24 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._body_bytes > self._body_bytes_max:
             raise too_large(self._body_bytes_max)
         if self._body_bytes > self._held:
-            self.edge.hold(self._body_bytes - self._held)
+            self.edge.books.hold(self.principal, self._body_bytes - self._held)
             self._held = self._body_bytes
 
     def _release(self) -> None:
-        self.edge.bodies_bytes -= self._held
-        self._held = 0
+        if self._held:
+            self.edge.books.requests.give(self.principal, self._held)
+            self._held = 0
+
+    def _read(self) -> None:
+        """What waited for the client to read it waits no more."""
+        if self._unread:
+            self.edge.books.answers.give(self.principal, self._unread)
+            self._unread = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether the client may be sent away: it has asked nothing and is owed nothing."""
+        return not (self._owed or self._in_message or self._refused or self._unread)
 
     def _wait_for_us(self) -> None:
         """The client has said all and has no deadline, unless it leaves its answers unread."""
@@ -338,6 +368,12 @@ class GuardedProtocol(HttpToolsProtocol):
         if status not in _NO_LENGTH:
             lines.append(b"Content-Length: %d\r\n" % len(body))
         lines.append(b"\r\n" if keep_alive else b"Connection: close\r\n\r\n")
-        if with_body:
+        large = with_body and len(body) > COPIED_BYTES_MAX
+        if with_body and not large:
             lines.append(body)
-        self.transport.write(b"".join(lines))
+        whole = b"".join(lines)
+        self._written = len(whole) + len(body) * large
+        if large:
+            self.transport.writelines((whole, body))
+        else:
+            self.transport.write(whole)

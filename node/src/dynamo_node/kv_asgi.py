@@ -35,7 +35,9 @@ class KvApp:
             if not answered.done():
                 answered.set_result(answer)
 
-        self._api.answer(scope["method"], url, list(scope["headers"]), bytes(body), done)
+        principal = scope["client"][0] if scope["client"] else ""
+        headers = list(scope["headers"])
+        self._api.answer(scope["method"], url, headers, bytes(body), done, principal)
         status, head, content = await answered
         lines: list[Any] = [line.split(b": ", 1) for line in head.split(b"\r\n")[:-1]]
         headers = [(name.lower(), value) for name, value in lines]

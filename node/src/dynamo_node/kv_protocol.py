@@ -1,8 +1,9 @@
 """The client listener inside the parser's callbacks: the fast way.
 
 `KvProtocol` answers requests with neither a task nor a scope per request: about twice the rate of
-`GuardedProtocol` and an ASGI application. One request of a connection is under way at a time; what
-a client pipelines behind it waits, and reading stops meanwhile.
+`GuardedProtocol` and an ASGI application. One request of a connection is under way at a time, and
+the next one begins when its answer has left; what a client pipelines behind it waits as bytes, and
+reading stops meanwhile (T-4).
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from dynamo_node.budget import LARGE_BYTES_MIN, overloaded
 from dynamo_node.client_api import ClientApi
 from dynamo_node.edge import Edge
 from dynamo_node.guarded_protocol import GuardedProtocol
-from dynamo_node.problems import Answer
+from dynamo_node.problems import Answer, Problem
 
+SLICE_BYTES = 2048
+"""Of a pipeline so much is parsed at once: a request as objects takes many times its bytes."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 log = structlog.get_logger()
 METHODS = {m.encode(): m for m in ("GET", "HEAD", "PUT", "DELETE", "POST")}
@@ -28,6 +32,8 @@ class _Waiting(NamedTuple):
     headers: list[tuple[bytes, bytes]]
     body: bytes
     keep_alive: bool
+    large: int = 0
+    """Its bytes among the large bodies (T-5)."""
 
 
 class KvProtocol(GuardedProtocol):
@@ -41,7 +47,73 @@ class KvProtocol(GuardedProtocol):
         self._under_way: _Waiting | None = None
         self._waits = False
         """The client sends its body once it is told to."""
-        self._turning = self._last = self._paused = False
+        self._turning = self._last = self._paused = self._taking = False
+        self._rest = memoryview(b"")
+        """What has arrived and is not parsed yet, as an answer or a body is waited for."""
+        self._rest_held = 0
+        self.waits_for = 0
+        """Bytes of the large body that is not let in yet."""
+        self._large = 0
+        self._began = 0.0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._rest = memoryview(b"")
+        self._hold_rest()
+        self.waits_for = 0
+        for large in (self._large, *(waiting.large for waiting in self._waiting)):
+            if large:
+                self.edge.books.end(self.principal, large)
+        self._large = 0
+        self._waiting.clear()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes; of many at once a part, until their answers have left."""
+        if len(data) <= SLICE_BYTES and not (self._rest or self._refused or self.waits_for):
+            super().data_received(data)
+        elif not self._refused:
+            self._rest = memoryview(bytes(self._rest) + data if self._rest else data)
+            self._take_rest()
+
+    @property
+    def _stopped(self) -> bool:
+        """Whether nothing more is parsed for now."""
+        waits = self._waiting or self.flow.write_paused or self.waits_for
+        return bool(waits or self._last or self.transport.is_closing())
+
+    def _take_rest(self) -> None:
+        """A loop: answers that are there at once come back here."""
+        if self._taking:
+            return
+        self._taking = True
+        while self._rest and not self._refused and not self._stopped:
+            left = self._length - self._body_bytes if self._in_message and not self._in_head else 0
+            size = max(SLICE_BYTES, left)
+            piece, self._rest = self._rest[:size], self._rest[size:]
+            super().data_received(bytes(piece))
+        self._taking = False
+        if self._refused:
+            self._rest = memoryview(b"")
+        try:
+            self._hold_rest()
+        except Problem as problem:
+            self._rest = memoryview(b"")
+            self._hold_rest()
+            self._refuse(problem)
+        if self._rest:
+            self._pause()
+        else:
+            self._resume()
+
+    def _hold_rest(self) -> None:
+        """The rest counts as bytes of requests. Raises Problem."""
+        more = len(self._rest) - self._rest_held
+        if more > 0:
+            self.edge.books.hold(self.principal, more)
+        elif more < 0:
+            self.edge.books.requests.give(self.principal, -more)
+        self._rest_held += more
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -56,8 +128,56 @@ class KvProtocol(GuardedProtocol):
             return
         self._check_head()
         self._waits = self.expect_100_continue
+        if self._waits and not self._owed and not self.waits_for:
+            self._tell_to_send()
+
+    def _admit(self, length: int) -> None:
+        """A large body comes when it can end in time; until then its socket is paused (T-5)."""
+        books = self.edge.books
+        if length < LARGE_BYTES_MIN:
+            super()._admit(length)
+        elif self.waits_for:
+            raise overloaded(503)
+        elif not self._owed and books.begin(self.principal, length):
+            self._large = length
+            super()._admit(length)
+        else:
+            self.waits_for = length
+            self.deadline = self.edge.now + self.edge.limits.large_wait_s_max
+            self._pause()
+            books.queue(self)
+
+    def _count(self, size: int) -> None:
+        super()._count(size)
+        if not self._length and self._body_bytes >= LARGE_BYTES_MIN:
+            # In chunks: nobody knew that it is a large one.
+            large, more = self.edge.books.large, self._body_bytes - self._large
+            if large.used and (status := large.refusal(self.principal, more)):
+                raise overloaded(status)
+            large.take(self.principal, more)
+            self._large += more
+
+    def let_in(self) -> None:
+        """The books have room for the body."""
+        self._large, self.waits_for = self.waits_for, 0
+        self.deadline = self.edge.now + self.edge.limits.body_s_max
+        try:
+            self.edge.books.hold(self.principal, self._length - self._body_bytes)
+        except Problem as problem:
+            self._refuse(problem)
+            return
+        self._held += self._length - self._body_bytes
         if self._waits and not self._owed:
             self._tell_to_send()
+        self._read_on()
+
+    def expire(self) -> None:
+        """The sweep found the deadline passed; for a large body that was not let in: refused."""
+        if not self.waits_for or self._refused:
+            super().expire()
+            return
+        self.waits_for = 0
+        self._refuse(overloaded(503))
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -74,8 +194,9 @@ class KvProtocol(GuardedProtocol):
         keep_alive = self.version == "1.1" and self.parser.should_keep_alive()
         method = METHODS.get(name := self.parser.get_method()) or name.decode()
         self._waiting.append(
-            _Waiting(method, self.url, self.headers, bytes(self._body), keep_alive)
+            _Waiting(method, self.url, self.headers, bytes(self._body), keep_alive, self._large)
         )
+        self._large, self._body = 0, bytearray()
         self._turn()
         if self._waiting:
             self._pause()
@@ -89,12 +210,17 @@ class KvProtocol(GuardedProtocol):
         if self._turning:
             return
         self._turning = True
-        while self._under_way is None and self._waiting and not self._last:
+        while (
+            self._under_way is None and self._waiting and not (self._last or self.flow.write_paused)
+        ):
             now = self._under_way = self._waiting.popleft()
             if not self._in_message:
                 self._wait_for_us()
             try:
-                self.api.answer(now.method, now.url, now.headers, now.body, self._answered)
+                if now.large:
+                    self._began = self.edge.books.clock()
+                request = (now.method, now.url, now.headers, now.body)
+                self.api.answer(*request, self._answered, self.principal)
             except Exception:
                 # A write may have been begun: no answer is true but none.
                 log.exception("a fault of our own in a request")
@@ -112,6 +238,9 @@ class KvProtocol(GuardedProtocol):
         self._owed -= 1
         if not self._in_message:
             self._release()
+        if now.large:
+            books = self.edge.books
+            books.end(self.principal, now.large, books.clock() - self._began)
         if self.transport.is_closing():
             return
         keep_alive = now.keep_alive and not self._last and not self.api.node.draining
@@ -132,9 +261,16 @@ class KvProtocol(GuardedProtocol):
             self._read_on()
 
     def _read_on(self) -> None:
-        if self._paused and not self._waiting and not self.transport.is_closing():
+        if self._rest:
+            self._take_rest()
+        else:
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._paused and not self._rest and (self._refused or not self._stopped):
             self._paused = False
-            self.transport.resume_reading()
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
 
     def shutdown(self) -> None:
         """The node stops: an answer that is owed is the last one."""
@@ -146,3 +282,8 @@ class KvProtocol(GuardedProtocol):
         """The client does not read its answers: nothing more is read from it either."""
         super().pause_writing()
         self._pause()
+
+    def resume_writing(self) -> None:
+        """The client has read what there was: the next one."""
+        super().resume_writing()
+        self._turn()

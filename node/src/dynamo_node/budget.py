@@ -1,0 +1,122 @@
+"""The books of one listener over all its connections: bytes and places, in shares (T-4, T-5).
+
+`requests`: bytes of requests from their first byte until they are answered. `large`: of these the
+bodies that are more than what an operation takes anyhow; only so many of them are let in at once as
+end in time (`dynamo_core.pace`), the others wait in their kernel with their socket paused, the one
+of the client that holds least first. `answers`: bytes that are made and not read yet. `places`:
+connections by client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from dynamo_core.pace import Pace
+from dynamo_core.shares import Shares
+from dynamo_node.problems import Problem
+
+LARGE_BYTES_MIN = 16 * 1024
+"""A smaller body is let in at once: it is part of what an operation takes."""
+LARGE_BYTES_LEAST = 4 * 1024 * 1024
+"""Of large bodies so much may always be under way."""
+NOT_APPLIED = b"Dynamo-Applied: no\r\n"
+
+
+class Waiting(Protocol):
+    """A connection with a large body that waits to be let in."""
+
+    principal: str
+    waits_for: int
+    """Bytes; 0 when it waits no more."""
+
+    def let_in(self) -> None:
+        """The body may come."""
+
+
+def overloaded(status: int) -> Problem:
+    """A refusal before any effect: 429 where a client's share is used up, 503 where all is."""
+    detail = "your share of this node is used up; nothing was done" if status == 429 else ""
+    return Problem(status, "overloaded", detail, NOT_APPLIED)
+
+
+class Books:
+    """Who holds how much of one listener."""
+
+    def __init__(
+        self, requests: int, large: int, answers: int, places: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:  # fmt: skip
+        self.requests = Shares(requests)
+        self.answers = Shares(answers)
+        self.places = Shares(places)
+        self.pace = Pace(min(LARGE_BYTES_LEAST, large), large)
+        self.large = Shares(self.pace.allowed)
+        self.clock = loop.time
+        self._loop = loop
+        self._due = False
+        self.waiting = 0
+        self._queues: dict[str, deque[Waiting]] = {}
+
+    def hold(self, client: str, size: int) -> None:
+        """Bytes of a request that begins or goes on. Raises Problem when there are too many."""
+        if status := self.requests.refusal(client, size):
+            raise overloaded(status)
+        self.requests.take(client, size)
+
+    # ------------------------------------------------------------ large bodies
+
+    def begin(self, client: str, size: int) -> bool:
+        """Lets a large body in, if it may come now and no other waits."""
+        if self.waiting or not self._fits(client, size):
+            return False
+        self.large.take(client, size)
+        return True
+
+    def queue(self, connection: Waiting) -> None:
+        """It is let in when its turn has come, unless `waits_for` is 0 by then."""
+        self.waiting += 1
+        self._queues.setdefault(connection.principal, deque()).append(connection)
+        self._soon()
+
+    def end(self, client: str, size: int, took_s: float | None = None) -> None:
+        """A large body's request was answered, after so long, or its connection is gone."""
+        if took_s is not None:
+            self.pace.ended(size, took_s, self.clock())
+            self.large.total = self.pace.allowed
+        self.large.give(client, size)
+        self._soon()
+
+    def _soon(self) -> None:
+        """In a turn of its own: one that is let in may be answered at once, and so the next."""
+        if self._queues and not self._due:
+            self._due = True
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        """Lets in as many as may come now, of the clients that hold least."""
+        self._due = False
+        while self._queues:
+            client = min(self._queues, key=self.large.held)
+            queue = self._queues[client]
+            first = queue[0]
+            if first.waits_for and not self._fits(client, first.waits_for):
+                return
+            queue.popleft()
+            self.waiting -= 1
+            if not queue:
+                del self._queues[client]
+            if first.waits_for:
+                self.large.take(client, first.waits_for)
+                first.let_in()
+
+    def _fits(self, client: str, size: int) -> bool:
+        return not self.large.used or not self.large.refusal(client, size)
+
+    # ------------------------------------------------------------ answers
+
+    def room_for(self, client: str, size: int) -> int:
+        """0 where an answer of the size may be made, else the status of the refusal. One that is
+        alone has room, whatever its size."""
+        return self.answers.refusal(client, size) if self.answers.used else 0
