@@ -18,6 +18,7 @@ import gate_mutants
 import move_ladders
 import put_ladders
 import record_mutants
+import share_mutants
 import wire_mutants
 import writeable_mutants
 from disk_fault import blind_iterator, disk_rules_broken
@@ -28,7 +29,7 @@ from round_mutants import LADDER_OF
 assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
 assert wire_mutants.TAG
 assert record_mutants.COPIED and gate_mutants.SENSELESS
-assert writeable_mutants.LADDER_OF
+assert writeable_mutants.LADDER_OF and share_mutants.SLOW
 
 SEEDS_MAX = 1000
 assert (

@@ -12,6 +12,7 @@ import put_ladders
 import pytest
 import record_mutants
 import round_mutants
+import share_mutants
 import writeable_mutants
 from ladders import LADDERS
 from mutants import LADDER_OF, planted
@@ -39,5 +40,6 @@ def test_every_ladder_has_a_rule() -> None:
         and put_ladders.LADDER_OF
         and found_ladders.LADDER_OF
         and record_mutants.COPIED
+        and share_mutants.LADDER_OF
         and writeable_mutants.LADDER_OF
     )

@@ -13,6 +13,7 @@ import put_ladders
 import pytest
 import record_mutants
 import round_mutants
+import share_mutants
 import wire_mutants
 import writeable_mutants
 from disk_fault import blind_iterator, disk_rules_broken
@@ -35,6 +36,7 @@ assert (
     and wire_mutants.TAG
     and record_mutants.COPIED
     and writeable_mutants.LADDER_OF
+    and share_mutants.LADDER_OF
 )
 
 

@@ -46,6 +46,7 @@ from dynamo_node.admin_document import (
     with_client_listener,
 )
 from dynamo_node.driver import Driver
+from dynamo_node.memory import used_bytes
 from dynamo_node.metrics import registry_of
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -137,6 +138,8 @@ class AdminApi:
         body["disk_bytes"] = self.driver.store.disk_bytes()
         body["version"] = self.version
         body["uptime_s"] = round(monotonic() - self.began, 3)
+        bound = self.driver.memory_bound_bytes
+        body["memory"] = {"bound_bytes": bound, "used_bytes": used_bytes()}
         return answer(200, body)
 
     async def ring(self) -> Response:

@@ -39,6 +39,7 @@ from dynamo_node.guarded_protocol import GuardedProtocol
 from dynamo_node.kv_asgi import KvApp
 from dynamo_node.kv_protocol import KvProtocol
 from dynamo_node.link_ends import LinkEnds
+from dynamo_node.memory import told
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.peer_link import Links
 from dynamo_node.settings import (
@@ -191,6 +192,7 @@ async def run(settings: NodeSettings, secret: bytes) -> None:
     )
     last = LastResort(die, partial(mark_damaged, settings.data_dir))
     driver = Driver(node, store, Links(ends, share.links), last)
+    driver.memory_bound_bytes = told(node.settings, limits, settings.memtable_bytes)
     driver.start(trusted, settings.seeds)
     seeds = loop.create_task(driver.follow_seeds(list(settings.seeds)))
     servers = {
@@ -240,6 +242,7 @@ def admin_config(driver: Driver, secret: bytes, limits: Limits) -> uvicorn.Confi
 def client_config(driver: Driver, front: str, secret: bytes, limits: Limits) -> uvicorn.Config:
     """The client listener, in the front that the settings choose."""
     edge = Edge(limits, asyncio.get_running_loop())
+    driver.books = edge.books
     api = ClientApi(driver, secret, limits, edge.books)
     if front == "asgi":
         return _config(KvApp(api), http=partial(GuardedProtocol, edge))

@@ -2,15 +2,15 @@
 
 `requests`: bytes of requests from their first byte until they are answered. `large`: of these the
 bodies that are more than what an operation takes anyhow; only so many of them are let in at once as
-end in time (`dynamo_core.pace`), the others wait in their kernel with their socket paused, the one
-of the client that holds least first. `answers`: bytes that are made and not read yet. `places`:
-connections by client.
+end in time (`dynamo_core.pace`), the others wait in their kernel with their socket paused. Next
+comes one of the client that holds least: that has waited longest, or, where that is so long that
+its client may have gone, the one that came last. `answers`: bytes that are made and not read yet.
+`places`: connections by client.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Protocol
 
 from dynamo_core.pace import Pace
@@ -21,6 +21,8 @@ LARGE_BYTES_MIN = 16 * 1024
 """A smaller body is let in at once: it is part of what an operation takes."""
 LARGE_BYTES_LEAST = 4 * 1024 * 1024
 """Of large bodies so much may always be under way."""
+LONG_S = 1.0
+"""The usual time of a request; who has waited longer comes after those who have not."""
 NOT_APPLIED = b"Dynamo-Applied: no\r\n"
 
 
@@ -29,7 +31,7 @@ class Waiting(Protocol):
 
     principal: str
     waits_for: int
-    """Bytes; 0 when it waits no more."""
+    """Bytes."""
 
     def let_in(self) -> None:
         """The body may come."""
@@ -56,8 +58,8 @@ class Books:
         self.clock = loop.time
         self._loop = loop
         self._due = False
-        self.waiting = 0
-        self._queues: dict[str, deque[Waiting]] = {}
+        self._queues: dict[str, dict[Waiting, float]] = {}
+        """Who waits, in the order in which they came, and since when."""
 
     def hold(self, client: str, size: int) -> None:
         """Bytes of a request that begins or goes on. Raises Problem when there are too many."""
@@ -69,16 +71,27 @@ class Books:
 
     def begin(self, client: str, size: int) -> bool:
         """Lets a large body in, if it may come now and no other waits."""
-        if self.waiting or not self._fits(client, size):
+        if self._queues or not self._fits(client, size):
             return False
         self.large.take(client, size)
         return True
 
     def queue(self, connection: Waiting) -> None:
-        """It is let in when its turn has come, unless `waits_for` is 0 by then."""
-        self.waiting += 1
-        self._queues.setdefault(connection.principal, deque()).append(connection)
+        """It is let in when its turn has come."""
+        self._queues.setdefault(connection.principal, {})[connection] = self.clock()
         self._soon()
+
+    def unqueue(self, connection: Waiting) -> None:
+        """It waits no more."""
+        queue = self._queues.get(connection.principal, {})
+        queue.pop(connection, None)
+        if not queue:
+            self._queues.pop(connection.principal, None)
+
+    @property
+    def waiting(self) -> int:
+        """How many large bodies wait to be let in."""
+        return sum(map(len, self._queues.values()))
 
     def end(self, client: str, size: int, took_s: float | None = None) -> None:
         """A large body's request was answered, after so long, or its connection is gone."""
@@ -100,16 +113,14 @@ class Books:
         while self._queues:
             client = min(self._queues, key=self.large.held)
             queue = self._queues[client]
-            first = queue[0]
-            if first.waits_for and not self._fits(client, first.waits_for):
+            first, since = next(iter(queue.items()))
+            if self.clock() - since > LONG_S:
+                first = next(reversed(queue))
+            if not self._fits(client, first.waits_for):
                 return
-            queue.popleft()
-            self.waiting -= 1
-            if not queue:
-                del self._queues[client]
-            if first.waits_for:
-                self.large.take(client, first.waits_for)
-                first.let_in()
+            self.unqueue(first)
+            self.large.take(client, first.waits_for)
+            first.let_in()
 
     def _fits(self, client: str, size: int) -> bool:
         return not self.large.used or not self.large.refusal(client, size)

@@ -32,6 +32,7 @@ from dynamo_core.ids import Store
 from dynamo_core.node import Node
 from dynamo_core.operations import Operation, Outcome
 from dynamo_core.stored_ring import says
+from dynamo_node.budget import Books
 from dynamo_node.clock import now_s, wall_ms
 from dynamo_node.metrics import Requests
 from dynamo_node.peer_link import Links
@@ -83,6 +84,9 @@ class Driver:
         self.store = store
         self.links = links
         self.requests = Requests()
+        self.books: Books | None = None
+        """Of the client listener."""
+        self.memory_bound_bytes = 0
         self.peer_changes: Counter[str] = Counter()
         self._last = last
         self._loop = asyncio.get_running_loop()

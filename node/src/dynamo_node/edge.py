@@ -42,13 +42,13 @@ class Limits(NamedTuple):
     admin_connections_max: int = 256
     """Of the admin listener: a new one takes the place of the oldest that waits for nothing."""
     admin_body_bytes_max: int = 1024 * 1024
-    bodies_bytes_max: int = 96 * 1024 * 1024
+    bodies_bytes_max: int = 64 * 1024 * 1024
     """Of all requests together; more is 503 or 429 before any effect (C16)."""
-    large_bytes_max: int = 32 * 1024 * 1024
+    large_bytes_max: int = 24 * 1024 * 1024
     """Of large bodies that are let in at once; fewer where they do not end in time (T-5)."""
-    large_wait_s_max: float = 1.0
+    large_wait_s_max: float = 3.0
     """A large body that was not let in by then is refused."""
-    answers_bytes_max: int = 96 * 1024 * 1024
+    answers_bytes_max: int = 64 * 1024 * 1024
     """Of all answers that are made and not read yet; beyond it reads are refused."""
     batch_answer_bytes_max: int = 32 * 1024 * 1024
     """Of the values of one batch; its further gets are refused, each for itself."""

@@ -60,7 +60,7 @@ class KvProtocol(GuardedProtocol):
         """The client is gone."""
         self._rest = memoryview(b"")
         self._hold_rest()
-        self.waits_for = 0
+        self._wait_no_more()
         for large in (self._large, *(waiting.large for waiting in self._waiting)):
             if large:
                 self.edge.books.end(self.principal, large)
@@ -176,8 +176,13 @@ class KvProtocol(GuardedProtocol):
         if not self.waits_for or self._refused:
             super().expire()
             return
-        self.waits_for = 0
+        self._wait_no_more()
         self._refuse(overloaded(503))
+
+    def _wait_no_more(self) -> None:
+        if self.waits_for:
+            self.waits_for = 0
+            self.edge.books.unqueue(self)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""

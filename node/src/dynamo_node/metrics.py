@@ -188,8 +188,20 @@ class NodeCollector(Collector):
             ("background_latency_threshold_ms", "The budget falls above.", background.threshold_ms),
             ("transfers", "Partitions on their way to this node.", len(status["transfers"])),
             ("disk_bytes", "Bytes that the store takes.", driver.store.disk_bytes()),
+            ("memory_bound_bytes", "What the process takes at most.", driver.memory_bound_bytes),
+            ("records_read_bytes", "Large records that gets have in hand.", node.records.used),
         ):
             yield GaugeMetricFamily(f"dynamo_{name}", text, value=float(value))
+        books = driver.books
+        if books is not None:
+            for name, text, value in (
+                ("requests_bytes", "Of requests that are not answered yet.", books.requests.used),
+                ("large_bodies_bytes", "Of these, bodies let in.", books.large.used),
+                ("large_bodies_allowed_bytes", "So much ends in time.", books.pace.allowed),
+                ("large_bodies_waiting", "Bodies that wait to be let in.", books.waiting),
+                ("answers_bytes", "Of answers that are not read yet.", books.answers.used),
+            ):
+                yield GaugeMetricFamily(f"dynamo_{name}", text, value=float(value))
 
 
 def registry_of(driver: Driver) -> CollectorRegistry:

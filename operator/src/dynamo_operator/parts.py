@@ -175,6 +175,10 @@ class Update(Part, frozen=True, kw_only=True):
         ge=0, le=3600)] = 5
 
 
+NODE_MEMORY = "1010Mi"
+"""What a node with the default settings takes at most: the formula of docs/operations.md."""
+
+
 class Resources(Part, frozen=True, kw_only=True):
     """Of the node's container."""
 
@@ -184,7 +188,8 @@ class Resources(Part, frozen=True, kw_only=True):
     limits: Annotated[Amounts, Meta(
         description="What a node may use at most. A CPU limit makes the slowest requests"
         " slower; prefer none.",
-        extra_json_schema=_QUANTITIES)] = msgspec.field(default_factory=dict)
+        extra_json_schema=_QUANTITIES)] = msgspec.field(
+            default_factory=lambda: {"memory": NODE_MEMORY})
 
 
 class PodTemplate(Part, frozen=True, kw_only=True):

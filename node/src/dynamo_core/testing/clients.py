@@ -10,6 +10,7 @@ from dynamo_core.errors import BadContext
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.node import Node
 from dynamo_core.operations import Context, Get, Operation, Outcome, Put
+from dynamo_core.testing.greed import Greed
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
 from dynamo_core.testing.ladder import short
 from dynamo_core.testing.plan import KEYS, Step
@@ -41,6 +42,9 @@ class Clients:
         self._numbers = 0
         self._values = 0
         self._free_at = 0.0
+        self._who = ""
+        """The client whose step begins."""
+        self._greed = Greed(world)
         self._entries: list[tuple[Process, Call]] | None = None
         """Of the turn that is being made up."""
         self._batches = world.plan.lag_s > 0 or any(step.joined for step in world.plan.steps)
@@ -82,6 +86,11 @@ class Clients:
         return world.enter(entries[0][0], begin)
 
     def _step(self, step: Step) -> None:
+        self._who = step.client
+        self._begin(step)
+        self._who = ""
+
+    def _begin(self, step: Step) -> None:
         key = self.world.plan.keys[step.key % KEYS]
         process = self.world.processes[step.node % len(self.world.processes)]
         if step.kind == "get":
@@ -288,6 +297,7 @@ class Clients:
     ) -> None:  # fmt: skip
         world = self.world
         node, key = process.node, store_key(attempt.key)
+        place = (process.name, process.life, self._who)
         attempt.began = world.now
         if node is None:
             attempt.ended, attempt.outcome, attempt.problem = world.now, FAIL, "refused"
@@ -304,6 +314,7 @@ class Clients:
             world.note(f"client -> {process.name}: {short(operation)}")
 
         def done(outcome: Outcome) -> None:
+            self._greed.end(*place)
             if self._open.pop(number, None) is None:
                 world.count("answer after the client gave up")
                 return
@@ -329,7 +340,10 @@ class Clients:
         def begin() -> None:
             _mean(world, attempt, operation, node)
             before = node.clients.in_flight
-            node.submit(operation, done)
+            self._greed.begin(*place)
+            node.submit(operation, done, place[2])
+            refused = attempt.problem == "overloaded"
+            self._greed.judge(place, refused, world.plan.in_flight_max - before)
             if node.clients.in_flight > before >= world.plan.in_flight_max:
                 detail = f"{process.name} takes one more than {before} operations"
                 world.events.append(Trouble("C16", detail))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from dynamo_core.testing.faults import MOVES, Fault
+from dynamo_core.testing.greed import greedy
 from dynamo_core.testing.memory_mixes import every_way
 from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 from dynamo_core.testing.senseless_mix import senseless
@@ -296,6 +297,7 @@ MIXES: dict[str, Callable[[Random, Plan], list[Step]]] = {
     "addresses": _addresses,
     "bad memory": every_way,
     "busy": _busy,
+    "greedy": greedy,
     "lives": _lives,
     "moves": _moves,
     "narrow": _narrow,

@@ -56,6 +56,8 @@ class Step(msgspec.Struct, omit_defaults=True):
     show: bool = False
     bytes: int = 0
     joined: bool = False
+    client: str = ""
+    """Whose share of the node it takes (T-5)."""
 
 
 class Plan(msgspec.Struct):
@@ -113,7 +115,7 @@ def settings_of(plan: Plan) -> Settings:
         fetch_bytes_max=plan.limits.fetch_bytes, siblings_bytes_max=plan.limits.siblings_bytes,
         exchanges_max=4, hints_in_flight_max=2, moves_s=0.5, collect_s=1.0,
         siblings_max=plan.siblings_max, in_flight_max=plan.in_flight_max,
-        latency_threshold_ms=plan.latency_threshold_ms,
+        latency_threshold_ms=plan.latency_threshold_ms, hedges_at_once_max=2.0,
     )  # fmt: skip
 
 

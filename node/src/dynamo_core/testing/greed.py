@@ -1,0 +1,81 @@
+"""A client that wants all of a node, beside one that wants little (T-5).
+
+The greedy one asks for what takes long, as one node is frozen; the modest one asks now and then.
+Whoever has nothing under way at a node is refused there only where nothing is free, and nobody ever
+holds nearly all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+from dynamo_core.testing.evidence import Evidence
+from dynamo_core.testing.faults import Fault
+from dynamo_core.testing.history import Trouble
+from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
+
+GREEDY, MODEST = "greedy", "modest"
+SLOTS = 18
+ALONE = 16
+"""Of so many slots one client may have so many: eight ninths."""
+
+
+class Greed:
+    """What each client has under way at each node, counted apart from the node."""
+
+    def __init__(self, world: Evidence) -> None:
+        self._world = world
+        self._held: Counter[tuple[str, int, str]] = Counter()
+
+    def begin(self, name: str, life: int, client: str) -> None:
+        """A client asks the node."""
+        if client:
+            self._held[name, life, client] += 1
+
+    def end(self, name: str, life: int, client: str) -> None:
+        """The node has answered it."""
+        if client:
+            self._held[name, life, client] -= 1
+
+    def judge(self, place: tuple[str, int, str], refused: bool, free: int) -> None:
+        """Right after a client asked."""
+        client, held = place[2], self._held[place]
+        if not client:
+            return
+        if client == GREEDY and refused:
+            self._world.count("a greedy client was refused")
+        if client == MODEST and not refused and self._held[(*place[:2], GREEDY)] >= ALONE:
+            self._world.count("a modest client was served beside a greedy one")
+        detail = ""
+        if refused and not held and free > 0:
+            detail = f"{place[0]} refuses {client}, who has nothing there, with {free} slots free"
+        elif held > ALONE:
+            detail = f"{client} has {held} of {SLOTS} slots of {place[0]}"
+        if detail:
+            self._world.events.append(Trouble("T-5", detail))
+
+
+def greedy(rng: Random, plan: Plan) -> list[Step]:
+    """The steps of both, and the freeze."""
+    plan.nodes = rng.choice((3, 4))
+    plan.n, plan.r, plan.w, plan.dw = 3, 2, 2, 1
+    plan.in_flight_max = SLOTS
+    plan.families = [f for f in plan.families if f != "overload"]
+    frozen = rng.randrange(plan.nodes)
+    node = (frozen + 1) % plan.nodes
+    steps = []
+    for at in (1.0, 4.0):
+        now = at + rng.random()
+        plan.faults.append(Fault(READY_S + now - 0.1, "pause", frozen, lasts=2.0))
+        for number in range(2 * SLOTS):
+            step = Step(now + 0.001 * number, "get", rng.randrange(KEYS), node, r=3, strict=True)
+            step.client = GREEDY
+            steps.append(step)
+        for number in range(12):
+            kind = rng.choice(("get", "put"))
+            step = Step(now + 0.05 + 0.07 * number, kind, rng.randrange(KEYS), node, r=1, w=1)
+            step.client = MODEST
+            steps.append(step)
+    plan.ends_at = 8.0
+    return steps

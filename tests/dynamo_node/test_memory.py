@@ -1,0 +1,183 @@
+"""The memory formula, and that it is kept under every input (T-4), with shares of clients (T-5)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import httpx
+import pytest
+from client_listener import DEADLINE_S, Listener, everything
+
+import dynamo_core.settings as core
+from dynamo_node.edge import Limits
+from dynamo_node.memory import MIB, bound_bytes, terms
+
+ROOT = Path(__file__).parents[2]
+VALUE = b"v" * MIB
+HEAD = b"HTTP/1.1\r\nHost: h\r\n"
+GET = b"GET /v1/kv/big " + HEAD + b"\r\n"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Each look asks the listener's own loop."""
+    end = monotonic() + DEADLINE_S
+    while not condition():
+        assert monotonic() < end, "it did not come true"
+
+
+def formula() -> dict[str, int]:
+    return terms(core.Settings(), Limits(MIB), 64 * MIB)
+
+
+def test_the_formula_is_what_the_page_and_the_operator_say() -> None:
+    bound = bound_bytes(formula()) // MIB
+    page = (ROOT / "docs/operations.md").read_text()
+    assert f"**{bound} MiB**" in page
+    parts = (ROOT / "operator/src/dynamo_operator/parts.py").read_text()
+    assert re.search(r'NODE_MEMORY = "(\d+)Mi"', parts)[1] == str(bound)  # type: ignore[index]
+    assert bound <= 1024
+
+
+def test_the_formula_follows_the_limits() -> None:
+    more = terms(core.Settings(), Limits(MIB, answers_bytes_max=MIB + 64 * MIB), 64 * MIB)
+    assert bound_bytes(more) - bound_bytes(formula()) == MIB
+
+
+@pytest.fixture
+def listener() -> Any:
+    listener = Listener("protocol", Limits(MIB), in_flight_max=64)
+    with listener.client() as client:
+        assert client.put("/v1/kv/big", content=VALUE).status_code == 204
+    yield listener
+    listener.stop()
+
+
+def used(listener: Listener, name: str) -> int:
+    return int(listener.call(lambda: getattr(listener.edge.books, name).used))
+
+
+def test_pipelined_gets_are_answered_as_they_are_read(listener: Listener) -> None:
+    count = 400
+    with listener.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(
+            GET * (count - 1) + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        )
+        until(lambda: used(listener, "answers") > 0)
+        assert used(listener, "answers") <= 2 * MIB
+        assert used(listener, "requests") <= count * len(GET)
+        said = everything(connection)
+    assert said.count(b"HTTP/1.1 200 ") == count
+    assert said.count(VALUE) == count
+    until(lambda: used(listener, "answers") + used(listener, "requests") == 0)
+
+
+def test_answers_that_nobody_reads_are_bounded_over_all_connections() -> None:
+    listener = Listener("protocol", Limits(MIB, answers_bytes_max=8 * MIB))
+    with listener.client() as client:
+        assert client.put("/v1/kv/big", content=VALUE).status_code == 204
+    waiting = []
+    for _ in range(12):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(listener.address)
+        connection.settimeout(DEADLINE_S)
+        connection.sendall(GET)
+        waiting.append(connection)
+    first = [connection.recv(12) for connection in waiting]
+    assert set(first) == {b"HTTP/1.1 200", b"HTTP/1.1 429"}
+    assert used(listener, "answers") <= 8 * MIB
+    for connection in waiting:
+        connection.close()
+    until(lambda: used(listener, "answers") == 0)
+    with listener.client() as client:
+        assert client.get("/v1/kv/big").content == VALUE
+    listener.stop()
+
+
+def test_a_batch_shows_what_its_answer_has_room_for(listener: Listener) -> None:
+    item = {"op": "get", "key": base64.b64encode(b"big").decode()}
+    put = {"op": "put", "key": base64.b64encode(b"k").decode(), "data": "dg=="}
+    with listener.client() as client:
+        body = {"operations": [item] * 200 + [put], "timeout_ms": 30_000}
+        results = client.post("/v1/batch", json=body).json()["results"]
+    statuses = [one["status"] for one in results]
+    assert statuses.count(200) == 32 and statuses[-1] == 204
+    assert set(statuses[:-1]) == {200, 503}
+    refused = next(one for one in results if one["status"] == 503)
+    assert refused["problem"]["type"].endswith("/overloaded") and refused["applied"] == "no"
+    until(lambda: used(listener, "answers") == 0)
+
+
+def test_a_batch_takes_few_slots_and_refuses_what_it_could_not_begin() -> None:
+    """T-5: of its operations few are under way at once; here none of them ends."""
+    listener = Listener("protocol", Limits(MIB), in_flight_max=4096)
+    submitted = []
+
+    def swallow(operation: Any, done: Any, principal: str) -> None:
+        submitted.append(done)
+
+    listener.call(lambda: setattr(listener.driver, "submit", swallow))
+    item = {"op": "get", "key": base64.b64encode(b"k").decode()}
+    body = json.dumps({"operations": [item] * 1024, "timeout_ms": 1000}).encode()
+    head = b"POST /v1/batch " + HEAD + b"Content-Length: %d\r\n\r\n" % len(body)
+    with listener.connect() as connection:
+        connection.sendall(head + body)
+        until(lambda: len(submitted) == 16)
+    listener.stop()
+
+
+def test_large_bodies_wait_until_they_are_let_in() -> None:
+    """T-5: the books have room for one; each of the others is read when its turn has come."""
+    listener = Listener("protocol", Limits(MIB, large_bytes_max=MIB))
+    heads = b"PUT /v1/kv/k " + HEAD + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % MIB
+    with listener.connect() as first:
+        first.sendall(heads + VALUE[:-1])
+        until(lambda: used(listener, "large") == MIB)
+        others = [listener.connect() for _ in range(3)]
+        for other in others:
+            other.sendall(heads)
+        until(lambda: listener.call(lambda: listener.edge.books.waiting) == 3)
+        assert used(listener, "large") == MIB
+        with listener.client() as client:  # what is small does not wait
+            assert client.put("/v1/kv/small", content=b"v").status_code == 204
+        first.sendall(VALUE[-1:])
+        assert everything(first).startswith(b"HTTP/1.1 204")
+    for other in others:
+        other.sendall(VALUE)
+        assert everything(other).startswith(b"HTTP/1.1 204")
+        other.close()
+    until(lambda: used(listener, "large") == 0 and used(listener, "requests") == 0)
+    listener.stop()
+
+
+def test_a_large_body_that_is_not_let_in_is_refused_before_any_effect() -> None:
+    listener = Listener("protocol", Limits(MIB, large_bytes_max=MIB, large_wait_s_max=0.1))
+    heads = b"PUT /v1/kv/k " + HEAD + b"Content-Length: %d\r\n\r\n" % MIB
+    with listener.connect() as first, listener.connect() as second:
+        first.sendall(heads)
+        until(lambda: used(listener, "large") == MIB)
+        second.sendall(heads)
+        said = second.recv(4096)
+        assert said.startswith(b"HTTP/1.1 503") and b"Dynamo-Applied: no" in said
+        assert b"Retry-After" in said
+    until(lambda: used(listener, "large") == 0)
+    listener.stop()
+
+
+def test_idle_connections_of_a_client_make_room_for_its_next_one() -> None:
+    listener = Listener("protocol", Limits(MIB, connections_max=90))
+    idle = [listener.connect() for _ in range(200)]
+    assert httpx.get(listener.url + "/v1/ring", timeout=DEADLINE_S).status_code == 200
+    assert listener.call(lambda: len(listener.edge.connections)) <= 90
+    for connection in idle:
+        connection.close()
+    until(lambda: used(listener, "places") == 0)
+    listener.stop()
