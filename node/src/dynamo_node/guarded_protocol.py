@@ -70,7 +70,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.principal = ""
         """Whose share it takes (T-5): until clients have names, their address."""
         self._length = self._body_bytes = self._body_bytes_max = self._held = 0
-        self._unread = self._written = 0
+        self._unread = self._written = self._left = 0
         """Bytes of answers that the kernel has not taken, as the books have them; of the last."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -206,7 +206,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """The client does not read its answers; it must go on within the time of an idle one."""
         super().pause_writing()
         self._read()
-        self._unread = max(self._written, self.transport.get_write_buffer_size())
+        self._left = self.transport.get_write_buffer_size()
+        self._unread = max(self._written, self._left)
         self.edge.books.answers.take(self.principal, self._unread)
         self.deadline = self.edge.now + self.edge.limits.idle_s_max
 
@@ -314,7 +315,12 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def expire(self) -> None:
         """The sweep found the deadline passed."""
-        if self._refused or self.flow.write_paused or not self._in_message:
+        left = self.transport.get_write_buffer_size() if self.flow.write_paused else 0
+        if 0 < left < self._left and not self._refused:
+            # It reads, slowly.
+            self._left = left
+            self.deadline = self.edge.now + self.edge.limits.idle_s_max
+        elif self._refused or self.flow.write_paused or not self._in_message:
             self.transport.abort()
         else:
             self._refuse(Problem(408, "", "the request did not arrive in time"))

@@ -118,6 +118,8 @@ class KvProtocol(GuardedProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self._begin_head()
+        if self.flow.write_paused:
+            self.deadline = self.edge.now + self.edge.limits.idle_s_max
         self.url = b""
         self.headers = []
         self._body = bytearray()
