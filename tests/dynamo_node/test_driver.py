@@ -15,7 +15,7 @@ import uvloop
 from waiting import until
 
 from dynamo_core.errors import Corrupt, StoreFailed, StoreFull, SyncFailed
-from dynamo_core.ids import DATA, META, Change
+from dynamo_core.ids import DATA, ENDLESS, META, Change
 from dynamo_core.membership import RING_KEY
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.operations import Get, Operation, Outcome, Put
@@ -48,11 +48,11 @@ class FaultyStore(MemoryStore):
         return super().sync()
 
     def scan(
-        self, family: int, start: bytes, end: bytes | None, limit: int
+        self, family: int, start: bytes, end: bytes | None, limit: int, bytes_max: int = ENDLESS
     ) -> list[tuple[bytes, bytes]]:
         if self.bad_read and family == DATA:
             raise Corrupt(family, start)
-        return super().scan(family, start, end, limit)
+        return super().scan(family, start, end, limit, bytes_max)
 
     def reopen(self) -> None:
         if self.full:

@@ -70,6 +70,16 @@ def test_scan_bounds_order_and_limit(store):
     assert store.scan(DATA, b"a", b"a", 100) == []
     assert store.scan(DATA, b"b", b"a", 100) == []
     assert store.scan(DATA, b"", None, 0) == []
+
+
+def test_a_scan_ends_with_the_row_that_reaches_its_bytes(store):
+    rows = [(b"%d" % number, bytes(number)) for number in range(1, 6)]
+    store.write([(DATA, key, value) for key, value in rows])
+    assert store.scan(DATA, b"", None, 100, 5) == rows[:3]
+    assert store.scan(DATA, b"", None, 100, 6) == rows[:3]
+    assert store.scan(DATA, b"", None, 100, 1) == rows[:1]
+    assert store.scan(DATA, b"", None, 2, 100) == rows[:2]
+    assert store.scan(DATA, b"", None, 100, 100) == rows
     assert store.scan(DATA, b"\xff", None, 1) == rows[6:7]
 
 

@@ -64,14 +64,14 @@ class Drop(Machine):
         """Delete some; False when nothing was left."""
         replica, bits = self.replica, self.view.ring.partition_bits
         limit = self.view.settings.rows_max
-        rows = replica.rows(*range_of(self.partition, bits), limit)
+        rows, after = replica.page(*range_of(self.partition, bits), limit)
         for stored, record in rows:
             replica.forget(stored, record)
         hints = replica.hints.some_of(self.partition, bits, limit, replica.apart_target)
         for target, stored in hints:
             if replica.hint(target, stored) is not None:
                 replica.hints.drop(target, stored)
-        return bool(rows or hints)
+        return bool(rows or hints) or after is not None
 
 
 class Apart:

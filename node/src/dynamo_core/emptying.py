@@ -32,12 +32,14 @@ class Emptying:
         membership = node.membership
         if not membership.gone or membership.emptied or not node.writable:
             return
-        rows = node.journal.scan(DATA, self._offered_to, None, node.settings.rows_max)
+        rows, after = node.journal.page(DATA, self._offered_to, None, node.settings.rows_max)
         for stored, record in rows:
             node.replica.keep_hint(NOBODY, stored, record)
             node.journal.put(DATA, stored, None)
         if rows:
             node.journal.then(partial(self._offered, rows[-1][0]))
+        elif after is not None:
+            self._offered_to = after
         elif not node.hints.counts and self.told:
             for key, _ in node.journal.scan(META, b"", None, 1 << 16):
                 node.journal.put(META, key, None)

@@ -139,16 +139,14 @@ class Exchange(Machine):
         """Own digests from start to where the peer's page ends."""
         bound = last + b"\x00" if last is not None else end
         own: dict[bytes, bytes] = {}
-        while True:
-            limit = self.view.settings.rows_max
+        after: bytes | None = start
+        while after is not None:
             try:
-                rows = self.replica.rows(start, bound, limit)
+                rows, after = self.replica.page(after, bound, self.view.settings.rows_max)
             except Corrupt:
                 return own
             own.update((key, digest_in(record)) for key, record in rows)
-            if len(rows) < limit:
-                return own
-            start = rows[-1][0] + b"\x00"
+        return own
 
     def expired(self, now: float) -> Effects:
         if not self._waiting:

@@ -73,15 +73,12 @@ class HintBook:
         self._sizes, self.counts, self.bytes, self.dirty = {}, {}, {}, set()
         self._in_arc.clear()
         self.fresh.clear()
-        start = b""
-        while True:
-            rows = self._journal.scan(HINTS, start, None, self._rows_max)
+        start: bytes | None = b""
+        while start is not None:
+            rows, start = self._journal.page(HINTS, start, None, self._rows_max)
             for key, value in rows:
                 target, stored = split_hint_key(key)
                 self._count(target, stored, len(value))
-            if len(rows) < self._rows_max:
-                break
-            start = rows[-1][0] + b"\x00"
         for key, _ in self._journal.scan(META, _DIRTY, _DIRTY + b"\xff", 1 << 20):
             partition, name = key[len(_DIRTY) :][:2], key[len(_DIRTY) + 2 :]
             self.dirty.add((int.from_bytes(partition, "big"), name.decode()))

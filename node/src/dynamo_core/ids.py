@@ -17,6 +17,8 @@ PREFIX_BYTES = 4
 
 DATA, HINTS, TREE, META = 0, 1, 2, 3
 FAMILIES = ("data", "hints", "tree", "meta")
+ENDLESS = 1 << 62
+"""Bytes of a scan that has no bound of bytes."""
 
 Change = tuple[int, bytes, bytes | None]
 """One line of a batch: family, key, value or None to delete."""
@@ -29,15 +31,26 @@ class Store(Protocol):
         """The value or None. Raises Corrupt."""
 
     def scan(
-        self, family: int, start: bytes, end: bytes | None, limit: int
+        self, family: int, start: bytes, end: bytes | None, limit: int, bytes_max: int = ENDLESS
     ) -> list[tuple[bytes, bytes]]:
-        """Rows with start <= key < end, in byte order, at most `limit`. Raises Corrupt."""
+        """Rows with start <= key < end, in byte order, at most `limit`; none after the one with
+        which the values are `bytes_max` or more. Raises Corrupt."""
 
     def write(self, batch: list[Change]) -> int:
         """All or nothing at level wal; the sequence number after it. Raises StoreError."""
 
     def sequence(self) -> int:
         """The latest sequence number; grows with every write."""
+
+
+def until_full(rows: list[tuple[bytes, bytes]], bytes_max: int) -> list[tuple[bytes, bytes]]:
+    """The first of these rows, up to the one with which they are so many bytes."""
+    size = 0
+    for count, (_, value) in enumerate(rows, 1):
+        size += len(value)
+        if size >= bytes_max:
+            return rows[:count]
+    return rows
 
 
 def store_key(key: bytes) -> bytes:

@@ -13,6 +13,10 @@ from collections.abc import Callable
 from dynamo_core.errors import StoreError
 from dynamo_core.ids import FAMILIES, Change, Store
 
+PAGE_BYTES = 4 * 1024 * 1024
+"""Values of one page; a page ends with the value that reaches it (T-4)."""
+Page = tuple[list[tuple[bytes, bytes]], bytes | None]
+"""Rows, and where the next page begins."""
 Waiter = Callable[[bool], None]
 """Called with True when it is persisted at the level asked for, with False when it is not."""
 
@@ -55,6 +59,24 @@ class Journal:
         merged: dict[bytes, bytes | None] = {**dict(rows), **mine}
         found = sorted((key, value) for key, value in merged.items() if value is not None)
         return found[:limit]
+
+    def page(self, family: int, start: bytes, end: bytes | None, limit: int) -> Page:
+        """Rows like `scan`, about so many and about so many bytes as a page has (T-4), and where
+        the next page begins; None: there is none. Raises Corrupt."""
+        rows = self.store.scan(family, start, end, limit, PAGE_BYTES)
+        after = None
+        if len(rows) >= limit or sum(len(value) for _, value in rows) >= PAGE_BYTES:
+            after = rows[-1][0] + b"\x00"
+        stop = after if after is not None else end
+        mine = {
+            key: value
+            for key, value in self._changes[family].items()
+            if start <= key and (stop is None or key < stop)
+        }
+        if mine:
+            merged: dict[bytes, bytes | None] = {**dict(rows), **mine}
+            rows = sorted((key, value) for key, value in merged.items() if value is not None)
+        return rows, after
 
     def then(self, written: Waiter | None, synced: Waiter | None = None) -> None:
         """Call `written` once this tick's batch is in the store, `synced` once it is fsynced."""

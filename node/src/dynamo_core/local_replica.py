@@ -155,13 +155,15 @@ class LocalReplica:
         start, end = range_of(slot, forest.bits)
         if request.after:
             start = request.after + b"\x00"
-        limit = self.view.settings.rows_max
+        after: bytes | None = start
+        listed: list[tuple[bytes, bytes]] = []
         try:
-            rows = self.replica.rows(start, end, limit)
+            while after is not None and not listed:
+                rows, after = self.replica.page(after, end, self.view.settings.rows_max)
+                listed = [(stored, digest_in(record)) for stored, record in rows]
         except Corrupt:
             return reply(Refused(request.id, "corrupt", request.partition))
-        listed = [(stored, digest_in(record)) for stored, record in rows]
-        return reply(ListingReply(request.id, listed, len(rows) == limit))
+        return reply(ListingReply(request.id, listed, after is not None))
 
     def keys(self, request: Keys, reply: Reply) -> None:
         """Live keys of one partition, a page; a copy that may miss some does not answer."""
@@ -172,7 +174,7 @@ class LocalReplica:
             start = request.after + b"\x00"
         limit = min(request.limit, self.view.settings.rows_max)
         try:
-            rows = self.replica.rows(start, end, limit)
+            rows, after = self.replica.page(start, end, limit)
         except Corrupt:
             return reply(Refused(request.id, "corrupt", request.partition))
         wall_ms = self.view.wall_ms
@@ -180,8 +182,8 @@ class LocalReplica:
             live = [stored for stored, record in rows if decode_record(record).values(wall_ms)]
         except Corrupt:
             return reply(Refused(request.id, "corrupt", request.partition))
-        more = len(rows) == limit
-        return reply(KeysReply(request.id, live, more, rows[-1][0] if more else b""))
+        cursor = after[:-1] if after is not None else b""
+        return reply(KeysReply(request.id, live, after is not None, cursor))
 
     # ------------------------------------------------------------ writing
 

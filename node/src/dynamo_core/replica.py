@@ -21,7 +21,7 @@ from dynamo_core.errors import Corrupt
 from dynamo_core.hints import HintBook
 from dynamo_core.holdings import Holdings
 from dynamo_core.ids import DATA, META, partition_of
-from dynamo_core.journal import Journal
+from dynamo_core.journal import Journal, Page
 from dynamo_core.merkle import Forest
 from dynamo_core.messages import COMPLETE, OWNER, WRITER
 from dynamo_core.round_numbers import RoundNumbers
@@ -255,15 +255,29 @@ class Replica:
                 rows += self.journal.scan(DATA, start, key, limit - len(rows))
                 start = key + b"\x00"
 
+    def page(self, start: bytes, end: bytes | None, limit: int) -> Page:
+        """Like `rows`, a page of them, and where the next one begins; None: there is none."""
+        while True:
+            try:
+                return self.journal.page(DATA, start, end, limit)
+            except Corrupt as error:
+                key = error.key
+                if key < start or self.data(key) is not None or key not in self.damaged:
+                    raise
+                rows, after = self.journal.page(DATA, start, key, limit)
+                if rows:
+                    return rows, key + b"\x00" if after is None else after
+                start = key + b"\x00"
+
     def rebuild_tree(self) -> None:
         """Count every leaf again from the records: the tree of this disk is not to be trusted.
         Without a ring nobody can; then it is counted when the ring comes."""
         if self.bits:
-            self.tree.rebuild(self.rows)
+            self.tree.rebuild(self.page)
 
     def settle_leaves(self) -> None:
         """Count the leaves again whose sum damage has made unsure."""
-        self.tree.settle(self.rows)
+        self.tree.settle(self.page)
 
     def mend_leaf(self, slot: int) -> None:
         """S-AE-4: the records of a leaf are not those that were written; the passes mend them."""

@@ -40,9 +40,12 @@ class Scrub:
         forest = self._replica.forest
         first, end = self._next, 1 << forest.bits
         last = min(first + LEAVES_MAX, end)
-        rows = self._rows(first, last, rows_max)
-        if len(rows) == rows_max:
-            last = max(first + 1, forest.slot_of(rows[-1][0]))
+        bits = forest.bits
+        rows, after = self._replica.page(
+            range_of(first, bits)[0], range_of(last - 1, bits)[1], rows_max
+        )
+        if after is not None:
+            last = max(first + 1, forest.slot_of(after[:-1]))
             rows = self._rows(first, last, LEAF_ROWS_MAX)
         self._wall_ms = wall_ms
         self._check(rows, first, last)
@@ -54,8 +57,8 @@ class Scrub:
     def partition(self, partition: int) -> None:
         """All of one partition at once, before a repair in full."""
         bits = self._replica.forest.leaf_bits
-        first, last = partition << bits, (partition + 1) << bits
-        self._check(self._rows(first, last, LEAF_ROWS_MAX), first, last)
+        for leaf in range(partition << bits, (partition + 1) << bits):
+            self._check(self._rows(leaf, leaf + 1, LEAF_ROWS_MAX), leaf, leaf + 1)
 
     def _rows(self, first: int, last: int, limit: int) -> list[tuple[bytes, bytes]]:
         bits = self._replica.forest.bits

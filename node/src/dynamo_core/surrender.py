@@ -43,7 +43,10 @@ class Surrender(Machine):
         view = self.view
         start, end = range_of(self.partition, view.ring.partition_bits)
         self._seen = self.replica.numbers.seen(self.partition)
-        rows = self.replica.rows(start, end, view.settings.rows_max)
+        rows: list[tuple[bytes, bytes]] = []
+        after: bytes | None = start
+        while after is not None and not rows:
+            rows, after = self.replica.page(after, end, view.settings.rows_max)
         self._rows = leading(rows, view.settings.fetch_bytes_max)
         owners = [n for n in view.preference.owners(self.partition) if n in view.preference.names]
         if not self._rows or not owners or view.name in view.preference.writers(self.partition):

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dynamo_core.codec import DIGEST_BYTES, digest_in
 from dynamo_core.errors import Corrupt
 from dynamo_core.ids import DATA, TREE, range_of
-from dynamo_core.journal import Journal
+from dynamo_core.journal import Journal, Page
 from dynamo_core.merkle import Forest, sum_of
 
 LEAF_ROWS_MAX = 1 << 20
-Rows = Callable[[bytes, bytes | None, int], list[tuple[bytes, bytes]]]
+PageOf = Callable[[bytes, bytes | None, int], Page]
 """A slice of the records: start, end, limit. Raises Corrupt."""
 
 
@@ -52,36 +52,41 @@ class Tree:
         put(DATA, stored, after)
         put(TREE, slot.to_bytes(4, "big"), forest.change(slot, old, new))
 
-    def rebuild(self, rows_of: Rows) -> None:
+    def rebuild(self, page_of: PageOf) -> None:
         """Count every leaf again from the records. Raises Corrupt."""
         self._counting = True
         try:
-            self._count(rows_of)
+            self._count(page_of)
         finally:
             self._counting = False
-        self.settle(rows_of)
+        self.settle(page_of)
 
-    def _count(self, rows_of: Rows) -> None:
+    def _count(self, page_of: PageOf) -> None:
         self.forest = Forest(self.forest.bits - self._leaf_bits, self._leaf_bits)
         for key, _ in self._journal.scan(TREE, b"", None, 1 << 24):
             self._journal.put(TREE, key, None)
-        start = b""
-        while rows := rows_of(start, None, self._rows_max):
+        start: bytes | None = b""
+        while start is not None:
+            rows, start = page_of(start, None, self._rows_max)
             for stored, record in rows:
                 slot = self.forest.slot_of(stored)
                 leaf = self.forest.change(slot, None, digest_in(record))
                 self._journal.put(TREE, slot.to_bytes(4, "big"), leaf)
-            start = rows[-1][0] + b"\x00"
 
-    def settle(self, rows_of: Rows) -> None:
+    def settle(self, page_of: PageOf) -> None:
         """Count the unsure leaves again; not in the midst of a count, which would add to that."""
         if self._counting:
             return
         for slot in sorted(self.unsure):
+            start: bytes | None
+            start, end = range_of(slot, self.forest.bits)
+            digests: list[bytes] = []
             try:
-                rows = rows_of(*range_of(slot, self.forest.bits), LEAF_ROWS_MAX)
+                while start is not None:
+                    rows, start = page_of(start, end, self._rows_max)
+                    digests += [digest_in(record) for _, record in rows]
             except Corrupt:
                 continue
-            total = sum_of([digest_in(record) for _, record in rows])
+            total = sum_of(digests)
             self._journal.put(TREE, slot.to_bytes(4, "big"), self.forest.set(slot, total))
             self.unsure.discard(slot)

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from dynamo_core.errors import StoreFailed
-from dynamo_core.ids import FAMILIES, Change
+from dynamo_core.ids import ENDLESS, FAMILIES, Change, until_full
 
 
 class _Rows:
@@ -53,14 +53,15 @@ class MemoryStore:
         return self._rows(family).rows.get(key)
 
     def scan(
-        self, family: int, start: bytes, end: bytes | None, limit: int
+        self, family: int, start: bytes, end: bytes | None, limit: int, bytes_max: int = ENDLESS
     ) -> list[tuple[bytes, bytes]]:
-        """Rows with start <= key < end, in byte order, at most `limit`."""
+        """Rows with start <= key < end, in byte order, at most `limit`, and bytes."""
         family_rows = self._rows(family)
         keys, rows = family_rows.keys(), family_rows.rows
         first = bisect_left(keys, start)
         after = len(keys) if end is None else bisect_left(keys, end)
-        return [(key, rows[key]) for key in keys[first : min(after, first + max(limit, 0))]]
+        found = [(key, rows[key]) for key in keys[first : min(after, first + max(limit, 0))]]
+        return found if bytes_max == ENDLESS else until_full(found, bytes_max)
 
     def write(self, batch: Sequence[Change]) -> int:
         """All of the batch; the sequence number after it."""

@@ -32,7 +32,7 @@ from dynamo_core.errors import (
     StoreLocked,
     SyncFailed,
 )
-from dynamo_core.ids import FAMILIES, Change
+from dynamo_core.ids import ENDLESS, FAMILIES, Change
 from dynamo_node.descriptors import limit_now, store_share
 from dynamo_node.side_file import DAMAGED, SideFile, mark_damaged
 
@@ -138,18 +138,21 @@ class RocksStore:
         return value
 
     def scan(
-        self, family: int, start: bytes, end: bytes | None, limit: int
+        self, family: int, start: bytes, end: bytes | None, limit: int, bytes_max: int = ENDLESS
     ) -> list[tuple[bytes, bytes]]:
-        """Rows with start <= key < end, in byte order, at most `limit`. Raises Corrupt."""
+        """Rows with start <= key < end, in byte order, at most `limit`; none after the one with
+        which the values are `bytes_max` or more. Raises Corrupt."""
         prefix = _FAMILY[family]
         rows: list[tuple[bytes, bytes]] = []
+        size = 0
         try:
             for key, value in self._rows(
                 prefix + start, _AFTER_FAMILY[family] if end is None else prefix + end
             ):
-                if len(rows) >= limit:
+                if len(rows) >= limit or size >= bytes_max:
                     break
                 rows.append((key[1:], value))
+                size += len(value)
         except Exception as error:  # noqa: BLE001
             raise _unreadable(error, family, rows[-1][0] if rows else start) from None
         return rows

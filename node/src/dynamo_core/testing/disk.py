@@ -11,7 +11,7 @@ from __future__ import annotations
 from random import Random
 
 from dynamo_core.errors import Corrupt, StoreFailed, StoreFull
-from dynamo_core.ids import DATA, HINTS, Change
+from dynamo_core.ids import DATA, ENDLESS, HINTS, Change, until_full
 
 Row = tuple[int, bytes]
 
@@ -75,13 +75,15 @@ class Disk:
         return self.rows[family].get(key)
 
     def scan(
-        self, family: int, start: bytes, end: bytes | None, limit: int
+        self, family: int, start: bytes, end: bytes | None, limit: int, bytes_max: int = ENDLESS
     ) -> list[tuple[bytes, bytes]]:
         """Rows in order. Raises Corrupt."""
         rows = self.rows[family]
         if not rows:
             return []
         keys = sorted(k for k in rows if start <= k and (end is None or k < end))[:limit]
+        if bytes_max != ENDLESS:
+            keys = keys[: len(until_full([(key, rows[key]) for key in keys], bytes_max))]
         if self.corrupt:
             for key in keys:
                 if (family, key) in self.corrupt:
