@@ -20,7 +20,7 @@ class Pace:
 
     def __init__(self, least: int, most: int) -> None:
         self.least, self.most = least, most
-        self.allowed = min(most, 4 * least)
+        self.allowed = least
         self.slowed_at = 0.0
 
     def ended(self, amount: int, took_s: float, now: float) -> None:

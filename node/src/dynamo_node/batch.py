@@ -157,6 +157,7 @@ class Batch:
 
     def _begin_one(self, at: int, item: Item) -> None:
         left_s = self._until - now_s()
+        refusal: Problem | None = None
         try:
             if left_s <= 0:
                 raise overloaded(503)
@@ -164,7 +165,9 @@ class Batch:
                 raise Problem(503, "overloaded", "the answer is full: ask for the rest anew")
             operation = self._operation(item, self._ways_asked._replace(timeout_s=left_s))
         except Problem as problem:
-            self._put(at, self._refused(problem))
+            refusal = problem
+        if refusal is not None:  # not in the handler, as in `ClientApi.answer`
+            self._put(at, self._refused(refusal))
             return
         self._api.driver.submit(operation, self._taker(at, item.key), self._principal)
 

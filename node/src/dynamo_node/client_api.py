@@ -51,6 +51,7 @@ class ClientApi:
         """One request of that client; `done` gets its answer exactly once. Header names are lower
         case."""
         path, _, query = url.partition(b"?")
+        refusal: Problem | None = None
         try:
             fields = fields_of(headers)
             if path.startswith(KV):
@@ -69,7 +70,11 @@ class ClientApi:
             else:
                 raise Problem(404, "not-found", "this listener has /v1/kv, /v1/batch, /v1/ring")
         except Problem as problem:
-            done(problem.answer())
+            refusal = problem
+        if refusal is not None:
+            # Not in the handler: `done` may read on, and an error there would have this for its
+            # cause, so the next request would get the refusal of this one (T-6).
+            done(refusal.answer())
             return
         self.driver.submit(
             asked.operation,

@@ -100,6 +100,12 @@ class KvProtocol(GuardedProtocol):
         except Problem as problem:
             self._rest = memoryview(b"")
             self._hold_rest()
+            if self.waits_for:
+                # It has no room to wait in, and is told so when its wait is over: at once, it would
+                # come again at once, and to refuse costs what others could be answered with (T-5).
+                self.edge.books.unqueue(self)
+                self._pause()
+                return
             self._refuse(problem)
         if self._rest:
             self._pause()
@@ -107,9 +113,13 @@ class KvProtocol(GuardedProtocol):
             self._resume()
 
     def _hold_rest(self) -> None:
-        """The rest counts as bytes of requests. Raises Problem."""
+        """The rest counts as bytes of requests; those that wait leave half to those that are let
+        in. Raises Problem."""
         more = len(self._rest) - self._rest_held
         if more > 0:
+            requests = self.edge.books.requests
+            if self.waits_for and requests.used + more > requests.total // 2:
+                raise overloaded(503)
             self.edge.books.hold(self.principal, more)
         elif more < 0:
             self.edge.books.requests.give(self.principal, -more)
@@ -166,6 +176,8 @@ class KvProtocol(GuardedProtocol):
         try:
             self.edge.books.hold(self.principal, self._length - self._body_bytes)
         except Problem as problem:
+            self.edge.books.end(self.principal, self._large)
+            self._large = 0
             self._refuse(problem)
             return
         self._held += self._length - self._body_bytes
