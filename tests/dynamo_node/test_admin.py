@@ -18,6 +18,7 @@ from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.operations import Outcome, Put
 from dynamo_core.settings import Settings
 from dynamo_node.admin_api import BODY_BYTES_MAX, admin_app
+from dynamo_node.budget import Books
 from dynamo_node.driver import Driver, LastResort
 from dynamo_node.link_ends import LinkEnds
 from dynamo_node.memory_store import MemoryStore
@@ -60,7 +61,8 @@ def with_node(
         links = Links(LinkEnds("a", 7, "", "h:1", secret))
         driver = Driver(node, store, links, LastResort(die, lambda: None))
         driver.start(True)
-        transport = httpx.ASGITransport(admin_app(driver, secret, "1.2.3"))
+        books = Books(1 << 20, 1 << 20, 8 << 20, 8, asyncio.get_running_loop())
+        transport = httpx.ASGITransport(admin_app(driver, secret, "1.2.3", books))
         async with Admin(transport=transport, base_url="http://node") as admin:
             admin.driver = driver
             if founded:

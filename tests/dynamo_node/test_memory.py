@@ -17,6 +17,7 @@ from client_listener import DEADLINE_S, Listener, everything
 
 import dynamo_core.settings as core
 from dynamo_node.edge import Limits
+from dynamo_node.link_ends import LinkLimits
 from dynamo_node.memory import MIB, bound_bytes, terms
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def formula() -> dict[str, int]:
-    return terms(core.Settings(), Limits(MIB), 64 * MIB)
+    return terms(core.Settings(), Limits(MIB), 64 * MIB, LinkLimits())
 
 
 def test_the_formula_is_what_the_page_and_the_operator_say() -> None:
@@ -42,11 +43,16 @@ def test_the_formula_is_what_the_page_and_the_operator_say() -> None:
     assert f"**{bound} MiB**" in page
     parts = (ROOT / "operator/src/dynamo_operator/parts.py").read_text()
     assert re.search(r'NODE_MEMORY = "(\d+)Mi"', parts)[1] == str(bound)  # type: ignore[index]
-    assert bound <= 1024
+    for name, size in formula().items():
+        assert f"| {name.replace('_', ' ')} |" in page, name
+        assert f"| {size // MIB} MiB |" in page, name
+    assert bound <= 1280
 
 
 def test_the_formula_follows_the_limits() -> None:
-    more = terms(core.Settings(), Limits(MIB, answers_bytes_max=MIB + 64 * MIB), 64 * MIB)
+    more = terms(
+        core.Settings(), Limits(MIB, answers_bytes_max=MIB + 64 * MIB), 64 * MIB, LinkLimits()
+    )
     assert bound_bytes(more) - bound_bytes(formula()) == MIB
 
 
@@ -78,8 +84,9 @@ def test_pipelined_gets_are_answered_as_they_are_read(listener: Listener) -> Non
     until(lambda: used(listener, "answers") + used(listener, "requests") == 0)
 
 
-def test_answers_that_nobody_reads_are_bounded_over_all_connections() -> None:
-    listener = Listener("protocol", Limits(8 * MIB, answers_bytes_max=32 * MIB))
+@pytest.mark.parametrize("front", ["protocol", "asgi"])
+def test_answers_that_nobody_reads_are_bounded_over_all_connections(front: str) -> None:
+    listener = Listener(front, Limits(8 * MIB, answers_bytes_max=32 * MIB))
     with listener.client() as client:
         assert client.put("/v1/kv/big", content=8 * VALUE).status_code == 204
     waiting = []
@@ -88,11 +95,11 @@ def test_answers_that_nobody_reads_are_bounded_over_all_connections() -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(listener.address)
         connection.settimeout(DEADLINE_S)
-        connection.sendall(GET)
+        connection.sendall(GET + GET)
         waiting.append(connection)
     first = [connection.recv(12) for connection in waiting]
     assert set(first) == {b"HTTP/1.1 200", b"HTTP/1.1 429"}
-    assert used(listener, "answers") <= 33 * MIB
+    assert used(listener, "answers") <= 33 * MIB + (8 * MIB) * (front == "asgi")
     for connection in waiting:
         connection.close()
     until(lambda: used(listener, "answers") == 0)
@@ -180,3 +187,42 @@ def test_idle_connections_of_a_client_make_room_for_its_next_one() -> None:
         connection.close()
     until(lambda: used(listener, "places") == 0)
     listener.stop()
+
+
+def test_listings_wait_for_one_another_and_are_refused_behind_unread_answers() -> None:
+    """T-5: of twenty listers four are served at once; probes beside them are answered."""
+    listener = Listener("admin", Limits(MIB))
+    asked: list[Any] = []
+    admin = listener.node.admin
+    listener.call(lambda: setattr(admin, "list_keys", lambda *rest: asked.append(rest[-1])))
+    head = b"GET /v1/keys " + HEAD + b"Authorization: Bearer between us\r\n\r\n"
+    listers = [listener.connect() for _ in range(20)]
+    for lister in listers:
+        lister.sendall(head)
+    until(lambda: len(asked) == 4)
+    with listener.client() as client:
+        assert client.get("/livez").status_code == 200
+    assert len(asked) == 4
+    for number in range(len(listers)):
+        until(lambda: len(asked) > number)  # noqa: B023
+        listener.call(lambda: asked[number](200, {"keys": [], "next": None}))  # noqa: B023
+    for lister in listers:
+        assert lister.recv(12) == b"HTTP/1.1 200"
+        lister.close()
+    books = listener.edge.books
+    listener.call(lambda: books.answers.take("another", books.answers.total))
+    with listener.client() as client:
+        client.headers["Authorization"] = "Bearer between us"
+        refused = client.get("/v1/keys")
+        assert refused.status_code == 503 and refused.headers["Retry-After"] == "1"
+        assert client.get("/v1/status").status_code == 200
+    listener.stop()
+
+
+def test_an_explained_get_of_a_large_key_says_who_was_asked_and_shows_no_value(
+    listener: Listener,
+) -> None:
+    with listener.client() as client:
+        answer = client.get("/v1/kv/big?explain=true")
+    assert answer.status_code == 200 and len(answer.content) < 4096
+    assert used(listener, "answers") == 0

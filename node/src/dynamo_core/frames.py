@@ -75,9 +75,10 @@ FRAME_VERSION = 1
 
 FRAME_BYTES_MAX = 32 * 1024 * 1024
 """Messages that go at once are cut into frames of so much."""
-MESSAGE_BYTES_MAX = 256 * 1024 * 1024
-"""A frame of one message may have so much: a record is bounded where it is written (S-SIB-1), on
-each side of a cut for itself, and sync of the sides is not."""
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+"""A frame of one message may have so much: a record is bounded where it is written (S-SIB-1), at
+16 MiB and a value on each side of a cut for itself, and sync of the sides is not. Of three sides it
+always passes. Each end of a link has memory for such a frame (T-4)."""
 
 AnyMessage = (
     Fetch | Fetched | Store | Stored | Refused | Forward | Forwarded | Gossip | Parts | Roots

@@ -26,6 +26,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from dynamo_core.admin import KEYS_PAGE_MAX
 from dynamo_core.ids import KEY_BYTES_MAX
 from dynamo_core.node import Node
 from dynamo_core.ring_document import to_document
@@ -45,6 +46,7 @@ from dynamo_node.admin_document import (
     extra,
     with_client_listener,
 )
+from dynamo_node.budget import Books
 from dynamo_node.driver import Driver
 from dynamo_node.memory import used_bytes
 from dynamo_node.metrics import registry_of
@@ -57,6 +59,12 @@ _PREFERENCE = b"/v1/preference-list/"
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 T = TypeVar("T")
 B = TypeVar("B", bound=Body)
+
+
+LISTINGS_MAX = 4
+"""Pages of keys that are made at once; the others wait (T-5)."""
+PAGE_BYTES_MAX = 4 * KEYS_PAGE_MAX * KEY_BYTES_MAX // 3
+"""A page of the longest keys, in base64."""
 
 
 class Problem(Exception):
@@ -92,8 +100,10 @@ def answer(status: int, body: MutableMapping[str, Any]) -> Response:
 class AdminApi:
     """The routes of one node's driver."""
 
-    def __init__(self, driver: Driver, version: str) -> None:
+    def __init__(self, driver: Driver, version: str, books: Books) -> None:
         self.driver = driver
+        self.books = books
+        self._listings = asyncio.Semaphore(LISTINGS_MAX)
         self.node = driver.node
         self.version = version
         self.registry = registry_of(driver)
@@ -198,7 +208,11 @@ class AdminApi:
         """A page of live keys of the whole cluster; `after` is `next` of the page before."""
         page = _query(request, Page)
         ask = (page.partition, page.after, page.limit)
-        return await self._ask(self.node.admin.list_keys, *ask)
+        client = request.client.host if request.client else ""
+        async with self._listings:
+            if status := self.books.room_for(client, PAGE_BYTES_MAX):
+                raise Problem(status, "overloaded", "read the answers before")
+            return await self._ask(self.node.admin.list_keys, *ask)
 
     async def preference_list(self, request: Request) -> Response:
         """Partition, owners and stand-ins of a key, and who of them is up."""
@@ -301,9 +315,9 @@ def durability(node: Node) -> str:
     return "fsyncs stall since " + since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def admin_app(driver: Driver, secret: bytes, version: str) -> ASGIApp:
+def admin_app(driver: Driver, secret: bytes, version: str, books: Books) -> ASGIApp:
     """The ASGI application of listener 2."""
-    api = AdminApi(driver, version)
+    api = AdminApi(driver, version, books)
     app = FastAPI(
         title="dynamo-ring node", version=version, docs_url=None, redoc_url=None,
         redirect_slashes=False,

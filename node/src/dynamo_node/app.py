@@ -192,7 +192,9 @@ async def run(settings: NodeSettings, secret: bytes) -> None:
     )
     last = LastResort(die, partial(mark_damaged, settings.data_dir))
     driver = Driver(node, store, Links(ends, share.links), last)
-    driver.memory_bound_bytes = told(node.settings, limits, settings.memtable_bytes)
+    driver.memory_bound_bytes = told(
+        node.settings, limits, settings.memtable_bytes, settings.of_links()
+    )
     driver.start(trusted, settings.seeds)
     seeds = loop.create_task(driver.follow_seeds(list(settings.seeds)))
     servers = {
@@ -235,7 +237,7 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
 def admin_config(driver: Driver, secret: bytes, limits: Limits) -> uvicorn.Config:
     """The admin listener, behind the same guard as the client listener."""
     edge = AdminEdge(limits, asyncio.get_running_loop())
-    app = admin_app(driver, secret, version("dynamo-ring"))
+    app = admin_app(driver, secret, version("dynamo-ring"), edge.books)
     return _config(app, http=partial(GuardedProtocol, edge))
 
 

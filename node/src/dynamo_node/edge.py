@@ -42,11 +42,16 @@ class Limits(NamedTuple):
     admin_connections_max: int = 256
     """Of the admin listener: a new one takes the place of the oldest that waits for nothing."""
     admin_body_bytes_max: int = 1024 * 1024
+    admin_bodies_bytes_max: int = 16 * 1024 * 1024
+    """Of all requests of the admin listener together."""
+    admin_answers_bytes_max: int = 8 * 1024 * 1024
+    """Of all answers of the admin listener that are not read yet; beyond it listings are refused,
+    whose answers alone are long."""
     bodies_bytes_max: int = 64 * 1024 * 1024
     """Of all requests together; more is 503 or 429 before any effect (C16)."""
     large_bytes_max: int = 24 * 1024 * 1024
     """Of large bodies that are let in at once; fewer where they do not end in time (T-5)."""
-    large_wait_s_max: float = 3.0
+    large_wait_s_max: float = 4.0
     """A large body that was not let in by then is refused."""
     answers_bytes_max: int = 64 * 1024 * 1024
     """Of all answers that are made and not read yet; beyond it reads are refused."""
@@ -151,6 +156,10 @@ class Edge:
 
 class AdminEdge(Edge):
     """The books of the admin listener: probes get in, whatever strangers do there (T-4)."""
+
+    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        bodies, answers = limits.admin_bodies_bytes_max, limits.admin_answers_bytes_max
+        super().__init__(limits._replace(bodies_bytes_max=bodies, answers_bytes_max=answers), loop)
 
     def enter(self, connection: Guarded) -> Problem | None:
         """When there are too many, the oldest that waits for no answer makes room."""

@@ -45,5 +45,13 @@ class KvApp:
             headers.append((b"content-length", b"%d" % len(content)))
         if self._api.node.draining:
             headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        # It waits here while the client does not read the answer before it (T-4).
+        answers, size = self._api.books.answers, len(content)
+        if size:
+            answers.take(principal, size)
+        try:
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+        finally:
+            if size:
+                answers.give(principal, size)
         await send({"type": "http.response.body", "body": content})

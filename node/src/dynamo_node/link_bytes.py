@@ -20,7 +20,7 @@ from typing import Protocol
 from dynamo_core.frames import MESSAGE_BYTES_MAX
 
 ARRIVING_BYTES_MAX = 64 * 1024 * 1024
-WAITING_BYTES_MAX = 128 * 1024 * 1024
+WAITING_BYTES_MAX = 96 * 1024 * 1024
 READ_BYTES_MAX, READ_BYTES_MIN = 256 * 1024, 4 * 1024
 """Read from one link at once, and while there is no room."""
 

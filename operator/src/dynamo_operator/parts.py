@@ -175,7 +175,7 @@ class Update(Part, frozen=True, kw_only=True):
         ge=0, le=3600)] = 5
 
 
-NODE_MEMORY = "1010Mi"
+NODE_MEMORY = "1272Mi"
 """What a node with the default settings takes at most: the formula of docs/operations.md."""
 
 
