@@ -68,6 +68,11 @@ def greedy(rng: Random, plan: Plan) -> list[Step]:
     for at in (1.0, 4.0):
         now = at + rng.random()
         plan.faults.append(Fault(READY_S + now - 0.1, "pause", frozen, lasts=2.0))
+        if at > 1.0:  # the node itself is late when its gets might ask more (S-RW-9)
+            plan.faults.append(Fault(READY_S + now - 0.01, "pause", node, lasts=0.1))
+            for number in range(6):
+                step = Step(now - 0.03 + 0.001 * number, "get", rng.randrange(KEYS), node, r=2)
+                steps.append(step)
         for number in range(2 * SLOTS):
             step = Step(now + 0.001 * number, "get", rng.randrange(KEYS), node, r=3, strict=True)
             step.client = GREEDY
