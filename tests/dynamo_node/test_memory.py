@@ -7,6 +7,8 @@ import json
 import re
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,6 +19,7 @@ from client_listener import DEADLINE_S, Listener, everything
 
 import dynamo_core.settings as core
 from dynamo_node.edge import Limits
+from dynamo_node.kv_protocol import SLICE_BYTES
 from dynamo_node.link_ends import LinkLimits
 from dynamo_node.memory import MIB, bound_bytes, terms
 
@@ -175,6 +178,39 @@ def test_a_large_body_that_is_not_let_in_is_refused_before_any_effect() -> None:
         assert said.startswith(b"HTTP/1.1 503") and b"Dynamo-Applied: no" in said
         assert b"Retry-After" in said
     until(lambda: used(listener, "large") == 0)
+    listener.stop()
+
+
+def test_bodies_that_wait_leave_room_to_those_that_are_let_in() -> None:
+    """T-5: what has arrived of them takes half of the bytes at most. The others hold nothing, and
+    are refused when their wait is over; one that is let in has room for its body."""
+    size, begun = MIB // 4, MIB // 64
+    limits = Limits(MIB, large_bytes_max=size, bodies_bytes_max=MIB, large_wait_s_max=1.0)
+    listener = Listener("protocol", limits)
+    heads = b"PUT /v1/kv/k " + HEAD + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % size
+
+    def rest(other: socket.socket) -> bytes:
+        with other:
+            with suppress(ConnectionError):
+                other.sendall(bytes(size - begun))
+            return everything(other)[9:12]
+
+    with listener.connect() as first:
+        first.sendall(heads + bytes(size - 1))
+        until(lambda: used(listener, "large") == size)
+        others = [listener.connect() for _ in range(45)]
+        for other in others:
+            other.sendall(heads + bytes(begun))
+        with ThreadPoolExecutor(len(others)) as pool:
+            ends = pool.map(rest, others)
+            until(lambda: used(listener, "requests") > size + begun)
+            # Beside that half what was parsed with each head, before it was known to wait.
+            assert used(listener, "requests") <= MIB // 2 + len(others) * SLICE_BYTES
+            first.sendall(b"v")
+            assert everything(first).startswith(b"HTTP/1.1 204")
+            statuses = set(ends)
+    assert b"204" in statuses and statuses <= {b"204", b"503"}
+    until(lambda: used(listener, "large") == 0 and used(listener, "requests") == 0)
     listener.stop()
 
 

@@ -230,6 +230,7 @@ class Calls:
                 for owner in sorted(missed):
                     # No hint keeps the write.
                     self.node.hints.mark_dirty(machine.partition, owner)
+            machine.let_go()
         elif machine.wake_at < machine.scheduled_at:
             self._schedule(machine)
 

@@ -282,6 +282,9 @@ class GetOperation(Explained):
             self.view.records.give(self.principal, self.held)
             self.held = 0
 
+    def let_go(self) -> None:
+        self.answers, self.merged = {}, None
+
     # ------------------------------------------------------------ read repair
 
     def _finish(self) -> Effects:

@@ -149,6 +149,9 @@ class Machine:
         without an answer does not count against it."""
         return False
 
+    def let_go(self) -> None:
+        """Finished: its timer keeps it until that is due, but not its records (T-4)."""
+
     def expired(self, now: float) -> Effects:
         """`wake_at` has passed; for most machines as if the answer had failed."""
         return self.failed("", Message(0), "no answer", now)

@@ -307,6 +307,11 @@ class PutOperation(Replication):
             self.finished = True
         return []
 
+    def let_go(self) -> None:
+        self.record, self.known = b"", None
+        if self.put.value:
+            self.put = msgspec.structs.replace(self.put, value=b"")
+
     def _verdict(self) -> Verdict:
         wanted = (self.w, self.dw, self.strict)
         return self.copies.verdict(self.quorums, wanted, len(self.spare))
