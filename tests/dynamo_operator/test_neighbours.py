@@ -10,6 +10,7 @@ from world import NAMESPACE, Scene, World
 
 from dynamo_operator.doors import Failed, failure
 from dynamo_operator.observe import Observer
+from dynamo_operator.parts import NODE_MEMORY
 
 
 def service(name: str) -> dict[str, Any]:
@@ -74,7 +75,10 @@ def test_an_edit_that_only_spells_differently_is_no_edit() -> None:
     asyncio.run(world.play([make(resources={"requests": {"cpu": "1000m", "memory": "1024Mi"}})]))
     found = world.found("StatefulSet")["cart"]
     container = found["spec"]["template"]["spec"]["containers"][0]
-    container["resources"] = {"requests": {"cpu": "1", "memory": "1Gi"}}
+    limit = f"{int(NODE_MEMORY.removesuffix('Mi')) * 1024}Ki"
+    container["resources"] = {
+        "requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": limit},
+    }  # fmt: skip
     world.log.clear()
     assert asyncio.run(world.operators[0].reconcile(NAMESPACE, "cart")) == 300.0
     assert world.log == []
