@@ -19,8 +19,6 @@ from dynamo_node.problems import Problem
 _TARGET = re.compile(rb"/[!-\"$-~]*")
 ROOM = 64
 """So many idle connections are closed at once where one has no place: looking takes its time."""
-EXPIRED_MAX, EXPIRED_S = 16, 0.02
-"""So many connections are ended in one turn, and the next ones after so long."""
 _SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"trailer"))
 
 
@@ -103,18 +101,9 @@ class Edge:
 
     def _sweep(self) -> None:
         self.now = self._loop.time()
-        self._expire([c for c in self.connections if c.deadline < self.now])
-
-    def _expire(self, late: list[Guarded]) -> None:
-        """A few in one turn: many that came at once would end at once, and hold up all others."""
-        for connection in late[-EXPIRED_MAX:]:
-            if connection in self.connections and connection.deadline < self.now:
-                connection.expire()
-        del late[-EXPIRED_MAX:]
-        if late:
-            self._loop.call_later(EXPIRED_S, self._expire, late)
-        else:
-            self._loop.call_later(self.limits.sweep_s, self._sweep)
+        for connection in [c for c in self.connections if c.deadline < self.now]:
+            connection.expire()
+        self._loop.call_later(self.limits.sweep_s, self._sweep)
 
     def enter(self, connection: Guarded) -> Problem | None:
         """A new connection; a problem when it is one too many. An idle one makes room: of its own
