@@ -88,7 +88,7 @@ class SimulatedKube:
         if templates[0] != templates[1]:
             raise failure(422, "spec: Forbidden: updates to volumeClaimTemplates")
         base = _without(seen, self.applied.get(key, {})) if seen else {}
-        made = self._store(key, _merged(base, wanted))
+        made = self._store(key, _applied(base, wanted))
         self.applied[key] = wanted
         self.audit("apply", made)
         await self.point("done")
@@ -313,6 +313,18 @@ def _merged(below: Any, above: Any) -> Any:
         return above
     made = {name: value for name, value in below.items() if name not in above}
     return made | {n: _merged(below.get(n, {}), v) for n, v in above.items() if v is not None}
+
+
+def _applied(below: Any, above: Any) -> Any:
+    """Merged as a server-side apply does: selectors are replaced whole."""
+    if not isinstance(above, dict) or not isinstance(below, dict):
+        return above
+    merged = _merged(below, {n: v for n, v in above.items() if n not in below})
+    return merged | {
+        name: value if name.lower().endswith("selector") else _applied(below[name], value)
+        for name, value in above.items()
+        if name in below
+    }
 
 
 def _without(seen: Any, applied: Any) -> Any:

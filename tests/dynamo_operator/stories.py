@@ -63,6 +63,21 @@ def _edit_service(w: World) -> None:
     w.kube.change("Service", NAMESPACE, "cart-nodes", spec={"publishNotReadyAddresses": False})
 
 
+ONE_MORE = {"x": "y"}
+SELECTORS: dict[tuple[str, str], dict[str, Any]] = {
+    ("Service", "cart"): {"selector": ONE_MORE},
+    ("Service", "cart-nodes"): {"selector": ONE_MORE},
+    ("PodDisruptionBudget", "cart"): {"selector": {"matchLabels": ONE_MORE}},
+    ("NetworkPolicy", "cart"): {"podSelector": {"matchLabels": ONE_MORE}},
+}
+"""One key more in each map that selects: it selects nothing then."""
+
+
+def _edit_selectors(w: World) -> None:
+    for (kind, name), spec in SELECTORS.items():
+        w.kube.change(kind, NAMESPACE, name, spec=spec)
+
+
 def _delete_set(w: World) -> None:
     for name in list(w.found("Pod")):
         w.kube.remove("Pod", NAMESPACE, name)
@@ -158,6 +173,7 @@ STORIES: dict[str, list[Scene]] = {
     "scaled down by somebody else": [make(size=4), _scale(1)],
     "scaled up by somebody else": [make(), _scale(6)],
     "services edited": [make(), Scene(_edit_service)],
+    "selectors edited": [make(), Scene(_edit_selectors)],
     "set deleted": [make(), Scene(_delete_set)],
     "storage grown": [make(), edit(storage={"size": "2Gi"}), edit(size=4)],
     "stopped and started": [make(size=4), edit(stopped=True), edit(stopped=False)],

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from stories import SLOW, edit, make
+import pytest
+from looks import pod, settled
+from msgspec import structs
+from stories import SELECTORS, SLOW, edit, make
 from world import NAMESPACE, Scene, World
 
+from dynamo_operator.conditions import facts
 from dynamo_operator.doors import Failed, failure
+from dynamo_operator.drift import covers
 from dynamo_operator.observe import Observer
 from dynamo_operator.parts import NODE_MEMORY
+from dynamo_operator.plan import plan
 
 
 def service(name: str) -> dict[str, Any]:
@@ -67,6 +73,72 @@ def test_a_name_that_is_taken_is_left_alone_until_it_is_free() -> None:
     world.kube.remove("Service", NAMESPACE, "cart")
     asyncio.run(world.play([Scene(lambda w: None, 0)]))
     assert told(world, "Ready") == ("True", "Ready")
+
+
+@pytest.mark.parametrize(("kind", "name"), SELECTORS)
+def test_a_key_that_is_added_to_a_selector_is_taken_out_again(kind: str, name: str) -> None:
+    """With one key more it selects nothing: no endpoints, no budget, no policy, no names."""
+    world = World()
+    asyncio.run(world.play([make()]))
+    before = world.found(kind)[name]["spec"]
+    world.kube.change(kind, NAMESPACE, name, spec=SELECTORS[kind, name])
+    assert world.found(kind)[name]["spec"] != before
+    asyncio.run(world.play([Scene(lambda w: None, 0)]))
+    assert world.found(kind)[name]["spec"] == before
+    assert "EditReverted" in [event["reason"] for event in world.found("Event").values()]
+
+
+INGRESS = {"ingress": [{"ports": [{"port": "client"}]}]}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seen", "same"),
+    [
+        ({"selector": {"a": "b"}}, {"selector": {"a": "b"}, "more": 1}, True),
+        ({"selector": {"a": "b"}}, {"selector": {"a": "b", "x": "y"}}, False),
+        ({"labels": {"a": "b"}}, {"labels": {"a": "b", "x": "y"}}, True),
+        ({"podSelector": {}}, {"podSelector": {"matchLabels": {"x": "y"}}}, False),
+        (
+            {"selector": {"matchLabels": {"a": "b"}}},
+            {"selector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "x"}]}},
+            False,
+        ),
+        (
+            {"selector": {"matchLabels": {"a": "b"}}},
+            {"selector": {"matchLabels": {"a": "b"}, "matchExpressions": None}},
+            True,
+        ),
+        ({"nodeSelector": {}}, {}, True),
+        (INGRESS, {"ingress": [{"ports": [{"port": "client"}], "from": []}]}, True),
+        (INGRESS, {"ingress": [{"ports": [{"port": "client"}], "from": [{}]}]}, False),
+        ({"from": [{"namespaceSelector": {}}]}, {"from": [{"namespaceSelector": {}}]}, True),
+        (
+            {"ingress": [{"from": [{"namespaceSelector": {}}]}]},
+            {"ingress": [{"from": [{}]}]},
+            False,
+        ),
+    ],
+)
+def test_what_selects_is_compared_exactly(wanted: Any, seen: Any, same: bool) -> None:
+    assert covers(wanted, seen) is same
+
+
+def test_a_service_without_endpoints_is_not_available() -> None:
+    """Told while nothing is put back: `paused`, or a pod whose label somebody took."""
+    o = settled()
+    good = {f.type: f for f in facts(o, plan(o))}["Available"]
+    assert good.holds is True
+    key = "Service", o.name
+    service_now = o.objects[key]
+    spec = {**service_now["spec"], "selector": {**o.owner.selector, "x": "y"}}
+    other = structs.replace(o, objects={**o.objects, key: {**service_now, "spec": spec}})
+    gone = structs.replace(o, objects={k: v for k, v in o.objects.items() if k != key})
+    for look in (other, gone):
+        told_now = {f.type: f for f in facts(look, plan(look))}["Available"]
+        assert (told_now.holds, told_now.reason) == (False, "NoEndpoints"), told_now
+    labels = {**o.pods[0].labels, "x": "y"}
+    one = {f.type: f for f in facts(pod(other, 0, labels=labels), plan(other))}["Available"]
+    assert one.holds is True
 
 
 def test_an_edit_that_only_spells_differently_is_no_edit() -> None:

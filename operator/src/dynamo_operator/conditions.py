@@ -89,6 +89,11 @@ def _available(o: Observed) -> Fact:
             f" want; down or rebuilding: {down}. Writes go to stand-ins meanwhile"
         )
         return Fact("Available", False, "BelowQuorum", text)
+    if not o.endpoints:
+        there = ("Service", o.name) in o.objects
+        why = "selects none of the pods that are Ready" if there else "is not there"
+        text = f"the Service {o.name} {why}: clients reach no node through it"
+        return Fact("Available", False, "NoEndpoints", text)
     return Fact("Available", True, "QuorumUp", "every partition has its quorums of owners up")
 
 

@@ -2,6 +2,9 @@
 
 An object of ours carries the digest of what was last applied. Another digest: we want something
 else now. The same digest and yet a field that is not as we wrote it: somebody else's edit.
+
+What the server adds is no edit, but a map that selects is compared exactly: one key more, and it
+selects nothing. Kubernetes replaces such maps whole when they are applied.
 """
 
 from __future__ import annotations
@@ -31,10 +34,14 @@ def differs(wanted: Document, seen: Document) -> Literal["", "wish", "edit"]:
 
 
 def covers(wanted: Any, seen: Any) -> bool:
-    """Whether everything wanted is there; what the server added does not count."""
+    """Whether everything wanted is there; what the server added does not count, but where it makes
+    a map select less, or a rule let in fewer."""
     if isinstance(wanted, dict):
         fields = seen if isinstance(seen, dict) else {}
-        return all(covers(value, fields.get(name)) for name, value in wanted.items())
+        return all(
+            (exact if selects(name) else covers)(value, fields.get(name))
+            for name, value in wanted.items()
+        )
     if isinstance(wanted, list | tuple):
         items = seen or []
         return len(wanted) == len(items) and all(map(covers, wanted, items))
@@ -42,6 +49,29 @@ def covers(wanted: Any, seen: Any) -> bool:
         return True
     mine, theirs = (None if v is None else amount(str(v)) for v in (wanted, seen))
     return mine is not None and mine == theirs
+
+
+def selects(field: str) -> bool:
+    """Whether a key that is added to this field changes who is meant: Service selectors, label
+    selectors of budgets, policies and spreads, machines of pods, rules of who is let in."""
+    return field in ("selector", "matchLabels", "ingress") or field.endswith("Selector")
+
+
+def exact(wanted: Any, seen: Any) -> bool:
+    """Whether both are the same, but for fields that are written empty or left out. An empty
+    selector selects everything, so that is not left out."""
+    return bool(_bare(wanted) == _bare(seen)) or (not wanted and seen is None)
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, dict):
+        bare = {name: _bare(inner) for name, inner in value.items()}
+        return {
+            name: inner
+            for name, inner in bare.items()
+            if inner not in (None, []) and (inner != {} or name != "matchLabels")
+        }
+    return [_bare(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def controlled(seen: Document, uid: str) -> bool:

@@ -80,6 +80,7 @@ def pod_of(seen: Observed, item: Document) -> Pod | None:
         zone=labels.get(seen.spec.topology.zone_key, ""),
         weight=_weight(notes.get(WEIGHT, "1")),
         trouble=_trouble(meta["name"], containers.get(CONTAINER, {}), conditions),
+        labels=dict(labels),
     )
 
 

@@ -202,6 +202,7 @@ class Pod(Struct, frozen=True):
     zone: str = ""
     weight: int = 1
     trouble: str = ""
+    labels: dict[str, str] = {}
 
     @property
     def ready(self) -> bool:
@@ -334,6 +335,16 @@ class Observed(Struct, frozen=True, dict=True):
         node = self.nodes.get(ordinal) if ordinal is not None else None
         pod = self.pods.get(ordinal) if ordinal is not None else None
         return node is not None and node.whole and pod is not None and pod.ready
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Pods that the client Service leads to: Ready, and with every label it selects by."""
+        service = self.objects.get(("Service", self.name))
+        if service is None:
+            return []
+        selector = service["spec"].get("selector") or {}
+        ready = (pod for pod in self.pods.values() if pod.ready)
+        return [pod.name for pod in ready if selector.items() <= pod.labels.items()]
 
     def too_few(self, without: int | None = None) -> int:
         """Partitions that more owners miss than quorums bear, were this ordinal down as well.
