@@ -33,13 +33,13 @@ WITH_CRDS: dict[str, Any] = {
 
 @contextmanager
 def api_server(answers: dict[str, Any]) -> Iterator[int]:
-    """Answers those paths, 404 for all others."""
+    """Answers those paths, with their `code` if they have one, 404 for all others."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found = answers.get(self.path.partition("?")[0])
             body = json.dumps(found or {"kind": "Status", "message": "no such path"}).encode()
-            self.send_response(200 if found else 404)
+            self.send_response(found.get("code", 200) if found else 404)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -59,7 +59,7 @@ def api_server(answers: dict[str, Any]) -> Iterator[int]:
         server.server_close()
 
 
-def started(directory: Path, port: int, listen: int) -> subprocess.Popen[str]:
+def started(directory: Path, port: int, listen: int, **variables: str) -> subprocess.Popen[str]:
     """`dynamo-operator`, with a kubeconfig for that port."""
     config = directory / "config"
     config.write_text(
@@ -78,7 +78,7 @@ def started(directory: Path, port: int, listen: int) -> subprocess.Popen[str]:
     more = {"KUBECONFIG": str(config), "DYNAMO_OPERATOR_LISTEN": f"127.0.0.1:{listen}"}
     return subprocess.Popen(
         [Path(sys.executable).with_name("dynamo-operator")],
-        env=clean | more,
+        env=clean | more | variables,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -106,6 +106,60 @@ def test_it_answers_probes_and_ends_clean(tmp_path: Path) -> None:
     assert re.search(r'^dynamo_operator_api_calls\{verb="GET"\} [1-9]', text, re.M)
     lines = [json.loads(line) for line in said.splitlines()]
     assert any(line["message"] == "watching" for line in lines)
+
+
+def refused(port: int, listen: int, directory: Path, namespaces: str) -> tuple[str, list[Any]]:
+    """Metrics, and log, of an operator of those namespaces once it watches."""
+    process = started(directory, port, listen, DYNAMO_OPERATOR_NAMESPACES=namespaces)
+    try:
+        until(lambda: 'listed{namespace="shop"} 1.0' in metrics(listen), "shop is listed")
+        text = metrics(listen)
+    finally:
+        process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    return text, [json.loads(line) for line in said.splitlines()]
+
+
+def test_a_namespace_that_cannot_be_listed_keeps_no_other_waiting(tmp_path: Path) -> None:
+    """As after one of several was deleted, with its Role: 403, until it is made again."""
+    denied = {"kind": "Status", "message": "dynamoclusters is forbidden", "code": 403}
+    place = "/apis/dynamo-ring.dev/v1alpha1/namespaces"
+    both = WITH_CRDS | {
+        f"{place}/gone/dynamoclusters": denied,
+        f"{place}/shop/dynamoclusters": EMPTY,
+    }
+    with api_server(both) as port:
+        text, lines = refused(port, free_ports(1)[0], tmp_path, "gone,shop")
+    assert 'dynamo_operator_listed{namespace="gone"} 0.0' in text
+    (line,) = [each for each in lines if each.get("namespace") == "gone"]
+    assert line["error"] == "dynamoclusters is forbidden"
+    assert any(each["message"] == "watching" for each in lines)
+
+
+def test_an_api_server_that_refuses_everything_is_asked_again(tmp_path: Path) -> None:
+    """It answers its probes meanwhile, and begins when it may."""
+    (listen,) = free_ports(1)
+    replies = WITH_CRDS | {f"{GROUP}/dynamoclusters": {"message": "not yet", "code": 503}}
+    with api_server(replies) as port:
+        process = started(tmp_path, port, listen)
+        try:
+            until(lambda: 'listed{namespace="all"} 0.0' in metrics(listen), "it has been refused")
+            assert answers(listen, "/livez")
+            replies[f"{GROUP}/dynamoclusters"] = EMPTY
+            until(lambda: 'listed{namespace="all"} 1.0' in metrics(listen), "it has begun")
+        finally:
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def metrics(port: int) -> str:
+    """What Prometheus scrapes, "" before it can."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    except httpx.TransportError:
+        return ""
 
 
 def answers(port: int, path: str) -> bool:

@@ -25,7 +25,7 @@ from msgspec import Struct
 from dynamo_operator import handlers
 from dynamo_operator.act import Actor, Outcome
 from dynamo_operator.actions import Step
-from dynamo_operator.doors import Failed, Gone
+from dynamo_operator.doors import Failed
 from dynamo_operator.events import Teller
 from dynamo_operator.gauges import Gauges
 from dynamo_operator.kube import Kube
@@ -39,8 +39,15 @@ RELIST_S = 30.0
 """Between two lists of the resources: nothing depends on an event that may never come."""
 SLOWER = 1.25
 """What says the same again and again is looked at less and less often, down to each relist."""
+BEGIN_S = 5.0
+"""Between two tries to list any namespace at all, at the start."""
 SILENT_S_MAX = 3 * RESYNC_S
+NOT_FOUND = 404
 log = logging.getLogger("dynamo_operator")
+
+
+class NoCRD(Exception):
+    """The API server does not know DynamoCluster: nothing can begin before it does."""
 
 
 class Settings(Struct, frozen=True):
@@ -86,42 +93,65 @@ class App:
         """What was said last, and how many times in a row."""
 
     async def run(self) -> None:
-        """Until SIGTERM, or until watching ends for good. Raises Failed when the CRD is missing."""
-        await self._relist()
+        """Until SIGTERM, or until watching ends for good. Raises NoCRD at the start."""
         runner = await self._serve()
-        log.info("watching", extra={"namespaces": list(self.settings.namespaces) or "all"})
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self.wakes.run()),
-                    group.create_task(self._relist_for_ever()),
-                ]
-                await handlers.watch(self._wake, self.settings.namespaces)
-                for task in tasks:
-                    task.cancel()
+            await self._begin()
+            await self._watch()
         finally:
             await runner.cleanup()
             await self.nodes.close()
             await self.kube.close()
 
+    async def _begin(self) -> None:
+        """Watching is for what can be listed, in one namespace at least: what is gone or not ours
+        to see there must not keep the others waiting, and is tried again with each relist."""
+        while not await self._relist(beginning=True):
+            self.wakes.ended = asyncio.get_running_loop().time()
+            await asyncio.sleep(BEGIN_S)
+
+    async def _watch(self) -> None:
+        log.info("watching", extra={"namespaces": list(self.settings.namespaces) or "all"})
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.wakes.run()),
+                group.create_task(self._relist_for_ever()),
+            ]
+            await handlers.watch(self._wake, self.settings.namespaces)
+            for task in tasks:
+                task.cancel()
+
     def _wake(self, key: Key) -> None:
         if all(key):
             self.wakes.wake(key)
 
-    async def _relist(self) -> None:
+    async def _relist(self, beginning: bool = False) -> bool:
+        """Whether any namespace could be listed; each that could not is told. Raises NoCRD at the
+        beginning: a 404 is the answer for a kind, a namespace that is gone has an empty list, or is
+        forbidden."""
+        listed = False
         for namespace in self.settings.namespaces or ("",):
-            for found in await self.kube.find("DynamoCluster", namespace):
+            try:
+                resources = await self.kube.find("DynamoCluster", namespace)
+            except Failed as failed:
+                if beginning and failed.status == NOT_FOUND:
+                    raise NoCRD from failed
+                about = {"namespace": namespace or "all", "error": str(failed)}
+                log.warning("the resources could not be listed", extra=about)
+                self.gauges.listed.labels(namespace or "all").set(0)
+                continue
+            listed = True
+            self.gauges.listed.labels(namespace or "all").set(1)
+            for found in resources:
                 key = found["metadata"]["namespace"], found["metadata"]["name"]
                 if not self.wakes.knows(key):
                     self.wakes.wake(key)
+        return listed
 
     async def _relist_for_ever(self) -> None:
         while True:
             await asyncio.sleep(RELIST_S)
-            try:
-                await self._relist()
-            except Failed as failed:
-                log.warning("the resources could not be listed", extra={"error": str(failed)})
+            await self._relist()
             self.wakes.ended = asyncio.get_running_loop().time()
 
     async def _pass(self, key: Key) -> float | None:
@@ -191,7 +221,7 @@ def main() -> None:
     handlers.log_as_json(settings.log_level)
     try:
         asyncio.run(_run(settings))
-    except Gone:
+    except NoCRD:
         sys.exit("dynamo-operator: no DynamoCluster in this API server; install the CRDs first")
     except Failed as failed:
         sys.exit(f"dynamo-operator: {failed}")

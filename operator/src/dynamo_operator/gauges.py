@@ -33,6 +33,10 @@ class Gauges:
             "dynamo_operator_api_calls", "Requests to the API server.", ["verb"], registry=made
         )
         self.waiting = Gauge("dynamo_operator_queue", "Clusters that are queued.", registry=made)
+        self.listed = Gauge(
+            "dynamo_operator_listed", "1 while its resources can be listed.", ["namespace"],
+            registry=made,
+        )  # fmt: skip
         self._of_cluster = {
             name: Gauge(f"dynamo_cluster_{name}", text, CLUSTER, registry=made)
             for name, text in (
