@@ -25,7 +25,7 @@ Key = tuple[str, str, str]
 class SimulatedKube:
     """`doors.KubeDoor`; `point` is called before and after each request that changes something,
     `audit` with what is about to be taken or was applied. A volume takes `attach_s` to be attached
-    to the machine of a new pod."""
+    to the machine of a new pod; `pods_max` is a quota; claims of `classes_unknown` get none."""
 
     def __init__(
         self, ring: SimulatedRing, point: Callable[[str], Any], audit: Callable[[str, Object], None]
@@ -40,6 +40,8 @@ class SimulatedKube:
         self.broken_images: set[str] = set()
         self.zones = ("zone-a", "zone-b", "zone-c")
         self.attach_s = 0.0
+        self.pods_max: int | None = None
+        self.classes_unknown: set[str] = set()
 
     # ------------------------------------------------------------ requests
 
@@ -236,7 +238,8 @@ class SimulatedKube:
             name = {"name": f"data-{pod}", "namespace": namespace, "labels": labels}
             claim = {"kind": "PersistentVolumeClaim", "metadata": name, "spec": template["spec"]}
             self.put({**claim, "status": {"phase": "Pending"}})
-        if ("Pod", namespace, pod) not in self.objects:
+        room = self.pods_max is None or len(list(self._all("Pod", namespace))) < self.pods_max
+        if ("Pod", namespace, pod) not in self.objects and room:
             made = deepcopy(spec["template"])
             made["metadata"] |= {"name": pod, "namespace": namespace}
             made["metadata"]["labels"]["controller-revision-hash"] = revision
@@ -247,6 +250,8 @@ class SimulatedKube:
         size = item["spec"]["resources"]["requests"]["storage"]
         if "deletionTimestamp" in item["metadata"] and not self._used(key[1], key[2]):
             self._forget(key)
+        elif item["spec"].get("storageClassName") in self.classes_unknown:
+            return
         elif item["status"]["phase"] != "Lost" and item["status"].get("capacity") != size:
             capacity = {"storage": size}
             self.change(*key, status={"phase": "Bound", "capacity": capacity})

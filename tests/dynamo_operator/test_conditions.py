@@ -96,7 +96,7 @@ TROUBLES: dict[str, tuple[Callable[[], Observed], dict[str, str], str]] = {
         lambda: structs.replace(silent(settled()), unreadable="1 member answers"),
         {"Ready": "RingUnreadable", "Available": "RingUnreadable", "Progressing": "RingUnreadable",
          "RingStable": "RingUnreadable", "QuorumSafe": "RingUnreadable",
-         "Converged": "RingUnreadable"},
+         "Converged": "RingUnreadable", "Degraded": "NodeDown"},
         "1 member answers"),
     "leaving": (
         lambda: line(settled(4), 3, state="LEAVING"),
@@ -152,7 +152,8 @@ GOOD_REASONS = {
 def test_every_reason_has_its_row_in_the_documentation() -> None:
     """What a Step, a fault, a trouble or a condition gives as its reason."""
     sources = [*(ROOT / "operator/src/dynamo_operator").glob("plan*.py")]
-    sources.append(ROOT / "operator/src/dynamo_operator/conditions.py")
+    told = ("conditions.py", "troubles.py")
+    sources += [ROOT / "operator/src/dynamo_operator" / name for name in told]
     given = re.compile(r'(?:Step\(|yield \(?|Fact\("\w+", \w+,)\s*"([A-Z]\w+)"')
     reasons = {reason for path in sources for reason in given.findall(path.read_text())}
     page = (ROOT / "docs/kubernetes/conditions.md").read_text()

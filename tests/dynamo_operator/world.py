@@ -125,7 +125,7 @@ class World:
 
     def _operator(self) -> Reconciler:
         """With an empty memory."""
-        observer = Observer(self.kube, self.ring, "dynamo-system")
+        observer = Observer(self.kube, self.ring, "dynamo-system", lambda: self.kube.now)
         teller = Teller(self.kube, "test", lambda: self.kube.now)
         actor = Actor(self.kube, self.ring, teller)
         return Reconciler(observer, actor, clock=lambda: self.kube.now)

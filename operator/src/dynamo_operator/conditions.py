@@ -5,17 +5,11 @@ A sentence says what is happening, why it waits, and what to do. Pure, from one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from msgspec import Struct
 
 from dynamo_operator.actions import Step
 from dynamo_operator.observed import Observed
-from dynamo_operator.plan_pods import volume_lost
-from dynamo_operator.quantity import amount
-
-TERMINATING_S_MAX = 120.0
-STARTING_S_MAX = 60.0
+from dynamo_operator.troubles import troubles
 
 
 class Fact(Struct, frozen=True):
@@ -35,7 +29,7 @@ def facts(o: Observed, step: Step, said: str = "", refused: str = "") -> tuple[F
         _ready(o, step, told),
         _available(o),
         Fact("Progressing", step.progressing, step.reason, told),
-        _degraded(o),
+        _degraded(o, step, refused),
         _stable(o),
         _quorum_safe(o),
         _converged(o),
@@ -49,12 +43,16 @@ def _paused(o: Observed) -> str:
     return "nothing is changed until spec.paused is false" if o.spec.paused else "changes are made"
 
 
-def _absent(o: Observed) -> tuple[str, str]:
+def _unknown(o: Observed, kind: str) -> Fact:
+    """Of a condition that is about the ring, while there is none to be read: False only where that
+    is certain, for what cannot be seen may be well."""
     if o.spec.stopped:
-        return "Stopped", "no pods run: spec.stopped is true"
+        return Fact(kind, False, "Stopped", "no pods run: spec.stopped is true")
     if not o.recorded and all(node.disk == "empty" for node in o.nodes.values()):
-        return "NotFounded", "the ring is founded when all its first nodes answer"
-    return "RingUnreadable", o.unreadable or "no node shows the ring; look at the pods"
+        text = "the ring is founded when all its first nodes answer"
+        return Fact(kind, False, "NotFounded", text)
+    text = o.unreadable or "no node shows the ring; look at the pods"
+    return Fact(kind, None, "RingUnreadable", text)
 
 
 def _ready(o: Observed, step: Step, told: str) -> Fact:
@@ -80,7 +78,7 @@ def below_quorum(o: Observed) -> int:
 
 def _available(o: Observed) -> Fact:
     if o.ring is None:
-        return Fact("Available", False, *_absent(o))
+        return _unknown(o, "Available")
     few = below_quorum(o)
     if few:
         down = ", ".join(name for name in sorted(o.ring.live) if not o.is_up(name))
@@ -97,60 +95,11 @@ def _available(o: Observed) -> Fact:
     return Fact("Available", True, "QuorumUp", "every partition has its quorums of owners up")
 
 
-def troubles(o: Observed) -> Iterator[tuple[str, str]]:
-    """What a person should look at, the worst first."""
-    for ordinal, pod in sorted(o.pods.items()):
-        claim = o.claims.get(ordinal)
-        if volume_lost(o, ordinal):
-            how = "; set spec.recovery.autoReplace or delete claim and pod"
-            never = o.spec.recovery.auto_replace == "Never"
-            yield "VolumeLost", f"the volume of {pod.name} is gone{how if never else ''}"
-        elif claim is not None and claim.deleting:
-            text = f"{claim.name} is being deleted under its pod: when that stops, its disk is gone"
-            yield "ClaimTerminating", f"{text}; the other owners rebuild it then"
-    for pod in o.pods.values():
-        if pod.deleting_since is not None and o.now - pod.deleting_since > TERMINATING_S_MAX:
-            text = f"{pod.name} does not end; its machine {pod.machine} may be cut off or gone"
-            yield (
-                "PodTerminating",
-                f"{text}: bring it back, or delete the Node object if it is gone",
-            )
-    for claim in o.claims.values():
-        size, given = amount(claim.size), amount(claim.capacity)
-        wish = amount(o.spec.storage.size)
-        if size and wish and claim.ordinal < o.replicas and claim.phase == "Bound" and size < wish:
-            text = f"{claim.name} has {claim.size}, spec.storage.size is {o.spec.storage.size}"
-            yield "StorageNotGrown", f"{text}: its class may not allow growth"
-        elif size and given and given < size and claim.phase == "Bound":
-            text = f"{claim.name} waits to grow from {claim.capacity} to {claim.size}"
-            yield "StorageNotGrown", f"{text}; its class, or a restart of its pod, may hold it up"
-    for pod in o.pods.values():
-        if pod.trouble:
-            yield "PodNotRunning", pod.trouble
-    for name in sorted(o.ring.live if o.ring else ()):
-        if o.ordinal(name) is None:
-            yield "ForeignMember", f"{name} is a member of the ring and none of these pods"
-        elif _down(o, name):
-            yield (
-                "NodeDown",
-                f"{name} is not Ready or does not answer: look at its pod and its log",
-            )
-
-
-def _down(o: Observed, name: str) -> bool:
-    """For longer than a start takes, since it last was Ready; one without a pod is told as what is
-    waited for."""
-    pod = o.pods.get(o.ordinal(name) or 0)
-    if pod is None:
-        return False
-    since = max(pod.created, pod.unready_since or 0.0)
-    passing = pod.deleting_since is not None or o.now - since < STARTING_S_MAX
-    return not passing and not (pod.ready and pod.ordinal in o.nodes)
-
-
-def _degraded(o: Observed) -> Fact:
-    found = [] if o.spec.stopped else list(troubles(o))
+def _degraded(o: Observed, step: Step, refused: str) -> Fact:
+    found = troubles(o, step, refused)
     if not found:
+        if o.ring is None and _unknown(o, "Degraded").holds is None:
+            return _unknown(o, "Degraded")
         return Fact("Degraded", False, "AllWell", "nothing needs a person's eye")
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return Fact("Degraded", True, found[0][0], found[0][1] + more)
@@ -158,7 +107,7 @@ def _degraded(o: Observed) -> Fact:
 
 def _stable(o: Observed) -> Fact:
     if o.ring is None:
-        return Fact("RingStable", False, *_absent(o))
+        return _unknown(o, "RingStable")
     if o.ring.changing:
         text = f"{o.ring.pending} replicas are still to move; clients are served meanwhile"
         return Fact("RingStable", False, "Changing", text)
@@ -171,7 +120,7 @@ def _stable(o: Observed) -> Fact:
 
 def _quorum_safe(o: Observed) -> Fact:
     if o.ring is None:
-        return Fact("QuorumSafe", False, *_absent(o))
+        return _unknown(o, "QuorumSafe")
     fragile = max((o.too_few(ordinal) for ordinal in o.live_ordinals), default=0)
     if fragile:
         text = f"{fragile} partitions could lose their quorum with one more node: do not drain any"
@@ -181,7 +130,7 @@ def _quorum_safe(o: Observed) -> Fact:
 
 def _converged(o: Observed) -> Fact:
     if o.ring is None:
-        return Fact("Converged", False, *_absent(o))
+        return _unknown(o, "Converged")
     live = o.ring.live
     partial = [n.name for n in o.nodes.values() if n.name in live and not n.whole]
     hints = sum(backlog.count for node in o.nodes.values() for backlog in node.hints.values())

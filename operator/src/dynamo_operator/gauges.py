@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from dynamo_operator.act import Outcome
 from dynamo_operator.actions import Act, Step
-from dynamo_operator.conditions import below_quorum
+from dynamo_operator.conditions import below_quorum, facts
 from dynamo_operator.observed import Observed
 
 CLUSTER = ("namespace", "name")
@@ -48,12 +48,15 @@ class Gauges:
                 ("below_quorum", "Partitions with fewer owners up than R and W want."),
                 ("hints", "Hints that wait for their nodes."),
                 ("progressing", "1 while something is to be changed."),
+                ("degraded", "1 while a person should look."),
+                ("spec_valid", "0 while a person must change the spec, or what it names."),
             )
         }
 
     def saw(self, o: Observed, step: Step, outcome: Outcome) -> None:
         """One pass over one cluster."""
         ring = o.ring
+        told = {f.type: f.holds for f in facts(o, step, outcome.said, outcome.refused)}
         hints = sum(backlog.count for node in o.nodes.values() for backlog in node.hints.values())
         for name, value in (
             ("size", o.spec.size),
@@ -64,6 +67,8 @@ class Gauges:
             ("below_quorum", below_quorum(o)),
             ("hints", hints),
             ("progressing", step.progressing),
+            ("degraded", told["Degraded"] is True),
+            ("spec_valid", told["SpecValid"] is not False),
         ):
             self._of_cluster[name].labels(o.namespace, o.name).set(value)
 

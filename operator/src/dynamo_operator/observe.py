@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import Counter
-from collections.abc import Mapping
-from time import time
+from collections.abc import Callable, Mapping
+from time import monotonic, time
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +20,7 @@ from dynamo_operator.doors import Failed, KubeDoor, NodeDoor, Refused
 from dynamo_operator.drift import controlled
 from dynamo_operator.look import claim_of, pod_of, repair_of, resource_of, workload_of
 from dynamo_operator.observed import Claim, Node, Observed, Pod, Repair, Ring
+from dynamo_operator.waits import Waits
 
 T = TypeVar("T")
 KINDS = ("StatefulSet", "Service", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor")
@@ -27,18 +28,27 @@ KINDS = ("StatefulSet", "Service", "PodDisruptionBudget", "NetworkPolicy", "Serv
 
 class Observer:
     """Looks at clusters through the two doors. Nothing is kept but the zones of machines, which
-    do not change; where we may not read them, pods may carry their own."""
+    do not change (where we may not read them, pods may carry their own), and since when something
+    has been missing."""
 
-    def __init__(self, kube: KubeDoor, nodes: NodeDoor, operator_namespace: str = "") -> None:
+    def __init__(
+        self,
+        kube: KubeDoor,
+        nodes: NodeDoor,
+        operator_namespace: str = "",
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self.kube = kube
         self.nodes = nodes
         self.operator_namespace = operator_namespace
+        self.waits = Waits(clock)
         self._zones: dict[tuple[str, str], str] = {}
 
     async def look(self, namespace: str, name: str, now: float | None = None) -> Observed | None:
         """The whole of one cluster, None when the resource is gone. Raises Failed."""
         resource = await self.kube.get("DynamoCluster", namespace, name)
         if resource is None:
+            self.waits.forget((namespace, name))
             return None
         seen = resource_of(resource, time() if now is None else now, self.operator_namespace)
         objects = await self._objects(seen)
@@ -60,6 +70,7 @@ class Observer:
             nodes=statuses,
         )
         seen = await self._ring(seen, token)
+        seen = msgspec.structs.replace(seen, waited=self.waits.seen(seen))
         return msgspec.structs.replace(seen, repairs=await self._repairs(seen, token))
 
     async def _objects(self, seen: Observed) -> dict[tuple[str, str], Mapping[str, Any]]:

@@ -29,6 +29,7 @@ RESTARTS = "dynamo-ring.dev/restarts"
 were applied, and the keys of token moves that have been; of a claim, how often its pod was evicted
 to start as a new node, and when last."""
 LEFT = "LEFT"
+RING = "ring"
 Document = Mapping[str, Any]
 
 
@@ -271,10 +272,12 @@ class Observed(Struct, frozen=True, dict=True):
     unreadable: str = ""
     repairs: tuple[Repair, ...] = ()
     settled: frozenset[str] = frozenset()
+    waited: dict[str, float] = {}
     """`objects` are those that have our names, by kind and name, the StatefulSet included. `ring`
     is the document that a majority of its live members has; `exact`: under one digest, else only
     their lines are the same while entries change (moves); `unanimous`: every live member has it.
-    `settled`: what this pass has tried already and found to need no change."""
+    `settled`: what this pass has tried already and found to need no change. `waited`: for how many
+    seconds a pod or a claim of that name, or the ring (`RING`), has been missing (see `waits`)."""
 
     @cached_property
     def owner(self) -> Owner:

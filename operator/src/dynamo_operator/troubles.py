@@ -1,0 +1,139 @@
+"""What a person should look at, the worst first, each with the command that shows why.
+
+One line for each pod: what keeps it from being made hides that it does not answer. Pure, from one
+look and what it led to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dynamo_operator.actions import Step
+from dynamo_operator.observed import RING, Claim, Observed, Pod
+from dynamo_operator.plan_pods import volume_lost
+from dynamo_operator.quantity import amount
+
+TERMINATING_S_MAX = 120.0
+STARTING_S_MAX = 60.0
+"""What a pod may take to end, and to be made and started, before a person is called."""
+Trouble = tuple[str, str]
+"""Its reason, and the sentence."""
+
+
+def troubles(o: Observed, step: Step, refused: str = "") -> list[Trouble]:
+    """All of them; none while the ring is to be stopped, but a spec that cannot be carried out."""
+    found: list[Trouble] = []
+    if step.invalid:
+        found.append((step.reason, step.message))
+    if not o.spec.stopped:
+        found += _disks(o)
+        found += sorted(_of_pods(o), key=lambda trouble: PODS.index(trouble[0]))
+        found += _ring(o)
+        found += not_grown(o)
+    if refused:
+        found.append(("Refused", f"a part of the spec is not taken: {refused}"))
+    return found
+
+
+def _disks(o: Observed) -> Iterator[Trouble]:
+    for ordinal, pod in sorted(o.pods.items()):
+        claim = o.claims.get(ordinal)
+        if volume_lost(o, ordinal):
+            how = "; set spec.recovery.autoReplace or delete claim and pod"
+            never = o.spec.recovery.auto_replace == "Never"
+            yield "VolumeLost", f"the volume of {pod.name} is gone{how if never else ''}"
+        elif claim is not None and claim.deleting:
+            text = f"{claim.name} is being deleted under its pod: when that stops, its disk is gone"
+            yield "ClaimTerminating", f"{text}; the other owners rebuild it then"
+
+
+PODS = ("PodTerminating", "PodNotMade", "PodNotRunning", "PodNotStarted", "NodeDown")
+
+
+def _of_pods(o: Observed) -> Iterator[Trouble]:
+    ordinals = set(range(o.replicas)) | o.pods.keys() | set(o.live_ordinals)
+    for ordinal in sorted(ordinals):
+        pod, name = o.pods.get(ordinal), o.pod_name(ordinal)
+        late = o.waited.get(name, 0.0) >= STARTING_S_MAX
+        if pod is None:
+            if late:
+                yield "PodNotMade", _not_made(o, name)
+        elif pod.deleting_since is not None:
+            if o.now - pod.deleting_since > TERMINATING_S_MAX:
+                text = f"{name} does not end; its machine {pod.machine} may be cut off or gone"
+                how = "bring it back, or delete the Node object if it is gone"
+                yield "PodTerminating", f"{text}: {how} ({_show(o, 'node', pod.machine)})"
+        elif volume_lost(o, ordinal):
+            continue
+        elif pod.trouble:
+            text = f"{pod.trouble}{_unbound(o, o.claims.get(ordinal))}"
+            yield "PodNotRunning", f"{text} ({_show(o, 'pod', name)})"
+        elif late:
+            text = f"{name} has not started for {o.waited[name]:.0f} s"
+            text += _unbound(o, o.claims.get(ordinal))
+            why = "a Secret or a volume that is missing, a network that is not ready"
+            yield "PodNotStarted", f"{text}; `{_show(o, 'pod', name)}` shows why: {why}"
+        elif _down(o, pod):
+            where = f" on machine {pod.machine}" if pod.machine else ""
+            text = f"{name}{where} is not Ready or does not answer: look at its pod and its log"
+            yield "NodeDown", f"{text} ({_show(o, 'pod', name)})"
+
+
+def _not_made(o: Observed, name: str) -> str:
+    text = f"{name} has not been there for {o.waited[name]:.0f} s: the API server refuses it"
+    why = "a quota, a pod security level, a webhook"
+    return f"{text}; `{_show(o, 'statefulset', o.name)}` shows why: {why}"
+
+
+def _unbound(o: Observed, claim: Claim | None) -> str:
+    """That a pod waits for its claim, where that has been so for long."""
+    if claim is None or o.waited.get(claim.name, 0.0) < STARTING_S_MAX:
+        return ""
+    named = o.spec.storage.class_name
+    which = f"of class {named} " if named else ""
+    return f"; its claim {which}has no volume: {_show(o, 'pvc', claim.name)}"
+
+
+def _down(o: Observed, pod: Pod) -> bool:
+    """For longer than a start takes, since it last was Ready. One that is in no ring is never
+    Ready: it is down while it does not answer."""
+    since = max(pod.created, pod.unready_since or 0.0)
+    if o.now - since < STARTING_S_MAX:
+        return False
+    expected = o.is_live(pod.ordinal) or (o.ring is None and bool(o.recorded))
+    return pod.ordinal not in o.nodes or (expected and not pod.ready)
+
+
+def _ring(o: Observed) -> Iterator[Trouble]:
+    if o.ring is None and o.waited.get(RING, 0.0) >= STARTING_S_MAX:
+        text = o.unreadable or "no node shows the ring"
+        yield "RingUnreadable", f"{text}; bring pods back ({_show(o, 'pods', '')})"
+    for name in sorted(o.ring.live if o.ring else ()):
+        if o.ordinal(name) is None:
+            yield "ForeignMember", f"{name} is a member of the ring and none of these pods"
+
+
+def not_grown(o: Observed) -> Iterator[Trouble]:
+    """Claims that are smaller than the spec, and volumes that are smaller than their claims."""
+    wish = amount(o.spec.storage.size)
+    for claim in o.claims.values():
+        size, given = amount(claim.size), amount(claim.capacity)
+        if claim.phase != "Bound" or not size:
+            continue
+        if wish and claim.ordinal < o.replicas and size < wish:
+            text = f"{claim.name} has {claim.size}, spec.storage.size is {o.spec.storage.size}"
+            how = f"its class may not allow growth ({_show(o, 'pvc', claim.name)})"
+            yield "StorageNotGrown", f"{text}: {how}"
+        elif given and given < size:
+            text = f"{claim.name} waits to grow from {claim.capacity} to {claim.size}"
+            how = "its class, or a restart of its pod, may hold it up"
+            yield "StorageNotGrown", f"{text}; {how} ({_show(o, 'pvc', claim.name)})"
+
+
+def _show(o: Observed, kind: str, name: str) -> str:
+    """The command that shows why."""
+    if kind == "node":
+        return f"kubectl describe node {name}"
+    if kind == "pods":
+        return f"kubectl get pods -n {o.namespace}"
+    return f"kubectl describe {kind} {name} -n {o.namespace}"

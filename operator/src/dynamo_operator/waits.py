@@ -1,0 +1,52 @@
+"""Since when something has been missing, by the operator's own clock.
+
+A pod that was never there has no time of the API server, and the times that there are come from other
+machines: two clocks say nothing of a minute. So a look is told for how long this very process has
+seen it missing. That is for people only: nothing is decided by it, and a new process begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from time import monotonic
+
+from dynamo_operator.observed import RING, Observed
+
+Cluster = tuple[str, str]
+
+
+class Waits:
+    """Of every cluster, what is missing, and since when."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._since: dict[Cluster, dict[tuple[str, str], float]] = {}
+
+    def seen(self, o: Observed) -> dict[str, float]:
+        """For how many seconds each thing that this look misses has been missing."""
+        now = self._clock()
+        before = self._since.get((o.namespace, o.name), {})
+        since = {what: before.get(what, now) for what in _missing(o)}
+        self._since[o.namespace, o.name] = since
+        return {name: now - began for (name, _), began in since.items()}
+
+    def forget(self, cluster: Cluster) -> None:
+        """The resource is gone."""
+        self._since.pop(cluster, None)
+
+
+def _missing(o: Observed) -> Iterable[tuple[str, str]]:
+    """Names, and uids so that what is made anew begins anew: pods that are absent or do not run,
+    claims without a volume, the ring that claims are recorded to be of."""
+    if o.spec.stopped:
+        return
+    for ordinal in range(o.replicas):
+        pod, claim = o.pods.get(ordinal), o.claims.get(ordinal)
+        if pod is None:
+            yield o.pod_name(ordinal), ""
+        elif not pod.running and pod.deleting_since is None:
+            yield pod.name, pod.uid
+        if claim is not None and claim.phase == "Pending":
+            yield claim.name, claim.uid
+    if o.ring is None and (o.recorded or o.unreadable):
+        yield RING, o.uid
