@@ -78,7 +78,7 @@ TROUBLES: dict[str, tuple[Callable[[], Observed], dict[str, str], str]] = {
         "its machine m-1"),
     "storage does not grow": (
         lambda: claim(settled(), 1, size="2Gi"),
-        {"Degraded": "StorageNotGrown"},
+        {"Ready": "StorageNotGrown", "Degraded": "StorageNotGrown"},
         "from 1Gi to 2Gi"),
     "not scheduled": (
         lambda: pod(without(settled(), "nodes", 1), 1, ready_since=None, trouble="cart-1: no room"),

@@ -239,4 +239,5 @@ def test_what_the_api_server_refuses_is_told_and_holds_nothing_up() -> None:
     assert len(world.found("Pod")) == 4
     assert told(world, "SpecValid") == ("False", "Refused")
     assert told(world, "Degraded") == ("True", "StorageNotGrown")
+    assert told(world, "Ready") == ("False", "Refused")
     assert told(world, "Progressing") == ("False", "AsWanted")

@@ -172,6 +172,27 @@ def test_what_is_refused_needs_a_person() -> None:
     assert (found.holds, found.reason) == (True, "Refused")
 
 
+NOT_READY: dict[str, tuple[Callable[[], Observed], str, str, str]] = {
+    "refused": (settled, "pods are forbidden", "Refused", "pods are forbidden"),
+    "a claim that is smaller than the spec": (
+        lambda: claim(asked(settled(), storage={"size": "2Gi"}), 1, phase="Bound"),
+        "not by this class", "Refused", "not by this class"),
+    "a volume that is smaller than its claim": (
+        lambda: claim(settled(), 1, size="2Gi"), "", "StorageNotGrown", "from 1Gi to 2Gi"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_READY)
+def test_what_is_not_carried_out_is_not_ready(name: str) -> None:
+    """`kubectl wait`, Flux and Argo believe Ready."""
+    look, refused, reason, words = NOT_READY[name]
+    o = look()
+    rest = structs.replace(plan(settled()), reason="AsWanted", progressing=False)
+    found = {fact.type: fact for fact in facts(o, rest, refused=refused)}["Ready"]
+    assert (found.holds, found.reason) == (False, reason)
+    assert words in found.message
+
+
 def test_gauges_tell_it_to_prometheus() -> None:
     gauges = Gauges()
     o = _removed_by_force()

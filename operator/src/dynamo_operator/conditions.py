@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from dynamo_operator.actions import Step
 from dynamo_operator.observed import Observed
-from dynamo_operator.troubles import troubles
+from dynamo_operator.troubles import not_grown, troubles
 
 
 class Fact(Struct, frozen=True):
@@ -26,7 +26,7 @@ def facts(o: Observed, step: Step, said: str = "", refused: str = "") -> tuple[F
     `refused`: what the API server or the nodes do not take."""
     told = f"{step.message}: {said}" if said else step.message
     return (
-        _ready(o, step, told),
+        _ready(o, step, told, refused),
         _available(o),
         Fact("Progressing", step.progressing, step.reason, told),
         _degraded(o, step, refused),
@@ -55,7 +55,8 @@ def _unknown(o: Observed, kind: str) -> Fact:
     return Fact(kind, None, "RingUnreadable", text)
 
 
-def _ready(o: Observed, step: Step, told: str) -> Fact:
+def _ready(o: Observed, step: Step, told: str, refused: str) -> Fact:
+    """Believed by others who wait for it: as long as a part of the spec is not so, it is False."""
     size = o.spec.size
     members = [m for m in (o.ring.members if o.ring else ()) if m.state == "MEMBER"]
     up = sum(pod.ready for pod in o.pods.values())
@@ -64,6 +65,10 @@ def _ready(o: Observed, step: Step, told: str) -> Fact:
     if up < size or len(members) < size:
         text = f"{up} of {size} pods are Ready, {len(members)} are members of the ring"
         return Fact("Ready", False, "NotAllReady", text)
+    if refused:
+        return Fact("Ready", False, "Refused", f"a part of the spec is not taken: {refused}")
+    for reason, text in not_grown(o):
+        return Fact("Ready", False, reason, text)
     return Fact("Ready", True, "Ready", f"{size} nodes serve and nothing is to be changed")
 
 

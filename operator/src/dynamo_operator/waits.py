@@ -1,8 +1,9 @@
 """Since when something has been missing, by the operator's own clock.
 
-A pod that was never there has no time of the API server, and the times that there are come from other
-machines: two clocks say nothing of a minute. So a look is told for how long this very process has
-seen it missing. That is for people only: nothing is decided by it, and a new process begins anew.
+A pod that was never there has no time of the API server, and the times that there are come from
+other machines: two clocks say nothing of a minute. So a look is told for how long this very process
+has seen it missing. It is for people only: nothing is decided by it, and a new process begins
+anew.
 """
 
 from __future__ import annotations
