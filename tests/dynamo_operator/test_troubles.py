@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from looks import asked, claim, left, pod, settled, silent, without
+from looks import asked, claim, left, line, pod, settled, silent, without
 from msgspec import structs
 from stories import make
 from world import NAMESPACE, Scene, World
@@ -191,6 +191,34 @@ def test_what_is_not_carried_out_is_not_ready(name: str) -> None:
     found = {fact.type: fact for fact in facts(o, rest, refused=refused)}["Ready"]
     assert (found.holds, found.reason) == (False, reason)
     assert words in found.message
+
+
+REMOVE = "kubectl dynamo -n shop --cluster cart remove cart-3 --force"
+NODE = "kubectl delete node machine-3"
+
+
+def _dead(o: Observed, ordinal: int) -> Observed:
+    """Its machine is off: the kubelet no longer tells, the pod stands there and is silent."""
+    return without(pod(o, ordinal, ready_since=None), "nodes", ordinal)
+
+
+def test_the_way_out_when_a_machine_never_comes_back_is_told() -> None:
+    """A node that leaves cannot hand over what its dead machine has: that waits for ever."""
+    o = _dead(line(asked(settled(4), size=3), 3, state="LEAVING"), 3)
+    leaving = plan(o)
+    assert leaving.reason == "ScalingDown"
+    assert f"{REMOVE}, then {NODE}" in leaving.message
+    assert REMOVE in told(o)["Degraded"].message
+    removed = plan(_dead(left(asked(settled(4), size=3), 3), 3))
+    assert removed.reason == "ScalingDown"
+    assert REMOVE not in removed.message
+    assert NODE in removed.message
+
+
+def test_a_node_that_restarts_is_not_to_be_removed() -> None:
+    o = line(asked(settled(4), size=3), 3, state="LEAVING")
+    away = without(pod(o, 3, ready_since=None, unready_since=o.now - 5), "nodes", 3)
+    assert "remove" not in plan(away).message
 
 
 def test_gauges_tell_it_to_prometheus() -> None:

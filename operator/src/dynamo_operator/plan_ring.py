@@ -17,6 +17,7 @@ from dynamo_operator.plan_moves import outstanding
 from dynamo_operator.plan_objects import stateful_set
 from dynamo_operator.plan_pods import delete, patch
 from dynamo_operator.pod import PORTS
+from dynamo_operator.troubles import way_out
 
 PATIENCE_S = 60.0
 """A pod whose process has run, or that has waited for it, for so long and that cannot join yet no
@@ -118,6 +119,7 @@ def changing(o: Observed) -> Step | None:
     who = who or ("partitions move" if o.ring.pending else "nodes are agreeing on the ring")
     down = [name for name in o.ring.live if not o.is_up(name)]
     wait = f"; waits for {', '.join(down)}" if down else ""
+    wait += next(filter(None, (way_out(o, name) for name in down)), "")
     reasons = {"JOINING": "ScalingUp", "LEAVING": "ScalingDown"}
     reason = reasons[passing[0].state] if passing else "MovingPartitions"
     return Step(reason, f"{who}, {o.ring.pending} moves to go{wait}")
@@ -144,7 +146,8 @@ def shrink(o: Observed) -> Step | None:
         return None
     pod, node = o.pods.get(ordinal), o.nodes.get(ordinal)
     if pod is not None and pod.running and (node is None or not node.unjoined):
-        return Step("ScalingDown", f"{pod.name} has not said yet that it is out of the ring")
+        text = f"{pod.name} has not said yet that it is out of the ring{way_out(o, pod.name)}"
+        return Step("ScalingDown", text)
     text = f"{o.pod_name(ordinal)} is out of the ring; its pod is stopped"
     note = Note("PodRemoved", text)
     wanted = stateful_set(o, ordinal)

@@ -73,10 +73,10 @@ def _of_pods(o: Observed) -> Iterator[Trouble]:
             text += _unbound(o, o.claims.get(ordinal))
             why = "a Secret or a volume that is missing, a network that is not ready"
             yield "PodNotStarted", f"{text}; `{_show(o, 'pod', name)}` shows why: {why}"
-        elif _down(o, pod):
+        elif down(o, pod):
             where = f" on machine {pod.machine}" if pod.machine else ""
             text = f"{name}{where} is not Ready or does not answer: look at its pod and its log"
-            yield "NodeDown", f"{text} ({_show(o, 'pod', name)})"
+            yield "NodeDown", f"{text} ({_show(o, 'pod', name)}){way_out(o, name)}"
 
 
 def _not_made(o: Observed, name: str) -> str:
@@ -94,7 +94,7 @@ def _unbound(o: Observed, claim: Claim | None) -> str:
     return f"; its claim {which}has no volume: {_show(o, 'pvc', claim.name)}"
 
 
-def _down(o: Observed, pod: Pod) -> bool:
+def down(o: Observed, pod: Pod) -> bool:
     """For longer than a start takes, since it last was Ready. One that is in no ring is never
     Ready: it is down while it does not answer."""
     since = max(pod.created, pod.unready_since or 0.0)
@@ -102,6 +102,19 @@ def _down(o: Observed, pod: Pod) -> bool:
         return False
     expected = o.is_live(pod.ordinal) or (o.ring is None and bool(o.recorded))
     return pod.ordinal not in o.nodes or (expected and not pod.ready)
+
+
+def way_out(o: Observed, name: str) -> str:
+    """What to do when the machine of a node that is down will never come back; "" while it is up,
+    or has been down for a moment only."""
+    pod = o.pods.get(o.ordinal(name) or 0) if o.ordinal(name) is not None else None
+    if pod is None or not (down(o, pod) or pod.deleting_since is not None):
+        return ""
+    there = f"kubectl dynamo -n {o.namespace} --cluster {o.name} remove {name} --force"
+    there = there if o.is_live(pod.ordinal) else ""
+    machine = f"kubectl delete node {pod.machine}" if pod.machine else ""
+    steps = ", then ".join(filter(None, (there, machine)))
+    return f". If its machine will never come back: {steps}" if steps else ""
 
 
 def _ring(o: Observed) -> Iterator[Trouble]:
