@@ -15,7 +15,7 @@ from typing import Any
 
 from simulated_ring import SimulatedRing
 
-from dynamo_operator.doors import failure
+from dynamo_operator.doors import FIELD_MANAGER, failure
 from dynamo_operator.quantity import instant, stamp
 
 Object = dict[str, Any]
@@ -90,7 +90,9 @@ class SimulatedKube:
         if templates[0] != templates[1]:
             raise failure(422, "spec: Forbidden: updates to volumeClaimTemplates")
         base = _without(seen, self.applied.get(key, {})) if seen else {}
-        made = self._store(key, _applied(base, wanted))
+        hands = {"managedFields": [{"manager": FIELD_MANAGER, "operation": "Apply"}]}
+        body = _applied(base, wanted)
+        made = self._store(key, {**body, "metadata": body["metadata"] | hands})
         self.applied[key] = wanted
         self.audit("apply", made)
         await self.point("done")
@@ -193,6 +195,16 @@ class SimulatedKube:
         self.applied.pop(key, None)
         if key[0] == "PersistentVolumeClaim":
             self.ring.wipe(gone["metadata"]["uid"])
+
+    def orphan(self, kind: str, namespace: str, name: str) -> None:
+        """A deletion with `--cascade=orphan`: what it owns stays, and forgets it."""
+        gone = self.objects[kind, namespace, name]["metadata"]["uid"]
+        for key, item in list(self.objects.items()):
+            owners = item["metadata"].get("ownerReferences") or []
+            kept = [owner for owner in owners if owner["uid"] != gone]
+            if len(kept) < len(owners):
+                self.change(*key, metadata={"ownerReferences": kept or None})
+        self._forget((kind, namespace, name))
 
     # ------------------------------------------------------------ controllers and kubelets
 

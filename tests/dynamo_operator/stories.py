@@ -40,6 +40,10 @@ def _delete(w: World) -> None:
     w.kube.remove("DynamoCluster", NAMESPACE, "cart")
 
 
+def _orphan(w: World) -> None:
+    w.kube.orphan("DynamoCluster", NAMESPACE, "cart")
+
+
 def _annotate_pod(w: World) -> None:
     notes = {"annotations": {"dynamo-ring.dev/weight": "2"}}
     w.kube.change("Pod", NAMESPACE, "cart-1", metadata=notes)
@@ -157,6 +161,8 @@ STORIES: dict[str, list[Scene]] = {
     ],
     "deleted, then restored": [make(size=4), Scene(_delete), make(size=4)],
     "deleted and made again at once": [make(size=4), Scene(_delete), make(0, size=4)],
+    "orphaned, then made again": [make(size=4), Scene(_orphan), make(5, size=4)],
+    "orphaned midway, made again": [make(), edit(size=5), Scene(_orphan, 4), make(3, size=4)],
     "update, scaled up by somebody else": [
         make(update=SLOW),
         _scale(5),

@@ -141,6 +141,37 @@ def test_a_service_without_endpoints_is_not_available() -> None:
     assert one.holds is True
 
 
+def test_what_an_orphaned_resource_left_is_taken_up_again() -> None:
+    """`kubectl delete --cascade=orphan`, and the same resource applied: nothing restarts."""
+    world = World()
+    asyncio.run(world.play([make()]))
+    pods = {name: item["metadata"]["uid"] for name, item in world.found("Pod").items()}
+    world.kube.orphan("DynamoCluster", NAMESPACE, "cart")
+    world.make()
+    asyncio.run(world.play([Scene(lambda w: None, 0)]))
+    assert told(world, "Ready") == ("True", "Ready")
+    assert {n: item["metadata"]["uid"] for n, item in world.found("Pod").items()} == pods
+    uid = world.found("DynamoCluster")["cart"]["metadata"]["uid"]
+    for kind in ("Service", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"):
+        (owner,) = world.found(kind)["cart"]["metadata"]["ownerReferences"]
+        assert owner["uid"] == uid
+
+
+@pytest.mark.parametrize("lacks", ["labels", "annotations", "managedFields", "freedom"])
+def test_what_lacks_a_mark_of_ours_is_not_taken_up(lacks: str) -> None:
+    world = World()
+    asyncio.run(world.play([make()]))
+    world.kube.orphan("DynamoCluster", NAMESPACE, "cart")
+    if lacks == "freedom":
+        theirs = [{"uid": "another", "controller": True}]
+        world.kube.change("Service", NAMESPACE, "cart", metadata={"ownerReferences": theirs})
+    else:
+        world.kube.change("Service", NAMESPACE, "cart", metadata={lacks: None})
+    world.make()
+    asyncio.run(world.operators[0].reconcile(NAMESPACE, "cart"))
+    assert told(world, "SpecValid") == ("False", "NameTaken")
+
+
 def test_an_edit_that_only_spells_differently_is_no_edit() -> None:
     """A mutating server writes quantities its own way: one apply that changes nothing, no loop."""
     world = World()

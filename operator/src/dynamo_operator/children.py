@@ -73,11 +73,16 @@ def secret_name(owner: Owner, spec: ClusterSpec) -> str:
     return spec.auth.secret_name or f"{owner.name}-secret"
 
 
+def labels_of(owner: Owner) -> dict[str, str]:
+    """Labels that every object has which the operator makes."""
+    return owner.selector | {"app.kubernetes.io/managed-by": "dynamo-operator"}
+
+
 def _object(owner: Owner, api: str, kind: str, name: str, **more: Any) -> Object:
     metadata = {
         "name": name,
         "namespace": owner.namespace,
-        "labels": owner.selector | {"app.kubernetes.io/managed-by": "dynamo-operator"},
+        "labels": labels_of(owner),
     }
     return {"apiVersion": api, "kind": kind, "metadata": metadata} | more
 

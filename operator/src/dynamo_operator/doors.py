@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 Found = dict[str, Any]
+FIELD_MANAGER = "dynamo-operator"
+"""As whom the operator applies."""
 
 
 class Failed(Exception):

@@ -13,6 +13,8 @@ import json
 from hashlib import sha256
 from typing import Any, Literal
 
+from dynamo_operator.children import Owner, labels_of
+from dynamo_operator.doors import FIELD_MANAGER
 from dynamo_operator.observed import APPLIED, Document
 from dynamo_operator.quantity import amount
 
@@ -72,6 +74,27 @@ def _bare(value: Any) -> Any:
             if inner not in (None, []) and (inner != {} or name != "matchLabels")
         }
     return [_bare(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def ours(seen: Document, owner: Owner) -> bool:
+    """Whether the object may be applied: the resource's own, or one that it left behind."""
+    return controlled(seen, owner.uid) or orphaned(seen, owner)
+
+
+def orphaned(seen: Document, owner: Owner) -> bool:
+    """Whether it was made for a resource of this name that was deleted with `--cascade=orphan`:
+    nothing else controls it, and it bears our labels, our digest and our hand. A resource that is
+    made again takes it up."""
+    meta = seen["metadata"]
+    if any(reference.get("controller") for reference in meta.get("ownerReferences") or ()):
+        return False
+    hands = (entry.get("manager") for entry in meta.get("managedFields") or ())
+    labels = meta.get("labels") or {}
+    return (
+        labels_of(owner).items() <= labels.items()
+        and APPLIED in (meta.get("annotations") or {})
+        and FIELD_MANAGER in hands
+    )
 
 
 def controlled(seen: Document, uid: str) -> bool:

@@ -15,9 +15,8 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
-from dynamo_operator.doors import Failed, Found, Gone, failure
+from dynamo_operator.doors import FIELD_MANAGER, Failed, Found, Gone, failure
 
-FIELD_MANAGER = "dynamo-operator"
 TIMEOUT_S = 10.0
 PAGE = 500
 PLACES = {

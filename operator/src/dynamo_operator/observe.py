@@ -17,7 +17,7 @@ import msgspec
 
 from dynamo_operator import children
 from dynamo_operator.doors import Failed, KubeDoor, NodeDoor, Refused
-from dynamo_operator.drift import controlled
+from dynamo_operator.drift import ours
 from dynamo_operator.look import claim_of, pod_of, repair_of, resource_of, workload_of
 from dynamo_operator.observed import Claim, Node, Observed, Pod, Repair, Ring
 from dynamo_operator.waits import Waits
@@ -82,7 +82,7 @@ class Observer:
             if kind == "ServiceMonitor" and not seen.spec.monitoring.service_monitor:
                 continue
             item = await self.kube.get(kind, seen.namespace, name)
-            if item is not None and (kind in wanted or controlled(item, seen.uid)):
+            if item is not None and (kind in wanted or ours(item, seen.owner)):
                 found[kind, name] = item
         return found
 

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from dynamo_operator import children
 from dynamo_operator.actions import Apply, Delete, MakeSecret, Note, Step
-from dynamo_operator.drift import controlled, differs, sealed
+from dynamo_operator.drift import differs, ours, sealed
 from dynamo_operator.observed import MOVED, REPLICAS, Document, Observed
 from dynamo_operator.plan_moves import moved
 from dynamo_operator.schedule import last_due
@@ -45,7 +45,7 @@ def _faults(o: Observed) -> Iterator[tuple[str, str]]:
         except ValueError as error:
             yield "SpecInvalid", str(error)
     for (kind, name), seen in o.objects.items():
-        if not controlled(seen, o.uid):
+        if not ours(seen, o.owner):
             yield (
                 "NameTaken",
                 f"{kind} {name} is there and not this resource's; rename one of them, or delete it",
