@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
 from simulated_ring import SimulatedRing
 
 from dynamo_operator.doors import FIELD_MANAGER, failure
-from dynamo_operator.quantity import instant, stamp
+from dynamo_operator.quantity import amount, instant, stamp
 
 Object = dict[str, Any]
 Key = tuple[str, str, str]
@@ -42,6 +43,7 @@ class SimulatedKube:
         self.attach_s = 0.0
         self.pods_max: int | None = None
         self.classes_unknown: set[str] = set()
+        self.size_max = "1Pi"
 
     # ------------------------------------------------------------ requests
 
@@ -105,6 +107,8 @@ class SimulatedKube:
         await self.point(f"patch {kind}{sub and '/' + sub} {name}")
         key = kind, namespace, name
         seen = self._precise(key, body.get("metadata", {}))
+        if kind == "PersistentVolumeClaim" and "spec" in body:
+            _resizable(seen, body["spec"]["resources"]["requests"]["storage"])
         wanted = json.loads(json.dumps(body))
         if sub == "status":
             wanted = {"status": wanted["status"]}
@@ -264,6 +268,8 @@ class SimulatedKube:
             self._forget(key)
         elif item["spec"].get("storageClassName") in self.classes_unknown:
             return
+        elif item["status"]["phase"] == "Bound" and number(size) > number(self.size_max):
+            return  # no such disk is to be had
         elif item["status"]["phase"] != "Lost" and item["status"].get("capacity") != size:
             capacity = {"storage": size}
             self.change(*key, status={"phase": "Bound", "capacity": capacity})
@@ -303,6 +309,24 @@ class SimulatedKube:
             if last.get("status") != told:
                 since = {"type": "Ready", "status": told, "lastTransitionTime": stamp(self.now)}
                 self.change(*key, status={"conditions": [since]})
+
+
+def number(size: str) -> Decimal:
+    """Bytes of a quantity."""
+    found = amount(size)
+    assert found is not None
+    return found
+
+
+def _resizable(claim: Object, asked: str) -> None:
+    """As Kubernetes 1.34: bound claims only, and never to what the volume has, or less."""
+    wish, had = number(asked), number(claim["spec"]["resources"]["requests"]["storage"])
+    if claim["status"]["phase"] != "Bound":
+        raise failure(
+            422, "spec: Forbidden: spec is immutable after creation except on bound claims"
+        )
+    if wish < had and wish <= number(claim["status"]["capacity"]["storage"]):
+        raise failure(422, "spec.resources.requests.storage: can not be less than status.capacity")
 
 
 def is_ready(pod: Object) -> bool:

@@ -47,6 +47,16 @@ DELETE = {"storage": {"size": "1Gi", "retention": {"whenScaled": "Delete"}}}
 Case = tuple[Callable[[], Observed], str, list[type[do.Act]]]
 THREE, FOUR, FIVE = settled, lambda: settled(4), lambda: settled(5)
 # fmt: off
+
+
+def _bare(o: Observed) -> Observed:
+    """As before any claim has a volume."""
+    o = structs.replace(empty(o), nodes={})
+    for ordinal in o.claims:
+        o = claim(o, ordinal, phase="Pending", capacity="")
+    return o
+
+
 CASES: dict[str, Case] = {
     "as wanted": (THREE, "AsWanted", []),
     "being deleted": (lambda: structs.replace(THREE(), deleting=True), "Deleting", []),
@@ -105,6 +115,9 @@ CASES: dict[str, Case] = {
         "RollingUpdate", []),
     "storage to grow": (lambda: asked(THREE(), storage={"size": "2Gi"}), "GrowingStorage",
                         [do.PatchClaim] * 3),
+    "no volume, another class": (
+        lambda: asked(_bare(THREE()), storage={"size": "1Gi", "className": "fast"}),
+        "MakingObjects", [do.Delete]),
     "all empty": (lambda: empty(THREE()), "Founding", [do.Found]),
     "one does not answer": (lambda: without(empty(THREE()), "nodes", 2), "RingUnreadable", []),
     "one is not empty": (lambda: unjoined(empty(THREE()), 1, "foreign"), "RingUnreadable", []),

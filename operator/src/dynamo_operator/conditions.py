@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from dynamo_operator.actions import Step
 from dynamo_operator.observed import Observed
+from dynamo_operator.quantity import amount
 from dynamo_operator.troubles import not_grown, troubles
 
 
@@ -165,9 +166,22 @@ def _repaired(o: Observed) -> Fact:
     return Fact("RepairUpToDate", False, "Failed", text)
 
 
+def _larger(o: Observed) -> str:
+    """Volumes that have more than the spec asks for: no one can take that back."""
+    wish = amount(o.spec.storage.size)
+    sizes = ((c.name, c.capacity, amount(c.capacity)) for c in o.claims.values())
+    for name, text, given in sizes:
+        if wish is not None and given is not None and given > wish:
+            asked = f"spec.storage.size is {o.spec.storage.size}"
+            return f"{name} has {text}, {asked}: a volume never shrinks, so it keeps what it has"
+    return ""
+
+
 def _valid(o: Observed, step: Step, refused: str) -> Fact:
     if step.invalid:
         return Fact("SpecValid", False, step.reason, step.message)
     if refused:
         return Fact("SpecValid", False, "Refused", f"a part of it is not taken: {refused}")
+    if larger := _larger(o):
+        return Fact("SpecValid", True, "VolumesLarger", larger)
     return Fact("SpecValid", True, "Valid", "the spec can be carried out")

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from dynamo_operator.parts import Move, Part, Replication, RingSpec, Storage
+from dynamo_operator.parts import Move, Part, Replication, RingSpec
 from dynamo_operator.spec import GROUP, ClusterSpec, RepairSpec
 from dynamo_operator.status_fields import ClusterStatus, RepairStatus, Told
 
@@ -62,11 +62,6 @@ RULES = (
          "a move of partitions says from which node"),
     Rule(Move, "", "!has(self.zone) || has(self.tokens)", "zone is only for tokens"),
     Rule(Move, "", "!has(self.from) || self.from != self.to", "from and to must differ"),
-    Rule(Storage, "", "has(self.className) == has(oldSelf.className)"
-         " && (!has(self.className) || self.className == oldSelf.className)",
-         "className is fixed at creation"),
-    Rule(Storage, "size", "quantity(self).compareTo(quantity(oldSelf)) >= 0",
-         "storage only grows"),
     Rule(RepairSpec, "", "!(has(self.partitions) && has(self.nodes))",
          "a repair has either partitions or nodes"),
     Rule(RepairSpec, "", FIXED, "a repair is not changed: delete it and make another"),

@@ -11,6 +11,7 @@ from dynamo_operator.quantity import instant
 from dynamo_operator.spec import BadSpec, ClusterSpec, cluster_spec, repair_spec
 
 WEIGHT_MAX = 1000
+SOURCES = ("dataSource", "dataSourceRef", "volumeName", "selector")
 
 
 def resource_of(resource: Document, now: float, operator_namespace: str) -> Observed:
@@ -105,6 +106,8 @@ def claim_of(seen: Observed, item: Document) -> Claim | None:
     ordinal = seen.ordinal(meta["name"].removeprefix(f"{CLAIM}-"))
     if ordinal is None or meta["name"] != seen.owner.claim(ordinal):
         return None
+    labels = meta.get("labels") or {}
+    ours = seen.owner.selector.items() <= labels.items()
     return Claim(
         name=meta["name"],
         ordinal=ordinal,
@@ -116,6 +119,8 @@ def claim_of(seen: Observed, item: Document) -> Claim | None:
         annotations=dict(meta.get("annotations") or {}),
         owners=tuple(meta.get("ownerReferences") or ()),
         size=str(item["spec"]["resources"]["requests"]["storage"]),
+        class_name=item["spec"].get("storageClassName"),
+        sourced=not ours or any(item["spec"].get(field) for field in SOURCES),
         capacity=str((status.get("capacity") or {}).get("storage", "")),
     )
 

@@ -25,9 +25,10 @@ APPLIED = "dynamo-ring.dev/applied"
 REPLICAS = "dynamo-ring.dev/replicas"
 MOVED = "dynamo-ring.dev/moved"
 RESTARTS = "dynamo-ring.dev/restarts"
+SIZE = "dynamo-ring.dev/size"
 """Annotations of our objects: digest of what was applied; of the StatefulSet, the replicas that
 were applied, and the keys of token moves that have been; of a claim, how often its pod was evicted
-to start as a new node, and when last."""
+to start as a new node, and when last, and the size that it was brought to."""
 LEFT = "LEFT"
 RING = "ring"
 Document = Mapping[str, Any]
@@ -176,6 +177,9 @@ class Claim(Struct, frozen=True):
     owners: tuple[Document, ...] = ()
     size: str = ""
     capacity: str = ""
+    class_name: str | None = None
+    sourced: bool = False
+    """`sourced`: a person made it, or said what is on it: a snapshot, another claim, a volume."""
 
     @property
     def member(self) -> bool:

@@ -125,11 +125,11 @@ class Storage(Part, frozen=True, kw_only=True):
     """The volume of each node."""
 
     size: Annotated[str, Meta(
-        description="Size of each node's volume. Only grows, and only where the storage class"
-        " allows it.",
+        description="Size of each node's volume. Grows where the storage class allows it. May be"
+        " lowered again as long as volumes have not grown; what they have they keep.",
         pattern=QUANTITY, max_length=32)] = "10Gi"
     class_name: Annotated[str, Meta(
-        description="Storage class; unset: the cluster's default. Fixed at creation.",
+        description="Storage class; unset: the cluster's default. Fixed once a volume is there.",
         max_length=253)] | None = None
     retention: Annotated[Retention, Meta(description="What becomes of claims.")] = Retention()
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dynamo_operator import plan_objects, plan_pods, plan_repairs, plan_ring
+from dynamo_operator import plan_objects, plan_pods, plan_repairs, plan_ring, plan_storage
 from dynamo_operator.actions import Step
 from dynamo_operator.observed import Observed
 
@@ -34,12 +34,13 @@ TABLE: tuple[tuple[str, Row], ...] = (
         "claim not recorded as its running node says, or not owned as the spec says",
         plan_pods.record,
     ),
+    ("volumes of another class or too large, none there", plan_storage.begin_again),
     ("StatefulSet absent or differs", plan_objects.workload),
     ("stopped", plan_objects.stopped),
     ("volume lost", plan_pods.lost_volume),
     ("pod unready at an old revision", plan_pods.unstick),
     ("old revisions left, gates open", plan_pods.roll),
-    ("claim smaller than the spec", plan_pods.grow),
+    ("claim smaller than the spec, or larger than its volume", plan_storage.grow),
     ("nothing there yet", plan_ring.found),
     ("ring unreadable", plan_ring.unreadable),
     ("join or leave that is no longer wanted", plan_ring.cancel),

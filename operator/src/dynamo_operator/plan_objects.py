@@ -12,9 +12,9 @@ from dynamo_operator.actions import Apply, Delete, MakeSecret, Note, Step
 from dynamo_operator.drift import differs, ours, sealed
 from dynamo_operator.observed import MOVED, REPLICAS, Document, Observed
 from dynamo_operator.plan_moves import moved
+from dynamo_operator.plan_storage import STATEFUL_SET, other_class, template_of
 from dynamo_operator.schedule import last_due
 
-STATEFUL_SET = "StatefulSet"
 INVALID_S = 15.0
 """What is in the way may go by itself, such as the objects of a resource of the same name."""
 
@@ -66,6 +66,8 @@ def _faults(o: Observed) -> Iterator[tuple[str, str]]:
         ):
             if wish != fact:
                 yield "FixedAtCreation", f"{path} is {wish}, the ring was made with {fact}"
+    if path := other_class(o):
+        yield "FixedAtCreation", path
     if not o.secret and (o.recorded or o.spec.auth.secret_name):
         named = o.spec.auth.secret_name
         why = f"spec.auth.secretName: no Secret {named}" if named else "the cluster secret is gone"
@@ -123,9 +125,8 @@ def floor(o: Observed) -> int:
 
 def stateful_set(o: Observed, replicas: int) -> dict[str, Any]:
     """The StatefulSet as it is to be, with the facts that later looks need."""
-    seen = o.objects.get((STATEFUL_SET, o.name))
-    templates = seen["spec"].get("volumeClaimTemplates") if seen else None
-    first = templates[0]["spec"]["resources"]["requests"]["storage"] if templates else None
+    template = template_of(o)
+    first = template["resources"]["requests"]["storage"] if template else None
     wanted = children.stateful_set(o.owner, o.spec, replicas, first)
     notes = wanted["metadata"].setdefault("annotations", {})
     notes[REPLICAS] = str(replicas)

@@ -1,4 +1,4 @@
-"""Rows about pods and their claims: the record, a lost volume, updates, growth of storage.
+"""Rows about pods and their claims: the record, a lost volume, updates.
 
 A pod is only ever evicted, by uid, under its budget, never deleted; and never while its claim is on
 its way out, for its disk would go with it. What says "machine gone" is no proof of a lost volume: a
@@ -20,7 +20,6 @@ from dynamo_operator.observed import (
     Observed,
     Pod,
 )
-from dynamo_operator.quantity import amount
 
 CLAIM = "PersistentVolumeClaim"
 SETTLING_S = 10.0
@@ -220,20 +219,3 @@ def settling(o: Observed) -> Step | None:
         text = "the nodes are agreeing on the ring"
         return Step("WaitingForNodes", text, again_s=SETTLING_S)
     return None
-
-
-def grow(o: Observed) -> Step | None:
-    """Claims grow, where their class allows; the StatefulSet's template keeps its first size."""
-    wanted = amount(o.spec.storage.size)
-    actions = []
-    for claim in o.claims.values():
-        size = amount(claim.size)
-        if claim.phase != "Bound" or claim.deleting or size is None or wanted is None:
-            continue
-        if claim.ordinal < o.replicas and size < wanted:
-            body = {"spec": {"resources": {"requests": {"storage": o.spec.storage.size}}}}
-            text = f"growing {claim.name} from {claim.size} to {o.spec.storage.size}"
-            actions.append(patch(claim, body, Note("StorageGrown", text)))
-    left = tuple(action for action in actions if action.key not in o.settled)
-    text = f"growing {len(left)} claims to {o.spec.storage.size}"
-    return Step("GrowingStorage", text, left) if left else None
