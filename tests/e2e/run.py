@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tests.e2e import stories_begin, stories_change, stories_machines
+from tests.e2e import stories_begin, stories_change, stories_machines, stories_troubles
 from tests.e2e.kubectl import Refused, Slow, kubectl
 from tests.e2e.stage import RINGS, ROOT, SHOPPERS, SYSTEM, Ring, images, namespaces
 
@@ -30,6 +30,9 @@ STORIES: tuple[Callable[[], str], ...] = (
     stories_begin.pod_killed,
     stories_begin.claim_lost,
     stories_begin.foreign_changes_reverted,
+    stories_troubles.selectors_put_back,
+    stories_troubles.quota_told,
+    stories_troubles.class_taken_back,
     stories_begin.operator_deleted,
     stories_change.scaled_up_and_down,
     stories_change.flipped_midway,
