@@ -20,6 +20,7 @@ from dynamo_operator.doors import Failed, KubeDoor, NodeDoor, Refused
 from dynamo_operator.drift import ours
 from dynamo_operator.look import claim_of, pod_of, repair_of, resource_of, workload_of
 from dynamo_operator.observed import Claim, Node, Observed, Pod, Repair, Ring
+from dynamo_operator.turns import Turns
 from dynamo_operator.waits import Waits
 
 T = TypeVar("T")
@@ -28,8 +29,8 @@ KINDS = ("StatefulSet", "Service", "PodDisruptionBudget", "NetworkPolicy", "Serv
 
 class Observer:
     """Looks at clusters through the two doors. Nothing is kept but the zones of machines, which
-    do not change (where we may not read them, pods may carry their own), and since when something
-    has been missing."""
+    do not change (where we may not read them, pods may carry their own), since when something has
+    been missing, and whose turn it is."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Observer:
         self.nodes = nodes
         self.operator_namespace = operator_namespace
         self.waits = Waits(clock)
+        self.turns = Turns(clock)
         self._zones: dict[tuple[str, str], str] = {}
 
     async def look(self, namespace: str, name: str, now: float | None = None) -> Observed | None:
@@ -49,6 +51,7 @@ class Observer:
         resource = await self.kube.get("DynamoCluster", namespace, name)
         if resource is None:
             self.waits.forget((namespace, name))
+            self.turns.gone((namespace, name))
             return None
         seen = resource_of(resource, time() if now is None else now, self.operator_namespace)
         objects = await self._objects(seen)
@@ -70,7 +73,9 @@ class Observer:
             nodes=statuses,
         )
         seen = await self._ring(seen, token)
-        seen = msgspec.structs.replace(seen, waited=self.waits.seen(seen))
+        seen = msgspec.structs.replace(
+            seen, waited=self.waits.seen(seen), turn=self.turns.seen(seen)
+        )
         return msgspec.structs.replace(seen, repairs=await self._repairs(seen, token))
 
     async def _objects(self, seen: Observed) -> dict[tuple[str, str], Mapping[str, Any]]:

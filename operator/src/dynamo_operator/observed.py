@@ -26,11 +26,13 @@ REPLICAS = "dynamo-ring.dev/replicas"
 MOVED = "dynamo-ring.dev/moved"
 RESTARTS = "dynamo-ring.dev/restarts"
 SIZE = "dynamo-ring.dev/size"
+TEMPLATE = "dynamo-ring.dev/template"
 """Annotations of our objects: digest of what was applied; of the StatefulSet, the replicas that
 were applied, and the keys of token moves that have been; of a claim, how often its pod was evicted
 to start as a new node, and when last, and the size that it was brought to."""
 LEFT = "LEFT"
 RING = "ring"
+STATEFUL_SET = "StatefulSet"
 Document = Mapping[str, Any]
 
 
@@ -277,11 +279,13 @@ class Observed(Struct, frozen=True, dict=True):
     repairs: tuple[Repair, ...] = ()
     settled: frozenset[str] = frozenset()
     waited: dict[str, float] = {}
+    turn: bool = True
     """`objects` are those that have our names, by kind and name, the StatefulSet included. `ring`
     is the document that a majority of its live members has; `exact`: under one digest, else only
     their lines are the same while entries change (moves); `unanimous`: every live member has it.
     `settled`: what this pass has tried already and found to need no change. `waited`: for how many
-    seconds a pod or a claim of that name, or the ring (`RING`), has been missing (see `waits`)."""
+    seconds a pod or a claim of that name, or the ring (`RING`), has been missing (see `waits`).
+    `turn`: whether the ring may take the pod template of another version of the operator."""
 
     @cached_property
     def owner(self) -> Owner:

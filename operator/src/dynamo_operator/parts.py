@@ -173,6 +173,10 @@ class Update(Part, frozen=True, kw_only=True):
         description="Every other pod must have been Ready for so long before the next one is"
         " taken.",
         ge=0, le=3600)] = 5
+    template: Annotated[Literal["WhenSpecChanges", "WithOperator"], Meta(
+        description="When pods get the template that another version of the operator makes."
+        " WhenSpecChanges: with the next change of a field that pods are made of. WithOperator:"
+        " with the operator, one ring after the other.")] = "WhenSpecChanges"
 
 
 NODE_MEMORY = "1272Mi"

@@ -10,9 +10,10 @@ from msgspec import structs
 from dynamo_operator import children
 from dynamo_operator.actions import Apply, Delete, MakeSecret, Note, Step
 from dynamo_operator.drift import differs, ours, sealed
-from dynamo_operator.observed import MOVED, REPLICAS, Document, Observed
+from dynamo_operator.observed import MOVED, REPLICAS, STATEFUL_SET, TEMPLATE, Document, Observed
 from dynamo_operator.plan_moves import moved
-from dynamo_operator.plan_storage import STATEFUL_SET, other_class, template_of
+from dynamo_operator.plan_storage import other_class, template_of
+from dynamo_operator.running import chosen
 from dynamo_operator.schedule import last_due
 
 INVALID_S = 15.0
@@ -130,6 +131,10 @@ def stateful_set(o: Observed, replicas: int) -> dict[str, Any]:
     wanted = children.stateful_set(o.owner, o.spec, replicas, first)
     notes = wanted["metadata"].setdefault("annotations", {})
     notes[REPLICAS] = str(replicas)
+    rendered = chosen(o, wanted["spec"]["template"])
+    wanted["spec"]["template"] = rendered.template
+    if (note := rendered.note()) is not None:
+        notes[TEMPLATE] = note
     if done := moved(o):
         notes[MOVED] = ",".join(done)
     return sealed(wanted)

@@ -16,11 +16,10 @@ from decimal import Decimal
 from typing import Any
 
 from dynamo_operator.actions import Delete, Note, PatchClaim, Step
-from dynamo_operator.observed import SIZE, Claim, Document, Observed
+from dynamo_operator.observed import SIZE, STATEFUL_SET, Claim, Document, Observed
 from dynamo_operator.plan_pods import delete, patch
 from dynamo_operator.quantity import amount
 
-STATEFUL_SET = "StatefulSet"
 MEBI = 2**20
 """What a volume is asked to grow by at least, where it is not to grow."""
 

@@ -18,6 +18,7 @@ from dynamo_operator.conditions import Fact, facts
 from dynamo_operator.observed import Observed, Repair
 from dynamo_operator.plan_repairs import expired
 from dynamo_operator.quantity import stamp
+from dynamo_operator.running import version_of
 from dynamo_operator.status_fields import (
     ClusterStatus,
     Condition,
@@ -57,6 +58,7 @@ def cluster_status(o: Observed, step: Step, outcome: Outcome) -> ClusterStatus:
         cluster_id=ring.cluster_id if ring else next(iter(o.cluster_ids), ""),
         ring=_ring(o),
         nodes=tuple(_nodes(o)),
+        rendered_by=version_of(o),
         plan=outcome.plan,
         operation=_operation(o, step, old.get("operation") or {}),
         last_repair=_last_repair(o),

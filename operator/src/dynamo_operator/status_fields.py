@@ -116,6 +116,9 @@ class ClusterStatus(Told, frozen=True, kw_only=True):
     nodes: Annotated[tuple[NodeStatus, ...], Meta(
         description="One for each node that is not LEFT, and each pod.",
         extra_json_schema=_NODES)] = ()
+    rendered_by: Annotated[str, Meta(
+        description="Version of the operator that made the pod template; empty: one that did not"
+        " say.")] = ""
     plan: Annotated[PlanStatus, Meta(description="The change that waits.")] | None = None
     operation: Annotated[OperationStatus, Meta(
         description="The change that is under way.")] | None = None

@@ -1,0 +1,50 @@
+"""Whose turn it is to take the pod template of this version: one ring, and a pause after it.
+
+Kept in memory: a process that begins anew lets one ring go on, and asks the others to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from dynamo_operator.observed import Observed
+from dynamo_operator.running import behind
+
+PAUSE_S = 60.0
+"""Between two rings, so that a person sees what the first one does with the new template."""
+Cluster = tuple[str, str]
+
+
+class Turns:
+    """One holder at a time."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._holder: Cluster | None = None
+        self._free_at = float("-inf")
+
+    def seen(self, o: Observed) -> bool:
+        """Whether this ring may take the template now. Its turn ends when all of its pods run with
+        it, or when it no longer may."""
+        key, wants = (o.namespace, o.name), behind(o) and not o.spec.paused and not o.spec.stopped
+        if self._holder == key:
+            rolling = next(o.unrolled(), None) is not None or not (o.workload and _caught_up(o))
+            if wants or (rolling and not o.spec.paused):
+                return True
+            self.gone(key)
+            return False
+        if wants and self._holder is None and self._clock() >= self._free_at:
+            self._holder = key
+            return True
+        return False
+
+    def gone(self, key: Cluster) -> None:
+        """The holder is done, or is no more."""
+        if self._holder == key:
+            self._holder, self._free_at = None, self._clock() + PAUSE_S
+
+
+def _caught_up(o: Observed) -> bool:
+    ready = sum(pod.ready for pod in o.pods.values())
+    return o.workload is not None and o.workload.caught_up and ready >= o.replicas
