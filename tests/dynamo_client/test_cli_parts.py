@@ -151,7 +151,8 @@ def test_an_operation_is_told_by_whoever_knows_most_of_it() -> None:
 
 def test_who_is_interrupted_hears_that_it_goes_on() -> None:
     heard = io.StringIO()
-    session = Session([], [], None, False, err=Console(file=heard))
+    session = Session([], [], None, False)
+    session.err = Console(file=heard)
     with pytest.raises(KeyboardInterrupt), going_on(session, "it goes on: " + "x" * 100):
         raise KeyboardInterrupt
     assert heard.getvalue() == "it goes on: " + "x" * 100 + "\n"

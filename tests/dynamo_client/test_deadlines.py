@@ -26,8 +26,9 @@ from dynamo_client import (
     WrongUse,
     set_union,
 )
+from dynamo_client.async_pool import INTERRUPTED_MAX
 from dynamo_client.batch import batch
-from dynamo_client.pool import CONNECTIONS_MAX, INTERRUPTED_MAX
+from dynamo_client.pool import CONNECTIONS_MAX
 from dynamo_client.steps import Ask, Failure, Reply, Steps
 
 SCHEDULES = 10_000

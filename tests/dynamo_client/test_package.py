@@ -57,10 +57,10 @@ from {command.module} import {command.attr}
 
 class Interrupted:
     def find_spec(self, name, *_):
-        if name == "httpx":
+        if name == "httpcore":
             raise KeyboardInterrupt
 
-assert "httpx" not in sys.modules
+assert "httpcore" not in sys.modules
 sys.meta_path.insert(0, Interrupted())
 {command.attr}()
 """

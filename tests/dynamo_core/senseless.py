@@ -173,7 +173,7 @@ class Senseless:
                 return not value
             case int():
                 near = value + random.choice((-1, 1))
-                return random.choice([*SMALL, *HUGE, near if near < 2**64 else 0])
+                return random.choice([*SMALL, *HUGE, near if -(2**63) <= near < 2**64 else 0])
             case str():
                 return random.choice(WORDS)
             case bytes():

@@ -1,4 +1,4 @@
-"""Client library and command line of dynamo-ring. Needs dynamo_core and httpx, never dynamo_node.
+"""Client library and command line of dynamo-ring. Needs dynamo_core, never dynamo_node.
 
     from dynamo_client import DynamoClient, cart_union
 
@@ -11,10 +11,12 @@ The tree of errors is drawn in `errors`; `merges` says what unites siblings; Asy
 the same methods.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from dynamo_client.admin import AdminClient
 from dynamo_client.answers import Acks, BatchResult, Found, Stored, Version
 from dynamo_client.batch import DeleteOp, GetOp, PutOp
-from dynamo_client.client import AsyncDynamoClient, DynamoClient
+from dynamo_client.client import DynamoClient
 from dynamo_client.errors import (
     BadAnswer,
     BadContext,
@@ -48,6 +50,9 @@ from dynamo_client.merges import (
     set_union,
 )
 
+if TYPE_CHECKING:
+    from dynamo_client.async_client import AsyncDynamoClient
+
 # fmt: off
 __all__ = [
     "Acks", "AdminClient", "AsyncDynamoClient", "BadAnswer", "BadContext", "BadKey",
@@ -59,3 +64,12 @@ __all__ = [
     "last_writer", "set_union",
 ]
 # fmt: on
+
+
+def __getattr__(name: str) -> Any:
+    """The client under asyncio is loaded when it is asked for."""
+    if name != "AsyncDynamoClient":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from dynamo_client.async_client import AsyncDynamoClient
+
+    return AsyncDynamoClient

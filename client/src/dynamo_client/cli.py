@@ -8,13 +8,14 @@ import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from importlib.metadata import version
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_group
 
 from dynamo_client import (
     BadContext,
@@ -22,13 +23,6 @@ from dynamo_client import (
     BadParameter,
     ClientError,
     NotFound,
-    cli_change,
-    cli_data,
-    cli_import,
-    cli_local,
-    cli_ring,
-    cli_top,
-    cli_transfer,
 )
 from dynamo_client.cli_session import FAILED, NOT_FOUND, USAGE, Failed, session_of
 from dynamo_client.local_nodes import LocalFault
@@ -36,6 +30,20 @@ from dynamo_client.local_nodes import LocalFault
 UsageError: Any = typer.BadParameter.__mro__[1]
 ClickException: Any = typer.BadParameter.__mro__[2]
 """Of the click that typer brings along, wherever it keeps it."""
+WHERE = {
+    **dict.fromkeys(("get", "put", "delete"), "cli_data"),
+    "import": "cli_import",
+    "export": "cli_transfer",
+    **dict.fromkeys(("ring", "status", "repair", "keys", "preference-list", "explain"), "cli_ring"),
+    **dict.fromkeys(
+        ("plan", "join", "leave", "move", "weights", "defaults", "cancel", "replace", "remove"),
+        "cli_change",
+    ),
+    "top": "cli_top",
+    "local": "cli_local",
+}
+"""The room of each command, in the order of the help. A room is loaded when a command of it is
+wanted: loading all of them takes longer than most commands."""
 ANYWHERE = ("--endpoint", "--admin", "--token-file", "--output", "-o")
 
 
@@ -95,7 +103,21 @@ def end(error: BaseException, program: str, as_json: bool) -> NoReturn:
 
 
 class Dynamoctl(TyperGroup):
-    """Global options anywhere, and errors as one line."""
+    """Global options anywhere, errors as one line, and commands that are loaded when wanted."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of the help."""
+        return list(WHERE)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command by its name, None when there is none."""
+        if cmd_name not in self.commands and cmd_name in WHERE:
+            room = import_module(f"dynamo_client.{WHERE[cmd_name]}")
+            group = get_group(room.commands)
+            group.name = cmd_name
+            whole = WHERE[cmd_name] == "cli_local"
+            self.commands.update({cmd_name: group} if whole else group.commands)
+        return self.commands.get(cmd_name)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """With global options in front."""
@@ -143,6 +165,8 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
         print(version("dynamo-ring"))
         raise typer.Exit
 
@@ -189,11 +213,6 @@ def options(
     ctx.obj = (
         made(as_json) if made else session_of(endpoint or [], admin or [], token_file, as_json)
     )
-
-
-for room in (cli_data, cli_import, cli_transfer, cli_ring, cli_change, cli_top):
-    app.add_typer(room.commands)
-app.add_typer(cli_local.local, name="local")
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from dynamo_client import Found, Stored, Version
 from dynamo_client.cli_session import (
@@ -22,6 +21,7 @@ from dynamo_client.cli_session import (
     key_of,
     shown_key,
     size,
+    styled,
     table,
 )
 
@@ -98,6 +98,8 @@ def get(
             sys.stdout.buffer.write(b"\n")
         sys.stdout.flush()
     else:
+        from rich.text import Text
+
         siblings = table("dot", "content type", ">size", "value")
         for one in found.values:
             preview = one.data[:PREVIEW_CHARS].decode("utf-8", "replace").replace("\n", " ")
@@ -114,8 +116,8 @@ def _done(session: Session, what: str, stored: Stored, context_out: Path | None)
     words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     session.show(
         {"context": stored.context, "acks": counts, "node": stored.node},
-        Text(f"{what} by {stored.node}: acks {words}"),
-        *([] if context_out else [Text(f"context {stored.context}", "dim")]),
+        f"{what} by {stored.node}: acks {words}",
+        *([] if context_out else [styled(f"context {stored.context}", "dim")]),
     )
 
 

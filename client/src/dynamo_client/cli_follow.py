@@ -7,17 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from rich.console import Group
-from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.text import Text
 
 from dynamo_client import ClientError
@@ -73,6 +62,18 @@ def follow(
 ) -> dict[str, Any]:
     """Shows an operation, by default the last one, until it is over, and returns how it ended; with
     its plan in bytes too. Raises Failed when another one took its place."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     moves = Progress(
         TextColumn("moves"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=session.err,

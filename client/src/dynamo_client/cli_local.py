@@ -30,13 +30,13 @@ NEWS = "a peer is "
 EXPECTED = "no cluster secret"
 """On loopback that is how it should be."""
 CLEAN = "stopped clean"
-local = typer.Typer(no_args_is_help=True, help="Nodes as processes of this machine.")
+commands = typer.Typer(no_args_is_help=True, help="Nodes as processes of this machine.")
 
 Directory = Annotated[Path, typer.Option("--dir", help="Where their data is.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Such as n1.")]
 
 
-@local.command()
+@commands.command()
 def up(
     ctx: typer.Context,
     flags: Annotated[
@@ -73,8 +73,9 @@ def up(
             _welcome(session, ring, time.monotonic() - began, "dynamoctl local down stops them.")
             return
         try:
+            ran = _processes(ring)
             _welcome(session, ring, time.monotonic() - began, "Ctrl-C stops them.")
-            _watch(session, directory)
+            _watch(session, directory, ran)
         except KeyboardInterrupt:
             pass
         finally:
@@ -155,12 +156,11 @@ def _document(ring: LocalRing) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _watch(session: Session, directory: Path) -> None:
+def _watch(session: Session, directory: Path, ran: dict[str, Process]) -> None:
     """Shows what is loud in the logs, and who ends, until all have been stopped."""
     ring = LocalRing(directory)
     read = {node.name: _size(node.log) for node in ring.nodes.values()}
-    ran = _processes(ring)
-    while any(node.process for node in ring.nodes.values()):
+    while ran or any(node.process for node in ring.nodes.values()):
         time.sleep(WATCH_S)
         ring = LocalRing(directory)  # another shell may have added one
         for node in ring.nodes.values():
@@ -200,7 +200,7 @@ def _news(node: LocalNode, begin: int) -> Iterator[tuple[str, str]]:
                 yield level, words
 
 
-@local.command()
+@commands.command()
 def down(ctx: typer.Context, directory: Directory = LOCAL_DIR) -> None:
     """Stop all nodes the clean way; their data stays."""
     session: Session = ctx.obj
@@ -210,14 +210,14 @@ def down(ctx: typer.Context, directory: Directory = LOCAL_DIR) -> None:
     session.show({"stopped": names}, f"stopped: {', '.join(names) or 'none ran'}")
 
 
-@local.command()
+@commands.command()
 def status(ctx: typer.Context, directory: Directory = LOCAL_DIR) -> None:
     """Show the nodes of the directory and whether they run."""
     ring = LocalRing(directory)
     ctx.obj.show(_document(ring), _table(ring))
 
 
-@local.command()
+@commands.command()
 def add(
     ctx: typer.Context,
     directory: Directory = LOCAL_DIR,
@@ -245,7 +245,7 @@ def add(
     change(door, {"join": [{"name": node.name, "address": node.advertise}]}, yes=True)
 
 
-@local.command()
+@commands.command()
 def leave(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> None:
     """Let a node leave the ring, then stop it; its directory is removed."""
     session: Session = ctx.obj
@@ -264,7 +264,7 @@ def _door(session: Session, ring: LocalRing, but: str = "") -> Session:
     return dataclasses.replace(session, admins=doors or session.admins, token=ring.token)
 
 
-@local.command()
+@commands.command()
 def kill(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> None:
     """End a node as a power switch would (SIGKILL)."""
     session: Session = ctx.obj
@@ -275,7 +275,7 @@ def kill(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> No
     session.show({"killed": name}, f"{name} is killed; dynamoctl local start {name} brings it back")
 
 
-@local.command()
+@commands.command()
 def start(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> None:
     """Start a node that does not run, on the data that it has."""
     session: Session = ctx.obj

@@ -11,7 +11,6 @@ from itertools import islice
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -148,6 +147,14 @@ def repair(
     mode: Annotated[str, typer.Option(help="tree compares digests, full every key.")] = "tree",
 ) -> None:
     """Run anti-entropy now and wait until it is done."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     session: Session = ctx.obj
     with session.admin() as admin:
         job = admin.repair(partitions_of(partitions), [n for n in nodes.split(",") if n], mode)

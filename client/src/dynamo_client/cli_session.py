@@ -7,25 +7,26 @@ import binascii
 import json
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import typer
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from dynamo_client import AdminClient, ClientError, ConnectionFailed, DynamoClient
 from dynamo_client.attempts import error_of_reply
-from dynamo_client.local_nodes import LocalRing
 from dynamo_client.operations import quoted
 from dynamo_client.pool import BlockingPool
 from dynamo_client.problems import problem_of
 from dynamo_client.steps import Ask, Reply
+
+if TYPE_CHECKING:  # rich takes a moment, which a plain command need not spend
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
 
 FAILED, USAGE, NOT_FOUND = 1, 2, 3
 DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
@@ -86,6 +87,20 @@ def size(count: float | None) -> str:
     return f"{count:.1f} TB"
 
 
+def shown(words: str) -> str:
+    """Words without what would command a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in words)
+
+
+def styled(words: str, style: str) -> Text | str:
+    """Words with a colour where a terminal may show it."""
+    if not style or not sys.stdout.isatty():
+        return words
+    from rich.text import Text
+
+    return Text(words, style)
+
+
 def to_copy(count: int | None) -> str:
     """What a plan costs, for people."""
     return "how much to copy is not known" if count is None else f"{size(count)} to copy"
@@ -93,6 +108,8 @@ def to_copy(count: int | None) -> str:
 
 def table(*columns: str) -> Table:
     """An empty table; a column whose name begins with `>` is of numbers."""
+    from rich.table import Table
+
     made = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     for name in columns:
         right = name.startswith(">")
@@ -110,8 +127,20 @@ class Session:
     as_json: bool
     forwarded: dict[str, str] = field(default_factory=dict)
     """Admin URL by member where the ring's own addresses cannot be dialled from here."""
-    out: Console = field(default_factory=lambda: Console(**PLAIN_WORDS))
-    err: Console = field(default_factory=lambda: Console(stderr=True, **PLAIN_WORDS))
+
+    @cached_property
+    def out(self) -> Console:
+        """The terminal, or wherever standard output goes."""
+        from rich.console import Console
+
+        return Console(**PLAIN_WORDS)
+
+    @cached_property
+    def err(self) -> Console:
+        """The same of standard error."""
+        from rich.console import Console
+
+        return Console(stderr=True, **PLAIN_WORDS)
 
     def show(self, document: Any, *pictures: RenderableType) -> None:
         """The answer: JSON for programs, pictures for people."""
@@ -120,11 +149,14 @@ class Session:
         else:
             for picture in pictures:
                 # A long line is for the terminal to wrap, or a key could not be copied.
-                self.out.print(picture, soft_wrap=isinstance(picture, str | Text))
+                if isinstance(picture, str):
+                    sys.stdout.write(shown(picture) + "\n")
+                else:
+                    self.out.print(picture, soft_wrap=hasattr(picture, "plain"))
 
     def say(self, words: str, style: str = "") -> None:
         """News while a command runs."""
-        self.show({"news": words}, Text(words, style))
+        self.show({"news": words}, styled(words, style))
 
     def client(self) -> DynamoClient:
         """For data; to be closed."""
@@ -188,6 +220,8 @@ class Session:
             except ClientError:
                 return None
 
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(max_workers=max(1, len(doors))) as pool:
             return dict(zip(doors, pool.map(one, doors.values()), strict=True))
 
@@ -199,10 +233,14 @@ def session_of(
     token = None
     if token_file is not None:
         token = _token(token_file)
-    ring = LocalRing(LOCAL_DIR)
-    local = ring.running if not (endpoints and admins) else []
-    if local and not endpoints and token is None:
-        token = ring.token
+    local = []
+    if not (endpoints and admins) and (LOCAL_DIR / "nodes.json").exists():
+        from dynamo_client.local_nodes import LocalRing
+
+        ring = LocalRing(LOCAL_DIR)
+        local = ring.running
+        if local and not endpoints and token is None:
+            token = ring.token
     if not endpoints:
         admins = admins or [node.admin for node in local]
         endpoints = [node.endpoint for node in local] or [DEFAULT_ENDPOINT]

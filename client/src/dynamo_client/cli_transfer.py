@@ -21,7 +21,6 @@ from typing import Annotated, BinaryIO, Self, TypeVar
 
 import msgspec
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dynamo_client import AdminClient, ClientError, DynamoClient, GetOp
 from dynamo_client.cli_session import USAGE, Failed, Session, text_of
@@ -64,6 +63,8 @@ class Run:
             if self.checkpoint.exists():
                 self.place = self._kept(cluster)
         self.before = self.place.lines
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
         self._progress = Progress(
             TextColumn(what), BarColumn(), TextColumn("{task.fields[said]}"),
             TimeRemainingColumn(), console=session.err, transient=True,

@@ -1,13 +1,12 @@
-"""The two clients: they carry out steps and decide nothing."""
+"""The client that blocks, and what both have in common: they carry out steps, decide nothing."""
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Sequence
 from math import inf
-from typing import Generic, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 
 from dynamo_client.answers import BatchResult, Found, Stored
 from dynamo_client.attempts import Attempts
@@ -23,16 +22,19 @@ from dynamo_client.operations import (
     ReadOptions,
     UpdateOptions,
 )
-from dynamo_client.pool import AsyncPool, BlockingPool
+from dynamo_client.pool import BlockingPool
 from dynamo_client.routing import Routes
 from dynamo_client.steps import Ask, Failure, Pause, Reply, Steps, T
 from dynamo_core.ring import Ring
 
-P = TypeVar("P", BlockingPool, AsyncPool)
+if TYPE_CHECKING:  # asyncio takes a moment, which a command line that blocks need not spend
+    from dynamo_client.async_pool import AsyncPool
+
+P = TypeVar("P", "BlockingPool", "AsyncPool")
 
 
-class _Client(Generic[P]):
-    """What both have in common."""
+class Client(Generic[P]):
+    """What both have in common; `_kind` is whose connections it uses."""
 
     _kind: type[P]
 
@@ -56,7 +58,7 @@ class _Client(Generic[P]):
         return self._operations.attempts.routes.endpoints
 
 
-class DynamoClient(_Client[BlockingPool]):
+class DynamoClient(Client[BlockingPool]):
     """A client that blocks; threads may share it, and a process that forks goes on with it, each
     side on connections of its own.
 
@@ -119,63 +121,3 @@ class DynamoClient(_Client[BlockingPool]):
             time.sleep(step.seconds)
             return None
         return self._pool.ask(step)
-
-
-class AsyncDynamoClient(_Client[AsyncPool]):
-    """The same for asyncio: methods, options and errors as those of DynamoClient. Tasks of one
-    event loop may share it; in a second loop while the first one lives it is WrongUse. A write
-    that is cancelled may have been stored."""
-
-    _kind = AsyncPool
-
-    async def get(self, key: Key, **how: Unpack[ReadOptions]) -> Found:
-        """As DynamoClient.get."""
-        return await self._run(self._operations.get(key, **how))
-
-    async def put(self, key: Key, data: bytes | str, **how: Unpack[PutOptions]) -> Stored:
-        """As DynamoClient.put."""
-        return await self._run(self._operations.put(key, data, **how))
-
-    async def delete(self, key: Key, **how: Unpack[DeleteOptions]) -> Stored:
-        """As DynamoClient.delete."""
-        return await self._run(self._operations.delete(key, **how))
-
-    async def batch(
-        self, operations: Sequence[Op], **how: Unpack[BatchOptions]
-    ) -> list[BatchResult]:
-        """As DynamoClient.batch."""
-        return await self._run(batch(self._operations, operations, **how))
-
-    async def update(self, key: Key, merge: Merge, **how: Unpack[UpdateOptions]) -> Stored:
-        """As DynamoClient.update."""
-        return await self._run(self._operations.update(key, merge, **how))
-
-    async def ring(self, deadline_s: float | None = None) -> Ring:
-        """As DynamoClient.ring."""
-        return await self._run(self._operations.ring(deadline_s))
-
-    async def aclose(self) -> None:
-        """As DynamoClient.close."""
-        await self._pool.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self.aclose()
-
-    async def _run(self, steps: Steps[T]) -> T:
-        heard: Reply | Failure | None = None
-        while True:
-            try:
-                step = steps.send(heard)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            heard = await self._do(step)
-
-    async def _do(self, step: Ask | Pause) -> Reply | Failure | None:
-        if isinstance(step, Pause):
-            await asyncio.sleep(step.seconds)
-            return None
-        return await self._pool.ask(step)

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from fcntl import LOCK_EX, flock
-from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from os import getuid, strerror
 from pathlib import Path
@@ -170,6 +169,8 @@ class LocalNode:
 
     def _probe(self, path: str) -> bool:
         # Cheaper than an AdminClient, as it is asked often while the nodes need the processors.
+        from http.client import HTTPConnection, HTTPException
+
         door = HTTPConnection("127.0.0.1", self.ports["admin"], timeout=PROBE_S_MAX)
         try:
             door.request("GET", path)

@@ -1,23 +1,23 @@
-"""The HTTP connections of one client: bounded waits, and a new pool where the old one is in doubt.
+"""The HTTP connections of a client that blocks: bounded waits, and a new pool where the old one is
+in doubt. `async_pool` has those of a client under asyncio.
 
-Below is httpx. A call that is cancelled or interrupted inside it may leave one of its connections
-in a state that nobody repairs, and a limit of connections would count it for ever. So the limit is
-ours (`slots`), in front of a pool without a limit; and a pool in which calls were interrupted is
-thrown away and made anew. A pool belongs to one process and, under asyncio, to one event loop:
-after a fork, or in a new loop when the old one is closed, there is a new one.
+Below is httpcore. A call that is interrupted inside it may leave one of its connections in a state
+that nothing repairs, and a limit of connections would count it for ever. So the limit is ours
+(`slots`), in front of a pool without a limit; and a pool in which calls were interrupted is thrown
+away and made anew. A pool belongs to one process: after a fork there is a new one. Each wait on a
+socket ends at the deadline of its request, however the answer drips.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
+import httpcore
 
 from dynamo_client.errors import WrongUse
 from dynamo_client.steps import Ask, Failure, Reply
@@ -25,51 +25,142 @@ from dynamo_client.steps import Ask, Failure, Reply
 CONNECT_S_MAX = 1.0
 CONNECTIONS_MAX = 32
 """Of one client; further calls wait for one, as long as their deadline lets them."""
-INTERRUPTED_MAX = 16
-"""Calls that were cancelled on their way; after so many the pool is made anew."""
-CLOSE_S_MAX = 5.0
-MARGIN_S = 0.05
-"""httpx's own timeouts come so much before ours, as they leave the pool whole."""
+KEPT_S = 5.0
+"""How long a connection that has nothing to do stays open."""
+WRITE_BYTES = 65_536
+"""What is handed to a socket at once; before each the deadline is looked at."""
 NEVER_SENT = (
-    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol,
-    httpx.InvalidURL,
+    httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout,
+    httpcore.UnsupportedProtocol,
 )  # fmt: skip
-_NO_SLOT = Failure(False, f"none of {CONNECTIONS_MAX} connections became free in time")
+HTTP_ERRORS = (
+    httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError,
+    httpcore.UnsupportedProtocol,
+)  # fmt: skip
+NO_SLOT = Failure(False, f"none of {CONNECTIONS_MAX} connections became free in time")
 
 
-def _options(urls: Sequence[str], headers: dict[str, str]) -> dict[str, Any]:
-    """For an httpx client: no proxies of the environment, they are not meant for databases; no
-    files of authorities are read where nothing is encrypted."""
-    secure = any(url.startswith("https:") for url in urls)
+def pool_options(urls: Sequence[str]) -> dict[str, Any]:
+    """For a pool of httpcore, which reads no proxies of the environment: they are not meant for
+    databases. No files of authorities are read where nothing is encrypted."""
+    made: dict[str, Any] = {
+        "max_connections": None, "max_keepalive_connections": CONNECTIONS_MAX,
+        "keepalive_expiry": KEPT_S,
+    }  # fmt: skip
+    if any(url.startswith("https:") for url in urls):
+        made["ssl_context"] = httpcore.default_ssl_context()
+    return made
+
+
+def request_of(ask: Ask, more: dict[str, str], left_s: float) -> dict[str, Any]:
+    """A request in httpcore's words; `left_s` bounds each of its waits."""
+    parts = urlsplit(ask.url)
+    host = (parts.hostname or "").encode("ascii" if ask.url.isascii() else "idna")
+    near = b"[%b]" % host if b":" in host else host
+    target = (parts.path or "/") + f"?{parts.query}" * bool(parts.query)
+    headers = {"Accept": "*/*", **more, **ask.headers}
+    timeout = {"connect": min(left_s, CONNECT_S_MAX), "read": left_s, "write": left_s}
     return {
-        "headers": headers,
-        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS_MAX),
-        "trust_env": False,
-        "verify": httpx.create_ssl_context(trust_env=False) if secure else False,
+        "method": ask.method,
+        "url": httpcore.URL(scheme=parts.scheme, host=host, port=parts.port, target=target),
+        "headers": [
+            (b"Host", near if parts.port is None else b"%b:%d" % (near, parts.port)),
+            *((name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()),
+        ],
+        "content": ask.content if ask.content or ask.method in ("PUT", "POST") else None,
+        "extensions": {"timeout": {**timeout, "pool": left_s}},
     }
 
 
-def _sent(ask: Ask, left_s: float) -> dict[str, Any]:
-    """A request in httpx's words; `left_s` bounds each of its waits."""
-    timeout = httpx.Timeout(left_s, connect=min(left_s, CONNECT_S_MAX), pool=left_s)
-    headers, content = dict(ask.headers), ask.content
-    return {
-        "method": ask.method, "url": ask.url, "headers": headers, "content": content,
-        "timeout": timeout,
-    }  # fmt: skip
+def reply_of(response: httpcore.Response, body: bytes) -> Reply:
+    """What came, its headers by name."""
+    headers: dict[str, str] = {}
+    for raw, value in response.headers:
+        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {text}" if name in headers else text
+    return Reply(response.status, headers, body)
 
 
-def _failure_of(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
     """What the steps know of a failure: whether the request may have arrived."""
     reason = str(error) or "no answer in time"
     return Failure(not isinstance(error, NEVER_SENT), f"{type(error).__name__}: {reason}")
 
 
+class _Deadline(threading.local):
+    """When the request of this thread ends. Every read and write of it is in this thread."""
+
+    ends_at = 0.0
+
+    def left_s(self, timeout: float | None) -> float:
+        """What a wait may take: none may, and it is over at once, after the end."""
+        left = max(0.001, self.ends_at - time.monotonic())
+        return left if timeout is None else min(timeout, left)
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self.ends_at
+
+
+class _Stream(httpcore.NetworkStream):
+    """A socket whose every wait is within the deadline of the request that waits."""
+
+    def __init__(self, below: httpcore.NetworkStream, deadline: _Deadline) -> None:
+        self._below, self._deadline = below, deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """As httpcore has it."""
+        if self._deadline.over:
+            raise httpcore.ReadTimeout("the answer did not end in time")
+        return self._below.read(max_bytes, self._deadline.left_s(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """As httpcore has it."""
+        for at in range(0, len(buffer), WRITE_BYTES):
+            if self._deadline.over:
+                raise httpcore.WriteTimeout("the request was not taken in time")
+            part = buffer[at : at + WRITE_BYTES]
+            self._below.write(part, self._deadline.left_s(timeout))
+
+    def close(self) -> None:
+        """As httpcore has it."""
+        self._below.close()
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        """As httpcore has it."""
+        left = self._deadline.left_s(timeout)
+        return _Stream(self._below.start_tls(ssl_context, server_hostname, left), self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        """As httpcore has it."""
+        return self._below.get_extra_info(info)
+
+
+class _Network(httpcore.NetworkBackend):
+    """Connections whose waits are within the deadline of the request."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        self._below, self._deadline = httpcore.SyncBackend(), deadline
+
+    def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:  # fmt: skip
+        """As httpcore has it."""
+        left = self._deadline.left_s(timeout)
+        made = self._below.connect_tcp(host, port, left, local_address, socket_options)
+        return _Stream(made, self._deadline)
+
+
 class _BlockingPool:
-    """One httpx client of one process."""
+    """One pool of httpcore of one process."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.http = httpx.Client(**options)
+        self.deadline = _Deadline()
+        network = _Network(self.deadline)
+        self.http = httpcore.ConnectionPool(**options, network_backend=network)
         self.slots = threading.BoundedSemaphore(CONNECTIONS_MAX)
         self.process = os.getpid()
         self.ended = 0
@@ -79,7 +170,7 @@ class BlockingPool:
     """The connections of a client that blocks. Threads may share it."""
 
     def __init__(self, urls: Sequence[str], headers: dict[str, str] | None = None) -> None:
-        self._options = _options(urls, headers or {})
+        self._options, self._headers = pool_options(urls), headers or {}
         self._pool: _BlockingPool | None = None
         self._closed = False
         self._lock = threading.Lock()
@@ -92,11 +183,11 @@ class BlockingPool:
         if not pool.slots.acquire(timeout=max(0.0, ask.timeout_s)):
             if pool.ended == ended:
                 self.renew(pool)  # nothing ends there any more
-            return _NO_SLOT
+            return NO_SLOT
         try:
             return self._send(pool, ask, ends_at)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return _failure_of(error)
+        except (*HTTP_ERRORS, UnicodeError) as error:
+            return failure_of(error)
         except BaseException:
             # An exception out of a signal handler, say, in the middle of a request.
             self.renew(pool)
@@ -105,18 +196,13 @@ class BlockingPool:
             pool.ended += 1
             pool.slots.release()
 
-    @staticmethod
-    def _send(pool: _BlockingPool, ask: Ask, ends_at: float) -> Reply | Failure:
+    def _send(self, pool: _BlockingPool, ask: Ask, ends_at: float) -> Reply | Failure:
         left_s = ends_at - time.monotonic()
         if left_s <= 0:
-            return _NO_SLOT
-        body = bytearray()
-        with pool.http.stream(**_sent(ask, left_s)) as response:
-            for part in response.iter_bytes():
-                body += part
-                if time.monotonic() > ends_at:
-                    return Failure(True, "ReadTimeout: the answer did not end in time")
-        return Reply(response.status_code, response.headers, bytes(body))
+            return NO_SLOT
+        pool.deadline.ends_at = ends_at
+        with pool.http.stream(**request_of(ask, self._headers, left_s)) as response:
+            return reply_of(response, response.read())
 
     def _current(self) -> _BlockingPool:
         if self._closed:
@@ -145,113 +231,3 @@ class BlockingPool:
         pool, self._pool = self._pool, None
         if pool is not None and pool.process == os.getpid():
             pool.http.close()
-
-
-class _LoopPool:
-    """One httpx client of one event loop in one process."""
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.http = httpx.AsyncClient(**options)
-        self.slots = asyncio.Semaphore(CONNECTIONS_MAX)
-        self.loop = asyncio.get_running_loop()
-        self.process = os.getpid()
-        self.ended = self.under_way = self.interrupted = 0
-        self.retired = False
-
-
-class AsyncPool:
-    """The connections of a client under asyncio. Tasks of one event loop may share it."""
-
-    def __init__(self, urls: Sequence[str]) -> None:
-        self._options = _options(urls, {})
-        self._pool: _LoopPool | None = None
-        self._closed = False
-        self._closing: set[asyncio.Task[None]] = set()
-
-    async def ask(self, ask: Ask) -> Reply | Failure:
-        """The answer, or why there is none, within `ask.timeout_s`. Raises WrongUse when closed,
-        or in a second event loop while the first one lives."""
-        pool = self._current()
-        ended = pool.ended
-        ends_at = pool.loop.time() + ask.timeout_s
-        try:
-            async with asyncio.timeout_at(ends_at):
-                await pool.slots.acquire()
-        except TimeoutError:
-            if pool.ended == ended:
-                self.renew(pool)  # nothing ends there any more
-            return _NO_SLOT
-        pool.under_way += 1
-        try:
-            return await self._send(pool, ask, ends_at)
-        finally:
-            pool.under_way -= 1
-            pool.ended += 1
-            pool.slots.release()
-            if pool.retired and not pool.under_way:
-                self._spawn(_closed(pool.http))
-
-    async def _send(self, pool: _LoopPool, ask: Ask, ends_at: float) -> Reply | Failure:
-        left_s = ends_at - pool.loop.time()
-        if left_s <= 0:
-            return _NO_SLOT
-        try:
-            async with asyncio.timeout_at(ends_at + MARGIN_S):
-                response = await pool.http.request(**_sent(ask, left_s))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return _failure_of(error)
-        except TimeoutError:
-            self._interrupted(pool)
-            return Failure(True, "ReadTimeout: the answer did not end in time")
-        except BaseException:
-            self._interrupted(pool)
-            raise
-        return Reply(response.status_code, response.headers, response.content)
-
-    def _interrupted(self, pool: _LoopPool) -> None:
-        pool.interrupted += 1
-        if pool.interrupted >= INTERRUPTED_MAX:
-            self.renew(pool)
-
-    def _current(self) -> _LoopPool:
-        if self._closed:
-            raise WrongUse("the client is closed")
-        pool = self._pool
-        if pool is not None and pool.process == os.getpid():
-            if pool.loop is asyncio.get_running_loop():
-                return pool
-            if not pool.loop.is_closed():
-                raise WrongUse("this client belongs to another event loop; make one in each")
-        self._pool = pool = _LoopPool(self._options)
-        return pool
-
-    def renew(self, old: object = None) -> None:
-        """The next call finds new connections; calls under way end on the old ones."""
-        pool = self._pool
-        if pool is None or old not in (None, pool):
-            return
-        self._pool, pool.retired = None, True
-        if not pool.under_way:
-            self._spawn(_closed(pool.http))
-
-    def _spawn(self, closing: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(closing)
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    async def aclose(self) -> None:
-        """Closes the connections."""
-        self._closed = True
-        pool, self._pool = self._pool, None
-        here = pool is not None and pool.process == os.getpid()
-        if pool is not None and here and pool.loop is asyncio.get_running_loop():
-            await _closed(pool.http)
-        if self._closing:
-            await asyncio.wait(self._closing)
-
-
-async def _closed(http: httpx.AsyncClient) -> None:
-    """Closes what is left; a connection that cannot be closed in time is left to the collector."""
-    with suppress(TimeoutError, httpx.HTTPError, OSError, RuntimeError):
-        async with asyncio.timeout(CLOSE_S_MAX):
-            await http.aclose()

@@ -1,0 +1,145 @@
+"""The HTTP connections of a client under asyncio; seam and limits are those of `pool`.
+
+A call that is cancelled inside httpcore may leave one of its connections in a state that nothing
+repairs: a pool in which many calls were cut off is thrown away and made anew. A pool belongs to one
+process and one event loop: after a fork, or in a new loop when the old one is closed, there is a
+new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Any
+
+import httpcore
+
+from dynamo_client.errors import WrongUse
+from dynamo_client.pool import (
+    CONNECTIONS_MAX,
+    HTTP_ERRORS,
+    NO_SLOT,
+    failure_of,
+    pool_options,
+    reply_of,
+    request_of,
+)
+from dynamo_client.steps import Ask, Failure, Reply
+
+INTERRUPTED_MAX = 16
+"""Calls that were cancelled on their way; after so many the pool is made anew."""
+CLOSE_S_MAX = 5.0
+MARGIN_S = 0.05
+"""httpcore's own timeouts come so much before ours, as they leave the pool whole."""
+
+
+class _LoopPool:
+    """One pool of httpcore of one event loop in one process."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.http = httpcore.AsyncConnectionPool(**options)
+        self.slots = asyncio.Semaphore(CONNECTIONS_MAX)
+        self.loop = asyncio.get_running_loop()
+        self.process = os.getpid()
+        self.ended = self.under_way = self.interrupted = 0
+        self.retired = False
+
+
+class AsyncPool:
+    """The connections of a client under asyncio. Tasks of one event loop may share it."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._options = pool_options(urls)
+        self._pool: _LoopPool | None = None
+        self._closed = False
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def ask(self, ask: Ask) -> Reply | Failure:
+        """The answer, or why there is none, within `ask.timeout_s`. Raises WrongUse when closed,
+        or in a second event loop while the first one lives."""
+        pool = self._current()
+        ended = pool.ended
+        ends_at = pool.loop.time() + ask.timeout_s
+        try:
+            async with asyncio.timeout_at(ends_at):
+                await pool.slots.acquire()
+        except TimeoutError:
+            if pool.ended == ended:
+                self.renew(pool)  # nothing ends there any more
+            return NO_SLOT
+        pool.under_way += 1
+        try:
+            return await self._send(pool, ask, ends_at)
+        finally:
+            pool.under_way -= 1
+            pool.ended += 1
+            pool.slots.release()
+            if pool.retired and not pool.under_way:
+                self._spawn(_closed(pool.http))
+
+    async def _send(self, pool: _LoopPool, ask: Ask, ends_at: float) -> Reply | Failure:
+        left_s = ends_at - pool.loop.time()
+        if left_s <= 0:
+            return NO_SLOT
+        try:
+            async with asyncio.timeout_at(ends_at + MARGIN_S):
+                response = await pool.http.request(**request_of(ask, {}, left_s))
+        except (*HTTP_ERRORS, UnicodeError) as error:
+            return failure_of(error)
+        except TimeoutError:
+            self._interrupted(pool)
+            return Failure(True, "ReadTimeout: the answer did not end in time")
+        except BaseException:
+            self._interrupted(pool)
+            raise
+        return reply_of(response, response.content)
+
+    def _interrupted(self, pool: _LoopPool) -> None:
+        pool.interrupted += 1
+        if pool.interrupted >= INTERRUPTED_MAX:
+            self.renew(pool)
+
+    def _current(self) -> _LoopPool:
+        if self._closed:
+            raise WrongUse("the client is closed")
+        pool = self._pool
+        if pool is not None and pool.process == os.getpid():
+            if pool.loop is asyncio.get_running_loop():
+                return pool
+            if not pool.loop.is_closed():
+                raise WrongUse("this client belongs to another event loop; make one in each")
+        self._pool = pool = _LoopPool(self._options)
+        return pool
+
+    def renew(self, old: object = None) -> None:
+        """The next call finds new connections; calls under way end on the old ones."""
+        pool = self._pool
+        if pool is None or old not in (None, pool):
+            return
+        self._pool, pool.retired = None, True
+        if not pool.under_way:
+            self._spawn(_closed(pool.http))
+
+    def _spawn(self, closing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        self._closed = True
+        pool, self._pool = self._pool, None
+        here = pool is not None and pool.process == os.getpid()
+        if pool is not None and here and pool.loop is asyncio.get_running_loop():
+            await _closed(pool.http)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+
+async def _closed(http: httpcore.AsyncConnectionPool) -> None:
+    """Closes what is left; a connection that cannot be closed in time is left to the collector."""
+    with suppress(TimeoutError, *HTTP_ERRORS, OSError, RuntimeError):
+        async with asyncio.timeout(CLOSE_S_MAX):
+            await http.aclose()

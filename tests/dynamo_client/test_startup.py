@@ -1,0 +1,72 @@
+"""What a command loads before it does anything: that is what most of its time goes into."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from dynamo_client.cli import WHERE, app
+
+LAZY = (
+    *("httpx", "click", "pygments", "rich.console", "rich.progress", "rich.markdown"),
+    *("anyio._core", "asyncio", "multiprocessing", "urllib.request", "concurrent.futures"),
+    *("http.client", "http.server", "typer.rich_utils", "unittest", "importlib.metadata"),
+    *("dynamo_client.cli_local", "dynamo_client.cli_top", "dynamo_client.cli_kubernetes"),
+    *("dynamo_client.cli_transfer", "dynamo_client.cli_change", "dynamo_client.cli_ring"),
+)
+"""What a plain `get` has no use for."""
+NO_PRODUCTION = ("httpx", "multiprocessing", "urllib.request", "pygments.lexers")
+"""What no command has a use for, once it is loaded."""
+
+
+def loaded(program: str, names: tuple[str, ...]) -> list[str]:
+    """Those of the names that are modules once the program has run."""
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{program}\n"
+         f"print([name for name in {names!r} if name in sys.modules])"],
+        capture_output=True, text=True, check=True,
+        env={**os.environ, "DYNAMO_ENDPOINT": "http://127.0.0.1:1"},
+    )  # fmt: skip
+    found: list[str] = eval(ended.stdout.splitlines()[-1])
+    return found
+
+
+RUN = """
+from dynamo_client.cli import app
+try:
+    app({arguments!r})
+except SystemExit as end:
+    assert end.code == {code}, end.code
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["get", "k"], 1), (["put", "k", "v"], 1), (["delete", "k"], 1)]
+)
+def test_a_plain_command_loads_only_what_it_needs(arguments: list[str], code: int) -> None:
+    assert loaded(RUN.format(arguments=arguments, code=code), LAZY) == []
+
+
+def test_no_command_loads_what_none_has_a_use_for() -> None:
+    rooms = "; ".join(f"import dynamo_client.{room}" for room in set(WHERE.values()))
+    assert loaded(rooms, NO_PRODUCTION) == []
+
+
+def test_each_command_is_where_the_table_says() -> None:
+    for room in set(WHERE.values()):
+        module = import_module(f"dynamo_client.{room}")
+        if room == "cli_local":
+            continue
+        commands = module.commands.registered_commands
+        names = {each.name or each.callback.__name__ for each in commands}
+        assert names == {name for name, where in WHERE.items() if where == room}
+    assert callable(app)
+
+
+def test_the_async_client_is_there_when_it_is_asked_for() -> None:
+    assert loaded("import dynamo_client", ("asyncio")) == []
+    assert loaded("from dynamo_client import AsyncDynamoClient", ("asyncio",)) == ["asyncio"]
