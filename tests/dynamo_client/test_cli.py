@@ -54,7 +54,7 @@ def test_put_get_delete_with_contexts() -> None:
     put = document("put", "cart", "@value", "--w", "all")
     assert put["acks"]["total"] == 3
     siblings = run("get", "cart", "--context-out", "both")
-    assert siblings.exit_code == 1 and "from a file" in siblings.stdout
+    assert siblings.exit_code == 4 and "from a file" in siblings.stdout
     assert "2 siblings" in siblings.stderr
     assert len(document("get", "cart")["values"]) == 2
     ok("delete", "cart", "--context", "@both")

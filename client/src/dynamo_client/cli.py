@@ -1,5 +1,5 @@
 """`dynamoctl`: the command line, also `kubectl dynamo`. Exit: 0 done, 1 failed, 2 usage, 3 not
-found."""
+found, 4 siblings."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def options(
     """dynamo-ring from a terminal: data, the ring, and nodes on this machine.
 
     Options before a command may also stand after it. Exit codes: 0 done, 1 failed, 2 usage,
-    3 not found.
+    3 not found, 4 siblings where one value was asked for.
     """
     as_json = output is Output.json
     made = ctx.obj

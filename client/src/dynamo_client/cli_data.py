@@ -13,6 +13,7 @@ from dynamo_client import Found, Stored, Version
 from dynamo_client.cli_session import (
     FAILED,
     NOT_FOUND,
+    SIBLINGS,
     USAGE,
     Base64Option,
     Failed,
@@ -82,7 +83,7 @@ def get(
     r: Quorum = "", strict: Strict = None, context_out: ContextOut = None,
 ) -> None:  # fmt: skip
     """Print a value as it is, byte for byte. Several siblings are printed as a table, and the
-    command ends with 1, for there is no one value; 3 when there is none."""
+    command ends with 4, for there is no one value; 3 when there is none."""
     session: Session = ctx.obj
     with session.client() as client:
         found = client.get(key_of(key, is_base64), r=_count(r), strict=strict)
@@ -105,7 +106,8 @@ def get(
             preview = one.data[:PREVIEW_CHARS].decode("utf-8", "replace").replace("\n", " ")
             siblings.add_row(one.dot, one.content_type, size(len(one.data)), Text(preview))
         session.show(None, siblings)
-        raise Failed(f"{len(found.values)} siblings: put their merge with --context")
+        words = f"{len(found.values)} siblings: put their merge with --context"
+        raise Failed(words, SIBLINGS, "KEY")
 
 
 def _done(session: Session, what: str, stored: Stored, context_out: Path | None) -> None:

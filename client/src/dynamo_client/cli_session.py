@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # rich takes a moment, which a plain command need not spend
     from rich.table import Table
     from rich.text import Text
 
-FAILED, USAGE, NOT_FOUND = 1, 2, 3
+FAILED, USAGE, NOT_FOUND, SIBLINGS = 1, 2, 3, 4
 DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
 ADMIN_PORT = 8081
 NOWHERE = "http://127.0.0.1:0"
