@@ -39,6 +39,7 @@ WHERE = {
         ("plan", "join", "leave", "move", "weights", "defaults", "cancel", "replace", "remove"),
         "cli_change",
     ),
+    "create": "cli_create",
     "top": "cli_top",
     "local": "cli_local",
 }

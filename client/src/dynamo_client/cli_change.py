@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dynamo_client.admin import AdminClient
-from dynamo_client.cli_follow import RETURN, follow, going_on
-from dynamo_client.cli_session import USAGE, Failed, Session, table, to_copy
+from dynamo_client.cli_follow import follow, going_on
+from dynamo_client.cli_session import RETURN, USAGE, Failed, Session, table, to_copy
 from dynamo_client.errors import Conflict
 
 BAR = 30
@@ -127,7 +127,9 @@ def _ask(session: Session, question: str, yes: bool) -> None:
 
 def _end(session: Session, operation: str, said: dict[str, Any], detach: bool) -> None:
     if detach:
-        session.show({**said, "operation_id": operation}, f"it goes on; {RETURN} shows how")
+        session.show(
+            {**said, "operation_id": operation}, f"it goes on; {session.again(RETURN)} shows how"
+        )
         return
     end = follow(session, operation, said.get("plan"))
     if end["state"] == "cancelled":
@@ -264,13 +266,20 @@ def defaults(
     quoted: Hash = "",
     detach: Detach = False,
 ) -> None:
-    """Change what requests get that do not say r, w, dw or strict themselves. Moves nothing; what
-    is acknowledged already stays as it was acknowledged."""
+    """Change what requests get that do not say r, w, dw or strict themselves; without options,
+    show it. Moves nothing; what is acknowledged already stays as it was acknowledged."""
     asked = {"r": r, "w": w, "dw": dw, "sloppy": sloppy}
     given = {word: value for word, value in asked.items() if value is not None}
-    if not given:
-        raise Failed("which of them?", USAGE, "--r, --w, --dw, --sloppy, --strict")
-    change(ctx.obj, {"defaults": given}, yes, quoted, detach)
+    if given:
+        return change(ctx.obj, {"defaults": given}, yes, quoted, detach)
+    session: Session = ctx.obj
+    with session.admin() as admin:
+        ring = admin.ring()
+    shown = {word: ring[word] for word in ("n", "r", "w", "dw", "sloppy", "conflicts")}
+    rows = table("default", "")
+    for word, value in shown.items():
+        rows.add_row(word, value if isinstance(value, str) else _plain(value))
+    return session.show(shown, rows)
 
 
 @commands.command()

@@ -10,13 +10,12 @@ from typing import Any
 from rich.text import Text
 
 from dynamo_client import ClientError
-from dynamo_client.cli_session import Failed, Session
+from dynamo_client.cli_session import RETURN, Failed, Session
 
 POLL_S = 0.3
 SILENT_S_MAX = 30.0
 SHOWN_MAX = 8
 """Transfers that are shown, a line each."""
-RETURN = "dynamoctl status --follow"
 Statuses = dict[str, dict[str, Any] | None]
 
 
@@ -38,7 +37,7 @@ def looks(session: Session) -> Iterator[tuple[Statuses, list[dict[str, Any]]]]:
             heard = time.monotonic()
             yield statuses, ring["entries"]
         elif time.monotonic() - heard > SILENT_S_MAX:
-            raise Failed(f"no node answers; {RETURN} tells how the change goes on")
+            raise Failed(f"no node answers; {session.again(RETURN)} tells how the change goes on")
         time.sleep(POLL_S)
 
 
@@ -110,13 +109,12 @@ def switched(plan: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> i
 
 
 @contextmanager
-def going_on(
-    session: Session, words: str = f"it goes on without us; {RETURN} shows how"
-) -> Iterator[None]:
+def going_on(session: Session, words: str = "") -> Iterator[None]:
     """Ctrl-C does not stop a change: says how to come back to it."""
     try:
         yield
     except KeyboardInterrupt:
+        words = words or f"it goes on without us; {session.again(RETURN)} shows how"
         session.err.print(words, soft_wrap=True)
         raise
 

@@ -181,14 +181,19 @@ def approve(cluster: Cluster, hashes: Sequence[str]) -> None:
     print(f"approved: {waiting['hash']}")
 
 
-def session_maker(cluster: Cluster, ports: dict[str, dict[int, int]]) -> Any:
+def session_maker(
+    cluster: Cluster, ports: dict[str, dict[int, int]], target: dict[str, str] | None = None
+) -> Any:
     """What `app` makes its session with. Raises Failed when no pod can be reached."""
     if not ports:
         raise Failed(f"no pod of {cluster.name} runs, or none can be reached")
     clients = [f"http://127.0.0.1:{each[CLIENT_PORT]}" for each in ports.values()]
     admins = {pod: f"http://127.0.0.1:{each[ADMIN_PORT]}" for pod, each in ports.items()}
     token = cluster.token()
-    return lambda as_json: Session(clients, list(admins.values()), token, as_json, admins)
+    options = tuple(f"{name}={value}" for name, value in (target or {}).items())
+    return lambda as_json: Session(
+        clients, list(admins.values()), token, as_json, admins, "kubectl dynamo", options
+    )
 
 
 def main() -> None:
@@ -207,7 +212,7 @@ def main() -> None:
                 approve(cluster, hashes)
             case _:
                 with cluster.forwarded() as ports:
-                    app(arguments, obj=session_maker(cluster, ports))
+                    app(arguments, obj=session_maker(cluster, ports, target))
     except Failed as failed:
         end(failed, "kubectl dynamo", as_json=False)
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -70,7 +71,9 @@ def up(
                 ring.forget()
             raise
         if detach:
-            _welcome(session, ring, time.monotonic() - began, "dynamoctl local down stops them.")
+            _welcome(
+                session, ring, time.monotonic() - began, f"{of(directory, 'down')} stops them."
+            )
             return
         try:
             ran = _processes(ring)
@@ -87,7 +90,9 @@ def _prepare(ring: LocalRing, nodes: int | None, base_port: int | None, flags: l
     """Checks what is asked against what is there; a new directory gets its nodes."""
     if ring.running:
         names = ", ".join(node.name for node in ring.running)
-        raise LocalFault(f"{names} of {ring.directory} run already; dynamoctl local down ends them")
+        raise LocalFault(
+            f"{names} of {ring.directory} run already; {of(ring.directory, 'down')} ends them"
+        )
     if not ring.nodes:
         ring.flags = flags
         for _ in range(nodes or NODES):
@@ -95,7 +100,8 @@ def _prepare(ring: LocalRing, nodes: int | None, base_port: int | None, flags: l
         return
     if nodes not in (None, len(ring.nodes)):
         raise LocalFault(
-            f"{ring.directory} has {len(ring.nodes)} nodes; dynamoctl local add makes one more",
+            f"{ring.directory} has {len(ring.nodes)} nodes;"
+            f" {of(ring.directory, 'add')} makes one more",
             "--nodes",
         )
     first = next(iter(ring.nodes.values())).ports["client"]
@@ -128,10 +134,31 @@ Try:
   curl -i $U
   C=$(curl -so /dev/null -w '%header{{dynamo-context}}' $U)
   curl -X DELETE -H "Dynamo-Context: $C" $U
-or {ours} get, put, ring, status, top. {end}"""
+or {ours} get, put, ring, status, top{_named(ring)}{end}"""
     count = "1 node is" if len(nodes) == 1 else f"{len(nodes)} nodes are"
     ready = Text(f"{count} ready after {seconds:.1f} s", "bold green")
     session.show(_document(ring), ready, _table(ring), Text(first))
+
+
+def of(directory: Path, words: str) -> str:
+    """A `local` command about this directory, to be pasted into a shell in any other one."""
+    where = "" if directory == LOCAL_DIR else f" --dir {shlex.quote(str(directory.resolve()))}"
+    return f"dynamoctl local {words}{where}"
+
+
+def _named(ring: LocalRing) -> str:
+    """What commands have to be told that do not find the ring by themselves."""
+    if ring.directory == LOCAL_DIR:
+        return ". "
+    nodes = ring.nodes.values()
+    names = {
+        "DYNAMO_ENDPOINT": " ".join(node.endpoint for node in nodes),
+        "DYNAMO_ADMIN": " ".join(node.admin for node in nodes),
+    }
+    if ring.token_file:
+        names["DYNAMO_TOKEN_FILE"] = str(Path(ring.token_file).resolve())
+    words = " ".join(f"{name}={shlex.quote(text)}" for name, text in names.items())
+    return f", after\n  export {words}\n"
 
 
 def _beside_python(name: str) -> str:
@@ -173,7 +200,7 @@ def _watch(session: Session, directory: Path, ran: dict[str, Process]) -> None:
             ran[name].end()  # where its files were removed beneath it nobody else can
             if there := ring.nodes.get(name):
                 clean = there.process is None or there.last_words() == CLEAN
-                words = "stopped" if clean else f"ended; dynamoctl local start {name} starts it"
+                words = "stopped" if clean else f"ended; {of(directory, f'start {name}')} starts it"
             else:
                 clean, words = True, f"stopped, and is no more in {directory}/"
             session.say(f"{name:<4} has {words}", "dim" if clean else "red")
@@ -227,7 +254,7 @@ def add(
     session: Session = ctx.obj
     ring = LocalRing(directory)
     if not ring.nodes:
-        raise LocalFault(f"{directory} has no nodes; dynamoctl local up makes them", "--dir")
+        raise LocalFault(f"{directory} has no nodes; {of(directory, 'up')} makes them", "--dir")
     door = _door(session, ring)
     node = ring.add()
     try:
@@ -261,7 +288,11 @@ def leave(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> N
 def _door(session: Session, ring: LocalRing, but: str = "") -> Session:
     """The session with the administrators of this directory, one that stays first."""
     doors = [node.admin for node in ring.running if node.name != but]
-    return dataclasses.replace(session, admins=doors or session.admins, token=ring.token)
+    options = () if ring.directory == LOCAL_DIR else tuple(f"--admin={url}" for url in doors)
+    if options and ring.token_file:
+        options += (f"--token-file={Path(ring.token_file).resolve()}",)
+    admins = doors or session.admins
+    return dataclasses.replace(session, admins=admins, token=ring.token, options=options)
 
 
 @commands.command()
@@ -272,7 +303,9 @@ def kill(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> No
     if not node.alive:
         raise LocalFault(f"{name} does not run", "NAME")
     node.kill()
-    session.show({"killed": name}, f"{name} is killed; dynamoctl local start {name} brings it back")
+    session.show(
+        {"killed": name}, f"{name} is killed; {of(directory, f'start {name}')} brings it back"
+    )
 
 
 @commands.command()

@@ -38,6 +38,11 @@ def ring(ctx: typer.Context) -> None:
     session: Session = ctx.obj
     with session.admin() as admin:
         document = admin.ring()
+    session.show(document, ring_picture(session, document))
+
+
+def ring_picture(session: Session, document: Mapping[str, Any]) -> Table:
+    """A ring for people."""
     colours = session.out.color_system is not None
     owners = [entry["owners"] for entry in document["entries"]]
     first = Counter(names[0] for names in owners if names)
@@ -65,7 +70,7 @@ def ring(ctx: typer.Context) -> None:
     drawn = circle([numbers.get(o[0], 0) if o else 0 for o in owners], words, colours)
     both = Table.grid(padding=(0, 2))
     both.add_row(drawn, members)
-    session.show(document, both)
+    return both
 
 
 def status_row(name: str, status: dict[str, Any] | None) -> list[str | Text]:

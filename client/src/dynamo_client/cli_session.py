@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -29,6 +30,8 @@ if TYPE_CHECKING:  # rich takes a moment, which a plain command need not spend
     from rich.text import Text
 
 FAILED, USAGE, NOT_FOUND, SIBLINGS = 1, 2, 3, 4
+RETURN = "status --follow"
+"""The command that comes back to a change."""
 DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
 ADMIN_PORT = 8081
 NOWHERE = "http://127.0.0.1:0"
@@ -127,6 +130,10 @@ class Session:
     as_json: bool
     forwarded: dict[str, str] = field(default_factory=dict)
     """Admin URL by member where the ring's own addresses cannot be dialled from here."""
+    program: str = "dynamoctl"
+    """As it was called."""
+    options: tuple[str, ...] = ()
+    """What a command needs to act on the same ring, from any directory."""
 
     @cached_property
     def out(self) -> Console:
@@ -157,6 +164,10 @@ class Session:
     def say(self, words: str, style: str = "") -> None:
         """News while a command runs."""
         self.show({"news": words}, styled(words, style))
+
+    def again(self, words: str) -> str:
+        """A command about this ring, to be pasted into a shell in any directory."""
+        return " ".join([self.program, words, *map(shlex.quote, self.options)])
 
     def client(self) -> DynamoClient:
         """For data; to be closed."""
@@ -233,7 +244,7 @@ def session_of(
     token = None
     if token_file is not None:
         token = _token(token_file)
-    local = []
+    local, named = [], bool(endpoints or admins)
     if not (endpoints and admins) and (LOCAL_DIR / "nodes.json").exists():
         from dynamo_client.local_nodes import LocalRing
 
@@ -249,7 +260,10 @@ def session_of(
         _beside(url, "--admin")
     known = {node.endpoint: node.admin for node in local}
     admins = admins or [known.get(u.rstrip("/"), b) for u, b in zip(endpoints, beside, strict=True)]
-    return Session([url.rstrip("/") for url in endpoints], admins, token, as_json)
+    options = [] if local and not named else [f"--admin={url}" for url in admins]
+    options += [f"--token-file={token_file.resolve()}"] if token_file else []
+    urls = [url.rstrip("/") for url in endpoints]
+    return Session(urls, admins, token, as_json, options=tuple(options))
 
 
 def _token(file: Path) -> str:

@@ -31,6 +31,7 @@ BASE_PORT = 7101
 PORTS_APART = 100
 """Between the listeners of one node."""
 NODES_MAX = 64
+SECRET = "--cluster-secret-file"
 FREE_PORTS = range(10_000, 32_000)
 PROBE_S_MAX = 2.0
 
@@ -221,14 +222,18 @@ class LocalRing:
     @property
     def token(self) -> str | None:
         """The secret that the flags name, as administrators show it. Raises LocalFault."""
-        for flag in self.flags:
-            name, _, path = flag.partition("=")
-            if name == "--cluster-secret-file":
-                try:
-                    return Path(path).read_text().removesuffix("\n")
-                except OSError as error:
-                    raise LocalFault(f"{path}: {error.strerror}", name) from None
-        return None
+        if not (path := self.token_file):
+            return None
+        try:
+            return Path(path).read_text().removesuffix("\n")
+        except OSError as error:
+            raise LocalFault(f"{path}: {error.strerror}", SECRET) from None
+
+    @property
+    def token_file(self) -> str:
+        """Where the flags say that it is; "" when they name none."""
+        named = dict(flag.partition("=")[::2] for flag in self.flags)
+        return named.get(SECRET, "")
 
     def node(self, name: str) -> LocalNode:
         """One of them. Raises LocalFault when there is none of that name."""
