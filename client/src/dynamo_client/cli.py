@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from importlib import import_module
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -25,7 +26,7 @@ from dynamo_client import (
     NotFound,
 )
 from dynamo_client.cli_session import FAILED, NOT_FOUND, USAGE, Failed, session_of
-from dynamo_client.local_nodes import LocalFault
+from dynamo_client.local_nodes import EXTRA, LocalFault
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 ClickException: Any = typer.BadParameter.__mro__[2]
@@ -73,7 +74,7 @@ def line_of(error: BaseException) -> tuple[int, str, str]:
     if isinstance(error, Failed):
         return error.code, error.field, str(error)
     if isinstance(error, LocalFault):
-        return USAGE if error.field == "NAME" else FAILED, error.field, str(error)
+        return USAGE if error.field in ("NAME", EXTRA) else FAILED, error.field, str(error)
     if isinstance(error, UsageError):
         parameter = getattr(error, "param", None)
         names = [] if parameter is None else [*parameter.opts, parameter.metavar or ""]
@@ -128,6 +129,9 @@ class Dynamoctl(TyperGroup):
         self, args: Sequence[str] | None = None, *_: Any, obj: Any = None, **__: Any
     ) -> NoReturn:
         """Runs a command and ends the process; `obj` makes its session instead of the options."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # a letter that it lacks ends no command
+                stream.reconfigure(errors="backslashreplace")
         args = list(sys.argv[1:] if args is None else args)
         plugin = Path(sys.argv[0]).name.startswith("kubectl-")
         program = "kubectl dynamo" if plugin else "dynamoctl"

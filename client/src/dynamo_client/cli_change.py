@@ -19,7 +19,7 @@ from rich.text import Text
 
 from dynamo_client.admin import AdminClient
 from dynamo_client.cli_follow import follow, going_on
-from dynamo_client.cli_session import RETURN, USAGE, Failed, Session, table, to_copy
+from dynamo_client.cli_session import RETURN, USAGE, Failed, Session, table, to_copy, writable
 from dynamo_client.errors import Conflict
 
 BAR = 30
@@ -41,12 +41,14 @@ def picture(plan: Mapping[str, Any]) -> list[Table | Text | str]:
     then the defaults, where others are wished for."""
     before, after = plan["before"], plan["after"]
     unit = max(1, *before.values(), *after.values()) / BAR
+    keeps, gains, gives = "█▒░" if writable("█▒░") else "#+-"
     rows = table("node", ">before", ">after", "")
     for name in after:
         old, new = before[name], after[name]
         kept, more = round(min(old, new) / unit), round(max(old, new) / unit)
-        rest = Text("▒" * (more - kept), "green") if new > old else Text("░" * (more - kept), "red")
-        rows.add_row(name, str(old), str(new), Text("█" * kept) + rest)
+        gained = new > old
+        rest = Text((gains if gained else gives) * (more - kept), "green" if gained else "red")
+        rows.add_row(name, str(old), str(new), Text(keeps * kept) + rest)
     pairs = Counter((move["out"], move["in"]) for move in plan["moves"])
     words = [f"{count} from {out} to {into}" for (out, into), count in sorted(pairs.items())]
     moves = f"{len(plan['moves'])} moves" + f": {', '.join(words)}" * bool(words)

@@ -84,4 +84,4 @@ def create(
     body = {word: value for word, value in wanted.items() if value is not None}
     with session.admin() as admin:
         document = admin.create_ring(body)
-    session.show(document, ring_picture(session, document))
+    session.show(document, *ring_picture(session, document))

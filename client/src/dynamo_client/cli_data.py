@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -145,7 +146,7 @@ def put(
     elif value.startswith("@"):
         data = _file(value[1:], "VALUE")
     else:
-        data = value.encode("utf-8", "surrogateescape")
+        data = os.fsencode(value)
     with session.client() as client:
         stored = client.put(
             key_of(key, is_base64), data, context=_context(context), content_type=content_type,

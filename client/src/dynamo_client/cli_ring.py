@@ -26,6 +26,7 @@ from dynamo_client.cli_session import (
     shown_key,
     size,
     table,
+    writable,
 )
 
 POLL_S = 0.2
@@ -38,12 +39,12 @@ def ring(ctx: typer.Context) -> None:
     session: Session = ctx.obj
     with session.admin() as admin:
         document = admin.ring()
-    session.show(document, ring_picture(session, document))
+    session.show(document, *ring_picture(session, document))
 
 
-def ring_picture(session: Session, document: Mapping[str, Any]) -> Table:
-    """A ring for people."""
-    colours = session.out.color_system is not None
+def ring_picture(session: Session, document: Mapping[str, Any]) -> list[Table | Text]:
+    """A ring for people; on a narrow terminal its members are below the circle."""
+    colours = session.coloured and writable("█▀")
     owners = [entry["owners"] for entry in document["entries"]]
     first = Counter(names[0] for names in owners if names)
     held = Counter(name for names in owners for name in names)
@@ -68,9 +69,11 @@ def ring_picture(session: Session, document: Mapping[str, Any]) -> Table:
         *([f"{moving} moving"] if moving else []),
     ]
     drawn = circle([numbers.get(o[0], 0) if o else 0 for o in owners], words, colours)
+    if session.out.is_terminal and len(drawn.plain.partition("\n")[0]) * 2 > session.out.width:
+        return [drawn, members]
     both = Table.grid(padding=(0, 2))
     both.add_row(drawn, members)
-    return both
+    return [both]
 
 
 def status_row(name: str, status: dict[str, Any] | None) -> list[str | Text]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ ADMIN_PORT = 8081
 NOWHERE = "http://127.0.0.1:0"
 EXPLAIN_S_MAX = 5.0
 PROBE_S_MAX = 2.0
+WIDTH_MAX = 10_000
 """Who is silent for longer is shown as down."""
 LOCAL_DIR = Path(".local")
 PLAIN_WORDS: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
@@ -58,7 +60,7 @@ class Failed(Exception):
 def key_of(text: str, is_base64: bool) -> bytes:
     """A key as bytes: what the shell gave, byte for byte, or base64 of it. Raises Failed."""
     if not is_base64:
-        return text.encode("utf-8", "surrogateescape")
+        return os.fsencode(text)
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -74,9 +76,15 @@ def text_of(key: bytes) -> str | None:
 
 
 def shown_key(key: bytes) -> str:
-    """A key for people: as it is when that can be read, else percent-encoded."""
+    """A key for people: as it is when that can be read and copied, else percent-encoded. On a
+    terminal that does not speak UTF-8 a copied letter would be other bytes."""
     text = text_of(key)
-    return text if text is not None and text.isprintable() else quote(key, safe="")
+    spoken = text is not None and (text.isascii() or _speaks_utf8())
+    return text if text is not None and text.isprintable() and spoken else quote(key, safe="")
+
+
+def _speaks_utf8() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def size(count: float | None) -> str:
@@ -102,6 +110,45 @@ def styled(words: str, style: str) -> Text | str:
     from rich.text import Text
 
     return Text(words, style)
+
+
+def fitted(out: Console, picture: RenderableType) -> None:
+    """Prints it without a lost column: what is wider than the terminal is a block a row."""
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    if not isinstance(picture, Table):
+        out.print(picture, soft_wrap=True)
+        return
+    options = out.options.update(max_width=WIDTH_MAX)
+    wide = Measurement.get(out, options, picture).maximum
+    if out.is_terminal and wide > out.width and picture.show_header:
+        for line in blocks(picture):
+            out.print(line, soft_wrap=True)
+    else:
+        out.print(picture, width=wide, crop=False, no_wrap=True)
+
+
+def blocks(rows: Table) -> Iterator[str | Text]:
+    """Each row of a table as a block of lines: its first cell, then a name and a value each."""
+    from rich.text import Text
+
+    names = [str(column.header) for column in rows.columns]
+    wide = max(map(len, names))
+    for cells in zip(*(list(column.cells) for column in rows.columns), strict=True):
+        for at, (name, cell) in enumerate(zip(names, cells, strict=True)):
+            value = cell if isinstance(cell, Text) else Text(str(cell))
+            if value.plain.strip():
+                yield Text(f"{name:<{wide}}  " if at == 0 else f"  {name:<{wide}}  ") + value
+
+
+def writable(text: str) -> bool:
+    """Whether standard output has all of these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def to_copy(count: int | None) -> str:
@@ -159,11 +206,16 @@ class Session:
                 if isinstance(picture, str):
                     sys.stdout.write(shown(picture) + "\n")
                 else:
-                    self.out.print(picture, soft_wrap=hasattr(picture, "plain"))
+                    fitted(self.out, picture)
 
     def say(self, words: str, style: str = "") -> None:
         """News while a command runs."""
         self.show({"news": words}, styled(words, style))
+
+    @property
+    def coloured(self) -> bool:
+        """Whether colours are seen: not in a file, and not where NO_COLOR says so."""
+        return self.out.color_system is not None and not self.out.no_color
 
     def again(self, words: str) -> str:
         """A command about this ring, to be pasted into a shell in any directory."""

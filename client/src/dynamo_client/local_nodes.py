@@ -31,6 +31,7 @@ BASE_PORT = 7101
 PORTS_APART = 100
 """Between the listeners of one node."""
 NODES_MAX = 64
+EXTRA = "[node]"
 SECRET = "--cluster-secret-file"
 FREE_PORTS = range(10_000, 32_000)
 PROBE_S_MAX = 2.0
@@ -281,7 +282,8 @@ class LocalRing:
                        if find_spec(name) is None]:  # fmt: skip
             raise LocalFault(
                 f"nodes need the package's extra [node] ({missing[0]} is not installed):"
-                " pip install 'dynamo-ring[node]'"
+                " pip install 'dynamo-ring[node]'",
+                EXTRA,
             )
         for node in nodes:
             for port in node.ports.values():
