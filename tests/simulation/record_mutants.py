@@ -193,9 +193,16 @@ def read_again_at_a_bad_memory() -> None:
     operation, store = next((m, r) for m, _, r in pending if isinstance(r, Store))
     assert isinstance(operation, PutOperation)
     changed = _lying(town, "b")
+    lying, sent = town.lost, list[bytes]()
+
+    def heard(sender: str, to: str, frame: Frame) -> bool:
+        sent.extend(m.record for m in frame.messages if isinstance(m, Store))
+        return lying(sender, to, frame)
+
+    town.lost = heard
     operation.me = "b"
     node.calls._run(operation, operation.failed("c", store, "refused stale", node.now))
     town.settle()
     assert len(changed) == 1
-    assert b"100 euro" in operation.record
+    assert all(b"100 euro" in record for record in (operation.record, *sent) if record)
     assert node.corrupt_from == {"b": 1}
