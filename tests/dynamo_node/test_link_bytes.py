@@ -11,6 +11,7 @@ from waiting import until
 
 from dynamo_core.frame_tags import HEAD_BYTES, PlainSealer, Sealer
 from dynamo_core.frames import MESSAGE_BYTES_MAX, Frame, encode_frame
+from dynamo_core.messages import Fetched
 from dynamo_node.handshake import Handshake
 from dynamo_node.link_bytes import READ_BYTES_MAX, READ_BYTES_MIN, Arriving, LinkBytes, Waiting
 from dynamo_node.link_ends import LinkLimits
@@ -20,7 +21,8 @@ MIB = 1 << 20
 
 
 def frame_of(size: int) -> bytes:
-    return encode_frame(Frame(1, "c" * size, "a", 1, "a:1", 1, 2, 3, 4, []))
+    """A frame of a record of so many bytes."""
+    return encode_frame(Frame(1, "c", "a", 1, "a:1", 1, 2, 3, 4, [Fetched(1, b"c" * size, 0)]))
 
 
 class Link:

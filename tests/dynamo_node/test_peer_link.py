@@ -24,6 +24,7 @@ from waiting import until
 from dynamo_core.frame_tags import HEAD_BYTES
 from dynamo_core.frames import MESSAGE_BYTES_MAX, Frame, encode_frame
 from dynamo_core.messages import Fetched
+from dynamo_node import peer_link
 from dynamo_node.handshake import GREETING, Handshake
 from dynamo_node.peer_link import SEND_BUFFER_BYTES_MAX, Route
 
@@ -177,13 +178,14 @@ def test_two_secrets_never_exchange_a_frame() -> None:
     with_stations(body, secret=b"something else")
 
 
-def test_a_frame_that_outgrows_the_buffer_passes_alone() -> None:
+def test_a_frame_that_outgrows_the_buffer_passes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that several sides of a cut have written may be as long."""
+    monkeypatch.setattr(peer_link, "SEND_BUFFER_BYTES_MAX", 1 << 20)
 
     async def body(here: Station, there: Station) -> None:
         here.links.send(there.address, FRAME)
         await until(lambda: bool(there.frames))
-        filler = b"c" * (SEND_BUFFER_BYTES_MAX + 1)
+        filler = b"c" * (peer_link.SEND_BUFFER_BYTES_MAX + 1)
         large = encode_frame(Frame(1, "c", "a", 1, "a:1", 1, 2, 3, 4, [Fetched(1, filler, 0)]))
         await until(lambda: here.links.send(there.address, large))
         await until(lambda: there.frames[1:] == [large])

@@ -10,7 +10,7 @@ from ladders import ladder
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 from town import SETTINGS, Town
 
-from dynamo_core import clients, emptying, exchange, journal, post, put, surrender
+from dynamo_core import clients, emptying, exchange, journal, post, put, shares, surrender
 from dynamo_core.ids import DATA, partition_of, range_of, store_key
 from dynamo_core.move_messages import Shown
 from dynamo_core.operations import Put
@@ -116,7 +116,9 @@ def _() -> list[Patch]:
             at, why = known[self.node] = self.node.now, original(self)
         return why
 
-    return [(clients.Clients, "refusal", refusal)]
+    # The share of one client is looked at with each operation: that is not what fails here.
+    every = (shares.Shares, "refusal", lambda self, client, amount=1: 0)
+    return [(clients.Clients, "refusal", refusal), every]
 
 
 ONE_BY_ONE = msgspec.structs.replace(SETTINGS, fetch_bytes_max=1)

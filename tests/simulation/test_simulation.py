@@ -23,6 +23,8 @@ RAREST = {
     "full while it leaves",
     "full while it receives",
     "full while it surrenders",
+    "flip in Store offer",
+    "hedges_put_off",
     "emptied node joined under a new id",
     "hint damaged",
     "hints_handed_on",
