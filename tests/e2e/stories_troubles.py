@@ -73,7 +73,7 @@ def class_taken_back() -> str:
     typo.create(ring={"partitions": 16}, storage={"size": "64Mi", "className": "gp3-typo"})
     until(
         "the class is told",
-        lambda: "gp3-typo" in typo.conditions()["Degraded"]["message"],
+        lambda: "gp3-typo" in typo.conditions().get("Degraded", {}).get("message", ""),
         TOLD_S_MAX,
     )
     patch("dring", "other", "typo", {"spec": {"storage": {"className": None}}})
