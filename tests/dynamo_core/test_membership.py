@@ -13,6 +13,7 @@ from dynamo_core.change import removed
 from dynamo_core.errors import BadRequest
 from dynamo_core.founding import Admission, parse_creation
 from dynamo_core.frames import Frame, decode_frame, encode_frame
+from dynamo_core.gossip import LIVES_MAX, Peer
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.messages import Fetch, Refused, Roots, Store
 from dynamo_core.ring_messages import Found
@@ -237,6 +238,21 @@ def test_a_rolled_back_disk_is_found_by_the_numbers_that_peers_remember() -> Non
     town.until(lambda: node.distrusted, 5.0)
     town.until(lambda: rebuilt(town, "a"))
     assert store_key(KEY) in backup.rows[DATA]
+
+
+def test_late_frames_of_an_earlier_life_do_not_make_a_disk_look_rolled_back() -> None:
+    """A node that was frozen takes up frames of two lives of a peer in any order. What the present
+    life has told is its own number, not one that its disk has lost (S-DISK-2)."""
+    peer = Peer(7)
+    for boot, number in ((1, 61), (2, 61), (2, 71), (1, 60), (2, 75)):
+        peer.boot = boot
+        peer.told(boot, number)
+    assert peer.remembered() == 61
+    peer.boot = 3
+    assert peer.remembered() == 75, "a third life that begins below it has lost something"
+    for boot in range(4, 4 + 2 * LIVES_MAX):
+        peer.told(boot, boot)
+    assert len(peer.numbers) == LIVES_MAX and peer.remembered() == 75
 
 
 # ---------------------------------------------------------------- peers (S-RING-4, S-NET-1)

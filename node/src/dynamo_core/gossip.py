@@ -22,6 +22,9 @@ BEATS_MS_MAX = 60_000
 was none of its own, and echoed for ever it would silence the peer. To echo an older beat than was
 heard is safe, as the frame that carries it counts as older."""
 
+LIVES_MAX = 8
+"""Of one peer, whose numbers are remembered; the highest ones stay."""
+
 
 class Peer(msgspec.Struct):
     """What this node knows of one other, by name; forgotten when its id changes."""
@@ -35,8 +38,8 @@ class Peer(msgspec.Struct):
     misses: int = 0
     heard_ms: int = -1
     """When its last frame came, by our own clock."""
-    number: int = 0
-    earlier: int = 0
+    numbers: dict[int, int] = {}
+    """Its highest durable sequence number, by the life that told it; of the last LIVES_MAX."""
     was_up: bool = False
     up_until_ms: int = -1
     """By our own clock, -1 for one that is down."""
@@ -46,6 +49,18 @@ class Peer(msgspec.Struct):
     """It has started again since its last echo."""
     stalled: bool = False
     """Its fsyncs stall, as it says itself (S-RW-8)."""
+
+    def told(self, boot: int, number: int) -> None:
+        """A life of the peer is durable up to this number."""
+        numbers = self.numbers
+        numbers[boot] = max(numbers.get(boot, 0), number)
+        if len(numbers) > LIVES_MAX:
+            del numbers[min(numbers, key=numbers.__getitem__)]
+
+    def remembered(self) -> int:
+        """What its other lives were durable up to (S-DISK-2). Late frames may bring an earlier life
+        back for a moment: then what the present one has told is still its own."""
+        return max((n for boot, n in self.numbers.items() if boot != self.boot), default=0)
 
 
 class Detector:
@@ -85,7 +100,6 @@ class Detector:
                 return False
             peer.awaited, peer.other_life = True, peer.other_life or peer.boot != 0
             peer.boot, peer.beat, peer.stalled = frame.boot, frame.beat, False
-            peer.earlier = max(peer.earlier, peer.number)
         elif frame.beat > peer.beat or peer.beat - frame.beat > BEATS_MS_MAX:
             peer.beat = frame.beat
         if frame.echo_boot != self.boot:

@@ -204,7 +204,7 @@ class Membership:
         ring = node.ring_or_none
         peer = node.detector.peers.get(route)
         digests = ring.digests() if ring is not None else ()
-        remembered = peer.earlier if peer is not None else 0
+        remembered = peer.remembered() if peer is not None else 0
         number, stalled = node.durable_number, node.stalled
         node.say(route, Gossip(0, digests, number, remembered, reply, stalled))
 
@@ -252,7 +252,7 @@ class Membership:
         that this disk lost."""
         node = self.node
         peer = node.detector.peer(frame.name, frame.node_id)
-        peer.number = max(peer.number, message.number)
+        peer.told(frame.boot, message.number)
         peer.stalled = message.stalled
         if frame.echo_boot != node.boot or frame.name in node.replica.compared:
             return
