@@ -143,11 +143,12 @@ class Ring:
     def ask(self, ordinal: int, path: str, body: Object | None = None) -> Object:
         """The admin HTTP of a node, asked inside its pod. Raises Refused."""
         code = (
-            "import httpx,pathlib,sys;t=pathlib.Path('/etc/dynamo/secret').read_text();"
-            f"u='http://127.0.0.1:8081{path}';h={{'Authorization':'Bearer '+t.strip()}};"
-            f"b={body!r};"
-            "r=httpx.post(u,json=b,headers=h) if b is not None else httpx.get(u,headers=h);"
-            "print(r.raise_for_status().text)"
+            "import json,pathlib,urllib.request as web;"
+            "t=pathlib.Path('/etc/dynamo/secret').read_text().strip();"
+            f"b={body!r};d=None if b is None else json.dumps(b).encode();"
+            "h={'Authorization':'Bearer '+t,'Content-Type':'application/json'};"
+            f"r=web.Request('http://127.0.0.1:8081{path}',d,h);"
+            "print(web.urlopen(r,timeout=30).read().decode())"
         )
         words = ("exec", self.pod(ordinal), "-n", self.namespace, "-c", "node", "--")
         answer: Object = json.loads(kubectl(*words, "python", "-c", code))

@@ -129,19 +129,22 @@ def rings_never_mix() -> str:
 
 
 def _put(each: Ring, value: str) -> None:
-    _ask(each, f"put({_url(each)!r},content={value!r})")
+    _ask(each, f"{_url(each)!r},{value.encode()!r},method='PUT'")
 
 
 def _get(each: Ring) -> str:
-    return _ask(each, f"get({_url(each)!r})")
+    return _ask(each, f"{_url(each)!r}")
 
 
 def _url(each: Ring) -> str:
     return f"http://{each.name}.{each.namespace}.svc:8080/v1/kv/whose"
 
 
-def _ask(each: Ring, call: str) -> str:
-    code = f"import httpx; print(httpx.{call}.raise_for_status().text)"
+def _ask(each: Ring, asked: str) -> str:
+    code = (
+        f"import urllib.request as web; r=web.Request({asked});"
+        "print(web.urlopen(r,timeout=30).read().decode())"
+    )
     words = ("exec", each.pod(0), "-n", each.namespace, "--", "python", "-c", code)
     return kubectl(*words).strip()
 
