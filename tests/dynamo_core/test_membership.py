@@ -95,6 +95,24 @@ def test_every_founder_must_answer_with_an_empty_disk() -> None:
     assert not any(node.member for node in town.nodes.values())
 
 
+def test_a_later_command_with_another_address_takes_the_place_of_the_earlier() -> None:
+    """Otherwise the question of the earlier one reaches the founder where the later one has it, and
+    the ring has it where the earlier one has it (seed 14726)."""
+    town = Town("a b c", founded=False)
+    answers: list[tuple[int, dict[str, Any]]] = []
+    town.kill("c")
+    town.nodes["a"].admin.create_ring(body(town), lambda *answer: answers.append(answer))
+    town.run(1.5)
+    town.start("c", address="c:9")
+    members = [{"name": x, "address": y} for x, y in (("a", "a:1"), ("b", "b:1"), ("c", "c:9"))]
+    status, _ = create(town, "a", members=members)
+    town.until(lambda: len(answers) == 1)
+    assert (status, answers[0][0]) == (201, 503)
+    assert "later command" in answers[0][1]["detail"]
+    town.run(1.0)
+    assert {node.ring.members["c"].address for node in town.nodes.values()} == {"c:9"}
+
+
 def test_a_founder_that_missed_the_document_hears_of_it_and_is_not_complete() -> None:
     town = Town("a b c", founded=False)
     town.lost = lambda sender, receiver, frame: (

@@ -90,7 +90,7 @@ SAMPLES = [
     Parts(0, PARTS, (b"x",)), Roots(5, [(1, 0, 0), (2, 3, 4)]), RootsReply(5, [(1, b"root")]),
     Leaves(6, 1, (0, 0)), LeavesReply(6, b"leaves", 9, 8), Listing(7, 1, (0, 0), 2, b"after"),
     ListingReply(7, [(b"4bits", b"digest")], True), FetchMany(8, 1, (0, 0), [b"4bits"]),
-    FetchedMany(8, [b"", b"r"], 1), Prepare(9, "carts", "a"),
+    FetchedMany(8, [b"", b"r"], 1), Prepare(9, "carts", "a", "a:1"),
     Prepared(9, 2**64 - 1, "a:2", "no", 7),
     Found(10, PARTS), Founded(10, "no"), Admit(0, "a:2", "zone", 2, False),
     Admitted(0, None, "no"), Admitted(0, PARTS), Reach(11, "a", 2**64 - 1), Reached(11, True),

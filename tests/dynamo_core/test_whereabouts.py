@@ -8,6 +8,7 @@ from rings import a_ring, after
 from town import Town
 
 from dynamo_core.ring import LEAVING, LEFT, MEMBER, Member, merge
+from dynamo_core.ring_messages import Prepare
 from dynamo_core.whereabouts import LOOKS_S
 
 KEY = b"cart"
@@ -126,6 +127,22 @@ def test_a_disk_of_before_the_move_that_is_put_back_is_dialled_where_it_is() -> 
     town.disks["a"] = before
     town.start("a")
     settled(town, a="a:1")
+
+
+@pytest.mark.parametrize("asked_at", ["c:9", "alias:1"])
+def test_a_founder_believes_a_line_only_with_the_address_at_which_it_was_asked(
+    asked_at: str,
+) -> None:  # fmt: skip
+    """It was asked here by a later command, and founded by an earlier one with its old address."""
+    town = Town("a b c", members="a b", n=2)
+    c = town.start("c", address="c:9")
+    c.membership.prepared(Prepare(0, "town", "c", asked_at))
+    line = Member("c", 1, town.disks["c"].node_id, "alias:1")
+    town.nodes["a"].membership.take(town.ring.with_member(line))
+    town.until(lambda: c.member)
+    town.run(3 * LOOKS_S)
+    believed = asked_at == "alias:1"
+    assert lines(town, "c") == {("alias:1" if believed else "c:9", "")}
 
 
 # ---------------------------------------------------------------- lines of administrators

@@ -7,12 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dynamo_core.testing.history import load, save
+from dynamo_core.testing.beginning import begin
+from dynamo_core.testing.history import Trouble, load, save
 from dynamo_core.testing.plan import Plan, load_plan, save_plan
 from dynamo_core.testing.runner import EXPECTED, run_seeds
 from dynamo_core.testing.shrink import shrink
 from dynamo_core.testing.simulation import run
 from dynamo_core.testing.workload import make_plan
+from dynamo_core.testing.world import World
 
 STORED = sorted((Path(__file__).parent / "seeds").glob("*.json"))
 SEEDS, CHUNK = 400, 50
@@ -72,6 +74,18 @@ def test_quiet_seeds_have_neither_siblings_nor_repairs() -> None:
     counters = [run(plan).counters for plan in quiet]
     assert len(quiet) > 15
     assert [c["siblings returned"] + c["stored_by_repair"] for c in counters] == [0] * len(quiet)
+
+
+def test_a_late_frame_stays_at_the_address_to_which_it_was_sent() -> None:
+    """A socket is bound to its address: who has moved from there hears nothing of it."""
+    world = World(make_plan(0))
+    begin(world)
+    sender, receiver = world.processes[:2]
+    world.arrive(sender, receiver, "where it was:1", b"no frame")
+    assert not [event for event in world.events if isinstance(event, Trouble)]
+    assert world.counters["frame to an address that its receiver has left"] == 1
+    world.arrive(sender, receiver, receiver.address, b"no frame")
+    assert len([event for event in world.events if isinstance(event, Trouble)]) == 1
 
 
 def test_plans_and_histories_survive_the_file(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ class Joining(Machine):
         self.wake_at = min(now + ASK_AGAIN_S, self._until)
         cluster_id = self.view.ring.identity.cluster_id
         return [
-            (route, Prepare(0, cluster_id, name))
+            (route, Prepare(0, cluster_id, name, route[1:]))
             for route, name in sorted(self.routes.items())
             if name not in self._heard
         ]

@@ -56,6 +56,12 @@ class Founding(Machine):
         self._done = done
         self._prepared: dict[str, Prepared] = {}
         self._founded: set[str] = set()
+        self._outdated = False
+
+    def give_way(self, later: Founding) -> None:
+        """A later command of this node has other members. Both would dial a name where the later
+        one has it, so this one asks no more; what is founded already stays."""
+        self._outdated = self.members != later.members
 
     def start(self, now: float) -> Effects:
         self._until = now + CREATE_S
@@ -66,7 +72,8 @@ class Founding(Machine):
         self.wake_at = min(now + ASK_AGAIN_S, self._until)
         if self.ring is None:
             cluster_id = self.identity.cluster_id
-            return [(n, Prepare(0, cluster_id, n)) for n in self._silent(self._prepared)]
+            silent = self._silent(self._prepared)
+            return [(n, Prepare(0, cluster_id, n, self.members[n].address)) for n in silent]
         parts = self.ring.parts_differing(())
         return [(name, Found(0, parts)) for name in self._silent(self._founded)]
 
@@ -77,6 +84,8 @@ class Founding(Machine):
         if isinstance(reply, Prepared):
             if self.ring is not None:
                 return []  # of a question that was asked twice
+            if self._outdated:
+                return self._give_way()
             if reply.refusal == STANDS:
                 return self._end(503, "insufficient-owners", f"members: {node}: {STANDS}")
             if reply.refusal:
@@ -108,10 +117,16 @@ class Founding(Machine):
         return self._end(503, "insufficient-owners", f"members: {node} does not answer ({reason})")
 
     def expired(self, now: float) -> Effects:
+        if self._outdated and self.ring is None:
+            return self._give_way()
         if now < self._until:
             return self._ask(now)
         silent = ", ".join(sorted(self._silent(self._founded if self.ring else self._prepared)))
         return self._end(503, "insufficient-owners", f"members: no answer from {silent}")
+
+    def _give_way(self) -> Effects:
+        detail = "members: a later command to this node names other members or addresses"
+        return self._end(503, "insufficient-owners", detail)
 
     def _end(self, status: int, problem: str, detail: str) -> Effects:
         self.finished = True

@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamo_core.emptying import GONE_KEY
 from dynamo_core.errors import BadFrame, BadRequest, Refused
-from dynamo_core.founding import (
-    STANDS,
-    Answer,
-    Founding,
-    parse_creation,
-)
+from dynamo_core.founding import STANDS, Answer, Founding, parse_creation
 from dynamo_core.frames import Frame
 from dynamo_core.gate import ring_fault, step_fault
 from dynamo_core.holdings import Holdings
@@ -59,7 +54,10 @@ class Membership:
         """Why the document of this disk was refused at the start, until a peer's is taken."""
         self.remembered: tuple[str, ...] = ()
         """Addresses that are asked for it, beside the seeds."""
-        self._reserved = ("", 0.0)
+        self._reserved = ("", 0.0, "")
+        """For which cluster this empty node keeps itself, until when, and where it was asked."""
+        self._founding: Founding | None = None
+        """The last create command that this node got."""
         self._answers = {
             Gossip: self._gossip,
             Parts: self._parts,
@@ -166,7 +164,8 @@ class Membership:
         if ring.is_gone(node.identity.name, node.identity.node_id):
             self._become_gone()
         elif before is None and not stored:
-            node.whereabouts.adopted(self._reserved[0])
+            cluster_id, _, address = self._reserved
+            node.whereabouts.adopted(cluster_id, address)
         else:
             node.whereabouts.learned()
         return ""
@@ -335,7 +334,11 @@ class Membership:
             raise BadRequest(f"members: {node.identity.name}, which got the command, is missing")
         for member in members:
             node.addresses[member.name] = member.address
-        return node.spawn(Founding(node, identity, members, target, done))
+        founding = Founding(node, identity, members, target, done)
+        if self._founding is not None:
+            self._founding.give_way(founding)
+        self._founding = founding
+        return node.spawn(founding)
 
     def prepared(self, message: Prepare) -> Prepared:
         """Whether this node founds that cluster."""
@@ -358,7 +361,7 @@ class Membership:
         elif self._reserved[0] not in ("", message.cluster_id) and self._reserved[1] > node.now:
             refusal = f"it is founding cluster {self._reserved[0]}"
         else:
-            self._reserved = (message.cluster_id, node.now + RESERVED_S)
+            self._reserved = (message.cluster_id, node.now + RESERVED_S, message.address)
         free = node.free_bytes()
         return Prepared(message.id, identity.node_id, identity.client, refusal, free)
 

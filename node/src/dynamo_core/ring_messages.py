@@ -30,10 +30,12 @@ class Parts(Message, tag=9):
 
 
 class Prepare(Message, tag=18):
-    """S-RING-5: will you found this cluster with me? `name` is whom the sender takes you for."""
+    """S-RING-5: will you found this cluster with me? `name` is whom the sender takes you for,
+    `address` where it dials you ("" from an older node)."""
 
     cluster_id: Text
     name: Text
+    address: Text = ""
 
 
 class Prepared(Message, tag=19):

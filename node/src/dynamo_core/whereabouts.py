@@ -71,11 +71,13 @@ class Whereabouts:
         """What was told the last time, from the disk."""
         self._told = self.node.journal.get(META, WHERE_KEY) or b""
 
-    def adopted(self, asked_by: str) -> None:
+    def adopted(self, asked_by: str, asked_at: str) -> None:
         """A first ring. In the cluster that has asked this life to be its founder, or to join, the
-        line is believed: the question came to the address that it has."""
+        line is believed if the question came to the address that it has: the administrator may
+        have given another one since, or before ("": an older node does not say where it asks)."""
         line = self._line()
-        if line is not None and self.node.ring.identity.cluster_id == asked_by:
+        here = line is not None and asked_at in ("", line.address)
+        if line is not None and here and self.node.ring.identity.cluster_id == asked_by:
             self._agreed(line)
 
     def _line(self) -> Member | None:

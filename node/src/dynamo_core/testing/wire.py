@@ -181,7 +181,7 @@ class Wires:
         if frame != due:
             detail = f"{receiver.name} took a frame of {sender.name} that is not the next: "
             world.events.append(Trouble("S-NET-3", detail + (session.spoiled or "none")))
-        world.arrive(sender, receiver, frame)
+        world.arrive(sender, receiver, session.address, frame)
 
     def _close(
         self, session: Session, sender: Process, receiver: Process, error: BadFrame

@@ -328,7 +328,7 @@ class World(Evidence):
             self.wires.send(sender, receiver, address, frame, cut)
         elif not cut:
             for delay in self.network.delays():
-                self.later(delay, lambda: self.arrive(sender, receiver, frame))
+                self.later(delay, lambda: self.arrive(sender, receiver, address, frame))
 
     def lost(self, sender: Process, life: int, address: str) -> None:
         """The sender learns that its link is broken."""
@@ -347,10 +347,14 @@ class World(Evidence):
 
         self.enter(sender, lost)
 
-    def arrive(self, sender: Process, receiver: Process, frame: bytes) -> None:
-        """A frame, unless its receiver is down or cut off by now."""
+    def arrive(self, sender: Process, receiver: Process, address: str, frame: bytes) -> None:
+        """A frame, unless its receiver is down, cut off, or no more at that address by now: a
+        socket is bound to its address."""
         node = receiver.node
         if node is None or self.network.is_cut(sender.name, receiver.name):
+            return
+        if receiver.address != address:
+            self.count("frame to an address that its receiver has left")
             return
         self.network.dialled(sender.name, receiver.name)
         self.trail = crc32(frame, self.trail ^ int(self.now * 1e6) & 0xFFFFFFFF)
