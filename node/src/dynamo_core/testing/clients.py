@@ -10,6 +10,7 @@ from dynamo_core.errors import BadContext
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.node import Node
 from dynamo_core.operations import Context, Get, Operation, Outcome, Put
+from dynamo_core.testing.excuses import fsynced_elsewhere, owners_at_hand
 from dynamo_core.testing.greed import Greed
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
 from dynamo_core.testing.ladder import short
@@ -329,12 +330,16 @@ class Clients:
             writes = attempt.kind != "get" and attempt.w == 1 and attempt.dw <= 1
             alone = able and writes and not attempt.strict
             calm = alone and not full and process.disturbed_at < attempt.began
+            if calm and process.slow_until >= attempt.began:
+                calm = fsynced_elsewhere(world, process, heard, attempt.began)
+                world.counters["put due at a node with slow fsyncs"] += calm
             attempt.due = (attempt.due and not crowded and not leaves) or calm
             answered(outcome)
             sight(world, node, attempt, outcome)
             if world.ladder is not None:
                 world.note(f"client <- {process.name}: {attempt.outcome} {short(outcome)}")
 
+        heard = owners_at_hand(world, node, key)
         world.later(TIMEOUT_S + PATIENCE_S, lambda: self._give_up(number))
 
         def begin() -> None:

@@ -272,7 +272,7 @@ def _over(process: Process, name: str, value: object) -> Callable[[], None]:
 
 def _slow_fsync(world: World, process: Process, fault: Fault) -> None:
     process.sync_s = 0.5 + 3 * fault.amount
-    process.disturb(world.now + fault.lasts + process.sync_s)
+    process.slow_until = max(process.slow_until, world.now + fault.lasts + process.sync_s)
 
     def over() -> None:
         process.sync_s = 0.0

@@ -45,6 +45,8 @@ class Process:
         self.flush_due = False
         self.wakes_at = NEVER
         self.disturbed_at = -1.0
+        self.slow_until = -1.0
+        """Up to then an fsync of its may be slow; that excuses less (`excuses`)."""
         self.lost_some = False
         """Its disk has lost something that was durable."""
         self.held_at_start: set[int] = set()

@@ -88,6 +88,7 @@ EXPECTED = (
     "frame cut", "full while it hands over", "full while it leaves", "full while it receives",
     "full while it surrenders", "hints delivered in several turns", "leaf listed in several turns",
     "mix narrow", "mix no room", "mix small", "one key twice in a turn",
+    "put due at a node with slow fsyncs",
     "partition surrendered in several turns", "records fetched up to a bound",
     "refused for the bytes of its siblings", "ring of one grew", "ring of two grew",
     "mix senseless", "ring input without sense sent", "senseless_input_refused", "rings_refused",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from random import Random
 
+from dynamo_core.testing import memory_mixes, slow_disks
 from dynamo_core.testing.faults import MOVES, Fault, choose_faults
-from dynamo_core.testing.memory_mixes import add_to
 from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.network import Weather
 from dynamo_core.testing.plan import KEYS, READY_S, Limits, Plan, Step
@@ -80,7 +80,8 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     _shape(Random(f"{seed} shape"), plan)
     _spoil(Random(f"{seed} wire"), plan)
     if not mix:
-        add_to(Random(f"{seed} memory"), plan)
+        memory_mixes.add_to(Random(f"{seed} memory"), plan)
+        slow_disks.add_to(Random(f"{seed} slow disks"), plan)
     return plan
 
 

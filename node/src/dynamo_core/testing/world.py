@@ -60,6 +60,8 @@ class World(Evidence):
         self._number = 0
         self.processes = [Process(name) for name in NAMES[: plan.nodes]]
         self.by_address = {p.address: p for p in self.processes}
+        self.cut_until: dict[tuple[str, str], float] = {}
+        """By directed link: when its last cut is over."""
         self.moves = 0
         """How often somebody has got another address."""
         self.switches: dict[tuple[int, int], tuple[Owners, Owners]] = {}
@@ -305,6 +307,9 @@ class World(Evidence):
         """A directed cut for a while; silent or not by the fault's `amount`."""
         silent = fault.amount < 0.6
         self.network.cut(sender, receiver, silent)
+        self.cut_until[sender, receiver] = max(
+            self.now + fault.lasts, self.cut_until.get((sender, receiver), 0.0)
+        )
         self.note(f"cut {sender} -> {receiver}{', silently' if silent else ''}")
         self.later(fault.lasts, lambda: self.network.mend(sender, receiver, silent))
 

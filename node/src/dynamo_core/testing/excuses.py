@@ -1,0 +1,48 @@
+"""What excuses a put at a node whose fsyncs are slow from C8: nobody else could do its fsync.
+
+S-RW-8: where a copy is there and only its fsync is missing, another holder is asked for it. So a
+slow disk alone excuses nothing while, in each owner list of the key, another owner is at hand: it
+runs undisturbed, its own fsyncs are quick, and the coordinator hears it over links that hold. With
+N=1 there is no other holder, and a network that loses frames may lose any of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dynamo_core.ids import partition_of
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+    from dynamo_core.testing.process import Process
+    from dynamo_core.testing.world import World
+
+STEADY_S = 1.0
+"""An owner that was disturbed counts so long after that."""
+
+
+def owners_at_hand(world: World, node: Node, stored: bytes) -> list[set[str]]:
+    """When a put begins: by owner list, the owners beside this node that it hears."""
+    ring = node.ring_or_none
+    weather = world.plan.weather
+    if ring is None or weather.loss or weather.slow_tail or world.wires is not None:
+        return []
+    _, _, quorums = node.preference.places[partition_of(stored, ring.partition_bits)]
+    return [{name for name in owners if name != node.name and node.up(name)} for owners in quorums]
+
+
+def fsynced_elsewhere(
+    world: World, process: Process, heard: list[set[str]], began: float
+) -> bool:  # fmt: skip
+    """When it has ended: whether one of them in each list could do its fsync all the time."""
+    steady = {other.name for other in world.processes if _steady(world, process, other, began)}
+    return bool(heard) and all(names & steady for names in heard)
+
+
+def _steady(world: World, process: Process, other: Process, began: float) -> bool:
+    node = other.node
+    if node is None or not node.ready or node.replica.apart or other.paused or other.flips:
+        return False
+    links = ((process.name, other.name), (other.name, process.name))
+    cut_until = max(world.cut_until.get(link, -STEADY_S) for link in links)
+    return max(other.disturbed_at, other.slow_until, cut_until) + STEADY_S < began
