@@ -22,7 +22,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from dynamo_core.codec import checked, decodable
+from dynamo_core.codec import whole
 from dynamo_core.errors import Corrupt, PeerCorrupt
 from dynamo_core.ids import PREFIX_BYTES, store_key
 from dynamo_core.operations import Context, Outcome, Put
@@ -38,7 +38,7 @@ def verified_record(stored: bytes, record: bytes) -> bytes:
     """`record` when it is a whole record of this store key. Raises PeerCorrupt."""
     key = stored[PREFIX_BYTES:]
     try:
-        decodable(checked(key, record))
+        whole(key, record)
     except Corrupt as error:
         raise PeerCorrupt(str(error)) from error
     if store_key(key) != stored:

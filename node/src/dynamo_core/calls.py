@@ -36,9 +36,9 @@ from dynamo_core.messages import (
     Refused,
     Roots,
     Store,
+    Stored,
 )
 from dynamo_core.move_messages import Settle
-from dynamo_core.put import PutOperation
 from dynamo_core.ring_messages import Found, Prepare
 
 if TYPE_CHECKING:
@@ -128,7 +128,12 @@ class Calls:
             machine, name, request = entry
             machine.calls.discard(number)
             node.detector.answered(name)
-            if type(reply) is Refused:
+            kind = type(reply)
+            if kind is Stored and type(request) is Store:  # the most, and of nothing but flags
+                if machine.finished:
+                    continue
+                effects = machine.replied(name, request, reply, now)
+            elif type(reply) is Refused:
                 node.reception.learn(name, reply)
                 if machine.finished:
                     continue
@@ -143,7 +148,7 @@ class Calls:
                 effects = machine.failed(name, request, "senseless answer", now)
             elif machine.finished:
                 continue
-            elif type(reply) in PROVEN_FIRST and not self._holds(machine, request, reply):
+            elif kind in PROVEN_FIRST and not self._holds(machine, request, reply):
                 node.sent_corrupt(name)
                 effects = machine.failed(name, request, CORRUPT_ANSWER, now)
             else:
@@ -221,15 +226,8 @@ class Calls:
             self.node.post.say(node, request)
         if machine.finished:
             self._forget(machine)
-            if isinstance(machine, PutOperation):
-                missed = (
-                    set(machine.missed).intersection(machine.owners) if machine.missed else set()
-                )
-                if machine.me in missed:  # an exchange mends both sides, and needs another one
-                    missed = set(machine.owners) - {machine.me}
-                for owner in sorted(missed):
-                    # No hint keeps the write.
-                    self.node.hints.mark_dirty(machine.partition, owner)
+            for partition, owner in machine.unserved():
+                self.node.hints.mark_dirty(partition, owner)
             machine.let_go()
         elif machine.wake_at < machine.scheduled_at:
             self._schedule(machine)
@@ -270,7 +268,6 @@ class Calls:
             return
         node = self.node
         if type(reply) is Rejected:
-            assert isinstance(machine, PutOperation)
             effects = machine.rejected(reply)
         elif type(reply) is not Refused:
             effects = machine.replied(node.name, request, reply, node.now)

@@ -78,15 +78,19 @@ def decode_record(data: bytes) -> Record:
     return Record(tuple(body.siblings), History(body.vector, frozenset(body.dots), ids))
 
 
-def decodable(data: bytes) -> bytes:
-    """`data` when its body and its ids decode: the ids are not under the digest. Raises Corrupt."""
+def whole(key: bytes, data: bytes) -> bytes:
+    """`data` when its checksum holds for this key and it decodes: its ids, which are not under the
+    checksum, too. Raises Corrupt."""
     end = HEAD_BYTES + int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
+    body = data[HEAD_BYTES:end]
+    if len(data) < end or digest_of(key, body) != data[:DIGEST_BYTES]:
+        raise Corrupt(DATA, key, "checksum of the record does not hold")
     try:
-        _body_decoder.decode(data[HEAD_BYTES:end])
+        _body_decoder.decode(body)
         if len(data) > end:
             _ids_decoder.decode(data[end:])
     except _NOT_A_RECORD as error:
-        raise Corrupt(DATA, b"", f"not a record: {error}") from error
+        raise Corrupt(DATA, key, f"not a record: {error}") from error
     return data
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from dynamo_core.answers import Receiver, context_fault, partition_bits
 from dynamo_core.gate import entry_fault
-from dynamo_core.ids import KEY_BYTES_MAX, partition_of, store_key
+from dynamo_core.ids import KEY_BYTES_MAX, partition_of
 from dynamo_core.messages import (
     Fetch,
     Fetched,
@@ -102,11 +102,7 @@ def _size(here: Receiver) -> int:
 
 
 def _store(message: Store, here: Receiver) -> str:
-    stored = message.stored
-    if stored != store_key(stored[4:]):
-        return "a store key that is not its key's"
-    if partition_of(stored, partition_bits(here)) != message.partition:
-        return f"a key that is not of partition {message.partition}"
+    """Whom it is kept for. That its key lies where it says is looked at with the record (T-1)."""
     if message.target and (fault := name_fault(message.target)):
         return f"target: {fault}"
     return ""

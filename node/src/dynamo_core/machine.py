@@ -149,6 +149,15 @@ class Machine:
         without an answer does not count against it."""
         return False
 
+    def rejected(self, reply: Rejected) -> Effects:
+        """The local replica refused to coordinate."""
+        raise AssertionError("only a put has an event made")
+
+    def unserved(self) -> Iterable[tuple[int, str]]:
+        """Finished: the partition and the owner of each copy that no hint keeps either, so that an
+        exchange must bring it."""
+        return ()
+
     def let_go(self) -> None:
         """Finished: its timer keeps it until that is due, but not its records (T-4)."""
 

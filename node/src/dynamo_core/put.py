@@ -12,7 +12,7 @@ them: 503 with what is known, `Dynamo-Applied: no` only where nothing was stored
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -46,6 +46,8 @@ from dynamo_core.replication import Replication
 
 Answer = Callable[[Outcome], None]
 NOBODY: list[str] = []
+NO_PUT = Put(key=b"", value=None)
+"""In the place of a put that is over: its value is let go (T-4)."""
 RENEWALS_MAX = 8  # a few nodes may refuse, each once for each of the three changes of a move
 
 
@@ -134,22 +136,23 @@ class PutOperation(Replication):
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if type(reply) is Coordinated:
             return self._coordinated(reply, now)
+        if type(reply) is Stored and type(request) is Store:
+            return self._stored(node, request.target, reply.flags, now)
         if type(reply) is Forwarded:
             return self._forwarded(node, reply.outcome, now)
-        if type(reply) is Fetched:
-            return self._resend(reply.record, reply.seen, now)
-        assert type(request) is Store
-        assert type(reply) is Stored
-        target = request.target
+        assert type(reply) is Fetched
+        return self._resend(reply.record, reply.seen, now)
+
+    def _stored(self, node: str, target: str, flags: int, now: float) -> Effects:
         copies = self.copies
         copies.under_way.discard((node, target))
-        copies.acked(node, target, reply.flags)
+        copies.acked(node, target, flags)
         if self.explanation is not None:
             self._explain(node, "stored", now)
-        if self.done is None:
-            self.finished = not copies.under_way
-            return []
-        return self._decide(now)
+        if self.done is not None:
+            return self._decide(now)
+        self.finished = not copies.under_way
+        return []
 
     def _coordinated(self, reply: Coordinated, now: float) -> Effects:
         first = self.me not in self.copies.acks
@@ -307,10 +310,17 @@ class PutOperation(Replication):
             self.finished = True
         return []
 
+    def unserved(self) -> Iterable[tuple[int, str]]:
+        if not self.missed:
+            return ()
+        missed = set(self.missed).intersection(self.owners)
+        if self.me in missed:  # an exchange mends both sides, and needs another one
+            missed = set(self.owners) - {self.me}
+        return [(self.partition, owner) for owner in sorted(missed)]
+
     def let_go(self) -> None:
         self.record, self.known = b"", None
-        if self.put.value:
-            self.put = msgspec.structs.replace(self.put, value=b"")
+        self.put = NO_PUT
 
     def _verdict(self) -> Verdict:
         wanted = (self.w, self.dw, self.strict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dynamo_core.answers import ANSWER_OF
 from dynamo_core.frames import MEMBERSHIP_REPLIES, REPLIES, AnyMessage, Frame
@@ -46,7 +46,7 @@ class Reception:
         corrupt = partial(node.sent_corrupt, route)
         for kind, run in groupby(frame.messages, type):
             if kind in CHECKS:
-                run = cast(Iterator[AnyMessage], self._sifted(frame, route, run))
+                run = self._sensible(frame, route, kind, run)
             if kind in REPLIES:
                 if fresh or kind in MEMBERSHIP_REPLIES:
                     self._replies(frame, run)
@@ -59,6 +59,18 @@ class Reception:
                 for message in run:
                     self._other(frame, route, fresh, message)
                 member = fresh and node.member
+
+    def _sensible(
+        self, frame: Frame, route: str, kind: type, run: Iterator[AnyMessage]
+    ) -> Iterator[Any]:
+        """Those that make sense. Of a Store only a target is to be looked at, and most have none:
+        its key and record are proven together (T-1)."""
+        if kind is not StoreRequest:
+            return self._sifted(frame, route, run)
+        stores = cast(list[StoreRequest], list(run))
+        if any(request.target for request in stores):
+            return self._sifted(frame, route, stores)
+        return iter(stores)
 
     def _sifted(self, frame: Frame, route: str, run: Iterable[Message]) -> Iterator[Message]:
         """Those that make sense, each looked at when its turn comes; a call is told that it does
