@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from dynamo_core.errors import BadFrame
@@ -80,6 +82,9 @@ MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 16 MiB and a value on each side of a cut for itself, and sync of the sides is not. Of three sides it
 always passes. Each end of a link has memory for such a frame (T-4)."""
 
+SENDERS_KNOWN = 1024
+"""Of so many senders it is remembered whether name and address make sense: each frame asks."""
+
 AnyMessage = (
     Fetch | Fetched | Store | Stored | Refused | Forward | Forwarded | Gossip | Parts | Roots
     | RootsReply | Leaves | LeavesReply | Listing | ListingReply | FetchMany | FetchedMany
@@ -135,6 +140,11 @@ def decode_frame(data: bytes | bytearray) -> Frame:
         raise BadFrame(str(error)) from error
     if frame.version != FRAME_VERSION:
         raise BadFrame(f"frame version {frame.version}, this node speaks {FRAME_VERSION}")
-    if fault := name_fault(frame.name) or address_fault(frame.address):
+    if fault := _sender_fault(frame.name, frame.address):
         raise BadFrame(fault)
     return frame
+
+
+@lru_cache(maxsize=SENDERS_KNOWN)
+def _sender_fault(name: str, address: str) -> str:
+    return name_fault(name) or address_fault(address)

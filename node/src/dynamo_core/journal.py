@@ -98,12 +98,14 @@ class Journal:
 
     def flush(self) -> bool:
         """Writes the batch and tells who waits. False when the store refused it."""
-        changes, self._changes = self._changes, tuple({} for _ in FAMILIES)
-        waiters, self._written = self._written, []
+        changes, waiters, self._written = self._changes, self._written, []
         stored = self.writable
         batch: list[Change] = []
         for family, rows in enumerate(changes):
-            batch += [(family, key, value) for key, value in rows.items()]
+            if rows:
+                batch += [(family, key, value) for key, value in rows.items()]
+        if batch:
+            self._changes = tuple({} for _ in FAMILIES)
         if batch and stored:
             try:
                 self.number = self.store.write(batch)
