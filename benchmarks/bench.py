@@ -7,6 +7,9 @@ rounds' own ratios, ours over the peer's. Absolute numbers are this machine's; t
 Then what happens to us while nodes die, join and lose their disks (`changes.py`), each once, with
 small sizes; `--all` measures them whole.
 
+What an operation costs inside the core, by phase, is measured in one process (`core_cost.py`);
+`--profile` does that alone.
+
     python benchmarks/bench.py [--quick] [--rounds 4] [--seconds 2.5] [--only put,get,kill] [--all]
 """
 
@@ -33,7 +36,7 @@ from benchmarks.stores import Edge, Etcd, Naive, Nginx, Ours, Peer, Redis  # noq
 from rich.console import Console  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 
-from benchmarks import table  # noqa: E402
+from benchmarks import core_cost, table  # noqa: E402
 from dynamo_client.errors import ClientError  # noqa: E402
 
 ROWS: dict[str, list[type[Peer]]] = {
@@ -65,6 +68,8 @@ class Results:
     versions: dict[str, str] = field(default_factory=dict)
     idle_bytes: list[int] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
+    phases: list[tuple[str, ...]] = field(default_factory=list)
+    """Inside the core: the head of the table, then a row a phase."""
     tmpfs: bool = True
     rounds: int = 0
     seconds: float = 0.0
@@ -191,9 +196,14 @@ def main(
     everything: bool = typer.Option(False, "--all", help="Joins of 1 GB, a million keys."),
     rate: float = typer.Option(500.0, min=1.0, help="Requests a second while the ring changes."),
     join_keys: int = typer.Option(0, help="Keys of 1 KB in the ring that a node joins."),
+    profile: bool = typer.Option(False, help="Only what an operation costs inside the core."),
     output: str = typer.Option("", help="Markdown file; a full run writes docs/benchmarks.md."),
 ) -> None:
     """Compare dynamo-ring with its peers on this machine."""
+    console = Console()
+    if profile:
+        core_cost.show(core_cost.shown(), console)
+        return
     wanted = [row.strip() for row in only.split(",") if row.strip()] or [*ROWS, *CHANGES]
     if unknown := set(wanted) - {*ROWS, *CHANGES}:
         there = ", ".join([*ROWS, *CHANGES])
@@ -201,12 +211,14 @@ def main(
     rows = [row for row in wanted if row in ROWS]
     sizes = Sizes.whole() if everything else Sizes()
     sizes = replace(sizes, rate=rate, join_keys=join_keys or sizes.join_keys)
-    console = Console()
     if quick:
         rounds, seconds = 1, 1.0
     results = run(rows, rounds, seconds, console) if rows else Results(seconds=seconds)
     change([row for row in wanted if row in CHANGES], sizes, results, console)
     table.show(results, ROWS, console)
+    if not (quick or only):
+        results.phases = core_cost.shown()
+        core_cost.show(results.phases, console)
     if not (output or quick or only):
         output = str(ROOT / "docs" / "benchmarks.md")
     if output:
