@@ -5,10 +5,13 @@ from __future__ import annotations
 from ladders import ladder
 from town import Town
 
-from dynamo_core.ring import LEAVING, MEMBER
+from dynamo_core.ring import LEAVING, MEMBER, Member
+from dynamo_core.ring_messages import Prepare
 
 LEAVES = "a member leaves, moves twice, and the administrator has not heard of it"
 CLONE = "a copy of a disk is started beside the original"
+TWO_COMMANDS = "a founder moves between two create commands"
+ASKED_ELSEWHERE = "a member is asked to join at another address than its line has"
 OLD = "a disk whose name has a later life comes back at another address"
 
 
@@ -75,3 +78,33 @@ def a_gone_id_changes_no_line() -> None:
     town.run(12.0)
     assert lines(town, "a") == {"a:1"} and not town.counters("moved_lines_written")
     assert town.nodes["old"].membership.gone
+
+
+@ladder(TWO_COMMANDS)
+def the_ring_has_it_where_it_is() -> None:
+    """The earlier command would ask it where the later one has it, first (S-RING-5)."""
+    town = Town("a b c", founded=False)
+    town.kill("c")
+    for address in ("c:1", "c:9"):
+        members = [{"name": x, "address": x + ":1"} for x in "ab"]
+        members.append({"name": "c", "address": address})
+        body = {"cluster_id": "town", "partitions": 16, "n": 2, "members": members}
+        town.nodes["a"].membership.create(body, lambda *answer: None)
+        town.run(0.4)
+    town.start("c", address="c:9")
+    town.until(lambda: all(node.member for node in town.nodes.values()))
+    town.run(10.0)
+    assert lines(town, "c") == {"c:9"}
+
+
+@ladder(ASKED_ELSEWHERE)
+def a_line_with_another_address_is_not_believed() -> None:
+    """Two administrators: the plan of one had its old address, and the other one asked it."""
+    town = Town("a b c", members="a b", n=2)
+    c = town.start("c", address="c:9")
+    c.membership.prepared(Prepare(0, "town", "c", "c:9"))
+    line = Member("c", 1, town.disks["c"].node_id, "c:1")
+    town.nodes["a"].membership.take(town.ring.with_member(line))
+    town.until(lambda: c.member)
+    town.run(10.0)
+    assert lines(town, "c") == {"c:9"}

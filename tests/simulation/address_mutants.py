@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from address_ladders import CLONE, LEAVES, OLD
+from address_ladders import ASKED_ELSEWHERE, CLONE, LEAVES, OLD, TWO_COMMANDS
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 from dynamo_core import ring
+from dynamo_core.founding import Founding
 from dynamo_core.membership import Membership
 from dynamo_core.ring_messages import Parts
 from dynamo_core.whereabouts import Whereabouts
 
 LADDER_OF |= {
     "a cloned disk takes the line": CLONE,
+    "a first line is believed wherever it was asked": ASKED_ELSEWHERE,
     "a move undoes a leave": LEAVES,
+    "two create commands go on side by side": TWO_COMMANDS,
     "address of a gone id learnt": OLD,
 }
 MIX_OF |= {"moved address not learnt": "addresses", "seeds not asked with a ring": "addresses"}
@@ -54,3 +57,14 @@ def _() -> list[Patch]:
 @mutant("a move undoes a leave")
 def _() -> list[Patch]:
     return [(ring, "CHANGED", 1)]
+
+
+@mutant("two create commands go on side by side")
+def _() -> list[Patch]:
+    return [(Founding, "give_way", lambda self, later: None)]
+
+
+@mutant("a first line is believed wherever it was asked")
+def _() -> list[Patch]:
+    adopted = Whereabouts.adopted
+    return [(Whereabouts, "adopted", lambda self, by, at: adopted(self, by, ""))]

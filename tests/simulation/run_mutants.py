@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 
 import address_mutants
 import background_mutants
+import bounds_mutants
 import edge_mutants
 import found_ladders
 import gate_mutants
@@ -27,7 +28,7 @@ from mutants import MUTANTS, seeds_to_catch
 from round_mutants import LADDER_OF
 
 assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
-assert wire_mutants.TAG
+assert wire_mutants.TAG and bounds_mutants.VALUE
 assert record_mutants.COPIED and gate_mutants.SENSELESS
 assert writeable_mutants.LADDER_OF and share_mutants.SLOW
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import address_mutants
 import background_mutants
+import bounds_mutants
 import edge_mutants
 import found_ladders
 import move_ladders
@@ -36,6 +37,7 @@ def test_every_ladder_has_a_rule() -> None:
     assert (
         address_mutants.MIX_OF
         and background_mutants.BUSY
+        and bounds_mutants.VALUE
         and edge_mutants.FULL
         and put_ladders.LADDER_OF
         and found_ladders.LADDER_OF

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import address_mutants
 import background_mutants
+import bounds_mutants
 import edge_mutants
 import found_ladders
 import gate_mutants
@@ -29,6 +30,7 @@ assert move_ladders.four and move_mutants.MIX_OF and round_mutants.LADDER_OF
 assert (
     address_mutants.LADDER_OF
     and background_mutants.BUSY
+    and bounds_mutants.VALUE
     and edge_mutants.FULL
     and gate_mutants.SENSELESS
     and put_ladders.LADDER_OF

@@ -127,6 +127,8 @@ def strike(world: World, fault: Fault) -> None:
     if fault.kind in CUTS:
         for sender, receiver in _links(world, fault, process, peer):
             world.cut(sender, receiver, fault)
+    elif fault.kind == "full link":
+        world.fill(process.name, peer.name, fault)
     elif fault.kind in ("crash", "restart", "power", "pause", "wipe", "rollback", "old disk"):
         STOPS[fault.kind](world, process, fault)
     elif fault.kind in MOVES:

@@ -37,6 +37,8 @@ class Network:
         self.calm = False
         self._random = rng.random
         self._cuts: dict[tuple[str, str], list[bool]] = {}
+        self._full: dict[tuple[str, str], float] = {}
+        """By link that takes no more: until when."""
         self._pauses: dict[tuple[str, str], tuple[float, float]] = {}
         """By link that broke: until when it backs off, and how long the next pause is."""
 
@@ -73,9 +75,18 @@ class Network:
         if silent in cuts:
             cuts.remove(silent)
 
+    def fill(self, sender: str, receiver: str, until: float) -> None:
+        """The link takes no more: what waits on it is not read."""
+        self._full[sender, receiver] = max(until, self._full.get((sender, receiver), 0.0))
+
+    def is_full(self, sender: str, receiver: str, now: float) -> bool:
+        """Whether the link drops what its sender says, and stands all the same."""
+        return now < self._full.get((sender, receiver), 0.0)
+
     def heal(self) -> None:
         """Every link works, and no frame is lost or doubled from here on."""
         self._cuts.clear()
+        self._full.clear()
         self._pauses.clear()
         self.calm = True
 

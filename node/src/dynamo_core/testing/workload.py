@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from dynamo_core.testing import memory_mixes, slow_disks
+from dynamo_core.testing import memory_mixes, stalls
 from dynamo_core.testing.faults import MOVES, Fault, choose_faults
 from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.network import Weather
@@ -81,7 +81,8 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     _spoil(Random(f"{seed} wire"), plan)
     if not mix:
         memory_mixes.add_to(Random(f"{seed} memory"), plan)
-        slow_disks.add_to(Random(f"{seed} slow disks"), plan)
+        stalls.slow_fsyncs(Random(f"{seed} slow disks"), plan)
+        stalls.full_links(Random(f"{seed} full links"), plan)
     return plan
 
 

@@ -61,7 +61,7 @@ class World(Evidence):
         self.processes = [Process(name) for name in NAMES[: plan.nodes]]
         self.by_address = {p.address: p for p in self.processes}
         self.cut_until: dict[tuple[str, str], float] = {}
-        """By directed link: when its last cut is over."""
+        """By directed link: until when it was cut, or full."""
         self.moves = 0
         """How often somebody has got another address."""
         self.switches: dict[tuple[int, int], tuple[Owners, Owners]] = {}
@@ -307,11 +307,19 @@ class World(Evidence):
         """A directed cut for a while; silent or not by the fault's `amount`."""
         silent = fault.amount < 0.6
         self.network.cut(sender, receiver, silent)
-        self.cut_until[sender, receiver] = max(
-            self.now + fault.lasts, self.cut_until.get((sender, receiver), 0.0)
-        )
+        self._spoilt_link(sender, receiver, fault)
         self.note(f"cut {sender} -> {receiver}{', silently' if silent else ''}")
         self.later(fault.lasts, lambda: self.network.mend(sender, receiver, silent))
+
+    def fill(self, sender: str, receiver: str, fault: Fault) -> None:
+        """For a while the link takes no more."""
+        self.network.fill(sender, receiver, self.now + fault.lasts)
+        self.note(f"the link {sender} -> {receiver} is full")
+        self._spoilt_link(sender, receiver, fault)
+
+    def _spoilt_link(self, sender: str, receiver: str, fault: Fault) -> None:
+        until = self.cut_until.get((sender, receiver), 0.0)
+        self.cut_until[sender, receiver] = max(self.now + fault.lasts, until)
 
     def _send(self, sender: Process, address: str, frame: bytes) -> None:
         if sender.flips:
@@ -322,9 +330,13 @@ class World(Evidence):
         pausing = self.network.backs_off(*names, self.now)
         if pausing:
             self.count("frame dropped while its link backed off")
+        life = sender.life
         if receiver is None or pausing or refused or self.network.breaks(*names):
-            life = sender.life
             self.later(0.001, lambda: self.lost(sender, life, address))
+            return
+        if self.network.is_full(*names, self.now):
+            self.count("frame dropped by a full link")
+            self.later(0.001, lambda: self.lost(sender, life, address, stands=True))
             return
         cut = self.network.is_cut(*names)
         if self.ladder is not None:
@@ -335,15 +347,16 @@ class World(Evidence):
             for delay in self.network.delays():
                 self.later(delay, lambda: self.arrive(sender, receiver, address, frame))
 
-    def lost(self, sender: Process, life: int, address: str) -> None:
-        """The sender learns that its link is broken."""
+    def lost(self, sender: Process, life: int, address: str, stands: bool = False) -> None:
+        """The sender learns that its link is broken, or, where it stands, took no more: then there
+        is nothing to dial."""
         node = sender.node
         if node is None or sender.life != life:
             return
 
         there = self.by_address.get(address)
         to = there.name if there is not None else address
-        redial_s = self.network.broke(sender.name, to, self.now)
+        redial_s = NEVER if stands else self.network.broke(sender.name, to, self.now)
 
         def lost() -> None:
             for name in [name for name, known in node.addresses.items() if known == address]:

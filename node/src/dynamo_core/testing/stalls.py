@@ -1,4 +1,4 @@
-"""Where disks whose fsyncs are slow come into plans beside whatever else is wrong (S-RW-8)."""
+"""Where slow fsyncs and full links come into plans beside whatever else is wrong (S-RW-8, T-4)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,26 @@ from random import Random
 from dynamo_core.testing.faults import Fault
 from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 
-HISTORIES = 0.05
-"""Of the random histories so many have a node with slow fsyncs at which clients put at W=1."""
+SLOW, FULL = 0.05, 0.05
+"""Of the random histories so many have a node with slow fsyncs at which clients put at W=1, or
+links that take no more for a while."""
 PUTS = 8
 
 
-def add_to(rng: Random, plan: Plan) -> None:
+def full_links(rng: Random, plan: Plan) -> None:
+    """A few links drop what their senders say, though they stand."""
+    if plan.quiet or rng.random() > FULL or plan.nodes == 1:
+        return
+    for _ in range(rng.choice((1, 2, 4))):
+        node, peer = rng.sample(range(plan.nodes), 2)
+        at, lasts = rng.uniform(0.3, READY_S + plan.ends_at), rng.choice((0.05, 0.5, 3.0))
+        plan.faults.append(Fault(at, "full link", node, peer, lasts))
+    plan.faults.sort(key=lambda fault: fault.at)
+
+
+def slow_fsyncs(rng: Random, plan: Plan) -> None:
     """One disk, or two, and puts that need one copy and one fsync, at those nodes."""
-    if plan.quiet or rng.random() > HISTORIES:
+    if plan.quiet or rng.random() > SLOW:
         return
     slow = rng.sample(range(plan.nodes), min(plan.nodes, rng.choice((1, 1, 2))))
     begins, lasts = READY_S + rng.uniform(0.3, plan.ends_at), rng.choice((1.0, 3.0))

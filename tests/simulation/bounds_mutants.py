@@ -1,0 +1,230 @@
+"""Deliberate faults where what is large goes in parts, where a link takes no more, where what is
+finished is let go (T-4, S-NET-2), and in what is remembered of lives (S-DISK-2).
+
+That a page has a bound in bytes is seen by no history: memory is all that it costs. It is guarded
+by `test_pages_are_together_what_a_scan_shows`, as other bounds are by `test_memory.py`.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from ladders import KEY, ladder
+from mutants import LADDER_OF, Patch, mutant
+from town import SETTINGS, Town
+
+from dynamo_core import gossip
+from dynamo_core.calls import Calls
+from dynamo_core.frames import Frame, encode_frame
+from dynamo_core.get import GetOperation
+from dynamo_core.journal import Journal
+from dynamo_core.machine import NEVER, Machine
+from dynamo_core.messages import Fetch, Forward, Store
+from dynamo_core.operations import Get, Operation, Outcome, Put
+from dynamo_core.put import PutOperation
+from dynamo_core.ring_messages import Gossip
+
+VALUE = b"milk" * 1000
+
+
+def submit(town: Town, at: str, operation: Operation) -> list[Outcome]:
+    """The answers so far; no time passes."""
+    answers: list[Outcome] = []
+    town.nodes[at].submit(operation, answers.append)
+    town.settle()
+    return answers
+
+
+# ---------------------------------------------------------------- pages of the store
+
+
+@mutant("what follows a page is never read")
+def _() -> list[Patch]:
+    original = Journal.page
+    return [(Journal, "page", lambda self, *place: (original(self, *place)[0], None))]
+
+
+@mutant("a page does not see the batch")
+def _() -> list[Patch]:
+    original = Journal.page
+
+    def page(self: Any, *place: Any) -> Any:
+        changes, self._changes = self._changes, tuple({} for _ in self._changes)
+        try:
+            return original(self, *place)
+        finally:
+            self._changes = changes
+
+    return [(Journal, "page", page)]
+
+
+# ---------------------------------------------------------------- what is finished
+
+
+@ladder("what is finished holds no records")
+def finished_machines_hold_no_records() -> None:
+    """Their timers keep them until their deadline, but not what they were about (T-4)."""
+    town = Town("a b c")
+    first, *_ = town.owners(KEY)
+    (put,) = submit(town, first, Put(key=KEY, value=VALUE, w=3))
+    (get,) = submit(town, first, Get(key=KEY, r=3))
+    assert (put.status, get.status) == (204, 200)
+    kinds = (PutOperation, GetOperation)
+    found = [m for m in gc.get_objects() if isinstance(m, kinds) and m.view is town.nodes[first]]
+    assert {type(machine) for machine in found} == set(kinds)
+    assert all(machine.finished for machine in found)
+    assert not any(VALUE in record for machine in found for record in _records(machine))
+
+
+def _records(machine: Machine) -> list[bytes]:
+    if isinstance(machine, PutOperation):
+        return [machine.record, machine.known or b"", machine.put.value or b""]
+    assert isinstance(machine, GetOperation)
+    return [machine.merged or b"", *(record for record, _ in machine.answers.values())]
+
+
+@mutant("a finished put keeps its record")
+def _() -> list[Patch]:
+    return [(PutOperation, "let_go", Machine.let_go)]
+
+
+@mutant("a finished get keeps its answers")
+def _() -> list[Patch]:
+    return [(GetOperation, "let_go", Machine.let_go)]
+
+
+# ---------------------------------------------------------------- what a link does not take
+
+
+@ladder("a link that takes no more")
+def a_link_that_takes_no_more() -> None:
+    """It stands, and is full: nothing is said again on it, and others are asked at once."""
+    town = Town("a b c d")
+    first, second, third = town.owners(KEY)
+    town.lost = lambda sender, to, frame: (
+        to in (second, third) and any(isinstance(m, Store | Fetch) for m in frame.messages)
+    )
+    node = town.nodes[first]
+    for operation in (Put(key=KEY, value=b"v", w=2), Get(key=KEY, r=2)):
+        answers = submit(town, first, operation)
+        for other in (second, third):
+            node.link_lost(other, NEVER)
+        town.settle()
+        assert len(answers) == 1, "whoever can be asked has been asked"
+        town.run(0.5)
+    assert not node.counters["calls_said_again"]
+
+
+@mutant("what a link has not taken is said again on it")
+def _() -> list[Patch]:
+    original = Calls.lost
+    return [(Calls, "lost", lambda self, name, redial_s: original(self, name, min(redial_s, 0.1)))]
+
+
+@ladder("a forwarded put that nobody wants any more")
+def a_forwarded_put_that_nobody_wants_any_more() -> None:
+    """The node has coordinated it meanwhile: said again it would be made a second time, which its
+    request id alone undoes (S-NET-2)."""
+    town = Town("a b c d")
+    first = town.owners(KEY)[0]
+    (outsider,) = town.others(KEY)
+    said: list[Forward] = []
+
+    def lost(sender: str, to: str, frame: Frame) -> bool:
+        said.extend(m for m in frame.messages if isinstance(m, Forward))
+        return sender == outsider and any(isinstance(m, Forward | Store) for m in frame.messages)
+
+    town.lost = lost
+    submit(town, outsider, Put(key=KEY, value=b"v", w=3))
+    town.run(SETTINGS.hedge_s + 0.01)
+    assert len(said) == 1
+    town.nodes[outsider].calls.say_again(first, True)
+    town.settle()
+    assert len(said) == 1
+
+
+@mutant("a call is said again for a machine that does not want it")
+def _() -> list[Patch]:
+    return [(PutOperation, "wants", Machine.wants)]
+
+
+# ---------------------------------------------------------------- numbers of lives
+
+
+@ladder("late frames of a life before")
+def late_frames_of_a_life_before() -> None:
+    """A node hears another after a long silence, late frames of an earlier life in between. What
+    the present life has told is no number of a disk that was rolled back (S-DISK-2)."""
+    town = Town("a b c")
+    late: list[Frame] = []
+
+    def keep(sender: str, to: str, frame: Frame) -> bool:
+        if (sender, to) == ("b", "a") and any(isinstance(m, Gossip) for m in frame.messages):
+            late.append(frame)
+        return False
+
+    town.lost = keep
+    town.run(1.0)
+    town.lost = lambda sender, to, frame: False
+    town.kill("b")
+    town.run(SETTINGS.suspect_s + 1.0)
+    town.cut.add(("a", "b"))
+    node = town.start("b")
+    for number in range(3):
+        assert town.put("c", b"%d" % number, b"v", w=1).status == 204
+        town.run(1.0)
+        town.nodes["a"].receive(encode_frame(late[-1]))
+        town.run(1.0)
+    assert node.durable_number > node.start_number
+    town.cut.clear()
+    town.until(lambda: node.up("a"))
+    assert "a" in node.replica.compared and not node.distrusted
+
+
+@ladder("a disk that was rolled back")
+def a_disk_that_was_rolled_back() -> None:
+    """Its peers remember what its life before was durable up to (S-DISK-2)."""
+    town = Town("a b c")
+    backup = town.disks["a"].copy()
+    town.put("b", KEY, b"v", w=3)
+    town.run(2.0)
+    town.kill("a")
+    town.disks["a"] = backup
+    node = town.start("a", trusted=True)
+    town.until(lambda: "b" in node.replica.compared and "c" in node.replica.compared)
+    assert node.distrusted
+
+
+@mutant("what a life has told is held against itself")
+def _() -> list[Patch]:
+    """As it was: at each change of the life the number of the one before is remembered."""
+    last, number, before = -1, -2, -3
+
+    def told(self: Any, boot: int, at: int) -> None:
+        numbers = self.numbers
+        if numbers.get(last, boot) != boot:
+            numbers[before] = max(numbers.get(before, 0), numbers.get(number, 0))
+        numbers[last], numbers[number] = boot, max(numbers.get(number, 0), at)
+
+    return [
+        (gossip.Peer, "told", told),
+        (gossip.Peer, "remembered", lambda self: self.numbers.get(before, 0)),
+    ]
+
+
+@mutant("what earlier lives have told is forgotten")
+def _() -> list[Patch]:
+    return [(gossip.Peer, "remembered", lambda self: 0)]
+
+
+LADDER_OF |= {
+    "a call is said again for a machine that does not want it": (
+        "a forwarded put that nobody wants any more"
+    ),
+    "a finished get keeps its answers": "what is finished holds no records",
+    "a finished put keeps its record": "what is finished holds no records",
+    "what a life has told is held against itself": "late frames of a life before",
+    "what a link has not taken is said again on it": "a link that takes no more",
+    "what earlier lives have told is forgotten": "a disk that was rolled back",
+}
