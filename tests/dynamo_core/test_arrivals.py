@@ -16,7 +16,7 @@ from dynamo_core.arrivals import (
     verified_put,
     verified_record,
 )
-from dynamo_core.codec import HEAD_BYTES, decode_record, digest_of, encode_record
+from dynamo_core.codec import HEAD_BYTES, digest_of, encode_record
 from dynamo_core.errors import PeerCorrupt, StoreError
 from dynamo_core.frames import Frame, encode_frame
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
@@ -64,20 +64,6 @@ def test_no_flipped_bit_of_its_place_passes() -> None:
     for bit in range(8 * len(STORED)):
         with pytest.raises(PeerCorrupt):
             verified_record(flipped(STORED, bit), RECORD)
-
-
-def test_request_ids_that_do_not_decode_do_not_pass() -> None:
-    """They are not under the digest: what passes never raises later, and what does not, here."""
-    end = HEAD_BYTES + int.from_bytes(RECORD[16:HEAD_BYTES], "big")
-    passed = 0
-    for bit in range(8 * end, 8 * len(RECORD)):
-        try:
-            record = verified_record(STORED, flipped(RECORD, bit))
-        except PeerCorrupt:
-            continue
-        decode_record(record)
-        passed += 1
-    assert 0 < passed < 8 * (len(RECORD) - end)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", RECORD[:10], RECORD[:-1], RECORD + b"\xc1"])

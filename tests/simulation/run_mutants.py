@@ -16,6 +16,7 @@ import bounds_mutants
 import edge_mutants
 import found_ladders
 import gate_mutants
+import ids_mutants
 import move_ladders
 import put_ladders
 import record_mutants
@@ -29,7 +30,7 @@ from round_mutants import LADDER_OF
 
 assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
 assert wire_mutants.TAG and bounds_mutants.VALUE
-assert record_mutants.COPIED and gate_mutants.SENSELESS
+assert record_mutants.COPIED and gate_mutants.SENSELESS and ids_mutants.FLIPPED
 assert writeable_mutants.LADDER_OF and share_mutants.SLOW
 
 SEEDS_MAX = 1000

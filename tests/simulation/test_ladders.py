@@ -7,6 +7,7 @@ import background_mutants
 import bounds_mutants
 import edge_mutants
 import found_ladders
+import ids_mutants
 import move_ladders
 import move_mutants
 import put_ladders
@@ -41,6 +42,7 @@ def test_every_ladder_has_a_rule() -> None:
         and edge_mutants.FULL
         and put_ladders.LADDER_OF
         and found_ladders.LADDER_OF
+        and ids_mutants.FLIPPED
         and record_mutants.COPIED
         and share_mutants.LADDER_OF
         and writeable_mutants.LADDER_OF

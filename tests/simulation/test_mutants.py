@@ -8,6 +8,7 @@ import bounds_mutants
 import edge_mutants
 import found_ladders
 import gate_mutants
+import ids_mutants
 import move_ladders
 import move_mutants
 import put_ladders
@@ -33,6 +34,7 @@ assert (
     and bounds_mutants.VALUE
     and edge_mutants.FULL
     and gate_mutants.SENSELESS
+    and ids_mutants.FLIPPED
     and put_ladders.LADDER_OF
     and found_ladders.LADDER_OF
     and wire_mutants.TAG
