@@ -10,7 +10,7 @@ from town import SETTINGS, Town
 
 from dynamo_core.change import removed
 from dynamo_core.codec import decode_record, encode_record
-from dynamo_core.delivery import Delivery
+from dynamo_core.delivery import HandingOn
 from dynamo_core.frames import Frame
 from dynamo_core.hints import HintBook, hint_key, split_hint_key
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
@@ -281,7 +281,7 @@ def test_a_restart_amid_a_delivery_of_a_removed_nodes_hints() -> None:
         if first not in node.ring.entries[partition_of(store_key(key), 4)].owners
     )
     node.replica.take(store_key(key), record(1, key), first)
-    delivery = Delivery(node, node.hints, node.replica, first, lambda target: None)
+    delivery = HandingOn(node, node.hints, node.replica, first, lambda target: None)
     effects = delivery.start(node.now)
     node.hints.fresh.clear()
     for name, request in effects:

@@ -155,7 +155,7 @@ def _() -> list[Patch]:
 
 @mutant("hint of a removed node dropped before its place is filled")
 def _() -> list[Patch]:
-    return [(delivery.Delivery, "_waits", lambda self, partition: False)]
+    return [(delivery, "waits", lambda view, target, partition: False)]
 
 
 MIX_OF |= dict.fromkeys(

@@ -7,8 +7,8 @@ or the target fails; the next scan starts over, so nothing needs to be remembere
 
 A hint of a node that was removed is one of the copies that were acked until somebody else has its
 place: the owners that stay get it at once, and it is kept until the owners are N again. Then they
-get it once more. What need not be handed on again the book has in memory, until some node starts
-anew, perhaps with another disk.
+get it once more. Another machine hands such hints on: it differs in what it reads. What need not
+be handed on again the book has in memory, until some node starts anew, perhaps with another disk.
 """
 
 from __future__ import annotations
@@ -27,8 +27,21 @@ Slice = tuple[bytes, bytes | None]
 """Store keys from one up to another."""
 
 
+def waits(view: View, target: str, partition: int) -> bool:
+    """Whether the target was removed and nobody has its place in this partition yet. A node that is
+    gone itself waits for nobody: its own copies are given up."""
+    preference = view.preference
+    removed = target not in preference.names and view.name in preference.names
+    return removed and target in preference.owners(partition)
+
+
+def waiting(view: View, target: str) -> set[int]:
+    """The partitions in which hints of a removed target are kept after all owners have them."""
+    return {p for p in range(len(view.ring.entries)) if waits(view, target, p)}
+
+
 class Delivery(Machine):
-    """All hints for one target, once through; of a removed one those that have somewhere to go."""
+    """All hints for one target, once through."""
 
     def __init__(
         self, view: View, book: HintBook, replica: Replica, target: str,
@@ -42,7 +55,7 @@ class Delivery(Machine):
         self._on_end = on_end
         self._slices = self._wanted()
         self._next: Slice | None = None
-        self._whole = self._resting = False
+        self._resting = False
         self._ended = self._spoilt = False
         self._flying: dict[bytes, tuple[bytes, set[str]]] = {}
 
@@ -51,30 +64,9 @@ class Delivery(Machine):
         return self._fill(now)
 
     def _wanted(self) -> Iterator[Slice]:
-        """Where the hints lie that this run is about."""
-        ring, fresh = self.view.ring, self.book.fresh
-        bits = ring.partition_bits
-        waiting = {p for p in range(len(ring.entries)) if self._waits(p)}
-        if self.target not in fresh or not waiting:
-            fresh.pop(self.target, None)
-            if waiting:
-                fresh[self.target] = {}
-            self._whole = True
-            yield b"", None
-            return
-        for partition in range(len(ring.entries)):
-            if partition not in waiting and self.book.any_of(partition, bits):
-                yield range_of(partition, bits)
-        for stored in list(fresh.get(self.target, ())):  # forgotten by a restart meanwhile
-            if partition_of(stored, bits) in waiting:
-                yield stored, stored + b"\x00"
-
-    def _waits(self, partition: int) -> bool:
-        """Whether the target was removed and nobody has its place yet. A node that is gone itself
-        waits for nobody: its own copies are given up."""
-        preference = self.view.preference
-        removed = self.target not in preference.names and self.view.name in preference.names
-        return removed and self.target in preference.owners(partition)
+        """Where the hints lie that this run is about: everywhere."""
+        self.book.fresh.pop(self.target, None)
+        yield b"", None
 
     def _fill(self, now: float) -> Effects:
         """Send more hints while the window has room."""
@@ -164,7 +156,7 @@ class Delivery(Machine):
         if self.replica.hint(self.target, stored) != record:
             return
         partition = partition_of(stored, self.view.ring.partition_bits)
-        if self._waits(partition):
+        if waits(self.view, self.target, partition):  # or has been removed while this run goes on
             self.book.handed_on(self.target, stored)
             self.replica.counters["hints_handed_on"] += 1
         else:
@@ -191,10 +183,40 @@ class Delivery(Machine):
     def _maybe_end(self) -> Effects:
         if not self.finished and not self._flying and (self._ended or self._next is None):
             self.finished = True
-            if (self._ended or self._spoilt) and self._whole:
-                self.book.fresh.pop(self.target, None)
+            self._end(whole=not (self._ended or self._spoilt))
             self._on_end(self.target)
         return []
+
+    def _end(self, whole: bool) -> None:
+        """The run is over; `whole`: nothing has failed."""
+
+
+class HandingOn(Delivery):
+    """The hints of a target that was removed and whose place is empty somewhere: all of them in the
+    first run that comes to its end, and from then on those that have somewhere to go, in partitions
+    where its place is filled, and those that are new."""
+
+    _of_all = False
+
+    def _wanted(self) -> Iterator[Slice]:
+        ring, fresh = self.view.ring, self.book.fresh
+        bits = ring.partition_bits
+        kept = waiting(self.view, self.target)
+        self._of_all = self.target not in fresh
+        if self._of_all:
+            fresh[self.target] = {}
+            yield b"", None
+            return
+        for partition in range(len(ring.entries)):
+            if partition not in kept and self.book.any_of(partition, bits):
+                yield range_of(partition, bits)
+        for stored in list(fresh.get(self.target, ())):  # forgotten by a restart meanwhile
+            if partition_of(stored, bits) in kept:
+                yield stored, stored + b"\x00"
+
+    def _end(self, whole: bool) -> None:
+        if self._of_all and not whole:
+            self.book.fresh.pop(self.target, None)
 
 
 class Deliveries:
@@ -216,4 +238,5 @@ class Deliveries:
             if target not in self._running and (self.view.up(target) or not known):
                 self._running.add(target)
                 end = self._running.discard
-                self._spawn(Delivery(self.view, self.book, self.replica, target, end))
+                kind = HandingOn if waiting(self.view, target) else Delivery
+                self._spawn(kind(self.view, self.book, self.replica, target, end))
