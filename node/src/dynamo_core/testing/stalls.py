@@ -29,11 +29,11 @@ def slow_fsyncs(rng: Random, plan: Plan) -> None:
     if plan.quiet or rng.random() > SLOW:
         return
     slow = rng.sample(range(plan.nodes), min(plan.nodes, rng.choice((1, 1, 2))))
-    begins, lasts = READY_S + rng.uniform(0.3, plan.ends_at), rng.choice((1.0, 3.0))
+    begins, lasts = READY_S + rng.uniform(0.2, 0.8) * plan.ends_at, rng.choice((1.0, 3.0))
     for node in slow:
         plan.faults.append(Fault(begins, "slow fsync", node, lasts=lasts, amount=rng.random()))
     for _ in range(PUTS):
-        at = begins - READY_S + rng.uniform(0.0, lasts)
+        at = min(begins - READY_S + rng.uniform(0.0, lasts), plan.ends_at)
         step = Step(at, "put", rng.randrange(KEYS), rng.choice(slow), w=1, strict=False)
         step.context = rng.choice((-1.0, 1.0))
         plan.steps.append(step)
