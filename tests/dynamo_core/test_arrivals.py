@@ -10,6 +10,7 @@ import pytest
 from town import Town, known
 
 from dynamo_core.arrivals import (
+    expiry_digest,
     outcome_digest,
     put_digest,
     verified_outcome,
@@ -110,6 +111,21 @@ def test_an_outcome_that_is_another_than_it_was_does_not_pass(fields: dict[str, 
     assert verified_outcome(OUTCOME, outcome_digest(OUTCOME)) is OUTCOME
     with pytest.raises(PeerCorrupt):
         verified_outcome(msgspec.structs.replace(OUTCOME, **fields), outcome_digest(OUTCOME))
+
+
+def test_an_expiry_that_is_another_than_its_clients_does_not_pass() -> None:
+    """It has a digest of its own, which older nodes neither make nor ask for (C17)."""
+    put = msgspec.structs.replace(PUT, expires_ms=1_700_000_000_000)
+    assert put_digest(put) == put_digest(PUT)
+    assert verified_put(put, put_digest(put), expiry_digest(put)) is put
+    for other, told in (
+        (put, b""),
+        (PUT, expiry_digest(put)),
+        (msgspec.structs.replace(put, expires_ms=put.expires_ms ^ 1 << 40), expiry_digest(put)),
+        (msgspec.structs.replace(put, key=b"prize"), expiry_digest(put)),
+    ):
+        with pytest.raises(PeerCorrupt):
+            verified_put(other, b"", told)
 
 
 def test_older_nodes_send_no_digest_and_their_contexts_must_decode() -> None:

@@ -1,5 +1,5 @@
 """Writing and reading among real nodes: forwarding, acks, proofs of absence, request ids
-(S-DOT-4, S-RW-2..6, S-SIB-1, S-REQ-1, S-DEL-1, S-TTL-1, S-LWW-1)."""
+(S-DOT-4, S-RW-2..6, S-SIB-1, S-REQ-1, S-DEL-1, S-LWW-1)."""
 
 from __future__ import annotations
 
@@ -343,18 +343,6 @@ def test_a_retry_whose_context_names_it_is_acked_only_where_it_is() -> None:
         town.put(A, KEY, b"%d" % number, context=known(town.get(A, KEY)), w=3)
     assert town.put(B, KEY, b"v", w=3, **again).status == 204
     assert town.values(C, KEY) == [b"19"]
-
-
-def test_an_expiry_is_stamped_once_and_reads_as_a_deletion() -> None:
-    """S-TTL-1: by the coordinator's clock, absolute from then on."""
-    town = Town("a b c")
-    town.put(A, KEY, b"v", expires_in_s=60, w=3)
-    (sibling,) = town.get(B, KEY).values
-    assert sibling.expires_ms == town.wall_ms + 60_000
-    town.wall_ms += 60_000
-    town.run(1.0)
-    assert town.get(C, KEY).problem == "not-found"
-    assert all(disk.records(store_key(KEY)) for disk in town.disks.values())
 
 
 def test_the_hybrid_clock_follows_others_within_the_bound_on_skew_only() -> None:

@@ -28,8 +28,8 @@ from dynamo_core.ids import range_of
 def _() -> list[Patch]:
     original = clients.settle
 
-    def settle(operation: Any, target: Any) -> None:
-        original(operation, msgspec.structs.replace(target, sloppy=True))
+    def settle(operation: Any, target: Any, wall_ms: int) -> None:
+        original(operation, msgspec.structs.replace(target, sloppy=True), wall_ms)
 
     return [(clients, "settle", settle)]
 

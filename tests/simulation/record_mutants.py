@@ -79,7 +79,7 @@ def _() -> list[Patch]:
 
 @mutant("digest not checked: a forwarded put")
 def _() -> list[Patch]:
-    return [(clients, "verified_put", lambda put, digest: put)]
+    return [(clients, "verified_put", lambda put, *digests: put)]
 
 
 @mutant("digest not checked: a coordinator's record")

@@ -31,6 +31,7 @@ from dynamo_core.versions import decode_history
 DIGEST_BYTES = 16
 _encoder = msgspec.msgpack.Encoder()
 _put_hasher = blake2b(digest_size=DIGEST_BYTES, key=b"dynamo-ring put")
+_expiry_hasher = blake2b(digest_size=DIGEST_BYTES, key=b"dynamo-ring expiry")
 _outcome_hasher = blake2b(digest_size=DIGEST_BYTES, key=b"dynamo-ring outcome")
 
 
@@ -47,8 +48,9 @@ def verified_record(stored: bytes, record: bytes) -> bytes:
 
 
 def put_digest(put: Put) -> bytes:
-    """Of all that a forwarded put stores and of what its client asked for. The fields are named one
-    by one: a node that knows more fields makes the same digest (C17)."""
+    """Of all that a forwarded put stores and of what its client asked for, but for the absolute
+    expiry. The fields are named one by one: a node that knows more fields makes the same digest
+    (C17)."""
     context = put.context
     seen = (context.history, context.node) if context is not None else None
     what = (put.key, put.value, put.content_type, seen, put.request_id, put.expires_in_s)
@@ -56,10 +58,18 @@ def put_digest(put: Put) -> bytes:
     return _digest(_put_hasher, (what, how))
 
 
-def verified_put(put: Put, digest: bytes) -> Put:
+def expiry_digest(put: Put) -> bytes:
+    """Of the absolute expiry of a forwarded put, "" where it has none. It has a digest of its own,
+    as nodes that know no such expiry make the other digest without it (C17)."""
+    return _digest(_expiry_hasher, (put.key, put.expires_ms)) if put.expires_ms else b""
+
+
+def verified_put(put: Put, digest: bytes, expiry: bytes = b"") -> Put:
     """`put` as its client sent it. Raises PeerCorrupt."""
     if digest and digest != put_digest(put):
         raise PeerCorrupt("the digest of a forwarded put does not hold")
+    if expiry != expiry_digest(put):
+        raise PeerCorrupt("the digest of a forwarded put's expiry does not hold")
     _sensible(put.context)
     return put
 

@@ -55,7 +55,7 @@ class Clients:
             done(Outcome(status=status, problem=refusal, applied="no", node=node.identity.name))
             return
         self.slots.take(principal)
-        settle(operation, node.ring.target)
+        settle(operation, node.ring.target, node.wall_ms)
         if isinstance(operation, Get):
             get = GetOperation(node, operation, None, principal)
             get.done = partial(self._read, get, done)
@@ -76,7 +76,7 @@ class Clients:
             node.say(route, Forwarded(message.id, outcome, outcome_digest(outcome)))
 
         try:
-            verified_put(message.put, message.digest)
+            verified_put(message.put, message.digest, message.expiry)
         except PeerCorrupt:
             node.sent_corrupt(route)
             node.say(route, Refused(message.id, "corrupt"))
@@ -89,7 +89,8 @@ class Clients:
             done(Outcome(status=503, problem=refusal, applied="no", node=node.identity.name))
         else:
             self.slots.take(principal)
-            settle(message.put, node.ring.target)  # an older node forwards it as it got it
+            # An older node forwards it as it got it.
+            settle(message.put, node.ring.target, node.wall_ms)
             answered = partial(self._answered, principal, done)
             node.spawn(PutOperation(node, message.put, answered, forwarded=True))
 
@@ -107,7 +108,7 @@ class Clients:
         delete reads strictly, or it would leave what a strict put has just written (C9)."""
         node = self.node
         get = Get(key=put.key, strict=put.strict, timeout_s=put.timeout_s)
-        settle(get, node.ring.target)
+        settle(get, node.ring.target, node.wall_ms)
         operation = GetOperation(node, get, None, principal)
         began = node.now
 

@@ -100,5 +100,4 @@ class Coordination:
             newest = max((s.stamp for s in before.siblings), default=0)
             ahead = newest + 1 if newest - wall_ms <= replica.settings.skew_max_ms else 0
             stamp = max(wall_ms, ahead)
-        expires = wall_ms + put.expires_in_s * 1000 if put.expires_in_s else 0
-        return Sibling(*dot, put.value, put.content_type, put.request_id, expires, stamp)
+        return Sibling(*dot, put.value, put.content_type, put.request_id, put.expires_ms, stamp)

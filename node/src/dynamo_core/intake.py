@@ -76,7 +76,7 @@ from dynamo_core.round_messages import (
     RoundCommit,
     RoundDone,
 )
-from dynamo_core.sense import TEXT_MAX, address_fault, name_fault
+from dynamo_core.sense import EXPIRES_MS_MAX, TEXT_MAX, address_fault, name_fault
 
 DIGESTS = 4
 WEIGHT_MAX = 1 << 20
@@ -119,6 +119,8 @@ def _forward(message: Forward, here: Receiver) -> str:
         return f"timeout_s={put.timeout_s}"
     if not 0 <= put.expires_in_s <= EXPIRES_S_MAX:
         return f"expires_in_s={put.expires_in_s}"
+    if put.expires_ms > EXPIRES_MS_MAX:
+        return f"expires_ms={put.expires_ms}"
     if max(len(put.content_type), len(put.request_id)) > TEXT_MAX:
         return "a content type or request id without end"
     return context_fault(put.context)

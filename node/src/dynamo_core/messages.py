@@ -92,10 +92,12 @@ class Refused(Message, tag=5):
 
 class Forward(Message, tag=6):
     """Coordinate this put: you keep the key (S-DOT-4). Never forwarded again. `digest` is that of
-    the put where it entered (T-1)."""
+    the put where it entered (T-1), `expiry` that of its absolute expiry, which nodes of before do
+    not know."""
 
     put: Put
     digest: bytes = b""
+    expiry: bytes = b""
 
 
 class Forwarded(Message, tag=7):

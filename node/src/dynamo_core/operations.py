@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dynamo_core.ring import Target
+from dynamo_core.sense import EXPIRES_MS_MAX, Count
 from dynamo_core.versions import Sibling
 
 
@@ -27,8 +28,10 @@ class Get(msgspec.Struct, kw_only=True, gc=False):
 
 class Put(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """Write one key; `value` None deletes. `w`, `dw` 0 and `strict` None mean the ring's.
-    `expires_in_s` 0: never. `answer_record`: the answer shows the record as a get would
-    (`return=representation`)."""
+    `answer_record`: the answer shows the record as a get would (`return=representation`).
+    `expires_ms`: when the value expires, in ms of wall time since 1970, 0 for never (S-TTL-1).
+    `expires_in_s`: the same as seconds from now, 0 where the client gave no such seconds; once
+    settled, both are set or none is."""
 
     key: bytes
     value: bytes | None
@@ -42,6 +45,7 @@ class Put(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     expires_in_s: int = 0
     answer_record: bool = False
     explain: bool = False
+    expires_ms: Count = 0
 
 
 class Acks(msgspec.Struct, array_like=True, gc=False):
@@ -93,10 +97,11 @@ class Outcome(msgspec.Struct, kw_only=True, array_like=True, gc=False):
 Operation = Get | Put
 
 
-def settle(operation: Operation, target: Target) -> None:
+def settle(operation: Operation, target: Target, wall_ms: int) -> None:
     """Writes the ring's defaults into what the operation leaves open (S-RW-1, S-RW-2): once, where
     the client asked. So it means one thing, though it is forwarded or waits for a read while they
-    change; and None never travels, which nodes that know no `sloppy` could not read (C17)."""
+    change; and None never travels, which nodes that know no `sloppy` could not read (C17). The
+    expiry becomes one absolute time here, by the clock of this node (S-TTL-1)."""
     if operation.strict is None:
         operation.strict = not target.sloppy
     if isinstance(operation, Get):
@@ -104,3 +109,13 @@ def settle(operation: Operation, target: Target) -> None:
     else:
         operation.w = operation.w or target.w
         operation.dw = operation.dw or target.dw
+        _stamp(operation, wall_ms)
+
+
+def _stamp(put: Put, wall_ms: int) -> None:
+    """Seconds become a time, unless there is one already: a node that a put is forwarded to must
+    not stamp it again. An older node knows seconds alone (C17), and gets those that are left."""
+    if put.expires_ms:
+        put.expires_in_s = put.expires_in_s or max(1, -((wall_ms - put.expires_ms) // 1000))
+    elif put.expires_in_s:
+        put.expires_ms = min(wall_ms + put.expires_in_s * 1000, EXPIRES_MS_MAX)

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from dynamo_core.arrivals import put_digest
+from dynamo_core.arrivals import expiry_digest, put_digest
 from dynamo_core.codec import decode_record
 from dynamo_core.context import context_of
 from dynamo_core.copies import Copies
@@ -115,7 +115,9 @@ class PutOperation(Replication):
         if not self.put.request_id:
             self.put = msgspec.structs.replace(self.put, request_id=fresh_id(view.draw))
         self.wake_at = now + min(view.hedging.after_s(self.put.timeout_s), self.put.timeout_s)
-        return [(self.forwarded_to, Forward(0, self.put, put_digest(self.put)))]
+        return [
+            (self.forwarded_to, Forward(0, self.put, put_digest(self.put), expiry_digest(self.put)))
+        ]
 
     # ------------------------------------------------------------ coordination
 

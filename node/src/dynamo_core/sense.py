@@ -23,6 +23,8 @@ ROUND_MAX = 2**58 - 1
 seconds in one partition. A floor beyond would make a node refuse every record, for ever."""
 MILLISECONDS_MAX = 2**53
 """Of a monotonic clock."""
+EXPIRES_MS_MAX = 253_402_300_799_999
+"""The last millisecond of the year 9999, in ms since 1970: RFC 3339 has no later time."""
 PARTITIONS_MAX = 4096
 OWNERS_MAX = 1024
 """Of one partition."""
