@@ -144,7 +144,10 @@ _BOTH = {
     "explain": "true: who was asked, who was skipped, what was decided",
 }
 _HEADERS = {"Dynamo-Context": "what the writer has seen", "Dynamo-Request-Id": "for retries"}
-_EXPIRY = {"Dynamo-Expires-In": "seconds"}
+_EXPIRY = {
+    "Dynamo-Expires-In": "seconds until the value reads as deleted",
+    "Dynamo-Expires-At": "the time of that, RFC 3339; one of both headers",
+}
 _CLIENT: list[tuple[str, str, str, dict[str, str], dict[str, str], str]] = [
     ("get", "/v1/kv/{key}", "Read a key.", _READ | _BOTH, {}, "200 300 404 503"),
     ("head", "/v1/kv/{key}", "Read a key, headers only.", _READ | _BOTH, {}, "200 300 404 503"),

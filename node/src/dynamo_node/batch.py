@@ -17,6 +17,7 @@ from msgspec import UNSET, Meta, UnsetType
 from dynamo_core.operations import Get, Operation, Outcome, Put
 from dynamo_node.budget import overloaded
 from dynamo_node.clock import now_s
+from dynamo_node.expiry import set_expiry
 from dynamo_node.kv_words import (
     CONTENT_TYPE_CHARS_MAX,
     REQUEST_ID_CHARS_MAX,
@@ -43,6 +44,7 @@ WAVE_MIN, WAVE_MAX = 16, 128
 WAVE_BYTES_MAX = 8 * 1024 * 1024
 """Values of one batch on their way at once, as far as the largest so far tells."""
 JSON, MSGPACK = b"application/json", b"application/msgpack"
+_EXPIRY_FIELDS = ("expires_in_s", "expires_at")
 Encode = Callable[[object], Answer]
 
 
@@ -55,6 +57,9 @@ class Item(msgspec.Struct, forbid_unknown_fields=True):
     content_type: str = ""
     context: str = ""
     request_id: str = ""
+    expires_in_s: int | UnsetType = UNSET
+    expires_at: str | UnsetType = UNSET
+    """RFC 3339, in MessagePack as in JSON."""
 
 
 class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -189,7 +194,12 @@ class Batch:
 
     def _operation(self, item: Item, ways: Ways) -> Operation:
         key = checked_key(item.key)
+        seconds = None if item.expires_in_s is UNSET else item.expires_in_s
+        at = None if item.expires_at is UNSET else item.expires_at
         if item.op == "get":
+            if seconds is not None or at is not None:
+                field = _EXPIRY_FIELDS[seconds is None]
+                raise bad_parameter(field, "a get has no expiry")
             return Get(key=key, r=ways.r, strict=ways.strict, timeout_s=ways.timeout_s)
         value = None
         if item.op == "put":
@@ -201,12 +211,14 @@ class Batch:
                     413, "value-too-large", f"data: at most {self._api.value_bytes_max} bytes"
                 )
         context = context_of(self._api.secret, key, item.context) if item.context else None
-        return Put(
+        put = Put(
             key=key, value=value, context=context, w=ways.w, dw=ways.dw, strict=ways.strict,
             content_type=word_of("content_type", item.content_type, CONTENT_TYPE_CHARS_MAX),
             request_id=word_of("request_id", item.request_id, REQUEST_ID_CHARS_MAX),
             timeout_s=ways.timeout_s,
         )  # fmt: skip
+        set_expiry(put, _EXPIRY_FIELDS, seconds, at)
+        return put
 
     def _taker(self, at: int, key: bytes) -> Callable[[Outcome], None]:
         return lambda outcome: self._put(at, self._result(key, outcome))

@@ -20,10 +20,10 @@ from dynamo_core.errors import BadContext
 from dynamo_core.ids import KEY_BYTES_MAX
 from dynamo_core.operations import Context, Get, Operation, Outcome, Put
 from dynamo_core.versions import Sibling
+from dynamo_node.expiry import expiry_line, expiry_shown, set_expiry
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
 
 TIMEOUT_MS, TIMEOUT_MS_MAX = 1000, 30_000
-EXPIRES_S_MAX = 10 * 365 * 86_400
 REQUEST_ID_CHARS_MAX = 64
 CONTENT_TYPE_CHARS_MAX = 256
 RAW, JSON, MULTIPART = "", "-json", "-multipart"
@@ -32,12 +32,14 @@ OCTETS = "application/octet-stream"
 METHODS = ("GET", "HEAD", "PUT", "DELETE")
 KEPT = frozenset(
     (b"accept", b"prefer", b"content-type", b"dynamo-context", b"dynamo-request-id",
-     b"dynamo-expires-in", b"if-match", b"if-none-match", b"if-unmodified-since",
-     b"content-range")
+     b"dynamo-expires-in", b"dynamo-expires-at", b"if-match", b"if-none-match",
+     b"if-unmodified-since", b"content-range")
 )  # fmt: skip
 """Fields of a request that mean something here."""
 _LISTS = (b"accept", b"prefer", b"if-match", b"if-none-match")
 _CONDITIONS = (b"if-match", b"if-none-match", b"if-unmodified-since")
+_EXPIRIES = (b"dynamo-expires-in", b"dynamo-expires-at")
+_EXPIRY_FIELDS = ("dynamo-expires-in", "dynamo-expires-at")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _PRINTABLE = re.compile(r"[ -~]*")
@@ -144,7 +146,7 @@ def ways_of(query: bytes, n: int) -> Ways:
                 raise bad_parameter(field, "true or false")
             found[field] = text == "true"
         elif field == "timeout_ms":
-            found[field] = timeout_s_of(int(text) if _NUMBER.fullmatch(text) else 0)
+            found[field] = timeout_s_of(_number_of(text))
         else:
             raise bad_parameter(field[:64] or "query", "no such parameter")
     if "timeout_ms" in found:
@@ -186,6 +188,11 @@ def asked_of(request: Request, n: int, secret: bytes) -> Asked:
     return Asked(put, form)
 
 
+def _number_of(text: str) -> int:
+    """0 for what is no number."""
+    return int(text) if _NUMBER.fullmatch(text) else 0
+
+
 def _add_fields(put: Put, fields: dict[bytes, bytes], secret: bytes) -> None:
     for name, value in fields.items():
         text = value.decode("latin-1")
@@ -198,11 +205,13 @@ def _add_fields(put: Put, fields: dict[bytes, bytes], secret: bytes) -> None:
         elif name == b"prefer":
             words = text.lower().replace(" ", "").split(",")
             put.answer_record = put.value is not None and "return=representation" in words
-        elif name == b"dynamo-expires-in":
-            seconds = int(text) if _NUMBER.fullmatch(text) else 0
-            if not 1 <= seconds <= EXPIRES_S_MAX:
-                raise bad_parameter("dynamo-expires-in", f"1 to {EXPIRES_S_MAX} seconds")
-            put.expires_in_s = seconds
+        elif name in _EXPIRIES:
+            seconds, at = map(fields.get, _EXPIRIES)
+            set_expiry(
+                put, _EXPIRY_FIELDS,
+                None if seconds is None else _number_of(seconds.decode("latin-1")),
+                None if at is None else at.decode("latin-1"),
+            )  # fmt: skip
         elif name in _CONDITIONS:
             # Done without the condition it would overwrite what the client wanted to spare.
             raise bad_parameter(name.decode(), "writes are not conditional, use Dynamo-Context")
@@ -251,6 +260,7 @@ def shown(sibling: Sibling) -> dict[str, Any]:
         "data": sibling.value,
         "content_type": sibling.content_type or OCTETS,
         "dot": dot_of(sibling),
+        **expiry_shown(sibling.expires_ms),
     }
 
 
@@ -310,6 +320,8 @@ def answer_of(asked: Asked, outcome: Outcome, secret: bytes) -> Answer:
     if outcome.status == 204 or not values:
         return Answer(204, head)
     head += b"Dynamo-Siblings: %d\r\nETag: %b\r\n" % (len(values), etag_of(values, form))
+    if len(values) == 1:
+        head += expiry_line(values[0].expires_ms)
     if form == JSON:
         whole = {"key": operation.key, "context": sealed, "values": list(map(shown, values))}
         return Answer(200, head + b"Content-Type: application/json\r\n", _json.encode(whole))
@@ -341,8 +353,8 @@ def _multipart(values: list[Sibling], head: bytes) -> Answer:
         kind = (sibling.content_type or OCTETS).encode("latin-1")
         dot = dot_of(sibling).encode()
         parts.append(
-            b"--%b\r\nContent-Type: %b\r\nDynamo-Dot: %b\r\n\r\n%b\r\n"
-            % (boundary, kind, dot, sibling.value or b"")
+            b"--%b\r\nContent-Type: %b\r\nDynamo-Dot: %b\r\n%b\r\n%b\r\n"
+            % (boundary, kind, dot, expiry_line(sibling.expires_ms), sibling.value or b"")
         )
     parts.append(b"--%b--\r\n" % boundary)
     head += b"Content-Type: multipart/mixed; boundary=%b\r\n" % boundary
