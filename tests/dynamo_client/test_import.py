@@ -59,12 +59,108 @@ def test_an_export_put_back_over_its_own_ring_doubles_nothing(tmp_path: Path) ->
     file, back = tmp_path / "in", tmp_path / "out"
     file.write_text(line("twice", "x", "y") + line("twice", "y", "z") + line("once", "1"))
     assert document("import", str(file)) == {
-        "keys": 2, "values": 4, "values_there": 1, "skipped": 0, "keys_before": 0
+        "keys": 2, "values": 4, "values_there": 1, "values_expired": 0, "skipped": 0,
+        "keys_before": 0,
     }  # fmt: skip
     ok("export", str(back))
     again = document("import", str(back))
     assert again["values"] == 0 and again["values_there"] >= 4
     assert values("twice") == ["x", "y", "z"]
+
+
+SOON, LATER, PAST = "2130-01-01T00:00:00.250Z", "2130-06-01T00:00:00.000Z", "2020-01-01T00:00:00Z"
+
+
+def expiring(key: str, *ends: str | None) -> str:
+    """Values v0, v1 and so on of a key, each with its expiry or none."""
+    shown: list[dict[str, str]] = [
+        {"data": base64.b64encode(b"v%d" % at).decode()} | ({"expires_at": end} if end else {})
+        for at, end in enumerate(ends)
+    ]
+    return json.dumps({"key_text": key, "values": shown}) + "\n"
+
+
+def ends(key: str) -> dict[str, str | None]:
+    """By value: when it expires."""
+    found = json.loads(ok("get", key, "-o", "json").stdout)["values"]
+    return {base64.b64decode(v["data"]).decode(): v.get("expires_at") for v in found}
+
+
+def test_an_export_carries_the_time_and_an_import_keeps_it(tmp_path: Path) -> None:
+    """S-TTL-2: to the last millisecond, over a delete, and over its own ring nothing is doubled."""
+    file, back = tmp_path / "in", tmp_path / "out"
+    file.write_text(expiring("ttl", SOON, None, LATER))
+    assert document("import", str(file))["values"] == 3
+    assert ends("ttl") == {"v0": SOON, "v1": None, "v2": LATER}
+    ok("export", str(back))
+    (exported,) = (line for line in back.read_text().splitlines() if '"ttl"' in line)
+    assert [v.get("expires_at") for v in json.loads(exported)["values"]] == [SOON, None, LATER]
+    assert document("import", str(back))["values"] == 0
+    ok("delete", "ttl")
+    assert document("import", str(back))["values"] == 3
+    assert ends("ttl") == {"v0": SOON, "v1": None, "v2": LATER}
+
+
+def test_what_has_expired_does_not_come_back(tmp_path: Path) -> None:
+    file = tmp_path / "in"
+    file.write_text(expiring("gone", PAST, PAST) + expiring("half", PAST, SOON))
+    said = ok("import", str(file)).stdout
+    assert said == "1 keys imported, 1 values written, 3 values had expired\n"
+    assert run("get", "gone").exit_code == 3
+    assert ends("half") == {"v1": SOON}
+    assert document("import", str(file))["values_expired"] == 3
+
+
+def test_a_value_that_ends_before_that_of_the_file_is_not_taken_for_it(tmp_path: Path) -> None:
+    """Nothing expires before its time: what lives as long is there already, what ends sooner is
+    not."""
+    file = tmp_path / "in"
+    for there, given, written in (
+        (SOON, SOON, 0), (SOON, LATER, 1), (LATER, SOON, 0), (None, SOON, 0), (SOON, None, 1)
+    ):  # fmt: skip
+        file.write_text(expiring("lives", there))
+        ok("delete", "lives")
+        assert document("import", str(file))["values"] == 1
+        file.write_text(expiring("lives", given))
+        assert document("import", str(file))["values"] == written
+        assert len(values("lives")) == 1 + written
+
+
+def test_a_time_that_is_none_is_a_wrong_line(tmp_path: Path) -> None:
+    file = tmp_path / "in"
+    for wrong in ("2130-01-01", "soon", "2130-01-01T00:00:00"):
+        file.write_text(expiring("wrong", wrong))
+        ended = run("import", str(file))
+        assert ended.exit_code == 2 and "line 1: " in ended.stderr
+        assert "expires_at" in ended.stderr or "$.values[0]" in ended.stderr
+    assert values("wrong") == []
+
+
+def test_a_field_of_other_programs_files_may_say_when_a_value_expires(tmp_path: Path) -> None:
+    table = tmp_path / "sessions.csv"
+    table.write_text(f"id,user,until\ns1,ann,{SOON}\ns2,bob,\ns3,cid,{PAST}\n")
+    options = ("--key", "id", "--value", "user", "--expires-at", "until")
+    done = document("import", str(table), *options)
+    assert (done["keys"], done["values"], done["values_expired"]) == (2, 2, 1)
+    assert (ends("s1"), ends("s2")) == ({"ann": SOON}, {"bob": None})
+    (row,) = read('{"k": "a", "until": null}', Fields("jsonl", "k", "", "until"))
+    assert row.values[0].expires_at is None and not row.wrong
+    for held in ("7", "true", '"soon"', "[]", "0"):
+        (row,) = read(f'{{"k": "a", "until": {held}}}', Fields("jsonl", "k", "", "until"))
+        assert row.wrong.startswith("until: ")
+    (row,) = read('{"k": "a"}', Fields("jsonl", "k", "", "until"))
+    assert row.wrong == "until: no such field"
+
+
+def test_put_takes_the_time_and_siblings_show_theirs() -> None:
+    ok("put", "when", "a", "--expires-at", "2130-01-01T02:00:00.25+02:00")
+    ok("put", "when", "b", "--expires-in-s", "3600")
+    ok("put", "when", "c")
+    assert {"a": SOON, "c": None}.items() <= ends("when").items()
+    shown = run("get", "when")
+    assert shown.exit_code == 4 and "expires" in shown.stdout and "never" in shown.stdout
+    ended = run("put", "when", "d", "--expires-at", "tomorrow")
+    assert ended.exit_code == 2 and ended.stderr.startswith("dynamoctl: --expires-at: ")
 
 
 def test_blank_lines_and_a_byte_order_mark_are_no_keys(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from dynamo_client import (
     Conflict,
     DeleteOp,
     DynamoClient,
+    Found,
     GetOp,
     NotAMember,
     NotFound,
@@ -120,6 +121,29 @@ def test_an_expiry_and_a_strict_quorum_are_passed_on(client: DynamoClient) -> No
     stored = client.put("short", "v", expires_in_s=3600, w="all", dw=2, strict=True)
     assert (stored.acks.owners, stored.acks.hinted) == (3, 0)
     assert client.get("short", r="all", strict=True).value == b"v"
+
+
+async def update_in_asyncio(endpoints: tuple[str, ...]) -> Found:
+    async with AsyncDynamoClient(*endpoints) as client:
+        await client.update("session", cart_union(add={"3": {}}))
+        return await client.get("session", r="all")
+
+
+def test_an_update_keeps_the_expiry_and_the_read_shows_it(client: DynamoClient) -> None:
+    """S-TTL-2, through both clients."""
+    stored = client.put("session", "{}", expires_in_s=3600, return_values=True)
+    (end,) = {version.expires_at for version in stored.values}
+    assert end is not None
+    client.update("session", cart_union(add={"2": {}}))
+    assert [version.expires_at for version in client.get("session").values] == [end]
+    found = asyncio.run(update_in_asyncio(client.endpoints))
+    assert [(version.data, version.expires_at) for version in found.values] == [
+        (b'{"2":{},"3":{}}', end)
+    ]
+    client.update("session", cart_union(), expires_in_s="never")
+    assert [version.expires_at for version in client.get("session").values] == [None]
+    client.update("session", cart_union(), expires_at=end)
+    assert [version.expires_at for version in client.get("session").values] == [end]
 
 
 def test_batch(client: DynamoClient) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import msgspec
 
 from dynamo_client.errors import ClientError, NotFound, SiblingsFound
+from dynamo_client.expiry import Time
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One value. `dot` is equal for the same write event and never used again (C5)."""
+    """One value. `dot` is equal for the same write event and never used again (C5). `expires_at`
+    (UTC) is when it begins to read as deleted, None for never (S-TTL-1)."""
 
     data: bytes
     content_type: str
     dot: str
+    expires_at: Time | None = None
 
 
 class Acks(msgspec.Struct, frozen=True):

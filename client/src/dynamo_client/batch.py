@@ -6,6 +6,7 @@ What a node could not do now is sent again, under the ids that it had, without w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, Unpack
 
 import msgspec
@@ -19,6 +20,7 @@ from dynamo_client.errors import (
     Unavailable,
     ValueTooLarge,
 )
+from dynamo_client.expiry import expiry_of
 from dynamo_client.operations import OCTETS, Count, Key, Operations, ReadOptions, fresh_id, octets
 from dynamo_client.problems import error_of
 from dynamo_client.steps import Reply, Steps
@@ -46,6 +48,8 @@ class PutOp(msgspec.Struct, frozen=True):
     context: str | None = None
     content_type: str = OCTETS
     request_id: str | None = None
+    expires_in_s: int | None = None
+    expires_at: datetime | None = None
 
 
 class DeleteOp(msgspec.Struct, frozen=True):
@@ -73,6 +77,8 @@ class _Item(msgspec.Struct, omit_defaults=True):
     content_type: str = ""
     context: str = ""
     request_id: str = ""
+    expires_in_s: int | None = None
+    expires_at: str | None = None
 
 
 class _Result(msgspec.Struct):
@@ -107,7 +113,9 @@ def _item_of(op: Op) -> _Item:
     context, request_id = op.context or "", op.request_id or fresh_id()
     if isinstance(op, DeleteOp):
         return _Item("delete", key, context=context, request_id=request_id)
-    return _Item("put", key, octets(op.data, "data"), op.content_type, context, request_id)
+    expiry = expiry_of(op.expires_in_s, op.expires_at)
+    data = octets(op.data, "data")
+    return _Item("put", key, data, op.content_type, context, request_id, *expiry)
 
 
 def _chunks(items: Iterable[_Item]) -> Iterator[dict[int, _Item]]:

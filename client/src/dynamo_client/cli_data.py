@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from dynamo_client.cli_session import (
     styled,
     table,
 )
+from dynamo_client.expiry import time_of, time_text
 
 PREVIEW_CHARS = 40
 commands = typer.Typer()
@@ -59,6 +61,13 @@ def _file(name: str, field: str) -> bytes:
         raise Failed(f"{name}: {error.strerror}", USAGE, field) from None
 
 
+def _time(text: str) -> datetime | None:
+    try:
+        return time_of(text) if text else None
+    except ValueError as error:
+        raise Failed(str(error), USAGE, "--expires-at") from None
+
+
 def _write(context: str | None, file: Path | None) -> None:
     if file is not None:
         try:
@@ -70,7 +79,8 @@ def _write(context: str | None, file: Path | None) -> None:
 def value_json(version: Version) -> dict[str, str]:
     """A version as the HTTP API writes it."""
     data = base64.b64encode(version.data).decode()
-    return {"data": data, "content_type": version.content_type, "dot": version.dot}
+    shown = {"data": data, "content_type": version.content_type, "dot": version.dot}
+    return shown | ({"expires_at": time_text(version.expires_at)} if version.expires_at else {})
 
 
 def _found_json(found: Found) -> dict[str, Any]:
@@ -102,10 +112,12 @@ def get(
     else:
         from rich.text import Text
 
-        siblings = table("dot", "content type", ">size", "value")
+        expire = any(one.expires_at for one in found.values)
+        siblings = table("dot", "content type", ">size", *["expires"] * expire, "value")
         for one in found.values:
             preview = one.data[:PREVIEW_CHARS].decode("utf-8", "replace").replace("\n", " ")
-            siblings.add_row(one.dot, one.content_type, size(len(one.data)), Text(preview))
+            until = [time_text(one.expires_at) if one.expires_at else "never"] * expire
+            siblings.add_row(one.dot, one.content_type, size(len(one.data)), *until, Text(preview))
         session.show(None, siblings)
         words = f"{len(found.values)} siblings: put their merge with --context"
         raise Failed(words, SIBLINGS, "KEY")
@@ -137,6 +149,9 @@ def put(
     strict: Strict = None,
     request_id: Annotated[str | None, typer.Option(help="The same id is one event.")] = None,
     expires_in_s: Annotated[int | None, typer.Option(help="Gone after so many seconds.")] = None,
+    expires_at: Annotated[
+        str, typer.Option(metavar="TIME", help="Gone from then on: RFC 3339, with a zone.")
+    ] = "",
 ) -> None:  # fmt: skip
     """Write a value. Without the context of a get it becomes a sibling of what is there already;
     with it, it supersedes what that get showed."""
@@ -151,7 +166,7 @@ def put(
         stored = client.put(
             key_of(key, is_base64), data, context=_context(context), content_type=content_type,
             w=_count(w), dw=_count(dw), strict=strict, request_id=request_id,
-            expires_in_s=expires_in_s,
+            expires_in_s=expires_in_s, expires_at=_time(expires_at),
         )  # fmt: skip
     _done(session, "stored", stored, context_out)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
@@ -21,6 +22,7 @@ from dynamo_client import BadRequest, BatchResult, DynamoClient, GetOp, PutOp
 from dynamo_client.batch import Op
 from dynamo_client.cli_session import USAGE, Failed, Session
 from dynamo_client.cli_transfer import Run, in_order, io_told, opened, regular
+from dynamo_client.expiry import outlives, time_text
 from dynamo_client.rows import Fields, Row, rows, unpacked
 
 BATCH_VALUES = 32
@@ -37,10 +39,14 @@ FormatOption = Annotated[
 
 
 class Loaded(msgspec.Struct):
-    """What became of a batch: values written, values that were there, rows that are wrong."""
+    """What became of a batch: values written, values that were there, values whose expiry has
+    passed, rows that are wrong."""
 
     written: int = 0
     there: int = 0
+    expired: int = 0
+    gone: set[int] = set()
+    """Numbers of rows whose values have all expired."""
     wrong: list[Row] = []
 
 
@@ -60,11 +66,13 @@ def batches(found: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def load(client: DynamoClient, batch: list[Row], run_id: str) -> Loaded:
-    """Puts what is not there yet. The id of a put is that of the run, the key and the value: a
-    value that the file has twice, or a batch that is sent again, is one event (S-REQ-1)."""
+    """Puts what is not there yet, and lives still (S-TTL-2). A value is there if one with its data
+    and content type is there that lives as long. The id of a put is that of the run, the key and
+    the value: a value that the file has twice, or a batch that is sent again, is one event
+    (S-REQ-1)."""
     done = Loaded(wrong=[row for row in batch if row.wrong])
     keys = list(dict.fromkeys(row.key for row in batch if row.key))
-    there: dict[bytes, set[Name]] = {}
+    there: dict[bytes, dict[Name, datetime | None]] = {}
     for key, result in zip(keys, _asked(client, list(map(GetOp, keys))), strict=True):
         if isinstance(result.error, BadRequest):
             wrong = (row for row in batch if row.key == key)
@@ -73,17 +81,24 @@ def load(client: DynamoClient, batch: list[Row], run_id: str) -> Loaded:
             raise result.error
         else:
             assert result.found is not None
-            there[key] = {(one.data, one.content_type) for one in result.found.values}
+            there[key] = {}
+            for one in result.found.values:
+                _longest(there[key], (one.data, one.content_type), one.expires_at)
     puts: list[tuple[Row, PutOp]] = []
     for row in batch:
+        expired = done.expired
         for value in row.values if row.key in there else ():
-            name = value.data, value.content_type
-            if name in there[row.key]:
+            name, ends = (value.data, value.content_type), value.ends
+            if ends is not None and ends <= datetime.now(UTC):
+                done.expired += 1
+            elif not _longest(there[row.key], name, ends):
                 done.there += 1
-                continue
-            there[row.key].add(name)
-            request_id = f"import-{run_id}-{_digest(row.key, *name)}"
-            puts.append((row, PutOp(row.key, value.data, None, value.content_type, request_id)))
+            else:
+                request_id = f"import-{run_id}-{_digest(row.key, *name, ends)}"
+                put = PutOp(row.key, name[0], None, name[1], request_id, expires_at=ends)
+                puts.append((row, put))
+        if row.values and done.expired - expired == len(row.values):
+            done.gone.add(row.number)
     refused: dict[int, Row] = {}
     for (row, _), result in zip(puts, _asked(client, [put for _, put in puts]), strict=True):
         if isinstance(result.error, BadRequest):
@@ -100,16 +115,25 @@ def _asked(client: DynamoClient, operations: Sequence[Op]) -> list[BatchResult]:
     return client.batch(operations) if operations else []
 
 
-def _digest(key: bytes, data: bytes, content_type: str) -> str:
-    parts = (len(key).to_bytes(2, "big"), key, content_type.encode(), b"\0", data)
+def _longest(lives: dict[Name, datetime | None], name: Name, ends: datetime | None) -> bool:
+    """Writes down that such a value lives until then; False where one lives as long already."""
+    if name in lives and outlives(lives[name], ends):
+        return False
+    lives[name] = ends
+    return True
+
+
+def _digest(key: bytes, data: bytes, content_type: str, ends: datetime | None) -> str:
+    until = b"" if ends is None else time_text(ends).encode()
+    parts = (len(key).to_bytes(2, "big"), key, content_type.encode(), b"\0", until, b"\0", data)
     return blake2b(b"".join(parts), digest_size=12).hexdigest()
 
 
-def _fields(file: str, form: str, key: str, value: str) -> Fields:
+def _fields(file: str, form: str, key: str, value: str, expires_at: str) -> Fields:
     """The options, with the format that the file's name says where only a key is given."""
     kind = Path(file.removesuffix(".gz")).suffix.removeprefix(".")
     guessed = {"csv": "csv", "json": "json"}.get(kind, "jsonl") if key else "ndjson"
-    return Fields(form or guessed, key, value).checked()
+    return Fields(form or guessed, key, value, expires_at).checked()
 
 
 class Tally:
@@ -119,7 +143,7 @@ class Tally:
         self._aside = aside
         self._keys: set[int] = set()
         self.keys = keys
-        self.values = self.there = self.skipped = 0
+        self.values = self.there = self.expired = self.skipped = 0
 
     def add(self, batch: list[Row], done: Loaded) -> None:
         """One batch more. Raises Failed at a wrong row that nobody wants to be set aside."""
@@ -129,12 +153,13 @@ class Tally:
                 raise Failed(f"line {row.number}: {row.wrong}{again}", USAGE, "FILE")
             self._aside.write(row.raw if row.raw.endswith(b"\n") else row.raw + b"\n")
             self.skipped += 1
-        wrong = {row.number for row in done.wrong}
+        none = {row.number for row in done.wrong} | done.gone
         for row in batch:
-            if row.key and row.number not in wrong:
+            if row.key and row.number not in none:
                 self._count(row.key)
         self.values += done.written
         self.there += done.there
+        self.expired += done.expired
 
     def _count(self, key: bytes) -> None:
         """A key that the file has twice is one, as far as so many can be remembered."""
@@ -155,19 +180,23 @@ def import_(
     key: Annotated[str, typer.Option(metavar="FIELD", help="The field that is the key.")] = "",
     value: Annotated[str, typer.Option(metavar="FIELD", help="The field that is the value."
                                        " Default: the whole object, as JSON.")] = "",
+    expires_at: Annotated[str, typer.Option(metavar="FIELD", help="The field that is the time when"
+                                            " the value expires, in RFC 3339.")] = "",
     skip_bad: Annotated[Path | None, typer.Option(metavar="FILE", help="Lines that are wrong go"
                                                   " there, and the import goes on.")] = None,
 ) -> None:  # fmt: skip
     """Write every value of a file.
 
     ndjson, as export writes it: {"key": base64, or "key_text": text, "values": [{"data": base64,
-    "content_type": ...}]}. jsonl: a JSON object a line. json: an array of objects. csv: a header,
-    then rows. A value that is there already, with the same content type, is left as it is; others
-    become siblings beside what is there, and nothing is replaced; merge them with `update` of the
-    client library. A run over a file that was interrupted goes on from FILE.checkpoint.
+    "content_type": ..., "expires_at": time}]}. jsonl: a JSON object a line. json: an array of
+    objects. csv: a header, then rows. A value that is there already, with the same content type, is
+    left as it is; others become siblings beside what is there, and nothing is replaced; merge them
+    with `update` of the client library. A value keeps the time when it expires; one whose time has
+    passed, by the clock of this machine, is counted and not written. A run over a file that was
+    interrupted goes on from FILE.checkpoint.
     """
     session: Session = ctx.obj
-    fields = _fields(file, form, key, value)
+    fields = _fields(file, form, key, value, expires_at)
     data = Path(file) if file != "-" and regular(file) else None
     with io_told(file), ExitStack() as stack:
         source = stack.enter_context(opened(Path(file), "rb")) if file != "-" else sys.stdin.buffer
@@ -196,10 +225,12 @@ def _end(session: Session, run: Run, tally: Tally) -> None:
     words = f"{tally.keys:,} keys imported, {tally.values:,} values written"
     if tally.there:
         words += f", {tally.there:,} values were there already"
+    if tally.expired:
+        words += f", {tally.expired:,} values had expired"
     if tally.skipped:
         words += f", {tally.skipped:,} lines skipped"
     document = {
         "keys": tally.keys, "values": tally.values, "values_there": tally.there,
-        "skipped": tally.skipped, "keys_before": run.before,
+        "values_expired": tally.expired, "skipped": tally.skipped, "keys_before": run.before,
     }  # fmt: skip
     session.show(document, words + f" after the {run.before:,} lines of before" * bool(run.before))

@@ -3,7 +3,8 @@ shows how far it is and keeps a checkpoint to go on from.
 
     {"key_text": "cart-1", "values": [{"data": "<base64>", "content_type": "text/plain"}]}
 
-`key`, base64 of a key, stands in the place of `key_text` for one that is not UTF-8.
+`key`, base64 of a key, stands in the place of `key_text` for one that is not UTF-8. A value that
+expires has `expires_at`, the time in RFC 3339 (S-TTL-2).
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from typing import Annotated, BinaryIO, Self, TypeVar
 import msgspec
 import typer
 
-from dynamo_client import AdminClient, ClientError, DynamoClient, GetOp
+from dynamo_client import AdminClient, ClientError, DynamoClient, GetOp, Version
 from dynamo_client.cli_session import USAGE, Failed, Session, text_of
+from dynamo_client.expiry import time_text
 from dynamo_client.rows import Line, Value
 
 BATCH_OPERATIONS = 32
@@ -179,6 +181,11 @@ def _end(session: Session, run: Run, lines: int, values: int) -> None:
     session.show(document, words + f" after the {run.before:,} keys of before" * bool(run.before))
 
 
+def _value_of(version: Version) -> Value:
+    until = None if version.expires_at is None else time_text(version.expires_at)
+    return Value(version.data, version.content_type, until)
+
+
 def _get_all(client: DynamoClient, keys: list[bytes]) -> list[Line]:
     """A key that was deleted since it was listed has no line."""
     lines = []
@@ -186,7 +193,7 @@ def _get_all(client: DynamoClient, keys: list[bytes]) -> list[Line]:
         if result.error is not None:
             raise result.error
         assert result.found is not None
-        if values := [Value(one.data, one.content_type) for one in result.found.values]:
+        if values := list(map(_value_of, result.found.values)):
             text = text_of(key)
             lines.append(Line(key=key if text is None else None, key_text=text, values=values))
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from math import inf
 from typing import TypedDict, Unpack
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from dynamo_client.errors import (
     TooManySiblings,
     Unavailable,
 )
+from dynamo_client.expiry import Expiry, Never, expiry_of, expiry_of_update, longest
 from dynamo_client.merges import Merge
 from dynamo_client.steps import Reply, Steps
 from dynamo_core.errors import BadParameter as NotARing
@@ -83,6 +85,8 @@ class PutOptions(DeleteOptions, total=False):
     content_type: str
     expires_in_s: int | None
     """Seconds after which it reads as deleted (S-TTL-1)."""
+    expires_at: datetime | None
+    """The time from which it reads as deleted, with its zone, to the millisecond. One of both."""
     return_values: bool
     """Whether `Stored.values` has the versions that are there after it."""
 
@@ -100,7 +104,11 @@ class UpdateOptions(Deadline, total=False):
     """Of the write, as of a put."""
     dw: Count | None
     """Of the write, as of a put."""
-    expires_in_s: int | None
+    expires_in_s: int | Never | None
+    """Of the value that is written, as of a put. Where neither this nor `expires_at` is given, it
+    expires when the longest-lived of the values that it is made of would have expired, or never
+    where one of them never does (S-TTL-2). "never" takes the expiry away."""
+    expires_at: datetime | None
     """Of the value that is written, as of a put."""
     always_write: bool
     """Where too few nodes answer, go on with what one node has, or with nothing, and write to one
@@ -184,12 +192,12 @@ class Operations:
 
     def put(
         self, key: Key, data: bytes | str, *, content_type: str = OCTETS,
-        expires_in_s: int | None = None, return_values: bool = False,
-        deadline_s: float | None = None, **how: Unpack[WriteOptions],
+        expires_in_s: int | None = None, expires_at: datetime | None = None,
+        return_values: bool = False, deadline_s: float | None = None, **how: Unpack[WriteOptions],
     ) -> Steps[Stored]:  # fmt: skip
         """Writes one value. Raises ClientError."""
-        attempts = self.within(deadline_s)
-        return _put(attempts, key, data, content_type, expires_in_s, return_values, **how)
+        attempts, expiry = self.within(deadline_s), expiry_of(expires_in_s, expires_at)
+        return _put(attempts, key, data, content_type, expiry, return_values, **how)
 
     def delete(
         self, key: Key, *, deadline_s: float | None = None, **how: Unpack[WriteOptions]
@@ -200,14 +208,16 @@ class Operations:
     def update(
         self, key: Key, merge: Merge, *, attempts_max: int = 8, strict: bool | None = None,
         content_type: str | None = None, always_write: bool = False, w: Count | None = None,
-        dw: Count | None = None, expires_in_s: int | None = None, deadline_s: float | None = None,
+        dw: Count | None = None, expires_in_s: int | Never | None = None,
+        expires_at: datetime | None = None, deadline_s: float | None = None,
     ) -> Steps[Stored]:  # fmt: skip
-        """Reads, merges all siblings, and writes with the context of what was read.
+        """Reads, merges all siblings, and writes with the context of what was read. The value that
+        is written expires as UpdateOptions says (S-TTL-2).
 
         A write whose outcome is unknown is written again, the same under the same id, until it is
         known: nothing is merged twice. One that was certainly not stored begins with a read again.
         """
-        attempts = self.within(deadline_s)
+        attempts, expiry = self.within(deadline_s), expiry_of_update(expires_in_s, expires_at)
         error: ClientError = BadParameter("attempts_max: 1 at least")
         found, data, how = Found(b"", (), None), None, WriteOptions()
         for attempt in range(attempts_max):
@@ -233,7 +243,12 @@ class Operations:
                     tried = attempts.few(TRIES_MAX).within(attempts.left_s / TRY_SHARE)
                 if data is None:
                     return (yield from _write(tried, "DELETE", key, b"", {}, **how))
-                return (yield from _put(tried, key, data, kind, expires_in_s, **how))
+                kept = longest(version.expires_at for version in found.values)
+                return (
+                    yield from _put(
+                        tried, key, data, kind, kept if expiry is None else expiry, **how
+                    )
+                )
             except TooManySiblings as failed:
                 if failed.applied != "no":
                     raise
@@ -265,11 +280,9 @@ def _target(key: bytes, counts: Mapping[str, Count | None], strict: bool | None)
 
 def _put(
     attempts: Attempts, key: Key, data: bytes | str, content_type: str,
-    expires_in_s: int | None = None, return_values: bool = False, **how: Unpack[WriteOptions],
+    expiry: Expiry, return_values: bool = False, **how: Unpack[WriteOptions],
 ) -> Steps[Stored]:  # fmt: skip
-    headers = {"Content-Type": content_type, "Accept": "application/json"}
-    if expires_in_s is not None:
-        headers["Dynamo-Expires-In"] = str(expires_in_s)
+    headers = {"Content-Type": content_type, "Accept": "application/json", **expiry.headers()}
     if return_values:
         headers["Prefer"] = "return=representation"
     return _write(attempts, "PUT", key, data, headers, **how)

@@ -5,7 +5,8 @@
     json     one JSON array of objects
     csv      a header, then rows
 
-For all but the first the key is one field, and the value another one or the whole object.
+For all but the first the key is one field, and the value another one or the whole object. A further
+field may say when the value expires, in RFC 3339; null or nothing in it stands for never.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import csv
 import gzip
 import io
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
 from dynamo_client.errors import BadParameter
+from dynamo_client.expiry import time_of
 
 FORMATS = ("ndjson", "jsonl", "json", "csv")
 OCTETS = "application/octet-stream"
@@ -34,6 +37,17 @@ class Value(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     data: bytes
     content_type: str = OCTETS
+    expires_at: str | None = None
+    """RFC 3339, None for never (S-TTL-2)."""
+
+    def __post_init__(self) -> None:
+        if self.expires_at is not None:
+            time_of(self.expires_at)
+
+    @property
+    def ends(self) -> datetime | None:
+        """When it begins to read as deleted, None for never."""
+        return None if self.expires_at is None else time_of(self.expires_at)
 
 
 class Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -58,17 +72,19 @@ class Row(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """How rows are read: the format, the field of the key, and that of the value ("": all)."""
+    """How rows are read: the format, the field of the key, that of the value ("": all), and that of
+    the time when the value expires ("": none does)."""
 
     format: str = "ndjson"
     key: str = ""
     value: str = ""
+    expires_at: str = ""
 
     def checked(self) -> Fields:
         """Raises BadParameter that names the option."""
         if self.format not in FORMATS:
             raise BadParameter(f"--format: one of {', '.join(FORMATS)}")
-        if self.format == "ndjson" and (self.key or self.value):
+        if self.format == "ndjson" and (self.key or self.value or self.expires_at):
             raise BadParameter("--key: ndjson has fields of its own; say --format")
         if self.format != "ndjson" and not self.key:
             raise BadParameter(f"--key: {self.format} needs the field that is the key")
@@ -127,17 +143,22 @@ def _of_json(row: Row, text: bytes, fields: Fields) -> Row:
 def _of_object(row: Row, found: Any, fields: Fields) -> Row:
     if not isinstance(found, dict):
         return row._replace(wrong=f"wants an object, not {type(found).__name__}")
-    for name in filter(None, (fields.key, fields.value)):
+    for name in filter(None, fields[1:]):
         if name not in found:
             return row._replace(wrong=f"{name}: no such field")
     key = found[fields.key]
     if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
         return row._replace(wrong=f"{fields.key}: wants text or a whole number as the key")
     held = found[fields.value] if fields.value else found
-    if isinstance(held, str):
-        value = Value(held.encode(), "text/plain; charset=utf-8")
-    else:
-        value = Value(_encode(held), "application/json")
+    until = found[fields.expires_at] if fields.expires_at else None
+    until = None if until == "" else until
+    try:
+        if isinstance(held, str):
+            value = Value(held.encode(), "text/plain; charset=utf-8", until)
+        else:
+            value = Value(_encode(held), "application/json", until)
+    except (TypeError, ValueError) as error:
+        return row._replace(wrong=f"{fields.expires_at}: {error}")
     return row._replace(key=str(key).encode(), values=(value,))
 
 
@@ -158,7 +179,7 @@ def _csv(file: BinaryIO, fields: Fields, number: int) -> Iterator[Row]:
     text = io.TextIOWrapper(file, "utf-8-sig", newline="")
     try:
         reader = csv.DictReader(text, strict=True)
-        for name in filter(None, (fields.key, fields.value)):
+        for name in filter(None, fields[1:]):
             if name not in (reader.fieldnames or ()):
                 raise BadParameter(f"FILE: the header has no column {name}")
         for at, found in enumerate(reader, 1):
