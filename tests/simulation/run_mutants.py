@@ -14,6 +14,7 @@ import address_mutants
 import background_mutants
 import bounds_mutants
 import edge_mutants
+import expiry_mutants
 import found_ladders
 import gate_mutants
 import ids_mutants
@@ -31,6 +32,7 @@ from round_mutants import LADDER_OF
 assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
 assert wire_mutants.TAG and bounds_mutants.VALUE
 assert record_mutants.COPIED and gate_mutants.SENSELESS and ids_mutants.FLIPPED
+assert expiry_mutants.LOST
 assert writeable_mutants.LADDER_OF and share_mutants.SLOW
 
 SEEDS_MAX = 1000

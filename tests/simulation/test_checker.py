@@ -52,6 +52,24 @@ def claims(*events: Event) -> set[str]:
 CORRUPTED: dict[str, tuple[str, list[Event]]] = {
     "an acked value is dropped": ("C1", [put(1, 1), put(2, 2), final([2])]),
     "404 for a live key after convergence": ("C1", [put(1, 1), final([])]),
+    "a value is lost that has not expired by any clock": (
+        "C1",
+        [put(1, 1, expires=True, expires_ms=5000), final([], earliest_ms=1000, latest_ms=4999)],
+    ),
+    "a value is shown that has expired by every clock": (
+        "S-TTL-1",
+        [
+            put(1, 1, expires=True, expires_ms=5000),
+            get([1], 2, earliest_ms=5000, latest_ms=9000),
+        ],
+    ),
+    "a strict read misses what has not expired by any clock": (
+        "C9",
+        [
+            put(1, 1, strict=True, expires=True, expires_ms=5000),
+            get([], 2, strict=True, earliest_ms=1000, latest_ms=4999),
+        ],
+    ),
     "an acked put is lost with fewer damaged disks than W": (
         "C1",
         [put(1, 1, w=2), Damage(1, "a"), final([])],
@@ -156,6 +174,28 @@ CLEAN: dict[str, list[Event]] = {
         final([]),
     ],
     "an expired value": [put(1, 1, expires=True), final([])],
+    "a value that has expired by one clock may be gone": [
+        put(1, 1, expires=True, expires_ms=5000),
+        final([], latest_ms=5000),
+    ],
+    "or may not be": [
+        put(1, 1, expires=True, expires_ms=5000),
+        final([1], earliest_ms=4999, latest_ms=5000),
+    ],
+    "a retry that is stamped anew may expire at its first time": [
+        put(1, 1, expires=True, expires_ms=3000, outcome="unknown"),
+        put(1, 2, expires=True, expires_ms=5000),
+        final([], latest_ms=4000),
+    ],
+    "or at its second one": [
+        put(1, 1, expires=True, expires_ms=3000, outcome="unknown"),
+        put(1, 2, expires=True, expires_ms=5000),
+        final([1], earliest_ms=4000, latest_ms=4000),
+    ],
+    "a strict read does not see what has expired": [
+        put(1, 1, strict=True, expires=True, expires_ms=5000),
+        get([], 2, strict=True, latest_ms=6000),
+    ],
     "a strict read sees a successor": [
         put(1, 1, strict=True),
         put(2, 2, seen=[1]),

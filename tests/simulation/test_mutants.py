@@ -6,6 +6,7 @@ import address_mutants
 import background_mutants
 import bounds_mutants
 import edge_mutants
+import expiry_mutants
 import found_ladders
 import gate_mutants
 import ids_mutants
@@ -33,6 +34,7 @@ assert (
     and background_mutants.BUSY
     and bounds_mutants.VALUE
     and edge_mutants.FULL
+    and expiry_mutants.LOST
     and gate_mutants.SENSELESS
     and ids_mutants.FLIPPED
     and put_ladders.LADDER_OF

@@ -10,10 +10,11 @@ the contexts that clients sent:
 
 Every final read shows all of Must (C1) and nothing of Never (C3); no read at any time shows what
 was not sent, or failed (C2, C14). Three kinds of puts are neither in Must nor, for that alone, in
-Never: those with an expiry; those that began before a delete without a context ended, for it
-supersedes what its coordinator read, which no client knows; and those of which at least W disks
-have lost their copy, DW of them after an fsync, for C7 promises to survive one less. Deletes are
-puts of a tombstone: never shown.
+Never: those that may have expired, by the latest time that any clock has told; those that began
+before a delete without a context ended, for it supersedes what its coordinator read, which no
+client knows; and those of which at least W disks have lost their copy, DW of them after an fsync,
+for C7 promises to survive one less. Deletes are puts of a tombstone: never shown. No read shows a
+put that has expired by every clock (S-TTL-1).
 
 Everything is linear in the length of the history but the search behind strict reads and 404s (C9,
 C10), which is made only where a put that should be seen is not shown.
@@ -57,7 +58,7 @@ class Write:
     """One put or delete: all attempts under one id."""
 
     __slots__ = ("began", "dw", "ended", "expires", "kind", "known", "outcome", "seen", "sent",
-                 "strict_from", "value", "w")  # fmt: skip
+                 "stamps", "strict_from", "value", "w")  # fmt: skip
 
     def __init__(self, first: Attempt) -> None:
         self.value = first.value
@@ -65,6 +66,8 @@ class Write:
         self.sent = first.sent
         self.known = first.known
         self.expires = first.expires
+        self.stamps: set[int] = set()
+        """When it expires: each attempt of seconds has its own stamp, the event has one of them."""
         self.began = first.began
         self.seen: set[int] = set()
         self.outcome = FAIL
@@ -79,6 +82,8 @@ class Write:
         """One more attempt."""
         self.began = min(self.began, attempt.began)
         self.seen.update(attempt.seen)
+        if attempt.expires_ms:
+            self.stamps.add(attempt.expires_ms)
         if attempt.outcome == OK:
             self.outcome = OK
             self.w = max(self.w, attempt.w)
@@ -90,6 +95,15 @@ class Write:
             self.ended = NEVER_ENDED
             if self.outcome == FAIL:
                 self.outcome = UNKNOWN
+
+    def may_have_expired(self, latest_ms: int) -> bool:
+        """Whether it has expired by any clock that told no more than that (0: not known)."""
+        known = latest_ms and self.stamps
+        return self.expires and not (known and min(self.stamps) > latest_ms)
+
+    def has_expired(self, earliest_ms: int) -> bool:
+        """Whether it has expired by all clocks that told that or more."""
+        return bool(self.stamps) and max(self.stamps) <= earliest_ms
 
     def may_be_lost(self, damage: Lost) -> bool:
         """Whether more failed than C7 survives: W of its disks, DW of them after the fsync."""
@@ -147,7 +161,7 @@ class KeyHistory:
         must = {
             w.value
             for w in kept
-            if w.kind == "put" and w.value not in maybe and not w.expires and w.began > blind_until
+            if w.kind == "put" and w.value not in maybe and w.began > blind_until
         }
         for read in self.reads:
             yield from self._judge_read(read, sent_for)
@@ -174,6 +188,8 @@ class KeyHistory:
                 yield self._bad("C2", f"{at} shows v{value}, whose put failed")
             elif self.writes[value].began > read.ended:
                 yield self._bad("C2", f"{at} shows v{value} before it was sent")
+            elif self.writes[value].has_expired(read.earliest_ms):
+                yield self._bad("S-TTL-1", f"{at} shows v{value}, expired by every clock")
             elif times > 1:
                 yield self._bad("C2", f"{at} shows v{value} {times} times: one request, one event")
         if self.setting.quiet and len(read.shown) > 1:
@@ -193,8 +209,9 @@ class KeyHistory:
     def _judge_final(self, read: Attempt, must: set[int], never: set[int]) -> Iterator[Violation]:
         shown = {self.by_bytes[data] for data in read.shown if data in self.by_bytes}
         at = f"final read at {read.node} (r={read.r}) shows {self._named(read.shown)}"
+        must = {v for v in must if not self.writes[v].may_have_expired(read.latest_ms)}
         if self.setting.lossy:
-            gone = any(w.kind == "delete" or w.expires for w in self.writes.values())
+            gone = any(self._hides(w, read) for w in self.writes.values())
             if must and not shown and not gone:
                 yield self._bad("C1", f"{at}: of {len(must)} concurrent puts none is left")
         else:
@@ -218,7 +235,7 @@ class KeyHistory:
             and w.value not in shown
             and w.value not in excused
             and read.r + w.w > self.setting.n
-            and not w.expires
+            and not w.may_have_expired(read.latest_ms)
         ]
         blind = any(
             w.kind == "delete" and not w.known and w.outcome != FAIL and w.began <= read.ended
@@ -238,8 +255,12 @@ class KeyHistory:
         return {
             w.value
             for w in self.writes.values()
-            if (w.kind == "delete" or w.expires) and w.outcome != FAIL and w.began <= read.ended
+            if self._hides(w, read) and w.outcome != FAIL and w.began <= read.ended
         }
+
+    def _hides(self, write: Write, read: Attempt) -> bool:
+        """Whether the read may have met it as a tombstone."""
+        return write.kind == "delete" or write.may_have_expired(read.latest_ms)
 
 
 def check(events: Iterable[Event]) -> list[Violation]:

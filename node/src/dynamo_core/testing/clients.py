@@ -11,6 +11,7 @@ from dynamo_core.ids import partition_of, store_key
 from dynamo_core.node import Node
 from dynamo_core.operations import Context, Get, Operation, Outcome, Put
 from dynamo_core.testing.excuses import fsynced_elsewhere, owners_at_hand
+from dynamo_core.testing.expiries import absolute_ms, stamp
 from dynamo_core.testing.greed import Greed
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
 from dynamo_core.testing.ladder import short
@@ -203,7 +204,7 @@ class Clients:
         attempt = Attempt(
             kind="delete" if deletes else "put", key=key, node=process.name, value=value,
             sent=sent, seen=list(seen), known=bool(text) or not deletes, r=step.r or plan.r,
-            w=step.w or plan.w, dw=min(plan.dw, step.w or plan.w), expires=bool(step.expires_s),
+            w=step.w or plan.w, dw=min(plan.dw, step.w or plan.w), expires=step.expires,
             due=plan.quiet or (self.world.converged and "overload" not in plan.families),
         )  # fmt: skip
         context: Context | None = None
@@ -219,7 +220,8 @@ class Clients:
         operation = Put(
             key=key, value=None if deletes else sent, context=context, request_id=request_id,
             w=step.w, dw=attempt.dw if step.w else 0, strict=step.strict, timeout_s=TIMEOUT_S,
-            expires_in_s=step.expires_s, answer_record=step.show, content_type=_type_of(sent),
+            answer_record=step.show, content_type=_type_of(sent), expires_in_s=step.expires_s,
+            expires_ms=absolute_ms(self.world.now, step.until_s),
         )  # fmt: skip
 
         def answered(outcome: Outcome | None) -> None:
@@ -344,6 +346,7 @@ class Clients:
 
         def begin() -> None:
             _mean(world, attempt, operation, node)
+            stamp(world, attempt, operation, node)
             before = node.clients.in_flight
             self._greed.begin(*place)
             node.submit(operation, done, place[2])

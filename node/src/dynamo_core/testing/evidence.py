@@ -8,9 +8,10 @@ from dynamo_core.codec import decode_record
 from dynamo_core.ids import DATA, HINTS, store_key
 from dynamo_core.operations import Context, Outcome
 from dynamo_core.testing.disk import Disk
+from dynamo_core.testing.expiries import WallClocks
 from dynamo_core.testing.history import Damage, Dot, Event, Trouble
 from dynamo_core.testing.process import Call, Process
-from dynamo_core.versions import History, Record, decode_history
+from dynamo_core.versions import History, Record, Sibling, decode_history
 
 BARE = 204
 """The status of a put whose answer shows nothing but its own event."""
@@ -39,6 +40,9 @@ class Evidence:
         """Which put a sibling is: by key and its bytes, or its request id when deleted."""
         self.written: list[tuple[bytes, int]] = []
         """Key and id of every put and delete that was ever sent."""
+        self.clocks = WallClocks()
+        self.stamps: dict[int, set[int]] = {}
+        """When the value of each put is to expire, by attempt; 0 for never."""
         self.damaged: dict[int, set[str]] = {}
         self.removed: set[int] = set()
         """Ids of nodes that were removed by force: whoever did that was to fence them."""
@@ -56,6 +60,7 @@ class Evidence:
         for sibling in record.siblings:
             name = sibling.value if sibling.value is not None else sibling.request_id
             value = self.value_of.get((key, name), 0)
+            self.judge_expiry(value, sibling)
             what = f"v{value}" if value else f"{sibling.value!r} {sibling.request_id}"
             place = (key, sibling.actor, sibling.counter, what)
             if place not in self._dots:
@@ -65,6 +70,13 @@ class Evidence:
                     self.dots_of.setdefault(value, []).append(sibling.dot)
                     if len(self.dots_of[value]) > 1:
                         self.count("one request has two dots")
+
+    def judge_expiry(self, value: int, sibling: Sibling) -> None:
+        """S-TTL-1: each version of a put expires at the time that was stamped, and no other."""
+        stamps = self.stamps.get(value)
+        if stamps is not None and sibling.value is not None and sibling.expires_ms not in stamps:
+            detail = f"v{value} expires at {sibling.expires_ms}, stamped were {sorted(stamps)}"
+            self.events.append(Trouble("S-TTL-1", detail))
 
     def acknowledged(self, value: int, sent: bytes, before: Context | None, told: Outcome) -> bool:
         """Whether the answer to a put tells its own dot, which a record that was superseded within
@@ -79,6 +91,11 @@ class Evidence:
         if new := [dot for dot in dots if dot not in mine]:
             self.dots_of[value] = mine + new
         return bool(dots)
+
+    def siblings_on(self, disk: Disk, key: bytes) -> list[Sibling]:
+        """The versions of a key on a disk, hinted ones too."""
+        records = map(self._records.get, disk.records(store_key(key)))
+        return [s for record in records if record is not None for s in record.siblings]
 
     def holds(self, disk: Disk, key: bytes, value: int, durable: bool = False) -> bool:
         """Whether a disk holds a put, or a successor of it."""

@@ -287,7 +287,7 @@ def _fsync_error(world: World, process: Process, fault: Fault) -> None:
 
 
 def _clock(world: World, process: Process, fault: Fault) -> None:
-    process.wall_offset_ms = int((2 * fault.amount - 1) * HOUR_MS)
+    world.set_wall_clock(process, int((2 * fault.amount - 1) * HOUR_MS))
     world.count("clock jumped back" if fault.amount < 0.5 else "clock jumped ahead")
 
 

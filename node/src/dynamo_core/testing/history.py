@@ -36,7 +36,10 @@ class Attempt(msgspec.Struct, tag="op", kw_only=True, omit_defaults=True):
     coordinator read, which nobody here knows. `due`: nothing excuses a failure. `holders` counts
     disks that held a put when it was acked, `synced` those that held it durably (-1: not looked).
     `outdated`: answered by a node that was removed by force and started all the same, or whose disk
-    was put back and that has not heard again what it had known of the key's owners.
+    was put back and that has not heard again what it had known of the key's owners. `expires`: the
+    client asked for an expiry; `expires_ms` is what it became, in ms of wall time, 0 where no node
+    took it. `earliest_ms`: no machine's clock told less during the operation; `latest_ms`: no node
+    had been told more when it ended (0: not known).
     """
 
     kind: Literal["put", "delete", "get"]
@@ -57,6 +60,9 @@ class Attempt(msgspec.Struct, tag="op", kw_only=True, omit_defaults=True):
     dw: int = 0
     strict: bool = False
     expires: bool = False
+    expires_ms: int = 0
+    earliest_ms: int = 0
+    latest_ms: int = 0
     final: bool = False
     due: bool = False
     holders: int = -1

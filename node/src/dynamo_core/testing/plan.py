@@ -39,7 +39,9 @@ class Step(msgspec.Struct, omit_defaults=True):
     far, 1.0 the latest; an "update" reads first and uses what it read. `retry`: the node asked
     again under the same request id when there was no success, after `retry_s`. `strict` None: as
     the ring has it. `bytes`: of the value, at least. `joined`: it enters its node in one turn with
-    the step before it, as the operations of a batch do."""
+    the step before it, as the operations of a batch do. `expires_s`: the value expires so many
+    seconds after the node's clock; `until_s`: at a time of its own, so long after a clock that
+    nobody has set, or before it; 0 for neither."""
 
     at: float
     kind: str
@@ -53,11 +55,17 @@ class Step(msgspec.Struct, omit_defaults=True):
     retry: int = -1
     retry_s: float = 0.5
     expires_s: int = 0
+    until_s: float = 0.0
     show: bool = False
     bytes: int = 0
     joined: bool = False
     client: str = ""
     """Whose share of the node it takes (T-5)."""
+
+    @property
+    def expires(self) -> bool:
+        """Whether the value has an expiry."""
+        return bool(self.expires_s or self.until_s)
 
 
 class Plan(msgspec.Struct):

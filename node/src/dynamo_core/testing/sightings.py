@@ -13,6 +13,11 @@ NOT_FOUND = 404
 
 def sight(world: World, node: Node, attempt: Attempt, outcome: Outcome) -> None:
     """Look at one answer of `node`."""
+    attempt.earliest_ms = world.clocks.earliest_ms(attempt.began)
+    attempt.latest_ms = world.clocks.latest_ms
+    for sibling in outcome.values:
+        if sibling.value is not None:
+            world.judge_expiry(world.value_of.get((attempt.key, sibling.value), 0), sibling)
     if attempt.outcome == OK and attempt.kind == "get":
         _read(world, node, attempt, outcome)
     elif attempt.outcome == OK:
@@ -26,11 +31,25 @@ def _read(world: World, node: Node, attempt: Attempt, outcome: Outcome) -> None:
         world.count("three siblings returned")
     if outcome.status == NOT_FOUND and outcome.context is not None:
         world.count("404 over a tombstone")
+    if attempt.final and any(sibling.expires_ms for sibling in outcome.values):
+        world.count("expiring value shown at the end")
+    if any(max(stamps) for stamps in world.stamps.values()):
+        _expired(world, node, attempt)
     why = outcome.explanation
     if why is not None:
         answered = {line.node for line in why.asked} | {line["node"] for line in why.skipped}
         if not answered.issuperset(node.preference.list(why.partition)):
             world.count("hedged read answered first")
+
+
+def _expired(world: World, node: Node, attempt: Attempt) -> None:
+    """What the node that was asked holds itself, and does not show."""
+    disks = [process.disk for process in world.processes if process.node is node]
+    held = [s for disk in disks for s in world.siblings_on(disk, attempt.key)]
+    if any(s.value is not None and not s.live(node.wall_ms) for s in held):
+        world.count("expired value behind a read")
+        if attempt.shown:
+            world.count("expired sibling beside a living one")
 
 
 def _written(world: World, node: Node, attempt: Attempt, outcome: Outcome) -> None:
@@ -55,6 +74,8 @@ def _acked(world: World, node: Node, attempt: Attempt, outcome: Outcome, acks: A
     here = outcome.node == node.identity.name
     if not here:
         world.count("put forwarded and answered")
+        if attempt.expires:
+            world.count("expiring put forwarded and answered")
     elif node.name not in node.preference.owners(partition) and acks.owners:
         silent = world.now - attempt.began >= world.settings.hedge_s
         world.count(f"put coordinated by a stand-in after a {SENT[silent]} forward")

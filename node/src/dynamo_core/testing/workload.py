@@ -78,6 +78,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         _other_defaults(Random(f"{seed} defaults"), plan)
     _add_moves(Random(f"{seed} addresses"), plan)
     _shape(Random(f"{seed} shape"), plan)
+    _to_times(Random(f"{seed} expiry"), plan)
     _spoil(Random(f"{seed} wire"), plan)
     if not mix:
         memory_mixes.add_to(Random(f"{seed} memory"), plan)
@@ -109,6 +110,14 @@ def _shape(rng: Random, plan: Plan) -> None:
             step.bytes = rng.choice((0, 60, 200, 200, 500))
     if rng.random() < (0.5 if "overload" in plan.families else JOINED):
         _join(rng, plan)
+
+
+def _to_times(rng: Random, plan: Plan) -> None:
+    """Some expiries are times and not seconds, some of these have passed (S-TTL-1)."""
+    for step in plan.steps:
+        if step.expires_s and rng.random() < TIMES:
+            step.until_s = -1.0 if rng.random() < PASSED else float(step.expires_s)
+            step.expires_s = 0
 
 
 def _join(rng: Random, plan: Plan) -> None:
@@ -171,6 +180,8 @@ MOVED = 0.06
 FEW, LIMITED, JOINED, BAD_WIRE = 0.06, 0.06, 0.08, 0.06
 """Of the histories so many have a ring of few nodes, small limits, turns of several steps, or a
 network card that spoils frames."""
+TIMES, PASSED = 0.4, 0.15
+"""Of the expiries so many are times, and of these so many have passed."""
 TURN_MAX = 6
 FORGET = 0.15
 """Of the histories so many are long enough, with deletes enough, to see collections midway."""

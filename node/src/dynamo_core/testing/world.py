@@ -33,8 +33,6 @@ from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Limits, Plan, se
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk
 from dynamo_core.testing.wire import Wires
 
-WALL_MS = 1_700_000_000_000
-
 
 class World(Evidence):
     """Time, processes, the network between them, and the history so far."""
@@ -169,7 +167,12 @@ class World(Evidence):
 
     def wall_ms(self, process: Process) -> int:
         """What the machine's wall clock says."""
-        return WALL_MS + int(self.now * 1000) + process.wall_offset_ms
+        return self.clocks.tell(self.now, process.wall_offset_ms)
+
+    def set_wall_clock(self, process: Process, offset_ms: int) -> None:
+        """Somebody sets the machine's wall clock."""
+        process.wall_offset_ms = offset_ms
+        self.clocks.are_set(self.now, [p.wall_offset_ms for p in self.processes])
 
     def stop(self, process: Process, silent: bool = False) -> None:
         """kill -9: what is not written is gone."""

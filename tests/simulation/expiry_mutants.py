@@ -1,0 +1,65 @@
+"""Deliberate faults in expiries (S-TTL-1): each version of a put has one time, the one stamped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from mutants import Patch, mutant
+
+from dynamo_core import clients, codec, versions
+from dynamo_core.operations import Put
+from dynamo_core.versions import Record, Sibling
+
+LOST = "an expiry is lost in a merge"
+
+
+@mutant(LOST)
+def _() -> list[Patch]:
+    original = versions.sync
+
+    def sync(a: Record, b: Record, lww: bool = False) -> Record:
+        merged = original(a, b, lww)
+        bare = tuple(msgspec.structs.replace(s, expires_ms=0) for s in merged.siblings)
+        return Record(bare, merged.history)
+
+    return [(codec, "sync", sync)]
+
+
+@mutant("a second coordinator stamps an expiry again")
+def _() -> list[Patch]:
+    original = clients.settle
+
+    def settle(operation: Any, target: Any, wall_ms: int) -> None:
+        if isinstance(operation, Put) and operation.expires_in_s:
+            operation.expires_ms = 0
+        original(operation, target, wall_ms)
+
+    return [(clients, "settle", settle)]
+
+
+@mutant("expired values are shown")
+def _() -> list[Patch]:
+    return [(Sibling, "live", lambda self, wall_ms: self.value is not None)]
+
+
+@mutant("values expire a second before their time")
+def _() -> list[Patch]:
+    original = Sibling.live
+
+    def live(self: Sibling, wall_ms: int) -> bool:
+        return original(self, wall_ms + 1000)
+
+    return [(Sibling, "live", live)]
+
+
+@mutant("a time that has passed stands for no expiry")
+def _() -> list[Patch]:
+    original = clients.settle
+
+    def settle(operation: Any, target: Any, wall_ms: int) -> None:
+        if isinstance(operation, Put) and operation.expires_ms <= wall_ms:
+            operation.expires_ms = 0
+        original(operation, target, wall_ms)
+
+    return [(clients, "settle", settle)]
