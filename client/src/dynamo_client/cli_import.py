@@ -65,11 +65,11 @@ def batches(found: Iterable[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def load(client: DynamoClient, batch: list[Row], run_id: str) -> Loaded:
-    """Puts what is not there yet, and lives still (S-TTL-2). A value is there if one with its data
-    and content type is there that lives as long. The id of a put is that of the run, the key and
-    the value: a value that the file has twice, or a batch that is sent again, is one event
-    (S-REQ-1)."""
+def load(client: DynamoClient, batch: list[Row], run_id: str, now: datetime) -> Loaded:
+    """Puts what is not there yet, and has not expired by `now` (S-TTL-2). A value is there if one
+    with its data and content type is there that lives as long. The id of a put is that of the run,
+    the key and the value: a value that the file has twice, or a batch that is sent again, is one
+    event (S-REQ-1)."""
     done = Loaded(wrong=[row for row in batch if row.wrong])
     keys = list(dict.fromkeys(row.key for row in batch if row.key))
     there: dict[bytes, dict[Name, datetime | None]] = {}
@@ -89,7 +89,7 @@ def load(client: DynamoClient, batch: list[Row], run_id: str) -> Loaded:
         expired = done.expired
         for value in row.values if row.key in there else ():
             name, ends = (value.data, value.content_type), value.ends
-            if ends is not None and ends <= datetime.now(UTC):
+            if ends is not None and ends <= now:
                 done.expired += 1
             elif not _longest(there[row.key], name, ends):
                 done.there += 1
@@ -212,8 +212,12 @@ def import_(
             lines.seek(place.offset)
         plain = lines is source and fields.format in ("ndjson", "jsonl")
         total = data.stat().st_size if data and plain else None
+
+        def loaded(batch: list[Row]) -> Loaded:
+            return load(client, batch, run_id, datetime.now(UTC))
+
         work = batches(rows(lines, fields, place.offset, place.lines))
-        for batch, done in in_order(lambda batch: load(client, batch, run_id), work):
+        for batch, done in in_order(loaded, work):
             tally.add(batch, done)
             place.offset, place.lines = batch[-1].offset, batch[-1].number
             place.keys = tally.keys

@@ -186,8 +186,8 @@ def _value_of(version: Version) -> Value:
     return Value(version.data, version.content_type, until)
 
 
-def _get_all(client: DynamoClient, keys: list[bytes]) -> list[Line]:
-    """A key that was deleted since it was listed has no line."""
+def lines_of(client: DynamoClient, keys: list[bytes]) -> list[Line]:
+    """What is there under these keys; one that was deleted since it was listed has no line."""
     lines = []
     for key, result in zip(keys, client.batch(list(map(GetOp, keys))) if keys else [], strict=True):
         if result.error is not None:
@@ -235,7 +235,7 @@ def export(
             sink.truncate(place.offset)
         lines = place.lines
         work = _chunks(admin, range(place.partition, ring["partitions"]))
-        for (partition, _), found in in_order(lambda chunk: _get_all(client, chunk[1]), work):
+        for (partition, _), found in in_order(lambda chunk: lines_of(client, chunk[1]), work):
             if data and partition > place.partition:
                 sink.flush()
                 place.partition, place.offset, place.lines = partition, sink.tell(), lines
