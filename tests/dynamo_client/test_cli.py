@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import signal
@@ -118,6 +119,25 @@ def test_programs_get_json() -> None:
     assert [row["running"] for row in document("local", "status")] == [True] * 3
     lines = ok("keys", "-o", "json").stdout.splitlines()
     assert base64.b64encode(b"k").decode() in [json.loads(line)["key"] for line in lines]
+
+
+def test_an_encoding_goes_out_and_comes_in_with_its_value(tmp_path: Path) -> None:
+    packed = gzip.compress(b"tea")
+    Path("packed").write_bytes(packed)
+    ok("put", "packed", "@packed", "--content-encoding", "gzip")
+    assert ok("get", "packed").stdout_bytes == packed
+    assert document("get", "packed")["values"][0]["content_encoding"] == "gzip"
+    out = tmp_path / "out.ndjson"
+    ok("export", str(out))
+    line = next(line for line in lines_of(out) if '"packed"' in line)
+    assert json.loads(line)["values"][0]["content_encoding"] == "gzip"
+    (tmp_path / "one.ndjson").write_text(line.replace("packed", "again") + "\n")
+    for written in (1, 0):  # the second time it is there, with its encoding
+        assert document("import", str(tmp_path / "one.ndjson"))["values"] == written
+    plain = line.replace("packed", "again").replace(',"content_encoding":"gzip"', "")
+    (tmp_path / "one.ndjson").write_text(plain + "\n")
+    assert document("import", str(tmp_path / "one.ndjson"))["values"] == 1
+    assert "gzip" in run("get", "again").stdout
 
 
 def test_people_get_pictures_of_eighty_columns() -> None:

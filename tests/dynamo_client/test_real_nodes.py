@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import random
 import signal
@@ -27,6 +28,7 @@ from dynamo_client import (
     GetOp,
     NotAMember,
     NotFound,
+    NotMergeable,
     PutOp,
     SiblingsFound,
     TooManySiblings,
@@ -75,6 +77,27 @@ def test_put_get_delete(client: DynamoClient) -> None:
     client.delete("a/b", context=read.context)
     gone = client.get("a/b")
     assert not gone.exists and gone.context
+
+
+def test_an_encoding_is_kept_through_every_door(client: DynamoClient) -> None:
+    packed = gzip.compress(b"tea")
+    said = client.put("packed", packed, content_encoding="gzip", return_values=True).values
+    assert [(one.data, one.content_encoding) for one in said] == [(packed, "gzip")]
+    read = client.get("packed")
+    assert (read.value, read.values[0].content_encoding) == (packed, "gzip")
+    put, get = client.batch([PutOp("more", packed, content_encoding="gzip"), GetOp("packed")])
+    assert put.stored and get.found and get.found.values == read.values
+    assert client.get("more").values[0].content_encoding == "gzip"
+    client.update("packed", lambda values: gzip.compress(b"two teas"))
+    assert client.get("packed").values[0].content_encoding == "gzip"
+    client.update("packed", lambda values: b"plain", content_encoding="")
+    assert client.get("packed").values[0].content_encoding == ""
+    client.put("packed", packed, content_encoding="gzip")
+    with pytest.raises(NotMergeable):
+        client.update("packed", lambda values: max(values))
+    with pytest.raises(BadParameter) as caught:
+        client.put("packed", packed, content_encoding="g zip")
+    assert caught.value.field == "content-encoding"
 
 
 @pytest.mark.parametrize("key", [b".", b"..", b"/", b"a/../b", b"%2e", b"+ ?#", b"\x00\xff\xfe"])

@@ -31,6 +31,7 @@ FIELDS = [
     b"Range: bytes=0-1,1-2,2-3", b"Content-Range: bytes 0-1/5",
     b"Accept: " + b"application/json;q=0," * 50, b"If-Match: *", b"Dynamo-Context: AAAA",
     b"Dynamo-Context: " + b"A" * 16000, b"Content-Type: \xe9", b"Content-Type: a\tb",
+    b"Content-Encoding: gzip", b"Content-Encoding: a\tb",
     b"Dynamo-Request-Id: " + b"x" * 65, b'Prefer: return=representation, a="b',
 ]  # fmt: skip
 BATCH = json.dumps(

@@ -10,12 +10,14 @@ from dynamo_client.expiry import Time
 
 class Version(msgspec.Struct, frozen=True):
     """One value. `dot` is equal for the same write event and never used again (C5). `expires_at`
-    (UTC) is when it begins to read as deleted, None for never (S-TTL-1)."""
+    (UTC) is when it begins to read as deleted, None for never (S-TTL-1). `content_encoding` is what
+    its writer said, "" for none: `data` is as it was put, never decoded here."""
 
     data: bytes
     content_type: str
     dot: str
     expires_at: Time | None = None
+    content_encoding: str = ""
 
 
 class Acks(msgspec.Struct, frozen=True):

@@ -50,6 +50,7 @@ class PutOp(msgspec.Struct, frozen=True):
     request_id: str | None = None
     expires_in_s: int | None = None
     expires_at: datetime | None = None
+    content_encoding: str = ""
 
 
 class DeleteOp(msgspec.Struct, frozen=True):
@@ -79,6 +80,7 @@ class _Item(msgspec.Struct, omit_defaults=True):
     request_id: str = ""
     expires_in_s: int | None = None
     expires_at: str | None = None
+    content_encoding: str = ""
 
 
 class _Result(msgspec.Struct):
@@ -115,7 +117,8 @@ def _item_of(op: Op) -> _Item:
         return _Item("delete", key, context=context, request_id=request_id)
     expiry = expiry_of(op.expires_in_s, op.expires_at)
     data = octets(op.data, "data")
-    return _Item("put", key, data, op.content_type, context, request_id, *expiry)
+    said = op.content_type, context, request_id, *expiry, op.content_encoding
+    return _Item("put", key, data, *said)
 
 
 def _chunks(items: Iterable[_Item]) -> Iterator[dict[int, _Item]]:

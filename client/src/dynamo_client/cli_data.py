@@ -80,6 +80,8 @@ def value_json(version: Version) -> dict[str, str]:
     """A version as the HTTP API writes it."""
     data = base64.b64encode(version.data).decode()
     shown = {"data": data, "content_type": version.content_type, "dot": version.dot}
+    if version.content_encoding:
+        shown["content_encoding"] = version.content_encoding
     return shown | ({"expires_at": time_text(version.expires_at)} if version.expires_at else {})
 
 
@@ -113,11 +115,13 @@ def get(
         from rich.text import Text
 
         expire = any(one.expires_at for one in found.values)
-        siblings = table("dot", "content type", ">size", *["expires"] * expire, "value")
+        head = "dot", "content type", "encoding", ">size", *["expires"] * expire, "value"
+        siblings = table(*head)
         for one in found.values:
             preview = one.data[:PREVIEW_CHARS].decode("utf-8", "replace").replace("\n", " ")
+            said = one.content_type, one.content_encoding, size(len(one.data))
             until = [time_text(one.expires_at) if one.expires_at else "never"] * expire
-            siblings.add_row(one.dot, one.content_type, size(len(one.data)), *until, Text(preview))
+            siblings.add_row(one.dot, *said, *until, Text(preview))
         session.show(None, siblings)
         words = f"{len(found.values)} siblings: put their merge with --context"
         raise Failed(words, SIBLINGS, "KEY")
@@ -145,6 +149,9 @@ def put(
     is_base64: Base64Option = False, *, context: ContextIn = None, context_out: ContextOut = None,
     content_type: Annotated[str, typer.Option(help="Kept with the value.")] =
         "application/octet-stream",
+    content_encoding: Annotated[
+        str, typer.Option(help="Kept with the value, which is stored as it is given.")
+    ] = "",
     w: Quorum = "", dw: Annotated[str, typer.Option(help="Of these fsynced.")] = "",
     strict: Strict = None,
     request_id: Annotated[str | None, typer.Option(help="The same id is one event.")] = None,
@@ -165,8 +172,8 @@ def put(
     with session.client() as client:
         stored = client.put(
             key_of(key, is_base64), data, context=_context(context), content_type=content_type,
-            w=_count(w), dw=_count(dw), strict=strict, request_id=request_id,
-            expires_in_s=expires_in_s, expires_at=_time(expires_at),
+            content_encoding=content_encoding, w=_count(w), dw=_count(dw), strict=strict,
+            request_id=request_id, expires_in_s=expires_in_s, expires_at=_time(expires_at),
         )  # fmt: skip
     _done(session, "stored", stored, context_out)
 

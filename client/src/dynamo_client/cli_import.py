@@ -18,20 +18,20 @@ from typing import Annotated, BinaryIO
 import msgspec
 import typer
 
-from dynamo_client import BadRequest, BatchResult, DynamoClient, GetOp, PutOp
+from dynamo_client import BadRequest, BatchResult, DynamoClient, GetOp, PutOp, Version
 from dynamo_client.batch import Op
 from dynamo_client.cli_session import USAGE, Failed, Session
 from dynamo_client.cli_transfer import Run, in_order, io_told, opened, regular
 from dynamo_client.expiry import outlives, time_text
-from dynamo_client.rows import Fields, Row, rows, unpacked
+from dynamo_client.rows import Fields, Row, Value, rows, unpacked
 
 BATCH_VALUES = 32
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 KEYS_REMEMBERED_MAX = 1_000_000
 """Some 100 bytes each, to count keys and not lines."""
 commands = typer.Typer()
-Name = tuple[bytes, str]
-"""Values with the same data and content type are the same value here."""
+Name = tuple[bytes, str, str]
+"""Values with the same data, content type and content encoding are the same value here."""
 FormatOption = Annotated[
     str, typer.Option("--format", metavar="FORMAT", help="ndjson, jsonl, json or csv. Default: by"
                       " the file's name where --key is given, else ndjson.")
@@ -83,19 +83,22 @@ def load(client: DynamoClient, batch: list[Row], run_id: str, now: datetime) -> 
             assert result.found is not None
             there[key] = {}
             for one in result.found.values:
-                _longest(there[key], (one.data, one.content_type), one.expires_at)
+                _longest(there[key], _name(one), one.expires_at)
     puts: list[tuple[Row, PutOp]] = []
     for row in batch:
         expired = done.expired
         for value in row.values if row.key in there else ():
-            name, ends = (value.data, value.content_type), value.ends
+            name, ends = _name(value), value.ends
             if ends is not None and ends <= now:
                 done.expired += 1
             elif not _longest(there[row.key], name, ends):
                 done.there += 1
             else:
-                request_id = f"import-{run_id}-{_digest(row.key, *name, ends)}"
-                put = PutOp(row.key, name[0], None, name[1], request_id, expires_at=ends)
+                request_id = f"import-{run_id}-{_digest(row.key, name, ends)}"
+                put = PutOp(
+                    row.key, value.data, None, value.content_type, request_id, expires_at=ends,
+                    content_encoding=value.content_encoding,
+                )  # fmt: skip
                 puts.append((row, put))
         if row.values and done.expired - expired == len(row.values):
             done.gone.add(row.number)
@@ -123,9 +126,15 @@ def _longest(lives: dict[Name, datetime | None], name: Name, ends: datetime | No
     return True
 
 
-def _digest(key: bytes, data: bytes, content_type: str, ends: datetime | None) -> str:
+def _name(value: Version | Value) -> Name:
+    return value.data, value.content_type, value.content_encoding
+
+
+def _digest(key: bytes, name: Name, ends: datetime | None) -> str:
+    data, *words = name
+    said = "\t".join(filter(None, words)).encode()
     until = b"" if ends is None else time_text(ends).encode()
-    parts = (len(key).to_bytes(2, "big"), key, content_type.encode(), b"\0", until, b"\0", data)
+    parts = (len(key).to_bytes(2, "big"), key, said, b"\0", until, b"\0", data)
     return blake2b(b"".join(parts), digest_size=12).hexdigest()
 
 
@@ -188,12 +197,12 @@ def import_(
     """Write every value of a file.
 
     ndjson, as export writes it: {"key": base64, or "key_text": text, "values": [{"data": base64,
-    "content_type": ..., "expires_at": time}]}. jsonl: a JSON object a line. json: an array of
-    objects. csv: a header, then rows. A value that is there already, with the same content type, is
-    left as it is; others become siblings beside what is there, and nothing is replaced; merge them
-    with `update` of the client library. A value keeps the time when it expires; one whose time has
-    passed, by the clock of this machine, is counted and not written. A run over a file that was
-    interrupted goes on from FILE.checkpoint.
+    "content_type": ..., "content_encoding": ..., "expires_at": time}]}. jsonl: a JSON object a
+    line. json: an array of objects. csv: a header, then rows. A value that is there already, with
+    the same content type and encoding, is left as it is; others become siblings beside what is
+    there, and nothing is replaced; merge them with `update` of the client library. A value keeps
+    the time when it expires; one whose time has passed, by the clock of this machine, is counted
+    and not written. A run over a file that was interrupted goes on from FILE.checkpoint.
     """
     session: Session = ctx.obj
     fields = _fields(file, form, key, value, expires_at)

@@ -183,7 +183,7 @@ def _end(session: Session, run: Run, lines: int, values: int) -> None:
 
 def _value_of(version: Version) -> Value:
     until = None if version.expires_at is None else time_text(version.expires_at)
-    return Value(version.data, version.content_type, until)
+    return Value(version.data, version.content_type, until, version.content_encoding)
 
 
 def lines_of(client: DynamoClient, keys: list[bytes]) -> list[Line]:

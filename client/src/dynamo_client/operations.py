@@ -20,6 +20,7 @@ from dynamo_client.errors import (
     BadRequest,
     ClientError,
     ConnectionFailed,
+    NotMergeable,
     TooManySiblings,
     Unavailable,
 )
@@ -83,6 +84,9 @@ class PutOptions(DeleteOptions, total=False):
     """Of a put. Without a context it is concurrent with everything that is there."""
 
     content_type: str
+    content_encoding: str
+    """How the data is encoded, "gzip" for one: kept with it and given back, nothing is encoded or
+    decoded."""
     expires_in_s: int | None
     """Seconds after which it reads as deleted (S-TTL-1)."""
     expires_at: datetime | None
@@ -100,6 +104,8 @@ class UpdateOptions(Deadline, total=False):
     """Of the read and the write."""
     content_type: str | None
     """None: that of what is there, else bytes without a type."""
+    content_encoding: str | None
+    """Of what the merge returns. None: that of what is there, which must be one."""
     w: Count | None
     """Of the write, as of a put."""
     dw: Count | None
@@ -192,12 +198,14 @@ class Operations:
 
     def put(
         self, key: Key, data: bytes | str, *, content_type: str = OCTETS,
-        expires_in_s: int | None = None, expires_at: datetime | None = None,
-        return_values: bool = False, deadline_s: float | None = None, **how: Unpack[WriteOptions],
+        content_encoding: str = "", expires_in_s: int | None = None,
+        expires_at: datetime | None = None, return_values: bool = False,
+        deadline_s: float | None = None, **how: Unpack[WriteOptions],
     ) -> Steps[Stored]:  # fmt: skip
         """Writes one value. Raises ClientError."""
         attempts, expiry = self.within(deadline_s), expiry_of(expires_in_s, expires_at)
-        return _put(attempts, key, data, content_type, expiry, return_values, **how)
+        said = _said(content_type, content_encoding)
+        return _put(attempts, key, data, said, expiry, return_values, **how)
 
     def delete(
         self, key: Key, *, deadline_s: float | None = None, **how: Unpack[WriteOptions]
@@ -207,9 +215,10 @@ class Operations:
 
     def update(
         self, key: Key, merge: Merge, *, attempts_max: int = 8, strict: bool | None = None,
-        content_type: str | None = None, always_write: bool = False, w: Count | None = None,
-        dw: Count | None = None, expires_in_s: int | Never | None = None,
-        expires_at: datetime | None = None, deadline_s: float | None = None,
+        content_type: str | None = None, content_encoding: str | None = None,
+        always_write: bool = False, w: Count | None = None, dw: Count | None = None,
+        expires_in_s: int | Never | None = None, expires_at: datetime | None = None,
+        deadline_s: float | None = None,
     ) -> Steps[Stored]:  # fmt: skip
         """Reads, merges all siblings, and writes with the context of what was read. The value that
         is written expires as UpdateOptions says (S-TTL-2).
@@ -236,7 +245,7 @@ class Operations:
                 how |= {"w": w, "dw": dw}
             if data is None and not found.exists:
                 return Stored(found.context or "", Acks(), "")
-            kind = content_type or (found.values[0].content_type if found.exists else OCTETS)
+            said = _said_again(found, content_type, content_encoding)
             try:
                 tried = attempts
                 if always_write and how["w"] != 1:
@@ -246,7 +255,7 @@ class Operations:
                 kept = longest(version.expires_at for version in found.values)
                 return (
                     yield from _put(
-                        tried, key, data, kind, kept if expiry is None else expiry, **how
+                        tried, key, data, said, kept if expiry is None else expiry, **how
                     )
                 )
             except TooManySiblings as failed:
@@ -278,11 +287,29 @@ def _target(key: bytes, counts: Mapping[str, Count | None], strict: bool | None)
     return f"/v1/kv/{quoted(key)}?{'&'.join([*query, ''])}"
 
 
+def _said(content_type: str, content_encoding: str) -> dict[str, str]:
+    """The headers that say what the data is."""
+    said = {"Content-Type": content_type}
+    return said | {"Content-Encoding": content_encoding} if content_encoding else said
+
+
+def _said_again(
+    found: Found, content_type: str | None, content_encoding: str | None
+) -> dict[str, str]:
+    """The same for a merge of what was found. Raises NotMergeable where the values are encoded in
+    several ways and the caller does not say how the merged one is: it would be read as another."""
+    first = found.values[0] if found.exists else Version(b"", OCTETS, "")
+    if content_encoding is None and len({one.content_encoding for one in found.values}) > 1:
+        raise NotMergeable("the values have several content encodings: say content_encoding")
+    encoding = first.content_encoding if content_encoding is None else content_encoding
+    return _said(content_type or first.content_type, encoding)
+
+
 def _put(
-    attempts: Attempts, key: Key, data: bytes | str, content_type: str,
+    attempts: Attempts, key: Key, data: bytes | str, said: dict[str, str],
     expiry: Expiry, return_values: bool = False, **how: Unpack[WriteOptions],
 ) -> Steps[Stored]:  # fmt: skip
-    headers = {"Content-Type": content_type, "Accept": "application/json", **expiry.headers()}
+    headers = {**said, "Accept": "application/json", **expiry.headers()}
     if return_values:
         headers["Prefer"] = "return=representation"
     return _write(attempts, "PUT", key, data, headers, **how)

@@ -39,6 +39,7 @@ class Value(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     content_type: str = OCTETS
     expires_at: str | None = None
     """RFC 3339, None for never (S-TTL-2)."""
+    content_encoding: str = ""
 
     def __post_init__(self) -> None:
         if self.expires_at is not None:

@@ -38,8 +38,9 @@ SUPERSEDED_WRITES_MAX = 16
 
 
 class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One version; `value` None is a tombstone. `expires_ms` is wall time, 0 for never (S-TTL-1);
-    `stamp` orders last-writer-wins (S-LWW-1), 0 elsewhere."""
+    """One version; `value` None is a tombstone. `content_type` is a word of the shell, not read
+    here: it has the content encoding too (decision 14). `expires_ms` is wall time, 0 for never
+    (S-TTL-1); `stamp` orders last-writer-wins (S-LWW-1), 0 elsewhere."""
 
     actor: Random
     counter: Count

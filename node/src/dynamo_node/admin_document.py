@@ -148,11 +148,12 @@ _EXPIRY = {
     "Dynamo-Expires-In": "seconds until the value reads as deleted",
     "Dynamo-Expires-At": "the time of that, RFC 3339; one of both headers",
 }
+_SAID = {"Content-Encoding": "kept with the value, which is stored as it is sent"}
 _CLIENT: list[tuple[str, str, str, dict[str, str], dict[str, str], str]] = [
     ("get", "/v1/kv/{key}", "Read a key.", _READ | _BOTH, {}, "200 300 404 503"),
     ("head", "/v1/kv/{key}", "Read a key, headers only.", _READ | _BOTH, {}, "200 300 404 503"),
     ("put", "/v1/kv/{key}", "Write a key; the body is the value.", _WRITE | _BOTH,
-     _HEADERS | _EXPIRY, "200 204 300 400 409 413 503"),
+     _HEADERS | _EXPIRY | _SAID, "200 204 300 400 409 413 503"),
     ("delete", "/v1/kv/{key}", "Delete a key.", _WRITE | _BOTH, _HEADERS, "204 400 503"),
     ("post", "/v1/batch", "Gets, puts and deletes, each with its own outcome.", {}, {}, "200 400"),
 ]

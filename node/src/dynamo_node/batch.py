@@ -19,7 +19,6 @@ from dynamo_node.budget import overloaded
 from dynamo_node.clock import now_s
 from dynamo_node.expiry import set_expiry
 from dynamo_node.kv_words import (
-    CONTENT_TYPE_CHARS_MAX,
     REQUEST_ID_CHARS_MAX,
     TIMEOUT_MS,
     USUAL,
@@ -31,8 +30,8 @@ from dynamo_node.kv_words import (
     sealed_of,
     shown,
     timeout_s_of,
-    word_of,
 )
+from dynamo_node.media import kept_word, word_of
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter
 
 if TYPE_CHECKING:
@@ -60,6 +59,7 @@ class Item(msgspec.Struct, forbid_unknown_fields=True):
     expires_in_s: int | UnsetType = UNSET
     expires_at: str | UnsetType = UNSET
     """RFC 3339, in MessagePack as in JSON."""
+    content_encoding: str = ""
 
 
 class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -213,7 +213,9 @@ class Batch:
         context = context_of(self._api.secret, key, item.context) if item.context else None
         put = Put(
             key=key, value=value, context=context, w=ways.w, dw=ways.dw, strict=ways.strict,
-            content_type=word_of("content_type", item.content_type, CONTENT_TYPE_CHARS_MAX),
+            content_type=kept_word(
+                ("content_type", "content_encoding"), item.content_type, item.content_encoding
+            ),
             request_id=word_of("request_id", item.request_id, REQUEST_ID_CHARS_MAX),
             timeout_s=ways.timeout_s,
         )  # fmt: skip

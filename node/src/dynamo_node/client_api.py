@@ -104,6 +104,8 @@ class ClientApi:
     ) -> None:
         if b"content-range" in fields:
             raise bad_parameter("content-range", "a batch is sent whole")
+        if b"content-encoding" in fields:
+            raise Problem(415, "", "content-encoding: a batch is sent without one")
         asked, encode = decode(fields.get(b"content-type", b""), body)
         Batch(self, asked, encode, done, principal).start(self._n())
 

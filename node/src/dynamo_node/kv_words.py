@@ -21,28 +21,27 @@ from dynamo_core.ids import KEY_BYTES_MAX
 from dynamo_core.operations import Context, Get, Operation, Outcome, Put
 from dynamo_core.versions import Sibling
 from dynamo_node.expiry import expiry_line, expiry_shown, set_expiry
+from dynamo_node.media import kept_word, lines_of, said_of, word_of
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
 
 TIMEOUT_MS, TIMEOUT_MS_MAX = 1000, 30_000
 REQUEST_ID_CHARS_MAX = 64
-CONTENT_TYPE_CHARS_MAX = 256
 RAW, JSON, MULTIPART = "", "-json", "-multipart"
 """Forms of an answer, as its ETag tells them apart."""
-OCTETS = "application/octet-stream"
 METHODS = ("GET", "HEAD", "PUT", "DELETE")
 KEPT = frozenset(
-    (b"accept", b"prefer", b"content-type", b"dynamo-context", b"dynamo-request-id",
-     b"dynamo-expires-in", b"dynamo-expires-at", b"if-match", b"if-none-match",
-     b"if-unmodified-since", b"content-range")
+    (b"accept", b"prefer", b"content-type", b"content-encoding", b"dynamo-context",
+     b"dynamo-request-id", b"dynamo-expires-in", b"dynamo-expires-at", b"if-match",
+     b"if-none-match", b"if-unmodified-since", b"content-range")
 )  # fmt: skip
 """Fields of a request that mean something here."""
-_LISTS = (b"accept", b"prefer", b"if-match", b"if-none-match")
+_LISTS = (b"accept", b"prefer", b"content-encoding", b"if-match", b"if-none-match")
+_SAID = (b"content-type", b"content-encoding")
 _CONDITIONS = (b"if-match", b"if-none-match", b"if-unmodified-since")
 _EXPIRIES = (b"dynamo-expires-in", b"dynamo-expires-at")
 _EXPIRY_FIELDS = ("dynamo-expires-in", "dynamo-expires-at")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
-_PRINTABLE = re.compile(r"[ -~]*")
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _QUALITY = re.compile(rb"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
 _FORMS = {b"application/json": JSON, b"multipart/mixed": MULTIPART}
@@ -154,13 +153,6 @@ def ways_of(query: bytes, n: int) -> Ways:
     return Ways(**found)
 
 
-def word_of(field: str, text: str, chars_max: int) -> str:
-    """Text that is stored and shown in headers again. Raises Problem."""
-    if len(text) > chars_max or not _PRINTABLE.fullmatch(text):
-        raise bad_parameter(field, f"at most {chars_max} printable ASCII characters")
-    return text
-
-
 def context_of(secret: bytes, key: bytes, text: str) -> Context:
     """What the client has seen. Raises Problem (S-CTX-1)."""
     try:
@@ -194,11 +186,11 @@ def _number_of(text: str) -> int:
 
 
 def _add_fields(put: Put, fields: dict[bytes, bytes], secret: bytes) -> None:
+    said = (fields.get(name, b"").decode("latin-1") for name in _SAID)
+    put.content_type = kept_word(("content-type", "content-encoding"), *said)
     for name, value in fields.items():
         text = value.decode("latin-1")
-        if name == b"content-type":
-            put.content_type = word_of("content-type", text, CONTENT_TYPE_CHARS_MAX)
-        elif name == b"dynamo-context":
+        if name == b"dynamo-context":
             put.context = context_of(secret, put.key, text)
         elif name == b"dynamo-request-id":
             put.request_id = word_of("dynamo-request-id", text, REQUEST_ID_CHARS_MAX)
@@ -255,13 +247,12 @@ def dot_of(sibling: Sibling) -> str:
 
 
 def shown(sibling: Sibling) -> dict[str, Any]:
-    """One item of `values`."""
-    return {
-        "data": sibling.value,
-        "content_type": sibling.content_type or OCTETS,
-        "dot": dot_of(sibling),
-        **expiry_shown(sibling.expires_ms),
-    }
+    """One item of `values`; `content_encoding` is there only where the value has one."""
+    kind, encoding = said_of(sibling.content_type)
+    item = {"data": sibling.value, "content_type": kind, "dot": dot_of(sibling)}
+    if encoding:
+        item["content_encoding"] = encoding
+    return item | expiry_shown(sibling.expires_ms)
 
 
 def etag_of(values: list[Sibling], form: str) -> bytes:
@@ -331,9 +322,8 @@ def answer_of(asked: Asked, outcome: Outcome, secret: bytes) -> Answer:
         body = _json.encode(list(map(shown, values)))
         return Answer(300, head + b"Content-Type: application/json\r\n", body)
     only = values[0]
-    kind = (only.content_type or OCTETS).encode("latin-1")
     assert only.value is not None
-    return Answer(200, b"%bContent-Type: %b\r\n" % (head, kind), only.value)
+    return Answer(200, head + lines_of(only.content_type), only.value)
 
 
 def _explained(outcome: Outcome, head: bytes) -> Answer:
@@ -350,11 +340,10 @@ def _multipart(values: list[Sibling], head: bytes) -> Answer:
         boundary = blake2b(boundary, digest_size=8).hexdigest().encode()
     parts = []
     for sibling in values:
-        kind = (sibling.content_type or OCTETS).encode("latin-1")
-        dot = dot_of(sibling).encode()
+        said, dot = lines_of(sibling.content_type), dot_of(sibling).encode()
         parts.append(
-            b"--%b\r\nContent-Type: %b\r\nDynamo-Dot: %b\r\n%b\r\n%b\r\n"
-            % (boundary, kind, dot, expiry_line(sibling.expires_ms), sibling.value or b"")
+            b"--%b\r\n%bDynamo-Dot: %b\r\n%b\r\n%b\r\n"
+            % (boundary, said, dot, expiry_line(sibling.expires_ms), sibling.value or b"")
         )
     parts.append(b"--%b--\r\n" % boundary)
     head += b"Content-Type: multipart/mixed; boundary=%b\r\n" % boundary
