@@ -207,6 +207,7 @@ def test_every_slug_has_its_type() -> None:
     expected = {
         "bad-key": (400, "BadKey"), "bad-context": (400, "BadContext"),
         "bad-parameter": (400, "BadParameter"), "value-too-large": (413, "ValueTooLarge"),
+        "request-id-reused": (409, "RequestIdReused"),
         "too-many-siblings": (409, "TooManySiblings"), "not-found": (404, "NotFound"),
         "quorum-not-met": (503, "QuorumNotMet"), "draining": (503, "Draining"),
         "insufficient-owners": (503, "InsufficientOwners"), "not-a-member": (503, "NotAMember"),

@@ -87,6 +87,18 @@ CORRUPTED: dict[str, tuple[str, list[Event]]] = {
         "C1",
         [put(1, 1), put(2, 2, seen=[1]), put(3, 2), final([2])],
     ),
+    "a write under another's id was refused and stored": (
+        "C2",
+        [put(1, 1), put(2, 2, reuses=1, outcome="fail", status=409), final([1, 2])],
+    ),
+    "a write is lost to another under its id that was refused": (
+        "C1",
+        [put(1, 1), put(2, 2, reuses=1, outcome="fail", status=409), final([])],
+    ),
+    "what superseded one of two writes under one id shows the other": (
+        "C3",
+        [put(1, 1), put(2, 2, reuses=1), put(3, 3, seen=[2]), final([1, 3])],
+    ),
     "keys are swapped": (
         "C2",
         [put(1, 1), put(2, 1, key=L), final([2]), final([1], key=L)],
@@ -213,6 +225,22 @@ CLEAN: dict[str, list[Event]] = {
         get([], 2),
     ],
     "last writer wins loses": [Setting(3, lossy=True), put(1, 1), put(2, 1), final([2])],
+    "of two writes under one id either stays": [
+        put(1, 1),
+        put(2, 2, reuses=1),
+        put(3, 3, seen=[2]),
+        final([3]),
+    ],
+    "a write under another's id is acked as its retry": [
+        put(1, 1),
+        put(2, 2, reuses=1),
+        final([1]),
+    ],
+    "a write under another's id was refused": [
+        put(1, 1),
+        put(2, 2, reuses=1, outcome="fail", status=409),
+        final([1]),
+    ],
     "copies agree": [put(1, 1), Copy(K, "a", b"x"), Copy(K, "b", b"x"), final([1])],
 }
 

@@ -33,6 +33,7 @@ from dynamo_client.errors import (
     NotMergeable,
     Overloaded,
     QuorumNotMet,
+    RequestIdReused,
     SiblingsFound,
     TooManySiblings,
     Unauthorized,
@@ -59,7 +60,7 @@ __all__ = [
     "BadParameter", "BadRequest", "BatchResult", "ClientError", "Conflict", "ConnectionFailed",
     "DeleteOp", "Draining", "DynamoClient", "Found", "GetOp", "InsufficientOwners", "Merge",
     "NotAMember", "NotFound", "NotMergeable", "Overloaded", "PutOp", "QuorumNotMet",
-    "SiblingsFound", "Stored", "TooManySiblings", "Unauthorized", "Unavailable",
+    "RequestIdReused", "SiblingsFound", "Stored", "TooManySiblings", "Unauthorized", "Unavailable",
     "ValueTooLarge", "Version", "WrongUse", "cart_union", "counter", "counter_value", "last_value",
     "last_writer", "set_union",
 ]

@@ -6,6 +6,7 @@ ClientError
 │   ├── BadContext       not of this key, not of this cluster, too long (S-CTX-1)
 │   ├── BadParameter     `field` names it
 │   ├── ValueTooLarge    over the cluster's cap, 1 MiB unless it was set (S-VAL-1)
+│   ├── RequestIdReused  the id is of another value, content type or expiry (S-REQ-2)
 │   └── TooManySiblings  a put without a context at the cap; `context` lets it be repeated (S-SIB-1)
 ├── NotFound             nothing is there, and somebody asked for one value or one repair
 ├── SiblingsFound        several versions are there, and somebody asked for one; `values` has them
@@ -80,6 +81,10 @@ class TooManySiblings(BadRequest):
     """Read, merge, and put with a context; `context` is the one that the node answered with."""
 
     context: str | None = None
+
+
+class RequestIdReused(BadRequest):
+    """The request id is that of another write of the key, which is still there; take a new one."""
 
 
 class NotFound(ClientError):

@@ -16,6 +16,7 @@ from dynamo_client.errors import ClientError
 _BY_SLUG: dict[str, type[ClientError]] = {
     "bad-key": errors.BadKey, "bad-context": errors.BadContext,
     "bad-parameter": errors.BadParameter, "value-too-large": errors.ValueTooLarge,
+    "request-id-reused": errors.RequestIdReused,
     "too-many-siblings": errors.TooManySiblings, "not-found": errors.NotFound,
     "quorum-not-met": errors.QuorumNotMet, "insufficient-owners": errors.InsufficientOwners,
     "not-a-member": errors.NotAMember, "overloaded": errors.Overloaded,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dynamo_core.codec import decode_record, encode_record, merge_bytes
 from dynamo_core.context import carried
-from dynamo_core.errors import TooManySiblings
+from dynamo_core.errors import RequestIdReused, TooManySiblings
 from dynamo_core.hints import with_stamp
 from dynamo_core.ids import partition_of
 from dynamo_core.operations import Put
@@ -21,6 +21,11 @@ from dynamo_core.versions import (
     update,
 )
 
+EXPIRIES_APART_MS_MAX = (10 * 60 + 2 * 3600) * 1000
+"""S-REQ-2: expiries of one request differ by no more. Each attempt has its own wall clock: it comes
+within 10 minutes of the first (S-REQ-1), and two clocks may each be an hour wrong (C15). To refuse
+an honest retry would be worse than to take another expiry for the same one."""
+
 
 class Minted:
     """What coordination made: the record to replicate, its event, and what the client may know."""
@@ -33,6 +38,15 @@ class Minted:
         self.context = context
         self.seen = seen
         """The number of the store that the oldest part of the record was read from."""
+
+
+def same_request(put: Put, first: Sibling) -> bool:
+    """Whether the put may be another attempt of the request that made `first` (S-REQ-2)."""
+    if (put.value, put.content_type) != (first.value, first.content_type):
+        return False
+    if not (put.expires_ms and first.expires_ms):
+        return put.expires_ms == first.expires_ms
+    return abs(put.expires_ms - first.expires_ms) <= EXPIRIES_APART_MS_MAX
 
 
 class Coordination:
@@ -48,7 +62,8 @@ class Coordination:
         """One put on this node's record (S-DOT-1..3), kept for `target`, "" when we are an owner.
 
         `known` is a record that the coordinator read elsewhere for a delete without a context, by
-        stores of which one had seen no more than `known_seen`. Raises TooManySiblings, NotHere.
+        stores of which one had seen no more than `known_seen`. Raises TooManySiblings,
+        RequestIdReused, NotHere.
         """
         replica = self.replica
         partition = partition_of(stored, replica.bits)
@@ -68,6 +83,11 @@ class Coordination:
             target, held, number = with_stamp(target, known_seen), known, known_seen
         before = decode_record(held) if held is not None else EMPTY
         name = put.request_id
+        if name and (first := before.sibling_of(name)) and not same_request(put, first):
+            replica.counters["request_ids_reused"] += 1
+            raise RequestIdReused(
+                "dynamo-request-id: it is of another value, content type or expiry"
+            )
         event = (before.event_of(name) or before.forgotten(name, seen)) if name else None
         if event is None:
             if put.context is None and replica.settings.crowded(

@@ -4,6 +4,7 @@ DynamoError
 ├── BadRequest            the client's: answered 4xx, nothing was stored
 │   ├── BadContext        S-CTX-1: wrong key, wrong tag, unknown version, too large
 │   ├── BadParameter
+│   ├── RequestIdReused   S-REQ-2
 │   └── TooManySiblings   S-SIB-1
 ├── Refused               the ring's: this node may not do that now (409, 503)
 ├── NotHere               S-REQ-1: another node may have it (503)
@@ -43,6 +44,12 @@ class BadParameter(BadRequest):
     def __init__(self, field: str, detail: str) -> None:
         super().__init__(f"{field}: {detail}")
         self.field = field
+
+
+class RequestIdReused(BadRequest):
+    """S-REQ-2: the id of a request that is here as a sibling comes with another request."""
+
+    slug = "request-id-reused"
 
 
 class TooManySiblings(BadRequest):

@@ -14,7 +14,7 @@ from functools import partial
 from dynamo_core.arrivals import verified_record
 from dynamo_core.codec import checked, decode_record, digest_in
 from dynamo_core.coordination import Coordination, Minted
-from dynamo_core.errors import Corrupt, NotHere, PeerCorrupt, TooManySiblings
+from dynamo_core.errors import Corrupt, NotHere, PeerCorrupt, RequestIdReused, TooManySiblings
 from dynamo_core.hints import HintBook, with_stamp
 from dynamo_core.ids import partition_of, range_of
 from dynamo_core.journal import Journal
@@ -322,6 +322,8 @@ class LocalReplica:
         except TooManySiblings as error:
             record = self.replica.held(request.stored) or b""
             return reply(Rejected(request.id, "too-many-siblings", str(error), record))
+        except RequestIdReused as error:
+            return reply(Rejected(request.id, error.slug, str(error)))
         except NotHere as error:
             return reply(Rejected(request.id, "uncertain", str(error)))
         if request.target:

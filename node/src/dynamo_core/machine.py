@@ -93,7 +93,8 @@ class Coordinated(Message):
 
 
 class Rejected(Message):
-    """The local replica could not: "too-many-siblings", "full", or "uncertain": it may be done."""
+    """The local replica could not: "too-many-siblings", "request-id-reused", "full", or
+    "uncertain": it may be done."""
 
     reason: str
     detail: str = ""

@@ -21,6 +21,7 @@ from dynamo_core.arrivals import expiry_digest, put_digest
 from dynamo_core.codec import decode_record
 from dynamo_core.context import context_of
 from dynamo_core.copies import Copies
+from dynamo_core.errors import RequestIdReused, TooManySiblings
 from dynamo_core.ids import partition_of, store_key
 from dynamo_core.machine import (
     NEVER,
@@ -48,6 +49,8 @@ Answer = Callable[[Outcome], None]
 NOBODY: list[str] = []
 NO_PUT = Put(key=b"", value=None)
 """In the place of a put that is over: its value is let go (T-4)."""
+CONFLICTS = (TooManySiblings.slug, RequestIdReused.slug)
+"""Why the local replica refuses a put that its client can mend; the answer is 409."""
 RENEWALS_MAX = 8  # a few nodes may refuse, each once for each of the three changes of a move
 
 
@@ -257,10 +260,10 @@ class PutOperation(Replication):
     def rejected(self, reply: Rejected) -> Effects:
         """The local replica said no before any effect of ours; a node that we forwarded to and
         that stays silent may have said yes."""
-        if reply.reason != "too-many-siblings" or self.forwarded_to:
+        if reply.reason not in CONFLICTS or self.forwarded_to:
             return self._rejected(reply.reason, reply.detail)
-        context = context_of(decode_record(reply.record), self.me)
-        self._answer(self._outcome(409, "too-many-siblings", reply.detail, context=context))
+        context = context_of(decode_record(reply.record), self.me) if reply.record else None
+        self._answer(self._outcome(409, reply.reason, reply.detail, context=context))
         self.finished = True
         return []
 

@@ -227,11 +227,18 @@ class Record:
         """What a reader sees, in canonical order."""
         return [s for s in self.siblings if s.live(wall_ms)]
 
-    def event_of(self, request_id: str) -> Dot | None:
-        """The dot under which this record knows the request, superseded or not (S-REQ-1)."""
+    def sibling_of(self, request_id: str) -> Sibling | None:
+        """What the request made, where it is not superseded."""
         for sibling in self.siblings:
             if sibling.request_id == request_id:
-                return sibling.dot
+                return sibling
+        return None
+
+    def event_of(self, request_id: str) -> Dot | None:
+        """The dot under which this record knows the request, superseded or not (S-REQ-1)."""
+        sibling = self.sibling_of(request_id)
+        if sibling is not None:
+            return sibling.dot
         entry = self.history.ids.get(request_id)
         return (entry.actor, entry.counter) if entry is not None else None
 

@@ -16,6 +16,10 @@ client knows; and those of which at least W disks have lost their copy, DW of th
 for C7 promises to survive one less. Deletes are puts of a tombstone: never shown. No read shows a
 put that has expired by every clock (S-TTL-1).
 
+A write that took the request id of another one (S-REQ-2) has failed where it was refused, so its
+value is in Never. Else both are one event: either may stay for both, so neither is in Must, and
+what supersedes one supersedes both.
+
 Everything is linear in the length of the history but the search behind strict reads and 404s (C9,
 C10), which is made only where a put that should be seen is not shown.
 """
@@ -120,6 +124,8 @@ class KeyHistory:
         self.writes: dict[int, Write] = {}
         self.reads: list[Attempt] = []
         self.by_bytes: dict[bytes, int] = {}
+        self.twins: dict[int, set[int]] = {}
+        """Other writes under the request id of a write."""
 
     def add(self, attempt: Attempt) -> None:
         """One operation."""
@@ -132,16 +138,25 @@ class KeyHistory:
                 if attempt.kind == "put":
                     self.by_bytes[attempt.sent] = attempt.value
             write.add(attempt)
+            if attempt.reuses and attempt.outcome != FAIL:
+                self.twins.setdefault(attempt.value, set()).add(attempt.reuses)
+                self.twins.setdefault(attempt.reuses, set()).add(attempt.value)
 
-    def superseded_by(self, values: Iterable[int]) -> set[int]:
+    def superseded_by(self, values: Iterable[int], certain: bool = False) -> set[int]:
         """Everything in the causal past of the writes, through contexts; without themselves
-        unless one supersedes another."""
+        unless one supersedes another. `certain`: not what a write superseded that may never have
+        been stored, since another one has its id."""
         past: set[int] = set()
         pending = [s for v in values if v in self.writes for s in self.writes[v].seen]
         while pending:
             value = pending.pop()
             if value not in past:
                 past.add(value)
+                twins = self.twins.get(value, ())
+                if certain:
+                    past.update(twins)
+                else:
+                    pending.extend(twins)
                 if value in self.writes:
                     pending.extend(self.writes[value].seen)
         return past
@@ -153,7 +168,7 @@ class KeyHistory:
         writes = self.writes.values()
         kept = [w for w in writes if w.outcome == OK and not w.may_be_lost(damaged)]
         maybe = self.superseded_by(w.value for w in writes if w.outcome != FAIL)
-        never = self.superseded_by(w.value for w in kept)
+        never = self.superseded_by((w.value for w in kept), certain=True)
         blind = [
             w.ended for w in writes if w.kind == "delete" and not w.known and w.outcome != FAIL
         ]
@@ -161,7 +176,10 @@ class KeyHistory:
         must = {
             w.value
             for w in kept
-            if w.kind == "put" and w.value not in maybe and w.began > blind_until
+            if w.kind == "put"
+            and w.value not in maybe
+            and w.began > blind_until
+            and w.value not in self.twins
         }
         for read in self.reads:
             yield from self._judge_read(read, sent_for)
@@ -234,6 +252,7 @@ class KeyHistory:
             and w.strict_from < read.began
             and w.value not in shown
             and w.value not in excused
+            and w.value not in self.twins
             and read.r + w.w > self.setting.n
             and not w.may_have_expired(read.latest_ms)
         ]
@@ -243,7 +262,8 @@ class KeyHistory:
         )
         if not candidates or blind:
             return
-        covered = self.superseded_by(shown | self._hidden(read))
+        met = shown | self._hidden(read)
+        covered = self.superseded_by(met.union(*(self.twins.get(value, ()) for value in met)))
         for value in candidates:
             if value not in covered:
                 detail = f"shows {self._named(read.shown)} and neither v{value} nor a successor"

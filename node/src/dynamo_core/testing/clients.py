@@ -8,15 +8,17 @@ from functools import partial
 from dynamo_core.context import seal, unseal
 from dynamo_core.errors import BadContext
 from dynamo_core.ids import partition_of, store_key
-from dynamo_core.node import Node
 from dynamo_core.operations import Context, Get, Operation, Outcome, Put
+from dynamo_core.put import CONFLICTS
 from dynamo_core.testing.excuses import fsynced_elsewhere, owners_at_hand
 from dynamo_core.testing.expiries import absolute_ms, stamp
 from dynamo_core.testing.greed import Greed
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
 from dynamo_core.testing.ladder import short
+from dynamo_core.testing.meaning import meant
 from dynamo_core.testing.plan import KEYS, Step
 from dynamo_core.testing.process import Call, Process
+from dynamo_core.testing.reuse import Reuse, type_of
 from dynamo_core.testing.sightings import sight
 from dynamo_core.testing.world import World
 from dynamo_core.versions import SUPERSEDED_WRITES_MAX
@@ -47,6 +49,7 @@ class Clients:
         self._who = ""
         """The client whose step begins."""
         self._greed = Greed(world)
+        self._reuse = Reuse(world, self._submit, self._fresh_value)
         self._entries: list[tuple[Process, Call]] | None = None
         """Of the turn that is being made up."""
         self._batches = world.plan.lag_s > 0 or any(step.joined for step in world.plan.steps)
@@ -176,11 +179,14 @@ class Clients:
 
         self._submit(process, attempt, operation, answered)
 
+    def _fresh_value(self) -> int:
+        self._values += 1
+        return self._values
+
     def _write(
         self, step: Step, process: Process, key: bytes, known: tuple[str, list[int]]
     ) -> None:
-        self._values += 1
-        value = self._values
+        value = self._fresh_value()
         deletes = step.kind in ("delete", "remove")
         length = max(step.bytes, value * 7 % 23)
         sent = b"" if deletes else b"v%d%s" % (value, b"." * length)
@@ -220,7 +226,7 @@ class Clients:
         operation = Put(
             key=key, value=None if deletes else sent, context=context, request_id=request_id,
             w=step.w, dw=attempt.dw if step.w else 0, strict=step.strict, timeout_s=TIMEOUT_S,
-            answer_record=step.show, content_type=_type_of(sent), expires_in_s=step.expires_s,
+            answer_record=step.show, content_type=type_of(sent), expires_in_s=step.expires_s,
             expires_ms=absolute_ms(self.world.now, step.until_s),
         )  # fmt: skip
 
@@ -230,6 +236,7 @@ class Clients:
                 told = self.world.acknowledged(value, sent, context, outcome)
             self._put_answered(attempt, outcome, told)
             failed = attempt.outcome != OK and attempt.status != 409
+            self._reuse.after(step, attempt, operation)
             if again and not failed:
                 self.world.count("retry under the same request id succeeded")
             if failed and step.retry >= 0 and not again and not self.world.healed:
@@ -259,7 +266,7 @@ class Clients:
     def _learn(self, attempt: Attempt, outcome: Outcome) -> str:
         """Keep the context, and what a client knows by it."""
         attempt.shown = [s.value for s in outcome.values if s.value is not None]
-        if any(s.content_type != _type_of(s.value or b"") for s in outcome.values):
+        if any(s.content_type != type_of(s.value or b"") for s in outcome.values):
             self.world.events.append(Trouble("C14", f"content types of {outcome.values}"))
         if outcome.context is None:
             return ""
@@ -277,7 +284,8 @@ class Clients:
         world = self.world
         value = attempt.value
         unseen = attempt.kind == "delete" and value not in world.dots_of
-        if world.plan.lossy or unseen or (self._batches and not told):
+        shared = value in world.shared_ids
+        if world.plan.lossy or unseen or shared or (self._batches and not told):
             # Lossy: a put may lose at once to a later stamp. In one batch: it may be superseded in
             # the one that would have shown its dot, its twin's be the only one that is known, and a
             # delete without a context does not tell it by its answer. A delete without an id has
@@ -326,7 +334,8 @@ class Clients:
             attempt.outdated = node.identity.node_id in world.removed or process.outdated(key)
             # C8: with W=1 a live node that can write its own disk takes the put, alone if need be.
             # Not beyond its bounds on siblings (S-SIB-1) and load (C16).
-            crowded = "too-many-siblings" in (outcome.problem, outcome.detail.rpartition(" ")[2])
+            words = (outcome.problem, outcome.detail.rpartition(" ")[2])
+            crowded = not set(CONFLICTS).isdisjoint(words)
             leaves = not node.member or node.moves.departing
             full = crowded or outcome.problem == "overloaded" or leaves
             writes = attempt.kind != "get" and attempt.w == 1 and attempt.dw <= 1
@@ -345,7 +354,7 @@ class Clients:
         world.later(TIMEOUT_S + PATIENCE_S, lambda: self._give_up(number))
 
         def begin() -> None:
-            _mean(world, attempt, operation, node)
+            meant(world, attempt, operation, node)
             stamp(world, attempt, operation, node)
             before = node.clients.in_flight
             self._greed.begin(*place)
@@ -380,24 +389,3 @@ class Clients:
                 if attempt.kind != "get":
                     self.world.count("coordinator died before it answered")
                 answered(None)
-
-
-def _mean(world: World, attempt: Attempt, operation: Operation, node: Node) -> None:
-    """What the operation asks for, as the checker judges it: the defaults of the ring as the node
-    that is asked has it at this very moment decide what it does not say, whoever works on it. Had
-    they been those of a coordinator that the answer names or does not, nobody could tell a strict
-    attempt from a sloppy one, and C9 would have to let go all that say nothing."""
-    if node.ring_or_none is None:
-        return
-    target = node.ring.target
-    attempt.strict = operation.strict if operation.strict is not None else not target.sloppy
-    if operation.strict is None and attempt.strict:
-        world.count("strict by the ring")
-    if isinstance(operation, Get):
-        attempt.r = operation.r or target.r
-    else:
-        attempt.w, attempt.dw = operation.w or target.w, operation.dw or target.dw
-
-
-def _type_of(sent: bytes) -> str:
-    return f"text/{len(sent)}" if sent else ""

@@ -43,6 +43,8 @@ class Evidence:
         self.clocks = WallClocks()
         self.stamps: dict[int, set[int]] = {}
         """When the value of each put is to expire, by attempt; 0 for never."""
+        self.shared_ids: set[int] = set()
+        """Writes whose request id two different writes have: either may stay for both (S-REQ-2)."""
         self.damaged: dict[int, set[str]] = {}
         self.removed: set[int] = set()
         """Ids of nodes that were removed by force: whoever did that was to fence them."""

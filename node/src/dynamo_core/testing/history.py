@@ -68,6 +68,8 @@ class Attempt(msgspec.Struct, tag="op", kw_only=True, omit_defaults=True):
     holders: int = -1
     synced: int = -1
     outdated: bool = False
+    reuses: int = 0
+    """The write whose request id it has, and whose it is not (S-REQ-2)."""
 
 
 class Dot(msgspec.Struct, tag="dot", frozen=True):

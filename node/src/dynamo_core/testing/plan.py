@@ -59,6 +59,8 @@ class Step(msgspec.Struct, omit_defaults=True):
     show: bool = False
     bytes: int = 0
     joined: bool = False
+    reuse: int = -1
+    """Once it is acked, its request id comes again at this node, with another value (S-REQ-2)."""
     client: str = ""
     """Whose share of the node it takes (T-5)."""
 

@@ -74,6 +74,7 @@ EXPECTED = (
     "put coordinated by a stand-in after a silent forward", "put fail",
     "put forwarded and answered", "put ok", "put unknown", "puts_kept_apart", "record damaged",
     "records_surrendered", "removed in the midst of a move", "replaced_node_emptied",
+    "a reused request id was acked", "a reused request id was refused", "request_ids_reused",
     "request_id_seen_again", "retried under the same request id",
     "retry under the same request id succeeded", "rolled-back disk found stale",
     "rolled_back_disk_found", "rounds_abandoned", "rounds_committed",

@@ -13,6 +13,7 @@ from dynamo_core.testing.faults import MOVES, Fault, choose_faults
 from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.network import Weather
 from dynamo_core.testing.plan import KEYS, READY_S, Limits, Plan, Step
+from dynamo_core.testing.reuse import add_to as reuse_ids
 from dynamo_core.testing.wire import choose_wire
 
 OPERATIONS_MIN, OPERATIONS_MAX = 20, 60
@@ -80,6 +81,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     _shape(Random(f"{seed} shape"), plan)
     _to_times(Random(f"{seed} expiry"), plan)
     _spoil(Random(f"{seed} wire"), plan)
+    reuse_ids(Random(f"{seed} reused"), plan)
     if not mix:
         memory_mixes.add_to(Random(f"{seed} memory"), plan)
         stalls.slow_fsyncs(Random(f"{seed} slow disks"), plan)
