@@ -21,7 +21,7 @@ import ids_mutants
 import move_ladders
 import put_ladders
 import record_mutants
-import refusal_mutants
+import refusal_ladders
 import share_mutants
 import wire_mutants
 import writeable_mutants
@@ -33,7 +33,7 @@ from round_mutants import LADDER_OF
 assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
 assert wire_mutants.TAG and bounds_mutants.VALUE
 assert record_mutants.COPIED and gate_mutants.SENSELESS and ids_mutants.FLIPPED
-assert expiry_mutants.LOST and refusal_mutants.LADDER_OF
+assert expiry_mutants.LOST and refusal_ladders.LADDER_OF
 assert writeable_mutants.LADDER_OF and share_mutants.SLOW
 
 SEEDS_MAX = 1000

@@ -13,7 +13,7 @@ import move_mutants
 import put_ladders
 import pytest
 import record_mutants
-import refusal_mutants
+import refusal_ladders
 import round_mutants
 import share_mutants
 import writeable_mutants
@@ -45,7 +45,7 @@ def test_every_ladder_has_a_rule() -> None:
         and found_ladders.LADDER_OF
         and ids_mutants.FLIPPED
         and record_mutants.COPIED
-        and refusal_mutants.LADDER_OF
+        and refusal_ladders.LADDER_OF
         and share_mutants.LADDER_OF
         and writeable_mutants.LADDER_OF
     )

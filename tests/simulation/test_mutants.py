@@ -15,7 +15,7 @@ import move_mutants
 import put_ladders
 import pytest
 import record_mutants
-import refusal_mutants
+import refusal_ladders
 import round_mutants
 import share_mutants
 import wire_mutants
@@ -42,7 +42,7 @@ assert (
     and found_ladders.LADDER_OF
     and wire_mutants.TAG
     and record_mutants.COPIED
-    and refusal_mutants.LADDER_OF
+    and refusal_ladders.LADDER_OF
     and writeable_mutants.LADDER_OF
     and share_mutants.LADDER_OF
 )

@@ -1,4 +1,4 @@
-"""Refusals that are left out, or not listened to (S-REQ-2, S-DEL-3)."""
+"""Refusals that are left out (S-REQ-2)."""
 
 from __future__ import annotations
 
