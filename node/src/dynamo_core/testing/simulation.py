@@ -67,6 +67,7 @@ def run(plan: Plan, draw: bool = False) -> Result:
         if process.node is not None:
             world.counters.update(process.node.counters)
     _count_outcomes(world)
+    world.counters["switch that only removed nodes had"] += world.switches.excused()
     ladder = world.ladder.text() if world.ladder is not None else ""
     if world.counters["leaves_mended"]:
         # No simulated disk loses rows without a word: the tree went wrong by itself.

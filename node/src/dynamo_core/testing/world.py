@@ -19,7 +19,7 @@ from dynamo_core.emptying import GONE_KEY
 from dynamo_core.errors import BadFrame, StoreError
 from dynamo_core.ids import HINTS, META, partition_of
 from dynamo_core.node import Node, NodeIdentity
-from dynamo_core.ring import Entry, Owners, Ring
+from dynamo_core.ring import Entry, Ring
 from dynamo_core.testing.addresses import seeds
 from dynamo_core.testing.bad_memory import spoilt
 from dynamo_core.testing.edges import frames_sent, ring_changed
@@ -31,6 +31,7 @@ from dynamo_core.testing.ladder import Ladder
 from dynamo_core.testing.network import Network
 from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Limits, Plan, settings_of
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk
+from dynamo_core.testing.switches import Switches
 from dynamo_core.testing.wire import Wires
 
 
@@ -62,8 +63,7 @@ class World(Evidence):
         """By directed link: until when it was cut, or full."""
         self.moves = 0
         """How often somebody has got another address."""
-        self.switches: dict[tuple[int, int], tuple[Owners, Owners]] = {}
-        """What each partition switched to in each term."""
+        self.switches = Switches()
         self.on_stop: Callable[[Process], None] = lambda process: None
 
     # ------------------------------------------------------------ time
@@ -278,10 +278,8 @@ class World(Evidence):
         for partition, entry in enumerate(ring.entries):
             if entry.old is None or (before is not None and before.entries[partition] is entry):
                 continue
-            place = (partition, entry.term)
-            first = self.switches.setdefault(place, (entry.owners, entry.old))
-            if first != (entry.owners, entry.old):
-                detail = f"partition {partition} term {entry.term} switched to {first} and {entry}"
+            detail = self.switches.seen(partition, entry, process.disk.node_id, self.removed)
+            if detail:
                 self.events.append(Trouble("C10", detail))
 
     def _written(self, process: Process, node: Node, frames: list[tuple[str, bytes]]) -> None:
