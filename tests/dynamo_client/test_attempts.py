@@ -212,7 +212,8 @@ def test_every_slug_has_its_type() -> None:
         "quorum-not-met": (503, "QuorumNotMet"), "draining": (503, "Draining"),
         "insufficient-owners": (503, "InsufficientOwners"), "not-a-member": (503, "NotAMember"),
         "overloaded": (503, "Overloaded"), "unauthorized": (401, "Unauthorized"),
-        "plan-changed": (409, "Conflict"), "superseded": (409, "Conflict"),
+        "plan-changed": (409, "Conflict"), "not-lost": (409, "Conflict"),
+        "superseded": (409, "Conflict"),
         "wrong-cluster": (409, "Conflict"), "method-not-allowed": (405, "BadRequest"),
         "unsupported-framing": (400, "BadRequest"), "of-a-newer-node": (418, "BadRequest"),
     }  # fmt: skip

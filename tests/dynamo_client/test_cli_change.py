@@ -91,6 +91,7 @@ def test_what_cannot_be_is_a_line_with_the_field() -> None:
         (["weights", "n1=2"], 1, "nothing was changed"),
         (["remove", "n9"], 2, "name: no member 'n9'"),
         (["replace", "n9"], 2, "name: no member 'n9'"),
+        (["replace", "n1"], 1, "n1: it answers a member"),
     ):
         result = run(*arguments)
         assert result.exit_code == code, (arguments, result.output)

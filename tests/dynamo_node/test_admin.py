@@ -154,6 +154,7 @@ REFUSED = {
     "no such node": ("POST", "/v1/repairs", {"nodes": ["z"]}, 400, "bad-parameter"),
     "no such mode": ("POST", "/v1/repairs", {"mode": "half"}, 400, "bad-parameter"),
     "no such member": ("POST", "/v1/ring/replace", {"name": "z"}, 400, "bad-parameter"),
+    "not lost": ("POST", "/v1/ring/replace", {"name": "a"}, 409, "not-lost"),
     "no such repair": ("GET", "/v1/repairs/none", None, 404, "not-found"),
     "a wish of no kind": ("POST", "/v1/ring/plan", {"joins": []}, 400, "bad-parameter"),
     "a move of neither": ("POST", "/v1/ring/plan", {"moves": [{"to": "a"}]}, 400, "bad-parameter"),

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 
 import address_mutants
+import approval_mutants
 import background_mutants
 import bounds_mutants
 import edge_mutants
@@ -34,6 +35,7 @@ assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FU
 assert wire_mutants.TAG and bounds_mutants.VALUE
 assert record_mutants.COPIED and gate_mutants.SENSELESS and ids_mutants.FLIPPED
 assert expiry_mutants.LOST and refusal_ladders.LADDER_OF
+assert approval_mutants.LADDER_OF
 assert writeable_mutants.LADDER_OF and share_mutants.SLOW
 
 SEEDS_MAX = 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import address_mutants
+import approval_mutants
 import background_mutants
 import bounds_mutants
 import edge_mutants
@@ -38,6 +39,7 @@ def test_every_ladder_has_a_rule() -> None:
     assert move_ladders.four and move_mutants.MIX_OF and round_mutants.MIX_OF
     assert (
         address_mutants.MIX_OF
+        and approval_mutants.LADDER_OF
         and background_mutants.BUSY
         and bounds_mutants.VALUE
         and edge_mutants.FULL

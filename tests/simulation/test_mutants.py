@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import address_mutants
+import approval_mutants
 import background_mutants
 import bounds_mutants
 import edge_mutants
@@ -32,6 +33,7 @@ SEEDS_MAX = 400
 assert move_ladders.four and move_mutants.MIX_OF and round_mutants.LADDER_OF
 assert (
     address_mutants.LADDER_OF
+    and approval_mutants.LADDER_OF
     and background_mutants.BUSY
     and bounds_mutants.VALUE
     and edge_mutants.FULL

@@ -85,9 +85,11 @@ class AdminClient:
         more = {} if operation_id is None else {"operation_id": operation_id}
         return self._document("POST", "/v1/ring/remove", {**body, **more})
 
-    def replace(self, name: str) -> None:
-        """Lets the empty node of that name take its place, where that waits for a person."""
-        self._document("POST", "/v1/ring/replace", {"name": name})
+    def replace(self, name: str) -> dict[str, Any]:
+        """Lets one empty node of that name take its place, where that waits for a person. The
+        answer says for how long, in `lapses_s`. Raises Conflict: `not-lost`, while the member
+        answers."""
+        return self._document("POST", "/v1/ring/replace", {"name": name})
 
     def repair(
         self, partitions: Sequence[int] = (), nodes: Sequence[str] = (), mode: str = "tree"

@@ -300,11 +300,18 @@ def cancel(ctx: typer.Context) -> None:
 def replace(
     ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="Such as n3.")]
 ) -> None:
-    """Let the empty node of that name take its place, where that waits for a person."""
+    """Let one empty node of that name take its place, where that waits for a person. The member
+    must be down; the approval is used up by one disk, and lapses."""
     session: Session = ctx.obj
     with session.admin() as admin:
-        admin.replace(name)
-    session.show({"name": name}, f"{name} may take its place; it rebuilds from the other owners")
+        answer = admin.replace(name)
+    minutes = answer.get("lapses_s", 0) / 60  # an older node does not say
+    until = f" within {minutes:.0f} minutes" if minutes else ""
+    session.show(
+        answer,
+        f"one empty node of the name {name} may take its place{until};"
+        " it rebuilds from the other owners",
+    )
 
 
 def ranges(numbers: Sequence[int]) -> str:

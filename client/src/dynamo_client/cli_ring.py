@@ -103,6 +103,18 @@ def troubles(found: Mapping[str, dict[str, Any] | None]) -> list[Text]:
     return [Text(f"{name}: {words}", "red") for name, words in said.items() if words]
 
 
+def approvals(found: Mapping[str, dict[str, Any] | None]) -> list[Text]:
+    """Which replacements are approved and not used yet, a line each; older nodes do not say."""
+    return [
+        Text(
+            f"{name}: one empty {lost} may take its place for {approval['lapses_s']:.0f} s", "bold"
+        )
+        for name, answer in found.items()
+        if answer
+        for lost, approval in answer.get("replacements", {}).items()
+    ]
+
+
 @commands.command()
 def status(
     ctx: typer.Context,
@@ -125,7 +137,7 @@ def status(
     for name, answer in found.items():
         rows.add_row(*status_row(name, answer))
     document = [{"name": n, "up": a is not None, **(a or {})} for n, a in found.items()]
-    session.show(document, rows, *troubles(found))
+    session.show(document, rows, *troubles(found), *approvals(found))
     if down := [name for name, answer in found.items() if answer is None]:
         raise Failed(f"{', '.join(down)}: no answer")
     return None

@@ -11,7 +11,7 @@ ClientError
 ├── NotFound             nothing is there, and somebody asked for one value or one repair
 ├── SiblingsFound        several versions are there, and somebody asked for one; `values` has them
 ├── Unauthorized         the admin listener wants the cluster's secret
-├── Conflict             the ring's: wrong-cluster, plan-changed, superseded, already created
+├── Conflict             the ring's: wrong-cluster, plan-changed, superseded, not-lost
 ├── Unavailable          the cluster's: 429 or 5xx, after all attempts
 │   ├── QuorumNotMet     fewer than R or W nodes answered (S-RW-5)
 │   ├── InsufficientOwners  enough answered, but nobody who may say "not found" (S-RW-4)

@@ -21,7 +21,7 @@ _BY_SLUG: dict[str, type[ClientError]] = {
     "quorum-not-met": errors.QuorumNotMet, "insufficient-owners": errors.InsufficientOwners,
     "not-a-member": errors.NotAMember, "overloaded": errors.Overloaded,
     "draining": errors.Draining, "unauthorized": errors.Unauthorized,
-    "plan-changed": errors.Conflict, "superseded": errors.Conflict,
+    "not-lost": errors.Conflict, "plan-changed": errors.Conflict, "superseded": errors.Conflict,
     "wrong-cluster": errors.Conflict, "method-not-allowed": errors.BadRequest,
     "unsupported-framing": errors.BadRequest,
 }

@@ -51,13 +51,19 @@ class Administration:
         self.node.later(begin)
 
     def replace(self, name: str, done: Done) -> None:
-        """S-MEM-4 where replacement waits for a person."""
+        """S-MEM-6: a person lets one empty disk take the member's place, for a while."""
         node = self.node
         if not node.member or name not in node.ring.members:
             done(400, refusal("bad-parameter", f"name: no member {name!r}"))
             return
-        node.admissions.replaceable.add(name)
-        done(202, {"name": name})
+
+        def decided(why_not: str) -> None:
+            if why_not:
+                done(409, refusal("not-lost", f"name: {name}: {why_not}"))
+            else:
+                done(202, {"name": name, "lapses_s": node.settings.approval_s})
+
+        node.later(lambda: node.admissions.approve(name, decided))
 
     def repair(
         self, repair_id: str, partitions: list[int], nodes: list[str], full: bool, done: Done
@@ -175,6 +181,7 @@ class Administration:
             },
             "operation": self.planner.operation(),
             "transfers": node.moves.transfers(),
+            "replacements": node.admissions.waiting(),
             "hints": {
                 name: {"count": count, "bytes": size}
                 for name, (count, size) in node.hints.by_name().items()

@@ -76,6 +76,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """False stops the continuous exchange; repairs on demand and rebuilding still run."""
     replace_lost: bool = True
     """S-MEM-4."""
+    approval_s: float = 600.0
+    """S-MEM-6: so long a person's approval of one replacement stands. Lower: a disk that is late
+    needs another approval; higher: an approval that was forgotten lets a later disk in."""
 
     @property
     def frame_age_max_s(self) -> float:

@@ -310,6 +310,12 @@ def _repair(world: World, process: Process, fault: Fault) -> None:
         )
 
 
+def _approve(world: World, process: Process, fault: Fault) -> None:
+    """A person asks the peer to let an empty disk take the place of this node."""
+    if world.person is not None:
+        world.person.approve(process, world.processes[fault.peer % len(world.processes)])
+
+
 STOPS = {
     "crash": _crash, "restart": _restart, "power": _power, "pause": _pause, "wipe": _wipe,
     "rollback": _rollback, "old disk": _old_disk,
@@ -317,5 +323,5 @@ STOPS = {
 OTHERS = {
     "corrupt": _corrupt, "full": _full, "failing": _failing, "slow fsync": _slow_fsync,
     "fsync error": _fsync_error, "clock": _clock, "repair": _repair, "bad memory": _bad_memory,
-    "senseless": talk, "spoilt ring": spoil,
+    "senseless": talk, "spoilt ring": spoil, "approve": _approve,
 }  # fmt: skip

@@ -12,6 +12,7 @@ from random import Random
 from dynamo_core.testing.faults import MOVES, Fault
 from dynamo_core.testing.greed import greedy
 from dynamo_core.testing.memory_mixes import every_way
+from dynamo_core.testing.person import approved
 from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 from dynamo_core.testing.senseless_mix import senseless
 
@@ -295,6 +296,7 @@ def _put(rng: Random, at: float, key: int, node: int) -> Step:
 
 MIXES: dict[str, Callable[[Random, Plan], list[Step]]] = {
     "addresses": _addresses,
+    "approved": approved,
     "bad memory": every_way,
     "busy": _busy,
     "greedy": greedy,

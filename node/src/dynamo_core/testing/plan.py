@@ -107,6 +107,8 @@ class Plan(msgspec.Struct):
     limits: Limits = msgspec.field(default_factory=Limits)
     together: bool = False
     """All keys lie in one partition."""
+    approved: bool = False
+    """Who lost its disk waits for a person (S-MEM-6)."""
     wire: Wire = msgspec.field(default_factory=Wire)
     """Where it is bad, links are those of TCP, and sealed."""
 
@@ -126,6 +128,7 @@ def settings_of(plan: Plan) -> Settings:
         exchanges_max=4, hints_in_flight_max=2, moves_s=0.5, collect_s=1.0,
         siblings_max=plan.siblings_max, in_flight_max=plan.in_flight_max,
         latency_threshold_ms=plan.latency_threshold_ms, hedges_at_once_max=2.0,
+        replace_lost=not plan.approved, approval_s=4.0,
     )  # fmt: skip
 
 

@@ -107,6 +107,8 @@ def heal(world: World, clients: Clients) -> None:
         world.resume(process)
     for process in world.processes:
         world.start(process)
+    if world.person is not None:
+        world.person.insist()
 
 
 def finish(world: World, clients: Clients) -> None:

@@ -29,6 +29,7 @@ from dynamo_core.testing.fsyncs import RESTART_S, sync, want_reopen
 from dynamo_core.testing.history import Setting, Trouble
 from dynamo_core.testing.ladder import Ladder
 from dynamo_core.testing.network import Network
+from dynamo_core.testing.person import Person
 from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Limits, Plan, settings_of
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk
 from dynamo_core.testing.switches import Switches
@@ -53,6 +54,7 @@ class World(Evidence):
         self.events.append(Setting(plan.n, plan.lossy, plan.quiet))
         self.network = Network(plan.weather, self.rng)
         self.wires = Wires(self) if plan.wire.bad else None
+        self.person = Person(self) if plan.approved else None
         self.settings = settings_of(plan)
         self._limited = plan.limits != Limits()
         self._heap: list[tuple[float, float, int, Call]] = []
@@ -275,6 +277,8 @@ class World(Evidence):
         before, process.ring = process.ring, ring
         if before is not None:
             ring_changed(self, before, ring)
+        if before is not None and self.person is not None:
+            self.person.ring_changed(before, ring)
         for partition, entry in enumerate(ring.entries):
             if entry.old is None or (before is not None and before.entries[partition] is entry):
                 continue
