@@ -179,3 +179,55 @@ def test_a_repair_in_full_holds_the_records_against_the_tree_first() -> None:
         admin.repair("", [], [], full, lambda status, body: answers.append(body["id"]))  # noqa: B023
         town.until(lambda: admin.repair_status(answers[0])["state"] == "done")  # type: ignore[index]  # noqa: B023
         assert row(town, "a", KEY) == found
+
+
+def ages(town: Town, name: str) -> tuple[float | None, float | None]:
+    status = town.nodes[name].admin.status()
+    return status["oldest_comparison_s"], status["oldest_exchange_s"]
+
+
+def test_a_ring_that_agrees_has_compared_lately() -> None:
+    """Both ages stay below a turn with each of the peers, however long nothing is written."""
+    town = Town("a b c")
+    town.put("a", KEY, b"v", w=3)
+    town.run(300.0)
+    turns_s = 3 * SETTINGS.exchange_s
+    for name in town.names:
+        compared_s, agreed_s = ages(town, name)
+        assert compared_s is not None and compared_s < turns_s
+        assert agreed_s is not None and agreed_s < turns_s
+
+
+def test_the_oldest_comparison_grows_while_a_co_owner_is_away_and_ends_when_it_is_back() -> None:
+    town = Town("a b c")
+    town.kill("c")
+    town.run(60.0)
+    compared_s, agreed_s = ages(town, "a")
+    assert compared_s is not None and compared_s > 59.0
+    assert agreed_s is not None and agreed_s > 59.0
+    town.start("c")
+    town.run(5.0)
+    compared_s, _ = ages(town, "a")
+    assert compared_s is not None and compared_s < 3 * SETTINGS.exchange_s
+
+
+def test_a_node_that_shares_nothing_has_no_oldest_comparison() -> None:
+    assert ages(Town("a", n=1), "a") == (None, None)
+
+
+def test_a_pair_that_a_move_brings_counts_from_then() -> None:
+    town = Town("a b c", n=2)
+    town.run(30.0)
+    town.change("a", moves=[move_of(town)])
+    town.until(town.moved)
+    town.run(3 * SETTINGS.exchange_s)
+    for name in town.names:
+        compared_s, _ = ages(town, name)
+        assert compared_s is not None and compared_s < 6 * SETTINGS.exchange_s
+
+
+def move_of(town: Town) -> dict[str, object]:
+    """One replica of partition 0 from its first owner to who is none."""
+    owners = town.ring.entries[0].owners
+    (other,) = [name for name in town.names if name not in owners]
+    return {"partition": 0, "from": owners[0], "to": other}

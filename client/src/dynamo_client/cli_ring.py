@@ -84,7 +84,8 @@ def status_row(name: str, status: dict[str, Any] | None) -> list[str | Text]:
     whole = f"{parts['complete']}/{parts['owned']}"
     hints = sum(hint["count"] for hint in status["hints"].values())
     down = [peer for peer, state in status["peers"].items() if state != "up"]
-    oldest = status["oldest_exchange_s"]
+    # Nodes of before do not say it: the last exchange of theirs is of what differed, at any time.
+    oldest = status.get("oldest_comparison_s")
     return [
         name,
         Text("up", "green"),
@@ -132,7 +133,7 @@ def status(
         return session.show(end, f"{end['state']}: {moved}" if end["id"] else "nothing is changing")
     found = session.of_all(session.doors(), lambda admin: admin.status())
     rows = table(
-        "node", "up", "state", ">complete", ">hints", ">disk", ">oldest exch.", "sees down"
+        "node", "up", "state", ">complete", ">hints", ">disk", ">oldest comparison", "sees down"
     )
     for name, answer in found.items():
         rows.add_row(*status_row(name, answer))

@@ -160,9 +160,8 @@ class Administration:
             disk = "foreign" if foreign else "empty"
         line = ring.members.get(node.identity.name) if ring is not None else None
         owned = node.replica.owned()
-        exchanged = node.repairs.last_exchange
-        pairs = [(p, o) for p, others in owned.items() for o in others]
-        ages = [node.now - exchanged[pair] for pair in pairs if pair in exchanged]
+        compared_s = node.repairs.oldest_comparison_s(node.now)
+        exchanged_s = node.repairs.oldest_exchange_s(node.now)
         names = node.preference.names if ring is not None else ()
         oldest_s, waiting_for = node.collector.oldest()
         p99_ms = node.background.p99_ms
@@ -187,7 +186,8 @@ class Administration:
                 for name, (count, size) in node.hints.by_name().items()
             },
             "tree": {"state": "settling" if node.replica.tree.unsure else "built"},
-            "oldest_exchange_s": round(max(ages), 3) if ages else None,
+            "oldest_comparison_s": round(compared_s, 3) if compared_s is not None else None,
+            "oldest_exchange_s": round(exchanged_s, 3) if exchanged_s is not None else None,
             "tombstones": {
                 "count": node.repairs.scrub.tombstones,
                 "oldest_s": round(oldest_s, 3) if oldest_s is not None else None,

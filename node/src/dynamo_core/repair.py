@@ -132,7 +132,10 @@ class Repairs:
         self._errands: set[tuple[int, str]] = set()
         self.scrub = Scrub(replica)
         self.jobs: dict[str, Job] = {}
-        self.last_exchange: dict[tuple[int, str], float] = {}
+        self._of: dict[int, tuple[str, ...]] = {}
+        """The owned partitions and their other owners, as the two books of times have them."""
+        self._compared_at: dict[tuple[int, str], float] = {}
+        self._agreed_at: dict[tuple[int, str], float] = {}
         self.repaired = 0
 
     def forget_peer(self, name: str) -> None:
@@ -145,6 +148,7 @@ class Repairs:
         if now >= self._next_turn:
             self._next_turn = now + self.view.settings.exchange_s
             self.replica.settle_leaves()
+            self._keep_books(now)
             self._plan_passes()
             self._plan_dirty()
             if self.view.settings.anti_entropy:
@@ -153,6 +157,24 @@ class Repairs:
                 self.scrub.turn(self.view.wall_ms, rows)
         self._fill(now)
         self.wake_at = self._next_turn
+
+    def _keep_books(self, now: float) -> None:
+        """A pair that is new here counts from now; one that is owned no more is forgotten."""
+        owned = self.replica.owned()
+        if owned is not self._of:
+            pairs = [(p, peer) for p, others in owned.items() for peer in others]
+            self._compared_at = {pair: self._compared_at.get(pair, now) for pair in pairs}
+            self._agreed_at = {pair: self._agreed_at.get(pair, now) for pair in pairs}
+            self._of = owned
+
+    def oldest_comparison_s(self, now: float) -> float | None:
+        """Seconds since the tree roots of an owned partition were compared with another owner: of
+        the pair where that is longest ago. None where nothing is shared."""
+        return _oldest_s(self._compared_at, now)
+
+    def oldest_exchange_s(self, now: float) -> float | None:
+        """The same, since the pair was found equal or an exchange of it began."""
+        return _oldest_s(self._agreed_at, now)
 
     def _plan_passes(self) -> None:
         for partition, others in self.replica.owned().items():
@@ -210,7 +232,15 @@ class Repairs:
         self._comparing.discard(peer)
         if roots is None:
             return
-        differ = {p for p, root in roots if root != self.replica.forest.root(p)}
+        now, differ = self.view.now, set()
+        for partition, root in roots:
+            pair = (partition, peer)
+            if pair in self._compared_at:  # it may have moved on while the answer was on its way
+                self._compared_at[pair] = now
+                if root == self.replica.forest.root(partition):
+                    self._agreed_at[pair] = now
+                else:
+                    differ.add(partition)
         confirmed = differ & self._differed.get(peer, set())
         self._differed[peer] = differ
         for partition in sorted(confirmed):
@@ -245,7 +275,7 @@ class Repairs:
                 if cause == "full":
                     self.scrub.partition(partition)
                 self._running.add((partition, peer))
-                self.last_exchange[partition, peer] = now
+                self._agreed_at[partition, peer] = now
                 self._spawn(Exchange(self.view, self.replica, partition, peer, cause, self._ended))
 
     def _ended(self, exchange: Exchange, good: bool) -> None:
@@ -272,3 +302,7 @@ class Repairs:
     def _settle(self, partition: int, peer: str, good: bool, repaired: int) -> None:
         for job in self.jobs.values():
             job.ended(partition, peer, good, repaired)
+
+
+def _oldest_s(times: dict[tuple[int, str], float], now: float) -> float | None:
+    return now - min(times.values()) if times else None

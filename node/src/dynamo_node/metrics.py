@@ -176,6 +176,11 @@ class NodeCollector(Collector):
             ("ring_epoch", "Grows with every change of the ring.", status["epoch"]),
             ("partitions_owned", "Partitions of this node.", status["partitions"]["owned"]),
             ("partitions_complete", "Of these, complete.", status["partitions"]["complete"]),
+            (
+                "oldest_comparison_seconds",
+                "Since the pair of owners that waits longest was compared.",
+                status["oldest_comparison_s"] or 0,
+            ),
             ("tombstones", "Tombstones held, where counted.", tombstones["count"] or 0),
             ("tombstone_oldest_seconds", "Since the oldest was met.", tombstones["oldest_s"] or 0),
             ("clock_entries_max", "Actors in the largest history; 50 is reason to look.", clock),
