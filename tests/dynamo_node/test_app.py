@@ -250,10 +250,13 @@ def test_unknown_variables_are_warned_of(start: Start) -> None:
 
 
 def test_no_secret_is_said(start: Start, tmp_path: Path) -> None:
+    in_memory = "nothing is kept over a restart: puts answer durable=0, whatever dw is"
     process = Process(tmp_path / "bare", "bare", "--engine=memory").started()
     event = "no cluster secret: peers and administrators are not asked who they are"
     until(lambda: event in process.log.read_text(), "nothing said")
-    assert process.get("/v1/status").json()["name"] == "bare"
+    status = process.get("/v1/status").json()
+    assert (status["name"], status["durability"]) == ("bare", "memory")
+    assert process.said(in_memory)["level"] == "warning"
     assert process.stop(signal.SIGINT) == 0
 
 

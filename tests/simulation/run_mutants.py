@@ -19,6 +19,7 @@ import expiry_mutants
 import found_ladders
 import gate_mutants
 import ids_mutants
+import level_mutants
 import move_ladders
 import put_ladders
 import record_mutants
@@ -36,6 +37,7 @@ assert wire_mutants.TAG and bounds_mutants.VALUE
 assert record_mutants.COPIED and gate_mutants.SENSELESS and ids_mutants.FLIPPED
 assert expiry_mutants.LOST and refusal_ladders.LADDER_OF
 assert approval_mutants.LADDER_OF
+assert level_mutants.LADDER_OF
 assert writeable_mutants.LADDER_OF and share_mutants.SLOW
 
 SEEDS_MAX = 1000

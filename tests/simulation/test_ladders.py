@@ -9,6 +9,7 @@ import bounds_mutants
 import edge_mutants
 import found_ladders
 import ids_mutants
+import level_mutants
 import move_ladders
 import move_mutants
 import put_ladders
@@ -40,6 +41,7 @@ def test_every_ladder_has_a_rule() -> None:
     assert (
         address_mutants.MIX_OF
         and approval_mutants.LADDER_OF
+        and level_mutants.LADDER_OF
         and background_mutants.BUSY
         and bounds_mutants.VALUE
         and edge_mutants.FULL

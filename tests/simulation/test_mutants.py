@@ -11,6 +11,7 @@ import expiry_mutants
 import found_ladders
 import gate_mutants
 import ids_mutants
+import level_mutants
 import move_ladders
 import move_mutants
 import put_ladders
@@ -34,6 +35,7 @@ assert move_ladders.four and move_mutants.MIX_OF and round_mutants.LADDER_OF
 assert (
     address_mutants.LADDER_OF
     and approval_mutants.LADDER_OF
+    and level_mutants.LADDER_OF
     and background_mutants.BUSY
     and bounds_mutants.VALUE
     and edge_mutants.FULL

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from dynamo_core.messages import COMPLETE, HINTED, OWNER, SYNCED, WRITER
+from dynamo_core.messages import COMPLETE, HINTED, OWNER, SYNCED, VOLATILE, WRITER
 from dynamo_core.operations import Acks
 from dynamo_core.quorum import MET, Verdict, Waiting, joint_verdict
 
 PROVEN = OWNER | COMPLETE
 KEPT = OWNER | WRITER
+DURABLE = SYNCED | VOLATILE
+"""Of these flags a durable copy has the first alone."""
 Call = tuple[str, str]
 """The node that is asked, and the writer for whom it keeps a hinted replica ("": its own copy)."""
 
@@ -73,6 +75,11 @@ class Copies:
     def no_fsync(self, call: Call) -> None:
         """It will not."""
         self.unsyncable = {*self.unsyncable, call}
+
+    def volatile(self, call: Call) -> None:
+        """The node keeps nothing over a restart: its copy counts, and no fsync of it does."""
+        self.ask_fsync(call)
+        self.no_fsync(call)
 
     # ------------------------------------------------------------ what that means
 
@@ -168,7 +175,7 @@ class Copies:
         for flags in self.acks.values():
             owners += flags & OWNER > 0
             hinted += flags & HINTED > 0
-            durable += flags & SYNCED > 0
+            durable += flags & DURABLE == SYNCED
         return Acks(len(self.acks), owners, hinted, durable)
 
     def verdict(

@@ -23,6 +23,7 @@ from dynamo_core.messages import (
     CORRUPT,
     HINTED,
     SYNCED,
+    VOLATILE,
     Fetch,
     Fetched,
     FetchedMany,
@@ -56,6 +57,7 @@ class LocalReplica:
         self.journal = journal
         self.replica = replica
         self.hints = hints
+        self._level = VOLATILE if view.settings.volatile else 0
         self._coordination = Coordination(replica)
         self._stores: list[tuple[Store, bool, Reply]] = []
         """Of this turn: the request, whether it became a hint, and whom to tell."""
@@ -287,14 +289,15 @@ class LocalReplica:
             elif request.sync:
                 waiting.append(line)
             else:
-                reply(Stored(request.id, HINTED if hint else flags(request.partition)))
+                role = HINTED if hint else flags(request.partition)
+                reply(Stored(request.id, role | self._level))
         if waiting:
             self.journal.when_synced(partial(self._stores_synced, waiting))
 
     def _stores_synced(self, stores: list[tuple[Store, bool, Reply]], durable: bool) -> None:
         for request, hint, reply in stores if durable else ():
             role = HINTED if hint else self.replica.flags(request.partition)
-            reply(Stored(request.id, role | SYNCED))
+            reply(Stored(request.id, role | SYNCED | self._level))
 
     def offer(self, request: Offer, reply: Reply) -> None:
         """Which of these records this owner lacks; of the others it has the same, durably."""
@@ -326,10 +329,8 @@ class LocalReplica:
             return reply(Rejected(request.id, error.slug, str(error)))
         except NotHere as error:
             return reply(Rejected(request.id, "uncertain", str(error)))
-        if request.target:
-            role = HINTED
-        else:
-            role = self.replica.flags(minted.partition)
+        role = HINTED if request.target else self.replica.flags(minted.partition)
+        role |= self._level
         if not self._coordinated:
             self.journal.then(self._coordinated_written)
         self._coordinated.append((request, minted, role, reply))

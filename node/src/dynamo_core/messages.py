@@ -30,10 +30,11 @@ from dynamo_core.sense import (
     Version,
 )
 
-OWNER, COMPLETE, HINTED, SYNCED, CORRUPT, WRITER = 1, 2, 4, 8, 16, 32
+OWNER, COMPLETE, HINTED, SYNCED, CORRUPT, WRITER, VOLATILE = 1, 2, 4, 8, 16, 32, 64
 
 """Flags of a reply: what the replica is for the key, and what it did. A WRITER keeps a copy though
-it is no owner: the receiver of a move, or an owner before a switch that settles."""
+it is no owner: the receiver of a move, or an owner before a switch that settles. VOLATILE: the node
+keeps nothing over a restart, so its SYNCED is worth no more than its memory (S-RW-3)."""
 
 
 class Message(msgspec.Struct, array_like=True, gc=False):

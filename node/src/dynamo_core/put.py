@@ -151,7 +151,7 @@ class PutOperation(Replication):
     def _stored(self, node: str, target: str, flags: int, now: float) -> Effects:
         copies = self.copies
         copies.under_way.discard((node, target))
-        copies.acked(node, target, flags)
+        copies.acked(node, target, self._worth(node, target, flags))
         if self.explanation is not None:
             self._explain(node, "stored", now)
         if self.done is not None:
@@ -161,14 +161,15 @@ class PutOperation(Replication):
 
     def _coordinated(self, reply: Coordinated, now: float) -> Effects:
         first = self.me not in self.copies.acks
-        self.copies.acked(self.me, self.target, reply.flags)
+        flags = self._worth(self.me, self.target, reply.flags)
+        self.copies.acked(self.me, self.target, flags)
         if not first:
             return self._decide(now)
         if self.explanation is not None:
             self._explain(self.me, "coordinated", now)
         self.record, self.seen = reply.record, reply.seen
         self.context = reply.context
-        self.syncs = self.dw - self._own_syncs(reply.flags)
+        self.syncs = self.dw - self._own_syncs(flags)
         effects = self._replicate()
         effects += self._decide(now)
         return effects

@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from dynamo_core.copies import PROVEN, Copies
 from dynamo_core.machine import Effects, Explained
-from dynamo_core.messages import Message, Store
+from dynamo_core.messages import SYNCED, VOLATILE, Message, Store
 from dynamo_core.operations import Put
 
 
@@ -105,6 +105,14 @@ class Replication(Explained):
             return []
         self.copies.try_second(node, owner)
         return [self._store(node, owner)]
+
+    def _worth(self, node: str, target: str, flags: int) -> int:
+        """The flags of an ack as this put counts them: a node that keeps nothing over a restart has
+        fsynced nothing, unless this node is one of them itself (S-RW-3)."""
+        if flags & VOLATILE and not self.view.settings.volatile:
+            self.copies.volatile((node, target))
+            return flags & ~SYNCED
+        return flags
 
     def _own_syncs(self, flags: int) -> bool:
         """Whether this node's own fsync counts in every owner list (S-RW-8)."""

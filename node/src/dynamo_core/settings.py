@@ -72,6 +72,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A background request without an answer for so long has failed."""
     skew_max_ms: int = 60_000
     """S-LWW-1: a stamp further ahead of the local clock is not followed."""
+    volatile: bool = False
+    """S-RW-3: the store keeps nothing over a restart. Copies here are durable for nobody, and `dw`
+    of the puts that this node coordinates is met by copies at the level *memory*."""
     anti_entropy: bool = True
     """False stops the continuous exchange; repairs on demand and rebuilding still run."""
     replace_lost: bool = True

@@ -132,7 +132,7 @@ class AdminApi:
             if counts["complete"] < counts["owned"]:
                 why = f"{counts['complete']} of {counts['owned']} partitions are complete"
         body: dict[str, Any] = {"ready": not why, **({"reason": why} if why else {})}
-        if node.stalled:
+        if node.stalled or node.settings.volatile:
             body["durability"] = durability(node)
         return answer(503 if why else 200, body)
 
@@ -308,7 +308,10 @@ class Door:
 
 
 def durability(node: Node) -> str:
-    """ "ok", or since when fsyncs stall (S-RW-8)."""
+    """ "ok", "memory" where nothing is kept over a restart (S-RW-3), or since when fsyncs stall
+    (S-RW-8)."""
+    if node.settings.volatile:
+        return "memory"
     if not node.stalled:
         return "ok"
     since = datetime.fromtimestamp(node.durability.since_ms / 1000, UTC)

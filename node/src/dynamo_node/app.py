@@ -115,6 +115,7 @@ def advertised(settings: NodeSettings, listeners: Listeners) -> tuple[str, str]:
 def open_disk(settings: NodeSettings) -> tuple[Disk, int, bool]:
     """The store, the node's id, and whether the store may be believed. Raises CannotStart."""
     if settings.engine == "memory":
+        log.warning("nothing is kept over a restart: puts answer durable=0, whatever dw is")
         return MemoryStore(), randbits(64) or 1, True
     try:
         opened = open_store(

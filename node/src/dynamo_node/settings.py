@@ -198,6 +198,7 @@ class NodeSettings(BaseSettings):
             in_flight_max=self.in_flight_max,
             siblings_max=self.siblings_max,
             hint_bytes_max=self.hint_bytes_max,
+            volatile=self.engine == "memory",
             anti_entropy=self.anti_entropy == "on",
             replace_lost=self.replace_lost,
         )
