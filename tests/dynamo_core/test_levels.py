@@ -1,4 +1,4 @@
-"""What nodes that keep nothing over a restart are worth to a put (S-RW-3)."""
+"""How many copies a put wants, and what those of nodes that keep nothing are worth (S-RW-3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from town import SETTINGS, Town
 
-from dynamo_core.operations import Acks
+from dynamo_core.operations import Acks, Put, settle
+from dynamo_core.ring import Target
 
 KEY = b"cart"
 MEMORY = msgspec.structs.replace(SETTINGS, volatile=True)
@@ -47,3 +48,26 @@ def test_a_coordinator_with_a_disk_waits_for_no_fsync_of_memory() -> None:
     put = town.put("a", KEY, b"v", w=2, dw=1)
     assert (put.status, put.problem, put.acks) == (503, "quorum-not-met", Acks(2, 2, 0, 0))
     assert town.nodes["a"].counters["fsyncs_asked_elsewhere"] == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "settled"),
+    [((0, 0), (2, 2)), ((1, 0), (1, 1)), ((3, 0), (3, 2)), ((0, 1), (2, 1)), ((0, 3), (3, 3)),
+     ((1, 1), (1, 1)), ((3, 1), (3, 1))],
+)  # fmt: skip
+def test_what_a_put_leaves_open_fits_what_it_says(asked, settled) -> None:
+    """W=1 asks one node for all that it needs (C8), and a copy that is fsynced is a copy."""
+    put = Put(key=KEY, value=b"v", w=asked[0], dw=asked[1])
+    settle(put, Target(r=2, w=2, dw=2))
+    assert (put.w, put.dw) == settled
+
+
+def test_a_put_at_w_1_needs_one_node_whatever_the_ring_says_of_fsyncs() -> None:
+    town = Town("a b c")
+    target = msgspec.structs.replace(town.ring.target, version=1, w=3, dw=3)
+    for node in town.nodes.values():
+        node.membership.take(town.ring.with_target(target))
+    one, two, three = town.owners(KEY)
+    town.kill(two, three)
+    put = town.put(one, KEY, b"v", w=1)
+    assert (put.status, put.acks) == (204, Acks(1, 1, 0, 1))

@@ -150,6 +150,7 @@ def test_a_founder_without_its_disk_is_never_founded_again() -> None:
         ("n", 4, "n"),
         ("r", 3, "r"),
         ("dw", 0, "dw"),
+        ("dw", 3, "dw"),  # of w=2
         ("conflicts", "None", "conflicts"),
         ("members", [{"name": "~a", "address": "a:1"}], "members"),
         ("members", [{"name": "@a", "address": "a:1"}], "members"),

@@ -8,6 +8,8 @@ import pytest
 from client_listener import Listener, everything, statuses
 
 from dynamo_node.edge import Limits
+from dynamo_node.kv_words import check_levels, ways_of
+from dynamo_node.problems import Problem
 
 LIMITS = Limits(
     value_bytes_max=100_000, batch_bytes_max=200_000, head_s_max=0.4, body_s_max=0.6,
@@ -278,3 +280,14 @@ def test_what_other_programs_say(listener: Listener, name: str) -> None:
             client.put("/v1/kv/table", content=b"hello")
     raw, expected = RAW_BYTES[name]
     assert statuses(listener.say(raw)) == expected
+
+
+def test_no_more_fsyncs_than_copies_are_asked_for() -> None:
+    """Where the request says both; in a query, and so in a batch."""
+    assert ways_of(b"w=2&dw=2", 3)[1:3] == (2, 2)
+    assert ways_of(b"dw=all", 3)[1:3] == (0, 3)
+    for query in (b"w=1&dw=2", b"dw=all&w=quorum"):
+        with pytest.raises(Problem, match="dw: at most w="):
+            ways_of(query, 3)
+    with pytest.raises(Problem, match="dw: at most w=2"):
+        check_levels(2, 3)

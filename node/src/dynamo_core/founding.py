@@ -197,9 +197,9 @@ def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, lis
         raise BadRequest(f"partitions: a power of two, {PARTITIONS_MIN} to {PARTITIONS_MAX}")
     if not 1 <= n <= len(members):
         raise BadRequest(f"n: 1 to the number of members, {len(members)}")
-    for field, value in (("r", r), ("w", w), ("dw", dw)):
-        if not 1 <= value <= n:
-            raise BadRequest(f"{field}: 1 to n={n}")
+    for field, value, name, most in (("r", r, "n", n), ("w", w, "n", n), ("dw", dw, "w", w)):
+        if not 1 <= value <= most:
+            raise BadRequest(f"{field}: 1 to {name}={most}")
     if conflicts not in ("Siblings", "LastWriteWins"):
         raise BadRequest("conflicts: Siblings or LastWriteWins")
     target = Target(0, (), r, w, dw, body.get("sloppy", True))

@@ -106,10 +106,14 @@ def settle(operation: Operation, target: Target, wall_ms: int) -> None:
         operation.strict = not target.sloppy
     if isinstance(operation, Get):
         operation.r = operation.r or target.r
-    else:
-        operation.w = operation.w or target.w
-        operation.dw = operation.dw or target.dw
-        _stamp(operation, wall_ms)
+        return
+    w, dw = operation.w, operation.dw
+    if w and not dw:
+        dw = min(target.dw, w)  # who asks for fewer copies asks for no more fsyncs than those (C8)
+    elif dw and not w:
+        w = max(target.w, dw)  # a copy that is fsynced is a copy
+    operation.w, operation.dw = w or target.w, dw or target.dw
+    _stamp(operation, wall_ms)
 
 
 def _stamp(put: Put, wall_ms: int) -> None:

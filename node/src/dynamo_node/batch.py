@@ -23,6 +23,7 @@ from dynamo_node.kv_words import (
     TIMEOUT_MS,
     USUAL,
     Ways,
+    check_levels,
     checked_key,
     context_of,
     count_of,
@@ -188,6 +189,7 @@ class Batch:
             0 if value == 0 else count_of(field, value, n)
             for field, value in (("r", asked.r), ("w", asked.w), ("dw", asked.dw))
         )
+        check_levels(w, dw)
         return USUAL._replace(
             r=r, w=w, dw=dw, strict=asked.strict, timeout_s=timeout_s_of(asked.timeout_ms)
         )

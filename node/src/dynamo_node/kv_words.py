@@ -122,6 +122,12 @@ def count_of(field: str, value: int | str, n: int) -> int:
     return count
 
 
+def check_levels(w: int, dw: int) -> None:
+    """Of W copies at most W can be fsynced; 0 is what the request leaves open. Raises Problem."""
+    if 0 < w < dw:
+        raise bad_parameter("dw", f"at most w={w}, as each fsynced copy is one of W")
+
+
 def timeout_s_of(timeout_ms: int) -> float:
     """Seconds. Raises Problem out of range."""
     if not 1 <= timeout_ms <= TIMEOUT_MS_MAX:
@@ -148,6 +154,7 @@ def ways_of(query: bytes, n: int) -> Ways:
             found[field] = timeout_s_of(_number_of(text))
         else:
             raise bad_parameter(field[:64] or "query", "no such parameter")
+    check_levels(found.get("w", 0), found.get("dw", 0))
     if "timeout_ms" in found:
         found["timeout_s"] = found.pop("timeout_ms")
     return Ways(**found)
