@@ -308,7 +308,7 @@ def test_the_json_form_is_the_contracts() -> None:
         ),
     )
     plain = {"owners": ["a", "b"], "move": None, "old": None, "term": 0, "version": 0}
-    assert to_document(ring) == {
+    assert to_document(ring, {"a": "a:3"}) == {
         "cluster_id": "carts",
         "epoch": 4 + 7 + 5 + 3,
         "digest": ring.digest.hex(),
@@ -329,6 +329,7 @@ def test_the_json_form_is_the_contracts() -> None:
                 "zone": "z1",
                 "weight": 1,
                 "state": "MEMBER",
+                "admin": "a:3",
             },
             {
                 "name": "b",
@@ -339,6 +340,7 @@ def test_the_json_form_is_the_contracts() -> None:
                 "zone": "z2",
                 "weight": 2,
                 "state": "LEAVING",
+                "admin": None,
             },
         ],
         "entries": [

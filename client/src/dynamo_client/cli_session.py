@@ -251,8 +251,8 @@ class Session:
         raise Failed(f"no node answers at {', '.join(self.admins)}", field="--admin")
 
     def doors(self) -> dict[str, str]:
-        """Admin URL by member that has not LEFT. Every member's admin port is as far from its
-        client port as that of the node that is asked, so one known door gives the others."""
+        """Admin URL by member that has not LEFT, as the node that is asked has heard it of each. Of
+        whom it has not: as far from its client port as that node's own ports are apart."""
         with self.admin() as admin:
             mine, ring = admin.status(), admin.ring()
             if self.forwarded:
@@ -261,6 +261,7 @@ class Session:
             asked = urlsplit(admin.url)
         dialled = {m["name"]: urlsplit("//" + m["client"]) for m in ring["members"]}
         here = dialled.get(mine["name"])
+        told = {m["name"]: m.get("admin") for m in ring["members"]}
         for member in ring["members"]:
             if member["state"] == "LEFT":
                 del dialled[member["name"]]
@@ -268,7 +269,8 @@ class Session:
         found = {}
         for name, parts in dialled.items():
             host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-            found[name] = f"{asked.scheme}://{host}:{(parts.port or 0) + far}"
+            guessed = f"{host}:{(parts.port or 0) + far}"
+            found[name] = f"{asked.scheme}://{told.get(name) or guessed}"
         return found | ({mine["name"]: admin.url} if mine["name"] in found else {})
 
     def of_all(

@@ -40,7 +40,7 @@ class Administration:
             if problem:
                 done(status, refusal(problem, detail))
             else:
-                done(status, to_document(self.node.ring))
+                done(status, self.ring_document())
 
         def begin() -> None:
             try:
@@ -49,6 +49,15 @@ class Administration:
                 done(400, refusal(error.slug, str(error)))
 
         self.node.later(begin)
+
+    def ring_document(self) -> dict[str, Any]:
+        """The ring, with the admin address of each member that this node has heard it of."""
+        node, ring = self.node, self.node.ring
+        admins = {m.name: node.detector.admin_of(m.name, m.id) for m in ring.members.values()}
+        me = ring.members.get(node.identity.name)
+        if me is not None and me.id == node.identity.node_id:
+            admins[me.name] = node.identity.admin or None
+        return to_document(ring, admins)
 
     def replace(self, name: str, done: Done) -> None:
         """S-MEM-6: a person lets one empty disk take the member's place, for a while."""

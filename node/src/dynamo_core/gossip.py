@@ -49,6 +49,8 @@ class Peer(msgspec.Struct):
     """It has started again since its last echo."""
     stalled: bool = False
     """Its fsyncs stall, as it says itself (S-RW-8)."""
+    admin: str = ""
+    """Where administrators dial this life of it, as it says itself; "" while that is not known."""
 
     def told(self, boot: int, number: int) -> None:
         """A life of the peer is durable up to this number."""
@@ -73,6 +75,8 @@ class Detector:
         self._age_max_ms = settings.frame_age_max_s * 1000
         self._misses_max = settings.misses_max
         self.now_ms = 0
+        self.admins_told = 0
+        """Grows when what a peer says of its admin address changes."""
         self.returned: list[tuple[str, bool]] = []
         """Peers whose awaited echo has come, each with whether it is the process that was heard
         before: what was dropped meanwhile may be said again (S-NET-2)."""
@@ -100,6 +104,7 @@ class Detector:
                 return False
             peer.awaited, peer.other_life = True, peer.other_life or peer.boot != 0
             peer.boot, peer.beat, peer.stalled = frame.boot, frame.beat, False
+            self.admin_told(peer, "")
         elif frame.beat > peer.beat or peer.beat - frame.beat > BEATS_MS_MAX:
             peer.beat = frame.beat
         if frame.echo_boot != self.boot:
@@ -136,6 +141,17 @@ class Detector:
             peer.lost_ms = self.now_ms
             peer.awaited = True
             self._judge(peer)
+
+    def admin_told(self, peer: Peer, address: str) -> None:
+        """The peer has said where administrators dial it."""
+        if peer.admin != address:
+            peer.admin = address
+            self.admins_told += 1
+
+    def admin_of(self, name: str, node_id: int) -> str | None:
+        """Where administrators dial that id, None while that is not known here."""
+        peer = self.peers.get(name)
+        return (peer.admin or None) if peer is not None and peer.node_id == node_id else None
 
     def stalls(self, name: str) -> bool:
         """Whether the peer said last that its fsyncs stall."""

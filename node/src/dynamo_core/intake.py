@@ -145,6 +145,8 @@ def _keys(message: Keys, here: Receiver) -> str:
 
 
 def _gossip(message: Gossip, here: Receiver) -> str:
+    if message.admin and (fault := address_fault(message.admin)):
+        return f"admin: {fault}"
     digests = message.digests
     return "" if len(digests) in (0, DIGESTS) else f"{len(digests)} digests"
 

@@ -204,8 +204,8 @@ class Membership:
         peer = node.detector.peers.get(route)
         digests = ring.digests() if ring is not None else ()
         remembered = peer.remembered() if peer is not None else 0
-        number, stalled = node.durable_number, node.stalled
-        node.say(route, Gossip(0, digests, number, remembered, reply, stalled))
+        number, stalled, admin = node.durable_number, node.stalled, node.identity.admin
+        node.say(route, Gossip(0, digests, number, remembered, reply, stalled, admin))
 
     def heartbeat(self) -> None:
         """Gossip to every member; a node without a ring knocks at its seeds and at who answers."""
@@ -253,6 +253,7 @@ class Membership:
         peer = node.detector.peer(frame.name, frame.node_id)
         peer.told(frame.boot, message.number)
         peer.stalled = message.stalled
+        node.detector.admin_told(peer, message.admin)
         if frame.echo_boot != node.boot or frame.name in node.replica.compared:
             return
         if message.remembered > node.start_number and not node.distrusted:

@@ -59,8 +59,9 @@ STRANGER = "(no member)"
 
 class NodeIdentity(msgspec.Struct, frozen=True):
     """Who this process is. `node_id` was born with the disk, random, 64 bits; `address` is where
-    peers dial, `client` where clients do; `seeds` are addresses to knock at without a ring, or
-    while members are not heard where the ring has them (S-MEM-5)."""
+    peers dial, `client` where clients do, `admin` where administrators do, "" where only this
+    machine can; `seeds` are addresses to knock at without a ring, or while members are not heard
+    where the ring has them (S-MEM-5)."""
 
     name: str
     node_id: int
@@ -69,6 +70,7 @@ class NodeIdentity(msgspec.Struct, frozen=True):
     zone: str = ""
     weight: int = 1
     seeds: tuple[str, ...] = ()
+    admin: str = ""
 
 
 class Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,9 +10,12 @@ import msgspec
 from dynamo_core.errors import BadParameter
 from dynamo_core.ring import Entry, Identity, Member, Ring, Target
 
+NOT_HEARD: Mapping[str, str | None] = {}
 
-def to_document(ring: Ring) -> dict[str, Any]:
-    """The JSON form for people and clients, docs/http-api.md."""
+
+def to_document(ring: Ring, admins: Mapping[str, str | None] = NOT_HEARD) -> dict[str, Any]:
+    """The JSON form for people and clients, docs/http-api.md. `admins`: by member, where its admin
+    listener is dialled. That is no part of the ring: each node has heard it from the others."""
     target = ring.target
     return {
         "cluster_id": ring.identity.cluster_id,
@@ -24,7 +28,10 @@ def to_document(ring: Ring) -> dict[str, Any]:
         "dw": target.dw,
         "sloppy": target.sloppy,
         "conflicts": ring.identity.conflicts,
-        "members": [_line(ring.members[name]) for name in sorted(ring.members)],
+        "members": [
+            {**_line(ring.members[name]), "admin": admins.get(name)}
+            for name in sorted(ring.members)
+        ],
         "entries": [_row(entry) for entry in ring.entries],
         "target": [list(owners) for owners in target.owners] or None,
     }

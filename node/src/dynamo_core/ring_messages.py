@@ -13,13 +13,15 @@ from dynamo_core.sense import Count, Digest, NodeId, Partition, RoundNumber, Tex
 class Gossip(Message, tag=8):
     """The state of the sender, once a second and on a new link. `number` is its last durable
     sequence number, `remembered` the highest one of the receiver that the sender ever saw,
-    `stalled` whether the sender's fsyncs stall (S-RW-8)."""
+    `stalled` whether the sender's fsyncs stall (S-RW-8), `admin` where administrators dial the
+    sender, "" where it cannot say."""
 
     digests: tuple[Digest, ...]
     number: Count
     remembered: Count
     reply: bool = False
     stalled: bool = False
+    admin: Text = ""
 
 
 class Parts(Message, tag=9):

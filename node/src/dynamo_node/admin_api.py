@@ -29,7 +29,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dynamo_core.admin import KEYS_PAGE_MAX
 from dynamo_core.ids import KEY_BYTES_MAX
 from dynamo_core.node import Node
-from dynamo_core.ring_document import to_document
 from dynamo_node.admin_document import (
     ApplyChange,
     Body,
@@ -154,10 +153,9 @@ class AdminApi:
 
     async def ring(self) -> Response:
         """The ring document."""
-        ring = self.node.ring_or_none
-        if ring is None:
+        if self.node.ring_or_none is None:
             raise Problem(503, "not-a-member", "this node is in no ring")
-        return answer(200, to_document(ring))
+        return answer(200, self.node.admin.ring_document())
 
     async def create_ring(self, request: Request) -> Response:
         """201 with the new ring; 200 with the one that is, under the same id; 409 under another."""

@@ -45,6 +45,7 @@ from dynamo_node.peer_link import Links
 from dynamo_node.settings import (
     BadSettings,
     NodeSettings,
+    is_loopback,
     load,
     refuse,
     split_address,
@@ -56,6 +57,7 @@ DRAIN_S_MAX = 5.0
 GRACE_S_MAX = 2
 """For answers on their way out once no operation is left."""
 BACKLOG_MAX = 4096
+ANY_HOST = ("0.0.0.0", "::")
 log = structlog.get_logger()
 
 
@@ -102,14 +104,22 @@ def bind(field: str, address: str) -> socket.socket:
     return listener
 
 
-def advertised(settings: NodeSettings, listeners: Listeners) -> tuple[str, str]:
-    """Where peers and clients dial this node. Raises CannotStart where that cannot be guessed."""
+def advertised(settings: NodeSettings, listeners: Listeners) -> tuple[str, str, str]:
+    """Where peers, clients and administrators dial this node; the last is "" where the admin
+    listener is for this machine alone. Raises CannotStart where the first cannot be guessed."""
     peer = settings.advertise or listeners.address("peer")
     host = split_address(peer)[0]
-    if settings.advertise is None and host in ("0.0.0.0", "::"):
+    if settings.advertise is None and host in ANY_HOST:
         raise CannotStart(f"advertise: needed, as nobody can dial {peer}")
-    port = split_address(listeners.address("client"))[1]
-    return peer, settings.client_advertise or f"{f'[{host}]' if ':' in host else host}:{port}"
+    host = f"[{host}]" if ":" in host else host
+    client, admin = listeners.address("client"), listeners.address("admin")
+    clients = settings.client_advertise or f"{host}:{split_address(client)[1]}"
+    admin_host, admin_port = split_address(admin)
+    if admin_host in ANY_HOST:
+        admin = f"{host}:{admin_port}"
+    elif is_loopback(admin) and not is_loopback(peer):
+        admin = ""  # dialled elsewhere it would be another node
+    return peer, clients, settings.admin_advertise or admin
 
 
 def open_disk(settings: NodeSettings) -> tuple[Disk, int, bool]:
@@ -180,11 +190,12 @@ async def run(settings: NodeSettings, secret: bytes) -> None:
         bind("peer_listen", settings.peer_listen),
     )
     limits, share = limits_of(settings)
-    peer_address, client_address = advertised(settings, listeners)
+    peer_address, client_address, admin_address = advertised(settings, listeners)
     store, node_id, trusted = open_disk(settings)
     identity = NodeIdentity(
-        settings.name, node_id, peer_address, client_address, settings.zone, settings.weight
-    )
+        settings.name, node_id, peer_address, client_address, settings.zone, settings.weight,
+        admin=admin_address,
+    )  # fmt: skip
     node = Node(identity, store, settings.of_core(), partial(randbits, 64))
     if settings.engine != "memory":
         node.free_bytes = partial(free_bytes, settings.data_dir)

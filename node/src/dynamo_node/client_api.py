@@ -12,7 +12,6 @@ import msgspec
 
 from dynamo_core.operations import Get, Outcome
 from dynamo_core.ring import Ring
-from dynamo_core.ring_document import to_document
 from dynamo_node.batch import Batch, bytes_of, decode
 from dynamo_node.budget import Books, overloaded
 from dynamo_node.driver import Driver
@@ -42,7 +41,7 @@ class ClientApi:
         self.node = driver.node
         self.secret = secret
         self.value_bytes_max = limits.value_bytes_max
-        self._shown_ring: tuple[Ring, bytes, bytes] | None = None
+        self._shown_ring: tuple[tuple[Ring, int], bytes, bytes] | None = None
 
     def answer(
         self, method: str, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes,
@@ -115,11 +114,11 @@ class ClientApi:
         if query:
             raise bad_parameter("query", "there are no parameters here")
         self._n()
-        ring = self.node.ring
-        if self._shown_ring is None or self._shown_ring[0] is not ring:
-            document = to_document(ring)
+        shows = (self.node.ring, self.node.detector.admins_told)
+        if self._shown_ring is None or self._shown_ring[0] != shows:
+            document = self.node.admin.ring_document()
             etag = f'"{document["epoch"]}-{document["digest"]}"'.encode()
-            self._shown_ring = (ring, etag, msgspec.json.encode(document))
+            self._shown_ring = (shows, etag, msgspec.json.encode(document))
         _, etag, body = self._shown_ring
         head = FIXED_HEAD + b"ETag: %b\r\n" % etag
         known = [part.strip() for part in fields.get(b"if-none-match", b"").split(b",")]

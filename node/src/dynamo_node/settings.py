@@ -115,6 +115,8 @@ class NodeSettings(BaseSettings):
         description="host:port that other nodes dial; default: the peer listener")
     client_advertise: Dialled | None = Field(None,
         description="host:port that clients dial; default: advertised host, client port")
+    admin_advertise: Dialled | None = Field(None,
+        description="host:port that administrators dial; default: advertised host, admin port")
     seeds: Annotated[tuple[Dialled, ...], NoDecode] = Field((), max_length=1024,
         description="comma list of peer addresses; a name may stand for many")
     zone: str = Field("", max_length=253, description="failure domain")
