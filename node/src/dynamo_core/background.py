@@ -40,20 +40,26 @@ class Background:
 
     def __init__(self, threshold_ms: float, counters: Counter[str]) -> None:
         self.counters = counters
-        self.threshold_ms = threshold_ms
         self.budget = 1.0
         self.p99_ms: float | None = None
         """As of the last turn; None when fewer than `READS_MIN` reads say anything."""
         self.usual_s = 0.0
         """The same of the reads that were not hedged, in seconds; 0.0 for None (S-RW-9)."""
-        self._limits = [threshold_ms / 1000 * STEP**i for i in range(-STEPS, STEPS + 1)]
-        self._sums = [0] * (len(self._limits) + 1)
         self._seconds: deque[tuple[int, list[int]]] = deque()
         """The window, a histogram for each second that had a read; `_sums` is all of them."""
         self._hedged: deque[tuple[int, int]] = deque()
         """Of these the hedged ones, which took as long as the hedge let them: second and place."""
         self.wake_at = 0.0
         """When `tick` is due; nobody needs to be woken for it."""
+        self.retune(threshold_ms)
+
+    def retune(self, threshold_ms: float) -> None:
+        """Another threshold. The histogram has it in its midst, so the window begins anew."""
+        self.threshold_ms = threshold_ms
+        self._limits = [threshold_ms / 1000 * STEP**i for i in range(-STEPS, STEPS + 1)]
+        self._sums = [0] * (len(self._limits) + 1)
+        self._seconds.clear()
+        self._hedged.clear()
 
     def read(self, took_s: float, now: float, hedged: bool = False) -> None:
         """A read of a client was answered."""

@@ -21,21 +21,21 @@ class Durability:
         self.stalled = False
         self.since_ms = 0
         """By the wall clock: when the first fsync that stalled was asked for."""
-        self._stall_s = stall_s
+        self.stall_s = stall_s
         self._wanted_at = NEVER
         """When the fsync under way was asked for."""
 
     @property
     def wake_at(self) -> float:
         """When the fsync under way will have stalled."""
-        return NEVER if self.stalled else self._wanted_at + self._stall_s
+        return NEVER if self.stalled else self._wanted_at + self.stall_s
 
     def wanted(self, now: float, wall_ms: int) -> bool:
         """Somebody waits for an fsync. True when it has just been found to stall."""
         if self._wanted_at == NEVER:
             self._wanted_at = now
         lasts_s = now - self._wanted_at
-        if self.stalled or lasts_s < self._stall_s:
+        if self.stalled or lasts_s < self.stall_s:
             return False
         self.stalled, self.since_ms = True, wall_ms - round(lasts_s * 1000)
         return True
@@ -43,5 +43,5 @@ class Durability:
     def synced(self, now: float) -> None:
         """The fsync is over; the next one is counted from when it is wanted."""
         took_s, self._wanted_at = now - self._wanted_at, NEVER
-        if self.stalled and 0 <= took_s < self._stall_s:
+        if self.stalled and 0 <= took_s < self.stall_s:
             self.stalled = False

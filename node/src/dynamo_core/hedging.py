@@ -42,11 +42,15 @@ class Hedging:
         self._background = background
         self._detector = detector
         self._counters = counters
-        self._hedge_s = settings.hedge_s
-        self.again_s = settings.hedge_s / 2
-        """A get that may not ask more yet looks again so often."""
+        self.retune(settings.hedge_s)
         self._most = self._tokens = settings.hedges_at_once_max
         self._late_until = 0.0
+
+    def retune(self, hedge_s: float) -> None:
+        """Another silence after which one node more is asked."""
+        self._hedge_s = hedge_s
+        self.again_s = hedge_s / 2
+        """A get that may not ask more yet looks again so often."""
 
     def after_s(self, timeout_s: float) -> float:
         """How long to wait for an answer before another node is asked."""

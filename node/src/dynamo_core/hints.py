@@ -55,7 +55,7 @@ class HintBook:
 
     def __init__(self, journal: Journal, bytes_max: int, rows_max: int) -> None:
         self._journal = journal
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         self._rows_max = rows_max
         self._sizes: dict[bytes, dict[str, int]] = {}
         """By store key and target, the bytes of the hint."""
@@ -139,7 +139,7 @@ class HintBook:
 
     def full(self, target: str) -> bool:
         """Whether the bound for the target is reached (S-HINT-4)."""
-        return self.bytes.get(target, 0) >= self._bytes_max
+        return self.bytes.get(target, 0) >= self.bytes_max
 
     def keep(self, target: str, stored: bytes, record: bytes, lww: bool) -> None:
         """Into this tick's batch: merge a record into the hint for `target`. Raises Corrupt."""

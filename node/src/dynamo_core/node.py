@@ -48,7 +48,7 @@ from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
 from dynamo_core.round_messages import RoundAsk, RoundCommit
 from dynamo_core.sense import Refusals
-from dynamo_core.settings import Settings
+from dynamo_core.settings import RETUNED, Settings
 from dynamo_core.settling import Settling
 from dynamo_core.shares import Shares
 from dynamo_core.whereabouts import Whereabouts
@@ -214,6 +214,20 @@ class Node:
             self.distrusted = True
             self.replica.distrust()
             self.replica.rebuild_tree()
+
+    def retune(self, settings: Settings) -> None:
+        """Other settings from now on. May differ in hedge_s, fsync_stall_s, exchange_s,
+        exchanges_max, moves_max, latency_threshold_ms, siblings_max, hint_bytes_max, anti_entropy
+        and replace_lost; the others hold for the life of a node. Raises ValueError for those."""
+        kept = {field: getattr(settings, field) for field in RETUNED}
+        if msgspec.structs.replace(self.settings, **kept) != settings:
+            raise ValueError(f"only {', '.join(RETUNED)} may change while a node runs")
+        if settings.latency_threshold_ms != self.background.threshold_ms:
+            self.background.retune(settings.latency_threshold_ms)
+        self.settings = self.replica.settings = settings
+        self.hedging.retune(settings.hedge_s)
+        self.durability.stall_s = settings.fsync_stall_s
+        self.hints.bytes_max = settings.hint_bytes_max
 
     def tick(self, now: float, wall_ms: int) -> None:
         """Time has moved; does what is due."""

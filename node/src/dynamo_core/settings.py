@@ -91,3 +91,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def crowded(self, siblings: int, record_bytes: int) -> bool:
         """S-SIB-1: a put without a context would make it worse, and is refused."""
         return siblings >= self.siblings_max or record_bytes > self.siblings_bytes_max
+
+
+RETUNED = (
+    "hedge_s", "fsync_stall_s", "exchange_s", "exchanges_max", "moves_max", "latency_threshold_ms",
+    "siblings_max", "hint_bytes_max", "anti_entropy", "replace_lost",
+)  # fmt: skip
+"""What may change while a node runs: nothing of these is in what other nodes count on, as the
+heartbeat and the age of tombstones are, and nothing in the bound of memory."""

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +42,7 @@ from dynamo_node.link_ends import LinkEnds
 from dynamo_node.memory import told
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.peer_link import Links
+from dynamo_node.reload import Reload
 from dynamo_node.settings import (
     BadSettings,
     NodeSettings,
@@ -177,8 +178,8 @@ def limits_of(settings: NodeSettings) -> tuple[Limits, Shares]:
     return limits, share
 
 
-async def run(settings: NodeSettings, secret: bytes) -> None:
-    """A node from its start to its end. Raises CannotStart."""
+async def run(settings: NodeSettings, secret: bytes, arguments: Sequence[str]) -> None:
+    """A node from its start to its end. SIGHUP: `arguments` are read again. Raises CannotStart."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -207,6 +208,7 @@ async def run(settings: NodeSettings, secret: bytes) -> None:
     driver.memory_bound_bytes = told(
         node.settings, limits, settings.memtable_bytes, settings.of_links()
     )
+    loop.add_signal_handler(signal.SIGHUP, Reload(arguments, settings, secret, driver).again)
     driver.start(trusted, settings.seeds)
     seeds = loop.create_task(driver.follow_seeds(list(settings.seeds)))
     servers = {
@@ -287,6 +289,7 @@ def main(arguments: list[str] | None = None) -> None:
     if "--version" in arguments:
         print(version("dynamo-ring"))
         return
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until `run` reads settings again for it
     os.umask(0o077)  # values, the id and the log of a node are for its own user alone (T-7)
     settings = load(arguments)
     logs.configure(settings.log_level, settings.name)
@@ -300,7 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in unknown_variables(os.environ):
         log.warning("unknown setting", variable=name)
     try:
-        uvloop.run(run(settings, secret))
+        uvloop.run(run(settings, secret, arguments))
     except CannotStart as error:
         log.error(f"cannot start: {error}")
         raise SystemExit(1) from None

@@ -256,7 +256,16 @@ _config_file: Path | None = None
 
 
 def load(arguments: Sequence[str]) -> NodeSettings:
-    """Settings from flags, environment and the file of `--config`; exits 2 when they are wrong."""
+    """As `read`; exits 2 when they are wrong."""
+    try:
+        return read(arguments)
+    except BadSettings as error:
+        refuse(str(error))
+
+
+def read(arguments: Sequence[str]) -> NodeSettings:
+    """Settings from flags, environment and the file of `--config`. Raises BadSettings with one line
+    that names the setting."""
     global _config_file
     try:
         rest, _config_file = _take_config(list(arguments))
@@ -264,16 +273,16 @@ def load(arguments: Sequence[str]) -> NodeSettings:
             raise BadSettings(f"config: {_config_file}: no such file")
         return NodeSettings(_cli_parse_args=rest, _cli_exit_on_error=False)  # type: ignore[call-arg]
     except (TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        refuse(f"config: {_config_file}: {error}")
+        raise BadSettings(f"config: {_config_file}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             reason = "no such setting"
-        refuse(f"{where}: {reason}" if where else reason)
+        raise BadSettings(f"{where}: {reason}" if where else reason) from None
     except (BadSettings, SettingsError, ValueError) as error:
-        refuse(" ".join(str(error).split()))
+        raise BadSettings(" ".join(str(error).split())) from None
     finally:
         _config_file = None
 
