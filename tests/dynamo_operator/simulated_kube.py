@@ -26,7 +26,8 @@ Key = tuple[str, str, str]
 class SimulatedKube:
     """`doors.KubeDoor`; `point` is called before and after each request that changes something,
     `audit` with what is about to be taken or was applied. A volume takes `attach_s` to be attached
-    to the machine of a new pod; `pods_max` is a quota; claims of `classes_unknown` get none."""
+    to the machine of a new pod; `pods_max` is a quota; claims of `classes_unknown` get none; there
+    is no room for the pods named in `homeless`, so neither is a volume made for them."""
 
     def __init__(
         self, ring: SimulatedRing, point: Callable[[str], Any], audit: Callable[[str, Object], None]
@@ -43,6 +44,7 @@ class SimulatedKube:
         self.attach_s = 0.0
         self.pods_max: int | None = None
         self.classes_unknown: set[str] = set()
+        self.homeless: set[str] = set()
         self.size_max = "1Pi"
 
     # ------------------------------------------------------------ requests
@@ -268,6 +270,8 @@ class SimulatedKube:
             self._forget(key)
         elif item["spec"].get("storageClassName") in self.classes_unknown:
             return
+        elif key[2].removeprefix("data-") in self.homeless:
+            return  # its class waits for the first consumer
         elif item["status"]["phase"] == "Bound" and number(size) > number(self.size_max):
             return  # no such disk is to be had
         elif item["status"]["phase"] != "Lost" and item["status"].get("capacity") != size:

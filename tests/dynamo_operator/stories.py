@@ -111,6 +111,15 @@ def _break_image(w: World) -> None:
     w.edit(image="broken")
 
 
+HOMELESS = {"cart-3", "cart-4"}
+
+
+def _make_without_room(w: World) -> None:
+    """For two of five there is no machine."""
+    w.kube.homeless |= HOMELESS
+    w.make(size=5)
+
+
 DELETES: dict[str, Any] = {"retention": {"whenScaled": "Delete"}}
 MOVES = [{"partitions": [3, 7], "from": "cart-0", "to": "cart-3"}]
 TOKENS = [{"tokens": 2, "from": "cart-1", "to": "cart-3"}]
@@ -120,6 +129,10 @@ SLOW = {"minReadySeconds": 3}
 STORIES: dict[str, list[Scene]] = {
     "found": [make()],
     "found with five": [make(size=5)],
+    "founded without the last two": [
+        Scene(_make_without_room),
+        Scene(lambda w: w.kube.homeless.clear(), sees=lambda w: bool(w.ring.newest())),
+    ],
     "scale up": [make(), edit(size=5)],
     "scale down": [make(size=5), edit(size=3)],
     "scale down and delete claims": [make(size=5, storage=DELETES), edit(size=3)],
@@ -129,6 +142,7 @@ STORIES: dict[str, list[Scene]] = {
     "down and up again": [make(size=4, storage=DELETES), edit(size=3), edit(size=4)],
     "update": [make(update=SLOW), edit(image="node:2")],
     "update and scale at once": [make(update=SLOW), edit(image="node:2", size=5)],
+    "update and shrink at once": [make(size=5, update=SLOW), edit(image="node:2", size=3)],
     "update midway of a scale up": [make(update=SLOW), edit(size=5), edit(3, image="node:2")],
     "bad image mended": [make(update=SLOW), Scene(_break_image), edit(20, image="node:3")],
     "canary": [

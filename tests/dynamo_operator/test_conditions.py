@@ -141,6 +141,20 @@ def test_what_has_not_changed_keeps_its_time() -> None:
     assert times["Ready"] > times["Available"]
 
 
+@pytest.mark.parametrize(("cluster", "falls"), [("the same", 0), ("another", 3)])
+def test_the_epoch_never_falls(cluster: str, falls: int) -> None:
+    """While nodes agree a look may see the older document; only another ring begins anew."""
+    first = ring(settled(), cluster_id="the same")
+    before = cluster_status(first, plan(first), Outcome())
+    resource = {**first.resource, "status": _from_json(msgspec.to_builtins(before))}
+    assert first.ring is not None
+    older = ring(first, epoch=first.ring.epoch - 3, cluster_id=cluster)
+    older = structs.replace(older, resource=resource)
+    after = cluster_status(older, plan(older), Outcome()).ring
+    assert after is not None
+    assert after.epoch == first.ring.epoch - falls
+
+
 ROOT = Path(__file__).parents[2]
 GOOD_REASONS = {
     "Ready", "Valid", "QuorumUp", "Agreed", "SpareNode", "NothingMissing", "NotAllReady",

@@ -47,3 +47,11 @@ def test_claims_of_nodes_that_left(name: str, beyond: dict[str, str | None]) -> 
         ended(name, world)
         members = {f"data-cart-{ordinal}": "MEMBER" for ordinal in range(3)}
         assert claims(world) == members | beyond, (world.kills, world.seed)
+
+
+def test_a_pod_that_will_leave_is_not_updated_first() -> None:
+    """It would be started again only to hand over what it owns."""
+    world = World()
+    ended("update and shrink at once", world)
+    evicted = [what for what in world.log if what.startswith("evict")]
+    assert evicted == ["evict cart-2", "evict cart-1", "evict cart-0"]

@@ -57,6 +57,15 @@ def _bare(o: Observed) -> Observed:
     return o
 
 
+def _late(o: Observed, **fields: Any) -> Observed:
+    """Before the founding; two of five pods have no machine, so there are no volumes for them."""
+    o = empty(o)
+    for ordinal in (3, 4):
+        o = pod(without(o, "nodes", ordinal), ordinal, running=False, ready_since=None)
+        o = claim(o, ordinal, **({"phase": "Pending", "capacity": ""} | fields))
+    return o
+
+
 CASES: dict[str, Case] = {
     "as wanted": (THREE, "AsWanted", []),
     "being deleted": (lambda: structs.replace(THREE(), deleting=True), "Deleting", []),
@@ -119,6 +128,17 @@ CASES: dict[str, Case] = {
         lambda: asked(_bare(THREE()), storage={"size": "1Gi", "className": "fast"}),
         "MakingObjects", [do.Delete]),
     "all empty": (lambda: empty(THREE()), "Founding", [do.Found]),
+    "two of five never ran": (lambda: _late(FIVE()), "Founding", [do.Found]),
+    "two of five never ran, older than the resource": (
+        lambda: _late(FIVE(), created=0.0), "Founding", [do.Found]),
+    "two of five are silent on volumes": (
+        lambda: _late(FIVE(), phase="Bound"), "RingUnreadable", []),
+    "two of five are silent on a snapshot": (
+        lambda: _late(FIVE(), sourced=True), "RingUnreadable", []),
+    "two of five run and are silent": (
+        lambda: pod(_late(FIVE()), 4, running=True), "RingUnreadable", []),
+    "one of the founders never ran": (
+        lambda: pod(without(_late(FIVE()), "nodes", 2), 2, running=False), "RingUnreadable", []),
     "one does not answer": (lambda: without(empty(THREE()), "nodes", 2), "RingUnreadable", []),
     "one is not empty": (lambda: unjoined(empty(THREE()), 1, "foreign"), "RingUnreadable", []),
     "recorded claim": (
@@ -140,6 +160,14 @@ CASES: dict[str, Case] = {
     "lines agree, entries do not": (lambda: structs.replace(THREE(), exact=False),
                                     "MovingPartitions", []),
     "beyond size": (lambda: asked(FIVE(), size=3), "ScalingDown", [do.Change]),
+    "beyond size, all old": (lambda: asked(old(FIVE(), 3, 4), size=3), "ScalingDown", [do.Change]),
+    "beyond size, old and not Ready": (
+        lambda: asked(pod(old(FIVE(), 3, 4), 4, ready_since=None), size=3), "RollingUpdate",
+        [do.Evict]),
+    "has left, old and not Ready": (
+        lambda: asked(pod(old(unjoined(left(FOUR(), 3), 3, "left"), 3), 3, ready_since=None),
+                      size=3),
+        "RecordingClaims", [do.PatchClaim]),
     "has left": (lambda: asked(unjoined(left(FOUR(), 3), 3, "left"), size=3), "RecordingClaims",
                  [do.PatchClaim]),
     "has left, is recorded": (

@@ -189,6 +189,12 @@ class Claim(Struct, frozen=True):
         recorded = NODE_ID in self.annotations
         return recorded and self.annotations.get(NODE_STATE) != LEFT
 
+    @property
+    def blank(self) -> bool:
+        """Whether it is certain that it has no data: there is no volume yet, and no person has said
+        what is to be on it."""
+        return self.phase == "Pending" and not self.sourced
+
 
 class Pod(Struct, frozen=True):
     """A pod of an ordinal."""

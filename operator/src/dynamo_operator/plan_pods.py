@@ -117,10 +117,17 @@ def evict(pod: Pod, note: Note | None = None) -> Evict:
     return Evict(name=pod.name, uid=pod.uid, resource_version=pod.resource_version, note=note)
 
 
+def to_roll(o: Observed) -> list[Pod]:
+    """Pods that are to get the new revision, the highest first. One beyond `size` leaves with the
+    revision that it has: an eviction more would only cost."""
+    return [pod for pod in o.unrolled() if pod.ordinal < o.spec.size]
+
+
 def held_back(o: Observed) -> bool:
     """Whether as many pods as the canary allows have the new revision."""
     canary = o.spec.update.canary
-    return canary is not None and len(o.pods) - len(list(o.unrolled())) >= canary
+    stay = sum(ordinal < o.spec.size for ordinal in o.pods)
+    return canary is not None and stay - len(to_roll(o)) >= canary
 
 
 def _keeps_its_disk(o: Observed, pod: Pod) -> bool:
@@ -129,16 +136,22 @@ def _keeps_its_disk(o: Observed, pod: Pod) -> bool:
     return pod.deleting_since is None and claim is not None and not claim.deleting
 
 
+def _out(o: Observed, pod: Pod) -> bool:
+    """Whether the ring is known, and the pod is beyond `size` and no part of it."""
+    return o.ring is not None and pod.ordinal >= o.spec.size and not o.is_live(pod.ordinal)
+
+
 def unstick(o: Observed) -> Step | None:
     """A pod that does not serve anyway goes first, or a bad image would be stuck for ever; one by
-    one, as the new revision may be no better."""
+    one, as the new revision may be no better. One that is to leave must serve to hand over what it
+    owns; one that has left is taken away (`plan_ring.shrink`), not started again."""
     if o.workload is None or not o.workload.caught_up or held_back(o):
         return None
     unrolled = {pod.ordinal for pod in o.unrolled()}
     if any(i not in unrolled and i not in o.nodes and not p.ready for i, p in o.pods.items()):
         return None
     for pod in o.unrolled():
-        if not pod.ready and _keeps_its_disk(o, pod):
+        if not pod.ready and _keeps_its_disk(o, pod) and not _out(o, pod):
             text = f"{pod.name} is not Ready, and at an old revision"
             return Step("RollingUpdate", text, (evict(pod, Note("PodUpdated", text)),))
     return None
@@ -146,20 +159,24 @@ def unstick(o: Observed) -> Step | None:
 
 def roll(o: Observed) -> Step | None:
     """The highest pod at an old revision, through open gates; a shut one is told by `rollout`."""
-    pod = next((p for p in o.unrolled() if p.ready), None)
+    pod = next((p for p in to_roll(o) if p.ready), None)
     if pod is None or held_back(o) or gate(o, pod):
         return None
-    left = len(list(o.unrolled()))
-    text = f"updating {pod.name}; {left} of {len(o.pods)} pods are at an old revision"
+    text = f"updating {pod.name}; {_left(o)}"
     return Step("RollingUpdate", text, (evict(pod, Note("PodUpdated", f"updating {pod.name}")),))
+
+
+def _left(o: Observed) -> str:
+    stay = sum(ordinal < o.spec.size for ordinal in o.pods)
+    return f"{len(to_roll(o))} of {stay} pods are at an old revision"
 
 
 def rollout(o: Observed) -> Step | None:
     """Wait, saying why; no node leaves and nothing moves meanwhile."""
-    pod = next(o.unrolled(), None)
+    pod = next(iter(to_roll(o)), None)
     if pod is None:
         return None
-    left = f"{len(list(o.unrolled()))} of {len(o.pods)} pods are at an old revision"
+    left = _left(o)
     if held_back(o):
         text = f"{left}; spec.update.canary holds the others back: unset or raise it to go on"
         return Step("CanaryReached", text, again_s=SETTLING_S)

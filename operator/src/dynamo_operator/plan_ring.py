@@ -29,15 +29,14 @@ def found(o: Observed) -> Step | None:
     resource and its node has not said that its disk is empty, or a node says that its is not.
 
     With ordinals 0 to factor - 1 only, so that the command is a function of fixed fields and every
-    founder owns everything: two half-sent founding documents cannot lose a write.
+    founder owns everything: two half-sent founding documents cannot lose a write. The others may be
+    late, where it is certain that there is nothing on their disks (`_unseen`).
     """
     if o.ring is not None or o.recorded:
         return None
     if any(node.disk != "empty" for node in o.nodes.values()):
         return None
-    silent = [i for i in range(o.spec.size) if i not in o.nodes]
-    old = [c for i, c in o.claims.items() if c.created < o.created and i not in o.nodes]
-    if silent or old:
+    if _unseen(o) or _old(o):
         return None
     wish = o.spec.replication
     body = {
@@ -56,6 +55,24 @@ def found(o: Observed) -> Step | None:
     return Step("Founding", text, (Found(via=0, body=body, note=note),))
 
 
+def _unseen(o: Observed) -> list[int]:
+    """Ordinals that must answer before a ring is founded: the founders, and any other that may have
+    data. One that never ran has none: its claim has no volume yet."""
+    silent = (i for i in range(o.spec.size) if i not in o.nodes)
+    return [i for i in silent if i < o.spec.replication.factor or not _never_ran(o, i)]
+
+
+def _never_ran(o: Observed, ordinal: int) -> bool:
+    pod, claim = o.pods.get(ordinal), o.claims.get(ordinal)
+    return (pod is None or not pod.running) and (claim is None or claim.blank)
+
+
+def _old(o: Observed) -> list[str]:
+    """Claims that were there before the resource and have, or may have, data that is unseen."""
+    silent = (c for i, c in sorted(o.claims.items()) if i not in o.nodes)
+    return [c.name for c in silent if c.created < o.created and not c.blank]
+
+
 def member(o: Observed, ordinal: int) -> dict[str, Any]:
     """A pod as founding and join take it."""
     pod = o.pods[ordinal]
@@ -67,12 +84,12 @@ def unreadable(o: Observed) -> Step | None:
     """No majority of the members shows one document, or there is no ring yet."""
     if o.ring is not None:
         return None
-    if o.nodes and all(node.disk == "empty" for node in o.nodes.values()) and not o.recorded:
-        old = [c.name for i, c in o.claims.items() if c.created < o.created and i not in o.nodes]
-        if old:
-            text = f"{', '.join(old)}: older than this resource, and nobody has seen what is on it;"
-            return Step("Founding", f"{text} raise spec.size until its node runs, or delete it")
-    silent = [i for i in range(max(o.spec.size, o.replicas)) if i not in o.nodes]
+    unborn = o.nodes and all(node.disk == "empty" for node in o.nodes.values()) and not o.recorded
+    if unborn and (old := _old(o)):
+        text = f"{', '.join(old)}: older than this resource, and nobody has seen what is on it;"
+        return Step("Founding", f"{text} raise spec.size until its node runs, or delete it")
+    every = range(max(o.spec.size, o.replicas))
+    silent = [i for i in every if i not in o.nodes] if o.recorded else _unseen(o)
     waiting = [o.pods[i].trouble for i in silent if i in o.pods and o.pods[i].trouble]
     foreign = [node.name for node in o.nodes.values() if node.disk == "foreign"]
     if foreign:

@@ -73,7 +73,7 @@ def without_volumes(o: Observed) -> bool:
     answered, and no person has said what is to be on one."""
     if o.ring is not None or o.recorded or o.nodes:
         return False
-    return all(claim.phase == "Pending" and not claim.sourced for claim in o.claims.values())
+    return all(claim.blank for claim in o.claims.values())
 
 
 def other_class(o: Observed) -> str:

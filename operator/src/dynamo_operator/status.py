@@ -1,7 +1,8 @@
 """What is told: the status of a DynamoCluster and of its DynamoRepairs, pure, from one look.
 
 Written, never read to decide; the one exception is the end of a repair, which like a Job's is kept
-in its own status. Old values are read only to leave times alone that have not changed.
+in its own status. Old values are read only to leave times alone that have not changed, and for the
+epoch, which never falls.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def cluster_status(o: Observed, step: Step, outcome: Outcome) -> ClusterStatus:
         ready=f"{up}/{o.spec.size}",
         selector=selector_text(o.owner),
         cluster_id=ring.cluster_id if ring else next(iter(o.cluster_ids), ""),
-        ring=_ring(o),
+        ring=_ring(o, old),
         nodes=tuple(_nodes(o)),
         rendered_by=version_of(o),
         plan=outcome.plan,
@@ -66,12 +67,16 @@ def cluster_status(o: Observed, step: Step, outcome: Outcome) -> ClusterStatus:
     )
 
 
-def _ring(o: Observed) -> RingStatus | None:
+def _ring(o: Observed, old: Mapping[str, Any]) -> RingStatus | None:
+    """The epoch never falls: while nodes agree on a change, one look sees those that know of it and
+    the next one those that do not yet."""
     if o.ring is None:
         return None
+    told = (old.get("ring") or {}).get("epoch", 0)
+    told = told if old.get("clusterId") == o.ring.cluster_id else 0
     down = {name for name in o.ring.live if not o.is_up(name)}
     return RingStatus(
-        epoch=o.ring.epoch,
+        epoch=max(o.ring.epoch, told),
         digest=o.ring.digest,
         agreed=o.unanimous,
         partitions=o.ring.partitions,

@@ -40,7 +40,7 @@ class Condition(Told, frozen=True, kw_only=True):
 class RingStatus(Told, frozen=True, kw_only=True):
     """The ring document as a majority of the nodes has it."""
 
-    epoch: Annotated[int, Meta(description="How often the ring has changed.")]
+    epoch: Annotated[int, Meta(description="How often the ring has changed; it never falls.")]
     digest: Annotated[str, Meta(description="Equal for nodes with the same ring.")]
     agreed: Annotated[bool, Meta(description="Every node that answers has this digest.")]
     partitions: Annotated[int, Meta(description="Q.")]
