@@ -17,13 +17,20 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tests.e2e import stories_begin, stories_change, stories_machines, stories_troubles
+from tests.e2e import (
+    stories_begin,
+    stories_change,
+    stories_machines,
+    stories_troubles,
+    stories_upgrade,
+)
 from tests.e2e.kubectl import Refused, Slow, kubectl
 from tests.e2e.stage import RINGS, ROOT, SHOPPERS, SYSTEM, Ring, images, namespaces
 
 KEPT = ROOT / ".local/e2e"
 STORIES: tuple[Callable[[], str], ...] = (
     stories_begin.chart_is_sound,
+    stories_upgrade.upgraded_from_the_release_and_back,
     stories_begin.installed,
     stories_begin.rules_on_the_api_server,
     stories_begin.used_from_another_namespace,

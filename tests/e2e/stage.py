@@ -37,11 +37,11 @@ SPEC: Object = {
 }
 
 
-def command(name: str, **variables: str) -> None:
+def command(name: str, place: Path = ROOT, **variables: str) -> None:
     """Runs one of COMMANDS, or what the environment has in its place. Raises Refused."""
     line = os.environ.get(name) or COMMANDS[name]
     done = subprocess.run(
-        line, shell=True, cwd=ROOT, env={**os.environ, **variables}, capture_output=True,
+        line, shell=True, cwd=place, env={**os.environ, **variables}, capture_output=True,
         text=True, timeout=600, check=False,
     )  # fmt: skip
     if done.returncode:
