@@ -146,6 +146,35 @@ def test_three_nodes_from_nothing_to_a_clean_end(start: Start) -> None:
         assert process.lines()[-1]["event"] == "stopped clean"
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has the loopback of IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+def test_nodes_listen_to_both_families_and_meet_over_ipv6(start: Start) -> None:
+    both = ("--client-listen=[::]:0", "--admin-listen=[::]:0", "--peer-listen=[::1]:0")
+    nodes = [start(name, *both).started() for name in "ab"]
+    members = found(nodes)["members"]
+    assert all(m[field].startswith("[::1]:") for m in members for field in ("address", "client"))
+    up = {p.name: {o.name: "up" for o in nodes if o is not p} for p in nodes}
+    until(
+        lambda: all(p.get("/v1/status").json()["peers"] == up[p.name] for p in nodes),
+        "they do not see each other",
+    )
+    port = nodes[0].ports["client"].rpartition(":")[2]
+    assert nodes[0].ports["client"] == f"[::]:{port}"
+    put = httpx.put(f"http://[::1]:{port}/v1/kv/k?w=2", content=b"v", timeout=DEADLINE_S)
+    assert put.status_code == 204, put.text
+    got = httpx.get(f"http://127.0.0.1:{port}/v1/kv/k?r=2", timeout=DEADLINE_S)
+    assert (got.status_code, got.content) == (200, b"v")
+
+
 def test_a_restart_remembers_and_knows_how_it_ended(start: Start) -> None:
     for number, why in (
         (signal.SIGTERM, "clean stop"),

@@ -90,13 +90,16 @@ class Server(uvicorn.Server):
 
 
 def bind(field: str, address: str) -> socket.socket:
-    """A listening socket; who connects early waits. Raises CannotStart."""
+    """A listening socket; who connects early waits. `[::]` takes IPv4 as well, whatever the default
+    of the system is (RFC 3493, 5.3). Raises CannotStart."""
     host, port = split_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setblocking(False)
     try:
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((host, port))
         listener.listen(BACKLOG_MAX)
     except OSError as error:
