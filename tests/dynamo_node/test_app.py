@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -18,7 +19,7 @@ import httpx
 import pytest
 from benchmarks.processes import until
 
-from dynamo_node.app import main
+from dynamo_node.app import CannotStart, bind, main
 
 DEADLINE_S = 20.0
 STOP_S_MAX = 10.0
@@ -158,7 +159,7 @@ def has_ipv6() -> bool:
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
 def test_nodes_listen_to_both_families_and_meet_over_ipv6(start: Start) -> None:
-    both = ("--client-listen=[::]:0", "--admin-listen=[::]:0", "--peer-listen=[::1]:0")
+    both = ("--client-listen=:0", "--admin-listen=:0", "--peer-listen=[::1]:0")
     nodes = [start(name, *both).started() for name in "ab"]
     members = found(nodes)["members"]
     assert all(m[field].startswith("[::1]:") for m in members for field in ("address", "client"))
@@ -173,6 +174,21 @@ def test_nodes_listen_to_both_families_and_meet_over_ipv6(start: Start) -> None:
     assert put.status_code == 204, put.text
     got = httpx.get(f"http://127.0.0.1:{port}/v1/kv/k?r=2", timeout=DEADLINE_S)
     assert (got.status_code, got.content) == (200, b"v")
+
+
+def test_without_ipv6_all_addresses_are_those_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = socket.socket
+
+    def without(family: int, kind: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "no such family")
+        return made(family, kind)
+
+    monkeypatch.setattr(socket, "socket", without)
+    with bind("client_listen", ":0") as listener:
+        assert listener.getsockname()[0] == "0.0.0.0"
+    with pytest.raises(CannotStart, match=r"client_listen: cannot listen on \[::\]:0: no such"):
+        bind("client_listen", "[::]:0")
 
 
 def test_a_restart_remembers_and_knows_how_it_ended(start: Start) -> None:

@@ -108,6 +108,35 @@ def test_pod_security_is_restricted() -> None:
         }
 
 
+def test_users_and_groups_may_be_left_to_the_platform() -> None:
+    """OpenShift's restricted-v2 refuses any that are not of the namespace's range."""
+    spec = cluster_spec({"runAs": "Assigned"})
+    pod = stateful_set(OWNER, spec, 3)["spec"]["template"]["spec"]
+    assert pod["securityContext"] == {
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    fixed = pod_of("plain")["spec"]["securityContext"]
+    assert fixed == pod["securityContext"] | dict.fromkeys(
+        ("fsGroup", "runAsGroup", "runAsUser"), 10001
+    )
+
+
+def test_services_have_both_families_where_that_is_asked_for() -> None:
+    services = {
+        policy: [
+            each["spec"].get("ipFamilyPolicy")
+            for each in companions(OWNER, cluster_spec({"service": service}))
+            if each["kind"] == "Service"
+        ]
+        for policy, service in (
+            ("unset", {}), ("both", {"ipFamilyPolicy": "PreferDualStack"}),
+        )
+    }  # fmt: skip
+    assert services == {"unset": [None, None], "both": ["PreferDualStack", "PreferDualStack"]}
+
+
 @pytest.mark.parametrize("which", SPECS)
 def test_a_node_understands_every_variable(which: str) -> None:
     node = next(c for c in pod_of(which)["spec"]["containers"] if c["name"] == "node")

@@ -12,6 +12,7 @@ from typing import Any
 from tests.dynamo_operator.spec_cases import CASES, Case
 from tests.e2e.kubectl import Object, Refused, find, get, kubectl, run, until
 from tests.e2e.stage import (
+    NEXT_IMAGE,
     OPERATOR_IMAGE,
     RINGS,
     ROOT,
@@ -42,6 +43,9 @@ def chart_is_sound() -> str:
     )  # fmt: skip
     for kind in ("PrometheusRule", "ServiceMonitor", "ConfigMap", "Role", "RoleBinding"):
         assert f"kind: {kind}\n" in every, kind
+    other = run(*words, "--set=nodeImage=example/node:1,runAs=Assigned")
+    assert "default: example/node:1" in other and "image: example/node:1" in other
+    assert "runAsUser" not in other and "runAsUser: 10001" in every
     try:
         run(*words, "--set=replicas=3")
     except Refused as refused:
@@ -69,7 +73,7 @@ def installed() -> str:
     run(
         "helm", "upgrade", "--install", "dynamo-ring", str(ROOT / CHART), "--namespace", SYSTEM,
         "--create-namespace", "--wait", "--timeout=90s", "--set", f"image.repository={repository}",
-        "--set", f"image.tag={tag}",
+        "--set", f"image.tag={tag}", "--set", f"nodeImage={NEXT_IMAGE}",
     )  # fmt: skip
     helm = since(began)
     try:

@@ -174,7 +174,8 @@ def _restart(name: str) -> None:
 
 
 def updated_and_back() -> str:
-    """A new image and the old one again, one pod at a time under load: nothing fails at W=2."""
+    """A new image, the old one again, and a restart, one pod at a time under load: nothing fails at
+    W=2."""
     load = Load(ring, "updated", {"seed": 15}).start()
     ring.change(image=NEXT_IMAGE)
     there = until(
@@ -182,7 +183,18 @@ def updated_and_back() -> str:
     )
     ring.change(image=IMAGE)
     back = until("the old image", lambda: _all_run(IMAGE) and ring.settled(3, whole=False), 240)
-    return f"there {there:.0f} s, back {back:.0f} s; {no_failure(load.finish())}"
+    before = {pod["metadata"]["uid"] for pod in ring.pods()}
+    kubectl("rollout", "restart", f"statefulset/{ring.name}", "-n", RINGS)
+    again = until(
+        "other pods",
+        lambda: (
+            not before & {pod["metadata"]["uid"] for pod in ring.pods()}
+            and ring.settled(3, whole=False)
+        ),
+        240,
+    )
+    figures = f"there {there:.0f} s, back {back:.0f} s, restarted {again:.0f} s"
+    return f"{figures}; {no_failure(load.finish())}"
 
 
 def _all_run(image: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.e2e.kubectl import Object, find, get, kubectl, run, until
+from tests.e2e.kubectl import Object, apply, find, get, kubectl, run, until
 from tests.e2e.stage import (
     RINGS,
     ROOT,
@@ -15,6 +15,7 @@ from tests.e2e.stage import (
     command,
     no_failure,
     nothing_lost,
+    operator_pod,
     since,
 )
 from tests.e2e.stories_begin import is_ready
@@ -80,10 +81,12 @@ def machine_cut_off() -> str:
 
 
 def made_again_on_kept_claims() -> str:
-    """The resource is deleted, its claims stay; a new one of its name has all keys."""
+    """The resource is deleted and its objects are orphaned: a new one takes them up, under load.
+    Then it is deleted with them, its claims stay, and a new one of its name has all keys."""
     load = Load(ring, "again", {"seed": 24, "keys": 800}).start()
-    load.touch("pause")
     was = ring.resource()["status"]["clusterId"]
+    adopted = _orphaned_and_adopted()
+    load.touch("pause")
     kubectl("delete", "dring", ring.name, "-n", RINGS)
     until("no pods", lambda: not ring.pods() or None, 90)
     claims = ring.claims()
@@ -93,7 +96,22 @@ def made_again_on_kept_claims() -> str:
     ring.settle(3, 180)
     took = since(began)
     assert ring.resource()["status"]["clusterId"] == was
-    return f"whole after {took} with {len(claims)} claims; {no_failure(load.finish())}"
+    whole = f"whole after {took} with {len(claims)} claims"
+    return f"orphans adopted in {adopted}; {whole}; {no_failure(load.finish())}"
+
+
+def _orphaned_and_adopted() -> str:
+    before = _uids()
+    kubectl("delete", "dring", ring.name, "-n", RINGS, "--cascade=orphan")
+    began = time.monotonic()
+    ring.create()
+    ring.arrive(3)
+    uid = ring.resource()["metadata"]["uid"]
+    for kind in ("statefulset", "svc", "pdb", "netpol"):
+        owners = get(kind, RINGS, ring.name)["metadata"]["ownerReferences"]
+        assert [owner["uid"] for owner in owners] == [uid], (kind, owners)
+    assert _uids() == before, "pods changed"
+    return since(began)
 
 
 def rings_never_mix() -> str:
@@ -150,12 +168,20 @@ def _ask(each: Ring, asked: str) -> str:
 
 
 def chart_upgraded_and_uninstalled() -> str:
-    """Rings and resources outlive an upgrade of the chart, and the chart itself."""
+    """Rings and resources outlive an upgrade of the chart, and the chart itself. The operator keeps
+    to some namespaces; one of them is deleted, and it starts all the same."""
     load = Load(ring, "uninstalled", {"seed": 25}).start()
     chart = str(ROOT / "charts/dynamo-ring")
     words = ("--namespace", SYSTEM, "--wait", "--timeout=90s")
     before = _uids()
-    run("helm", "upgrade", "dynamo-ring", chart, *words, "--set=logLevel=warning")
+    apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gone"}})
+    some = f"--set=logLevel=warning,watchNamespaces={{{RINGS},gone}}"
+    run("helm", "upgrade", "dynamo-ring", chart, *words, some)
+    ring.arrive(3)
+    kubectl("delete", "namespace", "gone")
+    kubectl("delete", "pod", operator_pod()["metadata"]["name"], "-n", SYSTEM)
+    until("the operator", lambda: is_ready(operator_pod()), 60)
+    ring.change(update={"minReadySeconds": 3})
     ring.arrive(3)
     run("helm", "uninstall", "dynamo-ring", *words)
     assert _uids() == before, "pods changed"

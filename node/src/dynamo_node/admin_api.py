@@ -45,7 +45,7 @@ from dynamo_node.admin_document import (
     extra,
     with_client_listener,
 )
-from dynamo_node.budget import Books
+from dynamo_node.budget import Books, holder
 from dynamo_node.driver import Driver
 from dynamo_node.memory import used_bytes
 from dynamo_node.metrics import registry_of
@@ -206,7 +206,7 @@ class AdminApi:
         """A page of live keys of the whole cluster; `after` is `next` of the page before."""
         page = _query(request, Page)
         ask = (page.partition, page.after, page.limit)
-        client = request.client.host if request.client else ""
+        client = holder(request.client.host) if request.client else ""
         async with self._listings:
             if status := self.books.room_for(client, PAGE_BYTES_MAX):
                 raise Problem(status, "overloaded", "read the answers before")

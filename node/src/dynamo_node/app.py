@@ -7,6 +7,7 @@ ready at once, what is under way is finished, the store is closed clean, exit co
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -61,6 +62,9 @@ BACKLOG_MAX = 4096
 ANY_HOST = ("0.0.0.0", "::")
 log = structlog.get_logger()
 
+NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""What a machine says that has no IPv6."""
+
 
 class CannotStart(Exception):
     """One line for people."""
@@ -90,21 +94,34 @@ class Server(uvicorn.Server):
 
 
 def bind(field: str, address: str) -> socket.socket:
-    """A listening socket; who connects early waits. `[::]` takes IPv4 as well, whatever the default
-    of the system is (RFC 3493, 5.3). Raises CannotStart."""
+    """A listening socket; who connects early waits. Without a host it takes both families, or IPv4
+    alone where the machine has no IPv6. Raises CannotStart."""
     host, port = split_address(address)
+    try:
+        try:
+            return _listening(host or "::", port)
+        except OSError as error:
+            if host or error.errno not in NO_IPV6:
+                raise
+            return _listening("0.0.0.0", port)
+    except OSError as error:
+        raise CannotStart(f"{field}: cannot listen on {address}: {error.strerror}") from None
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """`::` takes IPv4 as well, whatever the default of the system is (RFC 3493, 5.3)."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setblocking(False)
     try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setblocking(False)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((host, port))
         listener.listen(BACKLOG_MAX)
-    except OSError as error:
+    except OSError:
         listener.close()
-        raise CannotStart(f"{field}: cannot listen on {address}: {error.strerror}") from None
+        raise
     return listener
 
 

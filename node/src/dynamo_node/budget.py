@@ -43,6 +43,12 @@ def overloaded(status: int) -> Problem:
     return Problem(status, "overloaded", detail, NOT_APPLIED)
 
 
+def holder(host: str) -> str:
+    """Whose share a connection from this address takes. A client of IPv4 that comes to a listener
+    of both families (`::ffff:10.0.0.1`, RFC 4291, 2.5.5.2) keeps its name."""
+    return host.removeprefix("::ffff:")
+
+
 class Books:
     """Who holds how much of one listener."""
 

@@ -27,6 +27,7 @@ import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from dynamo_node.budget import holder
 from dynamo_node.edge import Edge, bad_framing, check_head, check_target, too_large
 from dynamo_node.problems import Answer, Problem
 
@@ -77,7 +78,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """A client is there, unless there are too many."""
         super().connection_made(transport)
         self.flow = _Flow(self)
-        self.principal = self.client[0] if self.client else ""
+        self.principal = holder(self.client[0]) if self.client else ""
         transport.set_write_buffer_limits(high=0)  # the books hear of every byte that waits
         if (refusal := self.edge.enter(self)) is not None:
             self._refuse(refusal)

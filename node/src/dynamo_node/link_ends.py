@@ -21,6 +21,7 @@ from typing import Protocol, cast
 
 from dynamo_core.errors import BadFrame
 from dynamo_core.frame_tags import Opener, PlainOpener, PlainSealer, Sealer
+from dynamo_node.budget import holder
 from dynamo_node.clock import now_s
 from dynamo_node.handshake import (
     ACCEPTOR,
@@ -196,7 +197,7 @@ class Incoming(_End):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.host = str((transport.get_extra_info("peername") or ("",))[0])
+        self.host = holder(str((transport.get_extra_info("peername") or ("",))[0]))
         self._door.came(self)
 
     def opened(self, handshake: Handshake) -> None:

@@ -4,7 +4,7 @@ Settings are environment variables, all optional:
 
     DYNAMO_OPERATOR_NAMESPACES   comma list of namespaces to watch; empty: all
     DYNAMO_OPERATOR_NAMESPACE    where it runs itself, for the NetworkPolicy of the rings
-    DYNAMO_OPERATOR_LISTEN       host:port of /livez, /readyz and /metrics (0.0.0.0:8080)
+    DYNAMO_OPERATOR_LISTEN       host:port of /livez, /readyz and /metrics (:8080)
     DYNAMO_OPERATOR_LOG_LEVEL    debug, info, warning or error (info)
 """
 
@@ -55,7 +55,7 @@ class Settings(Struct, frozen=True):
 
     namespaces: tuple[str, ...] = ()
     namespace: str = ""
-    listen: str = "0.0.0.0:8080"
+    listen: str = ":8080"
     log_level: str = "info"
 
     @staticmethod
@@ -69,7 +69,7 @@ class Settings(Struct, frozen=True):
         return Settings(
             namespaces=tuple(part for part in given if part),
             namespace=variable("NAMESPACE", ""),
-            listen=variable("LISTEN", "0.0.0.0:8080"),
+            listen=variable("LISTEN", ":8080"),
             log_level=variable("LOG_LEVEL", "info"),
         )
 

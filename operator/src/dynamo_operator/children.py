@@ -99,7 +99,7 @@ def secret(owner: Owner, spec: ClusterSpec, value: str) -> Object:
     return _object(owner, "v1", "Secret", secret_name(owner, spec), type="Opaque", data=data)
 
 
-def headless_service(owner: Owner) -> Object:
+def headless_service(owner: Owner, spec: ClusterSpec) -> Object:
     """Gives each pod a name, ready or not: nodes find one another before they are members."""
     made = _owned(owner, "v1", "Service", owner.headless)
     made["metadata"]["labels"][f"{GROUP}/service"] = "nodes"
@@ -108,7 +108,7 @@ def headless_service(owner: Owner) -> Object:
         "publishNotReadyAddresses": True,
         "selector": owner.selector,
         "ports": [_port(which, port) for which, port in PORTS.items()],
-    }
+    } | _families(spec)
     return made
 
 
@@ -122,8 +122,13 @@ def client_service(owner: Owner, spec: ClusterSpec) -> Object:
         "type": spec.service.type,
         "selector": owner.selector,
         "ports": [_port("client", spec.service.port)],
-    }
+    } | _families(spec)
     return made
+
+
+def _families(spec: ClusterSpec) -> Object:
+    policy = spec.service.ip_family_policy
+    return {"ipFamilyPolicy": policy} if policy else {}
 
 
 def _port(which: str, port: int) -> Object:
@@ -234,7 +239,7 @@ def _claim(owner: Owner, spec: ClusterSpec, size: str) -> Object:
 
 def companions(owner: Owner, spec: ClusterSpec) -> list[Object]:
     """Every owned object beside the StatefulSet that the spec asks for."""
-    made = [headless_service(owner), client_service(owner, spec)]
+    made = [headless_service(owner, spec), client_service(owner, spec)]
     if spec.pod_disruption_budget.enabled:
         made.append(disruption_budget(owner, spec))
     if spec.network_policy.enabled:

@@ -216,6 +216,9 @@ class ServiceSpec(Part, frozen=True, kw_only=True):
         Literal["ClusterIP", "NodePort", "LoadBalancer"], Meta(description="Kind of Service.")
     ] = "ClusterIP"
     port: Annotated[int, Meta(description="Its port for client HTTP.", ge=1, le=65535)] = 8080
+    ip_family_policy: Annotated[Literal["SingleStack", "PreferDualStack", "RequireDualStack"], Meta(
+        description="Whether the ring's Services have addresses of IPv4 and of IPv6. Unset: the"
+        " cluster's default. Nodes listen to both.")] | None = None
     annotations: Annotated[Words, Meta(
         description="Annotations of the Service, as load balancers want them.",
         extra_json_schema=_WORDS)] = msgspec.field(default_factory=dict)

@@ -15,6 +15,7 @@ Object = dict[str, Any]
 CONTAINER = "node"
 PORTS = {"client": 8080, "admin": 8081, "peer": 8082}
 USER = 10001
+FIXED = {"fsGroup": USER, "runAsGroup": USER, "runAsUser": USER}
 DATA = "/var/lib/dynamo"
 SECRET_DIR = "/etc/dynamo"
 GRACE_SECONDS = 30
@@ -33,13 +34,11 @@ def pod_template(
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
             "securityContext": {
-                "fsGroup": USER,
                 "fsGroupChangePolicy": "OnRootMismatch",
-                "runAsGroup": USER,
                 "runAsNonRoot": True,
-                "runAsUser": USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            }
+            | (FIXED if spec.run_as == "Fixed" else {}),
             "containers": [_container(spec, cluster, nodes)],
             "tolerations": [_toleration("not-ready"), _toleration("unreachable")],
             "volumes": [
@@ -78,14 +77,15 @@ def _container(spec: ClusterSpec, cluster: str, nodes: str) -> Object:
 
 
 def _environment(spec: ClusterSpec, cluster: str, nodes: str) -> list[Object]:
-    """DYNAMO_ZONE is the pod's own label where Kubernetes gives it one (1.35), else ""."""
+    """DYNAMO_ZONE is the pod's own label where Kubernetes gives it one (1.35), else "". Listeners
+    have no host: they take IPv4 and IPv6, as the cluster gives addresses."""
     zone = f"metadata.labels['{spec.topology.zone_key}']"
     replace = spec.recovery.auto_replace == "VolumeLost"
     plain = {
         "DYNAMO_DATA_DIR": f"{DATA}/node",
-        "DYNAMO_CLIENT_LISTEN": f"0.0.0.0:{PORTS['client']}",
-        "DYNAMO_ADMIN_LISTEN": f"0.0.0.0:{PORTS['admin']}",
-        "DYNAMO_PEER_LISTEN": f"0.0.0.0:{PORTS['peer']}",
+        "DYNAMO_CLIENT_LISTEN": f":{PORTS['client']}",
+        "DYNAMO_ADMIN_LISTEN": f":{PORTS['admin']}",
+        "DYNAMO_PEER_LISTEN": f":{PORTS['peer']}",
         "DYNAMO_ADVERTISE": f"$(DYNAMO_NAME).{nodes}:{PORTS['peer']}",
         "DYNAMO_SEEDS": f"{nodes}:{PORTS['peer']}",
         "DYNAMO_CLUSTER": cluster,

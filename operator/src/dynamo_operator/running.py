@@ -31,6 +31,7 @@ FIELDS = (
     "pod_template",
     "recovery",
     "resources",
+    "run_as",
     "topology",
 )
 """What a pod is made of; `ring.maxConcurrentMoves` as well."""

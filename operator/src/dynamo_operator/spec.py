@@ -96,6 +96,10 @@ class ClusterSpec(Part, frozen=True, kw_only=True):
     resources: Annotated[
         Resources, Meta(description="CPU and memory of each node.")
     ] = msgspec.field(default_factory=Resources)
+    run_as: Annotated[Literal["Fixed", "Assigned"], Meta(
+        description="User and group of the nodes' processes and volumes. Fixed: 10001. Assigned:"
+        " pods name none, and the platform gives them, as OpenShift does from the range of the"
+        " namespace.")] = "Fixed"
     pod_template: Annotated[
         PodTemplate, Meta(description="Laid over the pod template.")
     ] = msgspec.field(default_factory=PodTemplate)
