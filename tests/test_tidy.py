@@ -164,10 +164,11 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
 
 def test_packages_do_not_reach_into_each_other() -> None:
     for package, banned in (
-        ("dynamo_core", {"dynamo_node", "dynamo_client", "dynamo_operator"}),
-        ("dynamo_node", {"dynamo_client", "dynamo_operator"}),
-        ("dynamo_client", {"dynamo_node", "dynamo_operator"}),
-        ("dynamo_operator", {"dynamo_node", "dynamo_client", "dynamo_core"}),
+        ("dynamo_core", {"dynamo_node", "dynamo_client", "dynamo_operator", "dynamoctl"}),
+        ("dynamo_node", {"dynamo_client", "dynamo_operator", "dynamoctl"}),
+        ("dynamo_client", {"dynamo_node", "dynamo_operator", "dynamoctl", "typer", "rich"}),
+        ("dynamoctl", {"dynamo_core", "dynamo_node", "dynamo_operator"}),
+        ("dynamo_operator", {"dynamo_node", "dynamo_client", "dynamo_core", "dynamoctl"}),
     ):
         for path in modules(package, testing=True):
             roots = {name.split(".")[0] for name in imports(path)}

@@ -1,4 +1,4 @@
-"""Client library and command line of dynamo-ring. Needs dynamo_core, never dynamo_node.
+"""Client library of dynamo-ring. Needs dynamo_core, never dynamo_node.
 
     from dynamo_client import DynamoClient, cart_union
 

@@ -1,5 +1,6 @@
-"""The commands of dynamo_client before it is loaded. That takes a moment, and whoever interrupts it
-gets the exit code of an interrupted command, and no traceback."""
+"""The command line: `dynamoctl` and `kubectl dynamo`. This module holds the entry points alone:
+loading the rest takes a moment, and an interrupt in it ends with the exit code of an interrupted
+command and without a traceback."""
 
 import sys
 
@@ -7,7 +8,7 @@ import sys
 def main() -> None:
     """The entry point of `dynamoctl`."""
     try:
-        from dynamo_client.cli import main as command
+        from dynamoctl.app import main as command
 
         command()
     except KeyboardInterrupt:
@@ -17,7 +18,7 @@ def main() -> None:
 def plugin() -> None:
     """The entry point of `kubectl-dynamo`."""
     try:
-        from dynamo_client.cli_kubernetes import main as command
+        from dynamoctl.kubectl import main as command
 
         command()
     except KeyboardInterrupt:

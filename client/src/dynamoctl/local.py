@@ -18,10 +18,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dynamo_client.cli_change import change
-from dynamo_client.cli_session import LOCAL_DIR, Session, table
 from dynamo_client.local_nodes import BASE_PORT, NODES_MAX, LocalFault, LocalNode, LocalRing, said
 from dynamo_client.local_process import Process, until
+from dynamoctl.change import change
+from dynamoctl.session import LOCAL_DIR, Session, table
 
 NODES, PARTITIONS = 3, 256
 WATCH_S = 0.2

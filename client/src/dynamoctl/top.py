@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dynamo_client.admin import AdminClient
-from dynamo_client.cli_session import Session, table
+from dynamoctl.session import Session, table
 
 INTERVAL_S = 1.0
 KINDS = ("get", "put", "delete")

@@ -14,9 +14,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dynamo_client.cli_follow import follow, going_on
-from dynamo_client.cli_picture import circle, mark
-from dynamo_client.cli_session import (
+from dynamoctl.follow import follow, going_on
+from dynamoctl.picture import circle, mark
+from dynamoctl.session import (
     USAGE,
     Base64Option,
     Failed,

@@ -24,9 +24,9 @@ import msgspec
 import typer
 
 from dynamo_client import AdminClient, ClientError, DynamoClient, GetOp, Version
-from dynamo_client.cli_session import USAGE, Failed, Session, text_of
 from dynamo_client.expiry import time_text
-from dynamo_client.rows import Line, Value
+from dynamoctl.rows import Line, Value
+from dynamoctl.session import USAGE, Failed, Session, text_of
 
 BATCH_OPERATIONS = 32
 AT_ONCE = 4

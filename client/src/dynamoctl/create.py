@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dynamo_client.cli_change import member_of
-from dynamo_client.cli_ring import ring_picture
-from dynamo_client.cli_session import USAGE, Failed, Session
+from dynamoctl.change import member_of
+from dynamoctl.ring import ring_picture
+from dynamoctl.session import USAGE, Failed, Session
 
 MEMBERS = "NAME=HOST:PORT[,zone=ZONE][,weight=N]"
 FIELD = "NAME=HOST:PORT"

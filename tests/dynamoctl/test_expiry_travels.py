@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from dynamo_client.rows import Fields, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from town import Town
@@ -21,15 +22,14 @@ from town import Town
 from dynamo_client import BatchResult, Found, GetOp, PutOp
 from dynamo_client.attempts import Attempts
 from dynamo_client.batch import Op
-from dynamo_client.cli_import import load
-from dynamo_client.cli_transfer import lines_of
 from dynamo_client.operations import Operations
 from dynamo_client.routing import Routes
-from dynamo_client.rows import Fields, rows
 from dynamo_client.steps import Ask, Pause, Reply, Steps, T
 from dynamo_core.ring import LEFT, MEMBER
 from dynamo_node.kv_words import Request, answer_of, asked_of, fields_of
 from dynamo_node.problems import Problem
+from dynamoctl.importing import load
+from dynamoctl.transfer import lines_of
 
 SECRET = b"of the town"
 KEYS = ("cart", "session/9", "a key")

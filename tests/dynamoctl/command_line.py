@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from dynamo_client.cli import app
+from dynamoctl.app import app
 
 QUICK = ["--heartbeat-ms=100", "--suspect-ms=1500", "--exchange-ms=200", "--log-level=warning"]
 

@@ -13,8 +13,8 @@ import pytest
 from command_line import QUICK
 from rich.console import Console
 
-from dynamo_client.cli_session import Session, fitted, table
 from dynamo_client.local_nodes import LocalRing, free_base
+from dynamoctl.session import Session, fitted, table
 
 BIN = Path(sys.executable).parent
 KEY = "käse/猫".encode()
@@ -133,7 +133,7 @@ import importlib.util, sys
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *more: None if name == "uvicorn" else find(name, *more)
 sys.argv[1:] = ["local", "up"]
-from dynamo_client.cli import main
+from dynamoctl.app import main
 main()
 """
     ended = subprocess.run(

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from dynamo_client import Found, Stored, Version
-from dynamo_client.cli_session import (
+from dynamo_client.expiry import time_of, time_text
+from dynamoctl.session import (
     FAILED,
     NOT_FOUND,
     SIBLINGS,
@@ -27,7 +28,6 @@ from dynamo_client.cli_session import (
     styled,
     table,
 )
-from dynamo_client.expiry import time_of, time_text
 
 PREVIEW_CHARS = 40
 commands = typer.Typer()

@@ -25,24 +25,24 @@ from dynamo_client import (
     ClientError,
     NotFound,
 )
-from dynamo_client.cli_session import FAILED, NOT_FOUND, USAGE, Failed, session_of
 from dynamo_client.local_nodes import EXTRA, LocalFault
+from dynamoctl.session import FAILED, NOT_FOUND, USAGE, Failed, session_of
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 ClickException: Any = typer.BadParameter.__mro__[2]
 """Of the click that typer brings along, wherever it keeps it."""
 WHERE = {
-    **dict.fromkeys(("get", "put", "delete"), "cli_data"),
-    "import": "cli_import",
-    "export": "cli_transfer",
-    **dict.fromkeys(("ring", "status", "repair", "keys", "preference-list", "explain"), "cli_ring"),
+    **dict.fromkeys(("get", "put", "delete"), "data"),
+    "import": "importing",
+    "export": "transfer",
+    **dict.fromkeys(("ring", "status", "repair", "keys", "preference-list", "explain"), "ring"),
     **dict.fromkeys(
         ("plan", "join", "leave", "move", "weights", "defaults", "cancel", "replace", "remove"),
-        "cli_change",
+        "change",
     ),
-    "create": "cli_create",
-    "top": "cli_top",
-    "local": "cli_local",
+    "create": "create",
+    "top": "top",
+    "local": "local",
 }
 """The room of each command, in the order of the help. A room is loaded when a command of it is
 wanted: loading all of them takes longer than most commands."""
@@ -114,10 +114,10 @@ class Dynamoctl(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A command by its name, None when there is none."""
         if cmd_name not in self.commands and cmd_name in WHERE:
-            room = import_module(f"dynamo_client.{WHERE[cmd_name]}")
+            room = import_module(f"dynamoctl.{WHERE[cmd_name]}")
             group = get_group(room.commands)
             group.name = cmd_name
-            whole = WHERE[cmd_name] == "cli_local"
+            whole = WHERE[cmd_name] == "local"
             self.commands.update({cmd_name: group} if whole else group.commands)
         return self.commands.get(cmd_name)
 

@@ -9,14 +9,14 @@ from importlib import import_module
 
 import pytest
 
-from dynamo_client.cli import WHERE, app
+from dynamoctl.app import WHERE, app
 
 LAZY = (
     *("httpx", "click", "pygments", "rich.console", "rich.progress", "rich.markdown"),
     *("anyio._core", "asyncio", "multiprocessing", "urllib.request", "concurrent.futures"),
     *("http.client", "http.server", "typer.rich_utils", "unittest", "importlib.metadata"),
-    *("dynamo_client.cli_local", "dynamo_client.cli_top", "dynamo_client.cli_kubernetes"),
-    *("dynamo_client.cli_transfer", "dynamo_client.cli_change", "dynamo_client.cli_ring"),
+    *("dynamoctl.local", "dynamoctl.top", "dynamoctl.kubectl"),
+    *("dynamoctl.transfer", "dynamoctl.change", "dynamoctl.ring"),
 )
 """What a plain `get` has no use for."""
 NO_PRODUCTION = ("httpx", "multiprocessing", "urllib.request", "pygments.lexers")
@@ -36,7 +36,7 @@ def loaded(program: str, names: tuple[str, ...]) -> list[str]:
 
 
 RUN = """
-from dynamo_client.cli import app
+from dynamoctl.app import app
 try:
     app({arguments!r})
 except SystemExit as end:
@@ -52,14 +52,14 @@ def test_a_plain_command_loads_only_what_it_needs(arguments: list[str], code: in
 
 
 def test_no_command_loads_what_none_has_a_use_for() -> None:
-    rooms = "; ".join(f"import dynamo_client.{room}" for room in set(WHERE.values()))
+    rooms = "; ".join(f"import dynamoctl.{room}" for room in set(WHERE.values()))
     assert loaded(rooms, NO_PRODUCTION) == []
 
 
 def test_each_command_is_where_the_table_says() -> None:
     for room in set(WHERE.values()):
-        module = import_module(f"dynamo_client.{room}")
-        if room == "cli_local":
+        module = import_module(f"dynamoctl.{room}")
+        if room == "local":
             continue
         commands = module.commands.registered_commands
         names = {each.name or each.callback.__name__ for each in commands}

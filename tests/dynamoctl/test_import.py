@@ -16,7 +16,7 @@ from command_line import QUICK, document, ok, run
 
 from dynamo_client import BadParameter
 from dynamo_client.local_nodes import LocalRing, free_base
-from dynamo_client.rows import Fields, Row, rows, unpacked
+from dynamoctl.rows import Fields, Row, rows, unpacked
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dynamo_client.cli import app, end
-from dynamo_client.cli_session import FAILED, NOT_FOUND, USAGE, Failed, Session, table, to_copy
+from dynamoctl.app import app, end
+from dynamoctl.session import FAILED, NOT_FOUND, USAGE, Failed, Session, table, to_copy
 
 TARGET_OPTIONS = {
     "-n": "--namespace", "--namespace": "--namespace", "--context": "--context",

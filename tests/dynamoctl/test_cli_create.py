@@ -14,9 +14,9 @@ import pytest
 from benchmarks.processes import until
 from command_line import QUICK, document, ok, run
 
-from dynamo_client.cli_create import founder_of
-from dynamo_client.cli_session import Failed
 from dynamo_client.local_nodes import LocalNode, LocalRing, free_base
+from dynamoctl.create import founder_of
+from dynamoctl.session import Failed
 
 BIN = Path(sys.executable).parent
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from dynamo_client import ClientError
-from dynamo_client.cli_session import RETURN, Failed, Session
+from dynamoctl.session import RETURN, Failed, Session
 
 POLL_S = 0.3
 SILENT_S_MAX = 30.0

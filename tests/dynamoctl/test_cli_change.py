@@ -178,7 +178,7 @@ def test_a_change_goes_on_after_ctrl_c_and_is_cancelled(home: Path) -> None:
         gone = ring_of(home).nodes["n4"]
         gone.kill()
         until(lambda: admin.status()["peers"]["n4"] == "down", "n4 is not seen to be down")
-        main = "from dynamo_client.cli import main; main()"
+        main = "from dynamoctl.app import main; main()"
         command = [sys.executable, "-c", main, "weights", "n1=3", "-y"]
         before = admin.status()["operation"]["id"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as person:

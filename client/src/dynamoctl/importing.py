@@ -20,10 +20,10 @@ import typer
 
 from dynamo_client import BadRequest, BatchResult, DynamoClient, GetOp, PutOp, Version
 from dynamo_client.batch import Op
-from dynamo_client.cli_session import USAGE, Failed, Session
-from dynamo_client.cli_transfer import Run, in_order, io_told, opened, regular
 from dynamo_client.expiry import outlives, time_text
-from dynamo_client.rows import Fields, Row, Value, rows, unpacked
+from dynamoctl.rows import Fields, Row, Value, rows, unpacked
+from dynamoctl.session import USAGE, Failed, Session
+from dynamoctl.transfer import Run, in_order, io_told, opened, regular
 
 BATCH_VALUES = 32
 BATCH_BYTES_MAX = 4 * 1024 * 1024

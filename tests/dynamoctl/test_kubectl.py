@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from test_cli import QUICK, ok
 
-from dynamo_client import cli_kubernetes
 from dynamo_client.local_nodes import LocalRing, free_base
+from dynamoctl import kubectl
 
 STAND_IN = """#!{python}
 import json, pathlib, signal, sys
@@ -90,7 +90,7 @@ def place(ring: LocalRing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def dynamo(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["kubectl-dynamo", *arguments])
     with pytest.raises(SystemExit) as ended:
-        cli_kubernetes.main()
+        kubectl.main()
     return int(ended.value.code or 0)
 
 
@@ -115,12 +115,12 @@ def test_a_plan_is_shown_and_approved(
     assert dynamo(monkeypatch, "plan") == 3
     place.answers("dynamoclusters.dynamo-ring.dev", {"items": [place.cluster(plan=waiting)]})
     capfd.readouterr()
-    cli_kubernetes.plan(cli_kubernetes.Cluster.find({}))
+    kubectl.plan(kubectl.Cluster.find({}))
     said = capfd.readouterr().out
     assert "12 replicas move, 2.0 MB" in said and "kubectl dynamo approve abc" in said
     assert dynamo(monkeypatch, "approve", "other") == 1
     assert not (place.path / "patched").exists()
-    cli_kubernetes.approve(cli_kubernetes.Cluster.find({}), [])
+    kubectl.approve(kubectl.Cluster.find({}), [])
     assert '{"spec": {"ring": {"approvedPlan": "abc"}}}' in (place.path / "patched").read_text()
 
 

@@ -165,7 +165,7 @@ def test_an_interrupted_import_goes_on_and_an_export_gives_the_same(tmp_path: Pa
     source.write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
     mark = tmp_path / "in.ndjson.checkpoint"
     # It writes a checkpoint after each batch, so that it is interrupted long before its end.
-    program = "from dynamo_client import cli, cli_transfer; cli_transfer.SAVE_S = 0.0; cli.main()"
+    program = "from dynamoctl import app, transfer; transfer.SAVE_S = 0.0; app.main()"
     command = [sys.executable, "-c", program, "import", str(source)]
     first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     until(lambda: mark.exists() or first.poll() is not None, "no checkpoint is written")
@@ -228,7 +228,7 @@ def test_an_import_names_the_line_that_the_store_refuses(
 
 def test_a_full_disk_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     ok("put", "something", "x")
-    command = "from dynamo_client.cli import main; main()"
+    command = "from dynamoctl.app import main; main()"
     for words, field in (("export", "FILE: "), ("keys", "")):
         with open("/dev/full", "wb") as full:
             ended = subprocess.run(
@@ -292,7 +292,7 @@ def test_a_ring_with_a_secret_is_administered_like_any_other(
 @contextmanager
 def foreground(*words: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
     """`local up` when it is ready, and what it says from then on; it is ended in any case."""
-    program = "from dynamo_client.cli import main; main()"
+    program = "from dynamoctl.app import main; main()"
     command = [sys.executable, "-c", program, "local", "up", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as front:
         assert front.stdout is not None

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dynamo_client.cli import hoisted
-from dynamo_client.cli_change import member_of, picture, ranges, weights_of
-from dynamo_client.cli_follow import going_on, operation_of, switched
-from dynamo_client.cli_picture import circle
-from dynamo_client.cli_ring import partitions_of, troubles
-from dynamo_client.cli_session import Failed, Session, key_of, shown_key, size
-from dynamo_client.cli_top import quantile, rates, scrape_of
-from dynamo_client.cli_transfer import in_order
 from dynamo_client.local_nodes import LocalFault, LocalRing, free_ports, said
 from dynamo_client.local_process import Process
+from dynamoctl.app import hoisted
+from dynamoctl.change import member_of, picture, ranges, weights_of
+from dynamoctl.follow import going_on, operation_of, switched
+from dynamoctl.picture import circle
+from dynamoctl.ring import partitions_of, troubles
+from dynamoctl.session import Failed, Session, key_of, shown_key, size
+from dynamoctl.top import quantile, rates, scrape_of
+from dynamoctl.transfer import in_order
 
 METRICS = """# HELP dynamo_requests_total Operations of clients answered.
 dynamo_requests_total{operation="get",status="200"} %d.0

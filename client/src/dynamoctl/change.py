@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dynamo_client.admin import AdminClient
-from dynamo_client.cli_follow import follow, going_on
-from dynamo_client.cli_session import RETURN, USAGE, Failed, Session, table, to_copy, writable
 from dynamo_client.errors import Conflict
+from dynamoctl.follow import follow, going_on
+from dynamoctl.session import RETURN, USAGE, Failed, Session, table, to_copy, writable
 
 BAR = 30
 """Columns of the fullest node's bar."""
