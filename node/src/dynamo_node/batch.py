@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from dynamo_core.operations import Get, Operation, Outcome, Put
-from dynamo_node.budget import overloaded
+from dynamo_node.budget import Books, overloaded
 from dynamo_node.clock import now_s
+from dynamo_node.driver import Driver
+from dynamo_node.edge import Limits
 from dynamo_node.expiry import set_expiry
 from dynamo_node.kv_words import (
     REQUEST_ID_CHARS_MAX,
@@ -35,9 +37,6 @@ from dynamo_node.kv_words import (
 from dynamo_node.media import kept_word, word_of
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter
 
-if TYPE_CHECKING:
-    from dynamo_node.client_api import Answered, ClientApi
-
 OPERATIONS_MAX = 1024
 WAVE_MIN, WAVE_MAX = 16, 128
 """Operations of one batch at once: at first, and when they turn out to be small."""
@@ -46,6 +45,7 @@ WAVE_BYTES_MAX = 8 * 1024 * 1024
 JSON, MSGPACK = b"application/json", b"application/msgpack"
 _EXPIRY_FIELDS = ("expires_in_s", "expires_at")
 Encode = Callable[[object], Answer]
+Answered = Callable[[Answer], None]
 
 
 class Item(msgspec.Struct, forbid_unknown_fields=True):
@@ -107,6 +107,16 @@ def bytes_of(outcome: Outcome) -> int:
     return sum(len(sibling.value or b"") for sibling in outcome.values)
 
 
+class Listener(Protocol):
+    """What a batch needs of the listener that took it: `client_api.ClientApi` is one."""
+
+    driver: Driver
+    books: Books
+    limits: Limits
+    secret: bytes
+    value_bytes_max: int
+
+
 class Batch:
     """The operations of one request; answers when the last of them has.
 
@@ -116,10 +126,10 @@ class Batch:
     """
 
     def __init__(
-        self, api: ClientApi, asked: BatchRequest, encode: Encode, done: Answered,
+        self, listener: Listener, asked: BatchRequest, encode: Encode, done: Answered,
         principal: str = "",
     ) -> None:  # fmt: skip
-        self._api = api
+        self._listener = listener
         self._asked = asked
         self._encode = encode
         self._done = done
@@ -175,7 +185,7 @@ class Batch:
         if refusal is not None:  # not in the handler, as in `ClientApi.answer`
             self._put(at, self._refused(refusal))
             return
-        self._api.driver.submit(operation, self._taker(at, item.key), self._principal)
+        self._listener.driver.submit(operation, self._taker(at, item.key), self._principal)
 
     def _refused(self, problem: Problem) -> dict[str, Any]:
         result: dict[str, Any] = {"status": problem.status, "problem": problem.document()}
@@ -208,11 +218,11 @@ class Batch:
             if item.data is UNSET:
                 raise bad_parameter("data", "a put needs it")
             value = item.data
-            if len(value) > self._api.value_bytes_max:
+            if len(value) > self._listener.value_bytes_max:
                 raise Problem(
-                    413, "value-too-large", f"data: at most {self._api.value_bytes_max} bytes"
+                    413, "value-too-large", f"data: at most {self._listener.value_bytes_max} bytes"
                 )
-        context = context_of(self._api.secret, key, item.context) if item.context else None
+        context = context_of(self._listener.secret, key, item.context) if item.context else None
         put = Put(
             key=key, value=value, context=context, w=ways.w, dw=ways.dw, strict=ways.strict,
             content_type=kept_word(
@@ -231,7 +241,7 @@ class Batch:
         if outcome.values and (refusal := self._hold(bytes_of(outcome))) is not None:
             return self._refused(refusal)
         result: dict[str, Any] = {"status": outcome.status}
-        sealed = sealed_of(self._api.secret, key, outcome)
+        sealed = sealed_of(self._listener.secret, key, outcome)
         if sealed:
             result["context"] = sealed
         if outcome.values:
@@ -246,14 +256,14 @@ class Batch:
 
     def _hold(self, size: int) -> Problem | None:
         """Values for the answer; the refusal where they have no room in it or in the books."""
-        api = self._api
+        listener = self._listener
         self._largest = max(self._largest, size)
-        if self._held and self._held + size > api.limits.batch_answer_bytes_max:
+        if self._held and self._held + size > listener.limits.batch_answer_bytes_max:
             self._full = True
             return Problem(503, "overloaded", "the answer is full: ask for the rest anew")
-        if status := api.books.room_for(self._principal, size):
+        if status := listener.books.room_for(self._principal, size):
             return overloaded(status)
-        api.books.answers.take(self._principal, size)
+        listener.books.answers.take(self._principal, size)
         self._held += size
         return None
 
@@ -269,5 +279,5 @@ class Batch:
         answer = self._encode({"results": self._results})
         self._results = []
         if self._held:
-            self._api.books.answers.give(self._principal, self._held)
+            self._listener.books.answers.give(self._principal, self._held)
         self._done(answer)

@@ -6,13 +6,11 @@ now or in a later turn. Both fronts, the protocol class and the ASGI application
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from dynamo_core.operations import Get, Outcome
 from dynamo_core.ring import Ring
-from dynamo_node.batch import Batch, bytes_of, decode
+from dynamo_node.batch import Answered, Batch, bytes_of, decode
 from dynamo_node.budget import Books, overloaded
 from dynamo_node.driver import Driver
 from dynamo_node.edge import Limits
@@ -28,7 +26,6 @@ from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not
 KV = b"/v1/kv/"
 SMALL_BYTES_MAX = 64 * 1024
 """Values up to here are shown without asking the books: most go into the kernel at once."""
-Answered = Callable[[Answer], None]
 
 
 class ClientApi:

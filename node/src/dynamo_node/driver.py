@@ -34,8 +34,8 @@ from dynamo_core.operations import Operation, Outcome
 from dynamo_core.stored_ring import says
 from dynamo_node.budget import Books
 from dynamo_node.clock import now_s, wall_ms
-from dynamo_node.metrics import Requests
 from dynamo_node.peer_link import Links
+from dynamo_node.request_counts import Requests
 from dynamo_node.roll_call import RollCall
 
 REOPEN_S_MIN, REOPEN_S_MAX = 0.25, 8.0

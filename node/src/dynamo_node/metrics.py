@@ -6,10 +6,7 @@ ones that docs/operations.md names for people outside.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -20,60 +17,11 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from dynamo_core.operations import Get, Operation, Outcome
+from dynamo_node.driver import Driver
 from dynamo_node.handshake import VERSION, VERSION_OLDEST
 
-if TYPE_CHECKING:
-    from dynamo_node.driver import Driver
-
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
-SIBLINGS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 DIVERGENCE_CAUSES = ("repair", "exchange", "hint")
 """What brought a record that this node had missed or had otherwise: `stored_by_*` of the core."""
-
-
-class Buckets:
-    """A histogram: `counts[i]` values up to `limits[i]`, the last beyond all."""
-
-    __slots__ = ("counts", "limits", "total")
-
-    def __init__(self, limits: tuple[float, ...]) -> None:
-        self.limits = limits
-        self.counts = [0] * (len(limits) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """One value more."""
-        self.counts[bisect_left(self.limits, value)] += 1
-        self.total += value
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        """As Prometheus wants it."""
-        rows, seen = [], 0
-        for limit, count in zip((*self.limits, float("inf")), self.counts, strict=True):
-            seen += count
-            rows.append(("+Inf" if limit == float("inf") else str(limit), float(seen)))
-        return rows
-
-
-class Requests:
-    """Operations of clients as this node answered them."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[tuple[str, int]] = Counter()
-        self.seconds = {kind: Buckets(SECONDS) for kind in ("get", "put", "delete")}
-        self.siblings = Buckets(SIBLINGS)
-
-    def observe(self, operation: Operation, outcome: Outcome, seconds: float) -> None:
-        """One operation has been answered."""
-        if type(operation) is Get:
-            kind = "get"
-            if outcome.values:
-                self.siblings.observe(len(outcome.values))
-        else:
-            kind = "put" if operation.value is not None else "delete"  # type: ignore[union-attr]
-        self.counts[kind, outcome.status] += 1
-        self.seconds[kind].observe(seconds)
 
 
 class NodeCollector(Collector):

@@ -20,6 +20,7 @@ from dynamo_operator.observed import (
     Observed,
     Pod,
 )
+from dynamo_operator.volumes import volume_lost
 
 CLAIM = "PersistentVolumeClaim"
 SETTLING_S = 10.0
@@ -98,12 +99,6 @@ def lost_volume(o: Observed) -> Step | None:
         if not claim.member or (o.ring is not None and not o.too_few(ordinal)):
             return Step("ReplacingVolume", text, (delete(claim),))
     return None
-
-
-def volume_lost(o: Observed, ordinal: int) -> bool:
-    """Proof that a pod's volume is gone: its claim is Lost or absent, and it does not run."""
-    pod, claim = o.pods.get(ordinal), o.claims.get(ordinal)
-    return pod is not None and not pod.running and (claim is None or claim.phase == "Lost")
 
 
 def delete(claim: Claim, note: Note | None = None) -> Delete:

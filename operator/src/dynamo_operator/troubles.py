@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from dynamo_operator.actions import Step
 from dynamo_operator.observed import RING, Claim, Observed, Pod
-from dynamo_operator.plan_pods import volume_lost
 from dynamo_operator.quantity import amount
+from dynamo_operator.volumes import volume_lost
 
 TERMINATING_S_MAX = 120.0
 STARTING_S_MAX = 60.0
