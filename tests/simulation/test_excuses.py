@@ -51,6 +51,8 @@ TROUBLE: dict[str, Callable[[World, Process, Process], object]] = {
     "the link to it is cut": lambda w, p, q: w.cut(p.name, q.name, Fault(0.0, "cut", 0, lasts=1)),
     "the link from it is cut": lambda w, p, q: w.cut(q.name, p.name, Fault(0.0, "cut", 0, lasts=1)),
     "its memory is bad": lambda w, p, q: setattr(q, "flips", 0.1),
+    "it dials the node where that was": lambda w, p, q: q.node.addresses.update({p.name: "old:1"}),  # type: ignore[union-attr]
+    "it is dialled where it was": lambda w, p, q: p.node.addresses.update({q.name: "old:1"}),  # type: ignore[union-attr]
     "it is not heard": lambda w, p, q: p.node.link_lost(q.name),  # type: ignore[union-attr]
 }
 

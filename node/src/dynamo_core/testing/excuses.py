@@ -2,8 +2,9 @@
 
 S-RW-8: where a copy is there and only its fsync is missing, another holder is asked for it. So a
 slow disk alone excuses nothing while, in each owner list of the key, another owner is at hand: it
-runs undisturbed, its own fsyncs are quick, and the coordinator hears it over links that hold. With
-N=1 there is no other holder, and a network that loses frames may lose any of them.
+runs undisturbed, its own fsyncs are quick, both dial each other where they are, and the coordinator
+hears it over links that hold. With N=1 there is no other holder, and a network that loses frames
+may lose any of them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,18 @@ def owners_at_hand(world: World, node: Node, stored: bytes) -> list[set[str]]:
     if ring is None or weather.loss or weather.slow_tail or world.wires is not None:
         return []
     _, _, quorums = node.preference.places[partition_of(stored, ring.partition_bits)]
-    return [{name for name in owners if name != node.name and node.up(name)} for owners in quorums]
+    heard = {p.name for p in world.processes if node.up(p.name) and _dial_each_other(node, p)}
+    return [heard.intersection(owners) - {node.name} for owners in quorums]
+
+
+def _dial_each_other(node: Node, other: Process) -> bool:
+    """Not while the line of one that has moved still has its address of before (S-MEM-5): what the
+    other answers goes there."""
+    there, me = other.node, node.identity
+    if there is None:
+        return False
+    mine, others = there.addresses.get(me.name), node.addresses.get(other.name)
+    return (mine, others) == (me.address, other.address)
 
 
 def fsynced_elsewhere(
