@@ -58,7 +58,7 @@ def test_a_coordinator_with_a_disk_waits_for_no_fsync_of_memory() -> None:
 def test_what_a_put_leaves_open_fits_what_it_says(asked, settled) -> None:
     """W=1 asks one node for all that it needs (C8), and a copy that is fsynced is a copy."""
     put = Put(key=KEY, value=b"v", w=asked[0], dw=asked[1])
-    settle(put, Target(r=2, w=2, dw=2))
+    settle(put, Target(r=2, w=2, dw=2), 0)
     assert (put.w, put.dw) == settled
 
 

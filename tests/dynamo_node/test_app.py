@@ -191,6 +191,12 @@ def test_without_ipv6_all_addresses_are_those_of_ipv4(monkeypatch: pytest.Monkey
         bind("client_listen", "[::]:0")
 
 
+def _lines(document: dict[str, Any]) -> dict[str, Any]:
+    """A ring document without admin addresses, which members tell anew in each life."""
+    members = [member | {"admin": None} for member in document["members"]]
+    return document | {"members": members}
+
+
 def test_a_restart_remembers_and_knows_how_it_ended(start: Start) -> None:
     for number, why in (
         (signal.SIGTERM, "clean stop"),
@@ -204,7 +210,7 @@ def test_a_restart_remembers_and_knows_how_it_ended(start: Start) -> None:
         said = again.said("the store is open")
         assert (said["trusted"], said["why"]) == (True, why)
         assert again.ready()
-        assert again.get("/v1/ring").json() == document
+        assert _lines(again.get("/v1/ring").json()) == _lines(document)
 
 
 def test_one_process_to_a_directory(start: Start) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from dynamo_client.rows import Fields, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from town import Town
@@ -29,6 +28,7 @@ from dynamo_core.ring import LEFT, MEMBER
 from dynamo_node.kv_words import Request, answer_of, asked_of, fields_of
 from dynamo_node.problems import Problem
 from dynamoctl.importing import load
+from dynamoctl.rows import Fields, rows
 from dynamoctl.transfer import lines_of
 
 SECRET = b"of the town"

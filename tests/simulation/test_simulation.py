@@ -33,6 +33,7 @@ RAREST = {
     "kept_apart_over_a_drop",
     "learnt_it_is_replaced",
     "moved_lines_written_again",
+    "rounds_known_to_be_abandoned",
     "moves_taken_over",
     "moves_undone",
     "old disk came back",
