@@ -18,7 +18,7 @@ from dynamo_operator.gauges import Gauges
 from dynamo_operator.observed import Observed
 from dynamo_operator.plan import plan
 from dynamo_operator.reconcile import RESYNC_S
-from dynamo_operator.troubles import STARTING_S_MAX
+from dynamo_operator.troubles import STARTING_S_MAX, not_grown
 
 NOTHING = Scene(lambda w: None, 0)
 
@@ -170,6 +170,13 @@ def test_what_cannot_be_known_is_unknown() -> None:
 def test_what_is_refused_needs_a_person() -> None:
     found = told(settled(), refused="pods are forbidden")["Degraded"]
     assert (found.holds, found.reason) == (True, "Refused")
+
+
+def test_the_smallest_step_above_what_the_spec_asks_for_is_not_waited_for() -> None:
+    """Kubernetes takes no smaller claim, once a size with zeros too many was taken back."""
+    o = asked(settled(), storage={"size": "1Gi"})
+    assert not list(not_grown(claim(o, 1, size="1025Mi")))
+    assert list(not_grown(claim(o, 1, size="1026Mi")))
 
 
 NOT_READY: dict[str, tuple[Callable[[], Observed], str, str, str]] = {

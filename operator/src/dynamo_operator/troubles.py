@@ -13,6 +13,8 @@ from dynamo_operator.observed import RING, Claim, Observed, Pod
 from dynamo_operator.quantity import amount
 from dynamo_operator.volumes import volume_lost
 
+STEP = 2**20
+"""Bytes: a claim goes down to so much above its volume and no further (`plan_storage`)."""
 TERMINATING_S_MAX = 120.0
 STARTING_S_MAX = 60.0
 """What a pod may take to end, and to be made and started, before a person is called."""
@@ -127,7 +129,9 @@ def _ring(o: Observed) -> Iterator[Trouble]:
 
 
 def not_grown(o: Observed) -> Iterator[Trouble]:
-    """Claims that are smaller than the spec, and volumes that are smaller than their claims."""
+    """Claims that are smaller than the spec, and volumes that are smaller than their claims by more
+    than the smallest step: Kubernetes lets a claim that asked for too much go down to just above
+    its volume, which is as large as the spec says already."""
     wish = amount(o.spec.storage.size)
     for claim in o.claims.values():
         size, given = amount(claim.size), amount(claim.capacity)
@@ -137,7 +141,7 @@ def not_grown(o: Observed) -> Iterator[Trouble]:
             text = f"{claim.name} has {claim.size}, spec.storage.size is {o.spec.storage.size}"
             how = f"its class may not allow growth ({_show(o, 'pvc', claim.name)})"
             yield "StorageNotGrown", f"{text}: {how}"
-        elif given and given < size:
+        elif given and given < size and not (wish and wish <= given and size - given <= STEP):
             text = f"{claim.name} waits to grow from {claim.capacity} to {claim.size}"
             how = "its class, or a restart of its pod, may hold it up"
             yield "StorageNotGrown", f"{text}; {how} ({_show(o, 'pvc', claim.name)})"
