@@ -114,7 +114,7 @@ def test_an_outcome_that_is_another_than_it_was_does_not_pass(fields: dict[str, 
 
 
 def test_an_expiry_that_is_another_than_its_clients_does_not_pass() -> None:
-    """It has a digest of its own, which older nodes neither make nor ask for (C17)."""
+    """The expiry has a second digest, which older nodes neither make nor ask for (C17)."""
     put = msgspec.structs.replace(PUT, expires_ms=1_700_000_000_000)
     assert put_digest(put) == put_digest(PUT)
     assert verified_put(put, put_digest(put), expiry_digest(put)) is put

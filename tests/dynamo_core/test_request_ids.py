@@ -50,7 +50,7 @@ def test_a_node_that_keeps_nothing_of_the_key_hears_it_from_an_owner() -> None:
 
 
 def test_a_superseded_request_is_acked_as_done() -> None:
-    """Nobody can tell any more what it wrote."""
+    """The record does not tell any more what the first write was."""
     town = Town("a b c")
     first = again(town, "a")
     assert town.put("a", KEY, b"later", context=first.context, w=3).status == 204

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
 from email import message_from_bytes, policy
 from http.client import HTTPConnection
 from typing import Any
@@ -17,19 +16,6 @@ from client_listener import Listener
 from dynamo_node.edge import Limits
 
 SLUGS = "https://dynamo-ring.dev/problems/"
-
-
-@pytest.fixture(scope="module", params=["protocol", "asgi"])
-def listener(request: pytest.FixtureRequest) -> Iterator[Listener]:
-    listener = Listener(request.param, Limits(value_bytes_max=1 << 20))
-    yield listener
-    listener.stop()
-
-
-@pytest.fixture
-def kv(listener: Listener) -> Iterator[httpx.Client]:
-    with listener.client() as client:
-        yield client
 
 
 @pytest.fixture

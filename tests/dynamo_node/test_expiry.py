@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
 from email import message_from_bytes, policy
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
-from client_listener import Listener
 
 from dynamo_core.sense import EXPIRES_MS_MAX
 from dynamo_node.clock import wall_ms
-from dynamo_node.edge import Limits
 from dynamo_node.expiry import EXPIRES_S_MAX, ms_of, time_of
 from dynamo_node.problems import Problem
 
@@ -22,19 +19,6 @@ IN, AT = "dynamo-expires-in", "dynamo-expires-at"
 FAR = "2130-05-06T07:08:09.123Z"
 LATEST = "9999-12-31T23:59:59.999Z"
 BAD_PARAMETER = "https://dynamo-ring.dev/problems/bad-parameter"
-
-
-@pytest.fixture(scope="module", params=["protocol", "asgi"])
-def listener(request: pytest.FixtureRequest) -> Iterator[Listener]:
-    listener = Listener(request.param, Limits(value_bytes_max=1 << 20))
-    yield listener
-    listener.stop()
-
-
-@pytest.fixture
-def kv(listener: Listener) -> Iterator[httpx.Client]:
-    with listener.client() as client:
-        yield client
 
 
 @pytest.fixture

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from client_listener import Listener
-
-from dynamo_node.edge import Limits
 
 SOURCE = Path(__file__).parent / "children" / "JavaClient.java"
 DEADLINE_S = 120.0
@@ -27,13 +24,6 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["javac", "-d", str(folder), str(SOURCE)], check=True, timeout=DEADLINE_S
     )  # fmt: skip
     return folder
-
-
-@pytest.fixture(scope="module", params=["protocol", "asgi"])
-def listener(request: pytest.FixtureRequest) -> Iterator[Listener]:
-    listener = Listener(request.param, Limits(value_bytes_max=1 << 20))
-    yield listener
-    listener.stop()
 
 
 def test_javas_default_client_is_served(listener: Listener, compiled: Path) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from email import message_from_bytes, policy
 from http.client import HTTPConnection, parse_headers
 from io import BytesIO
@@ -20,7 +19,6 @@ from dynamo_core.ids import store_key
 from dynamo_core.messages import Forward
 from dynamo_core.operations import Put
 from dynamo_core.versions import EMPTY, NOTHING, Sibling, update
-from dynamo_node.edge import Limits
 from dynamo_node.media import OCTETS, kept_word, lines_of, said_of
 from dynamo_node.problems import Problem
 
@@ -97,19 +95,6 @@ def test_what_an_older_node_answers_is_one_field_and_no_broken_head() -> None:
 def test_lines_of_an_answer() -> None:
     assert lines_of(WORD) == b"Content-Type: image/svg+xml\r\nContent-Encoding: gzip\r\n"
     assert lines_of("") == b"Content-Type: application/octet-stream\r\n"
-
-
-@pytest.fixture(scope="module", params=["protocol", "asgi"])
-def listener(request: pytest.FixtureRequest) -> Iterator[Listener]:
-    listener = Listener(request.param, Limits(1 << 20))
-    yield listener
-    listener.stop()
-
-
-@pytest.fixture
-def kv(listener: Listener) -> Iterator[httpx.Client]:
-    with listener.client() as client:
-        yield client
 
 
 ENCODED = b"\x1f\x8b no gzip at all"

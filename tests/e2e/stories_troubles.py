@@ -103,7 +103,7 @@ def _told(of: Ring, reason: str, words: str) -> None:
 
 
 def slips_taken_back() -> str:
-    """A size with zeros too many, and a Secret that somebody deleted: told, `Ready` is False, and
+    """A size with zeros too many, and a Secret that was deleted: told, `Ready` is False, and
     both are put right."""
     began = time.monotonic()
     ring.change(storage={"size": "100Ti"})

@@ -34,7 +34,7 @@ def replace(town: Town, at: str, name: str) -> tuple[int, dict[str, Any]]:
 
 
 def lost(town: Town, name: str) -> None:
-    """The name comes back with an empty disk, when nobody hears its old life any more."""
+    """The name comes back with an empty disk, when no member hears its old life any more."""
     town.kill(name)
     town.wipe(name)
     town.run(3.0)

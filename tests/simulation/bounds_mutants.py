@@ -111,7 +111,7 @@ def a_link_that_takes_no_more() -> None:
         for other in (second, third):
             node.link_lost(other, NEVER)
         town.settle()
-        assert len(answers) == 1, "whoever can be asked has been asked"
+        assert len(answers) == 1, "each node that can be asked has been asked"
         town.run(0.5)
     assert not node.counters["calls_said_again"]
 
@@ -122,8 +122,8 @@ def _() -> list[Patch]:
     return [(Calls, "lost", lambda self, name, redial_s: original(self, name, min(redial_s, 0.1)))]
 
 
-@ladder("a forwarded put that nobody wants any more")
-def a_forwarded_put_that_nobody_wants_any_more() -> None:
+@ladder("a forwarded put that is not wanted any more")
+def a_forwarded_put_that_is_not_wanted_any_more() -> None:
     """The node has coordinated it meanwhile: said again it would be made a second time, which its
     request id alone undoes (S-NET-2)."""
     town = Town("a b c d")
@@ -220,7 +220,7 @@ def _() -> list[Patch]:
 
 LADDER_OF |= {
     "a call is said again for a machine that does not want it": (
-        "a forwarded put that nobody wants any more"
+        "a forwarded put that is not wanted any more"
     ),
     "a finished get keeps its answers": "what is finished holds no records",
     "a finished put keeps its record": "what is finished holds no records",

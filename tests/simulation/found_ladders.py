@@ -128,7 +128,7 @@ def _() -> list[Patch]:
     return [(post.Post, "frames", lambda self: list(dict(original(self)).items()))]
 
 
-@mutant("a retried delete is acked by whoever has nothing of it")
+@mutant("a retried delete is acked by a node that has nothing of it")
 def _() -> list[Patch]:
     original = coordination.Coordination.coordinate
 
@@ -156,6 +156,6 @@ def _() -> list[Patch]:
 
 LADDER_OF |= {
     "a receiver switches before its numbers are compared": "read after a switch to one that joins",
-    "a retried delete is acked by whoever has nothing of it": "delete retried where nothing is",
+    "a retried delete is acked by a node that has nothing of it": "delete retried where nothing is",
     "one frame to each address": "answers to two lives at one address",
 }

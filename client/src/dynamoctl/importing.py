@@ -155,7 +155,7 @@ class Tally:
         self.values = self.there = self.expired = self.skipped = 0
 
     def add(self, batch: list[Row], done: Loaded) -> None:
-        """One batch more. Raises Failed at a wrong row that nobody wants to be set aside."""
+        """One batch more. Raises Failed at a wrong row, unless `--skip-bad` sets it aside."""
         for row in sorted(done.wrong, key=lambda row: row.number):
             if self._aside is None:
                 again = "; --skip-bad sets such lines aside"

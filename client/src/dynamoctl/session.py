@@ -251,8 +251,9 @@ class Session:
         raise Failed(f"no node answers at {', '.join(self.admins)}", field="--admin")
 
     def doors(self) -> dict[str, str]:
-        """Admin URL by member that has not LEFT, as the node that is asked has heard it of each. Of
-        whom it has not: as far from its client port as that node's own ports are apart."""
+        """Admin URL by member that has not LEFT, as each has told it to the node that is asked. One
+        that has told none gets a guess: its admin port is as far from its client port as the two
+        ports of the node that is asked are apart."""
         with self.admin() as admin:
             mine, ring = admin.status(), admin.ring()
             if self.forwarded:

@@ -59,8 +59,8 @@ def put_digest(put: Put) -> bytes:
 
 
 def expiry_digest(put: Put) -> bytes:
-    """Of the absolute expiry of a forwarded put, "" where it has none. It has a digest of its own,
-    as nodes that know no such expiry make the other digest without it (C17)."""
+    """The digest of a forwarded put's absolute expiry, b"" where the put has none. `put_digest`
+    does not cover it: an older node, which does not know it, makes that digest without it (C17)."""
     return _digest(_expiry_hasher, (put.key, put.expires_ms)) if put.expires_ms else b""
 
 

@@ -28,8 +28,8 @@ Slice = tuple[bytes, bytes | None]
 
 
 def waits(view: View, target: str, partition: int) -> bool:
-    """Whether the target was removed and nobody has its place in this partition yet. A node that is
-    gone itself waits for nobody: its own copies are given up."""
+    """Whether the target was removed and no other node has its place in this partition yet. A node
+    that is gone itself does not wait: its copies are given up."""
     preference = view.preference
     removed = target not in preference.names and view.name in preference.names
     return removed and target in preference.owners(partition)

@@ -102,7 +102,8 @@ def _size(here: Receiver) -> int:
 
 
 def _store(message: Store, here: Receiver) -> str:
-    """Whom it is kept for. That its key lies where it says is looked at with the record (T-1)."""
+    """The name of the node that the copy is kept for. The key's place is checked with the record
+    (T-1)."""
     if message.target and (fault := name_fault(message.target)):
         return f"target: {fault}"
     return ""

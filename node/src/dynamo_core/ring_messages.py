@@ -32,8 +32,8 @@ class Parts(Message, tag=9):
 
 
 class Prepare(Message, tag=18):
-    """S-RING-5: will you found this cluster with me? `name` is whom the sender takes you for,
-    `address` where it dials you ("" from an older node)."""
+    """S-RING-5: will you found this cluster with me? `name` is the receiver's name and `address`
+    the receiver's address, as the sender knows them ("" from an older node)."""
 
     cluster_id: Text
     name: Text

@@ -73,15 +73,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     skew_max_ms: int = 60_000
     """S-LWW-1: a stamp further ahead of the local clock is not followed."""
     volatile: bool = False
-    """S-RW-3: the store keeps nothing over a restart. Copies here are durable for nobody, and `dw`
-    of the puts that this node coordinates is met by copies at the level *memory*."""
+    """S-RW-3: the store keeps nothing over a restart. No node counts copies here as durable, and
+    `dw` of the puts that this node coordinates is met by copies at the level *memory*."""
     anti_entropy: bool = True
     """False stops the continuous exchange; repairs on demand and rebuilding still run."""
     replace_lost: bool = True
     """S-MEM-4."""
     approval_s: float = 600.0
-    """S-MEM-6: so long a person's approval of one replacement stands. Lower: a disk that is late
-    needs another approval; higher: an approval that was forgotten lets a later disk in."""
+    """S-MEM-6: a person's approval of one replacement lapses after this time. Lower: a disk that is
+    late needs another approval; higher: a forgotten approval lets a later disk in."""
 
     @property
     def frame_age_max_s(self) -> float:

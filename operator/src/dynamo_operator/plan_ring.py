@@ -86,7 +86,7 @@ def unreadable(o: Observed) -> Step | None:
         return None
     unborn = o.nodes and all(node.disk == "empty" for node in o.nodes.values()) and not o.recorded
     if unborn and (old := _old(o)):
-        text = f"{', '.join(old)}: older than this resource, and nobody has seen what is on it;"
+        text = f"{', '.join(old)}: older than this resource, and its node has not shown its disk;"
         return Step("Founding", f"{text} raise spec.size until its node runs, or delete it")
     every = range(max(o.spec.size, o.replicas))
     silent = [i for i in every if i not in o.nodes] if o.recorded else _unseen(o)

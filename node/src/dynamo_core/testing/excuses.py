@@ -1,4 +1,4 @@
-"""What excuses a put at a node whose fsyncs are slow from C8: nobody else could do its fsync.
+"""What excuses a put at a node whose fsyncs are slow from C8: no other node could do it.
 
 S-RW-8: where a copy is there and only its fsync is missing, another holder is asked for it. So a
 slow disk alone excuses nothing while, in each owner list of the key, another owner is at hand: it
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dynamo_core.testing.world import World
 
 STEADY_S = 1.0
-"""An owner that was disturbed counts so long after that."""
+"""An owner that was disturbed counts again after this time."""
 
 
 def owners_at_hand(world: World, node: Node, stored: bytes) -> list[set[str]]:

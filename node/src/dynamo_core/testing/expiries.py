@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dynamo_core.testing.world import World
 
 WALL_MS = 1_700_000_000_000
-"""Of a machine whose clock nobody has set, when a history begins."""
+"""What a machine's clock shows when a history begins, while no fault has set it."""
 
 
 class WallClocks:
@@ -48,7 +48,7 @@ class WallClocks:
 
 
 def absolute_ms(now: float, until_s: float) -> int:
-    """The time so long after now, by a clock that nobody has set; 0 for no expiry."""
+    """The time `until_s` after now, by a clock that no fault has set; 0 for no expiry."""
     return WALL_MS + int((now + until_s) * 1000) if until_s else 0
 
 

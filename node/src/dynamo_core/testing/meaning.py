@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def meant(world: World, attempt: Attempt, operation: Operation, node: Node) -> None:
-    """Writes into the attempt what its operation asks for: the defaults of the ring as the node
-    that is asked has it at this very moment decide what it does not say, whoever works on it. Had
-    they been those of a coordinator that the answer names or does not, nobody could tell a strict
-    attempt from a sloppy one, and C9 would have to let go all that say nothing."""
+    """Writes into the attempt what its operation asks for. What the operation leaves open comes
+    from the ring's defaults, as the node that is asked has them now. The coordinator's defaults do
+    not count: an answer need not name its coordinator, so with them the checker could not tell a
+    strict attempt from a sloppy one, and C9 would excuse all that leave it open."""
     if node.ring_or_none is None:
         return
     target = node.ring.target

@@ -39,9 +39,9 @@ class Step(msgspec.Struct, omit_defaults=True):
     far, 1.0 the latest; an "update" reads first and uses what it read. `retry`: the node asked
     again under the same request id when there was no success, after `retry_s`. `strict` None: as
     the ring has it. `bytes`: of the value, at least. `joined`: it enters its node in one turn with
-    the step before it, as the operations of a batch do. `expires_s`: the value expires so many
-    seconds after the node's clock; `until_s`: at a time of its own, so long after a clock that
-    nobody has set, or before it; 0 for neither."""
+    the step before it, as the operations of a batch do. `expires_s`: the value expires this
+    many seconds after the node's clock; `until_s`: this many seconds after, or before, a clock that
+    no fault has set; 0 for neither."""
 
     at: float
     kind: str

@@ -1,4 +1,4 @@
-"""Whether a partition has switched once in each term (C10), as far as anybody is left who knows.
+"""Whether a partition has switched once in each term (C10), as the nodes that are left know it.
 
 A receiver may switch, and be cut off before another node hears of it. An administrator who removes
 it by force asserts that it is dead and fenced (S-MOVE-4): its move is undone, and another receiver

@@ -172,7 +172,7 @@ class World(Evidence):
         return self.clocks.tell(self.now, process.wall_offset_ms)
 
     def set_wall_clock(self, process: Process, offset_ms: int) -> None:
-        """Somebody sets the machine's wall clock."""
+        """A fault sets the machine's wall clock."""
         process.wall_offset_ms = offset_ms
         self.clocks.are_set(self.now, [p.wall_offset_ms for p in self.processes])
 

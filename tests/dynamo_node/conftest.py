@@ -1,0 +1,24 @@
+"""A node behind each front of the client listener, and a client of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from client_listener import Listener
+
+from dynamo_node.edge import Limits
+
+
+@pytest.fixture(scope="module", params=["protocol", "asgi"])
+def listener(request: pytest.FixtureRequest) -> Iterator[Listener]:
+    listener = Listener(request.param, Limits(value_bytes_max=1 << 20))
+    yield listener
+    listener.stop()
+
+
+@pytest.fixture
+def kv(listener: Listener) -> Iterator[httpx.Client]:
+    with listener.client() as client:
+        yield client
