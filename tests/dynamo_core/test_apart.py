@@ -15,6 +15,7 @@ from dynamo_core.change import removed
 from dynamo_core.codec import decode_record, encode_record
 from dynamo_core.hints import split_hint_key, stamp_of, with_stamp
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
+from dynamo_core.machine import Effects, Machine
 from dynamo_core.messages import Message, Refused, Store, Stored
 from dynamo_core.node import Node
 from dynamo_core.round_messages import Numbers, NumbersTold
@@ -269,6 +270,36 @@ def test_a_live_sender_reads_again_what_was_refused_as_stale() -> None:
     assert outcome.acks is not None and outcome.acks.owners == 3
     assert town.counters("stale_records_refused") == 2
     assert town.counters("stale_copies_dropped") == 0
+
+
+class Stores(Machine):
+    """Sends one record that was read at number 0 to some nodes, and keeps why each refused."""
+
+    def __init__(self, town: Town, names: list[str]) -> None:
+        super().__init__()
+        self.reasons: dict[str, str] = {}
+        self._names, self._entry = names, town.ring.entries[HERE].number
+
+    def start(self, now: float) -> Effects:
+        place = (HERE, self._entry, STORED, record(1))
+        return [(name, Store(0, *place)) for name in self._names]
+
+    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+        self.reasons[node] = reason
+        return []
+
+
+def test_a_refusal_is_spelt_alike_near_and_far() -> None:
+    """What is compared with one spelling must find both: a put reads its record again when its own
+    copy refuses it as stale, as when another owner does (S-DEL-3)."""
+    town = Town("a b c", settings=QUICK)
+    for name in "abc":
+        town.nodes[name].replica.numbers.commit(HERE, ROUND)
+    town.settle()
+    stores = Stores(town, ["a", "b", "c"])
+    town.nodes["a"].later(lambda: town.nodes["a"].spawn(stores))
+    town.settle()
+    assert stores.reasons == dict.fromkeys("abc", "refused stale")
 
 
 def test_numbers_are_told_of_what_is_owned() -> None:

@@ -274,5 +274,5 @@ class Calls:
         elif reply.reason == "entry":
             effects = machine.outdated(node.name, request, node.now)
         else:
-            effects = machine.failed(node.name, request, reply.reason, node.now)
+            effects = machine.failed(node.name, request, "refused " + reply.reason, node.now)
         self._run(machine, effects)
