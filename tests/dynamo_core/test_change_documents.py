@@ -154,6 +154,8 @@ def test_any_row_of_changes_ends_balanced_with_everybody_in_place(data: st.DataO
     for step in range(4):
         live = ring.live_names()
         stay = [name for name in live if ring.members[name].state != LEAVING]
+        # A join may be cancelled: with fewer than N members, removed ones would keep their places.
+        members = [name for name in stay if ring.members[name].state == MEMBER]
         free = sorted(set("abcdef") - set(live))
         kind = data.draw(st.sampled_from(["join", "leave", "cancel", "remove", "weights"]))
         if kind == "join" and free:
@@ -161,7 +163,7 @@ def test_any_row_of_changes_ends_balanced_with_everybody_in_place(data: st.DataO
             ring = after(ring, {"join": [{"name": name, "address": f"{name}:1"}]}, str(step))
         elif kind == "leave" and len(stay) > 2:
             ring = after(ring, {"leave": [data.draw(st.sampled_from(stay))]}, str(step))
-        elif kind == "remove" and len(stay) > 2:
+        elif kind == "remove" and len(members) > 2:
             ring = removed(ring, data.draw(st.sampled_from(live)), True, str(step))[0]
         elif kind == "weights":
             ring = after(ring, {"weights": {data.draw(st.sampled_from(stay)): 2}}, str(step))
