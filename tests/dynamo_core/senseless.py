@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import msgspec
 from msgspec import inspect
-from town import SETTINGS, Town
 
 from dynamo_core.codec import encode_record
 from dynamo_core.errors import BadFrame
@@ -28,6 +27,7 @@ from dynamo_core.frames import REPLIES, AnyMessage, decode_frame, encode_frame
 from dynamo_core.ids import store_key
 from dynamo_core.operations import Get, Put
 from dynamo_core.ring import Entry, RingParts
+from dynamo_core.testing.town import SETTINGS, Town
 from dynamo_core.versions import History, Record, Sibling
 
 BAD = "c"

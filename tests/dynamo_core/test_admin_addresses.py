@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import msgspec
-from town import Town
 
 from dynamo_core.ring_messages import Gossip
+from dynamo_core.testing.town import Town
 
 
 def shown(town: Town, at: str) -> dict[str, str | None]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from town import SETTINGS, Town
 
 from dynamo_core.durability import Durability
 from dynamo_core.frames import Frame
 from dynamo_core.ids import store_key
 from dynamo_core.messages import Fetch, Forward, Leaves, Roots, Store
 from dynamo_core.operations import Acks, Get, Operation, Outcome, Put
+from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"
 

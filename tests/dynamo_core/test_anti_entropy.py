@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from town import SETTINGS, Town
 
 from dynamo_core.ids import DATA, store_key
 from dynamo_core.messages import FetchedMany, Store
+from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from town import SETTINGS, Town
 
 from dynamo_core.change import removed
 from dynamo_core.codec import decode_record, encode_record
@@ -19,6 +18,7 @@ from dynamo_core.machine import Effects, Machine
 from dynamo_core.messages import Message, Refused, Store, Stored
 from dynamo_core.node import Node
 from dynamo_core.round_messages import Numbers, NumbersTold
+from dynamo_core.testing.town import SETTINGS, Town
 from dynamo_core.versions import History, Record, Sibling
 
 KEY = b"cart 19"

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from town import Town, known
 
 from dynamo_core.arrivals import (
     expiry_digest,
@@ -23,6 +22,7 @@ from dynamo_core.frames import Frame, encode_frame
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.messages import Fetched, FetchedMany, Forward, Forwarded, Message, Refused, Store
 from dynamo_core.operations import Acks, Context, Explanation, Outcome, Put
+from dynamo_core.testing.town import Town, known
 from dynamo_core.versions import History, Record, Sibling
 
 KEY = b"price"

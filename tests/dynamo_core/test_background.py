@@ -7,7 +7,6 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from town import Town
 
 from dynamo_core.background import (
     BUDGET_MIN,
@@ -19,6 +18,7 @@ from dynamo_core.background import (
     WINDOW_S,
     Background,
 )
+from dynamo_core.testing.town import Town
 
 THRESHOLD_MS = 50.0
 

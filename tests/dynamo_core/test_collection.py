@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from town import SETTINGS, Town, known
 
 from dynamo_core.codec import decode_record, digest_in, encode_record
 from dynamo_core.collection import Round
@@ -20,6 +19,7 @@ from dynamo_core.ring import LEFT, Entry
 from dynamo_core.round_messages import RoundAnswer, RoundAsk, RoundCommit, RoundDone
 from dynamo_core.round_numbers import RoundNumbers
 from dynamo_core.testing.disk import Disk
+from dynamo_core.testing.town import SETTINGS, Town, known
 from dynamo_core.tombstones import Tombstones
 
 KEY = b"cart"

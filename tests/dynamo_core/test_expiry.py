@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from town import Town, known
 
 from dynamo_core.codec import decode_record
 from dynamo_core.ids import store_key
 from dynamo_core.operations import Put, settle
 from dynamo_core.ring import Target
 from dynamo_core.sense import EXPIRES_MS_MAX
+from dynamo_core.testing.town import Town, known
 from dynamo_core.versions import Sibling
 
 KEY = b"cart"

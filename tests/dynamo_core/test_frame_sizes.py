@@ -9,11 +9,11 @@ from __future__ import annotations
 from itertools import islice
 
 import msgspec
-from town import SETTINGS, Town
 
 from dynamo_core.frames import FRAME_BYTES_MAX, Frame, encode_frame
 from dynamo_core.ids import DATA, VALUE_BYTES_MAX, partition_of, store_key
 from dynamo_core.operations import Get, Outcome
+from dynamo_core.testing.town import SETTINGS, Town
 
 BOUND = 4096
 VALUE = b"x" * 1000

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from town import Town
 
 from dynamo_core.actors import Actors
 from dynamo_core.codec import encode_record
@@ -27,6 +26,7 @@ from dynamo_core.ring_messages import Admit, Entries, Found, Gossip, Parts
 from dynamo_core.round_messages import NumbersTold, RoundDone
 from dynamo_core.sense import MEMBERS_MAX, Refusals
 from dynamo_core.stored_ring import ADDRESSES_KEY, says
+from dynamo_core.testing.town import Town
 from dynamo_core.versions import History, Record, Sibling
 
 LINES = {name: Member(name, 1, number, f"{name}:1") for number, name in enumerate("abcd", 1)}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from town import SETTINGS, Town
-
 from dynamo_core.frames import Frame
 from dynamo_core.hedging import SHARE
 from dynamo_core.messages import Fetched
 from dynamo_core.operations import Get, Outcome
+from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"
 HEDGE_S = SETTINGS.hedge_s

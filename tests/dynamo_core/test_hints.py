@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from town import SETTINGS, Town
 
 from dynamo_core.change import removed
 from dynamo_core.codec import decode_record, encode_record
@@ -17,6 +16,7 @@ from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.journal import Journal
 from dynamo_core.messages import OWNER, SYNCED, LeavesReply, Store, Stored
 from dynamo_core.testing.disk import Disk
+from dynamo_core.testing.town import SETTINGS, Town
 from dynamo_core.versions import History, Record, Sibling
 
 KEY = b"cart"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from town import SETTINGS, Town
 
 from dynamo_core.operations import Acks, Put, settle
 from dynamo_core.ring import Target
+from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"
 MEMORY = msgspec.structs.replace(SETTINGS, volatile=True)

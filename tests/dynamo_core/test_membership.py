@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from town import PARTITIONS, SETTINGS, Town
 
 from dynamo_core.change import removed
 from dynamo_core.errors import BadRequest
@@ -17,6 +16,7 @@ from dynamo_core.gossip import LIVES_MAX, Peer
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.messages import Fetch, Refused, Roots, Store
 from dynamo_core.ring_messages import Found
+from dynamo_core.testing.town import PARTITIONS, SETTINGS, Town
 
 KEY = b"cart"
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from town import Town
-
 from dynamo_core.frames import Frame
 from dynamo_core.ids import DATA, partition_of
 from dynamo_core.move_messages import Promise
 from dynamo_core.ring import LEFT, MEMBER
 from dynamo_core.ring_messages import Entries
+from dynamo_core.testing.town import Town
 
 KEYS = [b"cart-%d" % number for number in range(60)]
 

@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from town import Town
 
 from dynamo_core import sizes
 from dynamo_core.move_messages import Promise
 from dynamo_core.ring import JOINING, LEAVING, LEFT, MEMBER
 from dynamo_core.ring_messages import Announce, Parts
+from dynamo_core.testing.town import Town
 
 JOIN_D = {"join": [{"name": "d", "address": "d:1"}]}
 Answer = tuple[int, dict[str, Any]]

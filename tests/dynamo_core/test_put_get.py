@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from town import SETTINGS, Town, known
 
 from dynamo_core.codec import decode_record
 from dynamo_core.frames import Frame
 from dynamo_core.ids import DATA, VALUE_BYTES_MAX, store_key
 from dynamo_core.messages import Forward, Forwarded, Message, Store
 from dynamo_core.operations import Acks, Put
+from dynamo_core.testing.town import SETTINGS, Town, known
 from dynamo_core.versions import decode_history
 
 KEY = b"cart"

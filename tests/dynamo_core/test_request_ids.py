@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from town import Town
 
 from dynamo_core.coordination import EXPIRIES_APART_MS_MAX
 from dynamo_core.operations import Outcome, Put
+from dynamo_core.testing.town import Town
 
 KEY = b"k"
 HOUR_MS = 3_600_000

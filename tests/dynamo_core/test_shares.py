@@ -6,11 +6,11 @@ from random import Random
 
 import msgspec
 import pytest
-from town import SETTINGS, Town
 
 from dynamo_core.operations import Get, Outcome
 from dynamo_core.pace import LESS, SLOW_S, Pace
 from dynamo_core.shares import ALL_USED, SHARE_USED, Shares
+from dynamo_core.testing.town import SETTINGS, Town
 
 
 def fill(shares: Shares, client: str) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 from rings import a_ring, after
-from town import Town
 
 from dynamo_core.ring import LEAVING, LEFT, MEMBER, Member, merge
 from dynamo_core.ring_messages import Prepare
+from dynamo_core.testing.town import Town
 from dynamo_core.whereabouts import LOOKS_S
 
 KEY = b"cart"

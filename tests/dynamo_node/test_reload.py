@@ -12,9 +12,9 @@ import httpx
 import msgspec
 import pytest
 from benchmarks.processes import Node, until
-from town import SETTINGS, Town
 
 from dynamo_core.settings import RETUNED
+from dynamo_core.testing.town import SETTINGS, Town
 from dynamo_node.reload import LIVE
 from dynamo_node.settings import NodeSettings
 

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from town import Town
 
 from dynamo_client import BatchResult, Found, GetOp, PutOp
 from dynamo_client.attempts import Attempts
@@ -25,6 +24,7 @@ from dynamo_client.operations import Operations
 from dynamo_client.routing import Routes
 from dynamo_client.steps import Ask, Pause, Reply, Steps, T
 from dynamo_core.ring import LEFT, MEMBER
+from dynamo_core.testing.town import Town
 from dynamo_node.kv_words import Request, answer_of, asked_of, fields_of
 from dynamo_node.problems import Problem
 from dynamoctl.importing import load

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ladders import ladder
-from town import Town
 
 from dynamo_core.ring import LEAVING, MEMBER, Member
 from dynamo_core.ring_messages import Prepare
+from dynamo_core.testing.town import Town
 
 LEAVES = "a member leaves, moves twice, and the administrator has not heard of it"
 CLONE = "a copy of a disk is started beside the original"

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from ladders import ladder
 from mutants import LADDER_OF, Patch, mutant
-from town import SETTINGS, Town
 
 from dynamo_core.admission import Admissions, Approval
 from dynamo_core.ring import Member
+from dynamo_core.testing.town import SETTINGS, Town
 
 ONCE, LATE, ALIVE = (
     "an approval lets one empty disk in", "an approval lapses", "who answers is not replaced",

@@ -7,9 +7,9 @@ from typing import Any
 
 from ladders import ladder
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
-from town import Town
 
 from dynamo_core import background, merkle
+from dynamo_core.testing.town import Town
 
 BUSY = "clients wait while a node joins"
 LADDER_OF |= {"background work ignores its budget": BUSY, "a budget never comes back": BUSY}

@@ -12,7 +12,6 @@ from typing import Any
 
 from ladders import KEY, ladder
 from mutants import LADDER_OF, Patch, mutant
-from town import SETTINGS, Town
 
 from dynamo_core import gossip
 from dynamo_core.calls import Calls
@@ -24,6 +23,7 @@ from dynamo_core.messages import Fetch, Forward, Store
 from dynamo_core.operations import Get, Operation, Outcome, Put
 from dynamo_core.put import PutOperation
 from dynamo_core.ring_messages import Gossip
+from dynamo_core.testing.town import SETTINGS, Town
 
 VALUE = b"milk" * 1000
 

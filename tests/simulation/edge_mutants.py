@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 from ladders import ladder
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
-from town import SETTINGS, Town
 
 from dynamo_core import clients, emptying, exchange, journal, post, put, shares, surrender
 from dynamo_core.ids import DATA, partition_of, range_of, store_key
 from dynamo_core.move_messages import Shown
 from dynamo_core.operations import Put
 from dynamo_core.quorum import MET
+from dynamo_core.testing.town import SETTINGS, Town
 
 
 @mutant("cut frames lose their tail")

@@ -13,7 +13,6 @@ import msgspec
 from ladders import KEY, STORED, ladder, partition
 from move_ladders import apart
 from mutants import LADDER_OF, Patch, mutant
-from town import SETTINGS, Town
 
 from dynamo_core import coordination, post, replica
 from dynamo_core.codec import decode_record, encode_record
@@ -23,6 +22,7 @@ from dynamo_core.ids import DATA, HINTS
 from dynamo_core.messages import Store
 from dynamo_core.operations import Get, Outcome
 from dynamo_core.ring_messages import Admit, Gossip
+from dynamo_core.testing.town import SETTINGS, Town
 from dynamo_core.versions import EMPTY
 
 

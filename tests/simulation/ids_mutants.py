@@ -10,11 +10,11 @@ from __future__ import annotations
 import msgspec
 from ladders import KEY, ladder
 from mutants import LADDER_OF, Patch, mutant
-from town import SETTINGS, Town, known
 
 from dynamo_core import codec
 from dynamo_core.frames import Frame, encode_frame
 from dynamo_core.messages import Message, Store
+from dynamo_core.testing.town import SETTINGS, Town, known
 
 FLIPPED = "a request id with one bit wrong"
 QUIET = msgspec.structs.replace(SETTINGS, anti_entropy=False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
-from town import SETTINGS, Town, known
 
 from dynamo_core.frames import Frame, encode_frame
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
@@ -17,6 +16,7 @@ from dynamo_core.messages import Fetched, Store
 from dynamo_core.operations import Get, Outcome
 from dynamo_core.round_messages import RoundAsk
 from dynamo_core.testing.disk import Disk
+from dynamo_core.testing.town import SETTINGS, Town, known
 
 KEY = b"cart"
 STORED = store_key(KEY)

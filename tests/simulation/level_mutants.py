@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 from ladders import ladder
 from mutants import LADDER_OF, Patch, mutant
-from town import SETTINGS, Town
 
 from dynamo_core.operations import Acks
 from dynamo_core.put import PutOperation
+from dynamo_core.testing.town import SETTINGS, Town
 
 MIXED = "a node that keeps nothing beside two disks"
 LADDER_OF |= {"memory counts as durable": MIXED}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ladders import KEY, QUICK, delete, forgotten, isolate, ladder, put_back
 from ladders import partition as partition_of_key
-from town import Town
 
 from dynamo_core.change import cancelled, removed
 from dynamo_core.frames import Frame
@@ -16,6 +15,7 @@ from dynamo_core.messages import LeavesReply
 from dynamo_core.move_messages import Offer
 from dynamo_core.operations import Put
 from dynamo_core.ring_messages import Entries
+from dynamo_core.testing.town import Town
 
 
 def four() -> tuple[Town, list[str], str]:

@@ -13,7 +13,6 @@ import msgspec
 from ladders import KEY, ladder, partition
 from move_ladders import apart, copied, hold_copies, move
 from mutants import LADDER_OF, Patch, mutant
-from town import Town
 
 from dynamo_core import calls, copies, moves, node, put, reception
 from dynamo_core.change import removed
@@ -22,6 +21,7 @@ from dynamo_core.messages import Forward, LeavesReply, Store
 from dynamo_core.move_messages import Promise
 from dynamo_core.operations import Acks, Outcome, Put
 from dynamo_core.ring import LEAVING
+from dynamo_core.testing.town import Town
 
 
 def of_a_later_entry(town: Town, *names: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from ladders import KEY, ladder
 from move_ladders import move
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
-from town import Town
 
 from dynamo_core import calls, clients, exchange, local_replica
 from dynamo_core.frames import Frame, encode_frame
@@ -17,6 +16,7 @@ from dynamo_core.ids import DATA
 from dynamo_core.messages import Fetched, FetchedMany, Forwarded, Message, Store
 from dynamo_core.operations import Outcome, Put
 from dynamo_core.put import PutOperation
+from dynamo_core.testing.town import Town
 
 
 def _answers(chosen: Any) -> list[Patch]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ladders import KEY, ladder
 from mutants import LADDER_OF, Patch, mutant
-from town import Town
 
 from dynamo_core import coordination
 from dynamo_core.operations import Put
+from dynamo_core.testing.town import Town
 
 
 @ladder("an id that comes again with another value")

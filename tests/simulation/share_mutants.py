@@ -6,12 +6,12 @@ from typing import Any
 
 from ladders import ladder
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
-from town import SETTINGS, Town
 
 from dynamo_core import hedging, shares
 from dynamo_core.frames import Frame
 from dynamo_core.messages import Fetched
 from dynamo_core.operations import Get, Outcome
+from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"
 SLOW, FROZEN, LATE = "all nodes are slow", "a node is frozen", "the own loop is late"

@@ -10,7 +10,6 @@ from typing import Any
 from ladders import KEY, STORED, ladder, partition
 from move_ladders import copied, hold_copies, move
 from mutants import LADDER_OF, Patch, mutant
-from town import Town
 
 from dynamo_core import calls, copies, get, put, quorum, replication
 from dynamo_core.hints import hint_key
@@ -18,6 +17,7 @@ from dynamo_core.ids import DATA, HINTS
 from dynamo_core.machine import NEVER
 from dynamo_core.messages import Fetch, Store
 from dynamo_core.operations import Get, Operation, Outcome, Put
+from dynamo_core.testing.town import Town
 
 
 def submit(town: Town, at: str, operation: Operation) -> list[Outcome]:

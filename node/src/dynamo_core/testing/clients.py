@@ -14,8 +14,8 @@ from dynamo_core.testing.excuses import fsynced_elsewhere, owners_at_hand
 from dynamo_core.testing.expiries import absolute_ms, stamp
 from dynamo_core.testing.greed import Greed
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
-from dynamo_core.testing.ladder import short
 from dynamo_core.testing.meaning import meant
+from dynamo_core.testing.message_text import message_text
 from dynamo_core.testing.plan import KEYS, Step
 from dynamo_core.testing.process import Call, Process
 from dynamo_core.testing.reuse import Reuse, type_of
@@ -322,7 +322,7 @@ class Clients:
         self._open[number] = (attempt, process, answered)
         world.events.append(attempt)
         if world.ladder is not None:
-            world.note(f"client -> {process.name}: {short(operation)}")
+            world.note(f"client -> {process.name}: {message_text(operation)}")
 
         def done(outcome: Outcome) -> None:
             self._greed.end(*place)
@@ -348,7 +348,7 @@ class Clients:
             answered(outcome)
             sight(world, node, attempt, outcome)
             if world.ladder is not None:
-                world.note(f"client <- {process.name}: {attempt.outcome} {short(outcome)}")
+                world.note(f"client <- {process.name}: {attempt.outcome} {message_text(outcome)}")
 
         heard = owners_at_hand(world, node, key)
         world.later(TIMEOUT_S + PATIENCE_S, lambda: self._give_up(number))

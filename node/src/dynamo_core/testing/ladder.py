@@ -1,28 +1,34 @@
 """The message sequence of a history as text: one column a node, one line an event.
 
-What every second brings is left out: heartbeats, knocks, roots that are compared.
+The messages of every second are left out: heartbeats, knocks, roots that are compared.
 """
 
 from __future__ import annotations
 
 from dynamo_core.frames import decode_frame
 from dynamo_core.messages import Message, Roots, RootsReply
-from dynamo_core.operations import Operation, Outcome
 from dynamo_core.ring_messages import Admit, Gossip
+from dynamo_core.testing.message_text import ActorName, message_text, number_of
 
-BACKGROUND = (Admit, Gossip, Roots, RootsReply)
+BACKGROUND: tuple[type[Message], ...] = (Admit, Gossip, Roots, RootsReply)
 COLUMN = 10
-FIELD_BYTES_MAX = 40
 
 
 class Ladder:
-    """Collects lines."""
+    """Collects lines. `names` are the nodes, one letter each, in the order of their columns;
+    messages of the types in `hidden` are left out; `actor_name` says what an actor is called."""
 
-    def __init__(self, names: str, lines_max: int = 5000) -> None:
+    def __init__(
+        self, names: str, lines_max: int = 5000, actor_name: ActorName = number_of,
+        hidden: tuple[type[Message], ...] = BACKGROUND, column: int = COLUMN,
+    ) -> None:  # fmt: skip
         self._names = names
         self._lines_max = lines_max
+        self._actor_name = actor_name
+        self._hidden = hidden
+        self._column = column
         self._dropped = 0
-        self.lines = [" " * 11 + "".join(name.center(COLUMN) for name in names)]
+        self.lines = [" " * 11 + "".join(name.center(column) for name in names)]
 
     def note(self, now: float, text: str) -> None:
         """Something that is not a frame."""
@@ -30,16 +36,16 @@ class Ladder:
 
     def frame(self, now: float, sender: str, receiver: str, data: bytes, mark: str) -> None:
         """One frame between two nodes; `mark` says when it does not arrive."""
-        messages = [m for m in decode_frame(data).messages if not isinstance(m, BACKGROUND)]
+        messages = [m for m in decode_frame(data).messages if not isinstance(m, self._hidden)]
         if not messages:
             return
         first, second = sorted((self._names.index(sender), self._names.index(receiver)))
-        width = COLUMN * (second - first) - 2
+        width = self._column * (second - first) - 2
         right = sender < receiver
         arrow = "-" * (width - 1) + ">" if right else "<" + "-" * (width - 1)
-        lane = " " * (COLUMN * first + COLUMN // 2) + "|" + arrow + "|"
-        lane = lane.ljust(COLUMN * len(self._names))
-        said = "; ".join(short(message) for message in messages)
+        lane = " " * (self._column * first + self._column // 2) + "|" + arrow + "|"
+        lane = lane.ljust(self._column * len(self._names))
+        said = "; ".join(message_text(message, self._actor_name) for message in messages)
         self._add(f"{now:9.4f}  {lane} {mark + ' ' if mark else ''}{said}")
 
     def _add(self, line: str) -> None:
@@ -51,16 +57,4 @@ class Ladder:
     def text(self) -> str:
         """The whole picture."""
         tail = [f"... {self._dropped} more lines"] if self._dropped else []
-        return "\n".join(self.lines + tail)
-
-
-def short(message: Message | Operation | Outcome) -> str:
-    """Its name and what its fields say, without those that say nothing."""
-    fields = []
-    for name in message.__struct_fields__:
-        value = getattr(message, name)
-        if value and value != (0, 0):
-            text = repr(value)
-            long = len(text) > FIELD_BYTES_MAX
-            fields.append(f"{name}={text[:FIELD_BYTES_MAX]}{'…' if long else ''}")
-    return f"{type(message).__name__}({', '.join(fields)})"
+        return "\n".join(line.rstrip() for line in self.lines + tail)

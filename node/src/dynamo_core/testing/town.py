@@ -1,6 +1,15 @@
-"""A few real nodes on simulated disks, with frames carried by hand: for tests of single rules.
+"""Start here to add a test: a few real nodes on simulated disks, frames carried by hand.
 
-Nothing is random here and nothing is lost unless the test says so; time moves only in `run`.
+A test of one rule of the protocol needs five lines:
+
+    town = Town("a b c d")                    # four nodes, N = 3, all of them up
+    first, second, third = town.owners(b"k")
+    town.kill(third)
+    assert town.put(first, b"k", b"v", w=3).acks.hinted == 1
+    town.run(5.0)                             # time moves here and nowhere else
+
+Nothing is random, and no frame is lost unless the test says so (`cut`, `lost`, `stalled`). With
+`draw(...)` a town draws the messages that its nodes send.
 """
 
 from __future__ import annotations
@@ -20,6 +29,8 @@ from dynamo_core.placement import found
 from dynamo_core.ring import Identity, Member, Ring, Target
 from dynamo_core.settings import Settings
 from dynamo_core.testing.disk import Disk
+from dynamo_core.testing.ladder import Ladder
+from dynamo_core.testing.message_text import message_text
 from dynamo_core.wishes import parse_wishes
 
 PARTITIONS = 16
@@ -40,6 +51,9 @@ class Town:
         self.wall_ms = 1_000_000
         self.settings = settings
         self._draw = count(7_000_000_000)
+        self._drawn_by: dict[int, str] = {}
+        self._actor_names: dict[int, str] = {}
+        self.ladder: Ladder | None = None
         self.names = names.split()
         self.disks = {name: Disk(number) for number, name in enumerate(self.names, 1)}
         self.nodes: dict[str, Node] = {}
@@ -75,7 +89,7 @@ class Town:
         identity = msgspec.structs.replace(usual, **fields)
         self.where = {x: other for x, other in self.where.items() if other != name}
         self.where[identity.address] = name
-        node = Node(identity, disk, self.settings, lambda: next(self._draw) << 20)
+        node = Node(identity, disk, self.settings, lambda: self._drawn(name))
         self.nodes[name] = node
         node.start(self.now, self.wall_ms, trusted)
         self._turn(name)
@@ -90,6 +104,32 @@ class Town:
 
     def wipe(self, name: str) -> None:
         self.disks[name] = Disk(next(self._draw))
+
+    def _drawn(self, name: str) -> int:
+        number = next(self._draw) << 20
+        self._drawn_by[number] = name
+        return number
+
+    # ------------------------------------------------------------ drawing
+
+    def draw(self, ladder: Ladder | None) -> None:
+        """Every frame from now on is drawn there; None ends it."""
+        self.ladder = ladder
+
+    def note(self, text: str) -> None:
+        """A line of the ladder that is no message."""
+        if self.ladder is not None:
+            self.ladder.note(self.now, text)
+
+    def actor_name(self, actor: int) -> str:
+        """The letter of the node that counts under this actor; its later actors get a stroke
+        each: a, a', a''."""
+        if actor not in self._actor_names:
+            name = self._drawn_by.get(actor, f"{actor:x}")
+            while name in self._actor_names.values():
+                name += "'"
+            self._actor_names[actor] = name
+        return self._actor_names[actor]
 
     # ------------------------------------------------------------ turns
 
@@ -110,9 +150,14 @@ class Town:
         while self.frames:
             sender, receiver, frame = self.frames.pop(0)
             node = self.nodes.get(receiver)
-            if node is None or (sender, receiver) in self.cut:
-                continue
-            if self.lost(sender, receiver, decode_frame(frame)):
+            lost = (
+                node is None
+                or (sender, receiver) in self.cut
+                or self.lost(sender, receiver, decode_frame(frame))
+            )
+            if self.ladder is not None and receiver:
+                self.ladder.frame(self.now, sender, receiver, frame, "lost:" if lost else "")
+            if node is None or lost:
                 continue
             node.receive(frame)
             self._turn(receiver)
@@ -164,10 +209,12 @@ class Town:
 
     def ask(self, at: str, operation: Operation) -> Outcome:
         answers: list[Outcome] = []
+        self.note(f"client -> {at}: {message_text(operation, self.actor_name)}")
         self.nodes[at].submit(operation, answers.append)
         self.settle()
         self.until(lambda: bool(answers), 5.0)
         assert len(answers) == 1
+        self.note(f"client <- {at}: {message_text(answers[0], self.actor_name)}")
         return answers[0]
 
     def put(self, at: str, key: bytes, value: bytes | None, **fields: Any) -> Outcome:
