@@ -159,7 +159,10 @@ NEWS: dict[str, Callable[[Town], Message]] = {
     "a line": lambda town: Parts(0, RingParts(members={"z": Member("z", 1, 0, "z:1")}), ()),
     "a ghost": lambda town: Parts(
         0,
-        RingParts(entries=(Entry(0, 5, ("a", "b", "ghost")), *town.ring.entries[1:])),
+        RingParts(
+            members=town.ring.members,
+            entries=(Entry(0, 5, ("a", "b", "ghost")), *town.ring.entries[1:]),
+        ),
         (),
     ),
     "numbers": lambda town: NumbersTold(0, [(3, 5, 9)]),
@@ -186,6 +189,34 @@ def test_it_is_refused_whole_counted_by_its_peer_and_told_once(
     town.run(3.0)
     assert town.put("a", b"cart", b"milk", w=3).status == 204
     assert town.counters("rings_refused") in (0, 3)
+
+
+def test_entries_of_members_that_this_disk_has_forgotten_are_no_fault_of_the_peer() -> None:
+    """An answer to what this node asked before its disk was put back comes late: the node asks for
+    the members, and refuses nothing (seed 20000444)."""
+    town = Town("a b c d", members="a b c")
+    backup = town.disks["a"].copy()
+    town.change("b", join=["d"])
+    town.until(town.moved)
+    entries = town.ring.entries
+    town.kill("a")
+    town.disks["a"] = backup
+    town.cut |= {(other, "a") for other in "bcd"}
+    town.start("a", trusted=False)
+    asked: list[str] = []
+
+    def listen(sender: str, receiver: str, frame: Frame) -> bool:
+        asked.extend(receiver for m in frame.messages if sender == "a" and isinstance(m, Gossip))
+        return False
+
+    town.lost = listen
+    before = town.nodes["a"].ring
+    assert "d" not in before.members
+    said(town, "b", "a", Parts(0, RingParts(entries=entries), ()))
+    assert town.nodes["a"].ring is before and asked == ["b"]
+    assert not town.nodes["a"].refusals.by_peer
+    town.cut.clear()
+    town.until(lambda: town.nodes["a"].ring.digests() == town.nodes["b"].ring.digests())
 
 
 def test_a_call_without_sense_is_told_so() -> None:

@@ -16,11 +16,12 @@ from dynamo_core.emptying import GONE_KEY
 from dynamo_core.errors import BadFrame, BadRequest, Refused
 from dynamo_core.founding import STANDS, Answer, Founding, parse_creation
 from dynamo_core.frames import Frame
-from dynamo_core.gate import ring_fault, step_fault
+from dynamo_core.gate import knows_all, ring_fault, step_fault
 from dynamo_core.holdings import Holdings
 from dynamo_core.ids import META
 from dynamo_core.messages import Message
 from dynamo_core.preference import Preference
+from dynamo_core.registry import MEMBERSHIP
 from dynamo_core.ring import LEFT, Entry, Ring, merge_parts
 from dynamo_core.ring_messages import (
     Admit,
@@ -58,7 +59,7 @@ class Membership:
         """For which cluster this empty node keeps itself, until when, and where it was asked."""
         self._founding: Founding | None = None
         """The last create command that this node got."""
-        self._answers = {
+        self.kinds = {
             Gossip: self._gossip,
             Parts: self._parts,
             Prepare: lambda _, route, message: node.say(route, self.prepared(message)),
@@ -72,11 +73,11 @@ class Membership:
 
     def answers(self, message: Message) -> bool:
         """Whether the message is about membership; such messages need no fresh echo."""
-        return type(message) in self._answers or isinstance(message, Prepared | Founded | Admitted)
+        return type(message) in MEMBERSHIP
 
     def answer(self, frame: Frame, route: str, message: Message) -> None:
         """Serve one such message that came from `route`, "" for an id that we do not know."""
-        handler = self._answers.get(type(message))
+        handler = self.kinds.get(type(message))
         if not route and not isinstance(message, Admit | Prepare | Found):
             self._answer_unknown(frame, message)
         elif handler is not None:
@@ -84,12 +85,12 @@ class Membership:
             handler(frame, route, message)  # type: ignore[operator]
 
     def _answer_unknown(self, frame: Frame, message: Message) -> None:
-        """From an id that our line of its name does not have. A replaced one learns it, once a
-        heartbeat; one of a later life that we have not heard of tells us (S-MEM-3, S-MEM-4)."""
+        """From another id than our line has: a replaced node learns it, a later life tells us
+        (S-MEM-3, S-MEM-4)."""
         ring = self.node.ring_or_none
+        route = "@" + frame.address
         if ring is None or frame.cluster_id != ring.identity.cluster_id:
             return
-        route = "@" + frame.address
         if isinstance(message, Gossip):
             self.node.say(route, Parts(0, ring.parts_differing(message.digests), ring.digests()))
         elif isinstance(message, Parts):
@@ -104,11 +105,10 @@ class Membership:
 
     def load(self) -> None:
         """The ring as this disk knows it."""
-        if self.node.journal.get(META, GONE_KEY) is not None:
-            self.emptied = True
+        self.emptied = self.node.journal.get(META, GONE_KEY) is not None
+        if self.emptied:
             self._become_gone()
-        data = self.node.journal.get(META, RING_KEY)
-        if data is not None:
+        if (data := self.node.journal.get(META, RING_KEY)) is not None:
             ring, why = decoded(data)
             if ring is not None:
                 why = self.take(ring, stored=True)
@@ -268,23 +268,26 @@ class Membership:
         node = self.node
         ring = node.ring_or_none
         if ring is None:
-            self._adopt_whole(frame, message)
-            return
+            return self._adopt_whole(frame, message)
         try:
-            why = self.take(merge_parts(ring, message.parts))
+            changed = merge_parts(ring, message.parts)
+            if message.parts.members is None and not knows_all(changed):
+                # A late answer to what was asked before this disk was put back: it lacks members.
+                return self.gossip_to(route)
+            why = self.take(changed)
         except BadFrame as error:
             why = str(error)
         except Refused:
             node.counters["wrong_cluster_frames"] += 1
-            return
+            return None
         if why:
-            node.refuse(frame.name, message, why)
-            return
+            return node.refuse(frame.name, message, why)
         if self.gone:
             told = node.emptying.told
             node.emptying.told = told or message.digests[1:2] == node.ring.digests()[1:2]
         if message.digests and node.ring.digests() != message.digests:
             node.say(route, Parts(0, node.ring.parts_differing(message.digests), ()))
+        return None
 
     def _entries(self, frame: Frame, route: str, message: Entries) -> None:
         ring = self.node.ring_or_none
@@ -299,8 +302,7 @@ class Membership:
             self.node.refuse(frame.name, message, why)
 
     def _adopt_whole(self, frame: Frame, message: Parts | Admitted) -> None:
-        """A founder that missed its Found, an admitted node, or one whose disk has a ring without
-        sense: only a ring that has our id."""
+        """A node without a ring takes one that has its id, and no other."""
         node = self.node
         if message.parts is None:
             return
