@@ -24,6 +24,7 @@ LAYERS = [
     {"arrivals", "preference", "placement", "journal", "wishes", "holdings", "hedging"},
     {"change", "messages", "hints", "context", "tree", "round_numbers", "actors", "stored_ring"},
     {"ring_messages", "move_messages", "round_messages", "machine"},
+    {"registry"},
     {"copies", "durability", "frames", "answers", "intake", "sizes", "tombstones"},
     {"replica", "replication", "frame_tags"},
     {"coordination"},

@@ -1,7 +1,7 @@
 """Real nodes, one of which says what makes no sense: every field of every message, mutated by type.
 
 Two sources. What the peer really says is taken apart and changed in a field or two, or in a bit.
-And messages of every kind are made from the types of `AnyMessage` themselves, so that a new kind is
+And messages of every kind are made from the types in the registry themselves, so that a new kind is
 said as soon as it exists; answers among them carry numbers of calls that are really under way.
 
     python tests/dynamo_core/senseless.py 100000 1
@@ -10,7 +10,6 @@ said as soon as it exists; answers among them carry numbers of calls that are re
 from __future__ import annotations
 
 import sys
-import typing
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -23,9 +22,10 @@ from msgspec import inspect
 
 from dynamo_core.codec import encode_record
 from dynamo_core.errors import BadFrame
-from dynamo_core.frames import REPLIES, AnyMessage, decode_frame, encode_frame
+from dynamo_core.frames import decode_frame, encode_frame
 from dynamo_core.ids import store_key
 from dynamo_core.operations import Get, Put
+from dynamo_core.registry import MESSAGES, REPLIES
 from dynamo_core.ring import Entry, RingParts
 from dynamo_core.testing.town import SETTINGS, Town
 from dynamo_core.versions import History, Record, Sibling
@@ -40,7 +40,7 @@ WORDS = (
     *("double", "exchange", "stale", "entry", "LEFT", "town", "é", "a:1\r\nb", "\ud7ff" * 90),
 )
 KEYS = [b"k%d" % number for number in range(20)]
-KINDS: tuple[type, ...] = typing.get_args(AnyMessage)
+KINDS: tuple[type, ...] = MESSAGES
 TRUE_RECORDS = 0.3
 """So many made messages carry a record that holds, so that what is behind its check is reached."""
 

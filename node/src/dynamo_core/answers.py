@@ -16,8 +16,6 @@ from dynamo_core.errors import BadFrame
 from dynamo_core.gate import entry_fault
 from dynamo_core.ids import partition_of, range_of
 from dynamo_core.messages import (
-    Fetch,
-    Fetched,
     FetchedMany,
     FetchMany,
     Forward,
@@ -35,36 +33,19 @@ from dynamo_core.messages import (
     RootsReply,
     Sizes,
     SizesReply,
-    Store,
-    Stored,
 )
 from dynamo_core.move_messages import (
     Offer,
-    Promise,
-    Promised,
-    Settle,
-    Settled,
     Shown,
     Still,
     StillReply,
 )
 from dynamo_core.operations import Context, Outcome
+from dynamo_core.registry import ANSWER_OF
 from dynamo_core.ring import Ring
 from dynamo_core.ring_messages import (
-    Announce,
-    Announced,
-    Found,
-    Founded,
     Prepare,
     Prepared,
-    Reach,
-    Reached,
-)
-from dynamo_core.round_messages import (
-    RoundAnswer,
-    RoundAsk,
-    RoundCommit,
-    RoundDone,
 )
 from dynamo_core.sense import TEXT_MAX, address_fault
 from dynamo_core.settings import Settings
@@ -97,16 +78,6 @@ def context_fault(context: Context | None) -> str:
     except (msgspec.MsgspecError, ValueError, RecursionError, BadFrame) as error:
         return f"context: {error}"
     return ""
-
-
-ANSWER_OF: dict[type, type] = {
-    Fetch: Fetched, Store: Stored, Forward: Forwarded, Roots: RootsReply, Leaves: LeavesReply,
-    Listing: ListingReply, FetchMany: FetchedMany, Prepare: Prepared, Found: Founded,
-    Reach: Reached, Order: Progress, Keys: KeysReply, Sizes: SizesReply, Promise: Promised,
-    Still: StillReply, Settle: Settled, Offer: Shown, RoundAsk: RoundAnswer, RoundCommit: RoundDone,
-    Announce: Announced,
-}  # fmt: skip
-"""What a call is answered with, unless it is refused."""
 
 
 def answer_fault(request: Message, reply: Message, here: Receiver) -> str:

@@ -32,13 +32,11 @@ from dynamo_core.messages import (
     Leaves,
     Listing,
     Message,
-    Order,
     Refused,
     Roots,
     Store,
     Stored,
 )
-from dynamo_core.move_messages import Settle
 from dynamo_core.ring_messages import Found, Prepare
 
 if TYPE_CHECKING:
@@ -258,10 +256,8 @@ class Calls:
             reply(node.membership.prepared(request))
         elif isinstance(request, Found):
             node.membership.founded(request, reply)
-        elif isinstance(request, Order):
-            node.admin.order(request, reply)
-        elif isinstance(request, Settle):
-            node.settling.settle(request, reply)
+        elif type(request) in node.reception.replying:
+            node.reception.replying[type(request)](request, reply)
 
     def _local_reply(self, machine: Machine, request: Message, reply: Message) -> None:
         if machine.finished:

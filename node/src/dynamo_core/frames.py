@@ -7,62 +7,7 @@ from functools import lru_cache
 import msgspec
 
 from dynamo_core.errors import BadFrame
-from dynamo_core.messages import (
-    Fetch,
-    Fetched,
-    FetchedMany,
-    FetchMany,
-    Forward,
-    Forwarded,
-    Keys,
-    KeysReply,
-    Leaves,
-    LeavesReply,
-    Listing,
-    ListingReply,
-    Order,
-    Progress,
-    Refused,
-    Roots,
-    RootsReply,
-    Sizes,
-    SizesReply,
-    Store,
-    Stored,
-)
-from dynamo_core.move_messages import (
-    Offer,
-    Promise,
-    Promised,
-    Settle,
-    Settled,
-    Shown,
-    Still,
-    StillReply,
-)
-from dynamo_core.ring_messages import (
-    Admit,
-    Admitted,
-    Announce,
-    Announced,
-    Entries,
-    Found,
-    Founded,
-    Gossip,
-    Parts,
-    Prepare,
-    Prepared,
-    Reach,
-    Reached,
-)
-from dynamo_core.round_messages import (
-    Numbers,
-    NumbersTold,
-    RoundAnswer,
-    RoundAsk,
-    RoundCommit,
-    RoundDone,
-)
+from dynamo_core.registry import AnyMessage
 from dynamo_core.sense import (
     Milliseconds,
     Name,
@@ -84,23 +29,6 @@ always passes. Each end of a link has memory for such a frame (T-4)."""
 
 SENDERS_KNOWN = 1024
 """Of so many senders it is remembered whether name and address make sense: each frame asks."""
-
-AnyMessage = (
-    Fetch | Fetched | Store | Stored | Refused | Forward | Forwarded | Gossip | Parts | Roots
-    | RootsReply | Leaves | LeavesReply | Listing | ListingReply | FetchMany | FetchedMany
-    | Prepare | Prepared | Found | Founded | Admit | Admitted | Reach | Reached | Order | Progress
-    | Keys | KeysReply | Entries | Promise | Promised | Still | StillReply | Settle | Settled
-    | Offer | Shown | Sizes | SizesReply | Announce | Announced
-    | RoundAsk | RoundAnswer | RoundCommit | RoundDone | Numbers | NumbersTold
-)  # fmt: skip
-
-REPLIES: frozenset[type] = frozenset(
-    (Fetched, Stored, Refused, Forwarded, RootsReply, LeavesReply, ListingReply, FetchedMany,
-     Prepared, Founded, Admitted, Reached, Progress, KeysReply, Promised, StillReply, Settled,
-     Shown, SizesReply, Announced, RoundAnswer, RoundDone)
-)  # fmt: skip
-
-MEMBERSHIP_REPLIES: frozenset[type] = frozenset((Prepared, Founded, Admitted, Reached))
 
 
 class Frame(msgspec.Struct, array_like=True, gc=False):

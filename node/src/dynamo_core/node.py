@@ -36,7 +36,8 @@ from dynamo_core.journal import Journal
 from dynamo_core.local_replica import LocalReplica
 from dynamo_core.machine import Machine, Question
 from dynamo_core.membership import Membership
-from dynamo_core.messages import Message
+from dynamo_core.messages import Forward, Message, Order
+from dynamo_core.move_messages import Promise, Settle, Still
 from dynamo_core.moves import Moves
 from dynamo_core.operations import Operation
 from dynamo_core.post import Post
@@ -46,7 +47,8 @@ from dynamo_core.reception import Reception
 from dynamo_core.repair import Repairs
 from dynamo_core.replica import Replica
 from dynamo_core.ring import Ring
-from dynamo_core.round_messages import RoundAsk, RoundCommit
+from dynamo_core.ring_messages import Announce
+from dynamo_core.round_messages import Numbers, NumbersTold, RoundAsk, RoundCommit
 from dynamo_core.sense import Refusals
 from dynamo_core.settings import RETUNED, Settings
 from dynamo_core.settling import Settling
@@ -126,7 +128,17 @@ class Node:
         self.clients = Clients(self)
         self.admin = Administration(self)
         self.calls = Calls(self)
-        self.reception = Reception(self)
+        self.reception = Reception(
+            self,
+            replying={
+                Order: self.admin.order, Promise: self.promises.promise, Still: self.moves.still,
+                Settle: self.settling.settle,
+            },
+            routed={
+                Forward: self.clients.forwarded, Announce: self.admin.planner.announced,
+                Numbers: self.apart.asked, NumbersTold: self.apart.told,
+            },
+        )  # fmt: skip
         self._next_beat = self._next_scan = 0.0
         self._boots: list[int] = []
 

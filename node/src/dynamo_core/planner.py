@@ -26,7 +26,6 @@ from dynamo_core.change import (
 from dynamo_core.errors import BadFrame, BadParameter, BadRequest, Refused
 from dynamo_core.gate import knows_all
 from dynamo_core.machine import fresh_id
-from dynamo_core.messages import Message
 from dynamo_core.ring import JOINING, LEAVING, Ring, merge_parts
 from dynamo_core.ring_messages import Announce, Announced, Prepared
 from dynamo_core.wishes import parse_wishes
@@ -102,9 +101,7 @@ class Planner:
 
         self.guarded(begin, done)
 
-    def announced(
-        self, route: str, message: Announce, reply: Callable[[Message], None]
-    ) -> None:  # fmt: skip
+    def announced(self, route: str, message: Announce) -> None:
         """Another node's administrator has changed the ring. A change that names members of whom
         this node has not heard yet waits: it asks for what it lacks, and is told again."""
         node = self.node
@@ -120,7 +117,12 @@ class Planner:
             return None
         if why:
             return node.refuse(route, message, why)
-        node.journal.then(None, lambda durable: reply(Announced(message.id)) if durable else None)
+
+        def told(durable: bool) -> None:
+            if durable:
+                node.say(route, Announced(message.id))
+
+        node.journal.then(None, told)
         return None
 
     def operation(self) -> Body:

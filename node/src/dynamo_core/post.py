@@ -5,9 +5,9 @@ A route is a member's name, or "@host:port" for whoever is not (yet, or no more)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from dynamo_core.frames import FRAME_BYTES_MAX, FRAME_VERSION, AnyMessage, Frame, encode_frame
+from dynamo_core.frames import FRAME_BYTES_MAX, FRAME_VERSION, Frame, encode_frame
 from dynamo_core.messages import Message, Store
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ class Post:
         detector = self.node.detector
         head = (FRAME_VERSION, cluster_id, me.name, me.node_id, me.address, detector.boot)
         echo = detector.echo_for(route)
-        body = cast(list[AnyMessage], messages)
-        return encode_frame(Frame(*head, detector.now_ms, *echo, body))
+        return encode_frame(Frame(*head, detector.now_ms, *echo, messages))
 
     def route_of(self, frame: Frame) -> str:
         """Where to answer: a member's name, "@address" for a stranger, "" for whom we refuse."""

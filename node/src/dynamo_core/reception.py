@@ -6,29 +6,37 @@ moves, the administration; replies to the machine that asked; the rest is the ri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
-from dynamo_core.answers import ANSWER_OF
-from dynamo_core.frames import MEMBERSHIP_REPLIES, REPLIES, AnyMessage, Frame
+from dynamo_core.frames import Frame
 from dynamo_core.intake import CHECKS, fault
-from dynamo_core.messages import Forward, Message, Order, Refused
+from dynamo_core.messages import Message, Refused
 from dynamo_core.messages import Store as StoreRequest
-from dynamo_core.move_messages import Promise, Settle, Still
-from dynamo_core.ring_messages import Admitted, Announce, Entries
-from dynamo_core.round_messages import Numbers, NumbersTold
+from dynamo_core.registry import ANSWER_OF, MEMBERSHIP_REPLIES, REPLIES
+from dynamo_core.ring_messages import Admitted, Entries
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
 
+Reply = Callable[[Message], None]
+Replying = Callable[[Any, Reply], None]
+Routed = Callable[[str, Any], None]
+
 
 class Reception:
-    """The incoming messages of one node."""
+    """The incoming messages of one node. `replying` are calls that a part of the node answers
+    through a reply, also where this node calls itself; `routed` are messages for a part that must
+    know which node sent them."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self, node: Node, replying: dict[type, Replying], routed: dict[type, Routed]
+    ) -> None:
         self.node = node
+        self.replying = replying
+        self.routed = routed
 
     def take(self, frame: Frame) -> None:
         """Messages in their order; those of one kind together."""
@@ -61,7 +69,7 @@ class Reception:
                 member = fresh and node.member
 
     def _sensible(
-        self, frame: Frame, route: str, kind: type, run: Iterator[AnyMessage]
+        self, frame: Frame, route: str, kind: type, run: Iterator[Message]
     ) -> Iterator[Any]:
         """Those that make sense. Of a Store only a target is to be looked at, and most have none:
         its key and record are proven together (T-1)."""
@@ -120,24 +128,13 @@ class Reception:
             self.node.say(name, Entries(0, [(partition, mine)]))
 
     def _request(self, route: str, message: Message) -> None:
+        node, kind = self.node, type(message)
         if isinstance(message, StoreRequest):
-            corrupt = partial(self.node.sent_corrupt, route)
-            self.node.local.stores((message,), partial(self.node.say, route), corrupt)
-        elif self.node.local.answers(message):
-            self.node.local.answer(message, partial(self.node.say, route))
-        elif isinstance(message, Forward):
-            self.node.clients.forwarded(route, message)
-        elif isinstance(message, Order):
-            self.node.admin.order(message, partial(self.node.say, route))
-        elif isinstance(message, Announce):
-            self.node.admin.planner.announced(route, message, partial(self.node.say, route))
-        elif isinstance(message, Promise):
-            self.node.promises.promise(message, partial(self.node.say, route))
-        elif isinstance(message, Still):
-            self.node.moves.still(message, partial(self.node.say, route))
-        elif isinstance(message, Settle):
-            self.node.settling.settle(message, partial(self.node.say, route))
-        elif isinstance(message, Numbers):
-            self.node.apart.asked(route, message)
-        elif isinstance(message, NumbersTold):
-            self.node.apart.told(route, message)
+            corrupt = partial(node.sent_corrupt, route)
+            node.local.stores((message,), partial(node.say, route), corrupt)
+        elif node.local.answers(message):
+            node.local.answer(message, partial(node.say, route))
+        elif kind in self.replying:
+            self.replying[kind](message, partial(node.say, route))
+        elif kind in self.routed:
+            self.routed[kind](route, message)

@@ -1,0 +1,53 @@
+"""Every kind of message is somewhere: its handler, its answer, what is checked of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from dynamo_core import messages, move_messages, ring_messages, round_messages
+from dynamo_core.intake import CHECKS, PLAIN
+from dynamo_core.messages import Message, Refused
+from dynamo_core.registry import ANSWER_OF, MEMBERSHIP, MESSAGES, REPLIES
+from dynamo_core.ring_messages import Admitted
+from dynamo_core.testing.town import Town
+
+ROOMS = (messages, move_messages, ring_messages, round_messages)
+WRITTEN = {
+    kind
+    for room in ROOMS
+    for kind in vars(room).values()
+    if isinstance(kind, type) and issubclass(kind, Message) and kind is not Message
+}
+
+
+def test_every_message_that_is_written_down_is_registered_once() -> None:
+    assert len(MESSAGES) == len(set(MESSAGES))
+    assert set(MESSAGES) == WRITTEN
+
+
+def test_every_message_has_a_tag_of_its_own() -> None:
+    tags = [kind.__struct_config__.tag for kind in MESSAGES]
+    assert len(set(tags)) == len(tags)
+
+
+def test_every_kind_was_thought_of() -> None:
+    """A new one is in one of both: its types say all, or there is more to check."""
+    assert CHECKS.keys() | PLAIN == set(MESSAGES)
+    assert not CHECKS.keys() & PLAIN
+
+
+def test_only_a_refusal_and_an_admission_answer_more_than_one_kind() -> None:
+    assert set(ANSWER_OF.values()) | {Refused, Admitted} == REPLIES
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in MESSAGES if k not in REPLIES], ids=lambda k: k.__name__
+)
+def test_every_message_has_one_handler(kind: type[Message]) -> None:
+    node = Town("a b c").nodes["a"]
+    handlers = [
+        node.local.kinds.keys(), node.reception.replying.keys(), node.reception.routed.keys(),
+        node.membership.kinds.keys(),
+    ]  # fmt: skip
+    assert sum(kind in those for those in handlers) == 1
+    assert (kind in MEMBERSHIP) == (kind in node.membership.kinds)
