@@ -18,7 +18,7 @@ PACKAGES = {
     "dynamo_operator": ROOT / "operator/src/dynamo_operator",
 }
 LAYERS = [
-    {"ids", "errors", "sense"},
+    {"ids", "errors", "sense", "traceparent"},
     {"quorum", "versions", "merkle", "ring", "settings", "shares", "pace"},
     {"codec", "operations", "ring_document", "background", "gate"},
     {"arrivals", "preference", "placement", "journal", "wishes", "holdings", "hedging"},

@@ -334,3 +334,32 @@ def test_siblings_survive_pickle() -> None:
     error = errors.SiblingsFound((Version(b"1", "t/p", "a.1"), Version(b"2", "t/p", "b.1")))
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.values) == (str(error), error.values)
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_every_attempt_of_an_operation_carries_its_trace() -> None:
+    world = World()
+    world.run(
+        world.client.put(b"k", b"v", traceparent=TRACE), refused(503, "draining"), LOST, stored()
+    )
+    assert [ask.headers.get("traceparent") for ask in world.asked] == [TRACE] * 3
+    world.run(world.client.put(b"k", b"v"), stored())
+    assert "traceparent" not in world.asked[-1].headers
+
+
+def test_reads_and_writes_of_an_update_carry_one_trace() -> None:
+    world = World()
+    steps = world.client.update(b"k", lambda values: b"v", traceparent=TRACE)
+    world.run(steps, record(), stored())
+    assert [ask.headers.get("traceparent") for ask in world.asked] == [TRACE] * 2
+
+
+def test_a_trace_that_is_malformed_is_not_sent() -> None:
+    """It came from a stranger's request: that must not fail the call of whoever hands it on."""
+    world = World()
+    world.run(world.client.put(b"k", b"v", traceparent=TRACE[:-1]), stored())
+    assert "traceparent" not in world.asked[-1].headers
+    with pytest.raises(BadParameter, match="traceparent: wants text, not bytes"):
+        world.client.get(b"k", traceparent=TRACE.encode())  # type: ignore[arg-type]

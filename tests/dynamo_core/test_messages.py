@@ -78,14 +78,16 @@ PARTS = RingParts(
     Target(1, (("a",),) * 16),
     (Entry(1, 2, ("a", "b"), ("a", "c"), ("a",)),) * 16,
 )
-PUT = Put(key=b"\xff/k", value=None, context=Context(b"\x80", "a"), request_id="r", w=2)
+PUT = Put(
+    key=b"\xff/k", value=None, context=Context(b"\x80", "a"), request_id="r", w=2, trace="00-trace"
+)
 OUTCOME = Outcome(
     status=503, problem="quorum-not-met", values=[Sibling(1, 2, b"\x00v")],
     acks=Acks(1, 1, 0, 1), applied="unknown", node="b",
 )  # fmt: skip
 SAMPLES = [
-    Fetch(1, 3, (0, 1), b"stored"), Fetched(1, b"record", 3, 7),
-    Store(2, 3, (0, 1), b"stored", b"record", "c", True, "hint", 5), Stored(2, 12),
+    Fetch(1, 3, (0, 1), b"stored", "00-trace"), Fetched(1, b"record", 3, 7),
+    Store(2, 3, (0, 1), b"stored", b"record", "c", True, "hint", 5, "00-trace"), Stored(2, 12),
     Refused(3, "entry", 4, Entry(1, 0, ("a",))), Refused(3, "stale", 4, None, 8, 9),
     Forward(4, PUT), Forwarded(4, OUTCOME), Gossip(0, (b"d" * 16,) * 4, 10, 9, True),
     Parts(0, PARTS, (b"x",)), Roots(5, [(1, 0, 0), (2, 3, 4)]), RootsReply(5, [(1, b"root")]),

@@ -7,20 +7,23 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+from command_line import run
 from rich.console import Console
 
 from dynamo_client.local_nodes import LocalFault, LocalRing, free_ports, said
 from dynamo_client.local_process import Process
-from dynamoctl.app import hoisted
+from dynamoctl.app import hoisted, trace_of
 from dynamoctl.change import member_of, picture, ranges, weights_of
 from dynamoctl.follow import going_on, operation_of, switched
 from dynamoctl.picture import circle
 from dynamoctl.ring import partitions_of, troubles
-from dynamoctl.session import Failed, Session, key_of, shown_key, size
+from dynamoctl.session import USAGE, Failed, Session, key_of, shown_key, size
 from dynamoctl.top import quantile, rates, scrape_of
 from dynamoctl.transfer import in_order
 
@@ -209,3 +212,41 @@ def test_what_nodes_say_of_their_addresses_is_shown() -> None:
         "n4": None,
     }
     assert [text.plain for text in troubles(found)] == ["n1: no other member answers"]
+
+
+def test_the_trace_of_a_command() -> None:
+    """An option is a person's and must be right; the environment is inherited and may be wrong."""
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert trace_of(trace, "") == trace_of("", trace) == trace_of(trace, "x") == trace
+    assert trace_of("", "x") == trace_of("", "") == ""
+    with pytest.raises(Failed, match="wants a W3C traceparent") as failed:
+        trace_of(trace[:-1], trace)
+    assert (failed.value.code, failed.value.field) == (USAGE, "--traceparent")
+
+
+def test_a_client_of_a_command_sends_its_trace() -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.startswith("/v1/kv/"):
+                asked.append(self.headers.get("traceparent", ""))
+            self.send_response(404)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            for given in (["--traceparent", trace], []):
+                run("--endpoint", url, "get", "k", *given)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert asked == [trace, ""]

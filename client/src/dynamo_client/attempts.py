@@ -54,13 +54,15 @@ class Request(NamedTuple):
 @dataclass(frozen=True)
 class Attempts:
     """How the requests of one operation are tried. `draw` gives numbers in [0, 1); `timeout_s` is
-    how long one attempt may take, `ends_at` when all is over, by the clock of `routes`."""
+    how long one attempt may take, `ends_at` when all is over, by the clock of `routes`;
+    `traceparent` goes with each request, "" for none."""
 
     routes: Routes
     attempts_max: int
     draw: Callable[[], float]
     timeout_s: float = 2.0
     ends_at: float = inf
+    traceparent: str = ""
 
     @property
     def left_s(self) -> float:
@@ -143,7 +145,10 @@ class Attempts:
         target = url + request.target
         if request.timed:
             target += f"timeout_ms={node_ms(timeout_s)}"
-        return Ask(request.method, target, request.headers, request.content, timeout_s)
+        headers = request.headers
+        if self.traceparent:
+            headers = {**headers, "traceparent": self.traceparent}
+        return Ask(request.method, target, headers, request.content, timeout_s)
 
 
 class _Story:

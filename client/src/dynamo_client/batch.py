@@ -100,7 +100,7 @@ def batch(
     client: Operations, operations: Sequence[Op], **how: Unpack[BatchOptions]
 ) -> Steps[list[BatchResult]]:
     """The results, in order. Raises BadRequest where the request as a whole is wrong."""
-    attempts = client.within(how.pop("deadline_s", None))
+    attempts = client.within(how.pop("deadline_s", None), how.pop("traceparent", None))
     ways = {name: value for name, value in how.items() if value is not None}
     results: dict[int, BatchResult] = {}
     for chunk in _chunks(map(_item_of, operations)):

@@ -21,6 +21,7 @@ from dynamo_client.operations import (
     PutOptions,
     ReadOptions,
     UpdateOptions,
+    sendable,
 )
 from dynamo_client.pool import BlockingPool
 from dynamo_client.routing import Routes
@@ -40,7 +41,7 @@ class Client(Generic[P]):
 
     def __init__(
         self, *endpoints: str, timeout_s: float = 2.0, attempts_max: int = 5, routing: bool = True,
-        deadline_s: float = DEADLINE_S,
+        deadline_s: float = DEADLINE_S, traceparent: str = "",
     ) -> None:  # fmt: skip
         for name, seconds in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
             if not (isinstance(seconds, int | float) and 0 < seconds < inf):
@@ -48,7 +49,9 @@ class Client(Generic[P]):
         if not (isinstance(attempts_max, int) and attempts_max >= 1):
             raise BadParameter(f"attempts_max: 1 at least, not {attempts_max!r}")
         routes = Routes(endpoints, routing, time.monotonic)
-        attempts = Attempts(routes, attempts_max, random.random, timeout_s)
+        attempts = Attempts(
+            routes, attempts_max, random.random, timeout_s, traceparent=sendable(traceparent)
+        )
         self._operations = Operations(attempts, deadline_s)
         self._pool: P = self._kind(routes.endpoints)
 
@@ -66,8 +69,9 @@ class DynamoClient(Client[BlockingPool]):
     preference. `timeout_s` is how long one attempt may take, `attempts_max` how many an operation
     has at most, `deadline_s` how long all of it may take, pauses included; each method takes its
     own `deadline_s` too. `routing` fetches the ring and asks owners of a key first [P 6.4];
-    without it only the endpoints are asked. BadParameter for what is out of range; every method
-    raises ClientError.
+    without it only the endpoints are asked. `traceparent` goes with every operation that brings
+    none itself (W3C Trace Context). BadParameter for what is out of range; every method raises
+    ClientError.
     """
 
     _kind = BlockingPool

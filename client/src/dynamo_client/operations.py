@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from math import inf
 from typing import TypedDict, Unpack
@@ -31,6 +32,7 @@ from dynamo_core.errors import BadParameter as NotARing
 from dynamo_core.ids import KEY_BYTES_MAX
 from dynamo_core.ring import Ring
 from dynamo_core.ring_document import from_document
+from dynamo_core.traceparent import traceparent_of
 
 Key = bytes | str
 Count = int | str
@@ -50,6 +52,9 @@ class Deadline(TypedDict, total=False):
     deadline_s: float | None
     """Seconds after which it has been answered or has raised a ClientError, attempts and pauses
     included. None: the client's own."""
+    traceparent: str | None
+    """The trace that it is part of (W3C Trace Context), as a request of your own users brought it.
+    A malformed one is not sent, for it is no fault of the caller. None: the client's own."""
 
 
 class ReadOptions(Deadline, total=False):
@@ -150,6 +155,13 @@ def quoted(key: bytes) -> str:
     return quote(key, safe="").replace(".", "%2E")
 
 
+def sendable(traceparent: str) -> str:
+    """A traceparent as it is sent, "" where it is malformed. Raises BadParameter for no text."""
+    if not isinstance(traceparent, str):
+        raise BadParameter(f"traceparent: wants text, not {type(traceparent).__name__}")
+    return traceparent_of(traceparent)
+
+
 def fresh_id() -> str:
     """A request id that nobody else makes."""
     return uuid4().hex
@@ -163,19 +175,21 @@ class Operations:
         self.attempts = attempts
         self._deadline_s = deadline_s
 
-    def within(self, deadline_s: float | None) -> Attempts:
+    def within(self, deadline_s: float | None, traceparent: str | None = None) -> Attempts:
         """The attempts of an operation that begins now. Raises BadParameter."""
         seconds = self._deadline_s if deadline_s is None else deadline_s
         if not (isinstance(seconds, int | float) and 0 < seconds < inf):
             raise BadParameter(f"deadline_s: wants seconds above 0, not {seconds!r}")
-        return self.attempts.within(seconds)
+        if traceparent is None:
+            return self.attempts.within(seconds)
+        return replace(self.attempts, traceparent=sendable(traceparent)).within(seconds)
 
     def get(
         self, key: Key, *, r: Count | None = None, strict: bool | None = None,
-        deadline_s: float | None = None,
+        deadline_s: float | None = None, traceparent: str | None = None,
     ) -> Steps[Found]:  # fmt: skip
         """Reads; a 404 is a Found without values. Raises ClientError."""
-        return self._get(self.within(deadline_s), key, r, strict)
+        return self._get(self.within(deadline_s, traceparent), key, r, strict)
 
     def _get(
         self, attempts: Attempts, key: Key, r: Count | None, strict: bool | None
@@ -200,25 +214,27 @@ class Operations:
         self, key: Key, data: bytes | str, *, content_type: str = OCTETS,
         content_encoding: str = "", expires_in_s: int | None = None,
         expires_at: datetime | None = None, return_values: bool = False,
-        deadline_s: float | None = None, **how: Unpack[WriteOptions],
+        deadline_s: float | None = None, traceparent: str | None = None,
+        **how: Unpack[WriteOptions],
     ) -> Steps[Stored]:  # fmt: skip
         """Writes one value. Raises ClientError."""
-        attempts, expiry = self.within(deadline_s), expiry_of(expires_in_s, expires_at)
+        attempts, expiry = self.within(deadline_s, traceparent), expiry_of(expires_in_s, expires_at)
         said = _said(content_type, content_encoding)
         return _put(attempts, key, data, said, expiry, return_values, **how)
 
     def delete(
-        self, key: Key, *, deadline_s: float | None = None, **how: Unpack[WriteOptions]
-    ) -> Steps[Stored]:
+        self, key: Key, *, deadline_s: float | None = None, traceparent: str | None = None,
+        **how: Unpack[WriteOptions],
+    ) -> Steps[Stored]:  # fmt: skip
         """Writes a tombstone (S-DEL-1). Raises ClientError."""
-        return _write(self.within(deadline_s), "DELETE", key, b"", {}, **how)
+        return _write(self.within(deadline_s, traceparent), "DELETE", key, b"", {}, **how)
 
     def update(
         self, key: Key, merge: Merge, *, attempts_max: int = 8, strict: bool | None = None,
         content_type: str | None = None, content_encoding: str | None = None,
         always_write: bool = False, w: Count | None = None, dw: Count | None = None,
         expires_in_s: int | Never | None = None, expires_at: datetime | None = None,
-        deadline_s: float | None = None,
+        deadline_s: float | None = None, traceparent: str | None = None,
     ) -> Steps[Stored]:  # fmt: skip
         """Reads, merges all siblings, and writes with the context of what was read. The value that
         is written expires as UpdateOptions says (S-TTL-2).
@@ -226,7 +242,8 @@ class Operations:
         A write whose outcome is unknown is written again, the same under the same id, until it is
         known: nothing is merged twice. One that was certainly not stored begins with a read again.
         """
-        attempts, expiry = self.within(deadline_s), expiry_of_update(expires_in_s, expires_at)
+        attempts = self.within(deadline_s, traceparent)
+        expiry = expiry_of_update(expires_in_s, expires_at)
         error: ClientError = BadParameter("attempts_max: 1 at least")
         found, data, how = Found(b"", (), None), None, WriteOptions()
         for attempt in range(attempts_max):

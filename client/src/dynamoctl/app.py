@@ -26,6 +26,7 @@ from dynamo_client import (
     NotFound,
 )
 from dynamo_client.local_nodes import EXTRA, LocalFault
+from dynamo_client.operations import sendable
 from dynamoctl.session import FAILED, NOT_FOUND, USAGE, Failed, session_of
 
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -46,7 +47,7 @@ WHERE = {
 }
 """The room of each command, in the order of the help. A room is loaded when a command of it is
 wanted: loading all of them takes longer than most commands."""
-ANYWHERE = ("--endpoint", "--admin", "--token-file", "--output", "-o")
+ANYWHERE = ("--endpoint", "--admin", "--token-file", "--output", "-o", "--traceparent")
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:
@@ -176,6 +177,19 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def trace_of(given: str, inherited: str) -> str:
+    """The traceparent to send: what the option says, else what the environment says where that is
+    well-formed. Raises Failed for an option that is malformed."""
+    if not given:
+        return sendable(inherited)
+    if trace := sendable(given):
+        return trace
+    raise Failed(
+        "wants a W3C traceparent: 00-, 32 hex digits, -, 16 hex digits, - and 2 hex digits",
+        USAGE, "--traceparent",
+    )  # fmt: skip
+
+
 @app.callback()
 def options(
     ctx: typer.Context,
@@ -204,6 +218,11 @@ def options(
     output: Annotated[
         Output, typer.Option("--output", "-o", help="For people, or for programs.")
     ] = Output.table,
+    traceparent: Annotated[
+        str,
+        typer.Option(metavar="TEXT",
+                     help="The W3C trace that the command is part of. Default: $TRACEPARENT."),
+    ] = "",
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and end.")
     ] = False,
@@ -218,6 +237,7 @@ def options(
     ctx.obj = (
         made(as_json) if made else session_of(endpoint or [], admin or [], token_file, as_json)
     )
+    ctx.obj.traceparent = trace_of(traceparent, os.environ.get("TRACEPARENT", ""))
 
 
 def main() -> None:

@@ -181,6 +181,8 @@ class Session:
     """As it was called."""
     options: tuple[str, ...] = ()
     """What a command needs to act on the same ring, from any directory."""
+    traceparent: str = ""
+    """The trace that a command is part of (W3C Trace Context), "" for none."""
 
     @cached_property
     def out(self) -> Console:
@@ -223,7 +225,9 @@ class Session:
 
     def client(self) -> DynamoClient:
         """For data; to be closed."""
-        return DynamoClient(*self.endpoints, routing=not self.forwarded)
+        return DynamoClient(
+            *self.endpoints, routing=not self.forwarded, traceparent=self.traceparent
+        )
 
     def explain(self, key: bytes) -> dict[str, Any]:
         """A read with `?explain=true`, whatever came of it. Raises ClientError."""

@@ -107,7 +107,7 @@ class Clients:
         """S-DEL-1: without a context the coordinator reads a quorum and uses that context. A strict
         delete reads strictly, or it would leave what a strict put has just written (C9)."""
         node = self.node
-        get = Get(key=put.key, strict=put.strict, timeout_s=put.timeout_s)
+        get = Get(key=put.key, strict=put.strict, timeout_s=put.timeout_s, trace=put.trace)
         settle(get, node.ring.target, node.wall_ms)
         operation = GetOperation(node, get, None, principal)
         began = node.now

@@ -95,7 +95,8 @@ class GetOperation(Explained):
         asked, self.candidates = self.candidates[:count], self.candidates[count:]
         self.outstanding.update(asked)
         partition, entry, stored = self.partition, self.entry, self.stored
-        return [(node, Fetch(0, partition, entry, stored)) for node in asked]
+        trace = self.get.trace
+        return [(node, Fetch(0, partition, entry, stored, trace)) for node in asked]
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if type(request) is not Fetch or request.entry != self.entry:
@@ -173,7 +174,7 @@ class GetOperation(Explained):
             return self.failed(node, request, "refused entry", now)
         self.restarts += 1
         if entry == self.entry:  # the node was behind
-            return [(node, Fetch(0, self.partition, self.entry, self.stored))]
+            return [(node, Fetch(0, self.partition, self.entry, self.stored, self.get.trace))]
         self._explain(node, "refused entry: all over again", now)
         self.entry = entry
         self.answers, self.outstanding = {}, set()
@@ -305,4 +306,5 @@ class GetOperation(Explained):
         owners = self.view.preference.owners(self.partition)
         lacking += [n for n in dict.fromkeys(self.spoilt) if n in owners and n not in lacking]
         place = (self.partition, self.entry, self.stored, merged)
-        return [(node, Store(0, *place, cause="repair", seen=self.seen)) for node in lacking]
+        trace = self.get.trace
+        return [(n, Store(0, *place, cause="repair", seen=self.seen, trace=trace)) for n in lacking]

@@ -29,6 +29,7 @@ from dynamo_core.sense import (
     Text,
     Version,
 )
+from dynamo_core.traceparent import Trace
 
 OWNER, COMPLETE, HINTED, SYNCED, CORRUPT, WRITER, VOLATILE = 1, 2, 4, 8, 16, 32, 64
 
@@ -44,11 +45,12 @@ class Message(msgspec.Struct, array_like=True, gc=False):
 
 
 class Fetch(Message, tag=1):
-    """Read what you hold of the key."""
+    """Read what you hold of the key. `trace`: of the request that it is for (a traceparent)."""
 
     partition: Partition
     entry: EntryNumber
     stored: StoreKey
+    trace: Trace = ""
 
 
 class Fetched(Message, tag=2):
@@ -62,7 +64,8 @@ class Fetched(Message, tag=2):
 class Store(Message, tag=3):
     """Merge the record into what you hold; `target` names whom a hinted replica is for.
     `sync`: reply only when it is fsynced. `cause`: "put", "repair", "hint", "exchange", "offer", or
-    "double": the coordinator's own second replica, which no bound on hints refuses (C8)."""
+    "double": the coordinator's own second replica, which no bound on hints refuses (C8). `trace`:
+    of the request that it is for (a traceparent)."""
 
     partition: Partition
     entry: EntryNumber
@@ -72,6 +75,7 @@ class Store(Message, tag=3):
     sync: bool = False
     cause: Text = "put"
     seen: RoundNumber = 0
+    trace: Trace = ""
 
 
 class Stored(Message, tag=4):

@@ -6,6 +6,7 @@ import msgspec
 
 from dynamo_core.ring import Target
 from dynamo_core.sense import EXPIRES_MS_MAX, Count
+from dynamo_core.traceparent import Trace
 from dynamo_core.versions import Sibling
 
 
@@ -17,13 +18,15 @@ class Context(msgspec.Struct, array_like=True, gc=False):
 
 
 class Get(msgspec.Struct, kw_only=True, gc=False):
-    """Read one key. `r` 0 and `strict` None mean the ring's; `timeout_s` counts from submission."""
+    """Read one key. `r` 0 and `strict` None mean the ring's; `timeout_s` counts from submission.
+    `trace`: the traceparent of the request, "" for none."""
 
     key: bytes
     r: int = 0
     strict: bool | None = None
     timeout_s: float = 1.0
     explain: bool = False
+    trace: Trace = ""
 
 
 class Put(msgspec.Struct, kw_only=True, array_like=True, gc=False):
@@ -31,7 +34,7 @@ class Put(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     `answer_record`: the answer shows the record as a get would (`return=representation`).
     `expires_ms`: when the value expires, in ms of wall time since 1970, 0 for never (S-TTL-1).
     `expires_in_s`: the same as seconds from now, 0 where the client gave no such seconds; once
-    settled, both are set or none is."""
+    settled, both are set or none is. `trace`: the traceparent of the request, "" for none."""
 
     key: bytes
     value: bytes | None
@@ -46,6 +49,7 @@ class Put(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     answer_record: bool = False
     explain: bool = False
     expires_ms: Count = 0
+    trace: Trace = ""
 
 
 class Acks(msgspec.Struct, array_like=True, gc=False):

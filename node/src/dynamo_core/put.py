@@ -199,7 +199,7 @@ class PutOperation(Replication):
         if reason == "refused stale" and self.renewals < RENEWALS_MAX:
             self.renewals += 1
             self.stale = (*self.stale, (node, request.target))
-            return [(self.me, Fetch(0, self.partition, self.entry, self.stored))]
+            return [(self.me, Fetch(0, self.partition, self.entry, self.stored, self.put.trace))]
         return self._without(node, request.target, now)
 
     @property

@@ -83,7 +83,7 @@ class Replication(Explained):
     def _request(self, node: str, target: str, sync: bool) -> tuple[str, Message]:
         cause = "double" if target and node == self.me else "put"
         place = (self.partition, self.entry, self.stored, self.record, target)
-        return node, Store(0, *place, sync, cause, self.seen)
+        return node, Store(0, *place, sync, cause, self.seen, self.put.trace)
 
     def _stand_in(self, owner: str) -> Effects:
         """A hinted replica for `owner` to the next node of the list, if one is left."""

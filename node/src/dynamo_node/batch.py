@@ -127,13 +127,14 @@ class Batch:
 
     def __init__(
         self, listener: Listener, asked: BatchRequest, encode: Encode, done: Answered,
-        principal: str = "",
+        principal: str = "", trace: str = "",
     ) -> None:  # fmt: skip
         self._listener = listener
         self._asked = asked
         self._encode = encode
         self._done = done
         self._principal = principal
+        self._trace = trace
         self._results: list[dict[str, Any]] = [{}] * len(asked.operations)
         self._missing = len(asked.operations)
         self._next = self._under_way = self._held = self._largest = 0
@@ -180,6 +181,7 @@ class Batch:
             if self._full and item.op == "get":
                 raise Problem(503, "overloaded", "the answer is full: ask for the rest anew")
             operation = self._operation(item, self._ways_asked._replace(timeout_s=left_s))
+            operation.trace = self._trace
         except Problem as problem:
             refusal = problem
         if refusal is not None:  # not in the handler, as in `ClientApi.answer`

@@ -20,6 +20,7 @@ from dynamo_node.kv_words import (
     answer_of,
     asked_of,
     fields_of,
+    trace_of,
 )
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
 
@@ -103,7 +104,7 @@ class ClientApi:
         if b"content-encoding" in fields:
             raise Problem(415, "", "content-encoding: a batch is sent without one")
         asked, encode = decode(fields.get(b"content-type", b""), body)
-        Batch(self, asked, encode, done, principal).start(self._n())
+        Batch(self, asked, encode, done, principal, trace_of(fields)).start(self._n())
 
     def _ring(self, method: str, query: bytes, fields: dict[bytes, bytes]) -> Answer:
         if method not in ("GET", "HEAD"):

@@ -19,6 +19,7 @@ from dynamo_core.context import seal, unseal
 from dynamo_core.errors import BadContext
 from dynamo_core.ids import KEY_BYTES_MAX
 from dynamo_core.operations import Context, Get, Operation, Outcome, Put
+from dynamo_core.traceparent import traceparent_of
 from dynamo_core.versions import Sibling
 from dynamo_node.expiry import expiry_line, expiry_shown, set_expiry
 from dynamo_node.media import kept_word, lines_of, said_of, word_of
@@ -32,10 +33,13 @@ METHODS = ("GET", "HEAD", "PUT", "DELETE")
 KEPT = frozenset(
     (b"accept", b"prefer", b"content-type", b"content-encoding", b"dynamo-context",
      b"dynamo-request-id", b"dynamo-expires-in", b"dynamo-expires-at", b"if-match",
-     b"if-none-match", b"if-unmodified-since", b"content-range")
+     b"if-none-match", b"if-unmodified-since", b"content-range", b"traceparent")
 )  # fmt: skip
 """Fields of a request that mean something here."""
-_LISTS = (b"accept", b"prefer", b"content-encoding", b"if-match", b"if-none-match")
+_LISTS = (
+    b"accept", b"prefer", b"content-encoding", b"if-match", b"if-none-match", b"traceparent",
+)  # fmt: skip
+"""Fields that may be there twice. Two traceparents are one that is malformed, and no error."""
 _SAID = (b"content-type", b"content-encoding")
 _CONDITIONS = (b"if-match", b"if-none-match", b"if-unmodified-since")
 _EXPIRIES = (b"dynamo-expires-in", b"dynamo-expires-at")
@@ -177,7 +181,10 @@ def asked_of(request: Request, n: int, secret: bytes) -> Asked:
     r, w, dw, strict, timeout_s, explain = ways_of(query, n)
     form = _form(fields[b"accept"]) if b"accept" in fields else RAW
     if method in ("GET", "HEAD"):
-        return Asked(Get(key=key, r=r, strict=strict, timeout_s=timeout_s, explain=explain), form)
+        get = Get(key=key, r=r, strict=strict, timeout_s=timeout_s, explain=explain)
+        if b"traceparent" in fields:
+            get.trace = trace_of(fields)
+        return Asked(get, form)
     put = Put(
         key=key, value=body if method == "PUT" else None,
         w=w, dw=dw, strict=strict, timeout_s=timeout_s, explain=explain,
@@ -185,6 +192,12 @@ def asked_of(request: Request, n: int, secret: bytes) -> Asked:
     if fields:
         _add_fields(put, fields, secret)
     return Asked(put, form)
+
+
+def trace_of(fields: dict[bytes, bytes]) -> str:
+    """The traceparent of a request; "" where there is none or it is malformed: then the request is
+    part of no trace, and no more follows from it (W3C Trace Context, 4.3)."""
+    return traceparent_of(fields.get(b"traceparent", b"").decode("latin-1"))
 
 
 def _number_of(text: str) -> int:
@@ -201,6 +214,8 @@ def _add_fields(put: Put, fields: dict[bytes, bytes], secret: bytes) -> None:
             put.context = context_of(secret, put.key, text)
         elif name == b"dynamo-request-id":
             put.request_id = word_of("dynamo-request-id", text, REQUEST_ID_CHARS_MAX)
+        elif name == b"traceparent":
+            put.trace = trace_of(fields)
         elif name == b"prefer":
             words = text.lower().replace(" ", "").split(",")
             put.answer_record = put.value is not None and "return=representation" in words
