@@ -21,7 +21,7 @@ LAYERS = [
     {"ids", "errors", "sense", "traceparent"},
     {"quorum", "versions", "merkle", "ring", "settings", "shares", "pace"},
     {"codec", "operations", "ring_document", "background", "gate"},
-    {"arrivals", "preference", "placement", "journal", "wishes", "holdings", "hedging"},
+    {"arrivals", "preference", "placement", "journal", "slow", "wishes", "holdings", "hedging"},
     {"change", "messages", "hints", "context", "tree", "round_numbers", "actors", "stored_ring"},
     {"ring_messages", "move_messages", "round_messages", "machine"},
     {"registry"},

@@ -130,7 +130,7 @@ def test_each_live_setting_is_one_that_the_core_lets_change() -> None:
     other = {
         "hedge_ms": 7.0, "fsync_stall_ms": 70.0, "exchange_ms": 70.0, "exchanges_max": 7,
         "moves_max": 7, "latency_threshold_ms": 7.0, "siblings_max": 7, "hint_bytes_max": 7,
-        "anti_entropy": "off", "replace_lost": False, "log_level": "debug",
+        "anti_entropy": "off", "replace_lost": False, "log_level": "debug", "slow_request_ms": 7.0,
     }  # fmt: skip
     assert set(other) == set(LIVE)
     changed = usual.model_copy(update=other).of_core()

@@ -121,7 +121,9 @@ class Clients:
             else:
                 left = max(0.0, put.timeout_s - (node.now - began))
                 known = msgspec.structs.replace(put, context=outcome.context, timeout_s=left)
-                node.spawn(PutOperation(node, known, done, False, operation.merged, operation.seen))
+                write = PutOperation(node, known, done, False, operation.merged, operation.seen)
+                write.earlier_s = node.now - began
+                node.spawn(write)
 
         operation.done = read
         node.spawn(operation)

@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 from dynamo_core.codec import body_of, decode_record, merge_bytes
 from dynamo_core.context import context_of
 from dynamo_core.errors import Corrupt
-from dynamo_core.ids import partition_of, store_key
+from dynamo_core.ids import PREFIX_BYTES, partition_of, store_key
 from dynamo_core.machine import CORRUPT_ANSWER, NEVER, Effects, Explained, View
 from dynamo_core.messages import COMPLETE, CORRUPT, OWNER, Fetch, Fetched, Message, Store
 from dynamo_core.operations import Explanation, Get, Outcome
 from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING, read_verdict
+from dynamo_core.slow import Slow
 from dynamo_core.versions import EMPTY, Sibling
 
 PROVEN = OWNER | COMPLETE
@@ -188,6 +189,7 @@ class GetOperation(Explained):
                 self._answer_late()
             return self._finish()
         self.wake_at = deadline
+        self._watch()
         if self.done is None or self.hedged or not self.candidates:
             return []
         hedging, half = self.view.hedging, self.started + self.get.timeout_s / 2
@@ -253,8 +255,17 @@ class GetOperation(Explained):
     def _answer(self, outcome: Outcome) -> None:
         done, self.done = self.done, None
         assert done is not None
-        self._conclude(outcome, self.outstanding)
+        view, outstanding = self.view, self.outstanding
+        if (took_s := view.now - self.started) >= view.slow.limit_s:
+            self._slow(took_s, outcome, outstanding)
+        if self.get.explain:
+            self._conclude(outcome, outstanding)
         done(outcome)
+
+    def _describe(self, line: Slow) -> None:
+        line.kind, line.position = "get", self.stored[:PREFIX_BYTES].hex()
+        line.answers, line.wanted, line.hedged = self._counted(), self.r, self.hedged
+        line.trace = self.get.trace
 
     # ------------------------------------------------------------ bytes in hand
 

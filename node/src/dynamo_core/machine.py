@@ -22,6 +22,7 @@ from dynamo_core.preference import Preference
 from dynamo_core.ring import Ring
 from dynamo_core.settings import Settings
 from dynamo_core.shares import Shares
+from dynamo_core.slow import Slow, SlowBook
 
 Effects = list[tuple[str, Message]]
 """Calls to make: (node name, request). The node fills in the request's id."""
@@ -44,6 +45,7 @@ class View(Protocol):
     counters: Counter[str]
     hedging: Hedging
     records: Shares
+    slow: SlowBook
     draw: Callable[[], int]
     free_bytes: Callable[[], int]
 
@@ -183,12 +185,32 @@ class Explained(Machine):
             role = "owner" if owner else "stand-in"
             self.explanation.asked.append(Asked(node, role, answer, took_ms))
 
+    def _watch(self) -> None:
+        """The hedge delay is over: from here on it is noted who answers."""
+        if self.explanation is None:
+            self.explanation = Explanation(self.partition, self.view.name)
+
+    def _slow(self, took_s: float, outcome: Outcome, outstanding: Iterable[str]) -> None:
+        """One more slow operation, for the log."""
+        slow = self.view.slow
+        if not slow.wants(self.view.now):
+            return
+        late = list(self.explanation.asked) if self.explanation is not None else []
+        line = Slow(kind="", seconds=took_s, status=outcome.status, late=late)
+        self._describe(line)
+        waited = {*outstanding, line.forwarded_to} - {one.node for one in late} - {""}
+        line.silent = sorted(waited)
+        slow.untold.append(line)
+
+    def _describe(self, line: Slow) -> None:
+        """What the kind of operation adds to its line."""
+        raise AssertionError("an operation of a client describes itself")
+
     def _conclude(self, outcome: Outcome, outstanding: Iterable[str]) -> None:
         """The explanation into the outcome; the node that coordinated a forwarded put has begun
         one already."""
         explanation = self.explanation
-        if explanation is None:
-            return
+        assert explanation is not None
         if outcome.explanation is not None:
             outcome.explanation.asked[:0] = explanation.asked
             return

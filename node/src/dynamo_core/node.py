@@ -53,6 +53,7 @@ from dynamo_core.sense import Refusals
 from dynamo_core.settings import RETUNED, Settings
 from dynamo_core.settling import Settling
 from dynamo_core.shares import Shares
+from dynamo_core.slow import SlowBook
 from dynamo_core.whereabouts import Whereabouts
 
 __all__ = ["Node", "NodeIdentity"]
@@ -111,6 +112,7 @@ class Node:
         self.durability = Durability(settings.fsync_stall_s)
         self.hedging = Hedging(settings, self.background, self.detector, self.counters)
         self.records = Shares(settings.records_bytes_max)
+        self.slow = SlowBook(settings.slow_s, self.counters)
         self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
         self.admissions: Admissions = Admissions(self)
@@ -229,8 +231,9 @@ class Node:
 
     def retune(self, settings: Settings) -> None:
         """Other settings from now on. May differ in hedge_s, fsync_stall_s, exchange_s,
-        exchanges_max, moves_max, latency_threshold_ms, siblings_max, hint_bytes_max, anti_entropy
-        and replace_lost; the others hold for the life of a node. Raises ValueError for those."""
+        exchanges_max, moves_max, latency_threshold_ms, siblings_max, hint_bytes_max, anti_entropy,
+        replace_lost and slow_s; the others hold for the life of a node. Raises ValueError for
+        those."""
         kept = {field: getattr(settings, field) for field in RETUNED}
         if msgspec.structs.replace(self.settings, **kept) != settings:
             raise ValueError(f"only {', '.join(RETUNED)} may change while a node runs")
@@ -238,6 +241,7 @@ class Node:
             self.background.retune(settings.latency_threshold_ms)
         self.settings = self.replica.settings = settings
         self.hedging.retune(settings.hedge_s)
+        self.slow.retune(settings.slow_s)
         self.durability.stall_s = settings.fsync_stall_s
         self.hints.bytes_max = settings.hint_bytes_max
 

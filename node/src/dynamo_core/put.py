@@ -22,7 +22,7 @@ from dynamo_core.codec import decode_record
 from dynamo_core.context import context_of
 from dynamo_core.copies import Copies
 from dynamo_core.errors import RequestIdReused, TooManySiblings
-from dynamo_core.ids import partition_of, store_key
+from dynamo_core.ids import PREFIX_BYTES, partition_of, store_key
 from dynamo_core.machine import (
     NEVER,
     Coordinate,
@@ -44,6 +44,7 @@ from dynamo_core.messages import (
 from dynamo_core.operations import Context, Explanation, Outcome, Put
 from dynamo_core.quorum import IMPOSSIBLE, MET, Verdict
 from dynamo_core.replication import Replication
+from dynamo_core.slow import Slow
 
 Answer = Callable[[Outcome], None]
 NOBODY: list[str] = []
@@ -58,8 +59,8 @@ class PutOperation(Replication):
     """One settled write or delete. `forwarded`: it came from another node and stays here."""
 
     __slots__ = (
-        "context", "coordinating", "done", "forward", "forwarded_to", "known", "known_seen",
-        "renewals", "stale",
+        "context", "coordinating", "done", "earlier_s", "forward", "forwarded_to", "known",
+        "known_seen", "renewals", "stale",
     )  # fmt: skip
 
     def __init__(
@@ -81,8 +82,9 @@ class PutOperation(Replication):
         self.entry = ring.entries[self.partition].number
         self.owners, self.writers, self.quorums = view.preference.places[self.partition]
         self.renewals = self.syncs = self.seen = 0
+        self.earlier_s = 0.0
         """`syncs`: how many fsyncs the other nodes must do: this node's own counts unless strict
-        forbids."""
+        forbids. `earlier_s`: what a read before this write has taken."""
         self.w, self.dw, self.strict = put.w, put.dw, bool(put.strict)
         self.copies = Copies()
         self.stale: Sequence[tuple[str, str]] = ()  # calls that wait for the record read again
@@ -287,6 +289,7 @@ class PutOperation(Replication):
                 self._refuse("unknown", "the deadline has passed")
             return []
         self.wake_at = deadline
+        self._watch()
         if self.done is None:
             return []
         if not self.coordinating:
@@ -353,5 +356,24 @@ class PutOperation(Replication):
     def _answer(self, outcome: Outcome) -> None:
         done, self.done = self.done, None
         assert done is not None
-        self._conclude(outcome, (node for node, _ in self.copies.under_way))
+        view = self.view
+        if (took_s := view.now - self.started + self.earlier_s) >= view.slow.limit_s:
+            self._slow(took_s, outcome, self._asked())
+        if self.put.explain:
+            self._conclude(outcome, self._asked())
         done(outcome)
+
+    def _asked(self) -> list[str]:
+        """Who has not answered yet, this node among them while it coordinates."""
+        asked = [node for node, _ in self.copies.under_way]
+        own = self.coordinating and self.me not in self.copies.acks
+        return [self.me, *asked] if own else asked
+
+    def _describe(self, line: Slow) -> None:
+        acks, copies = self.copies.counts(), self.copies
+        line.kind = "put" if self.put.value is not None else "delete"
+        line.position, line.trace = self.stored[:PREFIX_BYTES].hex(), self.put.trace
+        line.answers, line.wanted = acks.total, self.w
+        line.durable, line.dw, line.forwarded_to = acks.durable, self.dw, self.forwarded_to
+        aside = any(target for _, target in copies.under_way)
+        line.hedged = bool(aside or acks.hinted or copies.tried or copies.fsyncs)

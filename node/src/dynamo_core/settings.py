@@ -30,6 +30,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Client operations at once; beyond it 503 before any effect (C16)."""
     records_bytes_max: int = 48 * 1024 * 1024
     """Of large records that gets under way have in hand; beyond it they are refused (C16)."""
+    slow_s: float = 0.5
+    """An operation of a client that takes so long is told in the log; 0: none is. Lower: more
+    lines, of operations that are merely not quick."""
     siblings_max: int = 100
     """S-SIB-1."""
     siblings_bytes_max: int = 16 * 1024 * 1024
@@ -95,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 RETUNED = (
     "hedge_s", "fsync_stall_s", "exchange_s", "exchanges_max", "moves_max", "latency_threshold_ms",
-    "siblings_max", "hint_bytes_max", "anti_entropy", "replace_lost",
+    "siblings_max", "hint_bytes_max", "anti_entropy", "replace_lost", "slow_s",
 )  # fmt: skip
 """What may change while a node runs: nothing of these is in what other nodes count on, as the
 heartbeat and the age of tombstones are, and nothing in the bound of memory."""

@@ -36,6 +36,7 @@ from dynamo_node.kv_words import (
 )
 from dynamo_node.media import kept_word, word_of
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter
+from dynamo_node.slow_log import tell_batch
 
 OPERATIONS_MAX = 1024
 WAVE_MIN, WAVE_MAX = 16, 128
@@ -143,7 +144,8 @@ class Batch:
     def start(self, n: int) -> None:
         """Begins operations, in order. Raises Problem before any of them."""
         self._ways_asked = self._ways(n)
-        self._until = now_s() + self._ways_asked.timeout_s
+        self._began = now_s()
+        self._until = self._began + self._ways_asked.timeout_s
         if not self._missing:
             self._done(self._encode({"results": []}))
         else:
@@ -282,4 +284,6 @@ class Batch:
         self._results = []
         if self._held:
             self._listener.books.answers.give(self._principal, self._held)
+        took_s, slow = now_s() - self._began, self._listener.driver.node.slow
+        tell_batch(slow, took_s, self._next, self._trace)
         self._done(answer)

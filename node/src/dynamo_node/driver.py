@@ -37,6 +37,7 @@ from dynamo_node.clock import now_s, wall_ms
 from dynamo_node.peer_link import Links
 from dynamo_node.request_counts import Requests
 from dynamo_node.roll_call import RollCall
+from dynamo_node.slow_log import tell
 
 REOPEN_S_MIN, REOPEN_S_MAX = 0.25, 8.0
 SEEDS_S = 3.0
@@ -297,6 +298,7 @@ class Driver:
                 log.info("a peer is " + ("up" if peer.was_up else "down"), peer=name)
         self.roll_call.look()
         self._tell_of_corrupt_peers()
+        tell(self.node.slow)
         if self._stalled != self.node.stalled:
             self._stalled = self.node.stalled
             if self._stalled:

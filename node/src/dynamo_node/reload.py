@@ -17,6 +17,7 @@ from dynamo_node.settings import BadSettings, NodeSettings, read
 LIVE = (
     "log_level", "hedge_ms", "fsync_stall_ms", "exchange_ms", "exchanges_max", "moves_max",
     "latency_threshold_ms", "siblings_max", "hint_bytes_max", "anti_entropy", "replace_lost",
+    "slow_request_ms",
 )  # fmt: skip
 """Fields that take effect at once; the others are read at the start."""
 log = structlog.get_logger()

@@ -149,6 +149,8 @@ class NodeSettings(BaseSettings):
     moves_max: Count = Field(_CORE.moves_max, description="partitions received at once")
     latency_threshold_ms: float = Field(_CORE.latency_threshold_ms, ge=1, le=60_000,
         description="background work slows down while p99 of reads is above")
+    slow_request_ms: float = Field(_CORE.slow_s * 1000, ge=0, le=60_000,
+        description="requests that take so long are told in the log; 0: none")
     value_bytes_max: int = Field(VALUE_BYTES_MAX, ge=1, le=VALUE_BYTES_LIMIT_MAX,
         description="a value beyond it is 413")
     in_flight_max: Count = Field(_CORE.in_flight_max, description="operations at once, then 503")
@@ -199,6 +201,7 @@ class NodeSettings(BaseSettings):
             tombstone_age_min_s=self.tombstone_age_min_s,
             in_flight_max=self.in_flight_max,
             siblings_max=self.siblings_max,
+            slow_s=self.slow_request_ms / 1000,
             hint_bytes_max=self.hint_bytes_max,
             volatile=self.engine == "memory",
             anti_entropy=self.anti_entropy == "on",

@@ -89,7 +89,7 @@ EXPECTED = (
     "frame out of its order refused", "frame with a flipped bit refused", "repeated frame refused",
     "calls_said_again", "frame dropped while its link backed off",
     "frame dropped by a full link", "frame to an address that its receiver has left",
-    "fsyncs_asked_elsewhere", "fsyncs_stalled",
+    "fsyncs_asked_elsewhere", "fsyncs_stalled", "slow_operations",
     "frame cut", "full while it hands over", "full while it leaves", "full while it receives",
     "full while it surrenders", "hints delivered in several turns", "leaf listed in several turns",
     "mix narrow", "mix no room", "mix small", "one key twice in a turn",
