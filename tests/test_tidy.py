@@ -23,7 +23,7 @@ LAYERS = [
     {"codec", "operations", "ring_document", "background", "gate"},
     {"arrivals", "preference", "placement", "journal", "slow", "wishes", "holdings", "hedging"},
     {"change", "messages", "hints", "context", "tree", "round_numbers", "actors", "stored_ring"},
-    {"ring_messages", "move_messages", "round_messages", "machine"},
+    {"ring_messages", "move_messages", "round_messages", "machine", "traced"},
     {"registry"},
     {"copies", "durability", "frames", "answers", "intake", "sizes", "tombstones"},
     {"replica", "replication", "frame_tags"},
@@ -75,6 +75,7 @@ ONLY_IN = {
     "uvicorn": {"app", "guarded_protocol"},
     "kubernetes": {"kube"},
     "kopf": {"handlers"},
+    "opentelemetry": {"spans"},
 }
 BANNED_NAMES = {"utils", "helpers", "manager", "service", "base", "common"}
 LINES_MAX, FUNCTION_LINES_MAX, PARAMETERS_MAX = 400, 70, 6

@@ -116,6 +116,9 @@ class Calls:
         now = node.now
         names = (frame.name, "@" + frame.address)
         nobody: list[Message] = []
+        if node.spans is not None:
+            replies = list(replies)
+            node.spans.answered(replies)
         for reply in replies:
             number = reply.id
             entry = pending.get(number)
@@ -241,6 +244,8 @@ class Calls:
             entry = self._pending.pop(number, None)
             if entry is None or entry[0] is not machine:
                 continue
+            if self.node.spans is not None:
+                self.node.spans.unanswered(number)
             if not machine.heard_from(entry[1]):
                 self.node.detector.missed(entry[1])
         machine.calls.clear()

@@ -91,7 +91,9 @@ class Clients:
             self.slots.take(principal)
             # An older node forwards it as it got it.
             settle(message.put, node.ring.target, node.wall_ms)
-            answered = partial(self._answered, principal, done)
+            answered: Done = partial(self._answered, principal, done)
+            if node.spans is not None:
+                answered = node.spans.coordinating(route, message.put, answered)
             node.spawn(PutOperation(node, message.put, answered, forwarded=True))
 
     def _read(self, get: GetOperation, done: Done, outcome: Outcome) -> None:

@@ -54,6 +54,7 @@ from dynamo_core.settings import RETUNED, Settings
 from dynamo_core.settling import Settling
 from dynamo_core.shares import Shares
 from dynamo_core.slow import SlowBook
+from dynamo_core.traced import Spans
 from dynamo_core.whereabouts import Whereabouts
 
 __all__ = ["Node", "NodeIdentity"]
@@ -113,6 +114,7 @@ class Node:
         self.hedging = Hedging(settings, self.background, self.detector, self.counters)
         self.records = Shares(settings.records_bytes_max)
         self.slow = SlowBook(settings.slow_s, self.counters)
+        self.spans: Spans | None = None
         self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
         self.admissions: Admissions = Admissions(self)

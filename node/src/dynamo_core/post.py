@@ -41,6 +41,8 @@ class Post:
         for route, messages in outbox.items():
             address = route[1:] if route.startswith("@") else node.addresses.get(route, "")
             if address and address != node.identity.address:
+                if node.spans is not None:
+                    node.spans.calling(route, messages)
                 frames += [(address, frame) for frame in self._fitting(route, messages)]
         return frames
 

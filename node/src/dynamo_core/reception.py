@@ -17,6 +17,7 @@ from dynamo_core.messages import Message, Refused
 from dynamo_core.messages import Store as StoreRequest
 from dynamo_core.registry import ANSWER_OF, MEMBERSHIP_REPLIES, REPLIES
 from dynamo_core.ring_messages import Admitted, Entries
+from dynamo_core.traced import Say
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
@@ -50,7 +51,9 @@ class Reception:
             for name, same_life in returned:
                 node.calls.say_again(name, same_life)
         member = fresh and node.member
-        say = partial(node.post.say, route)
+        say: Say = partial(node.post.say, route)
+        if node.spans is not None:
+            say = node.spans.serving(frame.name, frame.messages, say)
         corrupt = partial(node.sent_corrupt, route)
         for kind, run in groupby(frame.messages, type):
             if kind in CHECKS:

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from secrets import randbits
 from shutil import disk_usage
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import structlog
@@ -54,6 +54,9 @@ from dynamo_node.settings import (
     unknown_variables,
 )
 from dynamo_node.side_file import mark_damaged
+
+if TYPE_CHECKING:  # of an extra that need not be installed
+    from dynamo_node.spans import NodeSpans
 
 DRAIN_S_MAX = 5.0
 GRACE_S_MAX = 2
@@ -199,7 +202,9 @@ def limits_of(settings: NodeSettings) -> tuple[Limits, Shares]:
 
 
 async def run(settings: NodeSettings, secret: bytes, arguments: Sequence[str]) -> None:
-    """A node from its start to its end. SIGHUP: `arguments` are read again. Raises CannotStart."""
+    """A node from its start to its end. SIGHUP: `arguments` are read again. Raises CannotStart,
+    BadSettings."""
+    spans = spans_of(settings)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -220,6 +225,7 @@ async def run(settings: NodeSettings, secret: bytes, arguments: Sequence[str]) -
     node = Node(identity, store, settings.of_core(), partial(randbits, 64))
     if settings.engine != "memory":
         node.free_bytes = partial(free_bytes, settings.data_dir)
+    node.spans = spans
     ends = LinkEnds(
         settings.name, node_id, settings.cluster, peer_address, secret, settings.of_links()
     )
@@ -232,7 +238,7 @@ async def run(settings: NodeSettings, secret: bytes, arguments: Sequence[str]) -
     driver.start(trusted, settings.seeds)
     seeds = loop.create_task(driver.follow_seeds(list(settings.seeds)))
     servers = {
-        "client": Server(client_config(driver, settings.http_front, secret, limits)),
+        "client": Server(client_config(driver, settings.http_front, secret, limits, spans)),
         "admin": Server(admin_config(driver, secret, limits)),
     }
     await driver.links.listen(listeners.peer)
@@ -257,7 +263,26 @@ async def run(settings: NodeSettings, secret: bytes, arguments: Sequence[str]) -
         server.should_exit = True
     await asyncio.wait(serving, timeout=2 * GRACE_S_MAX)
     driver.stop()
+    if spans is not None:
+        await asyncio.to_thread(spans.close)
     log.info("stopped clean")
+
+
+def spans_of(settings: NodeSettings) -> NodeSpans | None:
+    """Where spans are exported; None where the settings want none. Raises BadSettings where the
+    extra is not installed."""
+    if not settings.otel_endpoint:
+        return None
+    try:
+        from dynamo_node.spans import NodeSpans
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("dynamo_"):
+            raise
+        raise BadSettings(
+            f"otel_endpoint: needs the package's extra [otel] ({error.name} is not installed):"
+            " pip install 'dynamo-ring[node,otel]'"
+        ) from None
+    return NodeSpans(settings.otel_endpoint, settings.name, version("dynamo-ring"))
 
 
 def _config(app: Any, **more: Any) -> uvicorn.Config:
@@ -275,11 +300,14 @@ def admin_config(driver: Driver, secret: bytes, limits: Limits) -> uvicorn.Confi
     return _config(app, http=partial(GuardedProtocol, edge))
 
 
-def client_config(driver: Driver, front: str, secret: bytes, limits: Limits) -> uvicorn.Config:
+def client_config(
+    driver: Driver, front: str, secret: bytes, limits: Limits, spans: NodeSpans | None = None
+) -> uvicorn.Config:
     """The client listener, in the front that the settings choose."""
     edge = Edge(limits, asyncio.get_running_loop())
     driver.books = edge.books
     api = ClientApi(driver, secret, limits, edge.books)
+    api.spans = spans
     if front == "asgi":
         return _config(KvApp(api), http=partial(GuardedProtocol, edge))
     return _config(KvApp(api), http=partial(KvProtocol, api, edge))
@@ -324,6 +352,8 @@ def main(arguments: list[str] | None = None) -> None:
         log.warning("unknown setting", variable=name)
     try:
         uvloop.run(run(settings, secret, arguments))
+    except BadSettings as error:
+        refuse(str(error))
     except CannotStart as error:
         log.error(f"cannot start: {error}")
         raise SystemExit(1) from None

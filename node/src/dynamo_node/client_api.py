@@ -6,6 +6,8 @@ now or in a later turn. Both fronts, the protocol class and the ASGI application
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from dynamo_core.operations import Get, Outcome
@@ -24,6 +26,9 @@ from dynamo_node.kv_words import (
 )
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
 
+if TYPE_CHECKING:  # of an extra that need not be installed
+    from dynamo_node.spans import NodeSpans
+
 KV = b"/v1/kv/"
 SMALL_BYTES_MAX = 64 * 1024
 """Values up to here are shown without asking the books: most go into the kernel at once."""
@@ -39,6 +44,8 @@ class ClientApi:
         self.node = driver.node
         self.secret = secret
         self.value_bytes_max = limits.value_bytes_max
+        self.spans: NodeSpans | None = None
+        """Where spans are exported (`otel_endpoint`)."""
         self._shown_ring: tuple[tuple[Ring, int], bytes, bytes] | None = None
 
     def answer(
@@ -73,6 +80,8 @@ class ClientApi:
             # cause, so the next request would get the refusal of this one (T-6).
             done(refusal.answer())
             return
+        if self.spans is not None and (trace := asked.operation.trace):
+            asked.operation.trace, done = self.spans.request(method, "/v1/kv/{key}", trace, done)
         self.driver.submit(
             asked.operation,
             lambda outcome: done(self._shown(asked, outcome, principal)), principal,
@@ -104,7 +113,10 @@ class ClientApi:
         if b"content-encoding" in fields:
             raise Problem(415, "", "content-encoding: a batch is sent without one")
         asked, encode = decode(fields.get(b"content-type", b""), body)
-        Batch(self, asked, encode, done, principal, trace_of(fields)).start(self._n())
+        trace, n = trace_of(fields), self._n()
+        if self.spans is not None and trace:
+            trace, done = self.spans.request("POST", "/v1/batch", trace, done)
+        Batch(self, asked, encode, done, principal, trace).start(n)
 
     def _ring(self, method: str, query: bytes, fields: dict[bytes, bytes]) -> Answer:
         if method not in ("GET", "HEAD"):

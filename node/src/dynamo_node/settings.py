@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, NoReturn, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -151,6 +152,7 @@ class NodeSettings(BaseSettings):
         description="background work slows down while p99 of reads is above")
     slow_request_ms: float = Field(_CORE.slow_s * 1000, ge=0, le=60_000,
         description="requests that take so long are told in the log; 0: none")
+    otel_endpoint: str = Field("", description="OTLP over HTTP: spans of sampled requests go there")
     value_bytes_max: int = Field(VALUE_BYTES_MAX, ge=1, le=VALUE_BYTES_LIMIT_MAX,
         description="a value beyond it is 413")
     in_flight_max: Count = Field(_CORE.in_flight_max, description="operations at once, then 503")
@@ -170,6 +172,14 @@ class NodeSettings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("otel_endpoint")
+    @classmethod
+    def _receiver(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and not (parts.scheme in ("http", "https") and parts.hostname):
+            raise ValueError("wants a URL like http://host:4318")
         return value
 
     @model_validator(mode="after")
