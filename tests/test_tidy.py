@@ -18,7 +18,7 @@ PACKAGES = {
     "dynamo_operator": ROOT / "operator/src/dynamo_operator",
 }
 LAYERS = [
-    {"ids", "errors", "sense", "traceparent"},
+    {"ids", "errors", "refusal", "sense", "traceparent"},
     {"quorum", "versions", "merkle", "ring", "settings", "shares", "pace"},
     {"codec", "operations", "ring_document", "background", "gate"},
     {"arrivals", "preference", "placement", "journal", "slow", "wishes", "holdings", "hedging"},

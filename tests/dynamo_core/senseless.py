@@ -230,6 +230,8 @@ class Senseless:
                 return self._number()
             case inspect.FloatType():
                 return random.choice((0.0, 1.0, 0.5, -1.0, 1e300, float("nan"), float("inf")))
+            case inspect.EnumType():
+                return random.choice([*WORDS, *(one.value for one in kind.cls)])
             case inspect.StrType():
                 return random.choice(WORDS)
             case inspect.BytesType():

@@ -17,6 +17,7 @@ from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.machine import Effects, Machine
 from dynamo_core.messages import Message, Refused, Store, Stored
 from dynamo_core.node import Node
+from dynamo_core.refusal import Reason, Refusal
 from dynamo_core.round_messages import Numbers, NumbersTold
 from dynamo_core.testing.town import SETTINGS, Town
 from dynamo_core.versions import History, Record, Sibling
@@ -109,7 +110,7 @@ def test_a_put_apart_is_minted_from_what_lies_apart_alone() -> None:
 def test_what_its_sender_keeps_anyway_is_refused_until_then(cause: str) -> None:
     town = started("a")
     answer = store(town, town.nodes["a"], cause)
-    assert isinstance(answer, Refused) and answer.reason == "apart"
+    assert isinstance(answer, Refused) and answer.reason is Refusal.APART
 
 
 def test_a_hint_that_is_delivered_meanwhile_keeps_its_number() -> None:
@@ -277,14 +278,14 @@ class Stores(Machine):
 
     def __init__(self, town: Town, names: list[str]) -> None:
         super().__init__()
-        self.reasons: dict[str, str] = {}
+        self.reasons: dict[str, Reason] = {}
         self._names, self._entry = names, town.ring.entries[HERE].number
 
     def start(self, now: float) -> Effects:
         place = (HERE, self._entry, STORED, record(1))
         return [(name, Store(0, *place)) for name in self._names]
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         self.reasons[node] = reason
         return []
 
@@ -299,7 +300,7 @@ def test_a_refusal_is_spelt_alike_near_and_far() -> None:
     stores = Stores(town, ["a", "b", "c"])
     town.nodes["a"].later(lambda: town.nodes["a"].spawn(stores))
     town.settle()
-    assert stores.reasons == dict.fromkeys("abc", "refused stale")
+    assert stores.reasons == dict.fromkeys("abc", Refusal.STALE)
 
 
 def test_numbers_are_told_of_what_is_owned() -> None:

@@ -22,6 +22,7 @@ from dynamo_core.frames import Frame, encode_frame
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.messages import Fetched, FetchedMany, Forward, Forwarded, Message, Refused, Store
 from dynamo_core.operations import Acks, Context, Explanation, Outcome, Put
+from dynamo_core.refusal import Refusal
 from dynamo_core.testing.town import Town, known
 from dynamo_core.versions import History, Record, Sibling
 
@@ -240,7 +241,9 @@ def test_a_store_of_any_cause_is_refused_and_not_acked(cause: str) -> None:
         answers: list[Message] = []
         store = Store(9, partition, entry, stored, data, "", False, cause, 1 << 30)
         node.local.stores((store,), answers.append, lambda: node.sent_corrupt("a"))
-        assert [(type(a), getattr(a, "reason", "")) for a in answers] == [(Refused, "corrupt")]
+        assert [(type(a), getattr(a, "reason", "")) for a in answers] == [
+            (Refused, Refusal.CORRUPT)
+        ]
     assert refused(town, "a") == {"b": 2}
     assert not spread(town)
 

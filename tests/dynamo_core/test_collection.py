@@ -15,6 +15,7 @@ from dynamo_core.collection import Round
 from dynamo_core.ids import DATA, META, partition_of, store_key
 from dynamo_core.journal import Journal
 from dynamo_core.messages import Message, Refused
+from dynamo_core.refusal import Refusal
 from dynamo_core.ring import LEFT, Entry
 from dynamo_core.round_messages import RoundAnswer, RoundAsk, RoundCommit, RoundDone
 from dynamo_core.round_numbers import RoundNumbers
@@ -215,7 +216,7 @@ def test_another_entry_is_refused_as_ever() -> None:
     request = RoundAsk(0, here, (9, 9), 7 << 32, b"", b"", [])
     answer = call(town, "a", request)
     assert isinstance(answer, Refused)
-    assert answer.reason == "entry"
+    assert answer.reason is Refusal.ENTRY
 
 
 # ---------------------------------------------------------------- the commit

@@ -21,6 +21,7 @@ from dynamo_core.messages import Fetched, Message, Refused, Store
 from dynamo_core.move_messages import Promise
 from dynamo_core.operations import Context
 from dynamo_core.placement import found
+from dynamo_core.refusal import Refusal
 from dynamo_core.ring import LEFT, Entry, Identity, Member, Ring, RingParts, Target
 from dynamo_core.ring_messages import Admit, Entries, Found, Gossip, Parts
 from dynamo_core.round_messages import NumbersTold, RoundDone
@@ -230,7 +231,7 @@ def test_a_call_without_sense_is_told_so() -> None:
 
     town.lost = listen
     said(town, "c", "a", Promise(5, 3, bad(town)))
-    assert Refused(5, "senseless") in heard
+    assert Refused(5, Refusal.SENSELESS) in heard
 
 
 def test_an_answer_of_another_kind_fails_its_call() -> None:

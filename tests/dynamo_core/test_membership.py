@@ -15,6 +15,7 @@ from dynamo_core.frames import Frame, decode_frame, encode_frame
 from dynamo_core.gossip import LIVES_MAX, Peer
 from dynamo_core.ids import DATA, HINTS, partition_of, store_key
 from dynamo_core.messages import Fetch, Refused, Roots, Store
+from dynamo_core.refusal import Refusal
 from dynamo_core.ring_messages import Found
 from dynamo_core.testing.town import PARTITIONS, SETTINGS, Town
 
@@ -287,9 +288,11 @@ def test_a_request_with_another_entry_is_refused_with_the_one_that_stands() -> N
         town.nodes["b"].local.stores((store,), answers.append, lambda: None)
     wrong_fetch, wrong_store, fetched, stored = answers
     assert (
-        wrong_fetch == wrong_store == Refused(1, "entry", partition, town.ring.entries[partition])
+        wrong_fetch
+        == wrong_store
+        == Refused(1, Refusal.ENTRY, partition, town.ring.entries[partition])
     )
-    assert (fetched.record, stored) == (b"", Refused(1, "corrupt", partition))
+    assert (fetched.record, stored) == (b"", Refused(1, Refusal.CORRUPT, partition))
 
 
 def test_a_store_for_no_owner_is_refused() -> None:
@@ -299,7 +302,7 @@ def test_a_store_for_no_owner_is_refused() -> None:
     answers: list[Any] = []
     number = town.ring.entries[partition].number
     town.nodes[name].local.answer(Store(1, partition, number, store_key(KEY), b""), answers.append)
-    assert [(a.reason, a.partition) for a in answers] == [("entry", partition)]
+    assert [(a.reason, a.partition) for a in answers] == [(Refusal.ENTRY, partition)]
 
 
 def test_what_a_stalled_link_held_back_is_refused() -> None:

@@ -45,6 +45,7 @@ from dynamo_core.move_messages import (
     StillReply,
 )
 from dynamo_core.operations import Acks, Context, Outcome, Put
+from dynamo_core.refusal import Refusal
 from dynamo_core.registry import MESSAGES
 from dynamo_core.ring import Entry, Identity, Member, RingParts, Target
 from dynamo_core.ring_messages import (
@@ -88,7 +89,7 @@ OUTCOME = Outcome(
 SAMPLES = [
     Fetch(1, 3, (0, 1), b"stored", "00-trace"), Fetched(1, b"record", 3, 7),
     Store(2, 3, (0, 1), b"stored", b"record", "c", True, "hint", 5, "00-trace"), Stored(2, 12),
-    Refused(3, "entry", 4, Entry(1, 0, ("a",))), Refused(3, "stale", 4, None, 8, 9),
+    Refused(3, Refusal.ENTRY, 4, Entry(1, 0, ("a",))), Refused(3, Refusal.STALE, 4, None, 8, 9),
     Forward(4, PUT), Forwarded(4, OUTCOME), Gossip(0, (b"d" * 16,) * 4, 10, 9, True),
     Parts(0, PARTS, (b"x",)), Roots(5, [(1, 0, 0), (2, 3, 4)]), RootsReply(5, [(1, b"root")]),
     Leaves(6, 1, (0, 0)), LeavesReply(6, b"leaves", 9, 8), Listing(7, 1, (0, 0), 2, b"after"),

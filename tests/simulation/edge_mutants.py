@@ -14,6 +14,7 @@ from dynamo_core.ids import DATA, partition_of, range_of, store_key
 from dynamo_core.move_messages import Shown
 from dynamo_core.operations import Put
 from dynamo_core.quorum import MET
+from dynamo_core.refusal import Refusal
 from dynamo_core.testing.town import SETTINGS, Town
 
 
@@ -57,8 +58,8 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     original = surrender.Surrender.failed
 
-    def failed(self: Any, node: str, request: Any, reason: str, now: float) -> Any:
-        if reason != "refused full":
+    def failed(self: Any, node: str, request: Any, reason: Any, now: float) -> Any:
+        if reason is not Refusal.FULL:
             return original(self, node, request, reason, now)
         return self.replied(node, request, Shown(0, surrender.PROVEN, []), now)
 

@@ -16,6 +16,7 @@ from dynamo_core.ids import DATA
 from dynamo_core.messages import Fetched, FetchedMany, Forwarded, Message, Store
 from dynamo_core.operations import Outcome, Put
 from dynamo_core.put import PutOperation
+from dynamo_core.refusal import Refusal
 from dynamo_core.testing.town import Town
 
 
@@ -201,7 +202,7 @@ def read_again_at_a_bad_memory() -> None:
 
     town.lost = heard
     operation.me = "b"
-    node.calls._run(operation, operation.failed("c", store, "refused stale", node.now))
+    node.calls._run(operation, operation.failed("c", store, Refusal.STALE, node.now))
     town.settle()
     assert len(changed) == 1
     assert all(b"100 euro" in record for record in (operation.record, *sent) if record)

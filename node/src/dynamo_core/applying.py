@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from dynamo_core.founding import ASK_AGAIN_S, STANDS
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.messages import Message, Sizes, SizesReply
+from dynamo_core.refusal import Reason
 from dynamo_core.ring import JOINING, LEFT, Member, RingParts
 from dynamo_core.ring_messages import Announce, Announced, Prepare, Prepared
 
@@ -79,7 +80,7 @@ class Sizing(Machine):
             self.wake_at = min(self._until, now + PACE_S)
         return [] if self._open or self._again else self._end()
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         assert isinstance(request, Sizes)
         self._open -= 1
         asked = self._shared_out(request.partitions)
@@ -147,7 +148,7 @@ class Joining(Machine):
             return "it has left under this id; started again it gets a new one"
         return ""
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         return []  # it may be starting: asked again until the time is over
 
     def expired(self, now: float) -> Effects:
@@ -188,7 +189,7 @@ class Announcing(Machine):
         assert isinstance(reply, Announced)
         return self._gone(node)
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         return self._gone(node)
 
     def _gone(self, node: str) -> Effects:

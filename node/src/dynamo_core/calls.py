@@ -22,7 +22,7 @@ from dynamo_core.answers import answer_fault
 from dynamo_core.arrivals import verified_outcome, verified_record
 from dynamo_core.errors import PeerCorrupt
 from dynamo_core.frames import Frame
-from dynamo_core.machine import CORRUPT_ANSWER, NEVER, Effects, Machine, Rejected
+from dynamo_core.machine import NEVER, Effects, Machine, Rejected
 from dynamo_core.messages import (
     Fetch,
     Fetched,
@@ -37,6 +37,7 @@ from dynamo_core.messages import (
     Store,
     Stored,
 )
+from dynamo_core.refusal import Failure, Refusal
 from dynamo_core.ring_messages import Found, Prepare
 
 if TYPE_CHECKING:
@@ -138,20 +139,20 @@ class Calls:
                 node.reception.learn(name, reply)
                 if machine.finished:
                     continue
-                if reply.reason == "entry":
+                if reply.reason is Refusal.ENTRY:
                     effects = machine.outdated(name, request, now)
                 else:
-                    effects = machine.failed(name, request, "refused " + reply.reason, now)
+                    effects = machine.failed(name, request, reply.reason, now)
             elif fault := answer_fault(request, reply, node):
                 node.refuse(name, reply, fault)
                 if machine.finished:
                     continue
-                effects = machine.failed(name, request, "senseless answer", now)
+                effects = machine.failed(name, request, Failure.SENSELESS_ANSWER, now)
             elif machine.finished:
                 continue
             elif kind in PROVEN_FIRST and not self._holds(machine, request, reply):
                 node.sent_corrupt(name)
-                effects = machine.failed(name, request, CORRUPT_ANSWER, now)
+                effects = machine.failed(name, request, Failure.CORRUPT_ANSWER, now)
             else:
                 effects = machine.replied(name, request, reply, now)
             if effects or machine.finished or machine.wake_at < machine.scheduled_at:
@@ -189,7 +190,7 @@ class Calls:
             del self._pending[number]
             machine.calls.discard(number)
             if not machine.finished:
-                self._run(machine, machine.failed(node, request, "link", now))
+                self._run(machine, machine.failed(node, request, Failure.LINK, now))
 
     def later(self, call: Callable[[], None]) -> None:
         """Run a call of the shell that starts machines, and what follows from it."""
@@ -272,8 +273,8 @@ class Calls:
             effects = machine.rejected(reply)
         elif type(reply) is not Refused:
             effects = machine.replied(node.name, request, reply, node.now)
-        elif reply.reason == "entry":
+        elif reply.reason is Refusal.ENTRY:
             effects = machine.outdated(node.name, request, node.now)
         else:
-            effects = machine.failed(node.name, request, "refused " + reply.reason, node.now)
+            effects = machine.failed(node.name, request, reply.reason, node.now)
         self._run(machine, effects)

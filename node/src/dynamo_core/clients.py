@@ -14,6 +14,7 @@ from dynamo_core.get import GetOperation
 from dynamo_core.messages import Forward, Forwarded, Refused
 from dynamo_core.operations import Get, Operation, Outcome, Put, settle
 from dynamo_core.put import PutOperation
+from dynamo_core.refusal import Refusal
 from dynamo_core.shares import ALL_USED, Shares
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Clients:
             verified_put(message.put, message.digest, message.expiry)
         except PeerCorrupt:
             node.sent_corrupt(route)
-            node.say(route, Refused(message.id, "corrupt"))
+            node.say(route, Refused(message.id, Refusal.CORRUPT))
             return
         principal = "peer " + route
         refusal = self.refusal()

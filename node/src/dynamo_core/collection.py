@@ -16,6 +16,7 @@ from dynamo_core.consent import is_dead, obstacle
 from dynamo_core.ids import partition_of
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.messages import Message
+from dynamo_core.refusal import Reason
 from dynamo_core.round_messages import RoundAnswer, RoundAsk, RoundCommit, RoundDone, Versions
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Round(Machine):
             self.listed = [version for version in self.listed if version in listed]
         return self._heard(node, reply.refusal, now)
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         return self._heard(node, f"{node} does not answer: {reason}", now)
 
     def _heard(self, node: str, refusal: str, now: float) -> Effects:

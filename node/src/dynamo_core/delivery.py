@@ -21,6 +21,7 @@ from dynamo_core.hints import HintBook, split_hint_key, stamp_of
 from dynamo_core.ids import partition_of, range_of
 from dynamo_core.machine import Effects, Machine, View, leading
 from dynamo_core.messages import SYNCED, Message, Store, Stored
+from dynamo_core.refusal import Failure, Reason, Refusal
 from dynamo_core.replica import Replica
 
 Slice = tuple[bytes, bytes | None]
@@ -142,7 +143,7 @@ class Delivery(Machine):
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         assert isinstance(request, Store)
         if not (isinstance(reply, Stored) and reply.flags & SYNCED):
-            return self.failed(node, request, "not durable", now)
+            return self.failed(node, request, Failure.NOT_DURABLE, now)
         flying = self._flying.get(request.stored)
         if flying is not None:
             record, waiting = flying
@@ -164,10 +165,10 @@ class Delivery(Machine):
             self.replica.counters["hints_delivered"] += 1
             self.replica.born_again(partition)
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         assert isinstance(request, Store)
         self._flying.pop(request.stored, None)
-        if reason == "refused corrupt":  # spoilt on its way: the others go on, the next run has it
+        if reason is Refusal.CORRUPT:  # spoilt on its way: the others go on, the next run has it
             self._spoilt = True
             return self._fill(now)
         self._ended = True

@@ -28,6 +28,7 @@ from dynamo_core.messages import (
     Store,
     Stored,
 )
+from dynamo_core.refusal import Reason, Refusal
 from dynamo_core.replica import Replica
 
 Ended = Callable[["Exchange", bool], None]
@@ -212,8 +213,8 @@ class Exchange(Machine):
     def _push(self, stored: bytes, record: bytes, seen: int) -> Store:
         return Store(0, self.partition, self.entry, stored, record, cause="exchange", seen=seen)
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
-        if isinstance(request, Store) and reason == "refused corrupt":
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
+        if isinstance(request, Store) and reason is Refusal.CORRUPT:
             self._good = False  # it was spoilt on its way: the others go on
             self._pushing -= 1
             return [] if self._pushing else self._next(now)

@@ -16,6 +16,7 @@ from dynamo_core.errors import BadRequest
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.messages import Message
 from dynamo_core.placement import found
+from dynamo_core.refusal import Reason
 from dynamo_core.ring import (
     LEFT,
     MEMBER,
@@ -111,7 +112,7 @@ class Founding(Machine):
         self.ring = found(self.identity, {m.name: m for m in lines}, self.target)
         return self._ask(now)
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         if now < self._until - CREATE_S + LINK_S:
             return []  # perhaps a call of before it listened has failed just now; it is asked again
         return self._end(503, "insufficient-owners", f"members: {node} does not answer ({reason})")
@@ -162,7 +163,7 @@ class Admission(Machine):
             return self._end(False)
         return self._gone(node)
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         return self._gone(node)
 
     def _gone(self, node: str) -> Effects:

@@ -16,16 +16,16 @@ from dynamo_core.codec import body_of, decode_record, merge_bytes
 from dynamo_core.context import context_of
 from dynamo_core.errors import Corrupt
 from dynamo_core.ids import PREFIX_BYTES, partition_of, store_key
-from dynamo_core.machine import CORRUPT_ANSWER, NEVER, Effects, Explained, View
+from dynamo_core.machine import NEVER, Effects, Explained, View
 from dynamo_core.messages import COMPLETE, CORRUPT, OWNER, Fetch, Fetched, Message, Store
 from dynamo_core.operations import Explanation, Get, Outcome
 from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING, read_verdict
+from dynamo_core.refusal import Failure, Reason, Refusal
 from dynamo_core.slow import Slow
 from dynamo_core.versions import EMPTY, Sibling
 
 PROVEN = OWNER | COMPLETE
-DAMAGED = "corrupt"
-SPOILT = (CORRUPT_ANSWER, DAMAGED)
+SPOILT = (Failure.CORRUPT_ANSWER, Failure.DAMAGED)
 """The record of that node was spoilt on its way, or on its disk, where it is given up."""
 SMALL_BYTES_MAX = 4096
 """Records up to here are part of what an operation takes anyhow; larger ones are counted (T-4)."""
@@ -106,7 +106,7 @@ class GetOperation(Explained):
         self.outstanding.discard(node)
         record, flags = reply.record, reply.flags
         if flags & CORRUPT:
-            return self.failed(node, request, DAMAGED, now)
+            return self.failed(node, request, Failure.DAMAGED, now)
         if not self.fastest and node != self.view.name:
             self.fastest = node
         if self.explanation is not None:
@@ -145,13 +145,13 @@ class GetOperation(Explained):
             for other in good:
                 self.merged = merge_bytes(key, self.merged, other, self.view.lww)
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         if not isinstance(request, Fetch) or request.entry != self.entry:
             return []
         self.outstanding.discard(node)
         if reason in SPOILT:
             self.spoilt = (*self.spoilt, node)
-        self._explain(node, reason, now)
+        self._explain(node, reason.words, now)
         return self._decide()
 
     @property
@@ -172,7 +172,7 @@ class GetOperation(Explained):
         if not isinstance(request, Fetch) or request.entry != self.entry:
             return []
         if self.done is None or self.restarts == RESTARTS_MAX:
-            return self.failed(node, request, "refused entry", now)
+            return self.failed(node, request, Refusal.ENTRY, now)
         self.restarts += 1
         if entry == self.entry:  # the node was behind
             return [(node, Fetch(0, self.partition, self.entry, self.stored, self.get.trace))]

@@ -53,6 +53,7 @@ from dynamo_core.move_messages import (
     Still,
     StillReply,
 )
+from dynamo_core.refusal import Refusal
 from dynamo_core.ring_messages import (
     Admit,
     Admitted,
@@ -220,7 +221,7 @@ def _refused(message: Refused, here: Receiver) -> str:
         return ""
     if message.partition >= len(ring.entries):
         return f"partition {message.partition}"
-    if message.reason == "stale" and message.floor > message.seen:
+    if message.reason is Refusal.STALE and message.floor > message.seen:
         return f"seen {message.seen:x}, floor {message.floor:x}"
     return entry_fault(message.entry, ring.identity.n) if message.entry is not None else ""
 

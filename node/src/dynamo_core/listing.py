@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dynamo_core.errors import BadParameter
 from dynamo_core.machine import Effects, Machine, View
 from dynamo_core.messages import Keys, KeysReply, Message, Order, Progress
+from dynamo_core.refusal import Reason
 
 LIST_S = 10.0
 POLL_S = 0.25
@@ -58,7 +59,7 @@ class KeyListing(Machine):
             return self._end("")
         return self._ask()
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         return self._ask()
 
     def expired(self, now: float) -> Effects:
@@ -120,7 +121,7 @@ class ClusterRepair(Machine):
             self.finished = True
         return []
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         self.failed_on.add(node)
         return []
 

@@ -43,6 +43,7 @@ from dynamo_core.messages import (
     Stored,
 )
 from dynamo_core.move_messages import Offer, Shown
+from dynamo_core.refusal import Refusal
 from dynamo_core.replica import Replica
 from dynamo_core.sizes import SizeBook
 
@@ -100,7 +101,7 @@ class LocalReplica:
     def _refuse_entry(self, request: Message, partition: int, reply: Reply) -> None:
         entries = self.view.ring.entries
         entry = entries[partition] if 0 <= partition < len(entries) else None
-        reply(Refused(request.id, "entry", partition, entry))
+        reply(Refused(request.id, Refusal.ENTRY, partition, entry))
 
     # ------------------------------------------------------------ reading
 
@@ -164,13 +165,13 @@ class LocalReplica:
                 rows, after = self.replica.page(after, end, self.view.settings.rows_max)
                 listed = [(stored, digest_in(record)) for stored, record in rows]
         except Corrupt:
-            return reply(Refused(request.id, "corrupt", request.partition))
+            return reply(Refused(request.id, Refusal.CORRUPT, request.partition))
         return reply(ListingReply(request.id, listed, after is not None))
 
     def keys(self, request: Keys, reply: Reply) -> None:
         """Live keys of one partition, a page; a copy that may miss some does not answer."""
         if not self.replica.complete(request.partition):
-            return reply(Refused(request.id, "incomplete", request.partition))
+            return reply(Refused(request.id, Refusal.INCOMPLETE, request.partition))
         start, end = range_of(request.partition, self.view.ring.partition_bits)
         if request.after:
             start = request.after + b"\x00"
@@ -178,12 +179,12 @@ class LocalReplica:
         try:
             rows, after = self.replica.page(start, end, limit)
         except Corrupt:
-            return reply(Refused(request.id, "corrupt", request.partition))
+            return reply(Refused(request.id, Refusal.CORRUPT, request.partition))
         wall_ms = self.view.wall_ms
         try:
             live = [stored for stored, record in rows if decode_record(record).values(wall_ms)]
         except Corrupt:
-            return reply(Refused(request.id, "corrupt", request.partition))
+            return reply(Refused(request.id, Refusal.CORRUPT, request.partition))
         cursor = after[:-1] if after is not None else b""
         return reply(KeysReply(request.id, live, after is not None, cursor))
 
@@ -222,11 +223,11 @@ class LocalReplica:
             if not hint and request.seen < (floor := replica.numbers.floor(partition)):
                 replica.counters["stale_records_refused"] += 1
                 seen = replica.numbers.seen(partition)
-                reply(Refused(request.id, "stale", partition, None, floor, seen))
+                reply(Refused(request.id, Refusal.STALE, partition, None, floor, seen))
                 continue
             if corrupt is not None and not self._holds(request):
                 corrupt()
-                reply(Refused(request.id, "corrupt", partition))
+                reply(Refused(request.id, Refusal.CORRUPT, partition))
                 continue
             changed = replica.take(request.stored, request.record, target)
             if hint:
@@ -254,19 +255,19 @@ class LocalReplica:
         apart = partition in self.replica.apart
         if not hint and not self.replica.flags(partition):
             entries = self.view.ring.entries
-            return Refused(request.id, "entry", partition, entries[partition])
+            return Refused(request.id, Refusal.ENTRY, partition, entries[partition])
         if not hint and request.seen < (floor := self.replica.numbers.floor(partition)):
             self.replica.counters["stale_records_refused"] += 1
             seen = self.replica.numbers.seen(partition)
-            return Refused(request.id, "stale", partition, None, floor, seen)
+            return Refused(request.id, Refusal.STALE, partition, None, floor, seen)
         if apart:
             if request.cause not in ("put", "double", "hint"):
-                return Refused(request.id, "apart", partition)
+                return Refused(request.id, Refusal.APART, partition)
             self.replica.counters["puts_kept_apart"] += request.cause == "put"
         elif self.hints.full(request.target) and request.cause != "double":
             self.hints.mark_dirty(partition, request.target)
             self.replica.counters["hints_refused"] += 1
-            return Refused(request.id, "hints-full", partition)
+            return Refused(request.id, Refusal.HINTS_FULL, partition)
         return None
 
     def _target(self, request: Store, target: str) -> str:
@@ -285,7 +286,7 @@ class LocalReplica:
         for line in stores:
             request, hint, reply = line
             if not stored:
-                reply(Refused(request.id, "full", request.partition))
+                reply(Refused(request.id, Refusal.FULL, request.partition))
             elif request.sync:
                 waiting.append(line)
             else:
@@ -316,7 +317,7 @@ class LocalReplica:
     def coordinate(self, request: Coordinate, reply: Reply) -> None:
         """Make one event; the record may leave this node once it is persisted (S-DOT-3, 4)."""
         if not self.journal.writable:
-            return reply(Rejected(request.id, "full"))
+            return reply(Rejected(request.id, Refusal.FULL))
         try:
             minted = self._coordination.coordinate(
                 request.put, request.stored, request.target, self.view.wall_ms, request.known,
@@ -324,11 +325,11 @@ class LocalReplica:
             )  # fmt: skip
         except TooManySiblings as error:
             record = self.replica.held(request.stored) or b""
-            return reply(Rejected(request.id, "too-many-siblings", str(error), record))
+            return reply(Rejected(request.id, Refusal.TOO_MANY_SIBLINGS, str(error), record))
         except RequestIdReused as error:
-            return reply(Rejected(request.id, error.slug, str(error)))
+            return reply(Rejected(request.id, Refusal.REQUEST_ID_REUSED, str(error)))
         except NotHere as error:
-            return reply(Rejected(request.id, "uncertain", str(error)))
+            return reply(Rejected(request.id, Refusal.UNCERTAIN, str(error)))
         role = HINTED if request.target else self.replica.flags(minted.partition)
         role |= self._level
         if not self._coordinated:
@@ -344,7 +345,7 @@ class LocalReplica:
                 reply(Coordinated(request.id, minted.record, minted.context, role, minted.seen))
             else:
                 # It may be applied all the same, or a read of this very turn has carried it away.
-                reply(Rejected(request.id, "uncertain"))
+                reply(Rejected(request.id, Refusal.UNCERTAIN))
         events = [event for event in events if stored and event[0].sync]
         if events:
             self.journal.when_synced(partial(self._coordinated_synced, events))

@@ -19,6 +19,7 @@ from dynamo_core.hedging import Hedging
 from dynamo_core.messages import Message
 from dynamo_core.operations import Asked, Explanation, Outcome, Put
 from dynamo_core.preference import Preference
+from dynamo_core.refusal import Failure, Reason, Refusal
 from dynamo_core.ring import Ring
 from dynamo_core.settings import Settings
 from dynamo_core.shares import Shares
@@ -28,8 +29,6 @@ Effects = list[tuple[str, Message]]
 """Calls to make: (node name, request). The node fills in the request's id."""
 
 NEVER = float("inf")
-CORRUPT_ANSWER = "corrupt record"
-"""Why a call has failed whose answer came with a record that does not hold (T-1)."""
 
 
 class View(Protocol):
@@ -95,10 +94,9 @@ class Coordinated(Message):
 
 
 class Rejected(Message):
-    """The local replica could not: "too-many-siblings", "request-id-reused", "full", or
-    "uncertain": it may be done."""
+    """The local replica could not; after UNCERTAIN it may be done."""
 
-    reason: str
+    reason: Refusal
     detail: str = ""
     record: bytes = b""
 
@@ -124,14 +122,14 @@ class Machine:
         """An answer has come."""
         return []
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
-        """No answer will come: "link", "refused …", `CORRUPT_ANSWER`, or the node could not."""
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
+        """No answer will come, or none that could be used."""
         return []
 
     def outdated(self, node: str, request: Message, now: float) -> Effects:
         """Refused, for the node had another entry of the partition than the request; by now the
         ring here is as new as the node's, and the node hears of it before the next call."""
-        return self.failed(node, request, "refused entry", now)
+        return self.failed(node, request, Refusal.ENTRY, now)
 
     @property
     def waits_until(self) -> float:
@@ -166,7 +164,7 @@ class Machine:
 
     def expired(self, now: float) -> Effects:
         """`wake_at` has passed; for most machines as if the answer had failed."""
-        return self.failed("", Message(0), "no answer", now)
+        return self.failed("", Message(0), Failure.NO_ANSWER, now)
 
 
 class Explained(Machine):
@@ -244,7 +242,7 @@ class Question(Machine):
         self._done(reply)
         return []
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         self.finished = True
         self._done(None)
         return []

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from dynamo_core.operations import Outcome, Put
+from dynamo_core.refusal import Refusal
 from dynamo_core.ring import Entry
 from dynamo_core.sense import (
     Count,
@@ -85,10 +86,9 @@ class Stored(Message, tag=4):
 
 
 class Refused(Message, tag=5):
-    """Nothing was done: "entry", "not-a-member", "full", "corrupt", "incomplete", "stale" (with the
-    receiver's numbers), "apart", "hints-full"."""
+    """Nothing was done. With ENTRY comes the receiver's entry, with STALE its numbers."""
 
-    reason: Text
+    reason: Refusal
     partition: Partition = 0
     entry: Entry | None = None
     floor: RoundNumber = 0

@@ -17,6 +17,7 @@ import msgspec
 from dynamo_core.ids import META
 from dynamo_core.messages import Message, Refused
 from dynamo_core.move_messages import Promise, Promised, Still, StillReply
+from dynamo_core.refusal import Refusal
 from dynamo_core.ring import Entry, Ring
 
 if TYPE_CHECKING:
@@ -103,12 +104,12 @@ class Promises:
         known = ring.knows(wish) and not ring.is_gone(receiver, wish.by)
         other = self.binding(partition, ring)
         if other is not None and other.term == wish.term and other.node_id != wish.by:
-            reply(Refused(message.id, "promised", partition))
+            reply(Refused(message.id, Refusal.PROMISED, partition))
             return
         if known and mine.later(wish) is not mine:
             node.membership.take(ring.with_entry(partition, wish))
         if not known or node.name not in wish.owners or node.ring.entries[partition] != wish:
-            reply(Refused(message.id, "entry", partition, node.ring.entries[partition]))
+            reply(Refused(message.id, Refusal.ENTRY, partition, node.ring.entries[partition]))
             return
         self._keep(partition, Given(receiver, wish.by, wish.term, wish.version))
         node.counters["promises_given"] += 1

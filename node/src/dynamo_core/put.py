@@ -21,7 +21,6 @@ from dynamo_core.arrivals import expiry_digest, put_digest
 from dynamo_core.codec import decode_record
 from dynamo_core.context import context_of
 from dynamo_core.copies import Copies
-from dynamo_core.errors import RequestIdReused, TooManySiblings
 from dynamo_core.ids import PREFIX_BYTES, partition_of, store_key
 from dynamo_core.machine import (
     NEVER,
@@ -43,6 +42,7 @@ from dynamo_core.messages import (
 )
 from dynamo_core.operations import Context, Explanation, Outcome, Put
 from dynamo_core.quorum import IMPOSSIBLE, MET, Verdict
+from dynamo_core.refusal import Reason, Refusal
 from dynamo_core.replication import Replication
 from dynamo_core.slow import Slow
 
@@ -50,7 +50,7 @@ Answer = Callable[[Outcome], None]
 NOBODY: list[str] = []
 NO_PUT = Put(key=b"", value=None)
 """In the place of a put that is over: its value is let go (T-4)."""
-CONFLICTS = (TooManySiblings.slug, RequestIdReused.slug)
+CONFLICTS = (Refusal.TOO_MANY_SIBLINGS, Refusal.REQUEST_ID_REUSED)
 """Why the local replica refuses a put that its client can mend; the answer is 409."""
 RENEWALS_MAX = 8  # a few nodes may refuse, each once for each of the three changes of a move
 
@@ -186,8 +186,8 @@ class PutOperation(Replication):
             return []
         return [] if self.coordinating else self._coordinate(now)
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
-        self._explain(node, reason, now)
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
+        self._explain(node, reason.words, now)
         if isinstance(request, Forward):
             return [] if self.coordinating else self._coordinate(now)
         if isinstance(request, Coordinate):
@@ -198,7 +198,7 @@ class PutOperation(Replication):
         if (node, request.target) not in self.copies.under_way:
             self.copies.no_fsync((node, request.target))
             return self._decide(now)
-        if reason == "refused stale" and self.renewals < RENEWALS_MAX:
+        if reason is Refusal.STALE and self.renewals < RENEWALS_MAX:
             self.renewals += 1
             self.stale = (*self.stale, (node, request.target))
             return [(self.me, Fetch(0, self.partition, self.entry, self.stored, self.put.trace))]
@@ -248,7 +248,7 @@ class PutOperation(Replication):
     def outdated(self, node: str, request: Message, now: float) -> Effects:
         """Another entry stands: the record goes to whoever is to write now, under that entry."""
         if not isinstance(request, Store) or self.renewals == RENEWALS_MAX:
-            return self.failed(node, request, "refused entry", now)
+            return self.failed(node, request, Refusal.ENTRY, now)
         self.renewals += 1
         self._explain(node, "refused entry: again", now)
         self.copies.forget((node, request.target))
@@ -266,16 +266,16 @@ class PutOperation(Replication):
         if reply.reason not in CONFLICTS or self.forwarded_to:
             return self._rejected(reply.reason, reply.detail)
         context = context_of(decode_record(reply.record), self.me) if reply.record else None
-        self._answer(self._outcome(409, reply.reason, reply.detail, context=context))
+        self._answer(self._outcome(409, reply.reason.value, reply.detail, context=context))
         self.finished = True
         return []
 
-    def _rejected(self, reason: str, detail: str = "") -> Effects:
+    def _rejected(self, reason: Reason, detail: str = "") -> Effects:
         """Our own part could not be persisted: nobody else has it unless it was forwarded."""
         self.finished = True
         if self.done is not None:
-            unsure = reason == "uncertain"
-            why = (unsure and detail) or f"this node cannot write: {reason}"
+            unsure = reason is Refusal.UNCERTAIN
+            why = (unsure and detail) or f"this node cannot write: {reason.value}"
             self._refuse("unknown" if unsure or self.forwarded_to else "no", why)
         return []
 

@@ -15,6 +15,7 @@ from dynamo_core.frames import Frame
 from dynamo_core.intake import CHECKS, fault
 from dynamo_core.messages import Message, Refused
 from dynamo_core.messages import Store as StoreRequest
+from dynamo_core.refusal import Refusal
 from dynamo_core.registry import ANSWER_OF, MEMBERSHIP_REPLIES, REPLIES
 from dynamo_core.ring_messages import Admitted, Entries
 from dynamo_core.traced import Say
@@ -93,7 +94,7 @@ class Reception:
                 continue
             self.node.refuse(frame.name, message, why)
             if route and type(message) in ANSWER_OF:
-                self.node.say(route, Refused(message.id, "senseless"))
+                self.node.say(route, Refused(message.id, Refusal.SENSELESS))
 
     def _replies(self, frame: Frame, replies: Iterable[Message]) -> None:
         for reply in self.node.calls.answered(frame, replies):
@@ -116,7 +117,7 @@ class Reception:
         """S-RING-4: a peer refused. Whoever has the older entry of the partition takes the newer
         one first."""
         ring, partition = self.node.ring, refusal.partition
-        if refusal.reason == "stale":
+        if refusal.reason is Refusal.STALE:
             self.node.apart.heard(name, partition, refusal.seen, refusal.floor)
         if refusal.entry is None:
             return

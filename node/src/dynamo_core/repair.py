@@ -14,6 +14,7 @@ from dynamo_core.exchange import Exchange
 from dynamo_core.hints import HintBook
 from dynamo_core.machine import Effects, Machine, View, fresh_id
 from dynamo_core.messages import Message, Order, Progress, Roots, RootsReply
+from dynamo_core.refusal import Reason
 from dynamo_core.replica import Replica
 from dynamo_core.scrub import Scrub
 
@@ -65,7 +66,7 @@ class Comparison(Machine):
         self._end(reply.roots)
         return []
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         self._end(None)
         return []
 
@@ -97,7 +98,7 @@ class Errand(Machine):
             self._end(reply.failed == 0)
         return []
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         self._end(False)
         return []
 

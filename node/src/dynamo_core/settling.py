@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dynamo_core.messages import Message, Refused
 from dynamo_core.move_messages import Settle, Settled
+from dynamo_core.refusal import Refusal
 from dynamo_core.ring import Entry, Ring
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Settling:
             return
         entry = entries[message.partition]
         if entry.number != message.entry:
-            reply(Refused(message.id, "entry", message.partition, entry))
+            reply(Refused(message.id, Refusal.ENTRY, message.partition, entry))
             return
 
         def synced(durable: bool) -> None:

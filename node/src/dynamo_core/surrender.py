@@ -14,6 +14,7 @@ from dynamo_core.ids import range_of
 from dynamo_core.machine import Effects, Machine, View, leading
 from dynamo_core.messages import COMPLETE, OWNER, SYNCED, Message, Store, Stored
 from dynamo_core.move_messages import Offer, Shown
+from dynamo_core.refusal import Reason
 from dynamo_core.replica import Replica
 
 PROVEN = OWNER | COMPLETE
@@ -100,7 +101,7 @@ class Surrender(Machine):
         self._resting = False
         return self._next(now)
 
-    def failed(self, node: str, request: Message, reason: str, now: float) -> Effects:
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         return self._end()
 
     def _end(self) -> Effects:

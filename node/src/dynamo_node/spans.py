@@ -192,7 +192,7 @@ def _trace_of(span: Span, trace: str) -> str:
 
 
 def _fault(reply: Message) -> str:
-    return f"refused: {reply.reason}" if isinstance(reply, Refused) else ""
+    return reply.reason.words if isinstance(reply, Refused) else ""
 
 
 def _end(span: Span, fault: str) -> None:
