@@ -335,7 +335,7 @@ class Clients:
             # C8: with W=1 a live node that can write its own disk takes the put, alone if need be.
             # Not beyond its bounds on siblings (S-SIB-1) and load (C16).
             words = (outcome.problem, outcome.detail.rpartition(" ")[2])
-            crowded = not set(CONFLICTS).isdisjoint(words)
+            crowded = not {refusal.value for refusal in CONFLICTS}.isdisjoint(words)
             leaves = not node.member or node.moves.departing
             full = crowded or outcome.problem == "overloaded" or leaves
             writes = attempt.kind != "get" and attempt.w == 1 and attempt.dw <= 1
