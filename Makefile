@@ -25,8 +25,9 @@ up: $(VENV)/.installed  ## three nodes on this machine, until Ctrl-C
 test: $(VENV)/.installed  ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(VENV)/.installed  ## format, lint, types, layers
+check: $(VENV)/.installed  ## format, lint, types, declared libraries, layers
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/mypy
+	@$(BIN)/deptry --no-ansi node/src client/src operator/src
 	@$(BIN)/python -m pytest tests/test_tidy.py
 
 sim: $(VENV)/.installed  ## SEEDS=n histories of the real core in the simulator

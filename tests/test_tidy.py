@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -175,6 +178,31 @@ def test_packages_do_not_reach_into_each_other() -> None:
         for path in modules(package, testing=True):
             roots = {name.split(".")[0] for name in imports(path)}
             assert not roots & banned, f"{name_of(path)} imports {roots & banned}"
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"),
+    [("dynamo_core", None), ("dynamo_node", "node"), ("dynamo_client", None), ("dynamoctl", None),
+     ("dynamo_operator", "operator")],
+)  # fmt: skip
+def test_a_package_declares_what_it_imports(package: str, extra: str | None) -> None:
+    """deptry counts all extras as one: an import that another extra declares escapes it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = {distribution(line) for line in project["dependencies"] + extras.get(extra, [])}
+    known = packages_distributions()
+    roots = {n.split(".")[0] for path in modules(package, testing=True) for n in imports(path)}
+    foreign = roots - set(sys.stdlib_module_names) - set(PACKAGES)
+    used = {distribution(known[root][0]) for root in foreign}
+    assert used <= declared, "add it to pyproject.toml, then run uv lock"
+    if extra is not None:
+        only_here = {distribution(line) for line in extras[extra]}
+        assert only_here <= used, "the extra names what its package does not import"
+
+
+def distribution(requirement: str) -> str:
+    """The name in a requirement, spelt as package indexes spell it."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~; ]", requirement)[0]).lower()
 
 
 def test_the_standard_operator_module_is_not_shadowed() -> None:
