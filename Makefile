@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --all-extras
 	@touch $@
 
-.PHONY: up test check sim mutants chaos demo bench paper images e2e help
+.PHONY: up test check sim mutants chaos demo bench paper package images e2e help
 
 up: $(VENV)/.installed  ## three nodes on this machine, until Ctrl-C
 	@$(BIN)/dynamoctl local up
@@ -47,6 +47,9 @@ bench: $(VENV)/.installed  ## ratios against peers, and figures of changes; ARGS
 
 paper: $(VENV)/.installed  ## the paper's figures beside ours, into docs/paper; ARGS=--whole
 	@$(BIN)/python -m benchmarks.paper $(ARGS)
+
+package: $(VENV)/.installed  ## wheel and sdist in dist/, checked as PyPI checks them
+	@rm -rf dist && $(BIN)/uv build --quiet && $(BIN)/uv tool run twine check --strict dist/*
 
 images:  ## both images, TAG=0.1.0; IMAGE_BUILD='podman build ...' builds with another tool
 	@IMAGE=dynamo-ring-node:$(TAG) DOCKERFILE=node/Dockerfile; $(IMAGE_BUILD)

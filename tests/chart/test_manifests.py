@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,36 @@ def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
     assert all(panel["description"] for panel in dashboard["panels"])
     alerts = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"][0]["rules"]
     assert all({"summary", "description"} <= set(each["annotations"]) for each in alerts)
+
+
+def test_a_hub_can_show_where_the_chart_comes_from() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["home"], chart["sources"]) == (urls["Homepage"], [urls["Source"]])
+    assert all(each["name"] and each["url"] for each in chart["maintainers"])
+    assert chart["keywords"] and chart["kubeVersion"] == f">={VERSIONS[0]}.0-0"
+    raw, owner, project, branch, *picture = chart["icon"].removeprefix("https://").split("/")
+    assert (raw, branch) == ("raw.githubusercontent.com", "main")
+    assert urls["Source"] == f"https://github.com/{owner}/{project}"
+    assert ROOT.joinpath(*picture).is_file()
+    notes = {name.removeprefix("artifacthub.io/"): v for name, v in chart["annotations"].items()}
+    for link in yaml.safe_load(notes["links"]):
+        place = link["url"].removeprefix(f"{urls['Source']}/")
+        assert place == "issues" or (ROOT / place.removeprefix("tree/main/")).is_dir()
+
+
+def test_a_hub_shows_the_resources_that_are_installed() -> None:
+    notes = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
+    shown = [
+        (each["kind"], each["name"], each["version"])
+        for each in yaml.safe_load(notes["artifacthub.io/crds"])
+    ]
+    assert shown == [
+        (kind, crd["metadata"]["name"], crd["spec"]["versions"][0]["name"])
+        for kind, crd in CRDS.items()
+    ]
+    for example in yaml.safe_load(notes["artifacthub.io/crdsExamples"]):
+        assert refusals(CRDS[example["kind"]], example) == []
 
 
 def test_the_package_the_chart_and_the_images_have_one_version() -> None:

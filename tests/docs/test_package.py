@@ -1,0 +1,37 @@
+"""What PyPI is told of the package: every link and picture of its readme has a whole address."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from hatchling.builders.wheel import WheelBuilder
+from trove_classifiers import classifiers
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_readme_of_the_package_shows_away_from_the_repository() -> None:
+    page = WheelBuilder(str(ROOT)).metadata.core.readme
+    at_version = f"/v{PROJECT['version']}/"
+    source = PROJECT["urls"]["Source"]
+    pages = f"{source}/blob{at_version}"
+    pictures = source.replace("github.com", "raw.githubusercontent.com") + at_version
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", page)
+    assert len(links) == len(re.findall(r"\]\(", (ROOT / "README.md").read_text()))
+    for mark, address in links:
+        assert address.startswith("https://"), address
+        own = pictures if mark else pages
+        assert source not in address or address.startswith(own), address
+        if address.startswith(own):
+            assert (ROOT / address.removeprefix(own).split("#")[0]).exists(), address
+    assert any(mark for mark, _ in links)
+
+
+def test_indexes_know_the_words_of_the_package() -> None:
+    assert set(PROJECT["classifiers"]) <= classifiers
+    assert PROJECT["classifiers"] == sorted(PROJECT["classifiers"])
+    assert PROJECT["license"] == "Apache-2.0" and PROJECT["keywords"]
+    assert {"Homepage", "Source", "Issues", "Documentation", "Changelog"} == set(PROJECT["urls"])
