@@ -67,7 +67,7 @@ class Load:
         finally:
             for process in running:
                 process.kill()
-                process.wait()
+                process.wait(REST_S_MAX)
         for process, text in zip(running, said, strict=True):
             if process.returncode:
                 raise RuntimeError(f"{self.generator} failed: {text[-500:]}")

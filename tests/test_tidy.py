@@ -81,6 +81,7 @@ ONLY_IN = {
     "opentelemetry": {"spans"},
 }
 BANNED_NAMES = {"utils", "helpers", "manager", "service", "base", "common"}
+WAITED = ("child.wait", "process.wait", "child.communicate", "process.communicate")
 LINES_MAX, FUNCTION_LINES_MAX, PARAMETERS_MAX = 400, 70, 6
 
 
@@ -203,6 +204,15 @@ def test_a_package_declares_what_it_imports(package: str, extra: str | None) -> 
 def distribution(requirement: str) -> str:
     """The name in a requirement, spelt as package indexes spell it."""
     return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~; ]", requirement)[0]).lower()
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name_of)
+def test_a_wait_for_a_thread_or_a_process_has_a_bound(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            bare = not node.args and not node.keywords
+            endless = node.func.attr == "join" or ast.unparse(node.func).endswith(WAITED)
+            assert not (bare and endless), f"line {node.lineno} may wait for ever: give it seconds"
 
 
 def test_the_standard_operator_module_is_not_shadowed() -> None:

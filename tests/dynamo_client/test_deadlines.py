@@ -33,6 +33,7 @@ from dynamo_client.steps import Ask, Failure, Reply, Steps
 
 SCHEDULES = 10_000
 BOUND_S = 30.0
+JOIN_S = 60.0
 """Of a test that waits for what must happen; far from what it takes."""
 
 
@@ -116,7 +117,7 @@ class Server:
         self.asked = 0
         self._stop = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self._threads = [threading.Thread(target=self._accept)]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
@@ -126,7 +127,7 @@ class Server:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._serve, args=(connection,))
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -174,7 +175,8 @@ class Server:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join()
+            thread.join(JOIN_S)
+            assert not thread.is_alive(), f"the server did not end in {JOIN_S:g} s"
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from dynamo_client import (
     WrongUse,
 )
 
+JOIN_S = 60.0
 STORED = (204, {"Dynamo-Node": "a", "Dynamo-Context": "ctx"}, b"")
 
 
@@ -64,12 +65,15 @@ class Scripted:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
         self._server.shutdown()
-        self._thread.join()
+        self._thread.join(JOIN_S)
+        assert not self._thread.is_alive(), f"the server did not end in {JOIN_S:g} s"
         self._server.server_close()
 
 

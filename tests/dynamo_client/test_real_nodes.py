@@ -40,6 +40,7 @@ from dynamo_client import (
 )
 
 PARALLEL = 100
+JOIN_S = 60.0
 
 
 @contextmanager
@@ -206,11 +207,12 @@ def test_updates_of_many_threads(client: DynamoClient) -> None:
         for each in range(5):
             client.update("threads", set_union(add=[number * 10 + each]))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(JOIN_S)
+        assert not thread.is_alive(), f"an update did not return in {JOIN_S:g} s"
     client.update("threads", set_union())
     assert len(json.loads(client.get("threads").value)) == 40
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import uvloop
-from waiting import until
+from waiting import WAIT_S, until
 
 from dynamo_core.frame_tags import PlainSealer, Sealer
 from dynamo_core.frames import Frame, decode_frame, encode_frame
@@ -16,7 +16,8 @@ from dynamo_node.handshake import DIALER, GREETING, PROOF_BYTES, Handshake, Hell
 from dynamo_node.link_ends import LinkEnds, LinkLimits
 from dynamo_node.peer_link import Links
 
-DEADLINE_S = 10.0
+DEADLINE_S = 2 * WAIT_S
+"""Of one test: later than the bound of one wait, which says what it waited for."""
 SECRET = b"between us"
 LIMITS = LinkLimits()
 OLD_BEGIN = bytes.fromhex(
@@ -159,7 +160,7 @@ class Between:
         finally:
             for end in ends:
                 end.transport.abort()
-            await backwards
+            await asyncio.wait_for(backwards, WAIT_S)
             self.ends -= ends
 
     async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

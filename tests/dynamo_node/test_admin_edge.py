@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from time import monotonic
 
 import pytest
-from client_listener import SECRET, Listener, everything, statuses
+from client_listener import DEADLINE_S, SECRET, Listener, everything, statuses
 
 from dynamo_node.edge import Limits
 
@@ -98,5 +99,6 @@ def test_probes_get_in_whatever_others_hold(listener: Listener) -> None:
     finally:
         for connection in held:
             connection.close()
+    end = monotonic() + DEADLINE_S
     while listener.call(lambda: len(listener.edge.connections)):
-        pass
+        assert monotonic() < end, "connections that were closed are still counted"

@@ -26,6 +26,7 @@ WRITER = Path(__file__).parent / "children" / "crash_writer.py"
 SMALL = 64 << 10
 POINTS_PER_CHILD = 25
 BATCHES_BETWEEN_MAX = 60
+WAIT_S = 60.0
 
 
 def writer_module():
@@ -83,7 +84,7 @@ class Writer:
 
     def kill(self):
         self.child.kill()
-        self.child.wait()
+        self.child.wait(WAIT_S)
         self.drain()
         self.child.stdin.close()
         self.child.stdout.close()

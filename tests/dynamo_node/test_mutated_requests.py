@@ -48,7 +48,7 @@ def listening(front: str, log: Path) -> Iterator[int]:
         assert child.wait(DEADLINE_S) == 0
     finally:
         child.kill()
-        child.wait()
+        child.wait(DEADLINE_S)
         child.stdin.close()
         child.stdout.close()
     faults = [line for line in log.read_text().splitlines() if '"level": "error"' in line]

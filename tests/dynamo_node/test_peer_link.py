@@ -16,6 +16,7 @@ from station import (
     dial,
     flipped,
     hello,
+    run,
     still_works,
     with_stations,
 )
@@ -293,3 +294,23 @@ def test_a_handshake_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
         assert there.ends.counters["link_handshakes_late"] == 1
 
     with_stations(body)
+
+
+# ---------------------------------------------------------------- the tests themselves
+
+
+def test_a_clean_up_that_cannot_end_says_so_after_the_test_was_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The deadline of a test cancels it once; what its clean-up awaits then has no other bound."""
+    monkeypatch.setattr("waiting.WAIT_S", 0.01)
+    monkeypatch.setattr("station.DEADLINE_S", 0.01)
+
+    async def hangs() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await until(lambda: False)
+
+    with pytest.raises(AssertionError, match=r"was not so in 0\.01 s"):
+        run(hangs())

@@ -13,6 +13,8 @@ from dynamo_core.ids import DATA, FAMILIES, HINTS, META, TREE, partition_of, ran
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.storage import RocksStore
 
+JOIN_S = 60.0
+
 
 @pytest.fixture(params=["memory", "rocksdb"])
 def store(request, tmp_path):
@@ -122,14 +124,15 @@ def test_reads_and_writes_go_on_while_another_thread_syncs(store):
             numbers.append(store.sync())
         numbers.append(store.sync())
 
-    thread = threading.Thread(target=syncer)
+    thread = threading.Thread(target=syncer, daemon=True)
     thread.start()
     for number in range(300):
         key = b"%06d" % number
         written = store.write([(DATA, key, key * 20)])
         assert store.get(DATA, key) == key * 20
     done.set()
-    thread.join()
+    thread.join(JOIN_S)
+    assert not thread.is_alive(), f"sync did not return in {JOIN_S:g} s"
     assert numbers == sorted(numbers)
     assert numbers[-1] == written
 

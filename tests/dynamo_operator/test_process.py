@@ -21,6 +21,7 @@ import pytest
 from dynamo_client.local_nodes import free_ports
 from dynamo_client.local_process import until
 
+JOIN_S = 60.0
 EMPTY = {"items": [], "metadata": {"resourceVersion": "1"}}
 GROUP = "/apis/dynamo-ring.dev/v1alpha1"
 WITH_CRDS: dict[str, Any] = {
@@ -49,13 +50,14 @@ def api_server(answers: dict[str, Any]) -> Iterator[int]:
             """Nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
         yield server.server_address[1]
     finally:
         server.shutdown()
-        thread.join()
+        thread.join(JOIN_S)
+        assert not thread.is_alive(), f"the server did not end in {JOIN_S:g} s"
         server.server_close()
 
 

@@ -18,6 +18,8 @@ from dynamo_client import BadParameter
 from dynamo_client.local_nodes import LocalRing, free_base
 from dynamoctl.rows import Fields, Row, rows, unpacked
 
+JOIN_S = 60.0
+
 
 @pytest.fixture(scope="module", autouse=True)
 def ring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -174,18 +176,20 @@ def test_pipes_and_gzip_are_read_and_written(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     for key, content in (("pipe-1", line("pipe-1", "v").encode()),
                          ("pipe-2", gzip.compress(line("pipe-2", "v").encode()))):  # fmt: skip
-        writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+        writer = threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True)
         writer.start()
         assert document("import", str(pipe))["values"] == 1
-        writer.join()
+        writer.join(JOIN_S)
+        assert not writer.is_alive(), f"the import did not read the pipe in {JOIN_S:g} s"
         assert values(key) == ["v"]
     packed.write_bytes(gzip.compress(line("packed", "v").encode()))
     assert document("import", str(packed))["values"] == 1
     read: list[bytes] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
     reader.start()
     ok("export", str(pipe))
-    reader.join()
+    reader.join(JOIN_S)
+    assert not reader.is_alive(), f"the export did not end the pipe in {JOIN_S:g} s"
     assert b'"packed"' in read[0]
     ok("export", "/dev/null")
 
