@@ -30,28 +30,33 @@ class KvApp:
         query = scope["query_string"]
         url = scope["raw_path"] + (b"?" + query if query else b"")
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answers, held = self._api.books.answers, 0
+        principal = scope["client"][0] if scope["client"] else ""
 
         def done(answer: Answer) -> None:
+            nonlocal held
             if not answered.done():
+                # From here on, as the next answer may be made before this task runs again (T-4).
+                if held := len(answer.body):
+                    answers.take(principal, held)
                 answered.set_result(answer)
 
-        principal = scope["client"][0] if scope["client"] else ""
         headers = list(scope["headers"])
         self._api.answer(scope["method"], url, headers, bytes(body), done, principal)
-        status, head, content = await answered
+        try:
+            await self._say(await answered, send)
+        finally:
+            if held:
+                answers.give(principal, held)
+
+    async def _say(self, answer: Answer, send: Send) -> None:
+        """Each part waits while the client does not read what was sent before it."""
+        status, head, content = answer
         lines: list[Any] = [line.split(b": ", 1) for line in head.split(b"\r\n")[:-1]]
         headers = [(name.lower(), value) for name, value in lines]
         if status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(content)))
         if self._api.node.draining:
             headers.append((b"connection", b"close"))
-        # It waits here while the client does not read the answer before it (T-4).
-        answers, size = self._api.books.answers, len(content)
-        if size:
-            answers.take(principal, size)
-        try:
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-        finally:
-            if size:
-                answers.give(principal, size)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
