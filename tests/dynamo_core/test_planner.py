@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
+from office import JOIN_D, Answer, Office
 
 from dynamo_core import sizes
 from dynamo_core.move_messages import Promise
 from dynamo_core.ring import JOINING, LEAVING, LEFT, MEMBER
 from dynamo_core.ring_messages import Announce, Parts
 from dynamo_core.testing.town import Town
-
-JOIN_D = {"join": [{"name": "d", "address": "d:1"}]}
-Answer = tuple[int, dict[str, Any]]
-
-
-class Office(Town):
-    """A town with administrators."""
-
-    def called(self, at: str, what: str, body: dict[str, Any]) -> list[Answer]:
-        """The answers so far, for one that is not waited for."""
-        answers: list[Answer] = []
-        call: Callable[..., None] = getattr(self.nodes[at].admin.planner, what)
-        call(body, lambda status, said: answers.append((status, said)))
-        self.settle()
-        return answers
-
-    def told(self, at: str, what: str, body: dict[str, Any]) -> Answer:
-        answers = self.called(at, what, body)
-        self.until(lambda: bool(answers), 15.0)
-        assert len(answers) == 1
-        return answers[0]
-
-    def made(self, at: str, body: dict[str, Any]) -> dict[str, Any]:
-        status, plan = self.told(at, "plan", body)
-        assert status == 200, plan
-        return plan
-
-    def apply(self, at: str, body: dict[str, Any], operation: str) -> Answer:
-        quoted = {**body, "hash": self.made(at, body)["hash"], "operation_id": operation}
-        return self.told(at, "apply", quoted)
-
-    def operation(self, at: str) -> dict[str, Any]:
-        return self.nodes[at].admin.status()["operation"]
-
-    def add(self, name: str) -> None:
-        """A node that is in no ring."""
-        self.names.append(name)
-        self.wipe(name)
-        self.start(name)
-        self.run(1.0)
 
 
 @pytest.fixture
@@ -382,6 +342,23 @@ def test_a_join_cancelled_before_its_first_switch_has_left(office: Office) -> No
     office.until(lambda: office.ring.members["d"].state == LEFT)
     assert [entry.owners for entry in office.ring.entries] == before
     assert not any(entry.move for entry in office.ring.entries)
+
+
+def test_a_join_that_removed_nodes_need_is_not_cancelled(office: Office) -> None:
+    for name in "ce":
+        office.kill(name)
+    office.run(3.0)
+    assert office.apply("a", JOIN_D, "join")[0] == 202
+    for name in "ce":
+        body = {"name": name, "force": True, "accept_loss": True}
+        assert office.told("a", "remove", body)[0] == 202
+    needed = office.ring.target
+    status, said = office.told("b", "cancel", {})
+    assert (status, said["problem"]) == (400, "bad-parameter")
+    assert "without d 2 nodes would stay, n = 3" in said["detail"]
+    assert "the places of c and e, removed by force" in said["detail"]
+    assert office.ring.target == needed
+    assert office.ring.members["d"].state in (JOINING, MEMBER)
 
 
 def test_a_removed_node_is_replaced_and_its_name_joins_again(office: Office) -> None:

@@ -261,7 +261,9 @@ def cancelled(ring: Ring) -> Ring:
 
     LEAVING nodes that own something are members again, JOINING ones that own nothing leave: they
     alone know what they have begun, and undo it themselves. A joiner that owns something stays, and
-    keeps it. Who was removed by force is replaced all the same; weights and defaults stay.
+    keeps it. Who was removed by force is replaced all the same; weights and defaults stay. Raises
+    BadParameter where a joiner is needed for that: without it fewer than N members would be left,
+    and the places of removed nodes would stay theirs for good.
     """
     now = tuple(entry.owners for entry in ring.entries)
     held = {name for row in now for name in row}
@@ -272,8 +274,11 @@ def cancelled(ring: Ring) -> Ring:
             changed[name] = line.changed(state=MEMBER)
         elif line.state == JOINING and name not in held:
             changed[name] = line.changed(state=LEAVING)
+    leaving = [name for name, line in changed.items() if line.state == LEAVING]
     ring = merge_parts(ring, RingParts(members=changed))
     staying = _staying(ring, Wishes())
+    if leaving and len(staying) < ring.identity.n:
+        raise BadParameter("cancel", _too_few(ring, leaving, staying, held))
     owners = now
     if not held <= staying.keys() and len(staying) >= ring.identity.n:
         owners = _placed(staying, ring, now)
@@ -282,6 +287,19 @@ def cancelled(ring: Ring) -> Ring:
     moves = len(list(_changes(now, owners)))
     last = ring.target.operations[-1:] or ("",)
     return ring.with_target(_wished(ring.target, owners, moves, UNDONE + last[0]))
+
+
+def _too_few(
+    ring: Ring, leaving: Sequence[str], staying: Mapping[str, Member], held: set[str]
+) -> str:
+    """Only removed nodes make members so few: without them, owners alone are N."""
+    gone = " and ".join(sorted(held - staying.keys()))
+    joiners = " and ".join(sorted(leaving))
+    return (
+        f"without {joiners} {len(staying)} nodes would stay, n = {ring.identity.n}, and no node"
+        f" would take the places of {gone}, removed by force. Let another node join first; a"
+        " joining node that is dead is removed by force"
+    )
 
 
 def removed(
