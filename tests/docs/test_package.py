@@ -6,6 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import yaml
 from hatchling.builders.wheel import WheelBuilder
 from trove_classifiers import classifiers
 
@@ -35,3 +36,27 @@ def test_indexes_know_the_words_of_the_package() -> None:
     assert PROJECT["classifiers"] == sorted(PROJECT["classifiers"])
     assert PROJECT["license"] == "Apache-2.0" and PROJECT["keywords"]
     assert {"Homepage", "Source", "Issues", "Documentation", "Changelog"} == set(PROJECT["urls"])
+
+
+def test_the_changelog_has_one_form() -> None:
+    """`Not there yet` is of the first release alone."""
+    page = (ROOT / "CHANGELOG.md").read_text()
+    order = ["Safety", "Added", "Changed", "Fixed", "Not there yet"]
+    first, *releases = re.split(r"^## ", page, flags=re.M)[1:]
+    assert first.startswith("Unreleased\n")
+    assert releases[0].startswith(f"{PROJECT['version']}\n")
+    for release in (first, *releases):
+        parts = re.findall(r"^### (.*)$", release, re.M)
+        assert parts == sorted(parts, key=order.index)
+
+
+def test_forms_and_the_workflow_are_what_github_reads() -> None:
+    for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"):
+        form = yaml.safe_load(path.read_text())
+        if path.name != "config.yml":
+            assert form["name"] and form["description"]
+            fields = [part for part in form["body"] if part["type"] != "markdown"]
+            assert len({part["id"] for part in fields}) == len(fields) > 0
+            assert all(part["attributes"]["label"] for part in fields)
+    steps = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["run"]["steps"]
+    assert ".ci/run" in [step.get("run") for step in steps]
