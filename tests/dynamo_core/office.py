@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from town import Town
+from dynamo_core.testing.town import Town
 
 JOIN_D = {"join": [{"name": "d", "address": "d:1"}]}
 Answer = tuple[int, dict[str, Any]]

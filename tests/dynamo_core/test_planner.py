@@ -12,7 +12,6 @@ from dynamo_core import sizes
 from dynamo_core.move_messages import Promise
 from dynamo_core.ring import JOINING, LEAVING, LEFT, MEMBER
 from dynamo_core.ring_messages import Announce, Parts
-from dynamo_core.testing.town import Town
 
 
 @pytest.fixture
