@@ -215,6 +215,28 @@ def test_a_large_body_that_is_not_let_in_is_refused_before_any_effect() -> None:
     listener.stop()
 
 
+def test_a_large_body_that_is_slow_to_come_gives_its_turn_to_another() -> None:
+    """T-5: a few clients with slow uploads hold up none of the others, and end well."""
+    limits = Limits(MIB, large_bytes_max=3 * MIB, large_late_s_max=0.1)
+    listener = Listener("protocol", limits)
+    listener.call(lambda: setattr(listener.edge.books.large, "total", MIB))
+    heads = b"PUT /v1/kv/k " + HEAD + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % MIB
+    with listener.connect() as slow, listener.connect() as quick, listener.connect() as gone:
+        slow.sendall(heads + VALUE[:-1])
+        until(lambda: used(listener, "large") == MIB)
+        quick.sendall(heads + VALUE)
+        assert everything(quick).startswith(b"HTTP/1.1 204")
+        books = listener.edge.books
+        assert listener.call(lambda: (books.late, books.large.used)) == (MIB, 0)
+        gone.sendall(heads + VALUE[:-1])
+        until(lambda: used(listener, "large") == MIB)
+        slow.sendall(VALUE[-1:])
+        assert everything(slow).startswith(b"HTTP/1.1 204")
+        until(lambda: listener.call(lambda: books.late) == MIB)  # now it is the other
+    until(lambda: listener.call(lambda: (books.late, books.large.used)) == (0, 0))
+    listener.stop()
+
+
 def test_bodies_that_wait_leave_room_to_those_that_are_let_in() -> None:
     """T-5: what has arrived of them takes half of the bytes at most. The others hold nothing, and
     are refused when their wait is over; one that is let in has room for its body."""

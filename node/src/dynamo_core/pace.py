@@ -14,13 +14,13 @@ LESS = 0.7
 
 
 class Pace:
-    """The amount that may be under way, between `least` and `most`."""
+    """The amount that may be under way, between `least` and `most`. It begins with `first`."""
 
     __slots__ = ("allowed", "least", "most", "slowed_at")
 
-    def __init__(self, least: int, most: int) -> None:
+    def __init__(self, least: int, most: int, first: int = 0) -> None:
         self.least, self.most = least, most
-        self.allowed = least
+        self.allowed = min(most, max(least, first))
         self.slowed_at = 0.0
 
     def ended(self, amount: int, took_s: float, now: float) -> None:

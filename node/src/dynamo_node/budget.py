@@ -19,8 +19,15 @@ from dynamo_node.problems import Problem
 
 LARGE_BYTES_MIN = 16 * 1024
 """A smaller body is let in at once: it is part of what an operation takes."""
-LARGE_BYTES_LEAST = 4 * 1024 * 1024
-"""Of large bodies so much may always be under way."""
+LARGE_BYTES_FIRST = 4 * 1024 * 1024
+"""Of large bodies so much may be under way when the node starts."""
+LARGE_BYTES_LEAST = 1024 * 1024
+"""So much may always be under way. Three nodes on two cores could not end more in time."""
+LATE_BYTES_MAX = 8 * 1024 * 1024
+"""Of large bodies that are let in and do not come, so many give their turn to others."""
+REFUSED_LEAST, REFUSED_PART = 8, 16
+"""Of the large bodies whose wait is over so many are refused in each sweep, and so many times fewer
+than wait. All at once would come again at once, and what is under way would end too late."""
 LONG_S = 1.0
 """The usual time of a request; who has waited longer comes after those who have not."""
 NOT_APPLIED = b"Dynamo-Applied: no\r\n"
@@ -59,11 +66,16 @@ class Books:
         self.requests = Shares(requests)
         self.answers = Shares(answers)
         self.places = Shares(places)
-        self.pace = Pace(min(LARGE_BYTES_LEAST, large), large)
+        self.late_most = min(LATE_BYTES_MAX, large // 3)
+        self.late = 0
+        """Bytes of large bodies that have given their turn to others, as they are slow to come."""
+        most = large - self.late_most
+        self.pace = Pace(min(LARGE_BYTES_LEAST, most), most, LARGE_BYTES_FIRST)
         self.large = Shares(self.pace.allowed)
         self.clock = loop.time
         self._loop = loop
         self._due = False
+        self._refusals_left = REFUSED_LEAST
         self._queues: dict[str, dict[Waiting, float]] = {}
         """Who waits, in the order in which they came, and since when."""
 
@@ -99,6 +111,15 @@ class Books:
         """How many large bodies wait to be let in."""
         return sum(map(len, self._queues.values()))
 
+    def swept(self) -> None:
+        """A sweep begins."""
+        self._refusals_left = REFUSED_LEAST + self.waiting // REFUSED_PART
+
+    def may_refuse(self) -> bool:
+        """Whether one more body whose wait is over is refused in this sweep."""
+        self._refusals_left -= 1
+        return self._refusals_left >= 0
+
     def end(self, client: str, size: int, took_s: float | None = None) -> None:
         """A large body's request was answered, after so long, or its connection is gone."""
         if took_s is not None:
@@ -106,6 +127,20 @@ class Books:
             self.large.total = self.pace.allowed
         self.large.give(client, size)
         self._soon()
+
+    def give_turn(self, client: str, size: int) -> bool:
+        """A large body that was let in is slow to come: another takes its turn, where not too many
+        have done so. Else the connections of a few slow clients would hold up all."""
+        if self.late + size > self.late_most:
+            return False
+        self.late += size
+        self.end(client, size)
+        return True
+
+    def take_turn(self, client: str, size: int) -> None:
+        """The body that has given its turn is there, or its connection is gone (then `end`)."""
+        self.late -= size
+        self.large.take(client, size)
 
     def _soon(self) -> None:
         """In a turn of its own: one that is let in may be answered at once, and so the next."""

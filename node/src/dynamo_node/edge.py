@@ -17,6 +17,7 @@ from dynamo_node.budget import Books
 from dynamo_node.problems import Problem
 
 _TARGET = re.compile(rb"/[!-\"$-~]*")
+_TIMEOUT = re.compile(rb"[?&]timeout_ms=([0-9]{1,5})(?:&|$)")
 ROOM = 64
 """So many idle connections are closed at once where one has no place: looking takes its time."""
 _SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"trailer"))
@@ -51,8 +52,12 @@ class Limits(NamedTuple):
     """Of all requests together; more is 503 or 429 before any effect (C16)."""
     large_bytes_max: int = 24 * 1024 * 1024
     """Of large bodies that are let in at once; fewer where they do not end in time (T-5)."""
-    large_wait_s_max: float = 4.0
-    """A large body that was not let in by then is refused."""
+    large_wait_s_max: float = 10.0
+    """A large body that was not let in by then is refused; after half of the request's own
+    `timeout_ms` where that is less. Lower: more refusals, each of which costs the node and its
+    client a connection and what was sent of the body."""
+    large_late_s_max: float = 2.0
+    """A large body that was let in and is not there by then gives its turn to another."""
     answers_bytes_max: int = 64 * 1024 * 1024
     """Of all answers that are made and not read yet; beyond it reads are refused."""
     batch_answer_bytes_max: int = 32 * 1024 * 1024
@@ -101,6 +106,7 @@ class Edge:
 
     def _sweep(self) -> None:
         self.now = self._loop.time()
+        self.books.swept()
         for connection in [c for c in self.connections if c.deadline < self.now]:
             connection.expire()
         self._loop.call_later(self.limits.sweep_s, self._sweep)
@@ -177,6 +183,13 @@ class AdminEdge(Edge):
     def body_bytes_max(self, url: bytes) -> int:
         """The same for every path, and known before the token is."""
         return self.limits.admin_body_bytes_max
+
+
+def patience_s(url: bytes, limits: Limits) -> float:
+    """How long a large body of this request may wait to be let in: half of its own time, as it
+    must still be read and done, and not for ever where it names no time."""
+    said = _TIMEOUT.search(url)
+    return min(limits.large_wait_s_max, int(said[1]) / 2000) if said else limits.large_wait_s_max
 
 
 def bad_framing(detail: str) -> Problem:

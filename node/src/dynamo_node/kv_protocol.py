@@ -15,7 +15,7 @@ import structlog
 
 from dynamo_node.budget import LARGE_BYTES_MIN, overloaded
 from dynamo_node.client_api import ClientApi
-from dynamo_node.edge import Edge
+from dynamo_node.edge import Edge, patience_s
 from dynamo_node.guarded_protocol import GuardedProtocol
 from dynamo_node.problems import Answer, Problem
 
@@ -54,6 +54,8 @@ class KvProtocol(GuardedProtocol):
         self.waits_for = 0
         """Bytes of the large body that is not let in yet."""
         self._large = 0
+        self._timely = self._late = False
+        """The large body is in its turn; it was slow to come and has given its turn to another."""
         self._began = 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -61,6 +63,7 @@ class KvProtocol(GuardedProtocol):
         self._rest = memoryview(b"")
         self._hold_rest()
         self._wait_no_more()
+        self._take_turn()
         for large in (self._large, *(waiting.large for waiting in self._waiting)):
             if large:
                 self.edge.books.end(self.principal, large)
@@ -153,9 +156,11 @@ class KvProtocol(GuardedProtocol):
         elif not self._owed and books.begin(self.principal, length):
             self._large = length
             super()._admit(length)
+            self._timely = True
+            self.deadline = self.edge.now + self.edge.limits.large_late_s_max
         else:
             self.waits_for = length
-            self.deadline = self.edge.now + self.edge.limits.large_wait_s_max
+            self.deadline = books.clock() + patience_s(self.url, self.edge.limits)
             self._pause()
             books.queue(self)
 
@@ -172,7 +177,8 @@ class KvProtocol(GuardedProtocol):
     def let_in(self) -> None:
         """The books have room for the body."""
         self._large, self.waits_for = self.waits_for, 0
-        self.deadline = self.edge.now + self.edge.limits.body_s_max
+        self._timely = not self._owed
+        self.deadline = self.edge.books.clock() + self.edge.limits.large_late_s_max
         try:
             self.edge.books.hold(self.principal, self._length - self._body_bytes)
         except Problem as problem:
@@ -187,11 +193,25 @@ class KvProtocol(GuardedProtocol):
 
     def expire(self) -> None:
         """The sweep found the deadline passed; for a large body that was not let in: refused."""
-        if not self.waits_for or self._refused:
+        if self._refused:
             super().expire()
-            return
-        self._wait_no_more()
-        self._refuse(overloaded(503))
+        elif self.waits_for:
+            if self.edge.books.may_refuse():
+                self._wait_no_more()
+                self._refuse(overloaded(503))
+        elif self._timely and not self.flow.write_paused:
+            # From now on the body has the time of any other.
+            self._timely = False
+            self._late = self.edge.books.give_turn(self.principal, self._large)
+            limits = self.edge.limits
+            self.deadline += limits.body_s_max - limits.large_late_s_max
+        else:
+            super().expire()
+
+    def _take_turn(self) -> None:
+        if self._late:
+            self._late = False
+            self.edge.books.take_turn(self.principal, self._large)
 
     def _wait_no_more(self) -> None:
         if self.waits_for:
@@ -210,6 +230,8 @@ class KvProtocol(GuardedProtocol):
             return
         self._in_message = False
         self._owed += 1
+        self._timely = False
+        self._take_turn()
         keep_alive = self.version == "1.1" and self.parser.should_keep_alive()
         method = METHODS.get(name := self.parser.get_method()) or name.decode()
         self._waiting.append(
