@@ -16,7 +16,8 @@ import pytest
 from command_line import run
 from rich.console import Console
 
-from dynamo_client.local_nodes import LocalFault, LocalRing, free_ports, said
+from dynamo_client.local_fault import LocalFault
+from dynamo_client.local_nodes import LocalRing, free_ports, said
 from dynamo_client.local_process import Process
 from dynamoctl.app import hoisted, trace_of
 from dynamoctl.change import member_of, picture, ranges, weights_of

@@ -16,7 +16,8 @@ LAZY = (
     *("anyio._core", "asyncio", "multiprocessing", "urllib.request", "concurrent.futures"),
     *("http.client", "http.server", "typer.rich_utils", "unittest", "importlib.metadata"),
     *("dynamoctl.local", "dynamoctl.top", "dynamoctl.kubectl"),
-    *("dynamoctl.transfer", "dynamoctl.change", "dynamoctl.ring"),
+    *("dynamoctl.transfer", "dynamoctl.change", "dynamoctl.ring", "dynamoctl.complete"),
+    *("rich", "dynamo_client.local_nodes"),
 )
 """What a plain `get` has no use for."""
 NO_PRODUCTION = ("httpx", "multiprocessing", "urllib.request", "pygments.lexers")
@@ -45,26 +46,43 @@ except SystemExit as end:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["get", "k"], 1), (["put", "k", "v"], 1), (["delete", "k"], 1)]
-)
+    ("arguments", "code"),
+    [(["get", "k"], 1), (["put", "k", "v"], 1), (["delete", "k"], 1), (["--help"], 0),
+     (["get", "--help"], 0)],
+)  # fmt: skip
 def test_a_plain_command_loads_only_what_it_needs(arguments: list[str], code: int) -> None:
     assert loaded(RUN.format(arguments=arguments, code=code), LAZY) == []
 
 
 def test_no_command_loads_what_none_has_a_use_for() -> None:
-    rooms = "; ".join(f"import dynamoctl.{room}" for room in set(WHERE.values()))
+    rooms = "; ".join(f"import dynamoctl.{room}" for room in {where for where, _ in WHERE.values()})
     assert loaded(rooms, NO_PRODUCTION) == []
 
 
 def test_each_command_is_where_the_table_says() -> None:
-    for room in set(WHERE.values()):
+    for room in {where for where, _ in WHERE.values()}:
         module = import_module(f"dynamoctl.{room}")
         if room == "local":
             continue
         commands = module.commands.registered_commands
         names = {each.name or each.callback.__name__ for each in commands}
-        assert names == {name for name, where in WHERE.items() if where == room}
+        assert names == {name for name, (where, _) in WHERE.items() if where == room}
     assert callable(app)
+
+
+def test_the_help_has_a_whole_sentence_for_each_command() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", "from dynamoctl import main; main()", "--help"],
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "80"},
+    ).stdout  # fmt: skip
+    for name, (_, words) in WHERE.items():
+        assert f"  {name:<15}  {words}\n" in said
+
+
+def test_no_authorities_are_read_where_nothing_is_encrypted() -> None:
+    program = "import ssl\nmade = ssl.SSLContext\nclass Told(made):\n"
+    program += "    def __new__(cls, *_): raise AssertionError\nssl.SSLContext = Told\n"
+    assert loaded(program + RUN.format(arguments=["get", "k"], code=1), LAZY) == []
 
 
 def test_the_async_client_is_there_when_it_is_asked_for() -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 from dynamo_client.admin import AdminClient
 from dynamo_client.errors import ClientError
+from dynamo_client.local_fault import EXTRA, LocalFault
 from dynamo_client.local_process import Process, until
 
 LISTENERS = ("client", "admin", "peer")
@@ -31,18 +32,9 @@ BASE_PORT = 7101
 PORTS_APART = 100
 """Between the listeners of one node."""
 NODES_MAX = 64
-EXTRA = "[node]"
 SECRET = "--cluster-secret-file"
 FREE_PORTS = range(10_000, 32_000)
 PROBE_S_MAX = 2.0
-
-
-class LocalFault(RuntimeError):
-    """What hinders local nodes, in one line; `field` names what to change, when it is an option."""
-
-    def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.field = field
 
 
 def free_ports(count: int) -> list[int]:

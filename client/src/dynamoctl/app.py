@@ -6,16 +6,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from importlib import import_module
-from io import TextIOWrapper
+from io import BytesIO, TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from dynamo_client import (
@@ -25,7 +26,7 @@ from dynamo_client import (
     ClientError,
     NotFound,
 )
-from dynamo_client.local_nodes import EXTRA, LocalFault
+from dynamo_client.local_fault import EXTRA, LocalFault
 from dynamo_client.operations import sendable
 from dynamoctl.session import FAILED, NOT_FOUND, USAGE, Failed, session_of
 
@@ -33,20 +34,34 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 ClickException: Any = typer.BadParameter.__mro__[2]
 """Of the click that typer brings along, wherever it keeps it."""
 WHERE = {
-    **dict.fromkeys(("get", "put", "delete"), "data"),
-    "import": "importing",
-    "export": "transfer",
-    **dict.fromkeys(("ring", "status", "repair", "keys", "preference-list", "explain"), "ring"),
-    **dict.fromkeys(
-        ("plan", "join", "leave", "move", "weights", "defaults", "cancel", "replace", "remove"),
-        "change",
-    ),
-    "create": "create",
-    "top": "top",
-    "local": "local",
+    "get": ("data", "Print a value as it is, byte for byte."),
+    "put": ("data", "Write a value."),
+    "delete": ("data", "Delete what the context has seen, or what is there."),
+    "import": ("importing", "Write every value of a file."),
+    "export": ("transfer", "Write every key with its values to a file."),
+    "ring": ("ring", "Draw who is first owner of what; show the members."),
+    "status": ("ring", "Show how all members are."),
+    "repair": ("ring", "Run anti-entropy now and wait until it is done."),
+    "keys": ("ring", "List live keys, a line each."),
+    "preference-list": ("ring", "Show the owners of a key and their stand-ins."),
+    "explain": ("ring", "Read a key and show who was asked."),
+    "plan": ("change", "Show what a change would mean."),
+    "join": ("change", "Take nodes into the ring."),
+    "leave": ("change", "Let nodes leave; others get their partitions."),
+    "move": ("change", "Move replicas by hand."),
+    "weights": ("change", "Let a node hold more, or less, than others."),
+    "defaults": ("change", "Show or change the quorums of requests."),
+    "cancel": ("change", "Take back what has not switched yet."),
+    "replace": ("change", "Let one empty node of that name take its place."),
+    "remove": ("change", "Show what goes with a dead node, or remove it."),
+    "create": ("create", "Make a ring of empty nodes."),
+    "top": ("top", "Watch rates and latencies of all nodes."),
+    "local": ("local", "Nodes as processes of this machine."),
 }
-"""The room of each command, in the order of the help. A room is loaded when a command of it is
-wanted: loading all of them takes longer than most commands."""
+"""The room of each command and what it does, in the order of the help. A room is loaded when a
+command of it is wanted: loading all of them takes longer than most commands."""
+COMPLETE = "_DYNAMOCTL_COMPLETE"
+"""Where a shell says that it wants words, and which shell it is."""
 ANYWHERE = ("--endpoint", "--admin", "--token-file", "--output", "-o", "--traceparent")
 
 
@@ -113,14 +128,36 @@ class Dynamoctl(TyperGroup):
         return list(WHERE)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command by its name, None when there is none."""
+        """A command by its name, None when there is none; its name and help alone for a list."""
+        if self._listing:
+            return TyperCommand(cmd_name, help=WHERE[cmd_name][1])
         if cmd_name not in self.commands and cmd_name in WHERE:
-            room = import_module(f"dynamoctl.{WHERE[cmd_name]}")
+            where, _ = WHERE[cmd_name]
+            room = import_module(f"dynamoctl.{where}")
             group = get_group(room.commands)
             group.name = cmd_name
-            whole = WHERE[cmd_name] == "local"
-            self.commands.update({cmd_name: group} if whole else group.commands)
+            self.commands.update({cmd_name: group} if where == "local" else group.commands)
         return self.commands.get(cmd_name)
+
+    _listing = False
+
+    @contextmanager
+    def _listed(self) -> Iterator[None]:
+        self._listing = True
+        try:
+            yield
+        finally:
+            self._listing = False
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Into the help, without loading a room."""
+        with self._listed():
+            super().format_commands(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Commands that begin so, likewise."""
+        with self._listed():
+            return super().shell_complete(ctx, incomplete)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """With global options in front."""
@@ -133,6 +170,8 @@ class Dynamoctl(TyperGroup):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):  # a letter that it lacks ends no command
                 stream.reconfigure(errors="backslashreplace")
+        if COMPLETE in os.environ:
+            self._complete(obj)
         args = list(sys.argv[1:] if args is None else args)
         plugin = Path(sys.argv[0]).name.startswith("kubectl-")
         program = "kubectl dynamo" if plugin else "dynamoctl"
@@ -155,6 +194,28 @@ class Dynamoctl(TyperGroup):
                 sys.exit(FAILED)
             end(error, program, as_json)
 
+    def _complete(self, obj: Any) -> NoReturn:
+        """Answers a shell that asks what may stand there; what goes wrong is not told."""
+        kept = ""
+        if os.environ[COMPLETE] == "complete_bash":
+            from dynamoctl.complete import bash_words
+
+            words, at, kept = bash_words(os.environ["COMP_WORDS"], int(os.environ["COMP_CWORD"]))
+            os.environ.update(COMP_WORDS="\n".join(words), COMP_CWORD=str(at))
+        said = TextIOWrapper(BytesIO(), encoding=sys.stdout.encoding, write_through=True)
+        code = 0
+        try:
+            with redirect_stdout(said):
+                super().main([], "dynamoctl", standalone_mode=False, obj=obj)
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+        except (ClickException, Failed, ClientError, LocalFault, OSError):
+            code = 1
+        said.seek(0)
+        for line in filter(None, said.read().split("\n")):
+            print(line.removeprefix(kept))
+        sys.exit(code)
+
 
 class Output(StrEnum):
     """For people or for programs."""
@@ -165,6 +226,7 @@ class Output(StrEnum):
 
 app = typer.Typer(
     cls=Dynamoctl, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 

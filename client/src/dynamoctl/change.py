@@ -20,15 +20,22 @@ from rich.text import Text
 from dynamo_client.admin import AdminClient
 from dynamo_client.errors import Conflict
 from dynamoctl.follow import follow, going_on
+from dynamoctl.room import offer, room
 from dynamoctl.session import RETURN, USAGE, Failed, Session, table, to_copy, writable
 
 BAR = 30
 """Columns of the fullest node's bar."""
 TRIES_MAX = 5
 """A plan that is agreed to is made again so often, when the ring has changed meanwhile."""
-commands = typer.Typer()
+commands = room()
 
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Such as n3.")]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME...", help="Such as n3.", autocompletion=offer("nodes")),
+]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Such as n3.", autocompletion=offer("nodes"))
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
 Hash = Annotated[str, typer.Option("--hash", metavar="HASH", help="Apply if the plan is this one.")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Do not wait until it is done.")]
@@ -165,8 +172,14 @@ def plan(
     join: Annotated[
         list[str] | None, typer.Option(metavar="NAME=HOST:PORT", help="May be given several times.")
     ] = None,
-    leave: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Likewise.")] = None,
-    weight: Annotated[list[str] | None, typer.Option(metavar="NAME=N", help="Likewise.")] = None,
+    leave: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Likewise.", autocompletion=offer("nodes")),
+    ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N", help="Likewise.", autocompletion=offer("weighed")),
+    ] = None,
     *,
     zone: Zone = "",
     apply: Annotated[bool, typer.Option("--apply", help="Then ask, and apply it.")] = False,
@@ -223,8 +236,13 @@ def move(
         int | None, typer.Argument(metavar="[PARTITION]", help="One replica of this one.")
     ] = None,
     *,
-    to: Annotated[str, typer.Option(metavar="NAME", help="Who gets it.")],
-    source: Annotated[str, typer.Option("--from", metavar="NAME", help="Who gives it.")] = "",
+    to: Annotated[
+        str, typer.Option(metavar="NAME", help="Who gets it.", autocompletion=offer("nodes"))
+    ],
+    source: Annotated[
+        str,
+        typer.Option("--from", metavar="NAME", help="Who gives it.", autocompletion=offer("nodes")),
+    ] = "",
     tokens: Annotated[
         int | None, typer.Option(min=1, help="Instead: one replica each of so many partitions.")
     ] = None,
@@ -244,7 +262,10 @@ def move(
 @commands.command()
 def weights(
     ctx: typer.Context,
-    pairs: Annotated[list[str], typer.Argument(metavar="NAME=N...", help="Such as n1=2.")],
+    pairs: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME=N...", help="Such as n1=2.", autocompletion=offer("weighed")),
+    ],
     *,
     yes: Yes = False,
     quoted: Hash = "",
@@ -297,9 +318,7 @@ def cancel(ctx: typer.Context) -> None:
 
 
 @commands.command()
-def replace(
-    ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="Such as n3.")]
-) -> None:
+def replace(ctx: typer.Context, name: Name) -> None:
     """Let one empty node of that name take its place, where that waits for a person. The member
     must be down; the approval is used up by one disk, and lapses."""
     session: Session = ctx.obj
@@ -328,7 +347,7 @@ def ranges(numbers: Sequence[int]) -> str:
 @commands.command()
 def remove(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as n3.")],
+    name: Name,
     force: Annotated[
         bool,
         typer.Option("--force", help="It is dead, and will not start again on its old disk."),

@@ -10,13 +10,14 @@ import typer
 
 from dynamoctl.change import member_of
 from dynamoctl.ring import ring_picture
+from dynamoctl.room import room
 from dynamoctl.session import USAGE, Failed, Session
 
 MEMBERS = "NAME=HOST:PORT[,zone=ZONE][,weight=N]"
 FIELD = "NAME=HOST:PORT"
 PARTITIONS_MIN, PARTITIONS_MAX = 16, 4096
 WEIGHT_MAX = 1000
-commands = typer.Typer()
+commands = room()
 Count = Annotated[int | None, typer.Option(min=1, help="1 to N; default: more than half of N.")]
 
 

@@ -13,14 +13,13 @@ import typer
 
 from dynamo_client import Found, Stored, Version
 from dynamo_client.expiry import time_of, time_text
+from dynamoctl.room import Base64Option, KeyArgument, either, room
 from dynamoctl.session import (
     FAILED,
     NOT_FOUND,
     SIBLINGS,
     USAGE,
-    Base64Option,
     Failed,
-    KeyArgument,
     Session,
     key_of,
     shown_key,
@@ -30,9 +29,14 @@ from dynamoctl.session import (
 )
 
 PREVIEW_CHARS = 40
-commands = typer.Typer()
+commands = room()
 
-Quorum = Annotated[str, typer.Option(help="Answers to wait for: 1 to N, one, quorum, all.")]
+QUORUMS = either("one", "quorum", "all")
+Quorum = Annotated[
+    str,
+    typer.Option(help="Answers to wait for: 1 to N, one, quorum, all.", autocompletion=QUORUMS),
+]
+Durable = Annotated[str, typer.Option(help="Of these fsynced.", autocompletion=QUORUMS)]
 Strict = Annotated[
     bool | None,
     typer.Option("--strict/--sloppy", help="Whether only owners count, or stand-ins too."),
@@ -152,7 +156,7 @@ def put(
     content_encoding: Annotated[
         str, typer.Option(help="Kept with the value, which is stored as it is given.")
     ] = "",
-    w: Quorum = "", dw: Annotated[str, typer.Option(help="Of these fsynced.")] = "",
+    w: Quorum = "", dw: Durable = "",
     strict: Strict = None,
     request_id: Annotated[str | None, typer.Option(help="The same id is one event.")] = None,
     expires_in_s: Annotated[int | None, typer.Option(help="Gone after so many seconds.")] = None,
@@ -182,7 +186,7 @@ def put(
 def delete(
     ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False, *,
     context: ContextIn = None, context_out: ContextOut = None,
-    w: Quorum = "", dw: Annotated[str, typer.Option(help="Of these fsynced.")] = "",
+    w: Quorum = "", dw: Durable = "",
     strict: Strict = None,
 ) -> None:  # fmt: skip
     """Delete what the context has seen; without one, what a quorum has now."""

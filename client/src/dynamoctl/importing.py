@@ -21,6 +21,7 @@ import typer
 from dynamo_client import BadRequest, BatchResult, DynamoClient, GetOp, PutOp, Version
 from dynamo_client.batch import Op
 from dynamo_client.expiry import outlives, time_text
+from dynamoctl.room import either, room
 from dynamoctl.rows import Fields, Row, Value, rows, unpacked
 from dynamoctl.session import USAGE, Failed, Session
 from dynamoctl.transfer import Run, in_order, io_told, opened, regular
@@ -29,12 +30,13 @@ BATCH_VALUES = 32
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 KEYS_REMEMBERED_MAX = 1_000_000
 """Some 100 bytes each, to count keys and not lines."""
-commands = typer.Typer()
+commands = room()
 Name = tuple[bytes, str, str]
 """Values with the same data, content type and content encoding are the same value here."""
 FormatOption = Annotated[
     str, typer.Option("--format", metavar="FORMAT", help="ndjson, jsonl, json or csv. Default: by"
-                      " the file's name where --key is given, else ndjson.")
+                      " the file's name where --key is given, else ndjson.",
+                      autocompletion=either("ndjson", "jsonl", "json", "csv"))
 ]  # fmt: skip
 
 

@@ -18,9 +18,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dynamo_client.local_nodes import BASE_PORT, NODES_MAX, LocalFault, LocalNode, LocalRing, said
+from dynamo_client.local_fault import LocalFault
+from dynamo_client.local_nodes import BASE_PORT, NODES_MAX, LocalNode, LocalRing, said
 from dynamo_client.local_process import Process, until
 from dynamoctl.change import change
+from dynamoctl.room import offer, room
 from dynamoctl.session import LOCAL_DIR, Session, table
 
 NODES, PARTITIONS = 3, 256
@@ -31,10 +33,18 @@ NEWS = "a peer is "
 EXPECTED = "no cluster secret"
 """On loopback that is how it should be."""
 CLEAN = "stopped clean"
-commands = typer.Typer(no_args_is_help=True, help="Nodes as processes of this machine.")
+commands = room(no_args_is_help=True, help="Nodes as processes of this machine.")
 
 Directory = Annotated[Path, typer.Option("--dir", help="Where their data is.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Such as n1.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Such as n1.", autocompletion=offer("local_any"))
+]
+Running = Annotated[
+    str, typer.Argument(metavar="NAME", help="Such as n1.", autocompletion=offer("local_running"))
+]
+Stopped = Annotated[
+    str, typer.Argument(metavar="NAME", help="Such as n1.", autocompletion=offer("local_stopped"))
+]
 
 
 @commands.command()
@@ -42,7 +52,10 @@ def up(
     ctx: typer.Context,
     flags: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- NODE-FLAGS]", help="For every dynamo-node of a new directory."),
+        typer.Argument(
+            metavar="[-- NODE-FLAGS]", help="For every dynamo-node of a new directory.",
+            autocompletion=offer("node_flags"),
+        ),
     ] = None,
     *,
     directory: Directory = LOCAL_DIR,
@@ -296,7 +309,7 @@ def _door(session: Session, ring: LocalRing, but: str = "") -> Session:
 
 
 @commands.command()
-def kill(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> None:
+def kill(ctx: typer.Context, name: Running, directory: Directory = LOCAL_DIR) -> None:
     """End a node as a power switch would (SIGKILL)."""
     session: Session = ctx.obj
     node = LocalRing(directory).node(name)
@@ -309,7 +322,7 @@ def kill(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> No
 
 
 @commands.command()
-def start(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> None:
+def start(ctx: typer.Context, name: Stopped, directory: Directory = LOCAL_DIR) -> None:
     """Start a node that does not run, on the data that it has."""
     session: Session = ctx.obj
     ring = LocalRing(directory)

@@ -16,11 +16,10 @@ from rich.text import Text
 
 from dynamoctl.follow import follow, going_on
 from dynamoctl.picture import circle, mark
+from dynamoctl.room import Base64Option, KeyArgument, either, offer, room
 from dynamoctl.session import (
     USAGE,
-    Base64Option,
     Failed,
-    KeyArgument,
     Session,
     key_of,
     shown_key,
@@ -30,7 +29,7 @@ from dynamoctl.session import (
 )
 
 POLL_S = 0.2
-commands = typer.Typer()
+commands = room()
 
 
 @commands.command()
@@ -164,8 +163,16 @@ def partitions_of(text: str) -> list[int]:
 def repair(
     ctx: typer.Context,
     partitions: Annotated[str, typer.Option(help="Such as 0-15,20; default: all.")] = "",
-    nodes: Annotated[str, typer.Option(help="Only partitions of these, comma list.")] = "",
-    mode: Annotated[str, typer.Option(help="tree compares digests, full every key.")] = "tree",
+    nodes: Annotated[
+        str,
+        typer.Option(help="Only partitions of these, comma list.", autocompletion=offer("nodes")),
+    ] = "",
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="tree compares digests, full every key.", autocompletion=either("tree", "full")
+        ),
+    ] = "tree",
 ) -> None:
     """Run anti-entropy now and wait until it is done."""
     from rich.progress import (

@@ -13,10 +13,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
-
-import typer
 
 from dynamo_client import AdminClient, ClientError, ConnectionFailed, DynamoClient
 from dynamo_client.attempts import error_of_reply
@@ -44,9 +42,6 @@ LOCAL_DIR = Path(".local")
 PLAIN_WORDS: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
 """Names and values are shown as they are, brackets and all."""
 Answer = TypeVar("Answer")
-
-KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="The key; any bytes.")]
-Base64Option = Annotated[bool, typer.Option("--base64", "-b", help="KEY is base64 of its bytes.")]
 
 
 class Failed(Exception):

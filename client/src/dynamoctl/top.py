@@ -14,13 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from dynamo_client.admin import AdminClient
+from dynamoctl.room import room
 from dynamoctl.session import Session, table
 
 INTERVAL_S = 1.0
 KINDS = ("get", "put", "delete")
 _SAMPLE = re.compile(r"^(dynamo_\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
-commands = typer.Typer()
+commands = room()
 
 
 @dataclass

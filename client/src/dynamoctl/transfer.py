@@ -25,6 +25,7 @@ import typer
 
 from dynamo_client import AdminClient, ClientError, DynamoClient, GetOp, Version
 from dynamo_client.expiry import time_text
+from dynamoctl.room import room
 from dynamoctl.rows import Line, Value
 from dynamoctl.session import USAGE, Failed, Session, text_of
 
@@ -33,7 +34,7 @@ AT_ONCE = 4
 """Batches under way; with their size they bound memory."""
 SAVE_S = 0.5
 TAIL_BYTES = 4096
-commands = typer.Typer()
+commands = room()
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -1,0 +1,169 @@
+"""What a shell offers after TAB: keys of the ring, names of its nodes, flags of a node.
+
+A shell takes what it is offered into its command line, and some shells evaluate it. So a key is
+offered only if every shell reads it as the one word that it is. All is bounded: a ring that is
+silent for ANSWER_S_MAX offers nothing, and no error is printed into somebody's prompt.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from dynamo_client import AdminClient, ClientError
+from dynamoctl.session import LOCAL_DIR, Failed, Session, session_of, shown_key, text_of
+
+ANSWER_S_MAX = 0.8
+"""How long the ring may take, names of hosts and all."""
+KEYS_OFFERED_MAX = 100
+PLAIN = re.compile(r"[\w/:@+.,][\w/:@+.,=%-]*")
+"""What every shell reads as one word, as it stands."""
+NODE_FLAGS = (
+    "--admin-advertise", "--anti-entropy", "--client-advertise", "--cluster",
+    "--cluster-secret-file", "--engine", "--exchange-ms", "--exchanges-max", "--fsync-stall-ms",
+    "--heartbeat-ms", "--hedge-ms", "--hint-bytes-max", "--http-front", "--in-flight-max",
+    "--insecure", "--latency-threshold-ms", "--log-level", "--memtable-bytes", "--moves-max",
+    "--peer-arriving-bytes-max", "--peer-protocol-min", "--peer-waiting-bytes-max",
+    "--replace-lost", "--siblings-max", "--suspect-ms", "--tombstone-age-min-s",
+    "--value-bytes-max", "--weight", "--zone",
+)  # fmt: skip
+"""Of dynamo-node, but those that `local` gives each node itself."""
+
+
+def in_time(found: Iterator[str], seconds: float = ANSWER_S_MAX) -> list[str]:
+    """What an iterator has yielded by then; its errors end it."""
+    offered: list[str] = []
+
+    def run() -> None:
+        try:
+            for one in found:
+                offered.append(one)  # noqa: PERF402  (each is there for the other thread)
+        except (ClientError, Failed, RuntimeError, OSError):
+            return
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return list(offered)
+
+
+def _session(ctx: typer.Context) -> Session:
+    """As the options before the word say it. Raises Failed."""
+    given: dict[str, Any] = ctx.find_root().params
+    file = given.get("token_file")
+    endpoints, admins = (list(given.get(name) or ()) for name in ("endpoint", "admin"))
+    return session_of(endpoints, admins, Path(file) if file else None, as_json=False)
+
+
+def _admins(ctx: typer.Context) -> Iterator[AdminClient]:
+    session = _session(ctx)
+    for url in session.admins:
+        with AdminClient(url, session.token, timeout_s=ANSWER_S_MAX) as admin:
+            yield admin
+
+
+def _first(ctx: typer.Context, ask: Callable[[AdminClient], Iterator[str]]) -> Iterator[str]:
+    """What the first node says that answers at all."""
+    for admin in _admins(ctx):
+        try:
+            yield from ask(admin)
+        except ClientError:
+            continue
+        return
+
+
+def keys(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Live keys that begin so, the first that a walk through the ring comes to."""
+    coded = bool(ctx.params.get("is_base64"))
+
+    def ask(admin: AdminClient) -> Iterator[str]:
+        count = 0
+        for key in admin.keys():  # noqa: SIM118  (no dictionary)
+            word = base64.b64encode(key).decode() if coded else shown_key(key)
+            plain = coded or (word == text_of(key) and PLAIN.fullmatch(word))
+            if plain and word.startswith(incomplete):
+                yield word
+                count += 1
+            if count == KEYS_OFFERED_MAX:
+                return
+
+    return in_time(_first(ctx, ask))
+
+
+def _members(ctx: typer.Context) -> Iterator[dict[str, Any]]:
+    for admin in _admins(ctx):
+        try:
+            ring = admin.ring()
+        except ClientError:
+            continue
+        yield from (member for member in ring["members"] if member["state"] != "LEFT")
+        return
+
+
+def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of members, but those that stand there already; also the last of a comma list."""
+    head, comma, _ = incomplete.rpartition(",")
+    there = {*(ctx.params.get("names") or ()), *head.split(",")}
+    names = (member["name"] for member in _members(ctx))
+    return in_time(head + comma + name for name in names if name not in there)
+
+
+def weighed(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Members with the weights that they have."""
+    return in_time(f"{member['name']}={member['weight']}" for member in _members(ctx))
+
+
+def _local(ctx: typer.Context, alive: bool | None) -> list[str]:
+    from dynamo_client.local_nodes import LocalRing
+
+    def found() -> Iterator[str]:
+        for node in LocalRing(Path(ctx.params.get("directory") or LOCAL_DIR)).nodes.values():
+            if alive is None or node.alive is alive:
+                yield node.name
+
+    return in_time(found())
+
+
+def local_any(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Nodes of `--dir`."""
+    return _local(ctx, None)
+
+
+def local_running(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Those that run."""
+    return _local(ctx, True)
+
+
+def local_stopped(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Those that do not."""
+    return _local(ctx, False)
+
+
+def node_flags(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What `local up` passes on to the nodes of a new directory."""
+    return list(NODE_FLAGS)
+
+
+def bash_words(said: str, at: int) -> tuple[list[str], int, str]:
+    """The words of a command line as a user sees them, the place of the one that is typed, and
+    what of it bash leaves as it is. Bash makes words of their own of `:` and `=`, so that `cart:1`
+    comes as three, and puts what it is offered in the place of the last."""
+    raw = said.split("\n")
+    joined: list[str] = []
+    open_end = False
+    for word in raw[: at + 1]:
+        breaks = bool(word) and not word.strip(":=")
+        if joined and (open_end or breaks) and len(joined) > 1:
+            joined[-1] += word
+        else:
+            joined.append(word)
+        open_end = breaks
+    typed = joined[-1]
+    kept = typed[: max(typed.rfind(":"), typed.rfind("=")) + 1]
+    return joined, len(joined) - 1, kept
