@@ -13,12 +13,17 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from dynamo_client import AdminClient, DynamoClient
 from dynamo_client.local_nodes import free_base
 
 COMMANDS = Path(sys.executable).parent
 PLACES = (0, 100, 200)
 """Of the client, admin and peer listeners, behind the base port."""
 NODES = 3
+NODES_MAX = 4
+"""With the one that a page adds."""
+FAST = ("--moves-max=8",)
+"""Else as `make up` starts them."""
 START_S_MAX = 60.0
 SYNCED_S_MAX = 20.0
 
@@ -34,14 +39,44 @@ class Room(NamedTuple):
         return f"http://{self.addresses[f'127.0.0.1:720{number}']}"
 
 
-def local(directory: Path, *words: str) -> None:
-    """One command of `dynamoctl local`."""
+class Other(NamedTuple):
+    """A ring of one node beside the room, and what its `up` said."""
+
+    directory: Path
+    admin: str
+    said: str
+
+    @staticmethod
+    def keys_of(admin: str) -> set[bytes]:
+        """All keys of a ring."""
+        with AdminClient(admin) as client:
+            return set(client.keys())
+
+    def state(self) -> tuple[dict[str, object], set[bytes]]:
+        """The ring document and the keys."""
+        with AdminClient(self.admin) as client:
+            return client.ring(), set(client.keys())
+
+    def pasted(self, script: str, cwd: Path) -> tuple[int, str]:
+        """How commands end in a shell in that directory, and what they print."""
+        clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
+        path = os.pathsep.join([str(COMMANDS), clean["PATH"]])
+        done = subprocess.run(
+            ["sh"], input=script, cwd=cwd, env={**clean, "PATH": path}, check=False, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=START_S_MAX,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+
+def local(directory: Path, *words: str) -> str:
+    """One command of `dynamoctl local`, and what it says."""
     clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
     done = subprocess.run(
         [COMMANDS / "dynamoctl", "local", *words], cwd=directory, env=clean, check=False,
         capture_output=True, text=True, timeout=START_S_MAX,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def wait_until_synced(room: Room) -> None:
@@ -56,18 +91,34 @@ def wait_until_synced(room: Room) -> None:
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     """A ring as `make up` makes it, on ports of its own."""
     directory = tmp_path_factory.mktemp("room")
-    base = free_base(NODES)
+    base = free_base(NODES_MAX)
     room = Room(
         directory,
         {
             f"127.0.0.1:7{1 + at}0{1 + node}": f"127.0.0.1:{base + place + node}"
             for at, place in enumerate(PLACES)
-            for node in range(NODES)
+            for node in range(NODES_MAX)
         },
     )
-    local(directory, "up", "--detach", f"--base-port={base}")
+    local(directory, "up", "--detach", f"--base-port={base}", "--", *FAST)
     try:
         wait_until_synced(room)
         yield room
     finally:
         local(directory, "down")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Other]:
+    """A second ring, which no page is about. It has a key, and it is started from elsewhere."""
+    home, elsewhere = tmp_path_factory.mktemp("other"), tmp_path_factory.mktemp("elsewhere")
+    base = free_base(1)
+    flags = ("--nodes=1", "--", "--engine=memory")
+    ring = f"--dir={home}"
+    said = local(elsewhere, "up", "--detach", ring, f"--base-port={base}", *flags)
+    try:
+        with DynamoClient(f"http://127.0.0.1:{base}") as client:
+            client.put("theirs", "x")
+        yield Other(home, f"http://127.0.0.1:{base + PLACES[1]}", said)
+    finally:
+        local(elsewhere, "down", ring)

@@ -1,10 +1,12 @@
-"""The examples of README.md and docs/http-api.md, run word for word against three real nodes.
+"""The commands of the pages, run word for word as a reader pastes them, against real nodes.
 
-A page is one story: its `console` and `python` blocks run in order, in one shell, and what they
+A page is one story: its `console`, `sh` and `python` blocks run in order, in one shell. What they
 print is compared with what the page shows, by two rules. "…" stands for anything within a line,
 and for any number of lines when it is alone on one. A line of JSON is compared as data, a list of
-siblings in any order, because siblings lie in the order of their random dots. Only the ports are
-others, so that a ring that runs on this machine is left alone.
+siblings in any order, because siblings lie in the order of their random dots. A command must end
+with 0, unless the page shows the line with which `dynamoctl` fails. Only the ports are others, so
+that a ring that runs on this machine is left alone. A second ring runs beside the one that the
+pages are about, and no command of a page may touch it.
 """
 
 from __future__ import annotations
@@ -20,11 +22,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.docs.conftest import Room, wait_until_synced
+from tests.docs.conftest import Other, Room, wait_until_synced
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/http-api.md", "docs/causality.md", "docs/client.md")
-STORY_S_MAX = 120
+PAGES = (
+    "README.md", "docs/http-api.md", "docs/causality.md", "docs/client.md", "docs/operations.md"
+)  # fmt: skip
+NOT_HERE = {
+    "make": "`make up` is what the fixture plays; the others run for minutes, or need docker",
+    "helm": "needs a cluster",
+    "kubectl": "needs a cluster",
+    "pip": "the dev group has the packages, and no test asks a registry",
+    "dynamo-node": "its flags name machines and files of the reader",
+}
+"""Commands of the pages that are not played, by their first word, and why."""
+STORY_S_MAX = 300
 MARK = "---- end of step"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
@@ -46,6 +58,9 @@ def steps_of(text: str) -> list[Step]:
         line = text.count("\n", 0, block.start()) + 1
         if kind == "console":
             steps += _commands(body, line)
+        elif kind == "sh":
+            lines = body.replace("\\\n", "").splitlines()
+            steps += [Step(line + at, command, "…") for at, command in enumerate(lines, 1)]
         elif kind == "python":
             steps.append(Step(line, f"{sys.executable} - <<'PYTHON'\n{body}PYTHON", ""))
         elif kind == "text" and of_python:
@@ -140,9 +155,15 @@ def tools(tmp_path: Path) -> str:
     return os.pathsep.join(places)
 
 
-def printed(steps: list[Step], path: str, room: Room) -> list[str]:
-    """What each step prints, both streams together, with the page's addresses."""
-    script = "".join(f"{step.script}\nprintf '\\n{MARK}\\n'\n" for step in steps)
+def played(page: str) -> list[Step]:
+    """The steps of a page but those that are not for here."""
+    steps = steps_of((ROOT / page).read_text())
+    return [step for step in steps if step.script.split()[0] not in NOT_HERE]
+
+
+def printed(steps: list[Step], path: str, room: Room) -> list[tuple[str, int]]:
+    """What each step prints, both streams together, with the page's addresses; and how it ends."""
+    script = "".join(f"{step.script}\nprintf '\\n{MARK} %s\\n' $?\n" for step in steps)
     for page, real in room.addresses.items():
         script = script.replace(page, real)
     clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
@@ -154,22 +175,56 @@ def printed(steps: list[Step], path: str, room: Room) -> list[str]:
     said = done.stdout.replace("\r\n", "\n")
     for page, real in room.addresses.items():
         said = said.replace(real, page)
-    return [part.strip("\n") for part in said.split(f"{MARK}\n")[:-1]]
+    parts = re.split(rf"^{MARK} (\d+)\n", said, flags=re.M)
+    return [
+        (text.strip("\n"), int(code)) for text, code in zip(parts[:-1:2], parts[1::2], strict=True)
+    ]
+
+
+def fails(step: Step) -> bool:
+    """Whether the page shows that the command fails."""
+    *_, last = ["", *step.expected.splitlines()]
+    return last.startswith("dynamoctl: ")
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_examples_print_what_the_page_says(page: str, room: Room, tools: str) -> None:
-    steps = steps_of((ROOT / page).read_text())
+def test_commands_do_what_the_page_says(page: str, room: Room, other: Other, tools: str) -> None:
+    steps = played(page)
     assert len(steps) > 5
     wait_until_synced(room)
+    before = other.state()
     said = printed(steps, tools, room)
     assert len(said) == len(steps)
     wrong = [
         f"{page}:{step.line}: {step.script}\n--- the page\n{step.expected}\n--- printed\n{got}"
-        for step, got in zip(steps, said, strict=True)
-        if not matches(step.expected, got)
+        f"\n--- it ended with {code}"
+        for step, (got, code) in zip(steps, said, strict=True)
+        if not matches(step.expected, got) or fails(step) is not bool(code)
     ]
     assert not wrong, "\n\n".join(wrong)
+    assert other.state() == before, "a command of the page touched another ring"
+
+
+def test_what_is_not_played_is_on_a_page() -> None:
+    steps = [step for page in PAGES for step in steps_of((ROOT / page).read_text())]
+    assert {step.script.split()[0] for step in steps} >= NOT_HERE.keys()
+
+
+def test_what_a_ring_tells_to_paste_acts_on_that_ring(room: Room, other: Other) -> None:
+    """In the directory of another ring, too, whose keys stay as they are."""
+    keys = other.keys_of(room.admin(1))
+    told = re.search(r"^  (export DYNAMO_.*)$", other.said, re.M)
+    assert told
+    code, said = other.pasted(
+        f"{told[1]}\ndynamoctl put pasted here && dynamoctl get pasted", room.directory
+    )
+    assert code == 0 and said.endswith("here")
+    assert b"pasted" in other.state()[1] and other.keys_of(room.admin(1)) == keys
+    code, said = other.pasted(f"dynamoctl local kill n1 --dir {other.directory}", room.directory)
+    again = re.search(r"; (dynamoctl local start .*) brings it back", said)
+    assert code == 0 and again
+    code, said = other.pasted(again[1], room.directory)
+    assert code == 0 and said.startswith("n1 runs at"), said
 
 
 @pytest.mark.parametrize(
