@@ -57,7 +57,9 @@ def test_put_get_delete_with_contexts() -> None:
     siblings = run("get", "cart", "--context-out", "both")
     assert siblings.exit_code == 4 and "from a file" in siblings.stdout
     assert "2 siblings" in siblings.stderr
-    assert len(document("get", "cart")["values"]) == 2
+    shown = run("get", "cart", "--output", "json")
+    assert shown.exit_code == 4 and json.loads(shown.stderr)["code"] == 4
+    assert len(json.loads(shown.stdout)["values"]) == 2
     ok("delete", "cart", "--context", "@both")
     gone = run("get", "cart")
     assert gone.exit_code == 3 and gone.stdout == ""

@@ -14,7 +14,7 @@ from command_line import QUICK
 from rich.console import Console
 
 from dynamo_client.local_nodes import LocalRing, free_base
-from dynamoctl.session import Session, fitted, table
+from dynamoctl.session import Session, fitted, table, within
 
 BIN = Path(sys.executable).parent
 KEY = "käse/猫".encode()
@@ -104,6 +104,24 @@ def test_a_table_wider_than_the_terminal_loses_no_column() -> None:
         "0/256",
     ):
         assert word in narrow
+
+
+def test_a_table_that_is_drawn_again_loses_no_column_either() -> None:
+    rows = table("node", ">get/s", ">p50", ">p99", ">put/s", "sees down")
+    rows.add_row("n1", "1,234", "0.5", "12.5", "777", "n2, n3, n4")
+    rows.add_row("n2", "down")
+    rows.caption = "latencies in ms"
+    wide, narrow = (
+        Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+        for width in (80, 24)
+    )
+    assert within(wide, rows) is rows
+    narrow.print(within(narrow, rows))
+    said = narrow.file.getvalue()  # type: ignore[attr-defined]
+    assert said.splitlines() == [
+        "node n1  get/s 1,234", "  p50 0.5  p99 12.5", "  put/s 777", "  sees down n2, n3, n4",
+        "node n2  get/s down", "latencies in ms",
+    ]  # fmt: skip
 
 
 def test_owners_are_told_apart_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:

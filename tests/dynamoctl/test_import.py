@@ -84,7 +84,7 @@ def expiring(key: str, *ends: str | None) -> str:
 
 def ends(key: str) -> dict[str, str | None]:
     """By value: when it expires."""
-    found = json.loads(ok("get", key, "-o", "json").stdout)["values"]
+    found = json.loads(run("get", key, "-o", "json").stdout)["values"]
     return {base64.b64decode(v["data"]).decode(): v.get("expires_at") for v in found}
 
 

@@ -99,8 +99,8 @@ def get(
     ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False, *,
     r: Quorum = "", strict: Strict = None, context_out: ContextOut = None,
 ) -> None:  # fmt: skip
-    """Print a value as it is, byte for byte. Several siblings are printed as a table, and the
-    command ends with 4, for there is no one value; 3 when there is none."""
+    """Print a value as it is, byte for byte. Several siblings are printed as a table, or
+    all as JSON, and the command ends with 4, for there is no one value; 3 when there is none."""
     session: Session = ctx.obj
     with session.client() as client:
         found = client.get(key_of(key, is_base64), r=_count(r), strict=strict)
@@ -127,6 +127,7 @@ def get(
             until = [time_text(one.expires_at) if one.expires_at else "never"] * expire
             siblings.add_row(one.dot, *said, *until, Text(preview))
         session.show(None, siblings)
+    if len(found.values) > 1:
         words = f"{len(found.values)} siblings: put their merge with --context"
         raise Failed(words, SIBLINGS, "KEY")
 

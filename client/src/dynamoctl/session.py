@@ -137,6 +137,32 @@ def blocks(rows: Table) -> Iterator[str | Text]:
                 yield Text(f"{name:<{wide}}  " if at == 0 else f"  {name:<{wide}}  ") + value
 
 
+def within(out: Console, rows: Table) -> RenderableType:
+    """A table that is drawn again and again in one place: where it is wider than the terminal each
+    row is a few lines of names and values, as many to a line as it has room for."""
+    from rich.console import Group
+    from rich.measure import Measurement
+    from rich.text import Text
+
+    options = out.options.update(max_width=WIDTH_MAX)
+    if Measurement.get(out, options, rows).maximum <= out.width:
+        return rows
+    lines = []
+    for cells in zip(*(list(column.cells) for column in rows.columns), strict=True):
+        line = Text()
+        for column, cell in zip(rows.columns, cells, strict=True):
+            value = cell if isinstance(cell, Text) else Text(str(cell))
+            if not value.plain.strip():
+                continue
+            pair = Text(f"{column.header} ") + value
+            if line and len(line) + 2 + len(pair) > out.width:
+                lines.append(line)
+                line = Text("  ")
+            line = line + ("  " if line.plain.strip() else "") + pair
+        lines.append(line)
+    return Group(*lines, *([Text(str(rows.caption))] if rows.caption else []))
+
+
 def writable(text: str) -> bool:
     """Whether standard output has all of these characters."""
     try:

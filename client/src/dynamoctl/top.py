@@ -15,7 +15,7 @@ from rich.text import Text
 
 from dynamo_client.admin import AdminClient
 from dynamoctl.room import room
-from dynamoctl.session import Session, table
+from dynamoctl.session import Session, table, within
 
 INTERVAL_S = 1.0
 KINDS = ("get", "put", "delete")
@@ -142,10 +142,10 @@ def top(
         return
     with (
         suppress(KeyboardInterrupt),
-        Live(_picture({}), console=session.out, auto_refresh=False) as live,
+        Live(console=session.out, auto_refresh=False) as live,
     ):
         while True:
-            live.update(_picture(turn()), refresh=True)
+            live.update(within(session.out, _picture(turn())), refresh=True)
 
 
 def _rates(before: Scrape | None, after: Scrape | None) -> dict[str, Any] | None:
