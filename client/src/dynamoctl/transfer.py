@@ -84,7 +84,8 @@ class Run:
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
         self._progress.stop()
         if self.data is not None and kind is None:
-            self.checkpoint.unlink(missing_ok=True)
+            if self.checkpoint.exists():  # a disk that is read-only refuses to unlink nothing
+                self.checkpoint.unlink()
         elif self.data is not None:
             self._save()
         if isinstance(error, KeyboardInterrupt) and self.data is not None:
