@@ -12,15 +12,12 @@ from dynamo_core.quorum import (
     IMPOSSIBLE,
     MET,
     PENDING,
-    Verdict,
-    Waiting,
-    both,
-    joint_verdict,
+    on_distinct_nodes,
     read_verdict,
     write_verdict,
 )
 
-NODES = ("a", "b", "c", "d")
+NODES = 4
 LOST, OPEN, ACKED, ACKED_SYNC_LOST, SYNCED = range(5)
 """States of a node: refused; may still do all; acked, sync open; acked, no sync to come; synced."""
 FUTURES = {
@@ -39,18 +36,14 @@ def twin_met(states: tuple[int, ...], w: int, dw: int) -> bool:
 
 
 @given(
-    states=st.tuples(*[st.integers(LOST, SYNCED)] * len(NODES)),
+    states=st.tuples(*[st.integers(LOST, SYNCED)] * NODES),
     w=st.integers(1, 4),
     dw=st.integers(0, 4),
 )
 def test_a_write_verdict_is_what_the_best_future_says(
     states: tuple[int, ...], w: int, dw: int
 ) -> None:
-    acks = {
-        name: s == SYNCED
-        for name, s in zip(NODES, states, strict=True)
-        if s in (ACKED, ACKED_SYNC_LOST, SYNCED)
-    }
+    acked = sum(s in (ACKED, ACKED_SYNC_LOST, SYNCED) for s in states)
     could_ack = states.count(OPEN)
     could_sync = could_ack + states.count(ACKED)
     if twin_met(states, w, dw):
@@ -59,22 +52,22 @@ def test_a_write_verdict_is_what_the_best_future_says(
         expected = PENDING
     else:
         expected = IMPOSSIBLE
-    assert write_verdict(acks, w, dw, could_ack, could_sync) is expected
+    assert write_verdict(acked, states.count(SYNCED), w, dw, could_ack, could_sync) is expected
 
 
 @pytest.mark.parametrize(
     ("acks", "w", "dw", "could_ack", "could_sync", "expected"),
     [
-        pytest.param({}, 2, 1, 3, 3, PENDING, id="nothing-yet"),
-        pytest.param({"a": False, "b": False}, 2, 1, 0, 1, PENDING, id="waits-for-the-fsync"),
-        pytest.param({"a": False, "b": False}, 2, 1, 1, 0, IMPOSSIBLE, id="fsync-out-of-reach"),
-        pytest.param({"a": True, "b": False}, 2, 1, 0, 0, MET, id="two-acks-one-durable"),
-        pytest.param({"a": True}, 2, 1, 0, 0, IMPOSSIBLE, id="one-node-alone-is-not-two"),
-        pytest.param({"a": False}, 1, 0, 0, 0, MET, id="no-durable-asked"),
+        pytest.param((0, 0), 2, 1, 3, 3, PENDING, id="nothing-yet"),
+        pytest.param((2, 0), 2, 1, 0, 1, PENDING, id="waits-for-the-fsync"),
+        pytest.param((2, 0), 2, 1, 1, 0, IMPOSSIBLE, id="fsync-out-of-reach"),
+        pytest.param((2, 1), 2, 1, 0, 0, MET, id="two-acks-one-durable"),
+        pytest.param((1, 1), 2, 1, 0, 0, IMPOSSIBLE, id="one-node-alone-is-not-two"),
+        pytest.param((1, 0), 1, 0, 0, 0, MET, id="no-durable-asked"),
     ],
 )
 def test_write_verdicts(acks, w, dw, could_ack, could_sync, expected) -> None:
-    assert write_verdict(acks, w, dw, could_ack, could_sync) is expected
+    assert write_verdict(*acks, w, dw, could_ack, could_sync) is expected
 
 
 @given(answers=st.integers(0, 5), r=st.integers(1, 5), open_=st.integers(0, 5))
@@ -84,38 +77,28 @@ def test_a_read_verdict_is_what_the_best_future_says(answers: int, r: int, open_
     assert read_verdict(answers, r, open_) is expected
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [
-        (MET, MET, MET),
-        (MET, PENDING, PENDING),
-        (PENDING, PENDING, PENDING),
-        (MET, IMPOSSIBLE, IMPOSSIBLE),
-        (PENDING, IMPOSSIBLE, IMPOSSIBLE),
-        (IMPOSSIBLE, IMPOSSIBLE, IMPOSSIBLE),
-    ],
-)
-def test_joint_quorums_need_both(a: Verdict, b: Verdict, expected: Verdict) -> None:
-    assert both(a, b) is expected
-    assert both(b, a) is expected
-
-
-def test_a_node_with_two_copies_counts_once() -> None:
+def test_copies_on_one_node_count_once() -> None:
     """S-RW-2: a stand-in that became a writer, or a coordinator that stands in besides."""
-    lists = (("a", "b", "c"),)
-    copies = {"a": True, "b": True}
-    none = Waiting(set(), 0)
-    assert joint_verdict(copies, lists, 2, 2, none) is MET
-    same = none._replace(kept={("d", "a"), ("d", "b")})
-    assert joint_verdict(copies, lists, 2, 1, same) is IMPOSSIBLE
-    both_of_b = none._replace(kept={("d", "a"), ("d", "b"), ("b", "b")})
-    assert joint_verdict(copies, lists, 2, 2, both_of_b) is MET
-    apart = (("a", "b"), ("a", "c"))
-    each = none._replace(kept={("a", "a"), ("b", "b"), ("b", "c")})
-    assert joint_verdict({"a": True, "b": True, "c": False}, apart, 2, 1, each) is MET
-    assert joint_verdict({"a": True, "b": True, "c": False}, apart, 2, 2, each) is IMPOSSIBLE
-    durable = none._replace(kept={("c", "c"), ("c", "b")})
-    assert (
-        joint_verdict({"b": False, "c": True}, (("b", "d"), ("c", "d")), 1, 1, durable)
-        is IMPOSSIBLE
-    )
+    a, b, c, d = 1, 2, 4, 8
+    assert on_distinct_nodes(a | b, 0, [(a, a), (b, b)]) == a | b
+    assert on_distinct_nodes(a | b, b, [(d, a), (d, b)]) == b, "the durable one is the one to keep"
+    assert on_distinct_nodes(a | b, 0, [(d, a), (d, b), (b, b)]) == a | b
+    assert on_distinct_nodes(a | b, 0, [(a, a), (b, b), (b, c)]) == a | b
+    assert on_distinct_nodes(c, c, [(c, c), (c, b)]) == c, "others do not take the place of these"
+
+
+kept_pairs = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 3)).map(lambda p: (1 << p[0], 1 << p[1])),
+    max_size=7,
+)
+
+
+@given(kept=kept_pairs, synced=st.integers(0, 15))
+def test_no_more_copies_are_told_than_have_nodes_of_their_own(kept, synced: int) -> None:
+    there = {copy for _, copy in kept}
+    found = on_distinct_nodes(sum(there), synced, kept)
+    chosen = {copy for copy in there if copy & found}
+    assert found == sum(chosen)
+    ways = product(*([node for node, other in kept if other == copy] for copy in sorted(chosen)))
+    assert any(len(set(way)) == len(chosen) for way in ways)
+    assert found or not there

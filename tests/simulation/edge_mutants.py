@@ -80,7 +80,7 @@ def _() -> list[Patch]:
 
     def verdict(self: Any) -> Any:
         two = len(self.view.preference.names) == 2
-        return MET if two and self.me in self.copies.acks else original(self)
+        return MET if two and self.record else original(self)
 
     return [(put.PutOperation, "_verdict", verdict)]
 

@@ -56,10 +56,12 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     original = preference.Preference.__init__
 
-    def init(self: Any, document: Any) -> None:
-        original(self, document)
+    def init(self: Any, document: Any, bits: Any = None) -> None:
+        original(self, document, bits)
         self._writers = self._owners
-        self.places = tuple((owners, owners, (owners,)) for owners in self._owners)
+        self.places = tuple(
+            preference.Place(owners, owners, (owners,), self.bits) for owners in self._owners
+        )
 
     return [(preference.Preference, "__init__", init)]
 

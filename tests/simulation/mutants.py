@@ -30,6 +30,7 @@ from dynamo_core import (
     journal,
     local_replica,
     membership,
+    messages,
     put,
     replica,
     ring,
@@ -245,9 +246,11 @@ def _() -> list[Patch]:
 
 def _count_again(operation: Any, flags: int) -> None:
     """One ack more, as if another owner had given it."""
-    for owner in operation.writers:
-        if owner not in operation.copies.by_writer:
-            operation.copies.by_writer[owner] = flags
+    copies = operation.copies
+    for bit in map(copies.bits.__getitem__, operation.place.writers):
+        if not bit & copies.counted(False)[0]:
+            copies.owners |= bit
+            copies.synced |= bit if flags & messages.SYNCED else 0
             return
 
 
@@ -256,7 +259,8 @@ def _() -> list[Patch]:
     original = put.PutOperation.replied
 
     def replied(self: Any, to: str, request: Any, reply: Any, now: float) -> Any:
-        if isinstance(reply, put.Stored) and to in self.copies.acks and to != self.view.name:
+        again = isinstance(reply, put.Stored) and self.copies.heard_from(to)
+        if again and to != self.view.name:
             _count_again(self, reply.flags)
         return original(self, to, request, reply, now)
 
@@ -286,8 +290,12 @@ def _() -> list[Patch]:
     original = put.PutOperation.replied
 
     def replied(self: Any, to: str, request: Any, reply: Any, now: float) -> Any:
-        again = isinstance(reply, put.Stored) and (request.target or to) in self.copies.by_writer
-        if again and to not in self.copies.acks:
+        copies = self.copies
+        if (
+            isinstance(reply, put.Stored)
+            and copies.bits[request.target or to] & copies.counted(False)[0]
+            and not copies.heard_from(to)
+        ):
             _count_again(self, reply.flags)
         return original(self, to, request, reply, now)
 

@@ -162,7 +162,7 @@ def an_own_copy_that_waits_for_its_fsync() -> None:
 @mutant("a second copy refused for its entry counts as tried")
 def _() -> list[Patch]:
     def forget(self: Any, call: tuple[str, str]) -> None:
-        self.under_way.discard(call)
+        self.ended(*call)
 
     return [(copies.Copies, "forget", forget)]
 
@@ -212,7 +212,7 @@ def _() -> list[Patch]:
         ended = machine.finished and isinstance(machine, put.PutOperation)
         missed: set[str] = set()
         if ended and machine.me in machine.missed:
-            missed, machine.missed = machine.missed.intersection(machine.owners), missed
+            missed, machine.missed = machine.missed.intersection(machine.place.owners), missed
         original(self, machine, effects)
         for owner in sorted(missed):
             self.node.hints.mark_dirty(machine.partition, owner)

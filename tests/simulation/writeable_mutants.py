@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import reduce
+from operator import or_
 from types import SimpleNamespace
 from typing import Any
 
@@ -127,14 +129,15 @@ def _() -> list[Patch]:
 
 @mutant("dw over both lists")
 def _() -> list[Patch]:
-    def joint_verdict(of: Any, lists: Any, w: int, dw: int, waiting: Any) -> Any:
-        more = len(waiting.asked) + waiting.spare
-        verdict = quorum.write_verdict(of, w, dw, more, more + len(waiting.syncs))
-        without = waiting._replace(syncs=())
-        return quorum.both(verdict, quorum.joint_verdict(of, lists, w, 0, without))
+    original = copies.Copies.verdict
+
+    def verdict(self: Any, lists: Any, wanted: tuple[int, int, bool], spare: int) -> Any:
+        everywhere = original(self, (reduce(or_, lists),), wanted, spare)
+        here = original(self, lists, (wanted[0], 0, wanted[2]), spare)
+        return everywhere if here is quorum.MET else here
 
     return [
-        (copies, "joint_verdict", joint_verdict),
+        (copies.Copies, "verdict", verdict),
         (replication.Replication, "_own_syncs", lambda self, flags: True),
     ]
 

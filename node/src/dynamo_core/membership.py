@@ -139,7 +139,7 @@ class Membership:
             return why
         # All that can fail comes first: nothing of the node has changed up to here.
         row, addresses = ring.encode(), addresses_row(ring, node.identity.name)
-        preference, held = Preference(ring), Holdings(ring, node.replica.name)
+        preference, held = Preference(ring, node.bits), Holdings(ring, node.replica.name)
         node.ring_or_none, node.preference, node.lww = ring, preference, held.lww
         self.lost_ring = ""
         for member in ring.members.values():

@@ -41,7 +41,7 @@ from dynamo_core.move_messages import Promise, Settle, Still
 from dynamo_core.moves import Moves
 from dynamo_core.operations import Operation
 from dynamo_core.post import Post
-from dynamo_core.preference import Preference
+from dynamo_core.preference import Bits, Preference
 from dynamo_core.promises import Promises
 from dynamo_core.reception import Reception
 from dynamo_core.repair import Repairs
@@ -100,6 +100,7 @@ class Node:
         self.background = Background(settings.latency_threshold_ms, self.counters)
         self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
         self.ring_or_none: Ring | None = None
+        self.bits = Bits()
         self.preference: Preference
         self.addresses: dict[str, str] = {}
         self.durable_number = 0

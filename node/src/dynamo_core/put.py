@@ -32,6 +32,7 @@ from dynamo_core.machine import (
     fresh_id,
 )
 from dynamo_core.messages import (
+    VOLATILE,
     Fetch,
     Fetched,
     Forward,
@@ -47,7 +48,6 @@ from dynamo_core.replication import Replication
 from dynamo_core.slow import Slow
 
 Answer = Callable[[Outcome], None]
-NOBODY: list[str] = []
 NO_PUT = Put(key=b"", value=None)
 """In the place of a put that is over: its value is let go (T-4)."""
 CONFLICTS = (Refusal.TOO_MANY_SIBLINGS, Refusal.REQUEST_ID_REUSED)
@@ -80,16 +80,16 @@ class PutOperation(Replication):
         ring = view.ring
         self.partition = partition_of(self.stored, ring.partition_bits)
         self.entry = ring.entries[self.partition].number
-        self.owners, self.writers, self.quorums = view.preference.places[self.partition]
+        self.place = view.preference.places[self.partition]
         self.renewals = self.syncs = self.seen = 0
         self.earlier_s = 0.0
         """`syncs`: how many fsyncs the other nodes must do: this node's own counts unless strict
         forbids. `earlier_s`: what a read before this write has taken."""
         self.w, self.dw, self.strict = put.w, put.dw, bool(put.strict)
-        self.copies = Copies()
+        self.copies = Copies(view.preference.bits)
         self.stale: Sequence[tuple[str, str]] = ()  # calls that wait for the record read again
         self.missed: Collection[str] = ()
-        self.spare: list[str] = NOBODY
+        self.spare: list[str] | None = None
         self.record = self.context = b""
         self.target = self.forwarded_to = ""
         self.forward = not forwarded
@@ -100,15 +100,15 @@ class PutOperation(Replication):
         self.wake_at = min(self.wake_at, now + self.view.hedging.after_s(self.put.timeout_s))
         view = self.view
         self.entry = view.ring.entries[self.partition].number
-        self.owners, self.writers, self.quorums = view.preference.places[self.partition]
+        self.place = view.preference.places[self.partition]
 
     def start(self, now: float) -> Effects:
         self.started = now
         view = self.view
-        keeps = self.me in self.writers and view.writable
+        keeps = self.me in self.place.writers and view.writable
         if not self.forward or (keeps and not view.stalled):
             return self._coordinate(now)
-        up = [o for o in self.owners if o != self.me and view.up(o)]
+        up = [o for o in self.place.owners if o != self.me and view.up(o)]
         # S-RW-8: a coordinator waits for its own fsync first, so one whose fsyncs stall is asked
         # last, and a node that keeps the key itself goes before it.
         quick = [o for o in up if not view.stalls(o)]
@@ -132,48 +132,51 @@ class PutOperation(Replication):
         self.coordinating = True
         hedge_at = now + view.hedging.after_s(self.put.timeout_s)
         self.wake_at = min(hedge_at, self.started + self.put.timeout_s)
-        if self.me not in self.writers:
-            absent = [o for o in self.owners if not view.up(o) or o == self.forwarded_to]
-            self.target = absent[0] if absent else self.owners[0]
+        if self.me not in self.place.writers:
+            owners = self.place.owners
+            absent = [o for o in owners if not view.up(o) or o == self.forwarded_to]
+            self.target = absent[0] if absent else owners[0]
         place = (self.stored, self.target, self.known, self.known_seen)
         return [(self.me, Coordinate(0, self.put, *place, sync=self.dw > 0))]
 
     # ------------------------------------------------------------ events
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
-        if type(reply) is Coordinated:
-            return self._coordinated(reply, now)
         if type(reply) is Stored and type(request) is Store:
             return self._stored(node, request.target, reply.flags, now)
+        if type(reply) is Coordinated:
+            return self._coordinated(reply, now)
         if type(reply) is Forwarded:
             return self._forwarded(node, reply.outcome, now)
         assert type(reply) is Fetched
         return self._resend(reply.record, reply.seen, now)
 
     def _stored(self, node: str, target: str, flags: int, now: float) -> Effects:
-        copies = self.copies
-        copies.under_way.discard((node, target))
-        copies.acked(node, target, self._worth(node, target, flags))
+        if flags & VOLATILE:
+            flags = self._worth(node, target, flags)
+        self.copies.acked(node, target, flags)
         if self.explanation is not None:
             self._explain(node, "stored", now)
         if self.done is not None:
             return self._decide(now)
-        self.finished = not copies.under_way
+        self.finished = not self.copies.open
         return []
 
     def _coordinated(self, reply: Coordinated, now: float) -> Effects:
-        first = self.me not in self.copies.acks
-        flags = self._worth(self.me, self.target, reply.flags)
+        flags = reply.flags
+        if flags & VOLATILE:
+            flags = self._worth(self.me, self.target, flags)
         self.copies.acked(self.me, self.target, flags)
-        if not first:
-            return self._decide(now)
+        if self.record:
+            return self._decide(now)  # it is fsynced as well
         if self.explanation is not None:
             self._explain(self.me, "coordinated", now)
         self.record, self.seen = reply.record, reply.seen
         self.context = reply.context
         self.syncs = self.dw - self._own_syncs(flags)
         effects = self._replicate()
-        effects += self._decide(now)
+        if not self.copies.pending(self.w):
+            effects += self._decide(now)
         return effects
 
     def _forwarded(self, node: str, outcome: Outcome, now: float) -> Effects:
@@ -182,7 +185,7 @@ class PutOperation(Replication):
             return []
         if outcome.status < 300 or (outcome.status < 500 and not self.coordinating):
             self._answer(outcome)
-            self.finished = not self.copies.under_way
+            self.finished = not self.copies.open
             return []
         return [] if self.coordinating else self._coordinate(now)
 
@@ -195,7 +198,7 @@ class PutOperation(Replication):
         if isinstance(request, Fetch):
             return self._resend(b"", 0, now)
         assert isinstance(request, Store)
-        if (node, request.target) not in self.copies.under_way:
+        if not self.copies.waits_for(node, request.target):
             self.copies.no_fsync((node, request.target))
             return self._decide(now)
         if reason is Refusal.STALE and self.renewals < RENEWALS_MAX:
@@ -217,22 +220,22 @@ class PutOperation(Replication):
 
     def delayed(self, node: str, request: Message, now: float) -> Effects:
         """The copy may still be acked in time: meanwhile a stand-in is asked."""
-        if not isinstance(request, Store) or (node, request.target) not in self.copies.under_way:
+        if not isinstance(request, Store) or not self.copies.waits_for(node, request.target):
             return []
         self._explain(node, "link lost: waits for it", now)
         copy = request.target or node
         if self.copies.elsewhere(node, copy):
             return []
-        return self._stand_in(copy) if self.spare else self._double(copy)
+        return self._stand_in(copy) if self._spare() else self._double(copy)
 
     def heard_from(self, node: str) -> bool:
         """Whether the node has acked a copy."""
-        return node in self.copies.acks
+        return self.copies.heard_from(node)
 
     def _without(self, node: str, target: str, now: float) -> Effects:
-        self.copies.under_way.discard((node, target))
-        copy = target or node
-        wanted = copy in self.writers and copy not in self.copies.by_writer
+        copies, copy = self.copies, target or node
+        copies.ended(node, target)
+        wanted = copy in self.place.writers and not copies.bits[copy] & copies.counted(False)[0]
         return (self._stand_in(copy) if wanted else []) + self._decide(now)
 
     def _resend(self, record: bytes, seen: int, now: float) -> Effects:
@@ -254,10 +257,10 @@ class PutOperation(Replication):
         self.copies.forget((node, request.target))
         self._renew(now)
         again: Effects = []  # it answers, and has not said no to the copy
-        if node in self.writers and not request.target:
+        if node in self.place.writers and not request.target:
             again = [self._store(node, "")]  # whoever keeps a hint for it
-        elif node not in self.writers and node != self.me:
-            self.spare = [node, *self.spare]
+        elif node not in self.place.writers and node != self.me:
+            self.spare = [node, *self._spare()]
         return again + self._cover() + self._decide(now)
 
     def rejected(self, reply: Rejected) -> Effects:
@@ -283,7 +286,7 @@ class PutOperation(Replication):
         deadline = self.started + self.put.timeout_s
         if now >= deadline:
             self.finished = True
-            late = (target or node for node, target in self.copies.under_way)
+            late = (target or node for node, target in self.copies.under_way())
             self.missed = {*self.missed, *late}
             if self.done is not None:
                 self._refuse("unknown", "the deadline has passed")
@@ -301,30 +304,30 @@ class PutOperation(Replication):
     def _decide(self, now: float) -> Effects:
         copies = self.copies
         if self.done is not None:
-            made = len(copies.by_writer)
-            if made < self.w <= made + len(copies.under_way):
-                return []  # the usual case before the last ack: nothing can be said yet
+            if copies.pending(self.w):
+                return []
             effects: Effects = []
             if self.view.ring.entries[self.partition].number != self.entry:
                 self._renew(now)  # S-RW-4: against the entry known at the decision
                 effects = self._cover()
             verdict = self._verdict()
-            if self.me in copies.acks and verdict is MET:
+            if self.record and verdict is MET:
                 self._answer(self._success())
-            elif self.me in copies.acks and verdict is IMPOSSIBLE:
+            elif self.record and verdict is IMPOSSIBLE:
                 self._refuse("unknown", "no further node can be asked")
             if effects:
                 return effects
-        if self.done is None and not copies.under_way:
+        if self.done is None and not copies.open:
             self.finished = True
         return []
 
     def unserved(self) -> Iterable[tuple[int, str]]:
         if not self.missed:
             return ()
-        missed = set(self.missed).intersection(self.owners)
+        owners = self.place.owners
+        missed = set(self.missed).intersection(owners)
         if self.me in missed:  # an exchange mends both sides, and needs another one
-            missed = set(self.owners) - {self.me}
+            missed = set(owners) - {self.me}
         return [(self.partition, owner) for owner in sorted(missed)]
 
     def let_go(self) -> None:
@@ -332,8 +335,11 @@ class PutOperation(Replication):
         self.put = NO_PUT
 
     def _verdict(self) -> Verdict:
-        wanted = (self.w, self.dw, self.strict)
-        return self.copies.verdict(self.quorums, wanted, len(self.spare))
+        wanted, lists = (self.w, self.dw, self.strict), self.place.lists
+        verdict = self.copies.verdict(lists, wanted, 0)
+        if verdict is IMPOSSIBLE:
+            return self.copies.verdict(lists, wanted, len(self._spare()))
+        return verdict
 
     def _success(self) -> Outcome:
         context = Context(self.context, self.me)
@@ -359,14 +365,14 @@ class PutOperation(Replication):
         view = self.view
         if (took_s := view.now - self.started + self.earlier_s) >= view.slow.limit_s:
             self._slow(took_s, outcome, self._asked())
-        if self.put.explain:
+        if self.explanation is not None:
             self._conclude(outcome, self._asked())
         done(outcome)
 
     def _asked(self) -> list[str]:
         """Who has not answered yet, this node among them while it coordinates."""
-        asked = [node for node, _ in self.copies.under_way]
-        own = self.coordinating and self.me not in self.copies.acks
+        asked = [node for node, _ in self.copies.under_way()]
+        own = self.coordinating and not self.copies.heard_from(self.me)
         return [self.me, *asked] if own else asked
 
     def _describe(self, line: Slow) -> None:
@@ -375,5 +381,5 @@ class PutOperation(Replication):
         line.position, line.trace = self.stored[:PREFIX_BYTES].hex(), self.put.trace
         line.answers, line.wanted = acks.total, self.w
         line.durable, line.dw, line.forwarded_to = acks.durable, self.dw, self.forwarded_to
-        aside = any(target for _, target in copies.under_way)
-        line.hedged = bool(aside or acks.hinted or copies.tried or copies.fsyncs)
+        aside = copies.aside_or_none
+        line.hedged = bool(aside and (aside.asked or acks.hinted or aside.tried or aside.fsyncs))

@@ -28,7 +28,7 @@ def owners_at_hand(world: World, node: Node, stored: bytes) -> list[set[str]]:
     weather = world.plan.weather
     if ring is None or weather.loss or weather.slow_tail or world.wires is not None:
         return []
-    _, _, quorums = node.preference.places[partition_of(stored, ring.partition_bits)]
+    quorums = node.preference.places[partition_of(stored, ring.partition_bits)].quorums
     heard = {p.name for p in world.processes if node.up(p.name) and _dial_each_other(node, p)}
     return [heard.intersection(owners) - {node.name} for owners in quorums]
 
