@@ -50,11 +50,11 @@ def _() -> list[Patch]:
     original = Journal.page
 
     def page(self: Any, *place: Any) -> Any:
-        changes, self._changes = self._changes, tuple({} for _ in self._changes)
+        changes, self.changes = self.changes, tuple({} for _ in self.changes)
         try:
             return original(self, *place)
         finally:
-            self._changes = changes
+            self.changes = changes
 
     return [(Journal, "page", page)]
 

@@ -19,7 +19,7 @@ from dynamo_core.codec import decode_record, encode_record
 from dynamo_core.errors import NotHere
 from dynamo_core.frames import Frame, encode_frame
 from dynamo_core.ids import DATA, HINTS
-from dynamo_core.messages import Store
+from dynamo_core.messages import HINTED, Store
 from dynamo_core.operations import Get, Outcome
 from dynamo_core.ring_messages import Admit, Gossip
 from dynamo_core.testing.town import SETTINGS, Town
@@ -139,7 +139,8 @@ def _() -> list[Patch]:
             empty = encode_record(put.key, EMPTY)
             self.replica.take(stored, empty, target)
             place = coordination.partition_of(stored, self.replica.bits)
-            return coordination.Minted(place, empty, put.context.history, 0)
+            flags = HINTED if target else self.replica.flags(place)
+            return coordination.Coordinated(0, empty, put.context.history, flags, 0)
 
     return [(coordination.Coordination, "coordinate", coordinate)]
 

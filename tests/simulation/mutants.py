@@ -202,12 +202,11 @@ def _() -> list[Patch]:
 
     def write(self: Any, stored: bytes, before: bytes | None, after: bytes | None) -> None:
         slot = self.forest.slot_of(stored).to_bytes(4, "big")
-        journal, place = self._journal, (ids.TREE, slot)
-        known, earlier = place in journal._changes, journal._changes.get(place)
+        journal, leaves = self._journal, self._journal.changes[ids.TREE]
+        earlier = leaves.get(slot)
         original(self, stored, before, after)
-        leaf = journal._changes.pop(place)
-        if known:
-            journal._changes[place] = earlier
+        leaf = leaves.pop(slot)
+        leaves |= {} if earlier is None else {slot: earlier}
         journal.then(lambda stored: journal.put(ids.TREE, slot, leaf))
 
     return [(tree.Tree, "write", write)]
@@ -264,11 +263,14 @@ def _() -> list[Patch]:
             _count_again(self, reply.flags)
         return original(self, to, request, reply, now)
 
-    def answered(self: Any, frame: Any, message: Any) -> None:
-        entry = self._pending.get(message.id)
-        answer(self, frame, message)
-        if entry is not None and isinstance(message, put.Stored) and not entry[0].finished:
-            self._pending[message.id] = entry
+    def answered(self: Any, frame: Any, replies: Any) -> Any:
+        replies = list(replies)
+        known = [(reply, self._pending.get(reply.id)) for reply in replies]
+        strangers = answer(self, frame, replies)
+        for reply, entry in known:
+            if entry is not None and isinstance(reply, put.Stored) and not entry[0].finished:
+                self._pending[reply.id] = entry
+        return strangers
 
     answer = calls.Calls.answered
     return [(put.PutOperation, "replied", replied), (calls.Calls, "answered", answered)]
@@ -290,12 +292,9 @@ def _() -> list[Patch]:
     original = put.PutOperation.replied
 
     def replied(self: Any, to: str, request: Any, reply: Any, now: float) -> Any:
-        copies = self.copies
-        if (
-            isinstance(reply, put.Stored)
-            and copies.bits[request.target or to] & copies.counted(False)[0]
-            and not copies.heard_from(to)
-        ):
+        copies, stored = self.copies, isinstance(reply, put.Stored)
+        again = stored and copies.bits[request.target or to] & copies.counted(False)[0]
+        if again and not copies.heard_from(to):
             _count_again(self, reply.flags)
         return original(self, to, request, reply, now)
 

@@ -7,6 +7,8 @@ from dynamo_core.context import carried
 from dynamo_core.errors import RequestIdReused, TooManySiblings
 from dynamo_core.hints import with_stamp
 from dynamo_core.ids import partition_of
+from dynamo_core.machine import Coordinated
+from dynamo_core.messages import HINTED
 from dynamo_core.operations import Put
 from dynamo_core.replica import Replica
 from dynamo_core.versions import (
@@ -27,19 +29,6 @@ within 10 minutes of the first (S-REQ-1), and two clocks may each be an hour wro
 an honest retry would be worse than to take another expiry for the same one."""
 
 
-class Minted:
-    """What coordination made: the record to replicate, its event, and what the client may know."""
-
-    __slots__ = ("context", "partition", "record", "seen")
-
-    def __init__(self, partition: int, record: bytes, context: bytes, seen: int) -> None:
-        self.partition = partition
-        self.record = record
-        self.context = context
-        self.seen = seen
-        """The number of the store that the oldest part of the record was read from."""
-
-
 def same_request(put: Put, first: Sibling) -> bool:
     """Whether the put may be another attempt of the request that made `first` (S-REQ-2)."""
     if (put.value, put.content_type) != (first.value, first.content_type):
@@ -58,8 +47,10 @@ class Coordination:
     def coordinate(
         self, put: Put, stored: bytes, target: str, wall_ms: int, known: bytes | None = None,
         known_seen: int = 0,
-    ) -> Minted:  # fmt: skip
-        """One put on this node's record (S-DOT-1..3), kept for `target`, "" when we are an owner.
+    ) -> Coordinated:  # fmt: skip
+        """One put on this node's record (S-DOT-1..3), kept for `target`, "" when we are an owner:
+        the record to replicate and what the client may know, with the number of the store that the
+        oldest part of it was read from.
 
         `known` is a record that the coordinator read elsewhere for a delete without a context, by
         stores of which one had seen no more than `known_seen`. Raises TooManySiblings,
@@ -68,9 +59,12 @@ class Coordination:
         replica = self.replica
         partition = partition_of(stored, replica.bits)
         number = replica.numbers.seen(partition)
-        own = replica.data(stored)
-        held = replica.with_hints(stored, own)
-        if partition in replica.apart:  # from what was kept apart alone: the rest may be forgotten
+        held = own = replica.data(stored)
+        if replica.hints.any_for(stored):
+            held = replica.with_hints(stored, own)
+        flags = HINTED if target else replica.flags(partition)
+        apart = partition in replica.apart
+        if apart:  # from what was kept apart alone: the rest may be forgotten
             replica.counters["puts_kept_apart"] += 1
             target = replica.apart_target
             held = replica.hint(target, stored)
@@ -78,7 +72,7 @@ class Coordination:
             held = merge_bytes(stored[4:], held, known, replica.lww)
             number = min(number, known_seen)
         seen = decode_history(put.context.history) if put.context is not None else NOTHING
-        if partition in replica.apart and known is not None and put.request_id in seen.ids:
+        if apart and known is not None and put.request_id in seen.ids:
             # A retry whose first attempt was read elsewhere: what was read is what it made.
             target, held, number = with_stamp(target, known_seen), known, known_seen
         before = decode_record(held) if held is not None else EMPTY
@@ -100,19 +94,20 @@ class Coordination:
                 history = before.history.joined(History({event[0]: event[1] - 1}))
                 before = Record(before.siblings, history)
             after = update(before, seen, self._sibling(put, event, before, wall_ms))
+            # Of a new key the client has seen all that the record has.
+            told = after.history if before is EMPTY and not seen.ids else seen.with_dot(event)
             if replica.lww:
                 after = last_writer(after)
             encoded = encode_record(put.key, after)
         else:
             replica.counters["request_id_seen_again"] += 1
-            encoded = held or b""
+            encoded, told = held or b"", seen.with_dot(event)
         if target:
             replica.keep_hint(target, stored, encoded)
         else:
             replica.replace(stored, own, encoded)
         mine = (Sibling(*event, None, request_id=put.request_id),)
-        context = carried(seen.with_dot(event).naming(mine), mine)
-        return Minted(partition, encoded, context, number)
+        return Coordinated(0, encoded, carried(told.naming(mine), mine), flags, number)
 
     def _sibling(self, put: Put, dot: Dot, before: Record, wall_ms: int) -> Sibling:
         replica, stamp = self.replica, 0

@@ -27,20 +27,20 @@ class Journal:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.number = 0
-        self._changes: tuple[dict[bytes, bytes | None], ...] = tuple({} for _ in FAMILIES)
-        """By family."""
+        self.changes: tuple[dict[bytes, bytes | None], ...] = tuple({} for _ in FAMILIES)
+        """Of this tick, by family; None deletes."""
         self._written: list[tuple[Waiter | None, Waiter | None]] = []
         self._syncing: deque[tuple[int, Waiter]] = deque()
         self.writable = True
 
     def get(self, family: int, key: bytes) -> bytes | None:
         """Raises Corrupt."""
-        changes = self._changes[family]
+        changes = self.changes[family]
         return changes[key] if key in changes else self.store.get(family, key)
 
     def put(self, family: int, key: bytes, value: bytes | None) -> None:
         """Into this tick's batch; None deletes."""
-        self._changes[family][key] = value
+        self.changes[family][key] = value
 
     def scan(
         self, family: int, start: bytes, end: bytes | None, limit: int
@@ -48,7 +48,7 @@ class Journal:
         """Rows as if the batch were written. Raises Corrupt."""
         mine = {
             key: value
-            for key, value in self._changes[family].items()
+            for key, value in self.changes[family].items()
             if start <= key and (end is None or key < end)
         }
         rows = self.store.scan(family, start, end, limit + len(mine))
@@ -70,7 +70,7 @@ class Journal:
         stop = after if after is not None else end
         mine = {
             key: value
-            for key, value in self._changes[family].items()
+            for key, value in self.changes[family].items()
             if start <= key and (stop is None or key < stop)
         }
         if mine:
@@ -89,7 +89,7 @@ class Journal:
     @property
     def pending(self) -> bool:
         """Whether there is anything to write or anybody to tell."""
-        return bool(self._written) or any(self._changes)
+        return bool(self._written) or any(self.changes)
 
     @property
     def sync_wanted(self) -> bool:
@@ -98,14 +98,14 @@ class Journal:
 
     def flush(self) -> bool:
         """Writes the batch and tells who waits. False when the store refused it."""
-        changes, waiters, self._written = self._changes, self._written, []
+        changes, waiters, self._written = self.changes, self._written, []
         stored = self.writable
         batch: list[Change] = []
         for family, rows in enumerate(changes):
             if rows:
                 batch += [(family, key, value) for key, value in rows.items()]
         if batch:
-            self._changes = tuple({} for _ in FAMILIES)
+            self.changes = tuple({} for _ in FAMILIES)
         if batch and stored:
             try:
                 self.number = self.store.write(batch)

@@ -13,7 +13,7 @@ from functools import partial
 
 from dynamo_core.arrivals import verified_record
 from dynamo_core.codec import checked, decode_record, digest_in
-from dynamo_core.coordination import Coordination, Minted
+from dynamo_core.coordination import Coordination
 from dynamo_core.errors import Corrupt, NotHere, PeerCorrupt, RequestIdReused, TooManySiblings
 from dynamo_core.hints import HintBook, with_stamp
 from dynamo_core.ids import partition_of, range_of
@@ -62,7 +62,7 @@ class LocalReplica:
         self._coordination = Coordination(replica)
         self._stores: list[tuple[Store, bool, Reply]] = []
         """Of this turn: the request, whether it became a hint, and whom to tell."""
-        self._coordinated: list[tuple[Coordinate, Minted, int, Reply]] = []
+        self._coordinated: list[tuple[Coordinate, Coordinated, Reply]] = []
         self.kinds: dict[type, Callable[..., None]] = {
             Fetch: self.fetch,
             Store: self.store,
@@ -319,7 +319,7 @@ class LocalReplica:
         if not self.journal.writable:
             return reply(Rejected(request.id, Refusal.FULL))
         try:
-            minted = self._coordination.coordinate(
+            event = self._coordination.coordinate(
                 request.put, request.stored, request.target, self.view.wall_ms, request.known,
                 request.known_seen,
             )  # fmt: skip
@@ -330,29 +330,29 @@ class LocalReplica:
             return reply(Rejected(request.id, Refusal.REQUEST_ID_REUSED, str(error)))
         except NotHere as error:
             return reply(Rejected(request.id, Refusal.UNCERTAIN, str(error)))
-        role = HINTED if request.target else self.replica.flags(minted.partition)
-        role |= self._level
+        event.flags |= self._level
         if not self._coordinated:
             self.journal.then(self._coordinated_written)
-        self._coordinated.append((request, minted, role, reply))
+        self._coordinated.append((request, event, reply))
         return None
 
     def _coordinated_written(self, stored: bool) -> None:
         """All that was coordinated this turn."""
         events, self._coordinated = self._coordinated, []
-        for request, minted, role, reply in events:
-            if stored:
-                reply(Coordinated(request.id, minted.record, minted.context, role, minted.seen))
-            else:
-                # It may be applied all the same, or a read of this very turn has carried it away.
-                reply(Rejected(request.id, Refusal.UNCERTAIN))
-        events = [event for event in events if stored and event[0].sync]
-        if events:
-            self.journal.when_synced(partial(self._coordinated_synced, events))
+        syncing = []
+        for line in events:
+            request, event, reply = line
+            # It may be applied all the same, or a read of this very turn has carried it away.
+            reply(event if stored else Rejected(request.id, Refusal.UNCERTAIN))
+            if stored and request.sync:
+                syncing.append(line)
+        if syncing:
+            self.journal.when_synced(partial(self._coordinated_synced, syncing))
 
     def _coordinated_synced(
-        self, events: list[tuple[Coordinate, Minted, int, Reply]], durable: bool
+        self, events: list[tuple[Coordinate, Coordinated, Reply]], durable: bool
     ) -> None:
-        for request, minted, role, reply in events if durable else ():
-            flags = role | SYNCED
-            reply(Coordinated(request.id, minted.record, minted.context, flags, minted.seen))
+        """The same answers once more: by now each has been taken, and nothing else is new."""
+        for _, event, reply in events if durable else ():
+            event.flags |= SYNCED
+            reply(event)
