@@ -229,7 +229,10 @@ class LocalReplica:
                 corrupt()
                 reply(Refused(request.id, Refusal.CORRUPT, partition))
                 continue
-            changed = replica.take(request.stored, request.record, target)
+            if target:
+                changed = replica.take(request.stored, request.record, target)
+            else:
+                changed = replica.merge(request.stored, request.record)
             if hint:
                 replica.counters["hints_kept"] += 1
             elif changed:

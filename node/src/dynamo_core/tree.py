@@ -45,12 +45,12 @@ class Tree:
 
     def write(self, stored: bytes, before: bytes | None, after: bytes | None) -> None:
         """Into this tick's batch: a record, None for none, and its leaf."""
-        forest, put = self.forest, self._journal.put
+        forest, changes = self.forest, self._journal.changes
         slot = int.from_bytes(stored[:4], "big") >> forest.shift
         old = before[:DIGEST_BYTES] if before is not None else None
         new = after[:DIGEST_BYTES] if after is not None else None
-        put(DATA, stored, after)
-        put(TREE, slot.to_bytes(4, "big"), forest.change(slot, old, new))
+        changes[DATA][stored] = after
+        changes[TREE][slot.to_bytes(4, "big")] = forest.change(slot, old, new)
 
     def rebuild(self, page_of: PageOf) -> None:
         """Count every leaf again from the records. Raises Corrupt."""

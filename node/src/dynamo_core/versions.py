@@ -265,20 +265,21 @@ EMPTY = Record()
 def update(record: Record, context: History, sibling: Sibling) -> Record:
     """The record after one put: `sibling` carries a dot that is new to it (S-DOT-1, S-DOT-2)."""
     history = record.history.joined(context)
-    kept, ids = record.siblings, history.ids
+    kept = record.siblings
     dropped: tuple[Sibling, ...] = ()
     if kept and not context.empty:
         dropped = tuple(s for s in kept if context.covers(s))
         kept = tuple(s for s in kept if s not in dropped)
-    if ids or dropped:
+    if history.ids or dropped:
         ids = {
             name: msgspec.structs.replace(entry, writes=entry.writes + 1)
             for name, entry in history.naming(dropped).ids.items()
             if entry.writes < SUPERSEDED_WRITES_MAX
         }
         kept = tuple(s for s in kept if not (s.request_id and s.request_id in ids))
-    history = History(history.vector, history.dots, ids).with_dot(sibling.dot)
-    return Record(in_order((*kept, sibling)) if kept else (sibling,), history)
+        history = History(history.vector, history.dots, ids)
+    siblings = in_order((*kept, sibling)) if kept else (sibling,)
+    return Record(siblings, history.with_dot(sibling.dot))
 
 
 def in_order(siblings: tuple[Sibling, ...]) -> tuple[Sibling, ...]:
