@@ -22,7 +22,7 @@ from dynamo_core.answers import answer_fault
 from dynamo_core.arrivals import verified_outcome, verified_record
 from dynamo_core.errors import PeerCorrupt
 from dynamo_core.frames import Frame
-from dynamo_core.machine import NEVER, Effects, Machine, Rejected
+from dynamo_core.machine import NEVER, Coordinate, Effects, Machine, Rejected
 from dynamo_core.messages import (
     Fetch,
     Fetched,
@@ -199,12 +199,12 @@ class Calls:
 
     def drain(self) -> None:
         """Let everything happen that follows from what has happened, in its order."""
-        if self._working:
+        if self._working or not self._work:
             return
-        self._working = True
+        self._working, waiting = True, self._work
         try:
-            while self._work:
-                work = self._work.popleft()
+            while waiting:
+                work = waiting.popleft()
                 if isinstance(work, tuple):
                     self._local_reply(*work)
                 else:
@@ -216,16 +216,15 @@ class Calls:
 
     def _run(self, machine: Machine, effects: Effects) -> None:
         here = self.node.name
-        for node, request in effects:
-            if node == here:
+        for to, request in effects:
+            if to == here:
                 self._call_local(machine, request)
                 continue
-            self._next_id += 1
-            request.id = number = self._next_id
+            self._next_id = request.id = number = self._next_id + 1
             if not machine.finished:
-                self._pending[number] = (machine, node, request)
+                self._pending[number] = (machine, to, request)
                 machine.calls.add(number)
-            self.node.post.say(node, request)
+            self.node.post.outbox[to].append(request)
         if machine.finished:
             self._forget(machine)
             for partition, owner in machine.unserved():
@@ -252,11 +251,15 @@ class Calls:
         machine.calls.clear()
 
     def _call_local(self, machine: Machine, request: Message) -> None:
+        work = self._work
+
         def reply(message: Message) -> None:
-            self._work.append((machine, request, message))
+            work.append((machine, request, message))
 
         node = self.node
-        if node.local.answers(request):
+        if type(request) is Coordinate:  # the most, and of no entry that could be another one
+            node.local.coordinate(request, reply)
+        elif node.local.answers(request):
             node.local.answer(request, reply)
         elif isinstance(request, Prepare):
             reply(node.membership.prepared(request))
@@ -277,4 +280,5 @@ class Calls:
             effects = machine.outdated(node.name, request, node.now)
         else:
             effects = machine.failed(node.name, request, reply.reason, node.now)
-        self._run(machine, effects)
+        if effects or machine.finished or machine.wake_at < machine.scheduled_at:
+            self._run(machine, effects)

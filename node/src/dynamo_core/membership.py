@@ -189,7 +189,7 @@ class Membership:
 
     def _become_gone(self) -> None:
         if not self.gone:
-            self.gone = True
+            self.gone, self.node.member = True, False
             self.node.counters["learnt_it_is_replaced"] += 1
             self.node.name = "~" + self.node.identity.name
             self.node.replica.name = self.node.name

@@ -99,7 +99,11 @@ class Node:
         self.refusals = Refusals()
         self.background = Background(settings.latency_threshold_ms, self.counters)
         self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
-        self.ring_or_none: Ring | None = None
+        self.ring: Ring
+        """The ring; only for code that runs on a member."""
+        self._ring: Ring | None = None
+        self.member = False
+        """Whether this node serves keys."""
         self.bits = Bits()
         self.preference: Preference
         self.addresses: dict[str, str] = {}
@@ -150,15 +154,15 @@ class Node:
     # ------------------------------------------------------------ what others may see
 
     @property
-    def ring(self) -> Ring:
-        """The ring; only for code that runs on a member."""
-        assert self.ring_or_none is not None
-        return self.ring_or_none
+    def ring_or_none(self) -> Ring | None:
+        """The ring, None before this node has one."""
+        return self._ring
 
-    @property
-    def member(self) -> bool:
-        """Whether this node serves keys."""
-        return self.ring_or_none is not None and not self.membership.gone
+    @ring_or_none.setter
+    def ring_or_none(self, ring: Ring | None) -> None:
+        assert ring is not None, "a node does not forget its ring"
+        self.ring = self._ring = ring
+        self.member = not self.membership.gone
 
     @property
     def writable(self) -> bool:

@@ -5,7 +5,8 @@ A route is a member's name, or "@host:port" for whoever is not (yet, or no more)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from typing import TYPE_CHECKING, cast
 
 from dynamo_core.frames import FRAME_BYTES_MAX, FRAME_VERSION, Frame, encode_frame
 from dynamo_core.messages import Message, Store
@@ -21,23 +22,21 @@ class Post:
         self.node = node
         self.frame_bytes_max = FRAME_BYTES_MAX
         """What a link takes; a simulated one may take less."""
-        self._outbox: dict[str, list[Message]] = {}
+        self.outbox: defaultdict[str, list[Message]] = defaultdict(list)
+        """Messages of this tick by route."""
 
     def say(self, route: str, message: Message) -> None:
         """Into the next frame on that route."""
-        messages = self._outbox.get(route)
-        if messages is None:
-            messages = self._outbox[route] = []
-        messages.append(message)
+        self.outbox[route].append(message)
 
     def frames(self) -> list[tuple[str, bytes]]:
         """One frame per route, or more where a link would not take it, each with its address: two
         lives of one name may have the same. What has no address yet is dropped, as a link would."""
-        if not self._outbox:
+        if not self.outbox:
             return []
         node = self.node
         frames: list[tuple[str, bytes]] = []
-        outbox, self._outbox = self._outbox, {}
+        outbox, self.outbox = self.outbox, defaultdict(list)
         for route, messages in outbox.items():
             address = route[1:] if route.startswith("@") else node.addresses.get(route, "")
             if address and address != node.identity.address:
