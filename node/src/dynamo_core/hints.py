@@ -60,7 +60,7 @@ class HintBook:
         self._sizes: dict[bytes, dict[str, int]] = {}
         """By store key and target, the bytes of the hint."""
         self._in_arc: Counter[int] = Counter()
-        """How many keys with hints lie in each arc of the ring."""
+        """How many keys with hints lie in each arc of the ring that has any."""
         self.counts: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
         self.dirty: set[tuple[int, str]] = set()
@@ -95,13 +95,17 @@ class HintBook:
             sizes[target] = after
         if after and not before:
             self.counts[target] = self.counts.get(target, 0) + 1
-            self._in_arc[partition_of(stored, ARC_BITS)] += not known
+            if not known:
+                self._in_arc[partition_of(stored, ARC_BITS)] += 1
         elif not after:
             self.handed_on(target, stored)
             self.counts[target] -= 1
             if not sizes:
                 del self._sizes[stored]
-                self._in_arc[partition_of(stored, ARC_BITS)] -= 1
+                arc = partition_of(stored, ARC_BITS)
+                self._in_arc[arc] -= 1
+                if not self._in_arc[arc]:
+                    del self._in_arc[arc]
             if not self.counts[target]:
                 del self.counts[target], self.bytes[target]
 
@@ -111,8 +115,10 @@ class HintBook:
 
     def any_of(self, partition: int, bits: int) -> bool:
         """Whether a hint of the partition lies here, on a ring cut into 2**bits partitions."""
-        width = ARC_BITS - bits
-        return any(self._in_arc[arc] for arc in range(partition << width, (partition + 1) << width))
+        width, arcs = ARC_BITS - bits, self._in_arc
+        if len(arcs) < 1 << width:
+            return any(arc >> width == partition for arc in arcs)
+        return any(arc in arcs for arc in range(partition << width, (partition + 1) << width))
 
     def some_of(
         self, partition: int, bits: int, limit: int, but: str = ""
