@@ -6,7 +6,7 @@ A route is a member's name, or "@host:port" for whoever is not (yet, or no more)
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from dynamo_core.frames import FRAME_BYTES_MAX, FRAME_VERSION, Frame, encode_frame
 from dynamo_core.messages import Message, Store
