@@ -6,11 +6,11 @@ from collections import Counter
 
 import msgspec
 import pytest
-from town import SETTINGS, Town
 
 from dynamo_core.ids import store_key
 from dynamo_core.operations import Put
 from dynamo_core.slow import LINES_MAX, MINUTE_S, Slow, SlowBook
+from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from town import Town, known
 
 from dynamo_core.arrivals import put_digest
 from dynamo_core.frames import Frame, decode_frame, encode_frame
 from dynamo_core.messages import Fetch, Forward, Message, Store
 from dynamo_core.operations import Put
+from dynamo_core.testing.town import Town, known
 from dynamo_core.traceparent import CHARS, PARENT_ID, TRACE_ID, sampled, traceparent_of
 
 KEY = b"cart"
