@@ -85,6 +85,26 @@ def test_a_damaged_hint_is_given_up_with_all_its_bytes() -> None:
     assert (book.counts, book.bytes) == ({"a": 1}, {"a": len(record(1, other))})
 
 
+KEYS = [store_key(b"key %d" % number) for number in range(8)]
+marks = st.tuples(st.sampled_from(("b", "c")), st.sampled_from(KEYS), st.booleans())
+
+
+@given(marks=st.lists(marks, max_size=20), bits=st.sampled_from((0, 2, 8, 12)))
+def test_the_partitions_with_hints_are_those_of_their_keys(marks, bits: int) -> None:
+    book = HintBook(Journal(Disk(1)), 1 << 20, 3)
+    held: set[tuple[str, bytes]] = set()
+    for target, stored, kept in marks:
+        if kept:
+            book.keep(target, stored, record(1, stored[4:]), False)
+            held.add((target, stored))
+        else:
+            book.drop(target, stored)
+            held.discard((target, stored))
+    there = {partition_of(stored, bits) for _, stored in held}
+    for partition in {partition_of(stored, bits) for stored in KEYS} | {0}:
+        assert book.any_of(partition, bits) == (partition in there)
+
+
 def test_dirty_marks_are_durable_until_they_are_cleaned() -> None:
     disk = Disk(1)
     journal = Journal(disk)

@@ -138,18 +138,17 @@ def _() -> list[Patch]:
 
 @mutant("returned context lacks its own dot")
 def _() -> list[Patch]:
-    original = coordination.Minted
+    original = coordination.Coordinated
 
-    class Minted(original):  # type: ignore[misc,valid-type]
-        def __init__(self, stored: bytes, record: bytes, context: bytes, seen: int) -> None:
-            siblings = codec.decode_record(record).siblings
-            tops = {s.actor: s.counter for s in siblings}  # in the order of their counters
-            told = versions.decode_history(context)
-            vector = {a: c - (tops.get(a) == c) for a, c in told.vector.items()}
-            dots = frozenset(d for d in told.dots if tops.get(d[0]) != d[1])
-            super().__init__(stored, record, History(vector, dots).encode(), seen)
+    def coordinated(number: int, record: bytes, context: bytes, flags: int, seen: int) -> Any:
+        siblings = codec.decode_record(record).siblings
+        tops = {s.actor: s.counter for s in siblings}  # in the order of their counters
+        told = versions.decode_history(context)
+        vector = {a: c - (tops.get(a) == c) for a, c in told.vector.items()}
+        dots = frozenset(d for d in told.dots if tops.get(d[0]) != d[1])
+        return original(number, record, History(vector, dots).encode(), flags, seen)
 
-    return [(coordination, "Minted", Minted)]
+    return [(coordination, "Coordinated", coordinated)]
 
 
 @mutant("siblings in no canonical order")
