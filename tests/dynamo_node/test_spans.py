@@ -92,7 +92,7 @@ def receiver() -> Iterator[Receiver]:
     thread.start()
     yield made
     made.server.shutdown()
-    thread.join()
+    thread.join(30.0)
     made.server.server_close()
 
 

@@ -249,5 +249,5 @@ def test_a_client_of_a_command_sends_its_trace() -> None:
                 run("--endpoint", url, "get", "k", *given)
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(30.0)
     assert asked == [trace, ""]

@@ -137,7 +137,13 @@ class Node:
         self.clients = Clients(self)
         self.admin = Administration(self)
         self.calls = Calls(self)
-        self.reception = Reception(
+        self.reception = self._reception()
+        self._next_beat = self._next_scan = 0.0
+        self._boots: list[int] = []
+
+    def _reception(self) -> Reception:
+        """Who takes which message; the own copy and the membership say so themselves."""
+        return Reception(
             self,
             replying={
                 Order: self.admin.order, Promise: self.promises.promise, Still: self.moves.still,
@@ -148,8 +154,6 @@ class Node:
                 Numbers: self.apart.asked, NumbersTold: self.apart.told,
             },
         )  # fmt: skip
-        self._next_beat = self._next_scan = 0.0
-        self._boots: list[int] = []
 
     # ------------------------------------------------------------ what others may see
 
