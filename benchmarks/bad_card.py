@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from dynamo_core.frame_tags import LENGTH_BYTES
+from dynamo_core.protocol.frame_tags import LENGTH_BYTES
 
 
 class Card:

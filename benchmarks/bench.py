@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 import typer  # noqa: E402
 from benchmarks.changes import CHANGES, Figure, Sizes  # noqa: E402
-from benchmarks.loads import Sample  # noqa: E402
+from benchmarks.load_runs import Sample  # noqa: E402
 from benchmarks.stores import Edge, Etcd, Naive, Nginx, Ours, Peer, Redis  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import Progress  # noqa: E402

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loads import BATCH, VALUE_BYTES, own
+from benchmarks.load_runs import BATCH, VALUE_BYTES, own
 from benchmarks.processes import Child, Node, found, until
 
 from dynamo_client import AsyncDynamoClient, PutOp

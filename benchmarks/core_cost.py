@@ -32,9 +32,9 @@ from rich.table import Table
 
 import dynamo_core
 from dynamo_core.node import Node, NodeIdentity
-from dynamo_core.operations import Get, Operation, Outcome, Put
-from dynamo_core.placement import found
-from dynamo_core.ring import Identity, Member, Target
+from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
+from dynamo_core.ring.document import Identity, Member, Target
+from dynamo_core.ring.placement import found
 from dynamo_core.settings import Settings
 from dynamo_node.memory_store import MemoryStore
 
@@ -107,7 +107,7 @@ class Trio:
             busy = False
             for node in self.nodes.values():
                 if node.sync_wanted:
-                    node.synced(node.journal.store.sequence())
+                    node.synced(node.write_batch.store.sequence())
                 for address, frame in node.flush():
                     self.nodes[address[:2]].receive(frame)
                     busy = True
@@ -134,7 +134,7 @@ class Trio:
         spent.run("submit", lambda: _submit(coordinator, operations, outcomes))
         frames = spent.run("flush", coordinator.flush)
         if coordinator.sync_wanted:
-            number = coordinator.journal.store.sequence()
+            number = coordinator.write_batch.store.sequence()
             spent.run("after fsync", lambda: coordinator.synced(number))
         back: list[bytes] = []
         for node in others:

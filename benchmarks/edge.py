@@ -16,12 +16,13 @@ from typing import Any, cast
 
 import uvloop
 
-from dynamo_core.clients import Done
-from dynamo_core.operations import Context, Operation, Outcome
-from dynamo_core.versions import History, Sibling
+from dynamo_core.causality.context import Context
+from dynamo_core.causality.records import History, Sibling
+from dynamo_core.protocol.operations import Operation, Outcome
+from dynamo_core.request.admission_control import Done
 from dynamo_node.app import Server, client_config
 from dynamo_node.driver import Driver, settle_memory
-from dynamo_node.edge import Limits
+from dynamo_node.http_limits import Limits
 
 
 class Nothing:

@@ -8,7 +8,7 @@ the same for every strategy that is compared: the number of tokens or partitions
     strategy 2   x/4 random tokens, 3x/4 equal arcs; an arc goes to the N distinct nodes whose
                  tokens follow its end (the paper does not say how it shares out x)
     strategy 3   x equal arcs, x/S of them to each node, dealt at random; lists as above
-    dynamo-ring  x equal arcs, placed by `dynamo_core.placement`
+    dynamo-ring  x equal arcs, placed by `dynamo_core.ring.placement`
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from random import Random
 
-from dynamo_core.placement import place
+from dynamo_core.ring.placement import place
 
 NODES = 30
 N = 3

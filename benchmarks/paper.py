@@ -32,8 +32,8 @@ from rich.console import Console
 
 from benchmarks import fig8 as layouts
 from dynamo_client import AsyncDynamoClient
-from dynamo_core.ids import partition_of, store_key
-from dynamo_core.placement import place
+from dynamo_core.keys import partition_of, store_key
+from dynamo_core.ring.placement import place
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs/paper"

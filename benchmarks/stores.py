@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from benchmarks.loads import BATCH, Load, h2load, own, wrk
+from benchmarks.load_runs import BATCH, Load, h2load, own, wrk
 from benchmarks.processes import Child, Node, found, free_ports, listens, until
 
 HERE = Path(__file__).parent

@@ -131,7 +131,7 @@ def test_values_keep_their_schema() -> None:
 def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
     page = (ROOT / "docs/operations.md").read_text().split("<!-- table: metrics -->")[1]
     metrics = set(re.findall(r"^\| `(dynamo_\w+)`", page, re.M))
-    gauges = (ROOT / "operator/src/dynamo_operator/gauges.py").read_text()
+    gauges = (ROOT / "operator/src/dynamo_operator/metrics.py").read_text()
     metrics |= set(re.findall(r'"(dynamo_operator_\w+)"', gauges))
     metrics |= {f"dynamo_cluster_{name}" for name in re.findall(r'\("(\w+)", "', gauges)}
     for file in ("alerts.yaml", "dashboard.json"):

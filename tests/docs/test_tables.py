@@ -22,7 +22,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SOURCES = [
     path
     for package in ("dynamo_core", "dynamo_node")
-    for path in sorted((ROOT / "node/src" / package).glob("*.py"))
+    for path in sorted((ROOT / "node/src" / package).rglob("*.py"))
+    if "testing" not in path.parts
 ]
 NO_PROBLEMS = {
     "content-type", "content-encoding", "dynamo-request-id",

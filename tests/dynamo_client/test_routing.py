@@ -10,7 +10,7 @@ from stepping import LOST, REFUSED, World, record, refused, ring, stored
 from dynamo_client import BadAnswer, ConnectionFailed
 from dynamo_client.routing import ANSWERED_MAX, DOUBT_S, Routes
 from dynamo_client.steps import Ask, Failure, Reply
-from dynamo_core.ids import partition_of, store_key
+from dynamo_core.keys import partition_of, store_key
 
 
 class Cluster:

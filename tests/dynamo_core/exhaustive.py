@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import combinations
 from math import ceil, floor
 
-from dynamo_core.placement import shares, zone_cap
+from dynamo_core.ring.placement import shares, zone_cap
 
 Members = dict[str, tuple[str, int]]
 Owners = tuple[tuple[str, ...], ...]

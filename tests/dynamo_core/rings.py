@@ -7,10 +7,20 @@ from typing import Any
 
 import msgspec
 
-from dynamo_core.change import Plan, applied, plan
-from dynamo_core.placement import found
-from dynamo_core.ring import JOINING, LEAVING, LEFT, MEMBER, Entry, Identity, Member, Ring, Target
-from dynamo_core.wishes import parse_wishes
+from dynamo_core.ring.change_request import parse_change_request
+from dynamo_core.ring.document import (
+    JOINING,
+    LEAVING,
+    LEFT,
+    MEMBER,
+    Entry,
+    Identity,
+    Member,
+    Ring,
+    Target,
+)
+from dynamo_core.ring.placement import found
+from dynamo_core.ring.planning import Plan, applied, plan
 
 JOIN_D = {"join": [{"name": "d", "address": "d:1"}]}
 
@@ -35,11 +45,11 @@ def with_entry(ring: Ring, partition: int, **fields: Any) -> Ring:
 
 
 def planned(ring: Ring, body: Mapping[str, Any]) -> Plan:
-    return plan(ring, parse_wishes(body))
+    return plan(ring, parse_change_request(body))
 
 
 def after(ring: Ring, body: Mapping[str, Any], operation: str = "op") -> Ring:
-    wishes = parse_wishes(body)
+    wishes = parse_change_request(body)
     ids = {new.name: (1000 + ord(new.name[0]), f"{new.name}:80") for new in wishes.join}
     return applied(ring, plan(ring, wishes), wishes, ids, operation)
 

@@ -20,15 +20,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 import msgspec
 from msgspec import inspect
 
-from dynamo_core.codec import encode_record
+from dynamo_core.causality.codec import encode_record
+from dynamo_core.causality.records import History, Record, Sibling
 from dynamo_core.errors import BadFrame
-from dynamo_core.frames import decode_frame, encode_frame
-from dynamo_core.ids import store_key
-from dynamo_core.operations import Get, Put
-from dynamo_core.registry import MESSAGES, REPLIES
-from dynamo_core.ring import Entry, RingParts
+from dynamo_core.keys import store_key
+from dynamo_core.protocol.frames import decode_frame, encode_frame
+from dynamo_core.protocol.operations import Get, Put
+from dynamo_core.protocol.registry import MESSAGES, REPLIES
+from dynamo_core.ring.document import Entry, RingParts
 from dynamo_core.testing.town import SETTINGS, Town
-from dynamo_core.versions import History, Record, Sibling
 
 BAD = "c"
 EPOCH_FRAMES = 2_500
@@ -204,7 +204,7 @@ class Senseless:
         kind = self.random.choice(KINDS)
         message = self._of_type(self.kinds[kind])
         self.said.add(kind)
-        waiting = list(self.town.nodes[receiver].calls._pending)
+        waiting = list(self.town.nodes[receiver].dispatcher._pending)
         if kind in REPLIES and waiting and self.random.random() < 0.8:
             message.id = self.random.choice(waiting)
         elif self.random.random() < 0.5:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from dynamo_core.ring_messages import Gossip
+from dynamo_core.protocol.ring_messages import Gossip
 from dynamo_core.testing.town import Town
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from dynamo_core.durability import Durability
-from dynamo_core.frames import Frame
-from dynamo_core.ids import store_key
-from dynamo_core.messages import Fetch, Forward, Leaves, Roots, Store
-from dynamo_core.operations import Acks, Get, Operation, Outcome, Put
+from dynamo_core.keys import store_key
+from dynamo_core.protocol.frames import Frame
+from dynamo_core.protocol.messages import Fetch, Forward, Leaves, Roots, Store
+from dynamo_core.protocol.operations import Acks, Get, Operation, Outcome, Put
+from dynamo_core.replica.durability import Durability
 from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"
@@ -66,7 +66,7 @@ def test_an_answer_that_comes_twice_matches_nothing_the_second_time() -> None:
     first, (second, third) = owner_and_others(town)
     town.cut |= {(third, other) for other in town.names} | {(o, third) for o in town.names}
     answers = submit(town, first, Put(key=KEY, value=b"v", w=3))
-    town.nodes[first].calls.say_again(second, True)
+    town.nodes[first].dispatcher.send_again(second, True)
     town.settle()
     assert not answers, "two acks of one node are one"
     town.until(lambda: bool(answers))
@@ -94,11 +94,11 @@ def test_a_walk_is_said_again_only_to_the_process_that_heard_its_beginning() -> 
 
     town.cut.clear()
     town.lost = heard
-    node.calls.say_again(second, False)
+    node.dispatcher.send_again(second, False)
     town.settle()
     assert set(said) == {Fetch, Store, Forward}
     said.clear()
-    node.calls.say_again(second, True)
+    node.dispatcher.send_again(second, True)
     town.settle()
     assert set(said) == {Roots, Leaves, Fetch, Store, Forward}
 
@@ -113,14 +113,14 @@ def test_a_forwarded_put_that_is_coordinated_here_by_now_is_not_said_again() -> 
     )
     answers = submit(town, outsider, Put(key=KEY, value=b"v", w=3))
     node = town.nodes[outsider]
-    node.calls.say_again(first, True)
+    node.dispatcher.send_again(first, True)
     assert node.counters["calls_said_again"] == 1, "the forwarded put"
     town.run(0.06)
-    node.calls.say_again(first, True)
+    node.dispatcher.send_again(first, True)
     assert node.counters["calls_said_again"] == 1, "it stands in for this owner"
     town.lost = lambda sender, to, frame: False
     for other in (second, third):
-        node.calls.say_again(other, True)
+        node.dispatcher.send_again(other, True)
     town.settle()
     assert [answer.status for answer in answers] == [204]
     assert town.counters("request_id_seen_again") == 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from dynamo_core.ids import DATA, store_key
-from dynamo_core.messages import FetchedMany, Store
+from dynamo_core.keys import DATA, store_key
+from dynamo_core.protocol.messages import FetchedMany, Store
 from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"

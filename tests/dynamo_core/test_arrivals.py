@@ -8,7 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from dynamo_core.arrivals import (
+from dynamo_core.causality.codec import HEAD_BYTES, digest_of, encode_record
+from dynamo_core.causality.context import Context
+from dynamo_core.causality.records import History, Record, Sibling
+from dynamo_core.errors import PeerCorrupt, StoreError
+from dynamo_core.keys import DATA, HINTS, partition_of, store_key
+from dynamo_core.protocol.arrivals import (
     expiry_digest,
     outcome_digest,
     put_digest,
@@ -16,15 +21,19 @@ from dynamo_core.arrivals import (
     verified_put,
     verified_record,
 )
-from dynamo_core.codec import HEAD_BYTES, digest_of, encode_record
-from dynamo_core.errors import PeerCorrupt, StoreError
-from dynamo_core.frames import Frame, encode_frame
-from dynamo_core.ids import DATA, HINTS, partition_of, store_key
-from dynamo_core.messages import Fetched, FetchedMany, Forward, Forwarded, Message, Refused, Store
-from dynamo_core.operations import Acks, Context, Explanation, Outcome, Put
-from dynamo_core.refusal import Refusal
+from dynamo_core.protocol.frames import Frame, encode_frame
+from dynamo_core.protocol.messages import (
+    Fetched,
+    FetchedMany,
+    Forward,
+    Forwarded,
+    Message,
+    Refused,
+    Store,
+)
+from dynamo_core.protocol.operations import Acks, Explanation, Outcome, Put
+from dynamo_core.protocol.refusal import Refusal
 from dynamo_core.testing.town import Town, known
-from dynamo_core.versions import History, Record, Sibling
 
 KEY = b"price"
 STORED = store_key(KEY)

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamo_core.context import (
+from dynamo_core.causality.context import (
     CONTEXT_BYTES_MAX,
     CONTEXT_VERSION,
     TAG_BYTES,
+    Context,
     carried,
     seal,
     unseal,
 )
+from dynamo_core.causality.records import History, Sibling, decode_history
 from dynamo_core.errors import BadContext
-from dynamo_core.operations import Context
-from dynamo_core.versions import History, Sibling, decode_history
-from dynamo_node.edge import Limits
+from dynamo_node.http_limits import Limits
 
 SECRET, KEY = b"cluster secret", b"cart/1"
 HISTORY = History({7: 3, 2**64 - 1: 1}, frozenset({(9, 4)})).naming(

@@ -7,11 +7,11 @@ from itertools import permutations, product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamo_core.copies import Copies
-from dynamo_core.messages import COMPLETE, HINTED, OWNER, SYNCED, WRITER
-from dynamo_core.operations import Acks
-from dynamo_core.preference import Bits
-from dynamo_core.quorum import IMPOSSIBLE, MET, PENDING
+from dynamo_core.protocol.messages import COMPLETE, HINTED, OWNER, SYNCED, WRITER
+from dynamo_core.protocol.operations import Acks
+from dynamo_core.request.copies import Copies
+from dynamo_core.request.quorum import IMPOSSIBLE, MET, PENDING
+from dynamo_core.ring.preference import Bits
 
 NODES = ("a", "b", "c", "d", "e")
 OLD, NEW = ("a", "b", "c"), ("a", "b", "d")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from dynamo_core.codec import decode_record
-from dynamo_core.ids import store_key
-from dynamo_core.operations import Put, settle
-from dynamo_core.ring import Target
-from dynamo_core.sense import EXPIRES_MS_MAX
+from dynamo_core.bounds import EXPIRES_MS_MAX
+from dynamo_core.causality.codec import decode_record
+from dynamo_core.causality.records import Sibling
+from dynamo_core.keys import store_key
+from dynamo_core.protocol.operations import Put, settle
+from dynamo_core.ring.document import Target
 from dynamo_core.testing.town import Town, known
-from dynamo_core.versions import Sibling
 
 KEY = b"cart"
 A, B, C = ["a", "b", "c"]

@@ -10,9 +10,9 @@ from itertools import islice
 
 import msgspec
 
-from dynamo_core.frames import FRAME_BYTES_MAX, Frame, encode_frame
-from dynamo_core.ids import DATA, VALUE_BYTES_MAX, partition_of, store_key
-from dynamo_core.operations import Get, Outcome
+from dynamo_core.keys import DATA, VALUE_BYTES_MAX, partition_of, store_key
+from dynamo_core.protocol.frames import FRAME_BYTES_MAX, Frame, encode_frame
+from dynamo_core.protocol.operations import Get, Outcome
 from dynamo_core.testing.town import SETTINGS, Town
 
 BOUND = 4096

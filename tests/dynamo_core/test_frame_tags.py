@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from dynamo_core.errors import BadFrame
-from dynamo_core.frame_tags import (
+from dynamo_core.protocol.frame_tags import (
     HEAD_BYTES,
     LENGTH_BYTES,
     Opener,
@@ -16,7 +16,7 @@ from dynamo_core.frame_tags import (
     Sealer,
     opened,
 )
-from dynamo_core.frames import MESSAGE_BYTES_MAX
+from dynamo_core.protocol.frames import MESSAGE_BYTES_MAX
 
 KEY = b"k" * 32
 FRAMES = [b"milk", b"", b"bread" * 60, b"milk"]

@@ -8,27 +8,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from dynamo_core.actors import Actors
-from dynamo_core.codec import encode_record
-from dynamo_core.context import seal, unseal
-from dynamo_core.emptying import GONE_KEY
+from dynamo_core.bounds import MEMBERS_MAX, Refusals
+from dynamo_core.causality.codec import encode_record
+from dynamo_core.causality.context import Context, seal, unseal
+from dynamo_core.causality.records import History, Record, Sibling
 from dynamo_core.errors import BadContext
-from dynamo_core.frames import FRAME_VERSION, Frame, encode_frame
-from dynamo_core.gate import entry_fault, line_fault, ring_fault, step_fault, target_fault
-from dynamo_core.ids import META, partition_of, store_key
-from dynamo_core.membership import RING_KEY
-from dynamo_core.messages import Fetched, Message, Refused, Store
-from dynamo_core.move_messages import Promise
-from dynamo_core.operations import Context
-from dynamo_core.placement import found
-from dynamo_core.refusal import Refusal
-from dynamo_core.ring import LEFT, Entry, Identity, Member, Ring, RingParts, Target
-from dynamo_core.ring_messages import Admit, Entries, Found, Gossip, Parts
-from dynamo_core.round_messages import NumbersTold, RoundDone
-from dynamo_core.sense import MEMBERS_MAX, Refusals
-from dynamo_core.stored_ring import ADDRESSES_KEY, says
+from dynamo_core.keys import META, partition_of, store_key
+from dynamo_core.membership.membership import RING_KEY
+from dynamo_core.membership.retirement import GONE_KEY
+from dynamo_core.membership.stored_ring import ADDRESSES_KEY, says
+from dynamo_core.protocol.frames import FRAME_VERSION, Frame, encode_frame
+from dynamo_core.protocol.messages import Fetched, Message, Refused, Store
+from dynamo_core.protocol.move_messages import Promise
+from dynamo_core.protocol.refusal import Refusal
+from dynamo_core.protocol.ring_messages import Admit, Entries, Found, Gossip, Parts
+from dynamo_core.protocol.round_messages import NumbersTold, RoundDone
+from dynamo_core.replica.actors import Actors
+from dynamo_core.ring.document import LEFT, Entry, Identity, Member, Ring, RingParts, Target
+from dynamo_core.ring.gate import entry_fault, line_fault, ring_fault, step_fault, target_fault
+from dynamo_core.ring.placement import found
 from dynamo_core.testing.town import Town
-from dynamo_core.versions import History, Record, Sibling
 
 LINES = {name: Member(name, 1, number, f"{name}:1") for number, name in enumerate("abcd", 1)}
 RING = found(Identity("shop", 16, 3), LINES, Target())

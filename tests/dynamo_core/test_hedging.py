@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dynamo_core.frames import Frame
-from dynamo_core.hedging import SHARE
-from dynamo_core.messages import Fetched
-from dynamo_core.operations import Get, Outcome
+from dynamo_core.protocol.frames import Frame
+from dynamo_core.protocol.messages import Fetched
+from dynamo_core.protocol.operations import Get, Outcome
+from dynamo_core.runtime.hedging import SHARE
 from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"
@@ -98,12 +98,12 @@ def test_the_delay_is_the_p99_of_reads_that_were_not_hedged() -> None:
     node = town.nodes["a"]
     assert node.hedging.after_s(1.0) == HEDGE_S
     for _ in range(200):
-        node.background.read(0.2, town.now)
+        node.throttle.read(0.2, town.now)
     for _ in range(20):
-        node.background.read(5.0, town.now, hedged=True)
+        node.throttle.read(5.0, town.now, hedged=True)
     town.run(1.5)
     assert 0.2 <= node.hedging.after_s(1.0) <= 0.25
     assert node.hedging.after_s(0.3) == 0.15  # never so long that no time is left
-    assert node.background.p99_ms is not None and node.background.p99_ms > 1000
+    assert node.throttle.p99_ms is not None and node.throttle.p99_ms > 1000
     town.run(62.0)
     assert node.hedging.after_s(1.0) == HEDGE_S

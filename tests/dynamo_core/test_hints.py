@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamo_core.change import removed
-from dynamo_core.codec import decode_record, encode_record
-from dynamo_core.delivery import HandingOn
-from dynamo_core.frames import Frame
-from dynamo_core.hints import HintBook, hint_key, split_hint_key
-from dynamo_core.ids import DATA, HINTS, partition_of, store_key
-from dynamo_core.journal import Journal
-from dynamo_core.messages import OWNER, SYNCED, LeavesReply, Store, Stored
+from dynamo_core.causality.codec import decode_record, encode_record
+from dynamo_core.causality.records import History, Record, Sibling
+from dynamo_core.keys import DATA, HINTS, partition_of, store_key
+from dynamo_core.protocol.frames import Frame
+from dynamo_core.protocol.messages import OWNER, SYNCED, LeavesReply, Store, Stored
+from dynamo_core.repair.hint_delivery import HandingOn
+from dynamo_core.replica.hints import HintBook, hint_key, split_hint_key
+from dynamo_core.replica.write_batch import WriteBatch
+from dynamo_core.ring.planning import removed
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.town import SETTINGS, Town
-from dynamo_core.versions import History, Record, Sibling
 
 KEY = b"cart"
 STORED = store_key(KEY)
@@ -45,8 +45,8 @@ def test_a_hints_place_names_target_and_key(target: str, key: bytes) -> None:
 def test_the_book_counts_what_a_scan_at_the_start_finds(acts: list[tuple[str, int, int]]) -> None:
     """S-HINT-1: nothing is remembered that is not in the store. Counter 0 drops the hint."""
     disk = Disk(1)
-    journal = Journal(disk)
-    book = HintBook(journal, 1000, 3)
+    write_batch = WriteBatch(disk)
+    book = HintBook(write_batch, 1000, 3)
     for target, number, counter in acts:
         key = b"key %d" % number
         stored = store_key(key)
@@ -55,8 +55,8 @@ def test_the_book_counts_what_a_scan_at_the_start_finds(acts: list[tuple[str, in
             book.keep(target, stored, record(counter, key), False)
         elif held is not None:
             book.drop(target, stored)
-        journal.flush()
-    again = HintBook(Journal(disk), 1000, 3)
+        write_batch.flush()
+    again = HintBook(WriteBatch(disk), 1000, 3)
     again.load()
     assert (again.counts, again.bytes) == (book.counts, book.bytes)
     for stored in {store_key(b"key %d" % n) for n in range(3)}:
@@ -75,7 +75,7 @@ def test_the_book_counts_what_a_scan_at_the_start_finds(acts: list[tuple[str, in
 def test_a_damaged_hint_is_given_up_with_all_its_bytes() -> None:
     """S-HINT-4: else its target is full for ever after some damage, with few hints or none."""
     disk = Disk(1)
-    book = HintBook(Journal(disk), 1000, 3)
+    book = HintBook(WriteBatch(disk), 1000, 3)
     other = b"another key"
     book.keep("a", STORED, record(1), False)
     book.keep("a", store_key(other), record(1, other), False)
@@ -91,7 +91,7 @@ marks = st.tuples(st.sampled_from(("b", "c")), st.sampled_from(KEYS), st.boolean
 
 @given(marks=st.lists(marks, max_size=20), bits=st.sampled_from((0, 2, 8, 12)))
 def test_the_partitions_with_hints_are_those_of_their_keys(marks, bits: int) -> None:
-    book = HintBook(Journal(Disk(1)), 1 << 20, 3)
+    book = HintBook(WriteBatch(Disk(1)), 1 << 20, 3)
     held: set[tuple[str, bytes]] = set()
     for target, stored, kept in marks:
         if kept:
@@ -107,13 +107,13 @@ def test_the_partitions_with_hints_are_those_of_their_keys(marks, bits: int) -> 
 
 def test_dirty_marks_are_durable_until_they_are_cleaned() -> None:
     disk = Disk(1)
-    journal = Journal(disk)
-    book = HintBook(journal, 1000, 3)
+    write_batch = WriteBatch(disk)
+    book = HintBook(write_batch, 1000, 3)
     book.mark_dirty(3, "a")
     book.mark_dirty(300, "b")
     book.clean(3, "a")
-    journal.flush()
-    again = HintBook(Journal(disk), 1000, 3)
+    write_batch.flush()
+    again = HintBook(WriteBatch(disk), 1000, 3)
     again.load()
     assert again.dirty == {(300, "b")}
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamo_core.arrivals import verified_record
-from dynamo_core.codec import (
+from dynamo_core.causality.codec import (
     HEAD_BYTES,
     body_of,
     checked,
@@ -17,9 +16,10 @@ from dynamo_core.codec import (
     encode_record,
     merge_bytes,
 )
+from dynamo_core.causality.records import History, Record, Sibling, Superseded, ids_in_order
 from dynamo_core.errors import Corrupt, PeerCorrupt
-from dynamo_core.ids import store_key
-from dynamo_core.versions import History, Record, Sibling, Superseded, ids_in_order
+from dynamo_core.keys import store_key
+from dynamo_core.protocol.arrivals import verified_record
 
 KEY = b"cart"
 names = st.text(max_size=6)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dynamo_core.codec import encode_record
-from dynamo_core.context import seal, unseal
-from dynamo_core.frames import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, encode_frame
-from dynamo_core.ids import DATA, VALUE_BYTES_MAX, store_key
+from dynamo_core.causality.codec import encode_record
+from dynamo_core.causality.context import seal, unseal
+from dynamo_core.causality.records import History, Record, Sibling
+from dynamo_core.keys import DATA, VALUE_BYTES_MAX, store_key
+from dynamo_core.protocol.frames import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, encode_frame
 from dynamo_core.testing.town import Town, known
-from dynamo_core.versions import History, Record, Sibling
 
 KEY = b"cart"
 A, B, C = "abc"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from dynamo_core.operations import Acks, Put, settle
-from dynamo_core.ring import Target
+from dynamo_core.protocol.operations import Acks, Put, settle
+from dynamo_core.ring.document import Target
 from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"

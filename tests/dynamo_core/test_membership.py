@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from dynamo_core.change import removed
 from dynamo_core.errors import BadRequest
-from dynamo_core.founding import Admission, parse_creation
-from dynamo_core.frames import Frame, decode_frame, encode_frame
-from dynamo_core.gossip import LIVES_MAX, Peer
-from dynamo_core.ids import DATA, HINTS, partition_of, store_key
-from dynamo_core.messages import Fetch, Refused, Roots, Store
-from dynamo_core.refusal import Refusal
-from dynamo_core.ring_messages import Found
+from dynamo_core.keys import DATA, HINTS, partition_of, store_key
+from dynamo_core.membership.bootstrap import Admission, parse_creation
+from dynamo_core.protocol.frames import Frame, decode_frame, encode_frame
+from dynamo_core.protocol.messages import Fetch, Refused, Roots, Store
+from dynamo_core.protocol.refusal import Refusal
+from dynamo_core.protocol.ring_messages import Found
+from dynamo_core.ring.planning import removed
+from dynamo_core.runtime.failure_detector import LIVES_MAX, Peer
 from dynamo_core.testing.town import PARTITIONS, SETTINGS, Town
 
 KEY = b"cart"
@@ -332,8 +332,8 @@ def test_an_answer_to_a_former_life_does_not_take_the_place_of_one_to_the_presen
     town = Town("a b c")
     node = town.nodes["a"]
     first, second = Roots(0, [(1, 0, 0)]), Roots(0, [(2, 0, 0)])
-    node.say("b", first)
-    node.say("@b:1", second)
+    node.send("b", first)
+    node.send("@b:1", second)
     said = [message for _, frame in node.flush() for message in decode_frame(frame).messages]
     assert said == [first, second]
 

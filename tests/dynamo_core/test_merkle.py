@@ -7,8 +7,8 @@ from hashlib import blake2b
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamo_core.ids import store_key
-from dynamo_core.merkle import SUM_BYTES, Forest, differing, sum_of
+from dynamo_core.keys import store_key
+from dynamo_core.replica.merkle import SUM_BYTES, Forest, differing, sum_of
 
 PARTITION_BITS, LEAF_BITS = 4, 2
 digests = st.integers(0, 9).map(lambda n: blake2b(bytes((n,)), digest_size=SUM_BYTES).digest())

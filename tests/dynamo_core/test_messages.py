@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynamo_core.causality.context import Context
+from dynamo_core.causality.records import Sibling
 from dynamo_core.errors import BadFrame
-from dynamo_core.frames import FRAME_VERSION, Frame, decode_frame, encode_frame
-from dynamo_core.messages import (
+from dynamo_core.protocol.frames import FRAME_VERSION, Frame, decode_frame, encode_frame
+from dynamo_core.protocol.messages import (
     Fetch,
     Fetched,
     FetchedMany,
@@ -34,7 +36,7 @@ from dynamo_core.messages import (
     Store,
     Stored,
 )
-from dynamo_core.move_messages import (
+from dynamo_core.protocol.move_messages import (
     Offer,
     Promise,
     Promised,
@@ -44,11 +46,10 @@ from dynamo_core.move_messages import (
     Still,
     StillReply,
 )
-from dynamo_core.operations import Acks, Context, Outcome, Put
-from dynamo_core.refusal import Refusal
-from dynamo_core.registry import MESSAGES
-from dynamo_core.ring import Entry, Identity, Member, RingParts, Target
-from dynamo_core.ring_messages import (
+from dynamo_core.protocol.operations import Acks, Outcome, Put
+from dynamo_core.protocol.refusal import Refusal
+from dynamo_core.protocol.registry import MESSAGES
+from dynamo_core.protocol.ring_messages import (
     Admit,
     Admitted,
     Announce,
@@ -63,7 +64,7 @@ from dynamo_core.ring_messages import (
     Reach,
     Reached,
 )
-from dynamo_core.round_messages import (
+from dynamo_core.protocol.round_messages import (
     Numbers,
     NumbersTold,
     RoundAnswer,
@@ -71,7 +72,7 @@ from dynamo_core.round_messages import (
     RoundCommit,
     RoundDone,
 )
-from dynamo_core.versions import Sibling
+from dynamo_core.ring.document import Entry, Identity, Member, RingParts, Target
 
 PARTS = RingParts(
     Identity("carts", 16, 2),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dynamo_core.frames import Frame
-from dynamo_core.ids import DATA, partition_of
-from dynamo_core.move_messages import Promise
-from dynamo_core.ring import LEFT, MEMBER
-from dynamo_core.ring_messages import Entries
+from dynamo_core.keys import DATA, partition_of
+from dynamo_core.protocol.frames import Frame
+from dynamo_core.protocol.move_messages import Promise
+from dynamo_core.protocol.ring_messages import Entries
+from dynamo_core.ring.document import LEFT, MEMBER
 from dynamo_core.testing.town import Town
 
 KEYS = [b"cart-%d" % number for number in range(60)]
@@ -111,7 +111,7 @@ def test_a_leave_is_cancelled_midway() -> None:
     fill(town)
     town.change("b", leave=["d"])
     town.until(lambda: town.counters("switches") >= 3)
-    from dynamo_core.change import cancelled
+    from dynamo_core.ring.planning import cancelled
 
     town.nodes["c"].membership.take(cancelled(town.nodes["c"].ring))
     town.until(town.moved)

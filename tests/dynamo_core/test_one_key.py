@@ -14,18 +14,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dynamo_core.codec import body_of, decode_record, encode_record
-from dynamo_core.coordination import Coordination
-from dynamo_core.hints import HintBook
-from dynamo_core.holdings import Holdings
-from dynamo_core.ids import partition_of, store_key
-from dynamo_core.journal import Journal
-from dynamo_core.operations import Context, Put
-from dynamo_core.replica import Replica
-from dynamo_core.ring import Entry, Identity, Member, Ring, Target
+from dynamo_core.causality.codec import body_of, decode_record, encode_record
+from dynamo_core.causality.context import Context
+from dynamo_core.causality.records import SUPERSEDED_WRITES_MAX, sync
+from dynamo_core.keys import partition_of, store_key
+from dynamo_core.protocol.operations import Put
+from dynamo_core.replica.coordination import Coordination
+from dynamo_core.replica.hints import HintBook
+from dynamo_core.replica.replica import Replica
+from dynamo_core.replica.write_batch import WriteBatch
+from dynamo_core.ring.document import Entry, Identity, Member, Ring, Target
+from dynamo_core.ring.holdings import Holdings
 from dynamo_core.settings import Settings
 from dynamo_core.testing.disk import Disk
-from dynamo_core.versions import SUPERSEDED_WRITES_MAX, sync
 
 KEY = b"cart"
 STORED = store_key(KEY)
@@ -53,18 +54,18 @@ class Copy:
 
     def start(self) -> None:
         """A process on the disk as it is: its actors are born now (S-DOT-2)."""
-        self.journal = Journal(self.disk)
-        self.hints = HintBook(self.journal, 1 << 30, 64)
-        self.replica = Replica(self.name, self.journal, self.hints, Settings(), self.draw)  # type: ignore[arg-type]
+        self.write_batch = WriteBatch(self.disk)
+        self.hints = HintBook(self.write_batch, 1 << 30, 64)
+        self.replica = Replica(self.name, self.write_batch, self.hints, Settings(), self.draw)  # type: ignore[arg-type]
         self.replica.load()
         self.hints.load()
         self.replica.adopt(Holdings(RING, self.name))
 
     def flush(self) -> bool:
-        if self.journal.flush():
+        if self.write_batch.flush():
             return True
         self.disk.full = False
-        self.journal.writable = True
+        self.write_batch.writable = True
         self.replica.reload()
         return False
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamo_core.errors import BadParameter
-from dynamo_core.placement import found, place, shares, zone_cap
-from dynamo_core.ring import LEFT, Identity, Member, Target, digest_of
+from dynamo_core.ring.document import LEFT, Identity, Member, Target, digest_of
+from dynamo_core.ring.placement import found, place, shares, zone_cap
 
 Members = dict[str, tuple[str, int]]
 Owners = tuple[tuple[str, ...], ...]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from office import JOIN_D, Answer, Office
 
-from dynamo_core import sizes
-from dynamo_core.move_messages import Promise
-from dynamo_core.ring import JOINING, LEAVING, LEFT, MEMBER
-from dynamo_core.ring_messages import Announce, Parts
+from dynamo_core.protocol.move_messages import Promise
+from dynamo_core.protocol.ring_messages import Announce, Parts
+from dynamo_core.replica import sizes
+from dynamo_core.ring.document import JOINING, LEAVING, LEFT, MEMBER
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_plan_is_the_same_on_every_node_and_has_sizes(office: Office) -> None:
     for move in plan["moves"]:
         held = [
             stored
-            for stored, _ in office.nodes[move["out"]].journal.scan(0, b"", None, 1000)
+            for stored, _ in office.nodes[move["out"]].write_batch.scan(0, b"", None, 1000)
             if stored[0] >> 4 == move["partition"]
         ]
         assert move["keys"] == len(held)
@@ -60,8 +60,8 @@ def test_what_is_larger_than_a_sample_is_estimated(
     for number in range(900):
         office.put("a", b"%d" % number, value)
     whole = office.made("a", {"leave": ["a"]})
-    monkeypatch.setattr("dynamo_core.sizes.SAMPLE_ROWS", 24)
-    monkeypatch.setattr("dynamo_core.sizes.SAMPLE_BYTES", 24 * 8000)
+    monkeypatch.setattr("dynamo_core.replica.sizes.SAMPLE_ROWS", 24)
+    monkeypatch.setattr("dynamo_core.replica.sizes.SAMPLE_BYTES", 24 * 8000)
     office.run(sizes.KEPT_S + 1)
     estimated = office.made("a", {"leave": ["a"]})
     assert estimated["hash"] == whole["hash"], "sizes have no say in what moves"
@@ -278,7 +278,7 @@ def test_a_node_without_a_ring_plans_nothing(office: Office) -> None:
 
 
 def test_a_node_that_cannot_write_changes_nothing(office: Office) -> None:
-    office.nodes["a"].journal.writable = False
+    office.nodes["a"].write_batch.writable = False
     status, said = office.apply("a", {"leave": ["e"]}, "op")
     assert (status, said["problem"]) == (503, "insufficient-owners")
     assert office.ring.target.operations == ()

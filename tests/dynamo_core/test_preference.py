@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamo_core.placement import found
-from dynamo_core.preference import Preference
-from dynamo_core.ring import LEAVING, LEFT, MEMBER, Entry, Identity, Member, Ring, Target
+from dynamo_core.ring.document import LEAVING, LEFT, MEMBER, Entry, Identity, Member, Ring, Target
+from dynamo_core.ring.placement import found
+from dynamo_core.ring.preference import Preference
 
 PARTITIONS = 16
 NAMES = tuple("abcdefg")

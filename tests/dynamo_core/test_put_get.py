@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from dynamo_core.codec import decode_record
-from dynamo_core.frames import Frame
-from dynamo_core.ids import DATA, VALUE_BYTES_MAX, store_key
-from dynamo_core.messages import Forward, Forwarded, Message, Store
-from dynamo_core.operations import Acks, Put
+from dynamo_core.causality.codec import decode_record
+from dynamo_core.causality.records import decode_history
+from dynamo_core.keys import DATA, VALUE_BYTES_MAX, store_key
+from dynamo_core.protocol.frames import Frame
+from dynamo_core.protocol.messages import Forward, Forwarded, Message, Store
+from dynamo_core.protocol.operations import Acks, Put
 from dynamo_core.testing.town import SETTINGS, Town, known
-from dynamo_core.versions import decode_history
 
 KEY = b"cart"
 A, B, C, D = ["a", "b", "c", "d"]
@@ -79,7 +79,7 @@ def test_a_forwarded_put_is_never_forwarded_again() -> None:
 
     town.lost = listen
     at, first = outsider(town), town.owners(KEY)[0]
-    town.nodes[first].journal.writable = False  # it keeps the key but cannot coordinate
+    town.nodes[first].write_batch.writable = False  # it keeps the key but cannot coordinate
     assert town.put(at, KEY, b"v").status == 204
     assert forwards == [(at, first)]
 
@@ -175,9 +175,9 @@ def test_a_forward_of_an_older_node_takes_the_defaults_of_who_coordinates() -> N
     one, at = town.owners(KEY)[0], outsider(town)
     with_defaults(town, one, w=3)
     answers: list[Message] = []
-    town.nodes[one].say = lambda route, message: answers.append(message)  # type: ignore[method-assign]
+    town.nodes[one].send = lambda route, message: answers.append(message)  # type: ignore[method-assign]
     older = Put(key=KEY, value=b"v", request_id="r", strict=False)
-    town.nodes[one].clients.forwarded(at, Forward(7, older))
+    town.nodes[one].admission_control.forwarded(at, Forward(7, older))
     town.until(lambda: any(isinstance(m, Forwarded) for m in answers))
     (said,) = (m for m in answers if isinstance(m, Forwarded))
     assert said.outcome.acks is not None and said.outcome.acks.total == 3

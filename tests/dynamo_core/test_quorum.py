@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamo_core.quorum import (
+from dynamo_core.request.quorum import (
     IMPOSSIBLE,
     MET,
     PENDING,

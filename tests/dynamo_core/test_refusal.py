@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from dynamo_core.errors import BadFrame, RequestIdReused, TooManySiblings
-from dynamo_core.frames import FRAME_VERSION, Frame, decode_frame, encode_frame
-from dynamo_core.messages import Refused
-from dynamo_core.refusal import Failure, Refusal
+from dynamo_core.protocol.frames import FRAME_VERSION, Frame, decode_frame, encode_frame
+from dynamo_core.protocol.messages import Refused
+from dynamo_core.protocol.refusal import Failure, Refusal
 
 WIRE = {
     Refusal.ENTRY: b"entry", Refusal.NOT_A_MEMBER: b"not-a-member", Refusal.FULL: b"full",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from dynamo_core import messages, move_messages, ring_messages, round_messages
-from dynamo_core.intake import CHECKS, PLAIN
-from dynamo_core.messages import Message, Refused
-from dynamo_core.registry import ANSWER_OF, MEMBERSHIP, MESSAGES, REPLIES
-from dynamo_core.ring_messages import Admitted
+from dynamo_core.protocol import messages, move_messages, ring_messages, round_messages
+from dynamo_core.protocol.intake import CHECKS, PLAIN
+from dynamo_core.protocol.messages import Message, Refused
+from dynamo_core.protocol.registry import ANSWER_OF, MEMBERSHIP, MESSAGES, REPLIES
+from dynamo_core.protocol.ring_messages import Admitted
 from dynamo_core.testing.town import Town
 
 ROOMS = (messages, move_messages, ring_messages, round_messages)
@@ -46,7 +46,7 @@ def test_only_a_refusal_and_an_admission_answer_more_than_one_kind() -> None:
 def test_every_message_has_one_handler(kind: type[Message]) -> None:
     node = Town("a b c").nodes["a"]
     handlers = [
-        node.local.kinds.keys(), node.reception.replying.keys(), node.reception.routed.keys(),
+        node.local.kinds.keys(), node.inbox.replying.keys(), node.inbox.routed.keys(),
         node.membership.kinds.keys(),
     ]  # fmt: skip
     assert sum(kind in those for those in handlers) == 1

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dynamo_core.coordination import EXPIRIES_APART_MS_MAX
-from dynamo_core.operations import Outcome, Put
+from dynamo_core.protocol.operations import Outcome, Put
+from dynamo_core.replica.coordination import EXPIRIES_APART_MS_MAX
 from dynamo_core.testing.town import Town
 
 KEY = b"k"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamo_core.errors import BadFrame, BadParameter, Corrupt, Refused
-from dynamo_core.ring import (
+from dynamo_core.ring.document import (
     JOINING,
     LAST_WRITE_WINS,
     LEAVING,
@@ -27,7 +27,7 @@ from dynamo_core.ring import (
     merge,
     merge_parts,
 )
-from dynamo_core.ring_document import from_document, to_document
+from dynamo_core.ring.json_form import from_document, to_document
 
 SIZE = 16
 IDENTITY = Identity("carts", SIZE, 2)

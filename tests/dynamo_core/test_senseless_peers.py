@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from senseless import Senseless
 
-from dynamo_core.registry import MESSAGES
+from dynamo_core.protocol.registry import MESSAGES
 
 FRAMES = 25_000
 

@@ -7,9 +7,9 @@ from random import Random
 import msgspec
 import pytest
 
-from dynamo_core.operations import Get, Outcome
-from dynamo_core.pace import LESS, SLOW_S, Pace
-from dynamo_core.shares import ALL_USED, SHARE_USED, Shares
+from dynamo_core.protocol.operations import Get, Outcome
+from dynamo_core.runtime.pace import LESS, SLOW_S, Pace
+from dynamo_core.runtime.shares import ALL_USED, SHARE_USED, Shares
 from dynamo_core.testing.town import SETTINGS, Town
 
 
@@ -81,7 +81,7 @@ def test_slots_of_a_node_are_shared() -> None:
     town.settle()
     assert [one.status for one in answers["modest"]] == [200]
     town.run(2.0)
-    assert town.nodes["a"].clients.in_flight == 0
+    assert town.nodes["a"].admission_control.in_flight == 0
 
 
 def test_large_records_of_gets_under_way_are_bounded() -> None:

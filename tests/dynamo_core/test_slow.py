@@ -7,9 +7,9 @@ from collections import Counter
 import msgspec
 import pytest
 
-from dynamo_core.ids import store_key
-from dynamo_core.operations import Put
-from dynamo_core.slow import LINES_MAX, MINUTE_S, Slow, SlowBook
+from dynamo_core.keys import store_key
+from dynamo_core.protocol.operations import Put
+from dynamo_core.runtime.slow import LINES_MAX, MINUTE_S, Slow, SlowBook
 from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"

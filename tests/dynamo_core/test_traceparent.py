@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamo_core.arrivals import put_digest
-from dynamo_core.frames import Frame, decode_frame, encode_frame
-from dynamo_core.messages import Fetch, Forward, Message, Store
-from dynamo_core.operations import Put
+from dynamo_core.protocol.arrivals import put_digest
+from dynamo_core.protocol.frames import Frame, decode_frame, encode_frame
+from dynamo_core.protocol.messages import Fetch, Forward, Message, Store
+from dynamo_core.protocol.operations import Put
+from dynamo_core.protocol.traceparent import CHARS, PARENT_ID, TRACE_ID, sampled, traceparent_of
 from dynamo_core.testing.town import Town, known
-from dynamo_core.traceparent import CHARS, PARENT_ID, TRACE_ID, sampled, traceparent_of
 
 KEY = b"cart"
 TRACE_TEXT, PARENT_TEXT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from rings import a_ring, after
 
-from dynamo_core.ring import LEAVING, LEFT, MEMBER, Member, merge
-from dynamo_core.ring_messages import Prepare
+from dynamo_core.membership.whereabouts import LOOKS_S
+from dynamo_core.protocol.ring_messages import Prepare
+from dynamo_core.ring.document import LEAVING, LEFT, MEMBER, Member, merge
 from dynamo_core.testing.town import Town
-from dynamo_core.whereabouts import LOOKS_S
 
 KEY = b"cart"
 

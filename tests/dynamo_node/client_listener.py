@@ -16,7 +16,7 @@ from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.settings import Settings
 from dynamo_node.app import Server, admin_config, client_config
 from dynamo_node.driver import Driver, LastResort
-from dynamo_node.edge import Limits
+from dynamo_node.http_limits import Limits
 from dynamo_node.link_ends import LinkEnds
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.peer_link import Links

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from client_listener import Listener
 
-from dynamo_node.edge import Limits
+from dynamo_node.http_limits import Limits
 
 
 @pytest.fixture(scope="module", params=["protocol", "asgi"])

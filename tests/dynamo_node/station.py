@@ -10,8 +10,8 @@ from typing import Any
 import uvloop
 from waiting import WAIT_S, until
 
-from dynamo_core.frame_tags import PlainSealer, Sealer
-from dynamo_core.frames import Frame, decode_frame, encode_frame
+from dynamo_core.protocol.frame_tags import PlainSealer, Sealer
+from dynamo_core.protocol.frames import Frame, decode_frame, encode_frame
 from dynamo_node.handshake import DIALER, GREETING, PROOF_BYTES, Handshake, Hello
 from dynamo_node.link_ends import LinkEnds, LinkLimits
 from dynamo_node.peer_link import Links

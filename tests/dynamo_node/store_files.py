@@ -14,7 +14,7 @@ from dynamo_core.errors import (
     Corrupt,
     StoreFull,
 )
-from dynamo_core.ids import DATA, META, TREE, store_key
+from dynamo_core.keys import DATA, META, TREE, store_key
 from dynamo_node.data_dir import open_store
 
 CHILDREN = Path(__file__).parent / "children"

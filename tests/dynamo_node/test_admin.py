@@ -15,7 +15,7 @@ import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 
 from dynamo_core.node import Node, NodeIdentity
-from dynamo_core.operations import Outcome, Put
+from dynamo_core.protocol.operations import Outcome, Put
 from dynamo_core.settings import Settings
 from dynamo_node.admin_api import BODY_BYTES_MAX, admin_app
 from dynamo_node.budget import Books
@@ -322,10 +322,10 @@ def test_a_draining_or_full_node_is_not_ready_but_lives() -> None:
         node.draining = True
         assert (await admin.get("/readyz")).json() == {"ready": False, "reason": "draining"}
         node.draining = False
-        node.journal.writable = False
+        node.write_batch.writable = False
         reason = (await admin.get("/readyz")).json()["reason"]
         assert reason == "the store refuses writes"
-        node.journal.writable = True
+        node.write_batch.writable = True
         assert (await admin.get("/livez")).status_code == 200
 
     with_node(body)

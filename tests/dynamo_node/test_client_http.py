@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from client_listener import DEADLINE_S, Listener
 
-from dynamo_node.edge import Limits
+from dynamo_node.http_limits import Limits
 
 SLUGS = "https://dynamo-ring.dev/problems/"
 
@@ -354,11 +354,11 @@ def test_overload_and_draining_are_said_before_any_effect(front: str) -> None:
     """C16."""
     listener = Listener(front, Limits(1 << 20), in_flight_max=2)
     with listener.client() as client:
-        listener.call(lambda: setattr(listener.node.clients.slots, "used", 2))
+        listener.call(lambda: setattr(listener.node.admission_control.slots, "used", 2))
         answer = client.put("/v1/kv/k", content=b"v")
         assert slug(answer) == (503, "overloaded")
         assert answer.headers["dynamo-applied"] == "no"
-        listener.call(lambda: setattr(listener.node.clients.slots, "used", 0))
+        listener.call(lambda: setattr(listener.node.admission_control.slots, "used", 0))
         assert client.get("/v1/kv/k").status_code == 404
         listener.call(lambda: setattr(listener.node, "draining", True))
         answer = client.put("/v1/kv/k", content=b"v")

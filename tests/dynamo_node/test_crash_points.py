@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from dynamo_core.ids import DATA, META, TREE
+from dynamo_core.keys import DATA, META, TREE
 from dynamo_node.data_dir import open_store
 
 WRITER = Path(__file__).parent / "children" / "crash_writer.py"

@@ -26,7 +26,7 @@ from dynamo_core.errors import (
     StoreLocked,
     SyncFailed,
 )
-from dynamo_core.ids import DATA, HINTS, META, TREE
+from dynamo_core.keys import DATA, HINTS, META, TREE
 from dynamo_node import storage
 from dynamo_node.data_dir import open_store
 from dynamo_node.side_file import mark_damaged

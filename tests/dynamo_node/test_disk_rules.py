@@ -21,13 +21,13 @@ from store_files import (
     tables,
 )
 
-from dynamo_core.emptying import GONE_KEY
 from dynamo_core.errors import (
     Corrupt,
     StoreDamaged,
     StoreFailed,
 )
-from dynamo_core.ids import DATA, META, TREE
+from dynamo_core.keys import DATA, META, TREE
+from dynamo_core.membership.retirement import GONE_KEY
 from dynamo_node.data_dir import Identity, open_store
 from dynamo_node.side_file import Marks, SideFile, judge, mark_damaged, pack, read_boot_id, unpack
 

@@ -15,10 +15,11 @@ import uvloop
 from waiting import until
 
 from dynamo_core.errors import Corrupt, StoreFailed, StoreFull, SyncFailed
-from dynamo_core.ids import DATA, ENDLESS, META, Change
-from dynamo_core.membership import RING_KEY
+from dynamo_core.keys import DATA, META
+from dynamo_core.membership.membership import RING_KEY
 from dynamo_core.node import Node, NodeIdentity
-from dynamo_core.operations import Get, Operation, Outcome, Put
+from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
+from dynamo_core.replica.store import ENDLESS, Change
 from dynamo_core.settings import Settings
 from dynamo_node.driver import Driver, LastResort
 from dynamo_node.link_ends import LinkEnds
@@ -139,7 +140,7 @@ def test_what_is_put_at_one_node_is_got_at_another() -> None:
         assert {o.status for o in outcomes} == {204}
         assert b.driver.requests.counts["put", 204] == 100
         assert sum(b.driver.requests.seconds["get"].counts) == 1
-        assert c.driver.node.clients.in_flight == 0
+        assert c.driver.node.admission_control.in_flight == 0
 
     with_ring(body)
 
@@ -247,7 +248,7 @@ def test_an_answer_that_fails_costs_nobody_else() -> None:
         a.driver.submit(Put(key=b"k", value=b"v"), gone)
         assert (await a.ask(Put(key=b"l", value=b"v"))).status == 204
         await until(lambda: a.driver.node.counters["answer_faults"] == 1)
-        assert a.driver.node.clients.in_flight == 0
+        assert a.driver.node.admission_control.in_flight == 0
 
     with_ring(body)
 

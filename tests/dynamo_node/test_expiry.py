@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from dynamo_core.sense import EXPIRES_MS_MAX
+from dynamo_core.bounds import EXPIRES_MS_MAX
 from dynamo_node.clock import wall_ms
 from dynamo_node.expiry import EXPIRES_S_MAX, ms_of, time_of
 from dynamo_node.problems import Problem

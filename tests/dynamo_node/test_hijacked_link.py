@@ -11,13 +11,13 @@ from benchmarks.cluster import EVENT, QUICK
 from benchmarks.processes import Node, found, until
 from station import Between
 
-from dynamo_core.codec import encode_record
-from dynamo_core.frame_tags import HEAD_BYTES
-from dynamo_core.frames import Frame, decode_frame, encode_frame
-from dynamo_core.ids import partition_of, store_key
-from dynamo_core.messages import Store
-from dynamo_core.ring import Entry
-from dynamo_core.versions import History, Record, Sibling
+from dynamo_core.causality.codec import encode_record
+from dynamo_core.causality.records import History, Record, Sibling
+from dynamo_core.keys import partition_of, store_key
+from dynamo_core.protocol.frame_tags import HEAD_BYTES
+from dynamo_core.protocol.frames import Frame, decode_frame, encode_frame
+from dynamo_core.protocol.messages import Store
+from dynamo_core.ring.document import Entry
 
 SECRET = "what no one in between knows: 0123456789"
 KEY, VALUE = b"account", b"100 euro"

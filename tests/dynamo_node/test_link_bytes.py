@@ -9,9 +9,9 @@ import pytest
 from station import FRAME, SECRET, Station, closed, dial, hello, with_stations
 from waiting import until
 
-from dynamo_core.frame_tags import HEAD_BYTES, PlainSealer, Sealer
-from dynamo_core.frames import MESSAGE_BYTES_MAX, Frame, encode_frame
-from dynamo_core.messages import Fetched
+from dynamo_core.protocol.frame_tags import HEAD_BYTES, PlainSealer, Sealer
+from dynamo_core.protocol.frames import MESSAGE_BYTES_MAX, Frame, encode_frame
+from dynamo_core.protocol.messages import Fetched
 from dynamo_node.handshake import Handshake
 from dynamo_node.link_bytes import READ_BYTES_MAX, READ_BYTES_MIN, Arriving, LinkBytes, Waiting
 from dynamo_node.link_ends import LinkLimits

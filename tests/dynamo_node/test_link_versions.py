@@ -21,7 +21,7 @@ from station import (
 )
 from waiting import until
 
-from dynamo_core.frame_tags import HEAD_BYTES
+from dynamo_core.protocol.frame_tags import HEAD_BYTES
 from dynamo_node.handshake import ACCEPTOR, GREETING, Handshake, Hello
 from dynamo_node.link_ends import LinkLimits
 from dynamo_node.peer_link import Route

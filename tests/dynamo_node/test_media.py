@@ -12,13 +12,13 @@ import msgspec
 import pytest
 from client_listener import Listener
 
-from dynamo_core.arrivals import put_digest, verified_put, verified_record
-from dynamo_core.codec import decode_record, encode_record, merge_bytes
-from dynamo_core.frames import Frame, decode_frame, encode_frame
-from dynamo_core.ids import store_key
-from dynamo_core.messages import Forward
-from dynamo_core.operations import Put
-from dynamo_core.versions import EMPTY, NOTHING, Sibling, update
+from dynamo_core.causality.codec import decode_record, encode_record, merge_bytes
+from dynamo_core.causality.records import EMPTY, NOTHING, Sibling, update
+from dynamo_core.keys import store_key
+from dynamo_core.protocol.arrivals import put_digest, verified_put, verified_record
+from dynamo_core.protocol.frames import Frame, decode_frame, encode_frame
+from dynamo_core.protocol.messages import Forward
+from dynamo_core.protocol.operations import Put
 from dynamo_node.media import OCTETS, kept_word, lines_of, said_of
 from dynamo_node.problems import Problem
 

@@ -19,7 +19,7 @@ import pytest
 from client_listener import DEADLINE_S, Listener, everything
 
 import dynamo_core.settings as core
-from dynamo_node.edge import Limits
+from dynamo_node.http_limits import Limits
 from dynamo_node.kv_protocol import SLICE_BYTES
 from dynamo_node.link_ends import LinkLimits
 from dynamo_node.memory import MIB, bound_bytes, terms
@@ -45,7 +45,7 @@ def test_the_formula_is_what_the_page_and_the_operator_say() -> None:
     bound = bound_bytes(formula()) // MIB
     page = (ROOT / "docs/operations.md").read_text()
     assert f"**{bound} MiB**" in page
-    parts = (ROOT / "operator/src/dynamo_operator/parts.py").read_text()
+    parts = (ROOT / "operator/src/dynamo_operator/spec_types.py").read_text()
     assert re.search(r'NODE_MEMORY = "(\d+)Mi"', parts)[1] == str(bound)  # type: ignore[index]
     for name, size in formula().items():
         assert f"| {name.replace('_', ' ')} |" in page, name

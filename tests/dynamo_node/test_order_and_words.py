@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from client_listener import Listener, everything, statuses
 
-from dynamo_node.edge import Limits
-from dynamo_node.kv_words import check_levels, ways_of
+from dynamo_node.http_codec import check_levels, ways_of
+from dynamo_node.http_limits import Limits
 from dynamo_node.problems import Problem
 
 LIMITS = Limits(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dynamo_node.budget import Books
-from dynamo_node.edge import Limits, patience_s
+from dynamo_node.http_limits import Limits, patience_s
 
 MIB = 1 << 20
 CORES = 2

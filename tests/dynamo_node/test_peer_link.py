@@ -22,9 +22,9 @@ from station import (
 )
 from waiting import until
 
-from dynamo_core.frame_tags import HEAD_BYTES
-from dynamo_core.frames import MESSAGE_BYTES_MAX, Frame, encode_frame
-from dynamo_core.messages import Fetched
+from dynamo_core.protocol.frame_tags import HEAD_BYTES
+from dynamo_core.protocol.frames import MESSAGE_BYTES_MAX, Frame, encode_frame
+from dynamo_core.protocol.messages import Fetched
 from dynamo_node import peer_link
 from dynamo_node.handshake import GREETING, Handshake
 from dynamo_node.peer_link import SEND_BUFFER_BYTES_MAX, Route

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from client_listener import DEADLINE_S, Listener, everything, statuses
 
-from dynamo_node.edge import Limits
+from dynamo_node.http_limits import Limits
 
 LIMITS = Limits(
     value_bytes_max=100_000, batch_bytes_max=200_000, bodies_bytes_max=500_000,

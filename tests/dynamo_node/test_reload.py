@@ -143,7 +143,7 @@ def test_a_node_obeys_other_settings_from_then_on() -> None:
     town = Town("a b c")
     node = town.nodes["a"]
     node.retune(msgspec.structs.replace(SETTINGS, hedge_s=0.3, latency_threshold_ms=5.0))
-    assert (node.hedging.after_s(1.0), node.background.threshold_ms) == (0.3, 5.0)
+    assert (node.hedging.after_s(1.0), node.throttle.threshold_ms) == (0.3, 5.0)
     assert town.put("a", b"k", b"v", w=3).status == 204
     with pytest.raises(ValueError, match="only hedge_s"):
         node.retune(msgspec.structs.replace(SETTINGS, suspect_s=9.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from client_listener import Listener
 
-from dynamo_node.edge import Limits
+from dynamo_node.http_limits import Limits
 
 REUSED = "https://dynamo-ring.dev/problems/request-id-reused"
 

@@ -11,9 +11,9 @@ import pytest
 import structlog
 from client_listener import DEADLINE_S, Listener
 
-from dynamo_core.operations import Asked
-from dynamo_core.slow import LINES_MAX, Slow
-from dynamo_node.edge import Limits
+from dynamo_core.protocol.operations import Asked
+from dynamo_core.runtime.slow import LINES_MAX, Slow
+from dynamo_node.http_limits import Limits
 from dynamo_node.slow_log import fields_of
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

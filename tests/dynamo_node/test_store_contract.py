@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynamo_core.errors import StoreFailed
-from dynamo_core.ids import DATA, FAMILIES, HINTS, META, TREE, partition_of, range_of, store_key
+from dynamo_core.keys import DATA, FAMILIES, HINTS, META, TREE, partition_of, range_of, store_key
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.storage import RocksStore
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from client_listener import Listener
 
-from dynamo_core.operations import Operation
+from dynamo_core.protocol.operations import Operation
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

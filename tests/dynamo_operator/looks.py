@@ -10,12 +10,12 @@ from msgspec import structs
 from stories import make
 from world import NAMESPACE, World
 
-from dynamo_operator.observed import LEFT, Entry, Node, Observed
+from dynamo_operator.snapshot import LEFT, Entry, Node, Snapshot
 from dynamo_operator.spec import cluster_spec
 
 
 @cache
-def settled(size: int = 3, replace: str = "VolumeLost") -> Observed:
+def settled(size: int = 3, replace: str = "VolumeLost") -> Snapshot:
     """A look at a ring that is as wanted, and has been for a while."""
     world = World()
     asyncio.run(world.play([make(size=size, recovery={"autoReplace": replace})]))
@@ -25,29 +25,29 @@ def settled(size: int = 3, replace: str = "VolumeLost") -> Observed:
     return seen
 
 
-def asked(o: Observed, **spec: Any) -> Observed:
+def asked(o: Snapshot, **spec: Any) -> Snapshot:
     """The same look, another wish."""
     return structs.replace(o, spec=cluster_spec({**o.resource["spec"], **spec}))
 
 
-def pod(o: Observed, ordinal: int, **fields: Any) -> Observed:
+def pod(o: Snapshot, ordinal: int, **fields: Any) -> Snapshot:
     """The same look, one pod different."""
     return structs.replace(o, pods={**o.pods, ordinal: structs.replace(o.pods[ordinal], **fields)})
 
 
-def claim(o: Observed, ordinal: int, **fields: Any) -> Observed:
+def claim(o: Snapshot, ordinal: int, **fields: Any) -> Snapshot:
     """The same look, one claim different."""
     changed = structs.replace(o.claims[ordinal], **fields)
     return structs.replace(o, claims={**o.claims, ordinal: changed})
 
 
-def node(o: Observed, ordinal: int, **fields: Any) -> Observed:
+def node(o: Snapshot, ordinal: int, **fields: Any) -> Snapshot:
     """The same look, one node's word different."""
     changed = structs.replace(o.nodes[ordinal], **fields)
     return structs.replace(o, nodes={**o.nodes, ordinal: changed})
 
 
-def line(o: Observed, ordinal: int, **fields: Any) -> Observed:
+def line(o: Snapshot, ordinal: int, **fields: Any) -> Snapshot:
     """The same look, one line of the ring different."""
     assert o.ring is not None
     name = o.pod_name(ordinal)
@@ -55,30 +55,30 @@ def line(o: Observed, ordinal: int, **fields: Any) -> Observed:
     return ring(o, members=members)
 
 
-def ring(o: Observed, **fields: Any) -> Observed:
+def ring(o: Snapshot, **fields: Any) -> Snapshot:
     """The same look, another document."""
     assert o.ring is not None
     return structs.replace(o, ring=structs.replace(o.ring, **fields))
 
 
-def without(o: Observed, what: str, ordinal: int) -> Observed:
+def without(o: Snapshot, what: str, ordinal: int) -> Snapshot:
     """The same look, without a pod, a claim or a node's answer."""
     return structs.replace(o, **{what: {i: v for i, v in getattr(o, what).items() if i != ordinal}})
 
 
-def silent(o: Observed) -> Observed:
+def silent(o: Snapshot) -> Snapshot:
     """Nobody shows a ring."""
     return structs.replace(o, ring=None, exact=False, unanimous=False, nodes={})
 
 
-def old(o: Observed, *ordinals: int) -> Observed:
+def old(o: Snapshot, *ordinals: int) -> Snapshot:
     """Pods at an old revision."""
     for ordinal in ordinals:
         o = pod(o, ordinal, revision="cart-old")
     return o
 
 
-def empty(o: Observed, age: float = -1.0) -> Observed:
+def empty(o: Snapshot, age: float = -1.0) -> Snapshot:
     """As before the founding; claims are so many seconds older than the resource."""
     nodes = {i: Node(name=n.name, id=n.id, disk="empty") for i, n in o.nodes.items()}
     claims = {
@@ -87,7 +87,7 @@ def empty(o: Observed, age: float = -1.0) -> Observed:
     return structs.replace(silent(o), nodes=nodes, claims=claims)
 
 
-def left(o: Observed, ordinal: int) -> Observed:
+def left(o: Snapshot, ordinal: int) -> Snapshot:
     """A node that has left: the ring says so, and nobody owns through it."""
     assert o.ring is not None
     name = o.pod_name(ordinal)
@@ -96,12 +96,12 @@ def left(o: Observed, ordinal: int) -> Observed:
     return line(ring(o, entries=entries, target=None), ordinal, state=LEFT)
 
 
-def lost(o: Observed, **fields: Any) -> Observed:
+def lost(o: Snapshot, **fields: Any) -> Snapshot:
     """The volume of cart-1 is gone, its pod does not run."""
     gone = pod(o, 1, running=False, ready_since=None)
     return without(claim(gone, 1, phase="Lost", **fields), "nodes", 1)
 
 
-def unjoined(o: Observed, ordinal: int, disk: Any = "empty") -> Observed:
+def unjoined(o: Snapshot, ordinal: int, disk: Any = "empty") -> Snapshot:
     """A node that says that it is in no ring."""
     return node(o, ordinal, disk=disk, state=None, cluster_id=None, digest="")

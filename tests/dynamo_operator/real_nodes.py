@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 
 from dynamo_client.local_nodes import LocalNode
-from dynamo_operator.doors import Failed, failure
+from dynamo_operator.ports import Failed, failure
 
 SECRET = "s3cret"
 
 
 class RealNodes:
-    """Processes on loopback, a directory for each claim. Behind `doors.NodeDoor`, and the kubelet's
+    """Processes on loopback, a directory for each claim. Behind `ports.NodeApi`, and the kubelet's
     side of `SimulatedRing`. Names of the headless Service lead to loopback."""
 
     def __init__(self, directory: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from simulated_ring import SimulatedRing
 
-from dynamo_operator.doors import FIELD_MANAGER, failure
+from dynamo_operator.ports import FIELD_MANAGER, failure
 from dynamo_operator.quantity import amount, instant, stamp
 
 Object = dict[str, Any]
@@ -24,7 +24,7 @@ Key = tuple[str, str, str]
 
 
 class SimulatedKube:
-    """`doors.KubeDoor`; `point` is called before and after each request that changes something,
+    """`ports.KubeApi`; `point` is called before and after each request that changes something,
     `audit` with what is about to be taken or was applied. A volume takes `attach_s` to be attached
     to the machine of a new pod; `pods_max` is a quota; claims of `classes_unknown` get none; there
     is no room for the pods named in `homeless`, so neither is a volume made for them."""

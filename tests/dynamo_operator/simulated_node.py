@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynamo_core import change
-from dynamo_core.ring import Member, Ring, Target
+from dynamo_core.ring import planning
+from dynamo_core.ring.document import Member, Ring, Target
 
 
 @dataclass
@@ -48,7 +48,7 @@ def status(node: SimNode, now: float) -> dict[str, Any]:
     disk, ring = node.disk, node.disk.ring
     owned = [p for p, e in enumerate(ring.entries if ring else ()) if node.name in e.owners]
     target = ring.target if ring else Target()
-    left = change.moves_left(ring) if ring else 0
+    left = planning.moves_left(ring) if ring else 0
     last = target.operations[-1] if target.operations else None
     return {
         "name": node.name,

@@ -1,7 +1,7 @@
 """Nodes without sockets: the real ring documents and the real planning, moves in a few steps.
 
 Each node has a disk (kept by its claim's uid) and its own copy of the ring document; `step` lets
-copies meet their neighbours, moves go on, nodes join and leave. Behind `doors.NodeDoor`, so that
+copies meet their neighbours, moves go on, nodes join and leave. Behind `ports.NodeApi`, so that
 the operator's loop cannot tell. Values are numbers written to partitions: an acked one must never
 be missing from every disk of its owners.
 """
@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 from simulated_node import Disk, SimNode, status
 
-from dynamo_core import change
 from dynamo_core.errors import BadRequest
-from dynamo_core.placement import found
-from dynamo_core.ring import (
+from dynamo_core.ring import planning
+from dynamo_core.ring.change_request import parse_change_request, parse_members
+from dynamo_core.ring.document import (
     JOINING,
     LEAVING,
     LEFT,
@@ -30,9 +30,9 @@ from dynamo_core.ring import (
     merge,
     merge_parts,
 )
-from dynamo_core.ring_document import to_document
-from dynamo_core.wishes import parse_members, parse_wishes
-from dynamo_operator.doors import Failed, failure
+from dynamo_core.ring.json_form import to_document
+from dynamo_core.ring.placement import found
+from dynamo_operator.ports import Failed, failure
 
 MOVES_PER_STEP = 6
 _replace = msgspec.structs.replace
@@ -150,12 +150,12 @@ class SimulatedRing:
             )
             return {"id": body["id"], "state": "running"}
         if path == "/v1/ring/cancel":
-            node.disk.ring = change.cancelled(ring)
+            node.disk.ring = planning.cancelled(ring)
             return {}
-        wishes = parse_wishes(body)
+        wishes = parse_change_request(body)
         if body.get("operation_id") in ring.target.operations:
             return {"operation_id": body["operation_id"], "epoch": ring.epoch}
-        plan = change.plan(ring, wishes)
+        plan = planning.plan(ring, wishes)
         told = {"hash": plan.hash, "before": plan.before, "after": plan.after, "bytes": 0}
         told |= {"moves": list(plan.moves), "violations": list(plan.violations)}
         if path == "/v1/ring/plan":
@@ -168,7 +168,7 @@ class SimulatedRing:
             if joiner is None or joiner.disk.ring is not None:
                 raise failure(400, f"{new.name} is not up, or not empty")
             ids[new.name] = joiner.disk.id, ""
-        node.disk.ring = change.applied(ring, plan, wishes, ids, body["operation_id"])
+        node.disk.ring = planning.applied(ring, plan, wishes, ids, body["operation_id"])
         return {"operation_id": body["operation_id"], "epoch": node.disk.ring.epoch}
 
     def _create(self, node: SimNode, body: dict[str, Any]) -> dict[str, Any]:

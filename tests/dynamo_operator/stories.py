@@ -6,8 +6,8 @@ from typing import Any
 
 from world import NAMESPACE, Scene, World
 
-from dynamo_core import change
-from dynamo_core.wishes import parse_wishes
+from dynamo_core.ring import planning
+from dynamo_core.ring.change_request import parse_change_request
 
 
 def make(after: int | None = None, **spec: Any) -> Scene:
@@ -59,7 +59,7 @@ def _scale(replicas: int) -> Scene:
     def change(w: World) -> None:
         w.kube.change("StatefulSet", NAMESPACE, "cart", spec={"replicas": replicas})
 
-    return Scene(change)
+    return Scene(planning)
 
 
 def _edit_service(w: World) -> None:
@@ -101,9 +101,9 @@ def _approve() -> Scene:
 def _leave_by_hand(w: World) -> None:
     """Somebody asks a node to leave that is to stay."""
     node = next(n for n in w.ring.nodes.values() if n.name == "cart-0")
-    ring, wishes = node.disk.ring, parse_wishes({"leave": ["cart-3"]})
+    ring, wishes = node.disk.ring, parse_change_request({"leave": ["cart-3"]})
     assert ring is not None
-    node.disk.ring = change.applied(ring, change.plan(ring, wishes), wishes, {}, "by-hand")
+    node.disk.ring = planning.applied(ring, planning.plan(ring, wishes), wishes, {}, "by-hand")
 
 
 def _break_image(w: World) -> None:

@@ -17,8 +17,8 @@ from world import Scene, World
 
 from dynamo_operator.act import Outcome
 from dynamo_operator.conditions import facts
-from dynamo_operator.observed import Backlog, Observed, Owned
-from dynamo_operator.plan import plan
+from dynamo_operator.plan.table import plan
+from dynamo_operator.snapshot import Backlog, Owned, Snapshot
 from dynamo_operator.status import changes, cluster_status
 from dynamo_operator.status_fields import ClusterStatus
 
@@ -29,7 +29,7 @@ GOOD = {
 }  # fmt: skip
 
 
-def told(o: Observed) -> dict[str, Any]:
+def told(o: Snapshot) -> dict[str, Any]:
     """Conditions that are not as they should be, with reason and sentence."""
     return {
         fact.type: (fact.reason, fact.message)
@@ -42,7 +42,7 @@ def test_all_is_well() -> None:
     assert told(settled()) == {}
 
 
-TROUBLES: dict[str, tuple[Callable[[], Observed], dict[str, str], str]] = {
+TROUBLES: dict[str, tuple[Callable[[], Snapshot], dict[str, str], str]] = {
     "a node is down": (
         lambda: without(pod(settled(), 1, ready_since=None), "nodes", 1),
         {"Ready": "WaitingForNodes", "Progressing": "WaitingForNodes", "Degraded": "NodeDown",
@@ -165,7 +165,7 @@ GOOD_REASONS = {
 
 def test_every_reason_has_its_row_in_the_documentation() -> None:
     """What a Step, a fault, a trouble or a condition gives as its reason."""
-    sources = [*(ROOT / "operator/src/dynamo_operator").glob("plan*.py")]
+    sources = [*(ROOT / "operator/src/dynamo_operator").glob("plan/*.py")]
     told = ("conditions.py", "troubles.py")
     sources += [ROOT / "operator/src/dynamo_operator" / name for name in told]
     given = re.compile(r'(?:Step\(|yield \(?|Fact\("\w+", \w+,)\s*"([A-Z]\w+)"')

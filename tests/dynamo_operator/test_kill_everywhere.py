@@ -11,7 +11,7 @@ from schedules import ended, killed_again, killed_at_each, once, two_at_once
 from stories import STORIES
 from world import World
 
-from dynamo_operator.observed import NODE_STATE
+from dynamo_operator.snapshot import NODE_STATE
 
 EVERY = 13
 """Coprime to the two points of a request, so both sides of it are met."""

@@ -12,11 +12,11 @@ from stories import SELECTORS, SLOW, edit, make
 from world import NAMESPACE, Scene, World
 
 from dynamo_operator.conditions import facts
-from dynamo_operator.doors import Failed, failure
 from dynamo_operator.drift import covers
 from dynamo_operator.observe import Observer
-from dynamo_operator.parts import NODE_MEMORY
-from dynamo_operator.plan import plan
+from dynamo_operator.plan.table import plan
+from dynamo_operator.ports import Failed, failure
+from dynamo_operator.spec_types import NODE_MEMORY
 
 
 def service(name: str) -> dict[str, Any]:

@@ -26,7 +26,9 @@ from looks import (
 from msgspec import structs
 
 from dynamo_operator import actions as do
-from dynamo_operator.observed import (
+from dynamo_operator.plan.objects import floor
+from dynamo_operator.plan.table import TABLE, plan
+from dynamo_operator.snapshot import (
     LEFT,
     NODE_ID,
     NODE_STATE,
@@ -34,22 +36,20 @@ from dynamo_operator.observed import (
     Claim,
     Member,
     Node,
-    Observed,
     Pod,
     Ring,
+    Snapshot,
 )
-from dynamo_operator.plan import TABLE, plan
-from dynamo_operator.plan_objects import floor
 
 DELETE = {"storage": {"size": "1Gi", "retention": {"whenScaled": "Delete"}}}
 
 
-Case = tuple[Callable[[], Observed], str, list[type[do.Act]]]
+Case = tuple[Callable[[], Snapshot], str, list[type[do.Act]]]
 THREE, FOUR, FIVE = settled, lambda: settled(4), lambda: settled(5)
 # fmt: off
 
 
-def _bare(o: Observed) -> Observed:
+def _bare(o: Snapshot) -> Snapshot:
     """As before any claim has a volume."""
     o = structs.replace(empty(o), nodes={})
     for ordinal in o.claims:
@@ -57,7 +57,7 @@ def _bare(o: Observed) -> Observed:
     return o
 
 
-def _late(o: Observed, **fields: Any) -> Observed:
+def _late(o: Snapshot, **fields: Any) -> Snapshot:
     """Before the founding; two of five pods have no machine, so there are no volumes for them."""
     o = empty(o)
     for ordinal in (3, 4):
@@ -227,11 +227,11 @@ def test_the_highest_old_pod_goes_first() -> None:
     ],
     ids=["all live", "one has left", "unreadable", "set gone, claims recorded", "grows"],
 )
-def test_theorem_1(look: Callable[[], Observed], replicas: int) -> None:
+def test_theorem_1(look: Callable[[], Snapshot], replicas: int) -> None:
     assert floor(look()) == replicas
 
 
-def beyond(**fields: Any) -> Observed:
+def beyond(**fields: Any) -> Snapshot:
     """cart-3 has left under the id on its claim, and its pod is gone."""
     o = structs.replace(left(settled(4), 3), spec=asked(settled(4), size=3, **DELETE).spec)
     workload = structs.replace(o.workload, replicas=3)  # type: ignore[type-var]
@@ -240,7 +240,7 @@ def beyond(**fields: Any) -> Observed:
     return structs.replace(o, **fields)
 
 
-def forgotten(o: Observed) -> bool:
+def forgotten(o: Snapshot) -> bool:
     """Whether the row about claims beyond the replicas deletes one."""
     step = dict(TABLE)["claim of a node that has left"](o)
     return step is not None and any(isinstance(act, do.Delete) for act in step.actions)

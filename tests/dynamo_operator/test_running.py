@@ -12,8 +12,9 @@ from stories import SLOW, edit, make
 from test_troubles import NOTHING
 from world import NAMESPACE, Scene, World
 
-from dynamo_operator import children, running
-from dynamo_operator.observed import TEMPLATE
+from dynamo_operator import children
+from dynamo_operator.plan import running
+from dynamo_operator.snapshot import TEMPLATE
 from dynamo_operator.turns import PAUSE_S
 
 ASKED = {"update": {"template": "WithOperator"} | SLOW}

@@ -19,11 +19,11 @@ from stories import STORIES, edit, make
 from world import World
 
 from dynamo_operator import actions as do
-from dynamo_operator.observed import RESTARTS, Observed
-from dynamo_operator.plan import plan
-from dynamo_operator.plan_anew import EMPTYING_S, PAUSE_S_MAX
-from dynamo_operator.plan_ring import PATIENCE_S
+from dynamo_operator.plan.anew import EMPTYING_S, PAUSE_S_MAX
+from dynamo_operator.plan.ring import PATIENCE_S
+from dynamo_operator.plan.table import plan
 from dynamo_operator.quantity import stamp
+from dynamo_operator.snapshot import RESTARTS, Snapshot
 
 SECONDS_MAX = 3600
 AGAIN = [make(size=4), edit(size=3), edit(size=4)]
@@ -94,19 +94,19 @@ def test_it_comes_back_while_the_operator_dies_again_and_again(seed: int) -> Non
     grown(world, AGAIN)
 
 
-def gone(**word: Any) -> Observed:
+def gone(**word: Any) -> Snapshot:
     """cart-3 has left, is to be in the ring, and says of its disk and its time what is given."""
     o = unjoined(left(settled(4), 3), 3, "left")
     notes = {**o.claims[3].annotations, "dynamo-ring.dev/node-state": "LEFT"}
     return node(claim(o, 3, annotations=notes), 3, **{"emptied": None, "uptime_s": None} | word)
 
 
-def tried(o: Observed, text: str) -> Observed:
+def tried(o: Snapshot, text: str) -> Snapshot:
     """With that note on its claim."""
     return claim(o, 3, annotations={**o.claims[3].annotations, RESTARTS: text})
 
 
-def evicted(o: Observed) -> bool:
+def evicted(o: Snapshot) -> bool:
     """Whether this look leads to its eviction, which is noted on its claim first."""
     step = plan(o)
     assert step.reason == "ScalingUp"

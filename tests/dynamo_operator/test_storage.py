@@ -12,8 +12,8 @@ from test_troubles import NOTHING, passes, shown
 from world import Scene, World
 
 from dynamo_operator.actions import Delete
-from dynamo_operator.plan import plan
-from dynamo_operator.plan_storage import grow, without_volumes
+from dynamo_operator.plan.storage import grow, without_volumes
+from dynamo_operator.plan.table import plan
 
 CLAIMS = "PersistentVolumeClaim"
 

@@ -14,16 +14,16 @@ from world import NAMESPACE, Scene, World
 
 from dynamo_operator.act import Outcome
 from dynamo_operator.conditions import Fact, facts
-from dynamo_operator.gauges import Gauges
-from dynamo_operator.observed import Observed
-from dynamo_operator.plan import plan
+from dynamo_operator.metrics import Metrics
+from dynamo_operator.plan.table import plan
 from dynamo_operator.reconcile import RESYNC_S
+from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.troubles import STARTING_S_MAX, not_grown
 
 NOTHING = Scene(lambda w: None, 0)
 
 
-def told(o: Observed, refused: str = "") -> dict[str, Fact]:
+def told(o: Snapshot, refused: str = "") -> dict[str, Fact]:
     """The conditions of a look."""
     return {fact.type: fact for fact in facts(o, plan(o), refused=refused)}
 
@@ -126,16 +126,16 @@ def test_a_secret_that_is_gone_needs_a_person() -> None:
     assert shown(world, "Degraded")["status"] == "True"
 
 
-def _removed_by_force() -> Observed:
+def _removed_by_force() -> Snapshot:
     """cart-1 was removed, its machine is dead: its pod stands there and answers nobody."""
     return without(pod(left(settled(4), 1), 1, ready_since=None, machine="m-1"), "nodes", 1)
 
 
-def _grows_beside_a_dead_node() -> Observed:
+def _grows_beside_a_dead_node() -> Snapshot:
     return claim(without(pod(settled(), 1, ready_since=None), "nodes", 1), 2, size="2Gi")
 
 
-WORST: dict[str, tuple[Callable[[], Observed], str, str]] = {
+WORST: dict[str, tuple[Callable[[], Snapshot], str, str]] = {
     "removed by force": (_removed_by_force, "NodeDown", "on machine m-1"),
     "a growing claim hides nothing": (_grows_beside_a_dead_node, "NodeDown", "cart-1"),
     "a fixed field": (
@@ -179,7 +179,7 @@ def test_the_smallest_step_above_what_the_spec_asks_for_is_not_waited_for() -> N
     assert list(not_grown(claim(o, 1, size="1026Mi")))
 
 
-NOT_READY: dict[str, tuple[Callable[[], Observed], str, str, str]] = {
+NOT_READY: dict[str, tuple[Callable[[], Snapshot], str, str, str]] = {
     "refused": (settled, "pods are forbidden", "Refused", "pods are forbidden"),
     "a claim that is smaller than the spec": (
         lambda: claim(asked(settled(), storage={"size": "2Gi"}), 1, phase="Bound"),
@@ -204,7 +204,7 @@ REMOVE = "kubectl dynamo -n shop --cluster cart remove cart-3 --force"
 NODE = "kubectl delete node machine-3"
 
 
-def _dead(o: Observed, ordinal: int) -> Observed:
+def _dead(o: Snapshot, ordinal: int) -> Snapshot:
     """Its machine is off: the kubelet no longer tells, the pod stands there and is silent."""
     return without(pod(o, ordinal, ready_since=None), "nodes", ordinal)
 
@@ -229,12 +229,12 @@ def test_a_node_that_restarts_is_not_to_be_removed() -> None:
 
 
 def test_gauges_tell_it_to_prometheus() -> None:
-    gauges = Gauges()
+    metrics = Metrics()
     o = _removed_by_force()
-    gauges.saw(o, plan(o), Outcome())
+    metrics.saw(o, plan(o), Outcome())
     bad = asked(structs.replace(settled(), name="other"), conflicts="LastWriteWins")
-    gauges.saw(bad, plan(bad), Outcome())
-    text = gauges.text(0, {}).decode()
+    metrics.saw(bad, plan(bad), Outcome())
+    text = metrics.text(0, {}).decode()
     assert 'dynamo_cluster_degraded{name="cart",namespace="shop"} 1.0' in text
     assert 'dynamo_cluster_spec_valid{name="cart",namespace="shop"} 1.0' in text
     assert 'dynamo_cluster_spec_valid{name="other",namespace="shop"} 0.0' in text

@@ -16,7 +16,7 @@ from dynamo_operator.handlers import GROUP, OURS, PARTS, watch
 
 NAMESPACES = ("v1", "namespaces")
 OWN = ((GROUP, "v1alpha1", "dynamoclusters"), (GROUP, "v1alpha1", "dynamorepairs"))
-Wakes = list[tuple[str, str]]
+Workqueue = list[tuple[str, str]]
 WAIT_S = 30.0
 
 
@@ -79,7 +79,7 @@ async def until(what: str, seen: Callable[[], bool]) -> None:
         raise AssertionError(what) from None
 
 
-async def watched(server: ApiServer, directory: Path) -> Wakes:
+async def watched(server: ApiServer, directory: Path) -> Workqueue:
     """Watches before that server; each part tells of one deletion and one edit."""
     site = web.Application()
     site.router.add_get("/{path:.*}", server.answer)
@@ -95,21 +95,21 @@ async def watched(server: ApiServer, directory: Path) -> Wakes:
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
     }  # fmt: skip
     (directory / "config").write_text(json.dumps(config))
-    wakes: Wakes = []
-    task = asyncio.create_task(watch(wakes.append, ()))
+    workqueue: Workqueue = []
+    task = asyncio.create_task(watch(workqueue.append, ()))
     parts = [kind[-1] for kind in PARTS if kind in server.kinds]
     try:
         await until("all is watched", lambda: len(server.watches) == len(server.kinds) - 1)
         for plural in parts:
             for event in ("DELETED", "MODIFIED"):
                 await server.tell(plural, event, f"{plural}-{event.lower()}")
-        await until(f"woken: {wakes}", lambda: len(set(wakes)) == 2 * len(parts))
+        await until(f"woken: {workqueue}", lambda: len(set(workqueue)) == 2 * len(parts))
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
         await runner.cleanup()
-    return wakes
+    return workqueue
 
 
 @pytest.mark.parametrize("absent", [None, ("policy", "v1", "poddisruptionbudgets")])
@@ -120,10 +120,10 @@ def test_an_edit_or_a_deletion_of_any_part_wakes_its_ring(
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     server = ApiServer(*(kind for kind in (*OWN, *PARTS) if kind != absent))
-    wakes = asyncio.run(watched(server, tmp_path))
+    workqueue = asyncio.run(watched(server, tmp_path))
     parts = [kind[-1] for kind in PARTS if kind != absent]
-    assert {name for _, name in wakes} == {
+    assert {name for _, name in workqueue} == {
         f"{plural}-{event}" for plural in parts for event in ("deleted", "modified")
     }
-    assert {namespace for namespace, _ in wakes} == {"shop"}
+    assert {namespace for namespace, _ in workqueue} == {"shop"}
     assert all(server.selectors[plural] == OURS for plural in parts)

@@ -19,8 +19,8 @@ from dynamo_operator.actions import Note
 from dynamo_operator.app import Settings
 from dynamo_operator.drift import controlled, covers, differs, sealed
 from dynamo_operator.handlers import Endless
+from dynamo_operator.plan.schedule import last_due, rest_s
 from dynamo_operator.quantity import amount, instant, precise, stamp
-from dynamo_operator.schedule import last_due, rest_s
 from dynamo_operator.spec import cluster_spec
 
 
@@ -170,7 +170,7 @@ def test_an_event_is_told_once() -> None:
     assert seen is not None
     note = Note("Happened", "once upon a time")
     for operator in (world.operators[0], world.operators[0], world.operators[1]):
-        asyncio.run(operator.actor.teller.tell(seen, note))
+        asyncio.run(operator.actor.recorder.tell(seen, note))
     assert len(world.found("Event")) == before + 1
     (event,) = [e for e in world.found("Event").values() if e["reason"] == "Happened"]
     assert event["series"]["count"] == 2

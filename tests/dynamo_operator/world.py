@@ -16,13 +16,13 @@ from typing import Any
 from simulated_kube import Object, SimulatedKube, is_ready
 from simulated_ring import SimulatedRing
 
-from dynamo_core.ring import JOINING
+from dynamo_core.ring.document import JOINING
 from dynamo_operator.act import Actor
-from dynamo_operator.doors import Failed
-from dynamo_operator.events import Teller
+from dynamo_operator.events import EventRecorder
 from dynamo_operator.observe import Observer
-from dynamo_operator.observed import NODE_STATE
+from dynamo_operator.ports import Failed
 from dynamo_operator.reconcile import RESYNC_S, Reconciler
+from dynamo_operator.snapshot import NODE_STATE
 
 SECONDS_MAX = 900
 QUIET = 3
@@ -126,8 +126,8 @@ class World:
     def _operator(self) -> Reconciler:
         """With an empty memory."""
         observer = Observer(self.kube, self.ring, "dynamo-system", lambda: self.kube.now)
-        teller = Teller(self.kube, "test", lambda: self.kube.now)
-        actor = Actor(self.kube, self.ring, teller)
+        recorder = EventRecorder(self.kube, "test", lambda: self.kube.now)
+        actor = Actor(self.kube, self.ring, recorder)
         return Reconciler(observer, actor, clock=lambda: self.kube.now)
 
     # ------------------------------------------------------------ what people do

@@ -23,9 +23,9 @@ from dynamo_client.batch import Op
 from dynamo_client.operations import Operations
 from dynamo_client.routing import Routes
 from dynamo_client.steps import Ask, Pause, Reply, Steps, T
-from dynamo_core.ring import LEFT, MEMBER
+from dynamo_core.ring.document import LEFT, MEMBER
 from dynamo_core.testing.town import Town
-from dynamo_node.kv_words import Request, answer_of, asked_of, fields_of
+from dynamo_node.http_codec import Request, answer_of, asked_of, fields_of
 from dynamo_node.problems import Problem
 from dynamoctl.importing import load
 from dynamoctl.rows import Fields, rows

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ladders import ladder
 
-from dynamo_core.ring import LEAVING, MEMBER, Member
-from dynamo_core.ring_messages import Prepare
+from dynamo_core.protocol.ring_messages import Prepare
+from dynamo_core.ring.document import LEAVING, MEMBER, Member
 from dynamo_core.testing.town import Town
 
 LEAVES = "a member leaves, moves twice, and the administrator has not heard of it"

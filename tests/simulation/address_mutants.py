@@ -7,11 +7,11 @@ from typing import Any
 from address_ladders import ASKED_ELSEWHERE, CLONE, LEAVES, OLD, TWO_COMMANDS
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
-from dynamo_core import ring
-from dynamo_core.founding import Founding
-from dynamo_core.membership import Membership
-from dynamo_core.ring_messages import Parts
-from dynamo_core.whereabouts import Whereabouts
+from dynamo_core.membership.bootstrap import Founding
+from dynamo_core.membership.membership import Membership
+from dynamo_core.membership.whereabouts import Whereabouts
+from dynamo_core.protocol.ring_messages import Parts
+from dynamo_core.ring import document
 
 LADDER_OF |= {
     "a cloned disk takes the line": CLONE,
@@ -56,7 +56,7 @@ def _() -> list[Patch]:
 
 @mutant("a move undoes a leave")
 def _() -> list[Patch]:
-    return [(ring, "CHANGED", 1)]
+    return [(document, "CHANGED", 1)]
 
 
 @mutant("two create commands go on side by side")

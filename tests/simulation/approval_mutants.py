@@ -9,8 +9,8 @@ import msgspec
 from ladders import ladder
 from mutants import LADDER_OF, Patch, mutant
 
-from dynamo_core.admission import Admissions, Approval
-from dynamo_core.ring import Member
+from dynamo_core.membership.replacement import Approval, Replacements
+from dynamo_core.ring.document import Member
 from dynamo_core.testing.town import SETTINGS, Town
 
 ONCE, LATE, ALIVE = (
@@ -96,13 +96,13 @@ def who_answers_stays() -> None:
 
 
 def _bare(change: Callable[[Any, Member], bool]) -> list[Patch]:
-    return [(Admissions, "approved", change)]
+    return [(Replacements, "approved", change)]
 
 
 @mutant("approval used twice")
 def _() -> list[Patch]:
     kept: dict[int, set[str]] = {}
-    approve = Admissions.approve
+    approve = Replacements.approve
 
     def approving(self: Any, name: str, done: Any) -> None:
         kept.setdefault(id(self), set()).add(name)
@@ -110,7 +110,7 @@ def _() -> list[Patch]:
 
     return [
         *_bare(lambda self, line: line.name in kept.get(id(self), ())),
-        (Admissions, "approve", approving),
+        (Replacements, "approve", approving),
     ]
 
 
@@ -131,4 +131,4 @@ def _() -> list[Patch]:
         self._approvals[name] = Approval(line.id, until)
         done("")
 
-    return [(Admissions, "approve", approve)]
+    return [(Replacements, "approve", approve)]

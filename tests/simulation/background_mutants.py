@@ -8,7 +8,8 @@ from typing import Any
 from ladders import ladder
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
-from dynamo_core import background, merkle
+from dynamo_core.replica import merkle
+from dynamo_core.runtime import throttle
 from dynamo_core.testing.town import Town
 
 BUSY = "clients wait while a node joins"
@@ -23,10 +24,10 @@ def _joining(slow: bool) -> tuple[Town, int]:
     for number in range(60):
         assert town.put("a", b"cart-%d" % number, b"milk", w=2).status == 204
     if slow:
-        for _ in range(background.WINDOW_S // 2):
+        for _ in range(throttle.WINDOW_S // 2):
             for node in town.nodes.values():
-                for _ in range(background.READS_MIN):
-                    node.background.read(1.0, town.now)
+                for _ in range(throttle.READS_MIN):
+                    node.throttle.read(1.0, town.now)
             town.run(1.0)
     town.cut = {("b", "d"), ("d", "b")}  # so that no promise of b comes yet
     town.change("a", join=["d"])
@@ -44,21 +45,21 @@ def a_join_yields_to_clients() -> None:
     town, at_once = _joining(slow=True)
     assert at_once == 1
     town.until(town.moved)
-    town.run(background.WINDOW_S + 20.0)
-    assert {node.background.budget for node in town.nodes.values()} == {1.0}
+    town.run(throttle.WINDOW_S + 20.0)
+    assert {node.throttle.budget for node in town.nodes.values()} == {1.0}
 
 
 @mutant("background work ignores its budget")
 def _() -> list[Patch]:
     return [
-        (background.Background, "share", lambda self, at_once: at_once),
-        (background.Background, "rest_s", lambda self, took_s, at_once: 0.0),
+        (throttle.Throttle, "share", lambda self, at_once: at_once),
+        (throttle.Throttle, "rest_s", lambda self, took_s, at_once: 0.0),
     ]
 
 
 @mutant("a budget never comes back")
 def _() -> list[Patch]:
-    return [(background, "FASTER", 0.0)]
+    return [(throttle, "FASTER", 0.0)]
 
 
 @mutant("a budget may come to nothing")
@@ -67,8 +68,8 @@ def _() -> list[Patch]:
         return int(self.budget * at_once) or int(at_once != 4)  # 4: exchanges, rounds
 
     return [
-        (background.Background, "share", share),
-        (background.Background, "rest_s", lambda self, took_s, at_once: 0.0),
+        (throttle.Throttle, "share", share),
+        (throttle.Throttle, "rest_s", lambda self, took_s, at_once: 0.0),
     ]
 
 

@@ -13,16 +13,16 @@ from typing import Any
 from ladders import KEY, ladder
 from mutants import LADDER_OF, Patch, mutant
 
-from dynamo_core import gossip
-from dynamo_core.calls import Calls
-from dynamo_core.frames import Frame, encode_frame
-from dynamo_core.get import GetOperation
-from dynamo_core.journal import Journal
-from dynamo_core.machine import NEVER, Machine
-from dynamo_core.messages import Fetch, Forward, Store
-from dynamo_core.operations import Get, Operation, Outcome, Put
-from dynamo_core.put import PutOperation
-from dynamo_core.ring_messages import Gossip
+from dynamo_core.protocol.frames import Frame, encode_frame
+from dynamo_core.protocol.messages import Fetch, Forward, Store
+from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
+from dynamo_core.protocol.ring_messages import Gossip
+from dynamo_core.replica.write_batch import WriteBatch
+from dynamo_core.request.get import GetOperation
+from dynamo_core.request.put import PutOperation
+from dynamo_core.runtime import failure_detector
+from dynamo_core.runtime.dispatcher import Dispatcher
+from dynamo_core.runtime.machine import NEVER, Machine
 from dynamo_core.testing.town import SETTINGS, Town
 
 VALUE = b"milk" * 1000
@@ -41,13 +41,13 @@ def submit(town: Town, at: str, operation: Operation) -> list[Outcome]:
 
 @mutant("what follows a page is never read")
 def _() -> list[Patch]:
-    original = Journal.page
-    return [(Journal, "page", lambda self, *place: (original(self, *place)[0], None))]
+    original = WriteBatch.page
+    return [(WriteBatch, "page", lambda self, *place: (original(self, *place)[0], None))]
 
 
 @mutant("a page does not see the batch")
 def _() -> list[Patch]:
-    original = Journal.page
+    original = WriteBatch.page
 
     def page(self: Any, *place: Any) -> Any:
         changes, self.changes = self.changes, tuple({} for _ in self.changes)
@@ -56,7 +56,7 @@ def _() -> list[Patch]:
         finally:
             self.changes = changes
 
-    return [(Journal, "page", page)]
+    return [(WriteBatch, "page", page)]
 
 
 # ---------------------------------------------------------------- what is finished
@@ -118,8 +118,10 @@ def a_link_that_takes_no_more() -> None:
 
 @mutant("what a link has not taken is said again on it")
 def _() -> list[Patch]:
-    original = Calls.lost
-    return [(Calls, "lost", lambda self, name, redial_s: original(self, name, min(redial_s, 0.1)))]
+    original = Dispatcher.lost
+    return [
+        (Dispatcher, "lost", lambda self, name, redial_s: original(self, name, min(redial_s, 0.1)))
+    ]
 
 
 @ladder("a forwarded put that is not wanted any more")
@@ -139,7 +141,7 @@ def a_forwarded_put_that_is_not_wanted_any_more() -> None:
     submit(town, outsider, Put(key=KEY, value=b"v", w=3))
     town.run(SETTINGS.hedge_s + 0.01)
     assert len(said) == 1
-    town.nodes[outsider].calls.say_again(first, True)
+    town.nodes[outsider].dispatcher.send_again(first, True)
     town.settle()
     assert len(said) == 1
 
@@ -208,14 +210,14 @@ def _() -> list[Patch]:
         numbers[last], numbers[number] = boot, max(numbers.get(number, 0), at)
 
     return [
-        (gossip.Peer, "told", told),
-        (gossip.Peer, "remembered", lambda self: self.numbers.get(before, 0)),
+        (failure_detector.Peer, "told", told),
+        (failure_detector.Peer, "remembered", lambda self: self.numbers.get(before, 0)),
     ]
 
 
 @mutant("what earlier lives have told is forgotten")
 def _() -> list[Patch]:
-    return [(gossip.Peer, "remembered", lambda self: 0)]
+    return [(failure_detector.Peer, "remembered", lambda self: 0)]
 
 
 LADDER_OF |= {

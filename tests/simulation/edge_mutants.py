@@ -9,23 +9,28 @@ import msgspec
 from ladders import ladder
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
-from dynamo_core import clients, emptying, exchange, journal, post, put, shares, surrender
-from dynamo_core.ids import DATA, partition_of, range_of, store_key
-from dynamo_core.move_messages import Shown
-from dynamo_core.operations import Put
-from dynamo_core.quorum import MET
-from dynamo_core.refusal import Refusal
+from dynamo_core.keys import DATA, partition_of, range_of, store_key
+from dynamo_core.membership import retirement
+from dynamo_core.moves import cleanup
+from dynamo_core.protocol.move_messages import Shown
+from dynamo_core.protocol.operations import Put
+from dynamo_core.protocol.refusal import Refusal
+from dynamo_core.repair import exchange
+from dynamo_core.replica import write_batch
+from dynamo_core.request import admission_control, put
+from dynamo_core.request.quorum import MET
+from dynamo_core.runtime import outbox, shares
 from dynamo_core.testing.town import SETTINGS, Town
 
 
 @mutant("cut frames lose their tail")
 def _() -> list[Patch]:
-    original = post.Post._fitting
+    original = outbox.Outbox._fitting
 
     def fitting(self: Any, route: str, messages: Any) -> list[bytes]:
         return original(self, route, messages)[:1]
 
-    return [(post.Post, "_fitting", fitting)]
+    return [(outbox.Outbox, "_fitting", fitting)]
 
 
 @mutant("records that an answer had no room for count as settled")
@@ -44,26 +49,26 @@ def _() -> list[Patch]:
 
 @mutant("a slice is shown in part and deleted whole")
 def _() -> list[Patch]:
-    original = surrender.Surrender._delete
+    original = cleanup.Cleanup._delete
 
     def delete(self: Any, now: float) -> Any:
         start, end = range_of(self.partition, self.view.ring.partition_bits)
         self._rows = self.replica.rows(start, end, self.view.settings.rows_max)
         return original(self, now)
 
-    return [(surrender.Surrender, "_delete", delete)]
+    return [(cleanup.Cleanup, "_delete", delete)]
 
 
 @mutant("a refused slice counts as given")
 def _() -> list[Patch]:
-    original = surrender.Surrender.failed
+    original = cleanup.Cleanup.failed
 
     def failed(self: Any, node: str, request: Any, reason: Any, now: float) -> Any:
         if reason is not Refusal.FULL:
             return original(self, node, request, reason, now)
-        return self.replied(node, request, Shown(0, surrender.PROVEN, []), now)
+        return self.replied(node, request, Shown(0, cleanup.PROVEN, []), now)
 
-    return [(surrender.Surrender, "failed", failed)]
+    return [(cleanup.Cleanup, "failed", failed)]
 
 
 @mutant("what a full disk refused counts as offered")
@@ -71,7 +76,7 @@ def _() -> list[Patch]:
     def offered(self: Any, last: bytes, stored: bool) -> None:
         self._offered_to = last
 
-    return [(emptying.Emptying, "_offered", offered)]
+    return [(retirement.Retirement, "_offered", offered)]
 
 
 @mutant("in a ring of two one ack counts as both")
@@ -87,7 +92,7 @@ def _() -> list[Patch]:
 
 @mutant("the second put of a key in one turn does not see the first")
 def _() -> list[Patch]:
-    original, get = clients.Clients.submit, journal.Journal.get
+    original, get = admission_control.AdmissionControl.submit, write_batch.WriteBatch.get
     last: list[Any] = [None]
     blind: list[bool] = [False]
 
@@ -96,19 +101,22 @@ def _() -> list[Patch]:
         blind[0] = isinstance(operation, Put) and this == last[0]
         last[0] = this
         original(self, operation, done, *who)
-        self.node.calls.drain()
+        self.node.dispatcher.drain()
         blind[0] = False
 
     def read(self: Any, family: int, key: bytes) -> bytes | None:
         found = self.store.get(family, key) if blind[0] and family == DATA else None
         return found if blind[0] and family == DATA else get(self, family, key)
 
-    return [(clients.Clients, "submit", submit), (journal.Journal, "get", read)]
+    return [
+        (admission_control.AdmissionControl, "submit", submit),
+        (write_batch.WriteBatch, "get", read),
+    ]
 
 
 @mutant("the bound on operations is looked at once a turn")
 def _() -> list[Patch]:
-    original = clients.Clients.refusal
+    original = admission_control.AdmissionControl.refusal
     known: dict[Any, tuple[float, str]] = {}
 
     def refusal(self: Any) -> str:
@@ -119,7 +127,7 @@ def _() -> list[Patch]:
 
     # The share of one client is looked at with each operation: that is not what fails here.
     every = (shares.Shares, "refusal", lambda self, client, amount=1: 0)
-    return [(clients.Clients, "refusal", refusal), every]
+    return [(admission_control.AdmissionControl, "refusal", refusal), every]
 
 
 ONE_BY_ONE = msgspec.structs.replace(SETTINGS, fetch_bytes_max=1)

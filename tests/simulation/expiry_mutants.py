@@ -7,16 +7,17 @@ from typing import Any
 import msgspec
 from mutants import Patch, mutant
 
-from dynamo_core import clients, codec, versions
-from dynamo_core.operations import Put
-from dynamo_core.versions import Record, Sibling
+from dynamo_core.causality import codec, records
+from dynamo_core.causality.records import Record, Sibling
+from dynamo_core.protocol.operations import Put
+from dynamo_core.request import admission_control
 
 LOST = "an expiry is lost in a merge"
 
 
 @mutant(LOST)
 def _() -> list[Patch]:
-    original = versions.sync
+    original = records.sync
 
     def sync(a: Record, b: Record, lww: bool = False) -> Record:
         merged = original(a, b, lww)
@@ -28,14 +29,14 @@ def _() -> list[Patch]:
 
 @mutant("a second coordinator stamps an expiry again")
 def _() -> list[Patch]:
-    original = clients.settle
+    original = admission_control.settle
 
     def settle(operation: Any, target: Any, wall_ms: int) -> None:
         if isinstance(operation, Put) and operation.expires_in_s:
             operation.expires_ms = 0
         original(operation, target, wall_ms)
 
-    return [(clients, "settle", settle)]
+    return [(admission_control, "settle", settle)]
 
 
 @mutant("expired values are shown")
@@ -55,11 +56,11 @@ def _() -> list[Patch]:
 
 @mutant("a time that has passed stands for no expiry")
 def _() -> list[Patch]:
-    original = clients.settle
+    original = admission_control.settle
 
     def settle(operation: Any, target: Any, wall_ms: int) -> None:
         if isinstance(operation, Put) and operation.expires_ms <= wall_ms:
             operation.expires_ms = 0
         original(operation, target, wall_ms)
 
-    return [(clients, "settle", settle)]
+    return [(admission_control, "settle", settle)]

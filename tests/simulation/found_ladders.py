@@ -14,16 +14,17 @@ from ladders import KEY, STORED, ladder, partition
 from move_ladders import apart
 from mutants import LADDER_OF, Patch, mutant
 
-from dynamo_core import coordination, post, replica
-from dynamo_core.codec import decode_record, encode_record
+from dynamo_core.causality.codec import decode_record, encode_record
+from dynamo_core.causality.records import EMPTY
 from dynamo_core.errors import NotHere
-from dynamo_core.frames import Frame, encode_frame
-from dynamo_core.ids import DATA, HINTS
-from dynamo_core.messages import HINTED, Store
-from dynamo_core.operations import Get, Outcome
-from dynamo_core.ring_messages import Admit, Gossip
+from dynamo_core.keys import DATA, HINTS
+from dynamo_core.protocol.frames import Frame, encode_frame
+from dynamo_core.protocol.messages import HINTED, Store
+from dynamo_core.protocol.operations import Get, Outcome
+from dynamo_core.protocol.ring_messages import Admit, Gossip
+from dynamo_core.replica import coordination, replica
+from dynamo_core.runtime import outbox
 from dynamo_core.testing.town import SETTINGS, Town
-from dynamo_core.versions import EMPTY
 
 
 def keep_from(town: Town, name: str, kept: Callable[[Any], bool]) -> None:
@@ -124,8 +125,8 @@ def a_read_after_a_switch_to_one_that_joins() -> None:
 
 @mutant("one frame to each address")
 def _() -> list[Patch]:
-    original = post.Post.frames
-    return [(post.Post, "frames", lambda self: list(dict(original(self)).items()))]
+    original = outbox.Outbox.frames
+    return [(outbox.Outbox, "frames", lambda self: list(dict(original(self)).items()))]
 
 
 @mutant("a retried delete is acked by a node that has nothing of it")

@@ -6,9 +6,10 @@ from typing import Any
 
 from mutants import MIX_OF, Patch, mutant
 
-from dynamo_core import intake, membership
-from dynamo_core.ring import Ring
-from dynamo_core.round_messages import NumbersTold
+from dynamo_core.membership import membership
+from dynamo_core.protocol import intake
+from dynamo_core.protocol.round_messages import NumbersTold
+from dynamo_core.ring.document import Ring
 
 SENSELESS = ("gate skipped", "half-taken ring", "numbers without sense are believed")
 MIX_OF |= dict.fromkeys(SENSELESS, "senseless")

@@ -11,9 +11,9 @@ import msgspec
 from ladders import KEY, ladder
 from mutants import LADDER_OF, Patch, mutant
 
-from dynamo_core import codec
-from dynamo_core.frames import Frame, encode_frame
-from dynamo_core.messages import Message, Store
+from dynamo_core.causality import codec
+from dynamo_core.protocol.frames import Frame, encode_frame
+from dynamo_core.protocol.messages import Message, Store
 from dynamo_core.testing.town import SETTINGS, Town, known
 
 FLIPPED = "a request id with one bit wrong"

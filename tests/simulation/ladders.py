@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from dynamo_core.frames import Frame, encode_frame
-from dynamo_core.ids import DATA, HINTS, partition_of, store_key
-from dynamo_core.messages import Fetched, Store
-from dynamo_core.operations import Get, Outcome
-from dynamo_core.round_messages import RoundAsk
+from dynamo_core.keys import DATA, HINTS, partition_of, store_key
+from dynamo_core.protocol.frames import Frame, encode_frame
+from dynamo_core.protocol.messages import Fetched, Store
+from dynamo_core.protocol.operations import Get, Outcome
+from dynamo_core.protocol.round_messages import RoundAsk
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.town import SETTINGS, Town, known
 
@@ -220,7 +220,7 @@ def a_number_below_one_that_was_seen() -> None:
     _, members, target, _ = town.ring.digests()
     entry = town.ring.entries[here].number
     number = 5 << 32
-    town.nodes[other].consent.ask(
+    town.nodes[other].round_participant.ask(
         RoundAsk(0, here, entry, number, members, target, []), lambda reply: None
     )
     town.settle()

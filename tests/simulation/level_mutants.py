@@ -8,8 +8,8 @@ import msgspec
 from ladders import ladder
 from mutants import LADDER_OF, Patch, mutant
 
-from dynamo_core.operations import Acks
-from dynamo_core.put import PutOperation
+from dynamo_core.protocol.operations import Acks
+from dynamo_core.request.put import PutOperation
 from dynamo_core.testing.town import SETTINGS, Town
 
 MIXED = "a node that keeps nothing beside two disks"

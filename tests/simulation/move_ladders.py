@@ -9,12 +9,12 @@ from __future__ import annotations
 from ladders import KEY, QUICK, delete, forgotten, isolate, ladder, put_back
 from ladders import partition as partition_of_key
 
-from dynamo_core.change import cancelled, removed
-from dynamo_core.frames import Frame
-from dynamo_core.messages import LeavesReply
-from dynamo_core.move_messages import Offer
-from dynamo_core.operations import Put
-from dynamo_core.ring_messages import Entries
+from dynamo_core.protocol.frames import Frame
+from dynamo_core.protocol.messages import LeavesReply
+from dynamo_core.protocol.move_messages import Offer
+from dynamo_core.protocol.operations import Put
+from dynamo_core.protocol.ring_messages import Entries
+from dynamo_core.ring.planning import cancelled, removed
 from dynamo_core.testing.town import Town
 
 

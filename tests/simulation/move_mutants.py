@@ -8,30 +8,25 @@ from typing import Any
 import msgspec
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
-from dynamo_core import (
-    clients,
-    consent,
-    delivery,
-    moves,
-    preference,
-    promises,
-    replica,
-    ring,
-    settling,
-    surrender,
-    versions,
-)
-from dynamo_core.ids import range_of
+from dynamo_core.causality import records
+from dynamo_core.forgetting import participant
+from dynamo_core.keys import range_of
+from dynamo_core.moves import cleanup, promises, receiver, settling
+from dynamo_core.repair import hint_delivery
+from dynamo_core.replica import replica
+from dynamo_core.request import admission_control
+from dynamo_core.ring import document as ring_document
+from dynamo_core.ring import preference
 
 
 @mutant("sloppy false is not obeyed")
 def _() -> list[Patch]:
-    original = clients.settle
+    original = admission_control.settle
 
     def settle(operation: Any, target: Any, wall_ms: int) -> None:
         original(operation, msgspec.structs.replace(target, sloppy=True), wall_ms)
 
-    return [(clients, "settle", settle)]
+    return [(admission_control, "settle", settle)]
 
 
 @mutant("a promise kept for another node id")
@@ -39,7 +34,7 @@ def _() -> list[Patch]:
     def lacking(owners: Any, done: Any, document: Any) -> Any:
         return [name for name in owners if name not in done]
 
-    return [(moves.Moves, "_lacking", staticmethod(lacking))]
+    return [(receiver.Moves, "_lacking", staticmethod(lacking))]
 
 
 @mutant("two promises in a term")
@@ -49,7 +44,7 @@ def _() -> list[Patch]:
 
 @mutant("no joint writes")
 def _() -> list[Patch]:
-    return [(ring.Entry, "quorums", property(lambda entry: (entry.owners,)))]
+    return [(ring_document.Entry, "quorums", property(lambda entry: (entry.owners,)))]
 
 
 @mutant("writes during a transfer are not sent on")
@@ -82,12 +77,12 @@ def _() -> list[Patch]:
         receiving.copied[name] = self.node.ring.members[name].id
         self._drive(receiving)
 
-    return [(moves.Moves, "_copy", copy)]
+    return [(receiver.Moves, "_copy", copy)]
 
 
 @mutant("copied from one owner only")
 def _() -> list[Patch]:
-    original = moves.Moves._copy
+    original = receiver.Moves._copy
 
     def copy(self: Any, receiving: Any, name: str) -> None:
         if not receiving.under_way:
@@ -96,12 +91,12 @@ def _() -> list[Patch]:
                     receiving.copied[other] = self.node.ring.members[other].id
             original(self, receiving, name)
 
-    return [(moves.Moves, "_copy", copy)]
+    return [(receiver.Moves, "_copy", copy)]
 
 
 @mutant("ids not in contexts")
 def _() -> list[Patch]:
-    return [(versions.History, "naming", lambda self, siblings: self)]
+    return [(records.History, "naming", lambda self, siblings: self)]
 
 
 @mutant("unowned data deleted on the switch")
@@ -112,22 +107,22 @@ def _() -> list[Patch]:
             self.replica.forget(stored, record)
         return self._end()
 
-    return [(surrender.Surrender, "start", start)]
+    return [(cleanup.Cleanup, "start", start)]
 
 
 @mutant("document taken from a removed node")
 def _() -> list[Patch]:
-    return [(ring.Ring, "is_gone", lambda self, name, node_id: False)]
+    return [(ring_document.Ring, "is_gone", lambda self, name, node_id: False)]
 
 
 @mutant("target of a superseded plan finished")
 def _() -> list[Patch]:
-    return [(moves.Moves, "_wanted", staticmethod(lambda document, partition, entry: True))]
+    return [(receiver.Moves, "_wanted", staticmethod(lambda document, partition, entry: True))]
 
 
 @mutant("a round does not mind data that is not owned")
 def _() -> list[Patch]:
-    return [(consent.Consent, "_holding", lambda self, partition: "")]
+    return [(participant.RoundParticipant, "_holding", lambda self, partition: "")]
 
 
 @mutant("a forgotten promise proves something")
@@ -136,7 +131,7 @@ def _() -> list[Patch]:
 
     def refresh(self: Any, *partitions: int) -> None:
         self.compared.update(name for others in self.owned().values() for name in others)
-        self.apart.clear()
+        self.quarantined.clear()
         original(self, *partitions)
 
     return [(replica.Replica, "refresh", refresh)]
@@ -144,7 +139,7 @@ def _() -> list[Patch]:
 
 @mutant("hint dropped when its target left")
 def _() -> list[Patch]:
-    original = delivery.Delivery._send
+    original = hint_delivery.Delivery._send
 
     def send(self: Any, stored: bytes, record: bytes) -> Any:
         if self.target not in self.view.preference.names:
@@ -152,12 +147,12 @@ def _() -> list[Patch]:
             return []
         return original(self, stored, record)
 
-    return [(delivery.Delivery, "_send", send)]
+    return [(hint_delivery.Delivery, "_send", send)]
 
 
 @mutant("hint of a removed node dropped before its place is filled")
 def _() -> list[Patch]:
-    return [(delivery, "waits", lambda view, target, partition: False)]
+    return [(hint_delivery, "waits", lambda view, target, partition: False)]
 
 
 MIX_OF |= dict.fromkeys(

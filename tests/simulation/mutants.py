@@ -16,30 +16,18 @@ from unittest.mock import patch
 
 from ladders import stands
 
-from dynamo_core import (
-    admission,
-    calls,
-    codec,
-    coordination,
-    delivery,
-    exchange,
-    founding,
-    get,
-    hints,
-    ids,
-    journal,
-    local_replica,
-    membership,
-    messages,
-    put,
-    replica,
-    ring,
-    tree,
-    versions,
-)
+from dynamo_core import keys
+from dynamo_core.causality import codec, records
+from dynamo_core.causality.records import History, Record
+from dynamo_core.membership import bootstrap, membership, replacement
+from dynamo_core.protocol import messages
+from dynamo_core.repair import exchange, hint_delivery
+from dynamo_core.replica import coordination, hash_tree, hints, local_replica, replica, write_batch
+from dynamo_core.request import get, put
+from dynamo_core.ring import document as ring_document
+from dynamo_core.runtime import dispatcher
 from dynamo_core.testing.simulation import run
 from dynamo_core.testing.workload import make_plan
-from dynamo_core.versions import History, Record
 
 Patch = tuple[Any, str, Any]
 MUTANTS: dict[str, Callable[[], list[Patch]]] = {}
@@ -119,10 +107,10 @@ def _() -> list[Patch]:
 
 @mutant("merge by timestamp")
 def _() -> list[Patch]:
-    original = versions.sync
+    original = records.sync
 
     def sync(a: Record, b: Record, lww: bool = False) -> Record:
-        return versions.last_writer(original(a, b, lww))
+        return records.last_writer(original(a, b, lww))
 
     return [(codec, "sync", sync)]
 
@@ -143,7 +131,7 @@ def _() -> list[Patch]:
     def coordinated(number: int, record: bytes, context: bytes, flags: int, seen: int) -> Any:
         siblings = codec.decode_record(record).siblings
         tops = {s.actor: s.counter for s in siblings}  # in the order of their counters
-        told = versions.decode_history(context)
+        told = records.decode_history(context)
         vector = {a: c - (tops.get(a) == c) for a, c in told.vector.items()}
         dots = frozenset(d for d in told.dots if tops.get(d[0]) != d[1])
         return original(number, record, History(vector, dots).encode(), flags, seen)
@@ -157,8 +145,8 @@ def _() -> list[Patch]:
         stay = {s.dot for s in original(kept, history, lww)}
         return tuple(s for s in kept.values() if s.dot in stay)
 
-    original = versions._one_per_request
-    return [(versions, "_one_per_request", any_order), (versions, "in_order", tuple)]
+    original = records._one_per_request
+    return [(records, "_one_per_request", any_order), (records, "in_order", tuple)]
 
 
 @mutant("forwarded put coordinated twice")
@@ -182,7 +170,7 @@ def _() -> list[Patch]:
         if synced is not None:
             synced(True)
 
-    return [(journal.Journal, "then", then)]
+    return [(write_batch.WriteBatch, "then", then)]
 
 
 @mutant("sync off")
@@ -192,23 +180,23 @@ def _() -> list[Patch]:
         if synced is not None:
             self._written.append((synced, None))
 
-    return [(journal.Journal, "then", then)]
+    return [(write_batch.WriteBatch, "then", then)]
 
 
 @mutant("tree mark outside the batch")
 def _() -> list[Patch]:
-    original = tree.Tree.write
+    original = hash_tree.HashTree.write
 
     def write(self: Any, stored: bytes, before: bytes | None, after: bytes | None) -> None:
         slot = self.forest.slot_of(stored).to_bytes(4, "big")
-        journal, leaves = self._journal, self._journal.changes[ids.TREE]
+        write_batch, leaves = self._write_batch, self._write_batch.changes[keys.TREE]
         earlier = leaves.get(slot)
         original(self, stored, before, after)
         leaf = leaves.pop(slot)
         leaves |= {} if earlier is None else {slot: earlier}
-        journal.then(lambda stored: journal.put(ids.TREE, slot, leaf))
+        write_batch.then(lambda stored: write_batch.put(keys.TREE, slot, leaf))
 
-    return [(tree.Tree, "write", write)]
+    return [(hash_tree.HashTree, "write", write)]
 
 
 # ---------------------------------------------------------------- hints
@@ -216,7 +204,7 @@ def _() -> list[Patch]:
 
 @mutant("hint deleted on send")
 def _() -> list[Patch]:
-    original = delivery.Delivery._send
+    original = hint_delivery.Delivery._send
 
     def send(self: Any, stored: bytes, record: bytes) -> Any:
         effects = original(self, stored, record)
@@ -226,7 +214,10 @@ def _() -> list[Patch]:
     def delivered(self: Any, stored: bytes, record: bytes) -> None:
         self.replica.counters["hints_delivered"] += 1
 
-    return [(delivery.Delivery, "_send", send), (delivery.Delivery, "_delivered", delivered)]
+    return [
+        (hint_delivery.Delivery, "_send", send),
+        (hint_delivery.Delivery, "_delivered", delivered),
+    ]
 
 
 @mutant("hints not found at start")
@@ -271,8 +262,8 @@ def _() -> list[Patch]:
                 self._pending[reply.id] = entry
         return strangers
 
-    answer = calls.Calls.answered
-    return [(put.PutOperation, "replied", replied), (calls.Calls, "answered", answered)]
+    answer = dispatcher.Dispatcher.answered
+    return [(put.PutOperation, "replied", replied), (dispatcher.Dispatcher, "answered", answered)]
 
 
 @mutant("two replicas on one node counted as two")
@@ -345,7 +336,7 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     original = replica.Replica.adopt
 
-    def adopt(self: Any, document: ring.Ring, founding: bool = False) -> None:
+    def adopt(self: Any, document: ring_document.Ring, founding: bool = False) -> None:
         original(self, document, True)
 
     return [(replica.Replica, "adopt", adopt)]
@@ -354,20 +345,20 @@ def _() -> list[Patch]:
 @mutant("membership by wall clock")
 def _() -> list[Patch]:
     walls: list[int] = [0]
-    original = admission.Admissions.admit
+    original = replacement.Replacements.admit
 
     def admit(self: Any, frame: Any, route: str, message: Any) -> None:
         walls[0] = self.node.wall_ms
         original(self, frame, route, message)
 
     def next_life(line: Any, node_id: int, address: str, client: str) -> Any:
-        life = founding.next_life(line, node_id, address, client)
-        return ring.Member(
+        life = bootstrap.next_life(line, node_id, address, client)
+        return ring_document.Member(
             life.name, line.incarnation, life.id, life.address, life.client, life.zone,
             life.weight, life.state, walls[0],
         )  # fmt: skip
 
-    return [(admission.Admissions, "admit", admit), (admission, "next_life", next_life)]
+    return [(replacement.Replacements, "admit", admit), (replacement, "next_life", next_life)]
 
 
 @mutant("a replaced node goes on serving")
@@ -381,17 +372,17 @@ def _() -> list[Patch]:
 @mutant("key normalised")
 def _() -> list[Patch]:
     def store_key(key: bytes) -> bytes:
-        return ids.store_key(key.lower())
+        return keys.store_key(key.lower())
 
     return [(put, "store_key", store_key), (get, "store_key", store_key)]
 
 
 @mutant("ring wrap off by one")
 def _() -> list[Patch]:
-    original = ids.range_of
+    original = keys.range_of
 
     def range_of(slot: int, bits: int) -> tuple[bytes, bytes | None]:
         start, end = original(slot, bits)
         return start, end if end is not None else start
 
-    return [(module, "range_of", range_of) for module in (tree, local_replica, exchange)]
+    return [(module, "range_of", range_of) for module in (hash_tree, local_replica, exchange)]

@@ -14,13 +14,16 @@ from ladders import KEY, ladder, partition
 from move_ladders import apart, copied, hold_copies, move
 from mutants import LADDER_OF, Patch, mutant
 
-from dynamo_core import calls, copies, moves, node, put, reception
-from dynamo_core.change import removed
-from dynamo_core.frames import Frame, encode_frame
-from dynamo_core.messages import Forward, LeavesReply, Store
-from dynamo_core.move_messages import Promise
-from dynamo_core.operations import Acks, Outcome, Put
-from dynamo_core.ring import LEAVING
+from dynamo_core import node
+from dynamo_core.moves import receiver as receiver_module
+from dynamo_core.protocol.frames import Frame, encode_frame
+from dynamo_core.protocol.messages import Forward, LeavesReply, Store
+from dynamo_core.protocol.move_messages import Promise
+from dynamo_core.protocol.operations import Acks, Outcome, Put
+from dynamo_core.request import copies, put
+from dynamo_core.ring.document import LEAVING
+from dynamo_core.ring.planning import removed
+from dynamo_core.runtime import dispatcher, inbox
 from dynamo_core.testing.town import Town
 
 
@@ -179,18 +182,18 @@ def _() -> list[Patch]:
 
 @mutant("LEFT though nobody who stays is up")
 def _() -> list[Patch]:
-    original = moves.Moves._change_state
+    original = receiver_module.Moves._change_state
 
     def change_state(self: Any) -> None:
         with patch.object(node.Node, "up", lambda self, name: True):
             original(self)
 
-    return [(moves.Moves, "_change_state", change_state)]
+    return [(receiver_module.Moves, "_change_state", change_state)]
 
 
 @mutant("a removed node goes by an entry that it alone has")
 def _() -> list[Patch]:
-    original = reception.Reception.learn
+    original = inbox.Inbox.learn
 
     def learn(self: Any, name: str, refusal: Any) -> None:
         entry = refusal.entry
@@ -201,12 +204,12 @@ def _() -> list[Patch]:
             return
         original(self, name, refusal)
 
-    return [(reception.Reception, "learn", learn)]
+    return [(inbox.Inbox, "learn", learn)]
 
 
 @mutant("a node marks itself dirty")
 def _() -> list[Patch]:
-    original = calls.Calls._run
+    original = dispatcher.Dispatcher._run
 
     def run(self: Any, machine: Any, effects: Any) -> None:
         ended = machine.finished and isinstance(machine, put.PutOperation)
@@ -217,7 +220,7 @@ def _() -> list[Patch]:
         for owner in sorted(missed):
             self.node.hints.mark_dirty(machine.partition, owner)
 
-    return [(calls.Calls, "_run", run)]
+    return [(dispatcher.Dispatcher, "_run", run)]
 
 
 LADDER_OF |= {

@@ -9,25 +9,28 @@ from ladders import KEY, ladder
 from move_ladders import move
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
-from dynamo_core import calls, clients, exchange, local_replica
-from dynamo_core.frames import Frame, encode_frame
-from dynamo_core.get import GetOperation
-from dynamo_core.ids import DATA
-from dynamo_core.messages import Fetched, FetchedMany, Forwarded, Message, Store
-from dynamo_core.operations import Outcome, Put
-from dynamo_core.put import PutOperation
-from dynamo_core.refusal import Refusal
+from dynamo_core.keys import DATA
+from dynamo_core.protocol.frames import Frame, encode_frame
+from dynamo_core.protocol.messages import Fetched, FetchedMany, Forwarded, Message, Store
+from dynamo_core.protocol.operations import Outcome, Put
+from dynamo_core.protocol.refusal import Refusal
+from dynamo_core.repair import exchange
+from dynamo_core.replica import local_replica
+from dynamo_core.request import admission_control
+from dynamo_core.request.get import GetOperation
+from dynamo_core.request.put import PutOperation
+from dynamo_core.runtime import dispatcher
 from dynamo_core.testing.town import Town
 
 
 def _answers(chosen: Any) -> list[Patch]:
     """Answers to the chosen machines are believed."""
-    original = calls.Calls._holds
+    original = dispatcher.Dispatcher._holds
 
     def holds(machine: Any, request: Message, reply: Message) -> bool:
         return chosen(machine, reply) or original(machine, request, reply)
 
-    return [(calls.Calls, "_holds", staticmethod(holds))]
+    return [(dispatcher.Dispatcher, "_holds", staticmethod(holds))]
 
 
 def _stores(*causes: str) -> list[Patch]:
@@ -80,7 +83,7 @@ def _() -> list[Patch]:
 
 @mutant("digest not checked: a forwarded put")
 def _() -> list[Patch]:
-    return [(clients, "verified_put", lambda put, *digests: put)]
+    return [(admission_control, "verified_put", lambda put, *digests: put)]
 
 
 @mutant("digest not checked: a coordinator's record")
@@ -190,7 +193,7 @@ def read_again_at_a_bad_memory() -> None:
     node, answers = town.nodes["a"], list[Outcome]()
     node.submit(Put(key=KEY, value=b"100 euro", w=3), answers.append)
     town.settle()
-    pending = node.calls._pending.values()
+    pending = node.dispatcher._pending.values()
     operation, store = next((m, r) for m, _, r in pending if isinstance(r, Store))
     assert isinstance(operation, PutOperation)
     changed = _lying(town, "b")
@@ -202,7 +205,7 @@ def read_again_at_a_bad_memory() -> None:
 
     town.lost = heard
     operation.me = "b"
-    node.calls._run(operation, operation.failed("c", store, Refusal.STALE, node.now))
+    node.dispatcher._run(operation, operation.failed("c", store, Refusal.STALE, node.now))
     town.settle()
     assert len(changed) == 1
     assert all(b"100 euro" in record for record in (operation.record, *sent) if record)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ladders import KEY, ladder
 from mutants import LADDER_OF, Patch, mutant
 
-from dynamo_core import coordination
-from dynamo_core.operations import Put
+from dynamo_core.protocol.operations import Put
+from dynamo_core.replica import coordination
 from dynamo_core.testing.town import Town
 
 

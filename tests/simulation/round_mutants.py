@@ -7,8 +7,12 @@ from typing import Any
 import msgspec
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
-from dynamo_core import actors, apart, collection, consent, get, gossip, repair
-from dynamo_core import round_numbers as numbers
+from dynamo_core.forgetting import coordinator, participant, quarantine
+from dynamo_core.repair import scheduler
+from dynamo_core.replica import actors
+from dynamo_core.replica import round_numbers as numbers
+from dynamo_core.request import get
+from dynamo_core.runtime import failure_detector
 
 LADDER_OF |= {
     "a collected tombstone's count forgotten": "a dot after a collection",
@@ -38,17 +42,17 @@ def _() -> list[Patch]:
                 if record is not None:
                     self.replica.collect(partition, stored, record)
 
-    return [(collection.Collector, "_begin", begin)]
+    return [(coordinator.RoundCoordinator, "_begin", begin)]
 
 
 @mutant("a round number used twice")
 def _() -> list[Patch]:
-    original = consent.Consent._refusal
+    original = participant.RoundParticipant._refusal
 
     def refusal(self: Any, request: Any) -> str:
         return original(self, msgspec.structs.replace(request, number=1 << 63))
 
-    return [(consent.Consent, "_refusal", refusal)]
+    return [(participant.RoundParticipant, "_refusal", refusal)]
 
 
 @mutant("stale not refused")
@@ -78,7 +82,7 @@ def _() -> list[Patch]:
 
 @mutant("puts of an unchecked start not kept apart")
 def _() -> list[Patch]:
-    return [(apart.Apart, "begin", lambda self: None)]
+    return [(quarantine.Quarantine, "begin", lambda self: None)]
 
 
 @mutant("old frames accepted")
@@ -86,48 +90,48 @@ def _() -> list[Patch]:
     def fresh(self: Any, frame: Any) -> bool:
         return bool(frame.echo_boot == self.boot)
 
-    return [(gossip.Detector, "fresh", fresh)]
+    return [(failure_detector.FailureDetector, "fresh", fresh)]
 
 
 @mutant("round asks owners only")
 def _() -> list[Patch]:
-    original = collection.Round.__init__
+    original = coordinator.Round.__init__
 
     def init(self: Any, *given: Any) -> None:
         original(self, *given)
         self._asks = [ask for ask in self._asks if ask[0] in self.entry.owners]
 
-    return [(collection.Round, "__init__", init)]
+    return [(coordinator.Round, "__init__", init)]
 
 
 @mutant("round ignores hints")
 def _() -> list[Patch]:
-    original = consent.obstacle
+    original = participant.obstacle
 
     def obstacle(*given: Any) -> str:
         why = original(*given)
         return "" if why.startswith("a hint") else why
 
-    return [(module, "obstacle", obstacle) for module in (consent, collection)]
+    return [(module, "obstacle", obstacle) for module in (participant, coordinator)]
 
 
 @mutant("a joiner takes no numbers")
 def _() -> list[Patch]:
     return [
         (numbers.RoundNumbers, "take", lambda self, rows: None),
-        (apart.Apart, "begin", lambda self: None),
+        (quarantine.Quarantine, "begin", lambda self: None),
     ]
 
 
 @mutant("rebuilt from one owner")
 def _() -> list[Patch]:
-    original = repair.Repairs._credit
+    original = scheduler.Repairs._credit
 
     def credit(self: Any, partition: int, peer: str) -> None:
         self._passed(partition).update(self.replica.owned().get(partition, ()))
         original(self, partition, peer)
 
-    return [(repair.Repairs, "_credit", credit)]
+    return [(scheduler.Repairs, "_credit", credit)]
 
 
 @mutant("a collected tombstone's count forgotten")

@@ -7,10 +7,10 @@ from typing import Any
 from ladders import ladder
 from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
-from dynamo_core import hedging, shares
-from dynamo_core.frames import Frame
-from dynamo_core.messages import Fetched
-from dynamo_core.operations import Get, Outcome
+from dynamo_core.protocol.frames import Frame
+from dynamo_core.protocol.messages import Fetched
+from dynamo_core.protocol.operations import Get, Outcome
+from dynamo_core.runtime import hedging, shares
 from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"

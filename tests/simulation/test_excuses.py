@@ -7,10 +7,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from dynamo_core.ids import partition_of, store_key
+from dynamo_core.keys import partition_of, store_key
 from dynamo_core.testing.beginning import begin
 from dynamo_core.testing.excuses import STEADY_S, fsynced_elsewhere, owners_at_hand
-from dynamo_core.testing.faults import Fault
+from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.network import Weather
 from dynamo_core.testing.plan import Plan
 from dynamo_core.testing.process import Process

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dynamo_core.ring import Entry
+from dynamo_core.ring.document import Entry
 from dynamo_core.testing.switches import Switches
 
 A, B, C, D, E = range(1, 6)

@@ -6,8 +6,8 @@ from typing import Any
 
 from mutants import Patch, mutant
 
-from dynamo_core import frame_tags
-from dynamo_core.frame_tags import Opener
+from dynamo_core.protocol import frame_tags
+from dynamo_core.protocol.frame_tags import Opener
 
 TAG, NUMBER = "tag not checked", "number not checked"
 

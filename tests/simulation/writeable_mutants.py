@@ -13,12 +13,13 @@ from ladders import KEY, STORED, ladder, partition
 from move_ladders import copied, hold_copies, move
 from mutants import LADDER_OF, Patch, mutant
 
-from dynamo_core import calls, copies, get, put, quorum, replication
-from dynamo_core.hints import hint_key
-from dynamo_core.ids import DATA, HINTS
-from dynamo_core.machine import NEVER
-from dynamo_core.messages import Fetch, Store
-from dynamo_core.operations import Get, Operation, Outcome, Put
+from dynamo_core.keys import DATA, HINTS
+from dynamo_core.protocol.messages import Fetch, Store
+from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
+from dynamo_core.replica.hints import hint_key
+from dynamo_core.request import copies, get, put, quorum, replication
+from dynamo_core.runtime import dispatcher
+from dynamo_core.runtime.machine import NEVER
 from dynamo_core.testing.town import Town
 
 
@@ -107,13 +108,13 @@ def a_put_during_a_move_to_a_node_whose_fsync_stalls() -> None:
 
 @mutant("call of a refused frame not said again")
 def _() -> list[Patch]:
-    original = calls.Calls.say_again
+    original = dispatcher.Dispatcher.send_again
 
-    def say_again(self: Any, name: str, same_life: bool) -> None:
+    def send_again(self: Any, name: str, same_life: bool) -> None:
         if name in self._again:  # a lost link: another rule
             original(self, name, same_life)
 
-    return [(calls.Calls, "say_again", say_again)]
+    return [(dispatcher.Dispatcher, "send_again", send_again)]
 
 
 @mutant("a lost link is impossible at once")

@@ -14,7 +14,7 @@ the same methods.
 from typing import TYPE_CHECKING, Any
 
 from dynamo_client.admin import AdminClient
-from dynamo_client.answers import Acks, BatchResult, Found, Stored, Version
+from dynamo_client.answers import BatchResult, Found, Stored
 from dynamo_client.batch import DeleteOp, GetOp, PutOp
 from dynamo_client.client import DynamoClient
 from dynamo_client.errors import (
@@ -50,6 +50,7 @@ from dynamo_client.merges import (
     last_writer,
     set_union,
 )
+from dynamo_client.versions import Acks, Version
 
 if TYPE_CHECKING:
     from dynamo_client.async_client import AsyncDynamoClient

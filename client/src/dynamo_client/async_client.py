@@ -13,7 +13,7 @@ from dynamo_client.client import Client
 from dynamo_client.merges import Merge
 from dynamo_client.operations import DeleteOptions, Key, PutOptions, ReadOptions, UpdateOptions
 from dynamo_client.steps import Ask, Failure, Pause, Reply, Steps, T
-from dynamo_core.ring import Ring
+from dynamo_core.ring.document import Ring
 
 
 class AsyncDynamoClient(Client[AsyncPool]):

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 import msgspec
 
-from dynamo_client.answers import Acks, BatchResult, Found, Stored, Version
+from dynamo_client.answers import BatchResult, Found, Stored
 from dynamo_client.attempts import Attempts, Request, node_ms
 from dynamo_client.errors import (
     BadAnswer,
@@ -24,6 +24,7 @@ from dynamo_client.expiry import expiry_of
 from dynamo_client.operations import OCTETS, Count, Key, Operations, ReadOptions, fresh_id, octets
 from dynamo_client.problems import error_of
 from dynamo_client.steps import Reply, Steps
+from dynamo_client.versions import Acks, Version
 
 OPERATIONS_MAX = 256
 """Of one request: what its gets find is held in memory, there and here. More are several requests,

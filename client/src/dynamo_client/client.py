@@ -26,7 +26,7 @@ from dynamo_client.operations import (
 from dynamo_client.pool import BlockingPool
 from dynamo_client.routing import Routes
 from dynamo_client.steps import Ask, Failure, Pause, Reply, Steps, T
-from dynamo_core.ring import Ring
+from dynamo_core.ring.document import Ring
 
 if TYPE_CHECKING:  # asyncio takes a moment, which a command line that blocks need not spend
     from dynamo_client.async_pool import AsyncPool

@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from dynamo_client.answers import Acks, Version
+    from dynamo_client.versions import Acks, Version
 
 Applied = Literal["no", "unknown"]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
-from msgspec import Meta
 
 from dynamo_client.errors import BadParameter
+from dynamo_client.versions import Time
 
-Time = Annotated[datetime, Meta(tz=True)]
-"""A moment, with its zone."""
 Never = Literal["never"]
 
 

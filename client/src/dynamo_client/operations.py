@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import msgspec
 
-from dynamo_client.answers import Acks, Found, Stored, Version
+from dynamo_client.answers import Found, Stored
 from dynamo_client.attempts import Attempts, Request, node_of
 from dynamo_client.errors import (
     BadAnswer,
@@ -28,11 +28,12 @@ from dynamo_client.errors import (
 from dynamo_client.expiry import Expiry, Never, expiry_of, expiry_of_update, longest
 from dynamo_client.merges import Merge
 from dynamo_client.steps import Reply, Steps
+from dynamo_client.versions import Acks, Version
 from dynamo_core.errors import BadParameter as NotARing
-from dynamo_core.ids import KEY_BYTES_MAX
-from dynamo_core.ring import Ring
-from dynamo_core.ring_document import from_document
-from dynamo_core.traceparent import traceparent_of
+from dynamo_core.keys import KEY_BYTES_MAX
+from dynamo_core.protocol.traceparent import traceparent_of
+from dynamo_core.ring.document import Ring
+from dynamo_core.ring.json_form import from_document
 
 Key = bytes | str
 Count = int | str

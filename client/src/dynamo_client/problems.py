@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from dynamo_client import errors
-from dynamo_client.answers import Acks
 from dynamo_client.errors import ClientError
+from dynamo_client.versions import Acks
 
 # fmt: off
 _BY_SLUG: dict[str, type[ClientError]] = {

@@ -23,9 +23,9 @@ import msgspec
 from dynamo_client.errors import BadParameter
 from dynamo_client.steps import Failure, Reply
 from dynamo_core.errors import BadParameter as NotARing
-from dynamo_core.ids import partition_of, store_key
-from dynamo_core.ring import LEFT, Ring
-from dynamo_core.ring_document import from_document
+from dynamo_core.keys import partition_of, store_key
+from dynamo_core.ring.document import LEFT, Ring
+from dynamo_core.ring.json_form import from_document
 
 RING_AGE_S_MAX = 10.0
 RING_PAUSE_S = 1.0

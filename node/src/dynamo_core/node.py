@@ -15,47 +15,48 @@ from functools import partial
 
 import msgspec
 
-from dynamo_core.admin import Administration
-from dynamo_core.admission import Admissions
-from dynamo_core.apart import Apart
-from dynamo_core.background import Background
-from dynamo_core.calls import Calls
-from dynamo_core.clients import Clients, Done
-from dynamo_core.collection import Collector
-from dynamo_core.consent import Consent
-from dynamo_core.delivery import Deliveries
-from dynamo_core.durability import Durability
-from dynamo_core.emptying import Emptying
+from dynamo_core.admin.admin import Administration
+from dynamo_core.bounds import Refusals
 from dynamo_core.errors import Corrupt
-from dynamo_core.frames import decode_frame
-from dynamo_core.gossip import Detector
-from dynamo_core.hedging import LATE_S, Hedging
-from dynamo_core.hints import HintBook
-from dynamo_core.ids import DATA, HINTS, Store
-from dynamo_core.journal import Journal
-from dynamo_core.local_replica import LocalReplica
-from dynamo_core.machine import Machine, Question
-from dynamo_core.membership import Membership
-from dynamo_core.messages import Forward, Message, Order
-from dynamo_core.move_messages import Promise, Settle, Still
-from dynamo_core.moves import Moves
-from dynamo_core.operations import Operation
-from dynamo_core.post import Post
-from dynamo_core.preference import Bits, Preference
-from dynamo_core.promises import Promises
-from dynamo_core.reception import Reception
-from dynamo_core.repair import Repairs
-from dynamo_core.replica import Replica
-from dynamo_core.ring import Ring
-from dynamo_core.ring_messages import Announce
-from dynamo_core.round_messages import Numbers, NumbersTold, RoundAsk, RoundCommit
-from dynamo_core.sense import Refusals
+from dynamo_core.forgetting.coordinator import RoundCoordinator
+from dynamo_core.forgetting.participant import RoundParticipant
+from dynamo_core.forgetting.quarantine import Quarantine
+from dynamo_core.keys import DATA, HINTS
+from dynamo_core.membership.membership import Membership
+from dynamo_core.membership.replacement import Replacements
+from dynamo_core.membership.retirement import Retirement
+from dynamo_core.membership.whereabouts import Whereabouts
+from dynamo_core.moves.promises import Promises
+from dynamo_core.moves.receiver import Moves
+from dynamo_core.moves.settling import Settling
+from dynamo_core.protocol.frames import decode_frame
+from dynamo_core.protocol.messages import Forward, Message, Order
+from dynamo_core.protocol.move_messages import Promise, Settle, Still
+from dynamo_core.protocol.operations import Operation
+from dynamo_core.protocol.ring_messages import Announce
+from dynamo_core.protocol.round_messages import Numbers, NumbersTold, RoundAsk, RoundCommit
+from dynamo_core.repair.hint_delivery import Deliveries
+from dynamo_core.repair.scheduler import Repairs
+from dynamo_core.replica.durability import Durability
+from dynamo_core.replica.hints import HintBook
+from dynamo_core.replica.local_replica import LocalReplica
+from dynamo_core.replica.replica import Replica
+from dynamo_core.replica.store import Store
+from dynamo_core.replica.write_batch import WriteBatch
+from dynamo_core.request.admission_control import AdmissionControl, Done
+from dynamo_core.ring.document import Ring
+from dynamo_core.ring.preference import Bits, Preference
+from dynamo_core.runtime.dispatcher import Dispatcher
+from dynamo_core.runtime.failure_detector import FailureDetector
+from dynamo_core.runtime.hedging import LATE_S, Hedging
+from dynamo_core.runtime.inbox import Inbox
+from dynamo_core.runtime.machine import Machine, Question
+from dynamo_core.runtime.outbox import Outbox
+from dynamo_core.runtime.shares import Shares
+from dynamo_core.runtime.slow import SlowBook
+from dynamo_core.runtime.throttle import Throttle
+from dynamo_core.runtime.traced import Spans
 from dynamo_core.settings import RETUNED, Settings
-from dynamo_core.settling import Settling
-from dynamo_core.shares import Shares
-from dynamo_core.slow import SlowBook
-from dynamo_core.traced import Spans
-from dynamo_core.whereabouts import Whereabouts
 
 __all__ = ["Node", "NodeIdentity"]
 STRANGER = "(no member)"
@@ -97,7 +98,7 @@ class Node:
         self.corrupt_from: Counter[str] = Counter()
         """Records, puts and outcomes that did not hold, by the peer that sent them (T-1)."""
         self.refusals = Refusals()
-        self.background = Background(settings.latency_threshold_ms, self.counters)
+        self.throttle = Throttle(settings.latency_threshold_ms, self.counters)
         self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
         self.ring: Ring
         """The ring; only for code that runs on a member."""
@@ -109,49 +110,51 @@ class Node:
         self.addresses: dict[str, str] = {}
         self.durable_number = 0
         self.start_number = 0
-        self.journal = Journal(store)
-        self.hints = HintBook(self.journal, settings.hint_bytes_max, settings.rows_max)
-        self.replica = Replica(self.name, self.journal, self.hints, settings, draw)
+        self.write_batch = WriteBatch(store)
+        self.hints = HintBook(self.write_batch, settings.hint_bytes_max, settings.rows_max)
+        self.replica = Replica(self.name, self.write_batch, self.hints, settings, draw)
         self.replica.counters = self.counters
-        self.local = LocalReplica(self, self.journal, self.replica, self.hints)
-        self.detector = Detector(self.boot, settings)
+        self.local = LocalReplica(self, self.write_batch, self.replica, self.hints)
+        self.detector = FailureDetector(self.boot, settings)
         self.durability = Durability(settings.fsync_stall_s)
-        self.hedging = Hedging(settings, self.background, self.detector, self.counters)
+        self.hedging = Hedging(settings, self.throttle, self.detector, self.counters)
         self.records = Shares(settings.records_bytes_max)
         self.slow = SlowBook(settings.slow_s, self.counters)
         self.spans: Spans | None = None
         self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
         self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
-        self.admissions: Admissions = Admissions(self)
+        self.replacements: Replacements = Replacements(self)
         self.membership = Membership(self)
         self.whereabouts = Whereabouts(self)
-        self.emptying = Emptying(self)
+        self.retirement = Retirement(self)
         self.promises = Promises(self)
         self.moves = Moves(self)
         self.settling = Settling(self)
-        self.apart = Apart(self)
-        self.consent = Consent(self)
-        self.collector = Collector(self)
-        self.local.serve({RoundAsk: self.consent.ask, RoundCommit: self.consent.commit})
-        self.post = Post(self)
-        self.clients = Clients(self)
+        self.quarantine = Quarantine(self)
+        self.round_participant = RoundParticipant(self)
+        self.round_coordinator = RoundCoordinator(self)
+        self.local.serve(
+            {RoundAsk: self.round_participant.ask, RoundCommit: self.round_participant.commit}
+        )
+        self.outbox = Outbox(self)
+        self.admission_control = AdmissionControl(self)
         self.admin = Administration(self)
-        self.calls = Calls(self)
-        self.reception = self._reception()
+        self.dispatcher = Dispatcher(self)
+        self.inbox = self._reception()
         self._next_beat = self._next_scan = 0.0
         self._boots: list[int] = []
 
-    def _reception(self) -> Reception:
+    def _reception(self) -> Inbox:
         """Who takes which message; the own copy and the membership say so themselves."""
-        return Reception(
+        return Inbox(
             self,
             replying={
                 Order: self.admin.order, Promise: self.promises.promise, Still: self.moves.still,
                 Settle: self.settling.settle,
             },
             routed={
-                Forward: self.clients.forwarded, Announce: self.admin.planner.announced,
-                Numbers: self.apart.asked, NumbersTold: self.apart.told,
+                Forward: self.admission_control.forwarded, Announce: self.admin.planner.announced,
+                Numbers: self.quarantine.asked, NumbersTold: self.quarantine.told,
             },
         )  # fmt: skip
 
@@ -171,25 +174,27 @@ class Node:
     @property
     def writable(self) -> bool:
         """Whether the store takes writes (S-DISK-4)."""
-        return self.journal.writable
+        return self.write_batch.writable
 
     @property
     def ready(self) -> bool:
         """A member with an open store, not draining; stays true when isolated."""
-        return self.clients.refusal() in ("", "overloaded") and self.writable
+        return self.admission_control.refusal() in ("", "overloaded") and self.writable
 
     @property
     def sync_wanted(self) -> bool:
         """Somebody waits for an fsync."""
-        return self.journal.sync_wanted
+        return self.write_batch.sync_wanted
 
     @property
     def wake_at(self) -> float:
         """When `tick` must be called next, in the driver's monotonic seconds."""
-        own = min(self.calls.wake_at, self._next_beat, self._next_scan, self.durability.wake_at)
+        own = min(
+            self.dispatcher.wake_at, self._next_beat, self._next_scan, self.durability.wake_at
+        )
         if not self.member:
             return own
-        return min(own, self.moves.wake_at, self.repairs.wake_at, self.collector.wake_at)
+        return min(own, self.moves.wake_at, self.repairs.wake_at, self.round_coordinator.wake_at)
 
     @property
     def stalled(self) -> bool:
@@ -206,7 +211,7 @@ class Node:
 
     def heard(self, name: str, partition: int, seen: int, floor: int) -> None:
         """A member's numbers of the partition (S-DEL-3)."""
-        self.apart.heard(name, partition, seen, floor)
+        self.quarantine.heard(name, partition, seen, floor)
 
     def sent_corrupt(self, name: str) -> None:
         """T-1: what this peer sent does not hold; it is counted and refused."""
@@ -217,7 +222,7 @@ class Node:
     def holds_data(self) -> bool:
         """Whether anything lies on this disk; a founder's must be empty (S-RING-5)."""
         try:
-            return any(self.journal.scan(family, b"", None, 1) for family in (DATA, HINTS))
+            return any(self.write_batch.scan(family, b"", None, 1) for family in (DATA, HINTS))
         except Corrupt:
             return True
 
@@ -227,14 +232,14 @@ class Node:
         """Load what the disk knows. `trusted` False: it may have lost something (S-DISK-2)."""
         self.now, self.wall_ms = now, wall_ms
         self.detector.now_ms = int(now * 1000)
-        self.start_number = self.journal.number = self.journal.store.sequence()
+        self.start_number = self.write_batch.number = self.write_batch.store.sequence()
         self.durable_number = self.start_number
         self.replica.load()
         self.hints.load()
         self.promises.load()
         self.membership.load()
         if self.member:
-            self.apart.begin()
+            self.quarantine.begin()
         if not trusted:
             self.distrusted = True
             self.replica.distrust()
@@ -248,8 +253,8 @@ class Node:
         kept = {field: getattr(settings, field) for field in RETUNED}
         if msgspec.structs.replace(self.settings, **kept) != settings:
             raise ValueError(f"only {', '.join(RETUNED)} may change while a node runs")
-        if settings.latency_threshold_ms != self.background.threshold_ms:
-            self.background.retune(settings.latency_threshold_ms)
+        if settings.latency_threshold_ms != self.throttle.threshold_ms:
+            self.throttle.retune(settings.latency_threshold_ms)
         self.settings = self.replica.settings = settings
         self.hedging.retune(settings.hedge_s)
         self.slow.retune(settings.slow_s)
@@ -260,103 +265,103 @@ class Node:
         """Time has moved; does what is due."""
         self.now, self.wall_ms = now, wall_ms
         self.detector.now_ms = int(now * 1000)
-        late_s = now - min(self.calls.wake_at, self._next_beat)
+        late_s = now - min(self.dispatcher.wake_at, self._next_beat)
         if late_s > LATE_S:
             self.hedging.late(now, late_s)
-        if now >= self.background.wake_at:
-            self.background.tick(now)
+        if now >= self.throttle.wake_at:
+            self.throttle.tick(now)
         self._watch_fsync()
-        if now >= self.calls.wake_at:
-            self.calls.wake(now)
+        if now >= self.dispatcher.wake_at:
+            self.dispatcher.wake(now)
         if now >= self._next_beat:
             self._next_beat = now + self.settings.heartbeat_s
             self.membership.heartbeat()
-            self.apart.beat()
+            self.quarantine.beat()
             self._notice_changes()
-            if self.journal.number > self.durable_number or self.stalled:
+            if self.write_batch.number > self.durable_number or self.stalled:
                 # Nobody waits, but what peers remember of this disk must not lag (S-DISK-2), and
                 # that a disk is quick again shows only when it is asked (S-RW-8).
-                self.journal.then(None, lambda durable: None)
+                self.write_batch.then(None, lambda durable: None)
         if now >= self._next_scan:
             self._next_scan = now + self.settings.hint_scan_s
             if self.ring_or_none is not None:
-                self.emptying.offer()
+                self.retirement.offer()
                 self.deliveries.scan()
         if self.member:
             self._turns(now)
-        self.calls.drain()
+        self.dispatcher.drain()
 
     def _turns(self, now: float) -> None:
         if now >= self.moves.wake_at:
             self.moves.tick(now)
         if now >= self.repairs.wake_at:
             self.repairs.tick(now)
-        if now >= self.collector.wake_at:
-            self.collector.tick(now)
+        if now >= self.round_coordinator.wake_at:
+            self.round_coordinator.tick(now)
 
     def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
         """A client's operation; `done` is called exactly once, at once or in a later entry."""
-        self.clients.submit(operation, done, principal)
-        self.calls.drain()
+        self.admission_control.submit(operation, done, principal)
+        self.dispatcher.drain()
 
-    def say(self, route: str, message: Message) -> None:
+    def send(self, route: str, message: Message) -> None:
         """Into the next frame to a node, or to an address written "@host:port"."""
-        self.post.say(route, message)
+        self.outbox.send(route, message)
 
     def receive(self, data: bytes | bytearray) -> None:
         """One frame from any link. Raises BadFrame, which the driver counts."""
         frame = decode_frame(data)
         if frame.name == self.identity.name and frame.node_id == self.identity.node_id:
             self.whereabouts.met_itself(frame)
-            self.calls.drain()
+            self.dispatcher.drain()
             return
-        self.reception.take(frame)
-        self.calls.drain()
+        self.inbox.take(frame)
+        self.dispatcher.drain()
 
     def link_lost(self, name: str, redial_s: float = 0.0) -> None:
         """Our link to the node broke or was refused, and may be dialled again in `redial_s`: what
         is under way on it will not be answered (S-NET-2)."""
         self.detector.lost(name)
-        self.calls.lost(name, redial_s)
-        self.calls.drain()
+        self.dispatcher.lost(name, redial_s)
+        self.dispatcher.drain()
 
     def flush(self) -> list[tuple[str, bytes]]:
         """The end of a tick: one batch to the store, then the frames, each with its address."""
         self._write()
         self._watch_fsync()
-        return self.post.frames()
+        return self.outbox.frames()
 
     def _watch_fsync(self) -> None:
-        if self.journal.sync_wanted and self.durability.wanted(self.now, self.wall_ms):
+        if self.write_batch.sync_wanted and self.durability.wanted(self.now, self.wall_ms):
             self.counters["fsyncs_stalled"] += 1
 
     def _write(self) -> None:
-        while self.journal.pending:
-            writable = self.journal.writable
-            if not self.journal.flush() and writable:
+        while self.write_batch.pending:
+            writable = self.write_batch.writable
+            if not self.write_batch.flush() and writable:
                 self.counters["store_refused_writes"] += 1
                 self.replica.reload()
-            self.calls.drain()
+            self.dispatcher.drain()
 
     def synced(self, number: int) -> None:
         """The store is durable up to this sequence number."""
         self.durable_number = max(self.durable_number, number)
         self.durability.synced(self.now)
-        self.journal.synced(number)
-        self.calls.drain()
+        self.write_batch.synced(number)
+        self.dispatcher.drain()
 
     def reopened(self) -> None:
         """The driver has reopened a store that refused writes; what it has is what there is."""
         self._write()  # still refused: it rests on a tree that the store does not have
-        self.journal.dropped()
-        self.journal.writable = True
+        self.write_batch.dropped()
+        self.write_batch.writable = True
         self.replica.reload()
         self.membership.keep()
-        self.calls.drain()
+        self.dispatcher.drain()
 
     def spawn(self, machine: Machine) -> None:
         """Start a machine and carry out what it asks for."""
-        self.calls.spawn(machine)
+        self.dispatcher.spawn(machine)
 
     def ask(self, name: str, request: Message, done: Callable[[Message | None], None]) -> None:
         """One call without a machine around it; `done` is told the answer or None."""
@@ -364,7 +369,7 @@ class Node:
 
     def later(self, call: Callable[[], None]) -> None:
         """Run a call of the shell that starts machines, and what follows from it."""
-        self.calls.later(call)
+        self.dispatcher.later(call)
 
     # ------------------------------------------------------------ messages
 

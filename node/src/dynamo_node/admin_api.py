@@ -26,8 +26,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dynamo_core.admin import KEYS_PAGE_MAX
-from dynamo_core.ids import KEY_BYTES_MAX
+from dynamo_core.admin.admin import KEYS_PAGE_MAX
+from dynamo_core.keys import KEY_BYTES_MAX
 from dynamo_core.node import Node
 from dynamo_node.admin_document import (
     ApplyChange,

@@ -47,7 +47,7 @@ class CreateRing(Body):
     conflicts: Literal["Siblings", "LastWriteWins"] | UnsetType = UNSET
 
 
-class HandMove(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+class ManualMove(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One wish by hand: `partition` from one node to another, or `tokens` to one, from a node, from
     nodes of a zone, or from whoever is fullest."""
 
@@ -75,7 +75,7 @@ class PlanChange(Body):
     weights: Annotated[
         dict[Word, Annotated[int, Meta(ge=1, le=1000)]], Meta(max_length=MEMBERS_MAX)
     ] = {}
-    moves: Annotated[list[HandMove], Meta(max_length=4096)] = []
+    moves: Annotated[list[ManualMove], Meta(max_length=4096)] = []
     defaults: Defaults | UnsetType = UNSET
 
 

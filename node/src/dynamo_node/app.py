@@ -35,8 +35,8 @@ from dynamo_node.client_api import ClientApi
 from dynamo_node.data_dir import open_store
 from dynamo_node.descriptors import Shares, TooFew, raise_limit, shares
 from dynamo_node.driver import Disk, Driver, LastResort, settle_memory
-from dynamo_node.edge import AdminEdge, Edge, Limits
 from dynamo_node.guarded_protocol import GuardedProtocol
+from dynamo_node.http_limits import AdminEdge, Edge, Limits
 from dynamo_node.kv_asgi import KvApp
 from dynamo_node.kv_protocol import KvProtocol
 from dynamo_node.link_ends import LinkEnds
@@ -256,7 +256,7 @@ async def run(settings: NodeSettings, secret: bytes, arguments: Sequence[str]) -
     if not secret:
         log.warning("no cluster secret: peers and administrators are not asked who they are")
     await stopping.wait()
-    log.info("stopping", in_flight=node.clients.in_flight)
+    log.info("stopping", in_flight=node.admission_control.in_flight)
     seeds.cancel()
     await driver.drain(DRAIN_S_MAX)
     for server in servers.values():

@@ -14,13 +14,12 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from dynamo_core.operations import Get, Operation, Outcome, Put
+from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
 from dynamo_node.budget import Books, overloaded
 from dynamo_node.clock import now_s
 from dynamo_node.driver import Driver
-from dynamo_node.edge import Limits
 from dynamo_node.expiry import set_expiry
-from dynamo_node.kv_words import (
+from dynamo_node.http_codec import (
     REQUEST_ID_CHARS_MAX,
     TIMEOUT_MS,
     USUAL,
@@ -34,6 +33,7 @@ from dynamo_node.kv_words import (
     shown,
     timeout_s_of,
 )
+from dynamo_node.http_limits import Limits
 from dynamo_node.media import kept_word, word_of
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter
 from dynamo_node.slow_log import tell_batch

@@ -2,7 +2,7 @@
 
 `requests`: bytes of requests from their first byte until they are answered. `large`: of these the
 bodies that are more than what an operation takes anyhow; only so many of them are let in at once as
-end in time (`dynamo_core.pace`), the others wait in their kernel with their socket paused. Next
+end in time (`runtime.pace`), the others wait in their kernel with their socket paused. Next
 comes one of the client that holds least: that has waited longest, or, where that is so long that
 its client may have gone, the one that came last. `answers`: bytes that are made and not read yet.
 `places`: connections by client.
@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from dynamo_core.pace import Pace
-from dynamo_core.shares import Shares
+from dynamo_core.runtime.pace import Pace
+from dynamo_core.runtime.shares import Shares
 from dynamo_node.problems import Problem
 
 LARGE_BYTES_MIN = 16 * 1024

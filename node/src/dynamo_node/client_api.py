@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from dynamo_core.operations import Get, Outcome
-from dynamo_core.ring import Ring
+from dynamo_core.protocol.operations import Get, Outcome
+from dynamo_core.ring.document import Ring
 from dynamo_node.batch import Answered, Batch, bytes_of, decode
 from dynamo_node.budget import Books, overloaded
 from dynamo_node.driver import Driver
-from dynamo_node.edge import Limits
-from dynamo_node.kv_words import (
+from dynamo_node.http_codec import (
     Asked,
     Request,
     answer_of,
@@ -24,6 +23,7 @@ from dynamo_node.kv_words import (
     fields_of,
     trace_of,
 )
+from dynamo_node.http_limits import Limits
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
 
 if TYPE_CHECKING:  # of an extra that need not be installed

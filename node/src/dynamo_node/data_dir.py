@@ -29,9 +29,9 @@ from pathlib import Path
 
 import msgspec
 
-from dynamo_core.emptying import GONE_KEY
 from dynamo_core.errors import Corrupt, Refused, StoreDamaged, StoreError, StoreFailed, StoreFull
-from dynamo_core.ids import META, TREE
+from dynamo_core.keys import META, TREE
+from dynamo_core.membership.retirement import GONE_KEY
 from dynamo_node.salvage import readable
 from dynamo_node.side_file import (
     DAMAGED,

@@ -26,12 +26,12 @@ from typing import NoReturn, Protocol
 import msgspec
 import structlog
 
-from dynamo_core.clients import Done
 from dynamo_core.errors import BadFrame, Corrupt, StoreDamaged, StoreError, SyncFailed
-from dynamo_core.ids import Store
+from dynamo_core.membership.stored_ring import says
 from dynamo_core.node import Node
-from dynamo_core.operations import Operation, Outcome
-from dynamo_core.stored_ring import says
+from dynamo_core.protocol.operations import Operation, Outcome
+from dynamo_core.replica.store import Store
+from dynamo_core.request.admission_control import Done
 from dynamo_node.budget import Books
 from dynamo_node.clock import now_s, wall_ms
 from dynamo_node.peer_link import Links
@@ -245,7 +245,7 @@ class Driver:
     def _sync_refused(self, error: StoreError) -> None:
         """An earlier write had failed: nobody who waits for this fsync may be told that it is."""
         self._syncing = False
-        self.node.journal.writable = False
+        self.node.write_batch.writable = False
         log.warning("the store takes no writes", why=str(error))
         self._want_reopen()
 
@@ -345,7 +345,7 @@ class Driver:
         """Not ready from now on; returns when no operation is under way, or after the time."""
         self.node.draining = True
         until = now_s() + wait_s_max
-        while self.node.clients.in_flight and now_s() < until:
+        while self.node.admission_control.in_flight and now_s() < until:
             await asyncio.sleep(0.02)
 
     def stop(self) -> None:

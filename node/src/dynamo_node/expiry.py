@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from dynamo_core.operations import Put
-from dynamo_core.sense import EXPIRES_MS_MAX
+from dynamo_core.bounds import EXPIRES_MS_MAX
+from dynamo_core.protocol.operations import Put
 from dynamo_node.problems import bad_parameter
 
 EXPIRES_S_MAX = 10 * 365 * 86_400

@@ -1,6 +1,6 @@
 """The guarded edge inside uvicorn's httptools protocol: one connection, held to its limits.
 
-`GuardedProtocol` holds each connection to the limits of `edge` and then leaves requests to uvicorn
+`GuardedProtocol` holds each connection to `http_limits` and then leaves requests to uvicorn
 and an ASGI application: the admin listener, and the client listener's plain front. `kv_protocol`
 answers them itself.
 
@@ -28,7 +28,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dynamo_node.budget import holder
-from dynamo_node.edge import Edge, bad_framing, check_head, check_target, too_large
+from dynamo_node.http_limits import Edge, bad_framing, check_head, check_target, too_large
 from dynamo_node.problems import Answer, Problem
 
 STATUS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}

@@ -11,7 +11,7 @@ protocols, not strangers, and is for loopback. A link is authenticated, not encr
 
 The greeting ends with the version of the protocol, which the dialer chooses and the acceptor takes
 or refuses (C17). Behind version 1 frames are bare; behind version 2 each has a number and a tag
-(`dynamo_core.frame_tags`) under a key of this link. An old node closes a link that begins with 2,
+(`protocol.frame_tags`) under a key of this link. An old node closes a link that begins with 2,
 so the dialer tries 1 next, where the setting `peer_protocol_min` lets it. Each hello tells the
 highest version that its sender speaks, under the proof: two that speak 2 refuse a link of version
 1, so nobody in between can talk them down to it.
@@ -26,7 +26,7 @@ from hmac import digest as hmac_digest
 import msgspec
 
 from dynamo_core.errors import BadFrame
-from dynamo_core.frame_tags import KEY_BYTES
+from dynamo_core.protocol.frame_tags import KEY_BYTES
 
 GREETING = b"dynamo-ring"
 """The first bytes of every link in both directions; the version of the protocol is the next."""

@@ -15,8 +15,8 @@ import structlog
 
 from dynamo_node.budget import LARGE_BYTES_MIN, overloaded
 from dynamo_node.client_api import ClientApi
-from dynamo_node.edge import Edge, patience_s
 from dynamo_node.guarded_protocol import GuardedProtocol
+from dynamo_node.http_limits import Edge, patience_s
 from dynamo_node.problems import Answer, Problem
 
 SLICE_BYTES = 2048

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dynamo_core.frames import MESSAGE_BYTES_MAX
+from dynamo_core.protocol.frames import MESSAGE_BYTES_MAX
 
 ARRIVING_BYTES_MAX = 64 * 1024 * 1024
 WAITING_BYTES_MAX = 96 * 1024 * 1024

@@ -1,7 +1,7 @@
 """Both ends of a link between nodes: the handshake, then frames in one direction, callbacks only.
 
 Behind the handshake each frame has a head: of version 2 its length, number and tag, of version 1,
-for nodes of the first version, its length alone (`dynamo_core.frame_tags`). What does not pass
+for nodes of the first version, its length alone (`protocol.frame_tags`). What does not pass
 closes its link, is counted, and reaches nobody else (S-NET-3, T-2).
 
 Whoever has not proven itself yet is a *stranger*: it is held to a hello's bytes and to
@@ -20,7 +20,7 @@ from secrets import token_bytes
 from typing import Protocol, cast
 
 from dynamo_core.errors import BadFrame
-from dynamo_core.frame_tags import Opener, PlainOpener, PlainSealer, Sealer
+from dynamo_core.protocol.frame_tags import Opener, PlainOpener, PlainSealer, Sealer
 from dynamo_node.budget import holder
 from dynamo_node.clock import now_s
 from dynamo_node.handshake import (

@@ -10,12 +10,12 @@ import os
 
 import structlog
 
-from dynamo_core.frames import MESSAGE_BYTES_MAX
-from dynamo_core.journal import PAGE_BYTES
+from dynamo_core.protocol.frames import MESSAGE_BYTES_MAX
+from dynamo_core.replica.write_batch import PAGE_BYTES
 from dynamo_core.settings import Settings
 from dynamo_node.budget import LARGE_BYTES_MIN
 from dynamo_node.descriptors import LINKS_MAX
-from dynamo_node.edge import Limits
+from dynamo_node.http_limits import Limits
 from dynamo_node.link_bytes import READ_BYTES_MIN, LinkBytes
 from dynamo_node.link_ends import LinkLimits
 from dynamo_node.storage import BLOCK_CACHE_BYTES_MAX, MEMTABLES_MAX

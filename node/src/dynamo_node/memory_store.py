@@ -9,7 +9,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from dynamo_core.errors import StoreFailed
-from dynamo_core.ids import ENDLESS, FAMILIES, Change, until_full
+from dynamo_core.keys import FAMILIES, until_full
+from dynamo_core.replica.store import ENDLESS, Change
 
 
 class _Rows:
@@ -41,7 +42,7 @@ class _Rows:
 
 
 class MemoryStore:
-    """A Store of dynamo_core.ids; `sync` and `reopen` have nothing to do, `close` refuses on."""
+    """A Store of dynamo_core.keys; `sync` and `reopen` have nothing to do, `close` refuses on."""
 
     def __init__(self) -> None:
         self._families = tuple(_Rows() for _ in FAMILIES)

@@ -112,15 +112,15 @@ class NodeCollector(Collector):
                 links.add_metric([direction, str(number)], by_version[direction, number])
         yield links
         status = node.admin.status()
-        background = node.background
-        p99_ms = float("nan") if background.p99_ms is None else background.p99_ms
+        throttle = node.throttle
+        p99_ms = float("nan") if throttle.p99_ms is None else throttle.p99_ms
         clock = node.repairs.scrub.clock_entries_max
         tombstones = status["tombstones"]
         for name, text, value in (
             ("ready", "1 when a member that can write and does not drain.", node.ready),
             ("writable", "0 while the store refuses writes.", node.writable),
             ("fsync_stalled", "1 while fsyncs stall: others coordinate its puts.", node.stalled),
-            ("in_flight", "Operations of clients under way.", node.clients.in_flight),
+            ("in_flight", "Operations of clients under way.", node.admission_control.in_flight),
             ("ring_epoch", "Grows with every change of the ring.", status["epoch"]),
             ("partitions_owned", "Partitions of this node.", status["partitions"]["owned"]),
             ("partitions_complete", "Of these, complete.", status["partitions"]["complete"]),
@@ -135,10 +135,10 @@ class NodeCollector(Collector):
             (
                 "background_budget",
                 "Share of its speed that background work has.",
-                background.budget,
+                throttle.budget,
             ),
             ("background_latency_p99_ms", "Of reads in the last minute, its reason.", p99_ms),
-            ("background_latency_threshold_ms", "The budget falls above.", background.threshold_ms),
+            ("background_latency_threshold_ms", "The budget falls above.", throttle.threshold_ms),
             ("transfers", "Partitions on their way to this node.", len(status["transfers"])),
             ("disk_bytes", "Bytes that the store takes.", driver.store.disk_bytes()),
             ("memory_bound_bytes", "What the process takes at most.", driver.memory_bound_bytes),

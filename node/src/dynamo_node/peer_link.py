@@ -20,7 +20,7 @@ from collections import Counter
 from math import inf
 from random import random
 
-from dynamo_core.frames import MESSAGE_BYTES_MAX
+from dynamo_core.protocol.frames import MESSAGE_BYTES_MAX
 from dynamo_node.clock import now_s
 from dynamo_node.handshake import VERSION
 from dynamo_node.link_ends import HANDSHAKE_S_MAX, Incoming, LinkEnds, Outgoing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 
-from dynamo_core.operations import Get, Operation, Outcome
+from dynamo_core.protocol.operations import Get, Operation, Outcome
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
 SIBLINGS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)

@@ -33,8 +33,8 @@ from pydantic_settings import (
 )
 
 import dynamo_core.settings as core
-from dynamo_core.ids import VALUE_BYTES_MAX
-from dynamo_core.sense import name_fault
+from dynamo_core.bounds import name_fault
+from dynamo_core.keys import VALUE_BYTES_MAX
 from dynamo_node.handshake import VERSION, VERSION_OLDEST
 from dynamo_node.link_bytes import ARRIVING_BYTES_MAX, WAITING_BYTES_MAX
 from dynamo_node.link_ends import LinkLimits

@@ -6,8 +6,8 @@ from typing import Any
 
 import structlog
 
-from dynamo_core.slow import Slow, SlowBook
-from dynamo_core.traceparent import traceparent_of
+from dynamo_core.protocol.traceparent import traceparent_of
+from dynamo_core.runtime.slow import Slow, SlowBook
 from dynamo_node.clock import now_s
 
 log = structlog.get_logger()

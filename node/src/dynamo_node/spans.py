@@ -28,10 +28,10 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from dynamo_core.messages import Fetch, Forward, Message, Refused, Store
-from dynamo_core.operations import Outcome, Put
-from dynamo_core.traced import Done, Say
-from dynamo_core.traceparent import PARENT_ID, TRACE_ID, sampled, traceparent_of
+from dynamo_core.protocol.messages import Fetch, Forward, Message, Refused, Store
+from dynamo_core.protocol.operations import Outcome, Put
+from dynamo_core.protocol.traceparent import PARENT_ID, TRACE_ID, sampled, traceparent_of
+from dynamo_core.runtime.traced import Done, Say
 from dynamo_node.problems import Answer
 
 EXPORT_S_MAX = 2.0

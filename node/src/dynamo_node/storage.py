@@ -32,7 +32,8 @@ from dynamo_core.errors import (
     StoreLocked,
     SyncFailed,
 )
-from dynamo_core.ids import ENDLESS, FAMILIES, Change
+from dynamo_core.keys import FAMILIES
+from dynamo_core.replica.store import ENDLESS, Change
 from dynamo_node.descriptors import limit_now, store_share
 from dynamo_node.side_file import DAMAGED, SideFile, mark_damaged
 
@@ -110,7 +111,7 @@ def _unreadable(error: Exception, family: int, key: bytes) -> StoreError:
 
 
 class RocksStore:
-    """A Store of dynamo_core.ids on one directory. All calls from one thread but `sync`."""
+    """A Store of dynamo_core.keys on one directory. All calls from one thread but `sync`."""
 
     __slots__ = ("_base", "_db", "_failed", "_lock", "_memtable_bytes", "_side", "_write", "path")
 

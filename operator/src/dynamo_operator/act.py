@@ -14,9 +14,9 @@ from msgspec import Struct, structs
 
 from dynamo_operator import actions as do
 from dynamo_operator import children
-from dynamo_operator.doors import Busy, Conflict, Failed, Found, Gone, KubeDoor, NodeDoor, Refused
-from dynamo_operator.events import Teller
-from dynamo_operator.observed import Observed
+from dynamo_operator.events import EventRecorder
+from dynamo_operator.ports import Busy, Conflict, Failed, Found, Gone, KubeApi, NodeApi, Refused
+from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.status_fields import PlanStatus
 
 SECRET_BYTES = 32
@@ -48,18 +48,18 @@ class _Waits(Exception):
 
 
 class Actor:
-    """Acts through the two doors; `did` is told of every action that was carried out."""
+    """Acts through the two ports; `did` is told of every action that was carried out."""
 
     def __init__(
         self,
-        kube: KubeDoor,
-        nodes: NodeDoor,
-        teller: Teller,
+        kube: KubeApi,
+        nodes: NodeApi,
+        recorder: EventRecorder,
         did: Callable[[do.Act], None] = lambda action: None,
     ) -> None:
         self.kube = kube
         self.nodes = nodes
-        self.teller = teller
+        self.recorder = recorder
         self.did = did
         self._ways: dict[type, Any] = {
             do.MakeSecret: self._make_secret,
@@ -74,7 +74,7 @@ class Actor:
             do.MakeRepair: self._make_repair,
         }
 
-    async def carry_out(self, o: Observed, step: do.Step) -> Outcome:
+    async def carry_out(self, o: Snapshot, step: do.Step) -> Outcome:
         """The step's actions in order, up to the first that meets a change or cannot be made."""
         outcome = Outcome()
         for action in step.actions:
@@ -98,13 +98,13 @@ class Actor:
             outcome = structs.replace(outcome, changed=True)
             self.did(action)
             if action.note is not None:
-                await self.teller.tell(o, action.note)
+                await self.recorder.tell(o, action.note)
         return outcome
 
-    async def _make_secret(self, o: Observed, action: do.MakeSecret) -> None:
+    async def _make_secret(self, o: Snapshot, action: do.MakeSecret) -> None:
         await self.kube.create(children.secret(o.owner, o.spec, token_urlsafe(SECRET_BYTES)))
 
-    async def _apply(self, o: Observed, action: do.Apply) -> None:
+    async def _apply(self, o: Snapshot, action: do.Apply) -> None:
         body = dict(action.object)
         kind, name = body["kind"], body["metadata"]["name"]
         seen = o.objects.get((kind, name))
@@ -120,20 +120,20 @@ class Actor:
         if seen and made["metadata"]["resourceVersion"] == seen["metadata"]["resourceVersion"]:
             raise _Settled
 
-    async def _patch_claim(self, o: Observed, action: do.PatchClaim) -> None:
+    async def _patch_claim(self, o: Snapshot, action: do.PatchClaim) -> None:
         named = {"uid": action.uid, "resourceVersion": action.resource_version}
         body = {**action.body, "metadata": {**action.body.get("metadata", {}), **named}}
         await self.kube.patch("PersistentVolumeClaim", o.namespace, action.name, body)
 
-    async def _delete(self, o: Observed, action: do.Delete) -> None:
+    async def _delete(self, o: Snapshot, action: do.Delete) -> None:
         named = {"uid": action.uid, "resourceVersion": action.resource_version}
         await self.kube.delete(action.kind, o.namespace, action.name, named)
 
-    async def _evict(self, o: Observed, action: do.Evict) -> None:
+    async def _evict(self, o: Snapshot, action: do.Evict) -> None:
         named = {"uid": action.uid, "resourceVersion": action.resource_version}
         await self.kube.evict(o.namespace, action.name, named)
 
-    async def _post(self, o: Observed, via: int, path: str, body: dict[str, Any]) -> Found:
+    async def _post(self, o: Snapshot, via: int, path: str, body: dict[str, Any]) -> Found:
         """A node that cannot do it now, or does not answer, is asked again soon: no back-off, for
         the nodes are few and ours."""
         named = {"cluster_id": o.ring.cluster_id} if o.ring else {}
@@ -144,10 +144,10 @@ class Actor:
         except Failed as failed:
             raise _Waits(str(failed)) from failed
 
-    async def _found(self, o: Observed, action: do.Found) -> None:
+    async def _found(self, o: Snapshot, action: do.Found) -> None:
         await self._post(o, action.via, "/v1/ring", dict(action.body))
 
-    async def _change(self, o: Observed, action: do.Change) -> None:
+    async def _change(self, o: Snapshot, action: do.Change) -> None:
         """S-MOVE-6: what is applied is what was planned, or nothing."""
         plan = await self._post(o, action.via, "/v1/ring/plan", dict(action.wishes))
         if action.what in ("rebalance", "moves") and not plan["moves"]:
@@ -160,14 +160,14 @@ class Actor:
         body = {**action.wishes, "hash": plan["hash"], "operation_id": operation}
         await self._post(o, action.via, "/v1/ring/apply", body)
 
-    async def _cancel(self, o: Observed, action: do.Cancel) -> None:
+    async def _cancel(self, o: Snapshot, action: do.Cancel) -> None:
         await self._post(o, action.via, "/v1/ring/cancel", {})
 
-    async def _start_repair(self, o: Observed, action: do.StartRepair) -> None:
+    async def _start_repair(self, o: Snapshot, action: do.StartRepair) -> None:
         body = {**action.body, "id": action.id}
         await self._post(o, action.via, "/v1/repairs", body)
 
-    async def _make_repair(self, o: Observed, action: do.MakeRepair) -> None:
+    async def _make_repair(self, o: Snapshot, action: do.MakeRepair) -> None:
         await self.kube.create(action.object)
 
 

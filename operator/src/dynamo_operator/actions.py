@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from dynamo_operator.observed import Document
+from dynamo_operator.snapshot import Document
 
 
 class Note(Struct, frozen=True):

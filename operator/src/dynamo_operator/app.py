@@ -25,15 +25,15 @@ from msgspec import Struct
 from dynamo_operator import handlers
 from dynamo_operator.act import Actor, Outcome
 from dynamo_operator.actions import Step
-from dynamo_operator.doors import Failed
-from dynamo_operator.events import Teller
-from dynamo_operator.gauges import Gauges
+from dynamo_operator.events import EventRecorder
 from dynamo_operator.kube import Kube
+from dynamo_operator.metrics import Metrics
 from dynamo_operator.node_admin import NodeAdmin
 from dynamo_operator.observe import Observer
-from dynamo_operator.observed import Observed
+from dynamo_operator.ports import Failed
 from dynamo_operator.reconcile import RESYNC_S, Reconciler
-from dynamo_operator.wakes import Key, Wakes
+from dynamo_operator.snapshot import Snapshot
+from dynamo_operator.workqueue import Key, Workqueue
 
 RELIST_S = 30.0
 """Between two lists of the resources: nothing depends on an event that may never come."""
@@ -81,14 +81,14 @@ class App:
         self.settings = settings
         self.kube = kube
         self.nodes = NodeAdmin()
-        self.gauges = Gauges()
-        teller = Teller(kube, socket.gethostname())
+        self.metrics = Metrics()
+        recorder = EventRecorder(kube, socket.gethostname())
         self.reconciler = Reconciler(
             Observer(kube, self.nodes, settings.namespace),
-            Actor(kube, self.nodes, teller, self.gauges.did),
+            Actor(kube, self.nodes, recorder, self.metrics.did),
             self._saw,
         )
-        self.wakes = Wakes(self._pass, self._failed)
+        self.workqueue = Workqueue(self._pass, self._failed)
         self._steps: dict[Key, tuple[str, int]] = {}
         """What was said last, and how many times in a row."""
 
@@ -107,14 +107,14 @@ class App:
         """Watching is for what can be listed, in one namespace at least: what is gone or not ours
         to see there must not keep the others waiting, and is tried again with each relist."""
         while not await self._relist(beginning=True):
-            self.wakes.ended = asyncio.get_running_loop().time()
+            self.workqueue.ended = asyncio.get_running_loop().time()
             await asyncio.sleep(BEGIN_S)
 
     async def _watch(self) -> None:
         log.info("watching", extra={"namespaces": list(self.settings.namespaces) or "all"})
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self.wakes.run()),
+                group.create_task(self.workqueue.run()),
                 group.create_task(self._relist_for_ever()),
             ]
             await handlers.watch(self._wake, self.settings.namespaces)
@@ -123,7 +123,7 @@ class App:
 
     def _wake(self, key: Key) -> None:
         if all(key):
-            self.wakes.wake(key)
+            self.workqueue.wake(key)
 
     async def _relist(self, beginning: bool = False) -> bool:
         """Whether any namespace could be listed; each that could not is told. Raises NoCRD at the
@@ -138,31 +138,31 @@ class App:
                     raise NoCRD from failed
                 about = {"namespace": namespace or "all", "error": str(failed)}
                 log.warning("the resources could not be listed", extra=about)
-                self.gauges.listed.labels(namespace or "all").set(0)
+                self.metrics.listed.labels(namespace or "all").set(0)
                 continue
             listed = True
-            self.gauges.listed.labels(namespace or "all").set(1)
+            self.metrics.listed.labels(namespace or "all").set(1)
             for found in resources:
                 key = found["metadata"]["namespace"], found["metadata"]["name"]
-                if not self.wakes.knows(key):
-                    self.wakes.wake(key)
+                if not self.workqueue.knows(key):
+                    self.workqueue.wake(key)
         return listed
 
     async def _relist_for_ever(self) -> None:
         while True:
             await asyncio.sleep(RELIST_S)
             await self._relist()
-            self.wakes.ended = asyncio.get_running_loop().time()
+            self.workqueue.ended = asyncio.get_running_loop().time()
 
     async def _pass(self, key: Key) -> float | None:
         began = monotonic()
-        with self.gauges.pass_seconds.time():
+        with self.metrics.pass_seconds.time():
             again = await self.reconciler.reconcile(*key)
-        self.gauges.passes.labels("done").inc()
+        self.metrics.passes.labels("done").inc()
         if again is None:
             self._steps.pop(key, None)
             with suppress(KeyError):
-                self.gauges.gone(key)
+                self.metrics.gone(key)
         log.debug("pass", extra={"cluster": "/".join(key), "seconds": monotonic() - began})
         if again is None or again > RELIST_S:
             return again
@@ -170,13 +170,13 @@ class App:
         return min(RELIST_S, again * SLOWER**times)
 
     def _failed(self, key: Key, error: Exception, again_s: float) -> None:
-        self.gauges.passes.labels("failed").inc()
+        self.metrics.passes.labels("failed").inc()
         known = isinstance(error, Failed)
         about = {"cluster": "/".join(key), "error": str(error), "again_s": again_s}
         log.warning("the pass failed", extra=about, exc_info=None if known else error)
 
-    def _saw(self, o: Observed, step: Step, outcome: Outcome) -> None:
-        self.gauges.saw(o, step, outcome)
+    def _saw(self, o: Snapshot, step: Step, outcome: Outcome) -> None:
+        self.metrics.saw(o, step, outcome)
         key = o.namespace, o.name
         text = "; ".join(filter(None, (step.message, outcome.said, outcome.refused)))
         last, times = self._steps.get(key, ("", 0))
@@ -189,12 +189,12 @@ class App:
         """The probes fail when no attempt, good or bad, has ended for three resyncs."""
 
         async def alive(_: web.Request) -> web.Response:
-            silent_s = asyncio.get_running_loop().time() - self.wakes.ended
+            silent_s = asyncio.get_running_loop().time() - self.workqueue.ended
             ok = silent_s < SILENT_S_MAX
             return web.Response(status=200 if ok else 500, text=f"last attempt {silent_s:.0f} s\n")
 
         async def metrics(_: web.Request) -> web.Response:
-            text = self.gauges.text(len(self.wakes), self.kube.calls)
+            text = self.metrics.text(len(self.workqueue), self.kube.calls)
             return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4"})
 
         site = web.Application()

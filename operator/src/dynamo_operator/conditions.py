@@ -8,8 +8,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from dynamo_operator.actions import Step
-from dynamo_operator.observed import Observed
 from dynamo_operator.quantity import amount
+from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.troubles import not_grown, troubles
 
 
@@ -22,7 +22,7 @@ class Fact(Struct, frozen=True):
     message: str
 
 
-def facts(o: Observed, step: Step, said: str = "", refused: str = "") -> tuple[Fact, ...]:
+def facts(o: Snapshot, step: Step, said: str = "", refused: str = "") -> tuple[Fact, ...]:
     """All conditions, in the order in which people read them. `said`: why the step waits;
     `refused`: what the API server or the nodes do not take."""
     told = f"{step.message}: {said}" if said else step.message
@@ -40,11 +40,11 @@ def facts(o: Observed, step: Step, said: str = "", refused: str = "") -> tuple[F
     )
 
 
-def _paused(o: Observed) -> str:
+def _paused(o: Snapshot) -> str:
     return "nothing is changed until spec.paused is false" if o.spec.paused else "changes are made"
 
 
-def _unknown(o: Observed, kind: str) -> Fact:
+def _unknown(o: Snapshot, kind: str) -> Fact:
     """Of a condition that is about the ring, while there is none to be read: False only where that
     is certain, for what cannot be seen may be well."""
     if o.spec.stopped:
@@ -56,7 +56,7 @@ def _unknown(o: Observed, kind: str) -> Fact:
     return Fact(kind, None, "RingUnreadable", text)
 
 
-def _ready(o: Observed, step: Step, told: str, refused: str) -> Fact:
+def _ready(o: Snapshot, step: Step, told: str, refused: str) -> Fact:
     """Believed by others who wait for it: as long as a part of the spec is not so, it is False."""
     size = o.spec.size
     members = [m for m in (o.ring.members if o.ring else ()) if m.state == "MEMBER"]
@@ -73,7 +73,7 @@ def _ready(o: Observed, step: Step, told: str, refused: str) -> Fact:
     return Fact("Ready", True, "Ready", f"{size} nodes serve and nothing is to be changed")
 
 
-def below_quorum(o: Observed) -> int:
+def below_quorum(o: Snapshot) -> int:
     """Partitions with fewer owners up than a read or a write at the defaults wants."""
     if o.ring is None:
         return 0
@@ -82,7 +82,7 @@ def below_quorum(o: Observed) -> int:
     return sum(len(up.intersection(entry.owners)) < wanted for entry in o.ring.entries)
 
 
-def _available(o: Observed) -> Fact:
+def _available(o: Snapshot) -> Fact:
     if o.ring is None:
         return _unknown(o, "Available")
     few = below_quorum(o)
@@ -101,7 +101,7 @@ def _available(o: Observed) -> Fact:
     return Fact("Available", True, "QuorumUp", "every partition has its quorums of owners up")
 
 
-def _degraded(o: Observed, step: Step, refused: str) -> Fact:
+def _degraded(o: Snapshot, step: Step, refused: str) -> Fact:
     found = troubles(o, step, refused)
     if not found:
         if o.ring is None and _unknown(o, "Degraded").holds is None:
@@ -111,7 +111,7 @@ def _degraded(o: Observed, step: Step, refused: str) -> Fact:
     return Fact("Degraded", True, found[0][0], found[0][1] + more)
 
 
-def _stable(o: Observed) -> Fact:
+def _stable(o: Snapshot) -> Fact:
     if o.ring is None:
         return _unknown(o, "RingStable")
     if o.ring.changing:
@@ -124,7 +124,7 @@ def _stable(o: Observed) -> Fact:
     return Fact("RingStable", True, "Agreed", f"all members have the ring of epoch {o.ring.epoch}")
 
 
-def _quorum_safe(o: Observed) -> Fact:
+def _quorum_safe(o: Snapshot) -> Fact:
     if o.ring is None:
         return _unknown(o, "QuorumSafe")
     fragile = max((o.too_few(ordinal) for ordinal in o.live_ordinals), default=0)
@@ -134,7 +134,7 @@ def _quorum_safe(o: Observed) -> Fact:
     return Fact("QuorumSafe", True, "SpareNode", "any one node may go down and quorums hold")
 
 
-def _converged(o: Observed) -> Fact:
+def _converged(o: Snapshot) -> Fact:
     if o.ring is None:
         return _unknown(o, "Converged")
     live = o.ring.live
@@ -152,7 +152,7 @@ def _converged(o: Observed) -> Fact:
     return Fact("Converged", True, "NothingMissing", "all owners are complete, no hint waits")
 
 
-def _repaired(o: Observed) -> Fact:
+def _repaired(o: Snapshot) -> Fact:
     ended = sorted((r for r in o.repairs if r.ended), key=lambda r: r.created)
     if not ended:
         plan = o.spec.repair.schedule
@@ -166,7 +166,7 @@ def _repaired(o: Observed) -> Fact:
     return Fact("RepairUpToDate", False, "Failed", text)
 
 
-def _larger(o: Observed) -> str:
+def _larger(o: Snapshot) -> str:
     """Volumes that have more than the spec asks for: no one can take that back."""
     wish = amount(o.spec.storage.size)
     sizes = ((c.name, c.capacity, amount(c.capacity)) for c in o.claims.values())
@@ -177,7 +177,7 @@ def _larger(o: Observed) -> str:
     return ""
 
 
-def _valid(o: Observed, step: Step, refused: str) -> Fact:
+def _valid(o: Snapshot, step: Step, refused: str) -> Fact:
     if step.invalid:
         return Fact("SpecValid", False, step.reason, step.message)
     if refused:

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from dynamo_operator.parts import Move, Part, Replication, RingSpec
 from dynamo_operator.spec import GROUP, ClusterSpec, RepairSpec
+from dynamo_operator.spec_types import Move, Part, Replication, RingSpec
 from dynamo_operator.status_fields import ClusterStatus, RepairStatus, Told
 
 Schema = dict[str, Any]

@@ -14,9 +14,9 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from dynamo_operator.children import Owner, labels_of
-from dynamo_operator.doors import FIELD_MANAGER
-from dynamo_operator.observed import APPLIED, Document
+from dynamo_operator.ports import FIELD_MANAGER
 from dynamo_operator.quantity import amount
+from dynamo_operator.snapshot import APPLIED, Document
 
 
 def sealed(wanted: Document) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from hashlib import sha256
 from time import time
 
 from dynamo_operator.actions import Note
-from dynamo_operator.doors import Conflict, Failed, KubeDoor
-from dynamo_operator.observed import Observed
+from dynamo_operator.ports import Conflict, Failed, KubeApi
 from dynamo_operator.quantity import precise
+from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.spec import API_VERSION
 
 MESSAGE_CHARS_MAX = 1000
@@ -22,16 +22,16 @@ TOLD_MAX = 4096
 CONTROLLER = "dynamo-ring.dev/operator"
 
 
-class Teller:
+class EventRecorder:
     """Posts Events about DynamoClusters. That one cannot be posted changes nothing."""
 
-    def __init__(self, kube: KubeDoor, instance: str, clock: Callable[[], float] = time) -> None:
+    def __init__(self, kube: KubeApi, instance: str, clock: Callable[[], float] = time) -> None:
         self.kube = kube
         self.instance = instance
         self.clock = clock
         self._told: dict[str, tuple[float, int]] = {}
 
-    async def tell(self, o: Observed, note: Note) -> None:
+    async def tell(self, o: Snapshot, note: Note) -> None:
         """Once in an hour for the same words about the same resource; a series in between."""
         text = f"{o.uid}/{note.reason}/{note.message}"
         name = f"{o.name}.{sha256(text.encode()).hexdigest()[:16]}"
@@ -50,13 +50,13 @@ class Teller:
         except Failed:
             self._told.pop(name, None)
 
-    async def _count(self, o: Observed, name: str, body: Mapping[str, object]) -> None:
+    async def _count(self, o: Snapshot, name: str, body: Mapping[str, object]) -> None:
         try:
             await self.kube.patch("Event", o.namespace, name, body)
         except Failed:
             self._told.pop(name, None)
 
-    def _event(self, o: Observed, note: Note, name: str, now: float) -> dict[str, object]:
+    def _event(self, o: Snapshot, note: Note, name: str, now: float) -> dict[str, object]:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",

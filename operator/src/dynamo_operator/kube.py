@@ -1,4 +1,4 @@
-"""The one door to the API server, over the kubernetes package's own async client.
+"""The one way to the API server, over the kubernetes package's own async client.
 
 Raw objects, no models: those load 30 MB more and say nothing that a dict does not.
 """
@@ -15,7 +15,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
-from dynamo_operator.doors import FIELD_MANAGER, Failed, Found, Gone, failure
+from dynamo_operator.ports import FIELD_MANAGER, Failed, Found, Gone, failure
 
 TIMEOUT_S = 10.0
 PAGE = 500
@@ -37,7 +37,7 @@ PLACES = {
 
 
 class Kube:
-    """`doors.KubeDoor` on a real API server; `calls` counts requests by verb, for the metrics."""
+    """`ports.KubeApi` on a real API server; `calls` counts requests by verb, for the metrics."""
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api

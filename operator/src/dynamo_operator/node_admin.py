@@ -1,4 +1,4 @@
-"""The door to the nodes' admin listeners, by the address of their pod."""
+"""The way to the nodes' admin listeners, by the address of their pod."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from dynamo_operator.doors import Failed, Found, failure
 from dynamo_operator.pod import PORTS
+from dynamo_operator.ports import Failed, Found, failure
 
 LOOK_S = 2.0
 ASK_S = 20.0
@@ -17,7 +17,7 @@ ASK_S = 20.0
 
 
 class NodeAdmin:
-    """`doors.NodeDoor` over HTTP."""
+    """`ports.NodeApi` over HTTP."""
 
     def __init__(self) -> None:
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=50)

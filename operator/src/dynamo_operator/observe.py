@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from dynamo_operator import children
-from dynamo_operator.doors import Failed, KubeDoor, NodeDoor, Refused
 from dynamo_operator.drift import ours
-from dynamo_operator.look import claim_of, pod_of, repair_of, resource_of, workload_of
-from dynamo_operator.observed import Claim, Node, Observed, Pod, Repair, Ring
+from dynamo_operator.parse import claim_of, pod_of, repair_of, resource_of, workload_of
+from dynamo_operator.ports import Failed, KubeApi, NodeApi, Refused
+from dynamo_operator.snapshot import Claim, Node, Pod, Repair, Ring, Snapshot
 from dynamo_operator.turns import Turns
 from dynamo_operator.waits import Waits
 
@@ -28,14 +28,14 @@ KINDS = ("StatefulSet", "Service", "PodDisruptionBudget", "NetworkPolicy", "Serv
 
 
 class Observer:
-    """Looks at clusters through the two doors. Nothing is kept but the zones of machines, which
+    """Looks at clusters through the two ports. Nothing is kept but the zones of machines, which
     do not change (where we may not read them, pods may carry their own), since when something has
     been missing, and whose turn it is."""
 
     def __init__(
         self,
-        kube: KubeDoor,
-        nodes: NodeDoor,
+        kube: KubeApi,
+        nodes: NodeApi,
         operator_namespace: str = "",
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -46,7 +46,7 @@ class Observer:
         self.turns = Turns(clock)
         self._zones: dict[tuple[str, str], str] = {}
 
-    async def look(self, namespace: str, name: str, now: float | None = None) -> Observed | None:
+    async def look(self, namespace: str, name: str, now: float | None = None) -> Snapshot | None:
         """The whole of one cluster, None when the resource is gone. Raises Failed."""
         resource = await self.kube.get("DynamoCluster", namespace, name)
         if resource is None:
@@ -78,7 +78,7 @@ class Observer:
         )
         return msgspec.structs.replace(seen, repairs=await self._repairs(seen, token))
 
-    async def _objects(self, seen: Observed) -> dict[tuple[str, str], Mapping[str, Any]]:
+    async def _objects(self, seen: Snapshot) -> dict[tuple[str, str], Mapping[str, Any]]:
         wanted = {made["kind"] for made in children.companions(seen.owner, seen.spec)}
         wanted.add("StatefulSet")
         names = [("Service", seen.owner.headless), *((kind, seen.name) for kind in KINDS)]
@@ -91,14 +91,14 @@ class Observer:
                 found[kind, name] = item
         return found
 
-    async def _claims(self, seen: Observed) -> dict[int, Claim]:
+    async def _claims(self, seen: Snapshot) -> dict[int, Claim]:
         """After the pods: a pod's claim is made before the pod, so a pod without one lost it. By
         name and not by label: one that somebody restored may have lost its labels."""
         listed = await self.kube.find("PersistentVolumeClaim", seen.namespace)
         claims = (claim_of(seen, item) for item in listed)
         return {claim.ordinal: claim for claim in claims if claim is not None}
 
-    async def _secret(self, seen: Observed) -> tuple[str, bool]:
+    async def _secret(self, seen: Snapshot) -> tuple[str, bool]:
         name = children.secret_name(seen.owner, seen.spec)
         found = await self.kube.get("Secret", seen.namespace, name)
         if found is None:
@@ -106,7 +106,7 @@ class Observer:
         text = (found.get("data") or {}).get(children.SECRET_KEY, "")
         return base64.b64decode(text).decode().removesuffix("\n"), True
 
-    async def _placed(self, seen: Observed, pods: dict[int, Pod]) -> dict[int, Pod]:
+    async def _placed(self, seen: Snapshot, pods: dict[int, Pod]) -> dict[int, Pod]:
         """Pods with the zones of their machines, where we may read them."""
         key = seen.spec.topology.zone_key
         for machine in {pod.machine for pod in pods.values() if pod.machine}:
@@ -142,7 +142,7 @@ class Observer:
         except (Failed, msgspec.ValidationError):
             return None
 
-    async def _ring(self, seen: Observed, token: str) -> Observed:
+    async def _ring(self, seen: Snapshot, token: str) -> Snapshot:
         """The document that a majority of its own live members has.
 
         While partitions move, digests differ for as long as gossip takes: then the members' lines,
@@ -167,15 +167,15 @@ class Observer:
         told = f"{len(members)} members answer, and no majority shows the same ring"
         return msgspec.structs.replace(seen, unreadable=told)
 
-    async def _document(self, seen: Observed, ordinal: int, token: str) -> Ring | None:
+    async def _document(self, seen: Snapshot, ordinal: int, token: str) -> Ring | None:
         return await self._answer(seen.pods[ordinal].address, "/v1/ring", token, Ring)
 
-    async def _repairs(self, seen: Observed, token: str) -> tuple[Repair, ...]:
+    async def _repairs(self, seen: Snapshot, token: str) -> tuple[Repair, ...]:
         listed = await self.kube.find("DynamoRepair", seen.namespace)
         ours = [r for item in listed if (r := repair_of(seen, item)) is not None]
         return tuple([await self._progress(seen, repair, token) for repair in ours])
 
-    async def _progress(self, seen: Observed, repair: Repair, token: str) -> Repair:
+    async def _progress(self, seen: Snapshot, repair: Repair, token: str) -> Repair:
         """What the node that was asked to run it says; nobody else knows its id."""
         if repair.ended:
             return repair
@@ -197,6 +197,6 @@ class Observer:
         return repair
 
 
-def _majority(seen: Observed, ring: Ring, digest: str) -> bool:
+def _majority(seen: Snapshot, ring: Ring, digest: str) -> bool:
     have = {seen.pod_name(i) for i, n in seen.nodes.items() if n.digest == digest}
     return 2 * len(have & ring.live.keys()) > len(ring.live)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynamo_operator.parts import Topology
 from dynamo_operator.spec import ClusterSpec, seconds
+from dynamo_operator.spec_types import Topology
 
 Object = dict[str, Any]
 CONTAINER = "node"

@@ -9,11 +9,11 @@ from msgspec import structs
 
 from dynamo_operator.act import Actor, Outcome
 from dynamo_operator.actions import Note, Step
-from dynamo_operator.doors import Failed, KubeDoor
 from dynamo_operator.observe import Observer
-from dynamo_operator.observed import Observed
-from dynamo_operator.plan import plan
-from dynamo_operator.schedule import rest_s
+from dynamo_operator.plan.schedule import rest_s
+from dynamo_operator.plan.table import plan
+from dynamo_operator.ports import Failed, KubeApi
+from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.status import changes, cluster_status, repair_status
 
 AGAIN_S = 1.0
@@ -36,7 +36,7 @@ class Reconciler:
         self,
         observer: Observer,
         actor: Actor,
-        saw: Callable[[Observed, Step, Outcome], None] = lambda o, step, outcome: None,
+        saw: Callable[[Snapshot, Step, Outcome], None] = lambda o, step, outcome: None,
         clock: Callable[[], float] = time,
     ) -> None:
         self.observer = observer
@@ -45,8 +45,8 @@ class Reconciler:
         self.clock = clock
 
     @property
-    def kube(self) -> KubeDoor:
-        """The API server's door."""
+    def kube(self) -> KubeApi:
+        """The port of the API server."""
         return self.observer.kube
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
@@ -75,7 +75,7 @@ class Reconciler:
         at_rest_s = RESYNC_S if whole or o.spec.stopped else TROUBLE_S
         return step.again_s or (PROGRESS_S if step.progressing else rest_s(o, at_rest_s))
 
-    async def _tell(self, o: Observed, step: Step, outcome: Outcome) -> bool:
+    async def _tell(self, o: Snapshot, step: Step, outcome: Outcome) -> bool:
         """Whether the status, which is written, says Converged."""
         made = cluster_status(o, step, outcome)
         old = o.resource.get("status") or {}
@@ -86,14 +86,14 @@ class Reconciler:
             worth, warning = TOLD.get(condition.type, ("", False))
             if condition.status == worth != before.get(condition.type):
                 note = Note(condition.reason, condition.message, warning)
-                await self.actor.teller.tell(o, note)
+                await self.actor.recorder.tell(o, note)
         for repair in o.repairs:
             news = repair_status(o, repair, outcome)
             if news is not None and (body := changes(news, repair.status)):
                 await self._write("DynamoRepair", o, repair.name, body)
         return any(c.type == "Converged" and c.status == "True" for c in made.conditions)
 
-    async def _write(self, kind: str, o: Observed, name: str, body: dict[str, object]) -> None:
+    async def _write(self, kind: str, o: Snapshot, name: str, body: dict[str, object]) -> None:
         """To a resource that may be gone by now."""
         try:
             await self.kube.patch(kind, o.namespace, name, {"status": body}, "status")

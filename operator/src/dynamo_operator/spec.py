@@ -1,6 +1,6 @@
 """What people ask for: the fields of `DynamoCluster.spec` and `DynamoRepair.spec`.
 
-These structs and their `parts` are the one definition: `definition` makes the CRDs' schemas from
+These structs and `spec_types` are the one definition: `definition` makes the CRDs' schemas from
 them (types, bounds, defaults, descriptions), and `cluster_spec` and `repair_spec` decode a resource
 with the defaults filled in. A resource has its fields in camelCase: `read_quorum` is `readQuorum`.
 
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from dynamo_operator.parts import (
+from dynamo_operator.spec_types import (
     DURATION,
     SET,
     SIZE_MAX,

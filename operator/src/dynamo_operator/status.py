@@ -16,10 +16,10 @@ from dynamo_operator.act import Outcome
 from dynamo_operator.actions import Step
 from dynamo_operator.children import selector_text
 from dynamo_operator.conditions import Fact, facts
-from dynamo_operator.observed import Observed, Repair
-from dynamo_operator.plan_repairs import expired
+from dynamo_operator.plan.repairs import expired
+from dynamo_operator.plan.running import version_of
 from dynamo_operator.quantity import stamp
-from dynamo_operator.running import version_of
+from dynamo_operator.snapshot import Repair, Snapshot
 from dynamo_operator.status_fields import (
     ClusterStatus,
     Condition,
@@ -43,7 +43,7 @@ TYPES = {
 """Reasons of a step, and the kind of operation that they are."""
 
 
-def cluster_status(o: Observed, step: Step, outcome: Outcome) -> ClusterStatus:
+def cluster_status(o: Snapshot, step: Step, outcome: Outcome) -> ClusterStatus:
     """The whole status of the resource."""
     old = o.resource.get("status") or {}
     ring = o.ring
@@ -67,7 +67,7 @@ def cluster_status(o: Observed, step: Step, outcome: Outcome) -> ClusterStatus:
     )
 
 
-def _ring(o: Observed, old: Mapping[str, Any]) -> RingStatus | None:
+def _ring(o: Snapshot, old: Mapping[str, Any]) -> RingStatus | None:
     """The epoch never falls: while nodes agree on a change, one look sees those that know of it and
     the next one those that do not yet."""
     if o.ring is None:
@@ -85,7 +85,7 @@ def _ring(o: Observed, old: Mapping[str, Any]) -> RingStatus | None:
     )
 
 
-def _nodes(o: Observed) -> Iterable[NodeStatus]:
+def _nodes(o: Snapshot) -> Iterable[NodeStatus]:
     live = o.ring.live if o.ring else {}
     names = live.keys() | {pod.name for pod in o.pods.values()}
     for name in sorted(names, key=lambda name: (o.ordinal(name) is None, o.ordinal(name), name)):
@@ -103,7 +103,7 @@ def _nodes(o: Observed) -> Iterable[NodeStatus]:
         )
 
 
-def _operation(o: Observed, step: Step, old: Mapping[str, Any]) -> OperationStatus | None:
+def _operation(o: Snapshot, step: Step, old: Mapping[str, Any]) -> OperationStatus | None:
     kind = TYPES.get(step.reason)
     if kind is None or not step.progressing:
         return None
@@ -122,12 +122,12 @@ def _operation(o: Observed, step: Step, old: Mapping[str, Any]) -> OperationStat
     )
 
 
-def _passing(o: Observed) -> list[str]:
+def _passing(o: Snapshot) -> list[str]:
     members = o.ring.members if o.ring else ()
     return [m.name for m in members if m.state in ("JOINING", "LEAVING")]
 
 
-def _last_repair(o: Observed) -> LastRepair | None:
+def _last_repair(o: Snapshot) -> LastRepair | None:
     whole = [r for r in o.repairs if r.ended and not r.spec.partitions and not r.spec.nodes]
     if not whole:
         return None
@@ -158,7 +158,7 @@ def _conditions(
     return tuple(made)
 
 
-def repair_status(o: Observed, repair: Repair, outcome: Outcome) -> RepairStatus | None:
+def repair_status(o: Snapshot, repair: Repair, outcome: Outcome) -> RepairStatus | None:
     """How far a repair is; None: it has ended, and its status stays as it is."""
     if repair.ended:
         return None

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from dynamo_operator.parts import Part
+from dynamo_operator.spec_types import Part
 
 _WHEN = {"format": "date-time"}
 _COUNTS = {"additionalProperties": {"type": "integer"}}

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dynamo_operator.actions import Step
-from dynamo_operator.observed import RING, Claim, Observed, Pod
 from dynamo_operator.quantity import amount
+from dynamo_operator.snapshot import RING, Claim, Pod, Snapshot
 from dynamo_operator.volumes import volume_lost
 
 STEP = 2**20
-"""Bytes: a claim goes down to so much above its volume and no further (`plan_storage`)."""
+"""Bytes: a claim goes down to so much above its volume and no further (`plan.storage`)."""
 TERMINATING_S_MAX = 120.0
 STARTING_S_MAX = 60.0
 """What a pod may take to end, and to be made and started, before a person is called."""
@@ -22,7 +22,7 @@ Trouble = tuple[str, str]
 """Its reason, and the sentence."""
 
 
-def troubles(o: Observed, step: Step, refused: str = "") -> list[Trouble]:
+def troubles(o: Snapshot, step: Step, refused: str = "") -> list[Trouble]:
     """All of them; none while the ring is to be stopped, but a spec that cannot be carried out."""
     found: list[Trouble] = []
     if step.invalid:
@@ -37,7 +37,7 @@ def troubles(o: Observed, step: Step, refused: str = "") -> list[Trouble]:
     return found
 
 
-def _disks(o: Observed) -> Iterator[Trouble]:
+def _disks(o: Snapshot) -> Iterator[Trouble]:
     for ordinal, pod in sorted(o.pods.items()):
         claim = o.claims.get(ordinal)
         if volume_lost(o, ordinal):
@@ -52,7 +52,7 @@ def _disks(o: Observed) -> Iterator[Trouble]:
 PODS = ("PodTerminating", "PodNotMade", "PodNotRunning", "PodNotStarted", "NodeDown")
 
 
-def _of_pods(o: Observed) -> Iterator[Trouble]:
+def _of_pods(o: Snapshot) -> Iterator[Trouble]:
     ordinals = set(range(o.replicas)) | o.pods.keys() | set(o.live_ordinals)
     for ordinal in sorted(ordinals):
         pod, name = o.pods.get(ordinal), o.pod_name(ordinal)
@@ -81,13 +81,13 @@ def _of_pods(o: Observed) -> Iterator[Trouble]:
             yield "NodeDown", f"{text} ({_show(o, 'pod', name)}){way_out(o, name)}"
 
 
-def _not_made(o: Observed, name: str) -> str:
+def _not_made(o: Snapshot, name: str) -> str:
     text = f"{name} has not been there for {o.waited[name]:.0f} s: the API server refuses it"
     why = "a quota, a pod security level, a webhook"
     return f"{text}; `{_show(o, 'statefulset', o.name)}` shows why: {why}"
 
 
-def _unbound(o: Observed, claim: Claim | None) -> str:
+def _unbound(o: Snapshot, claim: Claim | None) -> str:
     """That a pod waits for its claim, where that has been so for long."""
     if claim is None or o.waited.get(claim.name, 0.0) < STARTING_S_MAX:
         return ""
@@ -96,7 +96,7 @@ def _unbound(o: Observed, claim: Claim | None) -> str:
     return f"; its claim {which}has no volume: {_show(o, 'pvc', claim.name)}"
 
 
-def down(o: Observed, pod: Pod) -> bool:
+def down(o: Snapshot, pod: Pod) -> bool:
     """For longer than a start takes, since it last was Ready. One that is in no ring is never
     Ready: it is down while it does not answer."""
     since = max(pod.created, pod.unready_since or 0.0)
@@ -106,7 +106,7 @@ def down(o: Observed, pod: Pod) -> bool:
     return pod.ordinal not in o.nodes or (expected and not pod.ready)
 
 
-def way_out(o: Observed, name: str) -> str:
+def way_out(o: Snapshot, name: str) -> str:
     """What to do when the machine of a node that is down will never come back; "" while it is up,
     or has been down for a moment only."""
     pod = o.pods.get(o.ordinal(name) or 0) if o.ordinal(name) is not None else None
@@ -119,7 +119,7 @@ def way_out(o: Observed, name: str) -> str:
     return f". If its machine will never come back: {steps}" if steps else ""
 
 
-def _ring(o: Observed) -> Iterator[Trouble]:
+def _ring(o: Snapshot) -> Iterator[Trouble]:
     if o.ring is None and o.waited.get(RING, 0.0) >= STARTING_S_MAX:
         text = o.unreadable or "no node shows the ring"
         yield "RingUnreadable", f"{text}; bring pods back ({_show(o, 'pods', '')})"
@@ -128,7 +128,7 @@ def _ring(o: Observed) -> Iterator[Trouble]:
             yield "ForeignMember", f"{name} is a member of the ring and none of these pods"
 
 
-def not_grown(o: Observed) -> Iterator[Trouble]:
+def not_grown(o: Snapshot) -> Iterator[Trouble]:
     """Claims that are smaller than the spec, and volumes that are smaller than their claims by more
     than the smallest step: Kubernetes lets a claim that asked for too much go down to just above
     its volume, which is as large as the spec says already."""
@@ -147,7 +147,7 @@ def not_grown(o: Observed) -> Iterator[Trouble]:
             yield "StorageNotGrown", f"{text}; {how} ({_show(o, 'pvc', claim.name)})"
 
 
-def _show(o: Observed, kind: str, name: str) -> str:
+def _show(o: Snapshot, kind: str, name: str) -> str:
     """The command that shows why."""
     if kind == "node":
         return f"kubectl describe node {name}"

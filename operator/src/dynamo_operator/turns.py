@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from dynamo_operator.observed import Observed
-from dynamo_operator.running import behind
+from dynamo_operator.plan.running import behind
+from dynamo_operator.snapshot import Snapshot
 
 PAUSE_S = 60.0
 """Between two rings, so that a person sees what the first one does with the new template."""
@@ -24,7 +24,7 @@ class Turns:
         self._holder: Cluster | None = None
         self._free_at = float("-inf")
 
-    def seen(self, o: Observed) -> bool:
+    def seen(self, o: Snapshot) -> bool:
         """Whether this ring may take the template now. Its turn ends when all of its pods run with
         it, or when it no longer may."""
         key, wants = (o.namespace, o.name), behind(o) and not o.spec.paused and not o.spec.stopped
@@ -45,6 +45,6 @@ class Turns:
             self._holder, self._free_at = None, self._clock() + PAUSE_S
 
 
-def _caught_up(o: Observed) -> bool:
+def _caught_up(o: Snapshot) -> bool:
     ready = sum(pod.ready for pod in o.pods.values())
     return o.workload is not None and o.workload.caught_up and ready >= o.replicas

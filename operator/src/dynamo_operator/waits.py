@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from time import monotonic
 
-from dynamo_operator.observed import RING, Observed
+from dynamo_operator.snapshot import RING, Snapshot
 
 Cluster = tuple[str, str]
 
@@ -23,7 +23,7 @@ class Waits:
         self._clock = clock
         self._since: dict[Cluster, dict[tuple[str, str], float]] = {}
 
-    def seen(self, o: Observed) -> dict[str, float]:
+    def seen(self, o: Snapshot) -> dict[str, float]:
         """For how many seconds each thing that this look misses has been missing."""
         now = self._clock()
         before = self._since.get((o.namespace, o.name), {})
@@ -36,7 +36,7 @@ class Waits:
         self._since.pop(cluster, None)
 
 
-def _missing(o: Observed) -> Iterable[tuple[str, str]]:
+def _missing(o: Snapshot) -> Iterable[tuple[str, str]]:
     """Names, and uids so that what is made anew begins anew: pods that are absent or do not run,
     claims without a volume, the ring that claims are recorded to be of."""
     if o.spec.stopped:

@@ -13,7 +13,8 @@ import threading
 from pathlib import Path
 
 from dynamo_core.errors import StoreFull
-from dynamo_core.ids import DATA, META, TREE, Change
+from dynamo_core.keys import DATA, META, TREE
+from dynamo_core.replica.store import Change
 from dynamo_node.data_dir import open_store
 
 

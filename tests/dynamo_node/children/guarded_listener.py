@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from client_listener import Listener
 
 from dynamo_node import log
-from dynamo_node.edge import Limits
+from dynamo_node.http_limits import Limits
 
 LIMITS = Limits(
     value_bytes_max=100_000, head_s_max=3.0, body_s_max=3.0, idle_s_max=3.0, sweep_s=0.1,

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from dynamo_core.errors import StoreError
-from dynamo_core.ids import DATA
+from dynamo_core.keys import DATA
 from dynamo_node.data_dir import open_store
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from dynamo_core.testing.faults import Fault
+    from dynamo_core.testing.fault import Fault
     from dynamo_core.testing.process import Process
     from dynamo_core.testing.world import World
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dynamo_core.node import Node
-from dynamo_core.ring import LEAVING, LEFT, MEMBER, Ring
+from dynamo_core.ring.document import LEAVING, LEFT, MEMBER, Ring
 from dynamo_core.testing.history import Damage
 from dynamo_core.testing.process import Process
 
 if TYPE_CHECKING:
-    from dynamo_core.testing.faults import Fault
+    from dynamo_core.testing.fault import Fault
     from dynamo_core.testing.world import World
 
 RETURNS = 0.6

@@ -12,10 +12,10 @@ from zlib import crc32
 
 import msgspec
 
-from dynamo_core.codec import DIGEST_BYTES, HEAD_BYTES
-from dynamo_core.frames import decode_frame, encode_frame
-from dynamo_core.messages import Fetched, FetchedMany, Forward, Forwarded, Message, Store
-from dynamo_core.operations import Context
+from dynamo_core.causality.codec import DIGEST_BYTES, HEAD_BYTES
+from dynamo_core.causality.context import Context
+from dynamo_core.protocol.frames import decode_frame, encode_frame
+from dynamo_core.protocol.messages import Fetched, FetchedMany, Forward, Forwarded, Message, Store
 
 STUCK = 0.5
 """A fault of a higher `amount` is a stuck bit."""

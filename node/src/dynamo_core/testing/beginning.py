@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from dynamo_core.placement import found
-from dynamo_core.ring import Identity, Member, Ring, Target
+from dynamo_core.ring.document import Identity, Member, Ring, Target
+from dynamo_core.ring.placement import found
 from dynamo_core.testing.plan import NAMES
 from dynamo_core.testing.process import Process
 from dynamo_core.testing.world import World

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from dynamo_core.context import seal, unseal
+from dynamo_core.causality.context import Context, seal, unseal
+from dynamo_core.causality.records import SUPERSEDED_WRITES_MAX
 from dynamo_core.errors import BadContext
-from dynamo_core.ids import partition_of, store_key
-from dynamo_core.operations import Context, Get, Operation, Outcome, Put
-from dynamo_core.put import CONFLICTS
+from dynamo_core.keys import partition_of, store_key
+from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
+from dynamo_core.request.put import CONFLICTS
 from dynamo_core.testing.excuses import fsynced_elsewhere, owners_at_hand
 from dynamo_core.testing.expiries import absolute_ms, stamp
 from dynamo_core.testing.greed import Greed
@@ -21,7 +22,6 @@ from dynamo_core.testing.process import Call, Process
 from dynamo_core.testing.reuse import Reuse, type_of
 from dynamo_core.testing.sightings import sight
 from dynamo_core.testing.world import World
-from dynamo_core.versions import SUPERSEDED_WRITES_MAX
 
 TIMEOUT_S = 1.0
 PATIENCE_S = 0.5
@@ -356,12 +356,12 @@ class Clients:
         def begin() -> None:
             meant(world, attempt, operation, node)
             stamp(world, attempt, operation, node)
-            before = node.clients.in_flight
+            before = node.admission_control.in_flight
             self._greed.begin(*place)
             node.submit(operation, done, place[2])
             refused = attempt.problem == "overloaded"
             self._greed.judge(place, refused, world.plan.in_flight_max - before)
-            if node.clients.in_flight > before >= world.plan.in_flight_max:
+            if node.admission_control.in_flight > before >= world.plan.in_flight_max:
                 detail = f"{process.name} takes one more than {before} operations"
                 world.events.append(Trouble("C16", detail))
 

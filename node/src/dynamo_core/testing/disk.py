@@ -11,7 +11,8 @@ from __future__ import annotations
 from random import Random
 
 from dynamo_core.errors import Corrupt, StoreFailed, StoreFull
-from dynamo_core.ids import DATA, ENDLESS, HINTS, Change, until_full
+from dynamo_core.keys import DATA, HINTS, until_full
+from dynamo_core.replica.store import ENDLESS, Change
 
 Row = tuple[int, bytes]
 

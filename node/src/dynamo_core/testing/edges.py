@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynamo_core.frames import decode_frame
-from dynamo_core.ids import range_of
-from dynamo_core.messages import FetchedMany, ListingReply, Store
-from dynamo_core.move_messages import Offer
+from dynamo_core.keys import range_of
 from dynamo_core.node import Node
-from dynamo_core.ring import LEAVING, Ring
+from dynamo_core.protocol.frames import decode_frame
+from dynamo_core.protocol.messages import FetchedMany, ListingReply, Store
+from dynamo_core.protocol.move_messages import Offer
+from dynamo_core.ring.document import LEAVING, Ring
 from dynamo_core.testing.history import Trouble
 
 if TYPE_CHECKING:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dynamo_core.codec import decode_record
-from dynamo_core.ids import DATA, HINTS, store_key
-from dynamo_core.operations import Context, Outcome
+from dynamo_core.causality.codec import decode_record
+from dynamo_core.causality.context import Context
+from dynamo_core.causality.records import History, Record, Sibling, decode_history
+from dynamo_core.keys import DATA, HINTS, store_key
+from dynamo_core.protocol.operations import Outcome
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.expiries import WallClocks
 from dynamo_core.testing.history import Damage, Dot, Event, Trouble
 from dynamo_core.testing.process import Call, Process
-from dynamo_core.versions import History, Record, Sibling, decode_history
 
 BARE = 204
 """The status of a put whose answer shows nothing but its own event."""

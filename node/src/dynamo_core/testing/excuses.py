@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynamo_core.ids import partition_of
+from dynamo_core.keys import partition_of
 
 if TYPE_CHECKING:
     from dynamo_core.node import Node
@@ -53,7 +53,7 @@ def fsynced_elsewhere(
 
 def _steady(world: World, process: Process, other: Process, began: float) -> bool:
     node = other.node
-    if node is None or not node.ready or node.replica.apart or other.paused or other.flips:
+    if node is None or not node.ready or node.replica.quarantined or other.paused or other.flips:
         return False
     links = ((process.name, other.name), (other.name, process.name))
     cut_until = max(world.cut_until.get(link, -STEADY_S) for link in links)

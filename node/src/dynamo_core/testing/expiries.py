@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from dynamo_core.node import Node
-from dynamo_core.operations import Operation, Put
+from dynamo_core.protocol.operations import Operation, Put
 from dynamo_core.testing.history import Attempt
 
 if TYPE_CHECKING:

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from dynamo_core.ids import DATA, HINTS, META
+from dynamo_core.keys import DATA, HINTS, META
 from dynamo_core.testing import addresses
 from dynamo_core.testing.administrator import COMMANDS, command
+from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.senseless import spoil, talk
 
 if TYPE_CHECKING:
@@ -27,18 +26,6 @@ RECOVERY_S = 0.6
 HOUR_MS = 3_600_000
 KEPT = 0.7
 """Of the disks that an old one replaced so many come back; else the emptied node joins anew."""
-
-
-class Fault(msgspec.Struct, omit_defaults=True):
-    """One thing that goes wrong at `node` (for links: towards `peer`) for `lasts` seconds;
-    `amount` in 0..1 is whatever the kind makes of it."""
-
-    at: float
-    kind: str
-    node: int
-    peer: int = 0
-    lasts: float = 1.0
-    amount: float = 0.0
 
 
 MOVES = ("move", "move", "move all", "swap addresses")

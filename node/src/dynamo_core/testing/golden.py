@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from dynamo_core.frames import Frame
-from dynamo_core.ids import DATA, HINTS, partition_of, store_key
-from dynamo_core.messages import Leaves, LeavesReply, Message
-from dynamo_core.move_messages import Still, StillReply
-from dynamo_core.ring_messages import Admit, Parts
-from dynamo_core.round_messages import Numbers, NumbersTold
+from dynamo_core.keys import DATA, HINTS, partition_of, store_key
+from dynamo_core.protocol.frames import Frame
+from dynamo_core.protocol.messages import Leaves, LeavesReply, Message
+from dynamo_core.protocol.move_messages import Still, StillReply
+from dynamo_core.protocol.ring_messages import Admit, Parts
+from dynamo_core.protocol.round_messages import Numbers, NumbersTold
 from dynamo_core.testing.ladder import BACKGROUND, Ladder
 from dynamo_core.testing.town import SETTINGS, Town, known
 

@@ -11,7 +11,7 @@ from collections import Counter
 from random import Random
 
 from dynamo_core.testing.evidence import Evidence
-from dynamo_core.testing.faults import Fault
+from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.history import Trouble
 from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 

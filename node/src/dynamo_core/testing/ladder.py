@@ -5,9 +5,9 @@ The messages of every second are left out: heartbeats, knocks, roots that are co
 
 from __future__ import annotations
 
-from dynamo_core.frames import decode_frame
-from dynamo_core.messages import Message, Roots, RootsReply
-from dynamo_core.ring_messages import Admit, Gossip
+from dynamo_core.protocol.frames import decode_frame
+from dynamo_core.protocol.messages import Message, Roots, RootsReply
+from dynamo_core.protocol.ring_messages import Admit, Gossip
 from dynamo_core.testing.message_text import ActorName, message_text, number_of
 
 BACKGROUND: tuple[type[Message], ...] = (Admit, Gossip, Roots, RootsReply)

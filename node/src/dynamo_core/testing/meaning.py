@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynamo_core.node import Node
-from dynamo_core.operations import Get, Operation
+from dynamo_core.protocol.operations import Get, Operation
 from dynamo_core.testing.history import Attempt
 
 if TYPE_CHECKING:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dynamo_core.codec import decode_record
-from dynamo_core.ids import PREFIX_BYTES
-from dynamo_core.messages import (
+from dynamo_core.causality.codec import decode_record
+from dynamo_core.causality.context import Context
+from dynamo_core.causality.records import Record, Sibling
+from dynamo_core.keys import PREFIX_BYTES
+from dynamo_core.protocol.messages import (
     COMPLETE,
     HINTED,
     OWNER,
@@ -18,9 +20,8 @@ from dynamo_core.messages import (
     WRITER,
     Message,
 )
-from dynamo_core.operations import Acks, Context, Operation, Outcome, Put
-from dynamo_core.ring import Entry, RingParts
-from dynamo_core.versions import Record, Sibling
+from dynamo_core.protocol.operations import Acks, Operation, Outcome, Put
+from dynamo_core.ring.document import Entry, RingParts
 
 ActorName = Callable[[int], str]
 FIELD_CHARS_MAX = 40

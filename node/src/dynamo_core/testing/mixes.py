@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from dynamo_core.testing.faults import MOVES, Fault
+from dynamo_core.testing.fault import Fault
+from dynamo_core.testing.faults import MOVES
 from dynamo_core.testing.greed import greedy
 from dynamo_core.testing.memory_mixes import every_way
 from dynamo_core.testing.person import approved

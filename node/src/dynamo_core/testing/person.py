@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dynamo_core.founding import REACH_S
-from dynamo_core.ring import LEFT, Ring
-from dynamo_core.testing.faults import Fault
+from dynamo_core.membership.bootstrap import REACH_S
+from dynamo_core.ring.document import LEFT, Ring
+from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.history import Trouble
 from dynamo_core.testing.plan import KEYS, Plan, Step
 from dynamo_core.testing.process import Process
@@ -19,7 +19,7 @@ AGAIN_S = 1.0
 """When everything is healed the person asks so often, until no disk waits."""
 
 
-class Given(NamedTuple):
+class PromiseGiven(NamedTuple):
     """What a node answered to the person with 202."""
 
     name: str
@@ -32,7 +32,7 @@ class Person:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._given: list[Given] = []
+        self._given: list[PromiseGiven] = []
         self._lives: set[tuple[str, int]] = set()
 
     def approve(self, lost: Process, at: Process) -> None:
@@ -45,7 +45,7 @@ class Person:
         def answered(status: int, body: dict[str, Any]) -> None:
             world.note(f"{at.name} answers {status} to the replacement of {lost.name}")
             if status == 202:
-                self._given.append(Given(lost.name, line.id, world.now))
+                self._given.append(PromiseGiven(lost.name, line.id, world.now))
             if status == 202 and node.up(lost.name):
                 detail = f"{at.name} hears {lost.name}, and approves that it is replaced"
                 world.events.append(Trouble("S-MEM-6", detail))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from dynamo_core.frames import FRAME_BYTES_MAX
+from dynamo_core.protocol.frames import FRAME_BYTES_MAX
 from dynamo_core.settings import Settings
-from dynamo_core.testing.faults import Fault
+from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.network import Weather
 from dynamo_core.testing.wire import Wire
 

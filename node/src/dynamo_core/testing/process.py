@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dynamo_core.emptying import GONE_KEY
 from dynamo_core.errors import Corrupt
-from dynamo_core.hints import split_hint_key
-from dynamo_core.ids import DATA, HINTS, META, Change, partition_of
+from dynamo_core.keys import DATA, HINTS, META, partition_of
+from dynamo_core.membership.retirement import GONE_KEY
 from dynamo_core.node import Node
-from dynamo_core.ring import JOINING, MEMBER, Ring
+from dynamo_core.replica.hints import split_hint_key
+from dynamo_core.replica.store import Change
+from dynamo_core.ring.document import JOINING, MEMBER, Ring
 from dynamo_core.testing.disk import Disk
 
 NEVER = float("inf")

@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 
 from dynamo_core.errors import RequestIdReused
-from dynamo_core.operations import Outcome, Put
+from dynamo_core.protocol.operations import Outcome, Put
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Ending
 from dynamo_core.testing.plan import Plan, Step
 from dynamo_core.testing.process import Process

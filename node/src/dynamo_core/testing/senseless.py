@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dynamo_core.errors import BadFrame
-from dynamo_core.ids import META
-from dynamo_core.membership import RING_KEY
-from dynamo_core.messages import Message
-from dynamo_core.ring import Entry, Ring, RingParts
-from dynamo_core.ring_messages import Entries, Parts
-from dynamo_core.round_messages import NumbersTold
+from dynamo_core.keys import META
+from dynamo_core.membership.membership import RING_KEY
+from dynamo_core.protocol.messages import Message
+from dynamo_core.protocol.ring_messages import Entries, Parts
+from dynamo_core.protocol.round_messages import NumbersTold
+from dynamo_core.ring.document import Entry, Ring, RingParts
 
 if TYPE_CHECKING:
-    from dynamo_core.testing.faults import Fault
+    from dynamo_core.testing.fault import Fault
     from dynamo_core.testing.process import Process
     from dynamo_core.testing.world import World
 
@@ -43,7 +43,7 @@ def _say(world: World, process: Process) -> None:
     message = _message(world, node)
     for peer in world.processes:
         if peer is not process:
-            frame = node.post.frame_of(peer.name, [message])
+            frame = node.outbox.frame_of(peer.name, [message])
             for delay in world.network.delays():
                 world.later(delay, lambda to=peer, data=frame: _hear(world, to, data))  # type: ignore[misc]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from dynamo_core.testing.faults import Fault
+from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 
 

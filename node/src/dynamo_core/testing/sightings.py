@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dynamo_core.ids import partition_of, store_key
+from dynamo_core.keys import partition_of, store_key
 from dynamo_core.node import Node
-from dynamo_core.operations import Acks, Outcome
+from dynamo_core.protocol.operations import Acks, Outcome
 from dynamo_core.testing.history import OK, Attempt
 from dynamo_core.testing.world import World
 

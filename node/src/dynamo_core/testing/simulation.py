@@ -14,10 +14,10 @@ from itertools import product
 
 import msgspec
 
-from dynamo_core.codec import body_of
-from dynamo_core.ids import DATA, partition_of, store_key
+from dynamo_core.causality.codec import body_of
+from dynamo_core.keys import DATA, partition_of, store_key
 from dynamo_core.node import Node
-from dynamo_core.ring import JOINING, LEAVING, LEFT
+from dynamo_core.ring.document import JOINING, LEAVING, LEFT
 from dynamo_core.testing.administrator import mend_target, moving
 from dynamo_core.testing.beginning import begin
 from dynamo_core.testing.checker import Violation, check
@@ -126,7 +126,7 @@ def finish(world: World, clients: Clients) -> None:
     _read_all(world, clients, (1, world.plan.n))
     _idle(world, commits)
     for process in world.processes:
-        if process.node is not None and (left := process.node.clients.in_flight):
+        if process.node is not None and (left := process.node.admission_control.in_flight):
             detail = f"{process.name} counts {left} operations under way though none is"
             world.events.append(Trouble("C16", detail))
     if world.plan.quiet and _repairs(world):
@@ -223,8 +223,8 @@ def unsettled(world: World) -> str:
     for node in nodes:
         if hints := _deliverable(node):
             return f"{node.name} has hints for {hints}"
-        if node.replica.apart:
-            return f"{node.name} has not compared {sorted(node.replica.apart)}"
+        if node.replica.quarantined:
+            return f"{node.name} has not compared {sorted(node.replica.quarantined)}"
         if node.hints.dirty:
             return f"{node.name} has dirty marks {sorted(node.hints.dirty)}"
     ring = nodes[0].ring

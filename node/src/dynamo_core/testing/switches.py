@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from dynamo_core.ring import Entry, Owners
+from dynamo_core.ring.document import Entry, Owners
 
 Switch = tuple[Owners, Owners]
 """The owners after it and before it."""

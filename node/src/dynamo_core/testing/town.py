@@ -20,18 +20,19 @@ from typing import Any
 
 import msgspec
 
-from dynamo_core.change import Plan, applied, plan
-from dynamo_core.frames import Frame, decode_frame
-from dynamo_core.ids import partition_of, store_key
+from dynamo_core.causality.context import Context
+from dynamo_core.keys import partition_of, store_key
 from dynamo_core.node import Node, NodeIdentity
-from dynamo_core.operations import Context, Get, Operation, Outcome, Put
-from dynamo_core.placement import found
-from dynamo_core.ring import Identity, Member, Ring, Target
+from dynamo_core.protocol.frames import Frame, decode_frame
+from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
+from dynamo_core.ring.change_request import parse_change_request
+from dynamo_core.ring.document import Identity, Member, Ring, Target
+from dynamo_core.ring.placement import found
+from dynamo_core.ring.planning import Plan, applied, plan
 from dynamo_core.settings import Settings
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.ladder import Ladder
 from dynamo_core.testing.message_text import message_text
-from dynamo_core.wishes import parse_wishes
 
 PARTITIONS = 16
 SETTINGS = Settings(
@@ -185,7 +186,7 @@ class Town:
         """Plan and apply at one node, as its administrator does; `join` takes names."""
         joining = body.pop("join", ())
         body["join"] = [{"name": x, "address": x + ":1"} for x in joining]
-        node, wishes = self.nodes[at], parse_wishes(body)
+        node, wishes = self.nodes[at], parse_change_request(body)
         made = plan(node.ring, wishes)
         ids = {x: (self.disks[x].node_id, "") for x in joining}
         node.membership.take(applied(node.ring, made, wishes, ids, operation_id))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dynamo_core.errors import BadFrame
-from dynamo_core.frame_tags import KEY_BYTES, Opener, Sealer, opened
+from dynamo_core.protocol.frame_tags import KEY_BYTES, Opener, Sealer, opened
 from dynamo_core.testing.history import Trouble
 
 if TYPE_CHECKING:

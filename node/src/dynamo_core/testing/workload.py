@@ -9,7 +9,8 @@ from __future__ import annotations
 from random import Random
 
 from dynamo_core.testing import memory_mixes, stalls
-from dynamo_core.testing.faults import MOVES, Fault, choose_faults
+from dynamo_core.testing.fault import Fault
+from dynamo_core.testing.faults import MOVES, choose_faults
 from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.network import Weather
 from dynamo_core.testing.plan import KEYS, READY_S, Limits, Plan, Step

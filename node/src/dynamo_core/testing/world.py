@@ -15,16 +15,16 @@ from random import Random
 from traceback import format_exc
 from zlib import crc32
 
-from dynamo_core.emptying import GONE_KEY
 from dynamo_core.errors import BadFrame, StoreError
-from dynamo_core.ids import HINTS, META, partition_of
+from dynamo_core.keys import HINTS, META, partition_of
+from dynamo_core.membership.retirement import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
-from dynamo_core.ring import Entry, Ring
+from dynamo_core.ring.document import Entry, Ring
 from dynamo_core.testing.addresses import seeds
 from dynamo_core.testing.bad_memory import spoilt
 from dynamo_core.testing.edges import frames_sent, ring_changed
 from dynamo_core.testing.evidence import Evidence
-from dynamo_core.testing.faults import Fault
+from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.fsyncs import RESTART_S, sync, want_reopen
 from dynamo_core.testing.history import Setting, Trouble
 from dynamo_core.testing.ladder import Ladder
@@ -101,7 +101,7 @@ class World(Evidence):
         process.disk = disk
 
     def _hint_dropped(self, holder: Process, target: str, stored: bytes, data: bytes) -> None:
-        stale = holder.node is not None and holder.node.apart.dropping
+        stale = holder.node is not None and holder.node.quarantine.dropping
         rings = [p.ring for p in self.processes if p.ring is not None]
         removed = not all(ring.live([target]) for ring in rings)
         entries = [ring.entries[partition_of(stored, ring.partition_bits)] for ring in rings]
@@ -112,7 +112,7 @@ class World(Evidence):
 
     def _given_up(self, process: Process, stored: bytes, data: bytes) -> None:
         node = process.node
-        if node is None or not node.member or node.apart.dropping:
+        if node is None or not node.member or node.quarantine.dropping:
             return
         owners = node.ring.entries[partition_of(stored, node.ring.partition_bits)].owners
         names = node.ring.live(owners)
@@ -155,7 +155,7 @@ class World(Evidence):
         )
         self.note(f"{process.name} starts{'' if trusted else ', its disk in doubt'}")
         node = Node(identity, disk, self.settings, self._draw)
-        node.post.frame_bytes_max = self.plan.limits.frame_bytes
+        node.outbox.frame_bytes_max = self.plan.limits.frame_bytes
         process.node = node
 
         def begin() -> None:
@@ -287,7 +287,7 @@ class World(Evidence):
                 self.events.append(Trouble("C10", detail))
 
     def _written(self, process: Process, node: Node, frames: list[tuple[str, bytes]]) -> None:
-        if node.apart.dropping:
+        if node.quarantine.dropping:
             self.copy_dropped(process, lambda: frames.extend(node.flush()))
         else:
             frames += node.flush()

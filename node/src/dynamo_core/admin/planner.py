@@ -1,0 +1,305 @@
+"""Plans, and the ways to change a ring: apply, cancel, remove (S-MOVE-4, 6, 7).
+
+A change is made by writing members and target into the ring document, durably and on every member
+that is up, before it is answered. Nothing here moves data: receivers see the target and begin. Two
+administrators may write at once: one target stands everywhere, the caller of the other is told
+`superseded` and may wish again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from dynamo_core.admin.change_calls import Announcing, Joining
+from dynamo_core.errors import BadFrame, BadParameter, BadRequest, Refused
+from dynamo_core.moves.sizing import Counts, Sizing
+from dynamo_core.protocol.ring_messages import Announce, Announced, Prepared
+from dynamo_core.ring.change_request import parse_change_request
+from dynamo_core.ring.document import JOINING, LEAVING, Ring, merge_parts
+from dynamo_core.ring.gate import knows_all
+from dynamo_core.ring.planning import (
+    UNDONE,
+    Plan,
+    applied,
+    cancelled,
+    moves_left,
+    plan,
+    removed,
+)
+from dynamo_core.runtime.machine import fresh_id
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+MOVE_BYTES_PER_S = 10_000_000
+"""What a receiver copies in a second, for estimates."""
+MOVE_S = 0.1
+"""What a move takes beside its bytes: promises, the passes over old owners, the switch."""
+Body = dict[str, Any]
+Done = Callable[[int, Body], None]
+
+
+def refusal(slug: str, detail: str, **more: object) -> Body:
+    """The body of an error."""
+    return {"problem": slug, "detail": detail, **more}
+
+
+class Planner:
+    """What administrators ask of one node about changes of the ring. Bodies have been checked for
+    their shape; each method ends with one call of `done`, with a status and a document."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def plan(self, body: Body, done: Done) -> None:
+        """What the wishes in the body mean; changes nothing."""
+
+        def begin() -> None:
+            made = plan(self.node.ring, parse_change_request(body))
+            self.measure(made, lambda counts, free: done(200, shown(made, counts, free)))
+
+        self.guarded(begin, done)
+
+    def apply(self, body: Body, done: Done) -> None:
+        """Carries out the plan that the body quotes by its hash; again under the same operation id
+        it is only answered."""
+        self.guarded(lambda: Application(self, body, done).begin(), done)
+
+    def cancel(self, body: Body, done: Done) -> None:
+        """Takes back what has not been switched yet."""
+
+        def begin() -> None:
+            ring = self.node.ring
+            changed = cancelled(ring)
+            operation = changed.target.operations[-1:]
+            mark = operation[0] if changed.target is not ring.target else ""
+            told = operation[0].removeprefix(UNDONE) if operation else None
+            said = {"operation_id": told, "undone": changed is not ring}
+            self.write(changed, mark, said, done)
+
+        self.guarded(begin, done)
+
+    def remove(self, body: Body, done: Done) -> None:
+        """Without `force`: what the removal of the name would mean. With it: the node will never
+        come back, and is fenced before it starts again."""
+
+        def begin() -> None:
+            node, name, force = self.node, body["name"], body.get("force", False)
+            if name == node.identity.name:
+                raise BadParameter("name", f"{name} is alive, and asked; it can leave")
+            operation = body.get("operation_id") or fresh_id(node.draw)
+            if operation in node.ring.target.operations:
+                return done(202, self.accepted(operation))
+            accepted = not force or body.get("accept_loss", False)
+            changed, lost, below = removed(node.ring, name, accepted, operation)
+            said = {"may_be_lost": lost, "below_n": below, "w": node.ring.target.w}
+            if not force:
+                return done(200, said)
+            return self.write(changed, operation, {"operation_id": operation, **said}, done)
+
+        self.guarded(begin, done)
+
+    def announced(self, route: str, message: Announce) -> None:
+        """Another node's administrator has changed the ring. A change that names members of whom
+        this node has not heard yet waits: it asks for what it lacks, and is told again."""
+        node = self.node
+        try:
+            changed = merge_parts(node.ring, message.parts)
+            if not knows_all(changed):
+                return node.membership.gossip_to(route)
+            why = node.membership.take(changed)
+        except BadFrame as error:
+            why = str(error)
+        except Refused:
+            node.counters["wrong_cluster_frames"] += 1
+            return None
+        if why:
+            return node.refuse(route, message, why)
+
+        def told(durable: bool) -> None:
+            if durable:
+                node.send(route, Announced(message.id))
+
+        node.write_batch.then(None, told)
+        return None
+
+    def operation(self) -> Body:
+        """The last operation, as the target and the entries have it; `earlier` are those before."""
+        ring = self.node.ring_or_none
+        kept = ring.target.operations if ring is not None else ()
+        if ring is None or not kept:
+            none = {"id": None, "moves_total": 0, "moves_done": 0, "state": "none"}
+            return {**none, "earlier": []}
+        left = moves_left(ring)
+        waiting = left or any(m.state in (JOINING, LEAVING) for m in ring.members.values())
+        undone = kept[-1].startswith(UNDONE)
+        return {
+            "id": kept[-1].removeprefix(UNDONE),
+            "moves_total": ring.target.moves,
+            "moves_done": max(0, ring.target.moves - left),
+            "state": "cancelled" if undone else "running" if waiting else "done",
+            "earlier": [one for one in kept[:-1] if not one.startswith(UNDONE)],
+        }
+
+    # ------------------------------------------------------------ steps
+
+    def guarded(self, call: Callable[[], None], done: Done) -> None:
+        """Runs a step in the node's order of things; a bad wish ends the request."""
+        node = self.node
+
+        def run() -> None:
+            try:
+                call()
+            except BadRequest as error:
+                done(400, refusal(error.slug, str(error)))
+
+        if not node.member:
+            done(503, refusal("not-a-member", "this node is in no ring"))
+        else:
+            node.later(run)
+
+    def measure(self, made: Plan, done: Callable[[Counts, dict[str, int]], None]) -> None:
+        """Bytes and keys of what moves, and the room where it goes."""
+        partitions = (partition for partition, _, _ in made.moves)
+        self.node.spawn(Sizing(self.node, partitions, _incoming(made, {}), done))
+
+    def accepted(self, operation: str) -> Body:
+        """The answer to what has been done."""
+        return {"operation_id": operation, "epoch": self.node.ring.epoch}
+
+    def write(self, ring: Ring, mark: str, said: Body, done: Done) -> None:
+        """The document, durable here and on whoever is up; then the answer. `mark` is the id by
+        which the target is known, "" where the target is as it was."""
+        node = self.node
+        parts = ring.parts_differing(node.ring.digests())
+        if not node.writable:
+            return done(503, refusal("insufficient-owners", "this node's disk cannot be written"))
+
+        def settled() -> None:
+            if mark and mark not in node.ring.target.operations:
+                detail = "another change was applied at the same time: plan again"
+                done(409, refusal("superseded", detail))
+            else:
+                done(202, {**said, "epoch": node.ring.epoch})
+
+        def durable(stored: bool) -> None:
+            if stored:
+                node.spawn(Announcing(node, parts, settled))
+            else:
+                done(503, refusal("insufficient-owners", "this node's disk cannot be written"))
+
+        if why := node.membership.take(ring):
+            return done(400, refusal("bad-parameter", f"ring: {why}"))
+        node.counters["ring_changes"] += 1
+        return node.write_batch.then(None, durable)
+
+
+class Application:
+    """One apply: quoted, measured, the ids of those that join, written."""
+
+    def __init__(self, planner: Planner, body: Body, done: Done) -> None:
+        self._planner = planner
+        self._node = planner.node
+        self._wishes = parse_change_request(body)
+        self._hash = body["hash"]
+        self._operation = body.get("operation_id") or fresh_id(planner.node.draw)
+        self._done = done
+
+    def begin(self) -> None:
+        """Raises BadRequest."""
+        made = self._quoted()
+        if made is not None:
+            self._planner.measure(made, partial(self._measured, made))
+
+    def _quoted(self) -> Plan | None:
+        """The plan, when it is the one that was quoted; else the request ends: with the new one, or
+        because the operation is done already."""
+        known = self._node.ring.target.operations
+        if self._operation in known or UNDONE + self._operation in known:
+            self._done(202, self._planner.accepted(self._operation))
+            return None
+        made = plan(self._node.ring, self._wishes)
+        if made.hash == self._hash:
+            return made
+
+        def measured(counts: Counts, free: dict[str, int]) -> None:
+            detail = "hash: the ring or the wishes are others now"
+            self._done(409, refusal("plan-changed", detail, plan=shown(made, counts, free)))
+
+        self._planner.measure(made, measured)
+        return None
+
+    def _measured(self, made: Plan, counts: Counts, free: dict[str, int]) -> None:
+        heard = partial(self._heard, made, counts, free)
+        self._node.spawn(Joining(self._node, self._wishes.join, heard))
+
+    def _heard(
+        self, made: Plan, counts: Counts, free: dict[str, int], heard: dict[str, Prepared], no: str
+    ) -> None:
+        if no:
+            status, slug = (400, "bad-parameter") if heard else (503, "insufficient-owners")
+            return self._done(status, refusal(slug, f"join: {no}"))
+        free |= {name: reply.free_bytes for name, reply in heard.items()}
+        moves = self._wishes.balances or self._wishes.moves  # else the disks have no say
+        if moves and (full := without_room(made, counts, free)):
+            field = "leave" if self._wishes.leave else "join" if self._wishes.join else "moves"
+            return self._done(400, refusal("bad-parameter", f"{field}: {full}"))
+        ids = {name: (reply.node_id, reply.client) for name, reply in heard.items()}
+        return self._planner.guarded(lambda: self._write(ids), self._done)
+
+    def _write(self, ids: dict[str, tuple[int, str]]) -> None:
+        """The ring may have changed while others were asked."""
+        made = self._quoted()
+        if made is not None:
+            changed = applied(self._node.ring, made, self._wishes, ids, self._operation)
+            said = {"operation_id": self._operation}
+            self._planner.write(changed, self._operation, said, self._done)
+
+
+def shown(made: Plan, counts: Counts, free: dict[str, int]) -> Body:
+    """The plan of docs/http-api.md; figures that nobody could tell are null, and so are their
+    sums."""
+    none = (None, None)
+    rows = [
+        {"partition": p, "out": out, "in": into, "bytes": size, "keys": keys}
+        for p, out, into in made.moves
+        for size, keys in [counts.get(p, none)]
+    ]
+    known = all(p in counts for p, _, _ in made.moves)
+    incoming = _incoming(made, counts)
+    moves = Counter(into for _, _, into in made.moves)
+    slowest = max(
+        (size / MOVE_BYTES_PER_S + moves[name] * MOVE_S for name, size in incoming.items()),
+        default=0.0,
+    )
+    full = without_room(made, counts, free)
+    return {
+        "hash": made.hash,
+        "moves": rows,
+        "before": made.before,
+        "after": made.after,
+        "zones": {"before": made.zones_before, "after": made.zones_after},
+        "violations": [*made.violations, *([full] if full else [])],
+        "bytes": sum(incoming.values()) if known else None,
+        "seconds_estimated": round(slowest, 1) if known else None,
+        **({"defaults": made.defaults} if made.defaults else {}),
+    }
+
+
+def without_room(made: Plan, counts: Counts, free: dict[str, int]) -> str:
+    """Who would receive more than the disk takes, "" when nobody would. 0 free bytes: unknown."""
+    for name, size in sorted(_incoming(made, counts).items()):
+        if 0 < free.get(name, 0) < size:
+            return f"{name} would receive {size:,} bytes and has room for {free[name]:,}"
+    return ""
+
+
+def _incoming(made: Plan, counts: Counts) -> Counter[str]:
+    """Bytes by receiver."""
+    incoming: Counter[str] = Counter()
+    for partition, _, into in made.moves:
+        incoming[into] += counts.get(partition, (0, 0))[0]
+    return incoming

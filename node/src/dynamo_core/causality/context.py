@@ -1,0 +1,135 @@
+"""Contexts as clients carry them: what they have seen, sealed (S-CTX-1, S-CTX-2).
+
+base64url without padding of: format version (1 byte) | tag (16) | msgpack [key digest, history,
+node]. The tag is a keyed hash under the cluster secret: without it a client could hand in a history
+that it never saw, and a put would erase what that covers. The key's digest binds a context to its
+key. Without a secret the tag only catches accidents. Of a history that is longer than nodes take
+back a part is given out.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
+from collections.abc import Collection
+from functools import lru_cache
+from hashlib import blake2b
+from hmac import compare_digest
+from math import ceil
+
+import msgspec
+
+from dynamo_core.causality.records import History, Record, Sibling, decode_history
+from dynamo_core.errors import BadContext
+
+
+class Context(msgspec.Struct, array_like=True, gc=False):
+    """What a client has seen: an encoded History, and the node that answered fastest (S-RW-7)."""
+
+    history: bytes
+    node: str = ""
+
+
+CONTEXT_VERSION = b"\x01"
+CONTEXT_BYTES_MAX = 16 * 1024
+"""Of the text, checked before anything is decoded."""
+HISTORY_BYTES_MAX = 10_000
+"""Of a history that is given out. Sealed it leaves 2 KiB of a request's 16 KiB of headers to the
+other ones; higher: contexts that a node gives and then refuses."""
+TAG_BYTES = 16
+_HEAD_BYTES = 1 + TAG_BYTES
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
+_ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class _Body(msgspec.Struct, array_like=True, gc=False):
+    key_digest: bytes
+    history: bytes
+    node: str
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Body)
+
+
+@lru_cache(maxsize=8)
+def _tag_key(secret: bytes) -> bytes:
+    """A key of its own for tags, whatever the length of the secret."""
+    return blake2b(secret, digest_size=32, person=b"dynamo context").digest()
+
+
+@lru_cache(maxsize=8)
+def _tagger(secret: bytes) -> blake2b:
+    return blake2b(digest_size=TAG_BYTES, key=_tag_key(secret))
+
+
+def _tag(secret: bytes, body: bytes) -> bytes:
+    hasher = _tagger(secret).copy()
+    hasher.update(body)
+    return hasher.digest()
+
+
+def _key_digest(key: bytes) -> bytes:
+    return blake2b(key, digest_size=16).digest()
+
+
+def carried(history: History, siblings: Collection[Sibling]) -> bytes:
+    """What a context of these siblings carries: the history, or, where that is too long, as much
+    of it as fits, what covers the siblings first (S-CTX-1). A put with less replaces less, so a
+    value may stay beside it that the whole would have replaced, and none is lost."""
+    data = history.encode()
+    if len(data) <= HISTORY_BYTES_MAX:
+        return data
+    actors = {s.actor for s in siblings}
+    names = {s.request_id for s in siblings}
+    vector = sorted(history.vector.items(), key=lambda line: (line[0] not in actors, line))
+    dots = sorted(history.dots, key=lambda dot: (dot[0] not in actors, dot))
+    ids = sorted(history.ids.items(), key=lambda line: (line[0] not in names, line[0]))
+    share = 1.0
+    while len(data) > HISTORY_BYTES_MAX:
+        share *= 0.9 * HISTORY_BYTES_MAX / len(data)
+        part = History(
+            dict(vector[: ceil(len(vector) * share)]),
+            frozenset(dots[: ceil(len(dots) * share)]),
+            dict(ids[: ceil(len(ids) * share)]),
+        )
+        data = part.encode()
+    return data
+
+
+def seal(secret: bytes, key: bytes, context: Context) -> str:
+    """The text of a context of `key`; good on every node with the secret, at any time later."""
+    body = _encoder.encode(_Body(_key_digest(key), context.history, context.node))
+    text = b2a_base64(CONTEXT_VERSION + _tag(secret, body) + body, newline=False)
+    return text.translate(_URLSAFE).rstrip(b"=").decode()
+
+
+def context_of(record: Record, node: str) -> Context:
+    """What a reader of this whole record has seen (S-CTX-2), told by `node`."""
+    return Context(carried(record.context(), record.siblings), node)
+
+
+def unseal(secret: bytes, key: bytes, text: str) -> Context:
+    """The inverse. Raises BadContext: too long, not ours, of another key or format version."""
+    if len(text) > CONTEXT_BYTES_MAX:
+        raise BadContext(f"a context has at most {CONTEXT_BYTES_MAX} bytes")
+    if not _ALPHABET.fullmatch(text):
+        raise BadContext("not base64url")
+    try:
+        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError as error:
+        raise BadContext("not base64url") from error
+    if data[:1] != CONTEXT_VERSION:
+        raise BadContext("a context of another format version")
+    body = data[_HEAD_BYTES:]
+    if not compare_digest(data[1:_HEAD_BYTES], _tag(secret, body)):
+        raise BadContext("the tag does not hold: not a context of this cluster")
+    try:
+        found = _decoder.decode(body)
+        decode_history(found.history)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadContext("not a context") from error
+    if found.key_digest != _key_digest(key):
+        raise BadContext("a context of another key")
+    return Context(found.history, found.node)

@@ -1,0 +1,233 @@
+"""Forgetting tombstones by proof: who leads which round, and why the oldest is still there.
+
+A round (S-DEL-2) is of one partition and has a number. *Ask*: every member that has not LEFT, first
+this node, so that a leader never wakes up behind its own round. Only when all have agreed, *commit*
+to the owners what all owners listed. A round that anybody refuses, or that loses anybody, is
+abandoned; keeping is always safe. Any owner may lead; the first one that is up does, so that rounds
+do not refuse one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dynamo_core.forgetting.participant import is_dead, obstacle
+from dynamo_core.keys import partition_of
+from dynamo_core.protocol.messages import Message
+from dynamo_core.protocol.refusal import Reason
+from dynamo_core.protocol.round_messages import (
+    RoundAnswer,
+    RoundAsk,
+    RoundCommit,
+    RoundDone,
+    Versions,
+)
+from dynamo_core.runtime.machine import Effects, Machine, View
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+NOTICED_MAX = 512
+"""Records that may be tombstones and are looked at in one go; if there are more, soon again."""
+LOOK_S = 0.05
+PATIENCE = 2
+"""A partition whose round was abandoned waits so many turns."""
+
+
+class Round(Machine):
+    """One round from its leader; `on_end` is told why it was abandoned, "" when it was not."""
+
+    def __init__(
+        self, view: View, partition: int, number: int, listed: Versions,
+        on_end: Callable[[Round, str], None],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.view = view
+        self.partition = partition
+        self.number = number
+        self.seen = number
+        """The highest number that a member had seen: the next round must go beyond it."""
+        self.entry = view.ring.entries[partition]
+        self.listed = listed
+        self._on_end = on_end
+        self._waiting: set[str] = set()
+        self._refusal = ""
+        _, members, target, _ = view.ring.digests()
+        about = (partition, self.entry.number, number, members, target, listed)
+        self._asks: Effects = [(name, RoundAsk(0, *about)) for name in view.ring.live_names()]
+        self._committing = False
+
+    def start(self, now: float) -> Effects:
+        mine = [ask for ask in self._asks if ask[0] == self.view.name]
+        self._asks = [ask for ask in self._asks if ask[0] != self.view.name]
+        return self._call(mine, now)
+
+    def _call(self, calls: Effects, now: float) -> Effects:
+        self._waiting = {name for name, _ in calls}
+        self.wake_at = now + self.view.settings.call_s
+        return calls
+
+    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+        if isinstance(reply, RoundDone):
+            return self._heard(node, "", now)
+        assert isinstance(reply, RoundAnswer)
+        self.seen = max(self.seen, reply.seen)
+        if node in self.entry.owners and not reply.refusal:
+            listed = set(reply.listed)
+            self.listed = [version for version in self.listed if version in listed]
+        return self._heard(node, reply.refusal, now)
+
+    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
+        return self._heard(node, f"{node} does not answer: {reason}", now)
+
+    def _heard(self, node: str, refusal: str, now: float) -> Effects:
+        """Nobody is left waiting for nothing: a call that is dropped counts against its node."""
+        self._waiting.discard(node)
+        self._refusal = self._refusal or refusal
+        if self._waiting:
+            return []
+        if self._asks and not self._refusal:
+            others, self._asks = self._asks, []
+            return self._call(others, now)
+        if not (self._committing or self._refusal or self.listed):
+            self._refusal = "its owners have not all held the same tombstones for long enough"
+        if self._committing or self._refusal:
+            return self._end()
+        self._committing = True
+        about = (self.partition, self.entry.number, self.number, self.listed)
+        owners = self.view.ring.live(self.entry.owners)
+        return self._call([(name, RoundCommit(0, *about)) for name in owners], now)
+
+    def expired(self, now: float) -> Effects:
+        # The node itself where it asks no one, as when it has just LEFT.
+        silent = min(self._waiting, default=self.view.name)
+        self._refusal = self._refusal or f"{silent} does not answer"
+        return self._end()
+
+    def _end(self) -> Effects:
+        self.finished = True
+        self._on_end(self, "" if self._committing else self._refusal)
+        return []
+
+
+class RoundCoordinator:
+    """The scheduler of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.replica = node.replica
+        self.wake_at = 0.0
+        """When `tick` has something to do."""
+        self._queue: list[int] = []
+        self._running: set[int] = set()
+        self._seen: dict[int, int] = {}
+        self._refused: dict[int, str] = {}
+        """By partition, why its last round was abandoned."""
+        self._not_before: dict[int, float] = {}
+
+    def tick(self, now: float) -> None:
+        """Look at what was noticed, and begin the rounds that are due."""
+        self.wake_at = now + LOOK_S
+        if self.node.writable and self._look(now) == NOTICED_MAX:
+            return
+        self.wake_at = now + self.node.settings.collect_s
+        if self.node.writable:
+            self._queue = [p for p in self.replica.owned() if self._due(p, now)]
+            self._begin()
+
+    def _look(self, now: float) -> int:
+        """What has been written or read lately, and is a tombstone; how much was looked at."""
+        tombstones, bits = self.replica.tombstones, self.node.ring.partition_bits
+        noticed = tombstones.noticed(NOTICED_MAX)
+        for stored, digest, written in noticed:
+            partition = partition_of(stored, bits)
+            if not written and tombstones.tracks(partition, stored, digest):
+                continue
+            if is_dead(self.replica, stored, digest, self.node.wall_ms):
+                tombstones.track(partition, stored, digest, now)
+            else:
+                tombstones.forget(partition, stored)
+        return len(noticed)
+
+    def _leader(self, partition: int) -> str:
+        node = self.node
+        owners = node.preference.owners(partition)
+        return next((name for name in owners if node.up(name)), "")
+
+    def _aged(self, partition: int, now: float) -> Versions:
+        """A turn older than they must be: other owners may have noticed them a turn later."""
+        before = now - self.node.settings.tombstone_age_min_s - self.node.settings.collect_s
+        return self.replica.tombstones.aged(partition, before)
+
+    def _due(self, partition: int, now: float) -> bool:
+        """Whether this node is to lead a round here, which nothing known to it prevents."""
+        if partition in self._running or now < self._not_before.get(partition, 0.0):
+            return False
+        return (
+            bool(self._aged(partition, now))
+            and self._leader(partition) == self.node.name
+            and not self._obstacle(partition)
+        )
+
+    def _obstacle(self, partition: int) -> str:
+        node = self.node
+        why = obstacle(self.replica, node.ring, partition)
+        down = [name for name in node.preference.names if not node.up(name)]
+        return why or (f"{down[0]} is down" if down else "")
+
+    def _begin(self) -> None:
+        node = self.node
+        while self._queue and len(self._running) < node.throttle.share(node.settings.rounds_max):
+            partition = self._queue.pop(0)
+            aged = self._aged(partition, node.now)
+            if not aged:
+                continue
+            beyond = self._seen.get(partition, 0)
+            number = self.replica.numbers.next(partition, beyond, node.draw())
+            # Another part each time: what one owner lacks must not keep the others waiting.
+            first = number % max(1, len(aged) - node.settings.rows_max + 1)
+            listed = aged[first : first + node.settings.rows_max]
+            self._running.add(partition)
+            node.later(
+                lambda p=partition, n=number, v=listed: node.spawn(  # type: ignore[misc]
+                    Round(node, p, n, v, self._ended)
+                )
+            )
+
+    def _ended(self, ended: Round, refusal: str) -> None:
+        partition, node = ended.partition, self.node
+        self._running.discard(partition)
+        self._seen[partition] = max(self._seen.get(partition, 0), ended.seen)
+        self._refused.pop(partition, None)
+        if refusal:
+            node.counters["rounds_abandoned"] += 1
+            self._refused[partition] = refusal
+            self._not_before[partition] = node.now + PATIENCE * node.settings.collect_s
+        else:
+            node.counters["rounds_committed"] += 1
+        self._begin()
+
+    # ------------------------------------------------------------ for people
+
+    def oldest(self) -> tuple[float | None, str | None]:
+        """How long the oldest tombstone has been here, in seconds, and what it waits for."""
+        found = self.replica.tombstones.oldest()
+        if found is None or self.node.ring_or_none is None:
+            return None, None
+        partition, since = found
+        age = self.node.now - since
+        return age, self._waits_for(partition, age)
+
+    def _waits_for(self, partition: int, age: float) -> str:
+        least = self.node.settings.tombstone_age_min_s
+        if age < least:
+            return f"its age: a tombstone stays at least {least:.0f} s"
+        if not self.replica.flags(partition):
+            return f"partition {partition} is no more of this node"
+        leader = self._leader(partition)
+        if why := self._obstacle(partition):
+            return why
+        if leader != self.node.name:
+            return f"the next round of partition {partition}, which {leader} leads"
+        return self._refused.get(partition, f"the next round of partition {partition}")

@@ -1,0 +1,145 @@
+"""A member's part in the rounds that forget tombstones (S-DEL-2, S-DOT-2).
+
+Every member is asked. It refuses where it is unsure: another ring, a move, a number that is not new
+to it, hints of the partition; an owner that is not complete, a member that holds data without being
+an owner. Who agrees writes the number down first, as its *seen*; an owner names those of the listed
+versions that it has held for long enough. A commit is taken only of the last number agreed to, by
+the process that agreed, and soon: so a commit that was held back dies with its round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dynamo_core.causality.codec import checked, decode_record, digest_in
+from dynamo_core.errors import Corrupt
+from dynamo_core.keys import range_of
+from dynamo_core.protocol.messages import Message
+from dynamo_core.protocol.round_messages import (
+    RoundAnswer,
+    RoundAsk,
+    RoundCommit,
+    RoundDone,
+    Versions,
+)
+from dynamo_core.replica.hints import shown
+from dynamo_core.replica.replica import Replica
+from dynamo_core.ring.document import Ring
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+Reply = Callable[[Message], None]
+
+
+def obstacle(replica: Replica, ring: Ring, partition: int) -> str:
+    """Why this owner agrees to no round of the partition now, as words for people; "" for none."""
+    entry = ring.entries[partition]
+    if entry.move is not None:
+        return f"partition {partition} moves from {entry.move[0]} to {entry.move[1]}"
+    if entry.old is not None:
+        return f"partition {partition} has moved and settles"
+    hints = replica.hints.some_of(partition, ring.partition_bits, 1)
+    if hints:
+        return f"a hint for {shown(hints[0][0])} lies at {replica.name}"
+    if replica.flags(partition) and not replica.complete(partition):
+        return f"partition {partition} is not complete at {replica.name}"
+    return ""
+
+
+def is_dead(replica: Replica, stored: bytes, digest: bytes, wall_ms: int) -> bool:
+    """Whether exactly this version lies here and has no live value, expired ones included
+    (S-TTL-1)."""
+    record = replica.data(stored)
+    if record is None or digest_in(record) != digest:
+        return False
+    try:
+        return not decode_record(checked(stored[4:], record)).values(wall_ms)
+    except Corrupt:
+        replica.note_damage(stored)
+        return False
+
+
+class RoundParticipant:
+    """Answers to rounds, whoever leads them."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.replica = node.replica
+        self._agreed: dict[int, tuple[int, float]] = {}
+        """By partition: the last number, and until when its commit is taken."""
+
+    def ask(self, request: RoundAsk, reply: Reply) -> None:
+        """Agree, durably, or say why not."""
+        node, partition, numbers = self.node, request.partition, self.replica.numbers
+        refusal = self._refusal(request)
+        if refusal:
+            reply(RoundAnswer(request.id, refusal, numbers.seen(partition), []))
+            return
+        numbers.see(partition, request.number)
+        self._agreed[partition] = (request.number, node.now + 2 * node.settings.call_s)
+        listed = self._aged(partition, request.listed) if self.replica.flags(partition) else []
+
+        def synced(durable: bool) -> None:
+            why = "" if durable else f"{node.name} cannot write"
+            reply(RoundAnswer(request.id, why, request.number, listed))
+
+        node.write_batch.then(None, synced)
+
+    def _refusal(self, request: RoundAsk) -> str:
+        replica, ring, partition = self.replica, self.node.ring, request.partition
+        name = replica.name
+        if (request.members, request.target) != ring.digests()[1:3]:
+            return f"{name} has another ring"
+        if request.number <= replica.numbers.seen(partition):
+            return f"{name} has seen a later round"
+        if why := obstacle(replica, ring, partition):
+            return why
+        return "" if replica.flags(partition) else self._holding(partition)
+
+    def _holding(self, partition: int) -> str:
+        """Whether data of a partition lies here that others own."""
+        start, end = range_of(partition, self.node.ring.partition_bits)
+        try:
+            held = bool(self.replica.rows(start, end, 1))
+        except Corrupt:
+            held = True
+        name = self.replica.name
+        return f"{name} holds data of partition {partition} without owning it" if held else ""
+
+    def _aged(self, partition: int, listed: Versions) -> Versions:
+        """Those that have lain here for long enough, and still do, without a live value."""
+        node, replica = self.node, self.replica
+        before = node.now - node.settings.tombstone_age_min_s
+        aged = []
+        for stored, digest in listed[: node.settings.rows_max]:
+            if replica.tombstones.is_aged(partition, stored, digest, before):
+                if is_dead(replica, stored, digest, node.wall_ms):
+                    aged.append((stored, digest))
+                else:
+                    replica.tombstones.forget(partition, stored)
+        return aged
+
+    def commit(self, request: RoundCommit, reply: Reply) -> None:
+        """Delete what is still as it was listed; the round's number becomes the floor, in one
+        batch with that, durably."""
+        node, replica, partition = self.node, self.replica, request.partition
+        number, until = self._agreed.get(partition, (0, 0.0))
+        known = number == request.number <= replica.numbers.seen(partition)
+        if not known or node.now > until or not replica.flags(partition):
+            reply(RoundDone(request.id, 0))
+            return
+        collected = 0
+        for stored, digest in request.listed:
+            record = replica.data(stored)
+            if record is not None and digest_in(record) == digest:
+                replica.collect(partition, stored, record)
+                collected += 1
+        replica.numbers.commit(partition, number)
+        replica.counters["tombstones_collected"] += collected
+
+        def synced(durable: bool) -> None:
+            reply(RoundDone(request.id, collected if durable else 0))
+
+        node.write_batch.then(None, synced)

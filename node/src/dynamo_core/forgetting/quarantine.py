@@ -1,0 +1,201 @@
+"""Whether this disk slept through a round, and what is kept apart until that is known (S-DEL-3).
+
+A disk that was put back, or a member that comes back after long, may hold what everybody else has
+forgotten. It shows in the numbers: its *seen* is below another owner's *floor*. So from a start on,
+a partition is *apart* until its numbers have been compared with those of another owner: what this
+node takes of it, as owner or as stand-in, lies apart from its copy, as hints under a target that
+names this life; it mints from its own of these alone; it is complete nowhere and agrees to no
+round. A hint that is delivered meanwhile may be as old as what lies here: it is kept with the
+number that it came with, and goes on with that.
+
+    own seen < their floor      the copy and the hints of the partition are dropped, all but what
+                                was kept apart in this life; then the owner's numbers are taken over
+    their seen <= own seen      this disk knows every round that the owner knows: it is compared
+    else                        a round that the owner agreed to passed this node by. It has been
+                                abandoned if no other owner's floor is above our seen, all of them
+                                asked after every commit must have come
+
+Where nothing old lies there is nothing to be wrong: the numbers are taken over at once. What was
+kept apart then goes to all owners, this node included, as any hint for a target that owns nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dynamo_core.errors import Corrupt
+from dynamo_core.keys import range_of
+from dynamo_core.protocol.round_messages import Numbers, NumbersTold
+from dynamo_core.replica.replica import Replica
+from dynamo_core.ring.document import Ring
+from dynamo_core.runtime.machine import Effects, Machine, View
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+SLICE_S = 0.01
+COMMITS = 3
+"""A commit is taken so many call times after the first member agreed, at the latest."""
+
+
+class Drop(Machine):
+    """Deletes a copy that slept through a round, a slice at a time."""
+
+    def __init__(self, view: View, replica: Replica, partition: int, numbers: tuple[int, int],
+                 apart: Quarantine) -> None:  # fmt: skip
+        super().__init__()
+        self.view = view
+        self.replica = replica
+        self.partition = partition
+        self._seen, self._floor = numbers
+        self._apart = apart
+
+    def start(self, now: float) -> Effects:
+        return self.expired(now)
+
+    def expired(self, now: float) -> Effects:
+        self.finished = self.partition not in self._apart.dropping
+        self.wake_at = now + SLICE_S
+        if not self.finished and self.view.writable and not self._slice():
+            self._apart.take_over(self.partition, self._seen, self._floor)
+        return []
+
+    def _slice(self) -> bool:
+        """Delete some; False when nothing was left."""
+        replica, bits = self.replica, self.view.ring.partition_bits
+        limit = self.view.settings.rows_max
+        rows, after = replica.page(*range_of(self.partition, bits), limit)
+        for stored, record in rows:
+            replica.forget(stored, record)
+        hints = replica.hints.some_of(self.partition, bits, limit, replica.quarantine_target)
+        for target, stored in hints:
+            if replica.hint(target, stored) is not None:
+                replica.hints.drop(target, stored)
+        return bool(rows or hints) or after is not None
+
+
+class Quarantine:
+    """The partitions of this node that are not compared yet, `replica.quarantined`, and how
+    they come to be."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.replica = node.replica
+        self.replica.quarantine_target = f"={node.boot:016x}"
+        self.dropping: set[int] = set()
+        self._sure_ms = 0
+        self._told: dict[int, set[str]] = {}
+        """By partition: owners whose floor is not above our seen, though their seen is."""
+
+    def begin(self) -> None:
+        """The process has started with a ring, or this empty node has got one."""
+        ring, node = self.node.ring, self.node
+        self._sure_ms = node.detector.now_ms + int(COMMITS * node.settings.call_s * 1000)
+        self.replica.quarantined.update(range(len(ring.entries)))
+        self.learned(ring)
+        self.replica.refresh()
+
+    def learned(self, ring: Ring) -> None:
+        """The ring is taken: who owns a partition alone has nobody to ask, nor has anybody where no
+        owner is left."""
+        me = {self.node.name}
+        apart = self.replica.quarantined
+        for partition in [p for p in apart if me.issuperset(ring.live(ring.entries[p].owners))]:
+            apart.discard(partition)
+
+    # ------------------------------------------------------------ asking
+
+    def beat(self) -> None:
+        """With every heartbeat, until all is compared."""
+        apart, node = self.replica.quarantined, self.node
+        if apart:
+            entries = node.ring.entries
+            for name in sorted({owner for p in apart for owner in entries[p].owners}):
+                self.ask(name)
+
+    def ask(self, name: str) -> None:
+        """Ask one member for its numbers, unless nothing is to be compared."""
+        node = self.node
+        if self.replica.quarantined and name != node.name and node.up(name):
+            node.send(name, Numbers(node.detector.now_ms))
+
+    def asked(self, route: str, message: Numbers) -> None:
+        """Tell the numbers of all partitions that this node owns."""
+        numbers = self.replica.numbers
+        rows = [(p, numbers.seen(p), numbers.floor(p)) for p in self.replica.owned()]
+        self.node.send(route, NumbersTold(message.id, rows))
+
+    def told(self, name: str, message: NumbersTold) -> None:
+        """Another owner's numbers. Asked by an earlier life of this node, whose clock may have been
+        ahead, they prove nothing of what this life must know."""
+        asked_ms = message.id if message.id <= self.node.detector.now_ms else -1
+        for partition, seen, floor in message.rows:
+            if 0 <= partition < len(self.node.ring.entries):
+                self.heard(name, partition, seen, floor, asked_ms)
+
+    # ------------------------------------------------------------ judging
+
+    def heard(
+        self, name: str, partition: int, seen: int, floor: int, asked_ms: int = -1
+    ) -> None:  # fmt: skip
+        """A member's numbers, told, or met on the way."""
+        replica, numbers = self.replica, self.replica.numbers
+        if partition in self.dropping:
+            return
+        if numbers.seen(partition) < floor:
+            if self._holds_old(partition):
+                self._drop(partition, max(seen, floor), floor)
+            else:
+                self.take_over(partition, seen, floor)
+            return
+        numbers.commit(partition, floor)
+        owners = self.node.ring.entries[partition].owners
+        if partition not in replica.quarantined or name not in owners:
+            return
+        if seen <= numbers.seen(partition) or not self._holds_old(partition):
+            self.take_over(partition, seen, floor)
+        elif asked_ms >= self._sure_ms:
+            told = self._told.setdefault(partition, set())
+            told.add(name)
+            if told.issuperset(set(self.node.ring.live(owners)) - {self.node.name}):
+                self.node.counters["rounds_known_to_be_abandoned"] += 1
+                self.take_over(partition, 0, floor)
+
+    def _holds_old(self, partition: int) -> bool:
+        """Whether anything lies here from before it was kept apart."""
+        replica, bits = self.replica, self.node.ring.partition_bits
+        try:
+            return bool(
+                replica.hints.some_of(partition, bits, 1, replica.quarantine_target)
+                or replica.rows(*range_of(partition, bits), 1)
+            )
+        except Corrupt:
+            return True
+
+    def take_over(self, partition: int, seen: int, floor: int) -> None:
+        """Nothing lies here that these numbers do not cover. It counts once it is written."""
+        numbers = self.replica.numbers
+        numbers.commit(partition, floor)
+        numbers.see(partition, seen)
+        self.node.write_batch.then(lambda stored: self._compared(partition) if stored else None)
+
+    def _compared(self, partition: int) -> None:
+        replica, node = self.replica, self.node
+        if partition in self.dropping:
+            self.dropping.discard(partition)
+            if replica.hints.any_of(partition, node.ring.partition_bits):
+                node.counters["kept_apart_over_a_drop"] += 1
+        replica.quarantined.discard(partition)
+        self._told.pop(partition, None)
+        replica.refresh_partition(partition)
+
+    def _drop(self, partition: int, seen: int, floor: int) -> None:
+        node, replica = self.node, self.replica
+        node.counters["stale_copies_dropped"] += 1
+        self.dropping.add(partition)
+        replica.quarantined.add(partition)
+        replica.born_again(partition)
+        replica.lose_complete(partition)
+        replica.tombstones.forget_all(partition)
+        drop = Drop(node, replica, partition, (seen, floor), self)
+        node.later(lambda: node.spawn(drop))

@@ -1,0 +1,130 @@
+"""A node that lost its disk comes back under its name: the members' side of it (S-MEM-4).
+
+Where that waits for a person, the person approves it at one member, for one empty disk (S-MEM-6).
+The approval lives in the memory of that member: a restart forgets it, and the person asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dynamo_core.membership.bootstrap import Admission, is_candidate, next_life
+from dynamo_core.protocol.frames import Frame
+from dynamo_core.protocol.ring_messages import Admit, Admitted, Reach, Reached
+from dynamo_core.ring.document import LEFT, Member
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+
+class Approval(NamedTuple):
+    """A person lets one empty disk take the place of this life of a name (S-MEM-6)."""
+
+    lost: int
+    """The id of the life that is lost: an approval says nothing about any other life."""
+    until: float
+    """By the monotonic clock of the node."""
+
+
+class Replacements:
+    """Who may take whose place."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._approvals: dict[str, Approval] = {}
+        self._admitting: set[str] = set()
+
+    def admit(self, frame: Frame, route: str, message: Admit) -> None:
+        """An empty node knocks: its name's next life, when nobody hears the old one."""
+        node = self.node
+        ring = node.ring_or_none
+        if ring is None or node.membership.gone:
+            return
+        if not node.detector.fresh(frame):
+            # Perhaps a late knock of a disk that is gone: the next one echoes this beat (S-NET-1).
+            node.membership.gossip_to(route)
+            return
+        line = ring.members.get(frame.name)
+        refusal = is_candidate(ring, frame.name, frame.node_id)
+        if line is not None and line.id == frame.node_id:
+            node.send(route, self._admission(message.id))
+            return
+        if not refusal and line and not message.asks and not self.approved(line):
+            refusal = "waits for dynamoctl replace"
+        if refusal or line is None:
+            node.send(route, Admitted(message.id, None, refusal))
+            return
+        if frame.name in self._admitting:
+            return
+        self._admitting.add(frame.name)
+        life = next_life(line, frame.node_id, frame.address, message.client)
+
+        def decided(really_gone: bool) -> None:
+            self._admitting.discard(frame.name)
+            now_ring = node.ring
+            if not really_gone or now_ring.members[frame.name] != line:
+                node.send(route, Admitted(message.id, None, "its old life still answers"))
+                return
+            if why := node.membership.take(now_ring.with_member(life)):
+                node.send(route, Admitted(message.id, None, why))
+                return
+            node.counters["lost_node_admitted"] += 1
+            self._approvals.pop(frame.name, None)
+            admitted = self._admission(message.id)
+            node.write_batch.then(None, lambda ok: node.send(route, admitted) if ok else None)
+
+        node.spawn(Admission(node, line, decided))
+
+    def approve(self, name: str, done: Callable[[str], None]) -> None:
+        """A person says that an empty disk may take the member's place; `done` is told why not, or
+        "". The member must be silent to all who could hear it (S-MEM-6)."""
+        node = self.node
+        line = node.ring.members[name]
+        if line.state == LEFT:
+            done("it has left; a node of that name may join")
+            return
+
+        def decided(really_gone: bool) -> None:
+            if not really_gone or node.ring.members[name] != line:
+                node.counters["replacements_refused"] += 1
+                done("it answers a member, or a member that may hear it is silent")
+                return
+            node.counters["replacements_approved"] += 1
+            self._approvals[name] = Approval(line.id, node.now + node.settings.approval_s)
+            done("")
+
+        node.spawn(Admission(node, line, decided))
+
+    def approved(self, line: Member) -> bool:
+        """Whether a person lets an empty disk take the place of this life now."""
+        approval = self._approvals.get(line.name)
+        if approval is None or approval.lost != line.id:
+            return False
+        if self.node.now < approval.until:
+            return True
+        del self._approvals[line.name]
+        self.node.counters["replacements_lapsed"] += 1
+        return False
+
+    def waiting(self) -> dict[str, Any]:
+        """The names whose replacement is approved here and not used, with the seconds that are
+        left (docs/http-api.md)."""
+        now, ring = self.node.now, self.node.ring_or_none
+        members = ring.members if ring is not None else {}
+        return {
+            name: {"lapses_s": round(approval.until - now, 3)}
+            for name, approval in self._approvals.items()
+            if now < approval.until and name in members and members[name].id == approval.lost
+        }
+
+    def _admission(self, number: int) -> Admitted:
+        rows = self.node.replica.numbers.rows()
+        return Admitted(number, self.node.ring.parts_differing(()), "", rows)
+
+    def reach(self, frame: Frame, route: str, message: Reach) -> None:
+        """Whether this node hears that id."""
+        detector = self.node.detector
+        peer = detector.peers.get(message.name)
+        up = peer is not None and peer.node_id == message.node_id and detector.up(message.name)
+        self.node.send(route, Reached(message.id, up))

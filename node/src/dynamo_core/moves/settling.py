@@ -1,0 +1,95 @@
+"""After a switch: `old` stands until every old owner has durably learnt it (S-MOVE-3).
+
+Until then writes are joint over both lists, and no move and no round begins. Any owner, old or new,
+may clear it; they wait for one another by rank, and whoever clears writes the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dynamo_core.protocol.messages import Message, Refused
+from dynamo_core.protocol.move_messages import Settle, Settled
+from dynamo_core.protocol.refusal import Refusal
+from dynamo_core.ring.document import Entry, Ring
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+
+class Settling:
+    """The switches that this node has heard of and that are not settled."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._due: dict[int, float] = {}
+        """By partition, when this owner begins to ask."""
+        self._asked: dict[int, set[str]] = {}
+
+    def learned(self, ring: Ring) -> None:
+        """The ring is taken."""
+        node = self.node
+        due, self._due = self._due, {}
+        for partition, entry in enumerate(ring.entries):
+            names = (*entry.owners, *(entry.old or ()))
+            if entry.old is not None and node.name in names:
+                rank = sum(name < node.name for name in set(names))
+                at = node.now + rank * node.settings.call_s
+                self._due[partition] = due.get(partition, at)
+
+    def turn(self, now: float) -> None:
+        """Ask for those that are due."""
+        for partition, due in list(self._due.items()):
+            if now >= due:
+                self._ask(partition)
+
+    def _ask(self, partition: int) -> None:
+        """Ask every old owner whether it has learnt the switch; then `old` may go."""
+        node = self.node
+        entry = node.ring.entries[partition]
+        if entry.old is None or partition in self._asked:
+            return
+        waiting = set(node.ring.live(entry.old))
+        if not waiting:
+            self._clear(partition, entry)
+            return
+        self._asked[partition] = waiting
+
+        def heard(name: str, reply: Message | None) -> None:
+            if self._asked.get(partition) is not waiting:
+                return
+            waiting.discard(name)
+            if not isinstance(reply, Settled):
+                del self._asked[partition]
+            elif not waiting:
+                del self._asked[partition]
+                self._clear(partition, entry)
+
+        for name in sorted(waiting):
+            node.ask(name, Settle(0, partition, entry.number), partial(heard, name))
+
+    def _clear(self, partition: int, entry: Entry) -> None:
+        node = self.node
+        if node.ring.entries[partition] == entry:
+            node.membership.write(partition, Entry(entry.term, entry.version + 1, entry.owners))
+            node.counters["switches_settled"] += 1
+            node.membership.tell(partition, (*entry.owners, *(entry.old or ())))
+
+    def settle(self, message: Settle, reply: Callable[[Message], None]) -> None:
+        """Answer once the switch is durable here."""
+        node = self.node
+        entries = node.ring.entries
+        if not 0 <= message.partition < len(entries):
+            return
+        entry = entries[message.partition]
+        if entry.number != message.entry:
+            reply(Refused(message.id, Refusal.ENTRY, message.partition, entry))
+            return
+
+        def synced(durable: bool) -> None:
+            if durable:
+                reply(Settled(message.id))
+
+        node.write_batch.then(None, synced)

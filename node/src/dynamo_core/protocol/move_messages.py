@@ -1,0 +1,72 @@
+"""What nodes say while a partition moves: promises, switches that settle, data nobody owns.
+
+New fields go at the end with a default, so that old and new nodes understand each other (C17).
+"""
+
+from __future__ import annotations
+
+from dynamo_core.bounds import (
+    Count,
+    Digest,
+    EntryNumber,
+    Flags,
+    Partition,
+    StoreKey,
+    Version,
+)
+from dynamo_core.protocol.messages import Message
+from dynamo_core.ring.document import Entry
+
+
+class Promise(Message, tag=40):
+    """S-MOVE-1: adopt this entry, and no other one of its term but from its receiver."""
+
+    partition: Partition
+    wish: Entry
+
+
+class Promised(Message, tag=41):
+    """Done, durably."""
+
+
+class Still(Message, tag=42):
+    """To a receiver: do you still want my promise for this term and version?"""
+
+    partition: Partition
+    term: Version
+    version: Version
+
+
+class StillReply(Message, tag=43):
+    """Whether it does, and its entry: that of the switch, or of the move given up."""
+
+    wanted: bool
+    now: Entry
+
+
+class Settle(Message, tag=44):
+    """S-MOVE-3: answer when you have learnt this switch durably."""
+
+    partition: Partition
+    entry: EntryNumber
+
+
+class Settled(Message, tag=45):
+    """The sender has."""
+
+
+class Offer(Message, tag=46):
+    """S-MOVE-5: the sender holds these records of a partition that it does not own: store key and
+    digest."""
+
+    partition: Partition
+    entry: EntryNumber
+    rows: list[tuple[StoreKey, Digest]]
+
+
+class Shown(Message, tag=47):
+    """What the owner is (`flags`), and the numbers of the rows of which it has another record or
+    none; the others are on its disk."""
+
+    flags: Flags
+    lacking: list[Count]

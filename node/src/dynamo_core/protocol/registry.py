@@ -1,0 +1,105 @@
+"""Every kind of message, once: what answers it, and whether it needs a fresh echo.
+
+The union that frames are decoded to, the set of replies and the checks of answers come from the
+tables here. To add a message: add its struct beside its kin, its line here, what it may say to
+`intake` (or that its types say all), and its handler to the part of the node that takes it;
+`test_registry.py` names what is still missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Union
+
+from dynamo_core.protocol.messages import (
+    Fetch,
+    Fetched,
+    FetchedMany,
+    FetchMany,
+    Forward,
+    Forwarded,
+    Keys,
+    KeysReply,
+    Leaves,
+    LeavesReply,
+    Listing,
+    ListingReply,
+    Message,
+    Order,
+    Progress,
+    Refused,
+    Roots,
+    RootsReply,
+    Sizes,
+    SizesReply,
+    Store,
+    Stored,
+)
+from dynamo_core.protocol.move_messages import (
+    Offer,
+    Promise,
+    Promised,
+    Settle,
+    Settled,
+    Shown,
+    Still,
+    StillReply,
+)
+from dynamo_core.protocol.ring_messages import (
+    Admit,
+    Admitted,
+    Announce,
+    Announced,
+    Entries,
+    Found,
+    Founded,
+    Gossip,
+    Parts,
+    Prepare,
+    Prepared,
+    Reach,
+    Reached,
+)
+from dynamo_core.protocol.round_messages import (
+    Numbers,
+    NumbersTold,
+    RoundAnswer,
+    RoundAsk,
+    RoundCommit,
+    RoundDone,
+)
+
+Kind = type[Message]
+
+ANSWER_OF: dict[Kind, Kind] = {
+    Fetch: Fetched, Store: Stored, Forward: Forwarded, Roots: RootsReply, Leaves: LeavesReply,
+    Listing: ListingReply, FetchMany: FetchedMany, Prepare: Prepared, Found: Founded,
+    Reach: Reached, Order: Progress, Keys: KeysReply, Sizes: SizesReply, Promise: Promised,
+    Still: StillReply, Settle: Settled, Offer: Shown, RoundAsk: RoundAnswer, RoundCommit: RoundDone,
+    Announce: Announced,
+}  # fmt: skip
+"""Calls: a machine waits for the answer, which carries the call's id. Any call may be refused."""
+
+NEWS: tuple[Kind, ...] = (Gossip, Parts, Entries, Admit, Numbers, NumbersTold)
+"""What is told and not asked: no machine waits."""
+
+NAMELESS: tuple[Kind, ...] = (Refused, Admitted)
+"""Answers to more than one kind of message: to any call, and to an Admit."""
+
+MEMBERSHIP: frozenset[Kind] = frozenset(
+    (Gossip, Parts, Entries, Prepare, Prepared, Found, Founded, Reach, Reached, Admit, Admitted)
+)
+"""Who is who: a node says these before it has heard the receiver, so they need no fresh echo."""
+
+MESSAGES: tuple[Kind, ...] = (*ANSWER_OF, *ANSWER_OF.values(), *NEWS, *NAMELESS)
+"""All of them."""
+
+REPLIES: frozenset[Kind] = frozenset((*ANSWER_OF.values(), *NAMELESS))
+"""They go to the machine that asked."""
+
+MEMBERSHIP_REPLIES = REPLIES & MEMBERSHIP
+
+if TYPE_CHECKING:
+    AnyMessage = Message
+else:
+    AnyMessage = Union[MESSAGES]  # noqa: UP007
+"""The union that a frame is decoded to: bytes with another tag are no frame."""

@@ -1,0 +1,92 @@
+"""The hash tree of one store: the forest in memory, its leaves in the batches (S-AE-1, S-AE-4).
+
+A record and its leaf change in one batch. Where damage has made the sum of a leaf unsure, or the
+whole tree of a disk is not to be trusted, it is counted again from the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dynamo_core.causality.codec import DIGEST_BYTES, digest_in
+from dynamo_core.errors import Corrupt
+from dynamo_core.keys import DATA, TREE, range_of
+from dynamo_core.replica.merkle import Forest, sum_of
+from dynamo_core.replica.write_batch import Page, WriteBatch
+
+LEAF_ROWS_MAX = 1 << 20
+PageOf = Callable[[bytes, bytes | None, int], Page]
+"""A slice of the records: start, end, limit. Raises Corrupt."""
+
+
+class HashTree:
+    """All partitions of one node."""
+
+    def __init__(self, write_batch: WriteBatch, leaf_bits: int, rows_max: int) -> None:
+        self._write_batch = write_batch
+        self._leaf_bits = leaf_bits
+        self._rows_max = rows_max
+        self.forest = Forest(0, leaf_bits)
+        self.unsure: set[int] = set()
+        """Slots whose sum damage has made unsure."""
+        self._counting = False
+
+    def load(self, partition_bits: int) -> None:
+        """Read the leaves from the store."""
+        self.forest = Forest(partition_bits, self._leaf_bits)
+        start = b""
+        while True:
+            rows = self._write_batch.scan(TREE, start, None, self._rows_max)
+            for key, value in rows:
+                self.forest.set(int.from_bytes(key, "big"), int.from_bytes(value, "big"))
+            if len(rows) < self._rows_max:
+                return
+            start = rows[-1][0] + b"\x00"
+
+    def write(self, stored: bytes, before: bytes | None, after: bytes | None) -> None:
+        """Into this tick's batch: a record, None for none, and its leaf."""
+        forest, changes = self.forest, self._write_batch.changes
+        slot = int.from_bytes(stored[:4], "big") >> forest.shift
+        old = before[:DIGEST_BYTES] if before is not None else None
+        new = after[:DIGEST_BYTES] if after is not None else None
+        changes[DATA][stored] = after
+        changes[TREE][slot.to_bytes(4, "big")] = forest.change(slot, old, new)
+
+    def rebuild(self, page_of: PageOf) -> None:
+        """Count every leaf again from the records. Raises Corrupt."""
+        self._counting = True
+        try:
+            self._count(page_of)
+        finally:
+            self._counting = False
+        self.settle(page_of)
+
+    def _count(self, page_of: PageOf) -> None:
+        self.forest = Forest(self.forest.bits - self._leaf_bits, self._leaf_bits)
+        for key, _ in self._write_batch.scan(TREE, b"", None, 1 << 24):
+            self._write_batch.put(TREE, key, None)
+        start: bytes | None = b""
+        while start is not None:
+            rows, start = page_of(start, None, self._rows_max)
+            for stored, record in rows:
+                slot = self.forest.slot_of(stored)
+                leaf = self.forest.change(slot, None, digest_in(record))
+                self._write_batch.put(TREE, slot.to_bytes(4, "big"), leaf)
+
+    def settle(self, page_of: PageOf) -> None:
+        """Count the unsure leaves again; not in the midst of a count, which would add to that."""
+        if self._counting:
+            return
+        for slot in sorted(self.unsure):
+            start: bytes | None
+            start, end = range_of(slot, self.forest.bits)
+            digests: list[bytes] = []
+            try:
+                while start is not None:
+                    rows, start = page_of(start, end, self._rows_max)
+                    digests += [digest_in(record) for _, record in rows]
+            except Corrupt:
+                continue
+            total = sum_of(digests)
+            self._write_batch.put(TREE, slot.to_bytes(4, "big"), self.forest.set(slot, total))
+            self.unsure.discard(slot)

@@ -1,0 +1,200 @@
+"""Hinted replicas: what this node keeps for others until they have it [P 4.6], S-HINT-1..5.
+
+A hint lies in its own family under target name and store key, and is found again by scanning at
+start. It disappears only after the target's durable ack, and only if it is still the bytes that
+were acked. While it lies here it is part of the local record (S-DOT-3, S-HINT-5).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+from dynamo_core.causality.codec import merge_bytes
+from dynamo_core.keys import HINTS, META, partition_of
+from dynamo_core.replica.write_batch import WriteBatch
+
+_DIRTY = b"dirty/"
+ARC_BITS = 12
+"""Hints are counted by arcs as narrow as the partitions of the largest ring."""
+
+
+def hint_key(target: str, stored: bytes) -> bytes:
+    """Where the hint lies in the store."""
+    name = target.encode()
+    return bytes((len(name),)) + name + stored
+
+
+def split_hint_key(key: bytes) -> tuple[str, bytes]:
+    """Target and store key of a hint."""
+    end = 1 + key[0]
+    return key[1:end].decode(), key[end:]
+
+
+def shown(target: str) -> str:
+    """As people see it: a target that names no member stands for all owners."""
+    return "(owners)" if not target or target.startswith("=") else target
+
+
+def with_stamp(target: str, seen: int) -> str:
+    """The target of what lies apart and was read elsewhere at this number (S-DEL-3)."""
+    return f"{target}:{seen:x}"
+
+
+def stamp_of(target: str) -> int | None:
+    """The number in the name of a target, None where there is none."""
+    apart, _, stamp = target.partition(":")
+    try:
+        return int(stamp, 16) if apart.startswith("=") and stamp else None
+    except ValueError:
+        return None  # a name that a peer made up
+
+
+class HintBook:
+    """The hints of one node. The index in memory is derived from the store at start."""
+
+    def __init__(self, write_batch: WriteBatch, bytes_max: int, rows_max: int) -> None:
+        self._write_batch = write_batch
+        self.bytes_max = bytes_max
+        self._rows_max = rows_max
+        self._sizes: dict[bytes, dict[str, int]] = {}
+        """By store key and target, the bytes of the hint."""
+        self._in_arc: Counter[int] = Counter()
+        """How many keys with hints lie in each arc of the ring that has any."""
+        self.counts: dict[str, int] = {}
+        self.bytes: dict[str, int] = {}
+        self.dirty: set[tuple[int, str]] = set()
+        self.fresh: dict[str, dict[bytes, None]] = {}
+        """By target that was removed: the hints kept since a run over all of its began (S-HINT-3).
+        Not there: all are to be handed on, again."""
+
+    def load(self) -> None:
+        """Find every hint and dirty mark in the store."""
+        self._sizes, self.counts, self.bytes, self.dirty = {}, {}, {}, set()
+        self._in_arc.clear()
+        self.fresh.clear()
+        start: bytes | None = b""
+        while start is not None:
+            rows, start = self._write_batch.page(HINTS, start, None, self._rows_max)
+            for key, value in rows:
+                target, stored = split_hint_key(key)
+                self._count(target, stored, len(value))
+        for key, _ in self._write_batch.scan(META, _DIRTY, _DIRTY + b"\xff", 1 << 20):
+            partition, name = key[len(_DIRTY) :][:2], key[len(_DIRTY) + 2 :]
+            self.dirty.add((int.from_bytes(partition, "big"), name.decode()))
+
+    def _count(self, target: str, stored: bytes, after: int) -> None:
+        """The hint has so many bytes from now on, 0: it is gone."""
+        known = stored in self._sizes
+        sizes = self._sizes.setdefault(stored, {})
+        before = sizes.pop(target, 0)
+        self.bytes[target] = self.bytes.get(target, 0) + after - before
+        if after and target in self.fresh:
+            self.fresh[target][stored] = None
+        if after:
+            sizes[target] = after
+        if after and not before:
+            self.counts[target] = self.counts.get(target, 0) + 1
+            if not known:
+                self._in_arc[partition_of(stored, ARC_BITS)] += 1
+        elif not after:
+            self.handed_on(target, stored)
+            self.counts[target] -= 1
+            if not sizes:
+                del self._sizes[stored]
+                arc = partition_of(stored, ARC_BITS)
+                self._in_arc[arc] -= 1
+                if not self._in_arc[arc]:
+                    del self._in_arc[arc]
+            if not self.counts[target]:
+                del self.counts[target], self.bytes[target]
+
+    def any_for(self, stored: bytes) -> bool:
+        """Whether a hint of the key lies here."""
+        return stored in self._sizes
+
+    def any_of(self, partition: int, bits: int) -> bool:
+        """Whether a hint of the partition lies here, on a ring cut into 2**bits partitions."""
+        width, arcs = ARC_BITS - bits, self._in_arc
+        if len(arcs) < 1 << width:
+            return any(arc >> width == partition for arc in arcs)
+        return any(arc in arcs for arc in range(partition << width, (partition + 1) << width))
+
+    def some_of(
+        self, partition: int, bits: int, limit: int, but: str = ""
+    ) -> list[tuple[str, bytes]]:  # fmt: skip
+        """Hints of the partition: (target, store key); without targets that begin with `but`."""
+        if not self.any_of(partition, bits):
+            return []
+        found = (
+            (target, stored)
+            for stored, targets in self._sizes.items()
+            if partition_of(stored, bits) == partition
+            for target in sorted(targets)
+            if not (but and target.startswith(but))
+        )
+        return list(islice(found, limit))
+
+    def targets(self, stored: bytes) -> list[str]:
+        """For whom hints of the key lie here."""
+        return sorted(self._sizes.get(stored, ()))
+
+    def record(self, target: str, stored: bytes) -> bytes | None:
+        """One hint. Raises Corrupt."""
+        return self._write_batch.get(HINTS, hint_key(target, stored))
+
+    def full(self, target: str) -> bool:
+        """Whether the bound for the target is reached (S-HINT-4)."""
+        return self.bytes.get(target, 0) >= self.bytes_max
+
+    def keep(self, target: str, stored: bytes, record: bytes, lww: bool) -> None:
+        """Into this tick's batch: merge a record into the hint for `target`. Raises Corrupt."""
+        before = self.record(target, stored)
+        merged = merge_bytes(stored[4:], before, record, lww)
+        if merged != before:
+            self._write_batch.put(HINTS, hint_key(target, stored), merged)
+            self._count(target, stored, len(merged))
+
+    def drop(self, target: str, stored: bytes) -> None:
+        """Into this tick's batch: the target holds the hint durably, or nobody can read it."""
+        if target in self._sizes.get(stored, ()):
+            self._write_batch.put(HINTS, hint_key(target, stored), None)
+            self._count(target, stored, 0)
+
+    def handed_on(self, target: str, stored: bytes) -> None:
+        """As it is, the hint need not be handed on again."""
+        self.fresh.get(target, {}).pop(stored, None)
+
+    def some(
+        self, target: str, start: bytes, limit: int, end: bytes | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """Hints for a target from one store key up to another: (store key, record) in order.
+        Raises Corrupt."""
+        last = hint_key(target, end or b"\xff" * 4) + (b"" if end else b"\xff" * 1024)
+        rows = self._write_batch.scan(HINTS, hint_key(target, start), last, limit)
+        return [(split_hint_key(key)[1], record) for key, record in rows]
+
+    def by_name(self) -> dict[str, tuple[int, int]]:
+        """For people: count and bytes by target; what goes to all owners under one name."""
+        found: dict[str, tuple[int, int]] = {}
+        for target, count in sorted(self.counts.items()):
+            name = shown(target)
+            before = found.get(name, (0, 0))
+            found[name] = (before[0] + count, before[1] + self.bytes.get(target, 0))
+        return found
+
+    def mark_dirty(self, partition: int, target: str) -> None:
+        """`target` misses writes of `partition` that no hint keeps: exchange there first."""
+        if (partition, target) not in self.dirty:
+            self.dirty.add((partition, target))
+            self._write_batch.put(META, _dirty_key(partition, target), b"1")
+
+    def clean(self, partition: int, target: str) -> None:
+        """An exchange over the partition with `target` has been done."""
+        if (partition, target) in self.dirty:
+            self.dirty.discard((partition, target))
+            self._write_batch.put(META, _dirty_key(partition, target), None)
+
+
+def _dirty_key(partition: int, target: str) -> bytes:
+    return _DIRTY + partition.to_bytes(2, "big") + target.encode()

@@ -1,0 +1,31 @@
+"""What the core asks of a disk: families of sorted rows, written in atomic batches."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+ENDLESS = 1 << 62
+"""Bytes of a scan that has no bound of bytes."""
+
+
+Change = tuple[int, bytes, bytes | None]
+"""One line of a batch: family, key, value or None to delete."""
+
+
+class Store(Protocol):
+    """What the core asks of a disk; every call is synchronous and short."""
+
+    def get(self, family: int, key: bytes) -> bytes | None:
+        """The value or None. Raises Corrupt."""
+
+    def scan(
+        self, family: int, start: bytes, end: bytes | None, limit: int, bytes_max: int = ENDLESS
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows with start <= key < end, in byte order, at most `limit`; none after the one with
+        which the values are `bytes_max` or more. Raises Corrupt."""
+
+    def write(self, batch: list[Change]) -> int:
+        """All or nothing at level wal; the sequence number after it. Raises StoreError."""
+
+    def sequence(self) -> int:
+        """The latest sequence number; grows with every write."""

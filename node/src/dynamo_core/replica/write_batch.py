@@ -1,0 +1,136 @@
+"""What this process has decided but not yet written: one batch per tick (S-DOT-3).
+
+Reads see the batch, so a write is seen by the next read of the same tick. What waits for a write
+is told only after the store has it, and what waits for the disk only after the fsync that covers
+it: nothing is acknowledged earlier ([P 4.5], C7).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from dynamo_core.errors import StoreError
+from dynamo_core.keys import FAMILIES
+from dynamo_core.replica.store import Change, Store
+
+PAGE_BYTES = 4 * 1024 * 1024
+"""Values of one page; a page ends with the value that reaches it (T-4)."""
+Page = tuple[list[tuple[bytes, bytes]], bytes | None]
+"""Rows, and where the next page begins."""
+Waiter = Callable[[bool], None]
+"""Called with True when it is persisted at the level asked for, with False when it is not."""
+
+
+class WriteBatch:
+    """A store, and the batch before it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.number = 0
+        self.changes: tuple[dict[bytes, bytes | None], ...] = tuple({} for _ in FAMILIES)
+        """Of this tick, by family; None deletes."""
+        self._written: list[tuple[Waiter | None, Waiter | None]] = []
+        self._syncing: deque[tuple[int, Waiter]] = deque()
+        self.writable = True
+
+    def get(self, family: int, key: bytes) -> bytes | None:
+        """Raises Corrupt."""
+        changes = self.changes[family]
+        return changes[key] if key in changes else self.store.get(family, key)
+
+    def put(self, family: int, key: bytes, value: bytes | None) -> None:
+        """Into this tick's batch; None deletes."""
+        self.changes[family][key] = value
+
+    def scan(
+        self, family: int, start: bytes, end: bytes | None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows as if the batch were written. Raises Corrupt."""
+        mine = {
+            key: value
+            for key, value in self.changes[family].items()
+            if start <= key and (end is None or key < end)
+        }
+        rows = self.store.scan(family, start, end, limit + len(mine))
+        if not mine:
+            return rows
+        if len(rows) >= limit + len(mine):
+            mine = {key: value for key, value in mine.items() if key <= rows[-1][0]}
+        merged: dict[bytes, bytes | None] = {**dict(rows), **mine}
+        found = sorted((key, value) for key, value in merged.items() if value is not None)
+        return found[:limit]
+
+    def page(self, family: int, start: bytes, end: bytes | None, limit: int) -> Page:
+        """Rows like `scan`, about so many and about so many bytes as a page has (T-4), and where
+        the next page begins; None: there is none. Raises Corrupt."""
+        rows = self.store.scan(family, start, end, limit, PAGE_BYTES)
+        after = None
+        if len(rows) >= limit or sum(len(value) for _, value in rows) >= PAGE_BYTES:
+            after = rows[-1][0] + b"\x00"
+        stop = after if after is not None else end
+        mine = {
+            key: value
+            for key, value in self.changes[family].items()
+            if start <= key and (stop is None or key < stop)
+        }
+        if mine:
+            merged: dict[bytes, bytes | None] = {**dict(rows), **mine}
+            rows = sorted((key, value) for key, value in merged.items() if value is not None)
+        return rows, after
+
+    def then(self, written: Waiter | None, synced: Waiter | None = None) -> None:
+        """Call `written` once this tick's batch is in the store, `synced` once it is fsynced."""
+        self._written.append((written, synced))
+
+    def when_synced(self, synced: Waiter) -> None:
+        """Call `synced` once what is in the store now is fsynced; for who was just told of it."""
+        self._syncing.append((self.number, synced))
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to write or anybody to tell."""
+        return bool(self._written) or any(self.changes)
+
+    @property
+    def sync_wanted(self) -> bool:
+        """Whether somebody waits for an fsync."""
+        return bool(self._syncing)
+
+    def flush(self) -> bool:
+        """Writes the batch and tells who waits. False when the store refused it."""
+        changes, waiters, self._written = self.changes, self._written, []
+        stored = self.writable
+        batch: list[Change] = []
+        for family, rows in enumerate(changes):
+            if rows:
+                batch += [(family, key, value) for key, value in rows.items()]
+        if batch:
+            self.changes = tuple({} for _ in FAMILIES)
+        if batch and stored:
+            try:
+                self.number = self.store.write(batch)
+            except StoreError:
+                stored = self.writable = False
+        elif batch:
+            stored = False
+        for written, synced in waiters:
+            if written is not None:
+                written(stored)
+            if synced is not None:
+                if stored:
+                    self._syncing.append((self.number, synced))
+                else:
+                    synced(False)
+        return stored
+
+    def synced(self, number: int) -> None:
+        """Everything up to this sequence number is on the disk."""
+        while self._syncing and self._syncing[0][0] <= number:
+            self._syncing.popleft()[1](True)
+
+    def dropped(self) -> None:
+        """The store is being reopened: what waited for an fsync is not known to be durable."""
+        waiting, self._syncing = self._syncing, deque()
+        for _, synced in waiting:
+            synced(False)

@@ -1,0 +1,132 @@
+"""Operations of clients at the door of a node: taken or refused before any effect (C16)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dynamo_core.errors import PeerCorrupt
+from dynamo_core.protocol.arrivals import outcome_digest, verified_put
+from dynamo_core.protocol.messages import Forward, Forwarded, Refused
+from dynamo_core.protocol.operations import Get, Operation, Outcome, Put, settle
+from dynamo_core.protocol.refusal import Refusal
+from dynamo_core.request.get import GetOperation
+from dynamo_core.request.put import PutOperation
+from dynamo_core.runtime.shares import ALL_USED, Shares
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+Done = Callable[[Outcome], None]
+
+
+class AdmissionControl:
+    """Starts the machine of each operation and counts those under way."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.slots = Shares(node.settings.in_flight_max)
+
+    @property
+    def in_flight(self) -> int:
+        """Operations under way."""
+        return self.slots.used
+
+    def refusal(self) -> str:
+        """Why no operation is taken now, before any effect; "" when it is."""
+        node = self.node
+        if not node.member or node.moves.departing or node.whereabouts.yields:
+            return "not-a-member"
+        if node.draining:
+            return "draining"
+        return "overloaded" if self.slots.used >= self.slots.total else ""
+
+    def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
+        """A client's operation, settled here; `done` is called exactly once. `principal`: whose
+        share of the slots it takes (T-5)."""
+        refusal = self.refusal()
+        node = self.node
+        status = ALL_USED if refusal else self.slots.refusal(principal)
+        if status:
+            refusal = refusal or "overloaded"
+            node.counters["shares_used_up"] += status != ALL_USED
+            done(Outcome(status=status, problem=refusal, applied="no", node=node.identity.name))
+            return
+        self.slots.take(principal)
+        settle(operation, node.ring.target, node.wall_ms)
+        if isinstance(operation, Get):
+            get = GetOperation(node, operation, None, principal)
+            get.done = partial(self._read, get, done)
+            node.spawn(get)
+            return
+        done = partial(self._answered, principal, done)
+        if operation.value is None and operation.context is None:
+            self._delete_what_is_there(operation, done, principal)
+        else:
+            node.spawn(PutOperation(node, operation, done))
+
+    def forwarded(self, route: str, message: Forward) -> None:
+        """A put that another node sent on; it is coordinated here and nowhere else (S-DOT-4). One
+        that is not what its client sent is refused before any effect (T-1)."""
+        node = self.node
+
+        def done(outcome: Outcome) -> None:
+            node.send(route, Forwarded(message.id, outcome, outcome_digest(outcome)))
+
+        try:
+            verified_put(message.put, message.digest, message.expiry)
+        except PeerCorrupt:
+            node.sent_corrupt(route)
+            node.send(route, Refused(message.id, Refusal.CORRUPT))
+            return
+        principal = "peer " + route
+        refusal = self.refusal()
+        if not refusal and self.slots.refusal(principal):
+            refusal = "overloaded"  # 503: whoever forwarded it coordinates it then
+        if refusal:
+            done(Outcome(status=503, problem=refusal, applied="no", node=node.identity.name))
+        else:
+            self.slots.take(principal)
+            # An older node forwards it as it got it.
+            settle(message.put, node.ring.target, node.wall_ms)
+            answered: Done = partial(self._answered, principal, done)
+            if node.spans is not None:
+                answered = node.spans.coordinating(route, message.put, answered)
+            node.spawn(PutOperation(node, message.put, answered, forwarded=True))
+
+    def _read(self, get: GetOperation, done: Done, outcome: Outcome) -> None:
+        now = self.node.now
+        self.node.throttle.read(now - get.started, now, get.hedged)
+        self._answered(get.principal, done, outcome)
+
+    def _answered(self, principal: str, done: Done, outcome: Outcome) -> None:
+        self.slots.give(principal)
+        done(outcome)
+
+    def _delete_what_is_there(self, put: Put, done: Done, principal: str) -> None:
+        """S-DEL-1: without a context the coordinator reads a quorum and uses that context. A strict
+        delete reads strictly, or it would leave what a strict put has just written (C9)."""
+        node = self.node
+        get = Get(key=put.key, strict=put.strict, timeout_s=put.timeout_s, trace=put.trace)
+        settle(get, node.ring.target, node.wall_ms)
+        operation = GetOperation(node, get, None, principal)
+        began = node.now
+
+        def read(outcome: Outcome) -> None:
+            if outcome.problem and outcome.status != 404:
+                outcome.applied = "no"
+                done(outcome)
+            elif outcome.context is None:
+                done(Outcome(status=204, node=node.identity.name))
+            else:
+                left = max(0.0, put.timeout_s - (node.now - began))
+                known = msgspec.structs.replace(put, context=outcome.context, timeout_s=left)
+                write = PutOperation(node, known, done, False, operation.merged, operation.seen)
+                write.earlier_s = node.now - began
+                node.spawn(write)
+
+        operation.done = read
+        node.spawn(operation)

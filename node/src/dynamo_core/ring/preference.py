@@ -1,0 +1,119 @@
+"""Preference lists: for each partition its owners, then the stand-ins, in one fixed order.
+
+Built once per ring document and then only indexed, since every request asks. Owners come first, as
+the entry has them; stand-ins follow in the order in which a walk round the ring from the partition
+meets them as first owners [P 4.3, 4.6], so that the hints for one node spread over all the others;
+members that are first owner of nothing close the list, by name.
+
+Each name has a number, kept as long as the process lives, so that requests can hold sets of nodes
+as the bits of one integer whichever ring documents come meanwhile.
+
+While a partition moves its writes are joint (S-MOVE-1, S-MOVE-3): the receiver of a move, or the
+owners before a switch that settles, are `writers` beside the owners, and not stand-ins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dynamo_core.ring.document import LEAVING, Ring
+
+Names = tuple[str, ...]
+
+
+class Bits(dict[str, int]):
+    """One bit for each name, given when the name is first asked for and never taken back."""
+
+    def __missing__(self, name: str) -> int:
+        bit = self[name] = 1 << len(self)
+        return bit
+
+    def mask(self, names: Iterable[str]) -> int:
+        """The bits of these names."""
+        mask = 0
+        for name in names:
+            mask |= self[name]
+        return mask
+
+    def names(self, mask: int) -> list[str]:
+        """The names whose bits these are, sorted."""
+        return sorted(name for name, bit in self.items() if bit & mask)
+
+
+class Place:
+    """One partition for those who write it: its owners, its writers, and the owner lists of which
+    each must have W acks, by name and as bits."""
+
+    __slots__ = ("lists", "owners", "quorums", "shared", "writers")
+
+    def __init__(self, owners: Names, writers: Names, quorums: tuple[Names, ...], bits: Bits):
+        self.owners = owners
+        self.writers = writers
+        self.quorums = quorums
+        self.lists = tuple(map(bits.mask, quorums))
+        self.shared = bits.mask(set(writers).intersection(*quorums))
+        """Who is in every one of the lists."""
+
+
+class Preference:
+    """The preference lists of one ring document; `names` is everybody who may be asked."""
+
+    __slots__ = ("_lists", "_owners", "_stand_ins", "_writers", "bits", "names", "places")
+
+    def __init__(self, ring: Ring, bits: Bits | None = None) -> None:
+        self.names: Names = ring.live_names()
+        self.bits = Bits() if bits is None else bits
+        """Those of the node: they outlive the ring document."""
+        self._owners = tuple(entry.owners for entry in ring.entries)
+        quorums = tuple(entry.quorums for entry in ring.entries)
+        self._writers = tuple(
+            tuple(dict.fromkeys(name for owners in lists for name in owners)) for lists in quorums
+        )
+        leaving = {m.name for m in ring.members.values() if m.state == LEAVING}
+        self._stand_ins = tuple(
+            # Whoever leaves is asked last, so that it is rid of its hints one day.
+            tuple(sorted((n for n in walk if n not in writers), key=leaving.__contains__))
+            for walk, writers in zip(_walks(ring, self.names), self._writers, strict=True)
+        )
+        self.places = tuple(
+            Place(owners, writers, lists, self.bits)
+            for owners, writers, lists in zip(self._owners, self._writers, quorums, strict=True)
+        )
+        self._lists = tuple(
+            writers + others for writers, others in zip(self._writers, self._stand_ins, strict=True)
+        )
+
+    def owners(self, partition: int) -> Names:
+        """The nodes that must hold the partition; reads ask them."""
+        return self._owners[partition]
+
+    def writers(self, partition: int) -> Names:
+        """The owners, and whoever joint writes need beside them."""
+        return self._writers[partition]
+
+    def stand_ins(self, partition: int) -> Names:
+        """Everybody else, in the order in which they stand in."""
+        return self._stand_ins[partition]
+
+    def list(self, partition: int) -> Names:
+        """Owners, then the other writers, then the stand-ins."""
+        return self._lists[partition]
+
+
+def _walks(ring: Ring, names: Names) -> list[list[str]]:
+    """For each partition the names in the order in which the walk from the next one meets them.
+
+    Going backwards, a partition's first owner moves to the front of the order of the walk that
+    starts there: after one round the order holds for the whole ring, the second round reads it.
+    """
+    order = list(names)
+    walks: list[list[str]] = [[]] * len(ring.entries)
+    for write in (False, True):
+        for partition in reversed(range(len(ring.entries))):
+            if write:
+                walks[partition] = order.copy()
+            first = ring.entries[partition].owners[:1]
+            if first and first[0] in names:
+                order.remove(first[0])
+                order.insert(0, first[0])
+    return walks

@@ -1,0 +1,284 @@
+"""The machines of one node at work: their calls, the answers, the clock that wakes them.
+
+Machines never touch each other. What they return goes to the local replica or into a peer's next
+frame; what comes back finds its machine by the number of the call.
+
+A call may be dropped without an answer: its frame was refused, for the sender or the receiver had
+just started (S-NET-1), or the link broke. Such a call is said again under its number (S-NET-2), if
+it may happen twice: when the first echo of the peer arrives, and after a lost link when that may be
+dialled again. An answer that comes twice matches nothing the second time. Never said again: calls
+that change a ring or a round, and a walk through a tree whose peer has another life by now, since
+its answers would be of two disks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from dynamo_core.errors import PeerCorrupt
+from dynamo_core.protocol.answers import answer_fault
+from dynamo_core.protocol.arrivals import verified_outcome, verified_record
+from dynamo_core.protocol.frames import Frame
+from dynamo_core.protocol.messages import (
+    Fetch,
+    Fetched,
+    FetchMany,
+    Forward,
+    Forwarded,
+    Leaves,
+    Listing,
+    Message,
+    Refused,
+    Roots,
+    Store,
+    Stored,
+)
+from dynamo_core.protocol.refusal import Failure, Refusal
+from dynamo_core.protocol.ring_messages import Found, Prepare
+from dynamo_core.runtime.machine import NEVER, Coordinate, Effects, Machine, Rejected
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+
+PROVEN_FIRST = frozenset((Fetched, Forwarded))
+"""Answers that carry a record, or what becomes of one; FetchedMany is proven row by row."""
+WAITED = frozenset((Fetch, Store))
+"""For these an operation waits while the link to the node is lost."""
+AGAIN = WAITED | {Forward}
+WALKS = frozenset((Roots, Leaves, Listing, FetchMany))
+"""Said again as well, but only to the process that heard the beginning of the walk."""
+AGAIN_S_MIN = 0.05
+"""A lost call is said again no sooner: the link may be dropping frames because it is full."""
+
+
+class Dispatcher:
+    """Every call under way, and what waits for a time."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._pending: dict[int, tuple[Machine, str, Message]] = {}
+        self._next_id = node.boot >> 16  # so that answers to an earlier life match nothing
+        self._timers: list[tuple[float, int, Machine]] = []
+        self._work: deque[tuple[Machine, Message, Message] | Callable[[], None]] = deque()
+        """Answers of the local replica with who asked what, and calls of the shell."""
+        self._working = False
+        self._waiting: dict[str, set[int]] = {}
+        """Calls that were on a link when it was lost, by node, until they are said again."""
+        self._again: dict[str, float] = {}
+        """When that is."""
+
+    @property
+    def wake_at(self) -> float:
+        """When the next machine must be woken, or lost calls be said again."""
+        due = self._timers[0][0] if self._timers else NEVER
+        return min(due, *self._again.values()) if self._again else due
+
+    def spawn(self, machine: Machine) -> None:
+        """Start a machine and carry out what it asks for."""
+        self._run(machine, machine.start(self.node.now))
+
+    def wake(self, now: float) -> None:
+        """Tell the machines whose time has come."""
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            _, _, machine = heappop(timers)
+            machine.scheduled_at = NEVER
+            if machine.finished:
+                continue
+            if machine.wake_at <= now:
+                self._run(machine, machine.expired(now))
+            else:
+                self._schedule(machine)
+        if self._again:
+            for name in [name for name, at in self._again.items() if at <= now]:
+                self.send_again(name, True)
+
+    def send_again(self, name: str, same_life: bool) -> None:
+        """S-NET-2: the calls of this node that are still wanted and may happen twice."""
+        self._again.pop(name, None)
+        self._waiting.pop(name, None)
+        node = self.node
+        for machine, to, request in self._pending.values():
+            kind = type(request)
+            if to != name or machine.finished or not machine.wants(request):
+                continue
+            if kind in AGAIN or (same_life and kind in WALKS):
+                node.outbox.send(name, request)
+                node.counters["calls_said_again"] += 1
+
+    def answered(self, frame: Frame, replies: Iterable[Message]) -> list[Message]:
+        """Replies of a peer; those that nobody waits for (any more) are returned. One that does not
+        fit its request is refused, and the call has failed (S-IN-2)."""
+        node, pending = self.node, self._pending
+        now = node.now
+        names = (frame.name, "@" + frame.address)
+        nobody: list[Message] = []
+        if node.spans is not None:
+            replies = list(replies)
+            node.spans.answered(replies)
+        for reply in replies:
+            number = reply.id
+            entry = pending.get(number)
+            if entry is None or entry[1] not in names:
+                nobody.append(reply)
+                continue
+            del pending[number]
+            machine, name, request = entry
+            machine.calls.discard(number)
+            node.detector.answered(name)
+            kind = type(reply)
+            if kind is Stored and type(request) is Store:  # the most, and of nothing but flags
+                if machine.finished:
+                    continue
+                effects = machine.replied(name, request, reply, now)
+            elif type(reply) is Refused:
+                node.inbox.learn(name, reply)
+                if machine.finished:
+                    continue
+                if reply.reason is Refusal.ENTRY:
+                    effects = machine.outdated(name, request, now)
+                else:
+                    effects = machine.failed(name, request, reply.reason, now)
+            elif fault := answer_fault(request, reply, node):
+                node.refuse(name, reply, fault)
+                if machine.finished:
+                    continue
+                effects = machine.failed(name, request, Failure.SENSELESS_ANSWER, now)
+            elif machine.finished:
+                continue
+            elif kind in PROVEN_FIRST and not self._holds(machine, request, reply):
+                node.sent_corrupt(name)
+                effects = machine.failed(name, request, Failure.CORRUPT_ANSWER, now)
+            else:
+                effects = machine.replied(name, request, reply, now)
+            if effects or machine.finished or machine.wake_at < machine.scheduled_at:
+                self._run(machine, effects)
+        return nobody
+
+    @staticmethod
+    def _holds(machine: Machine, request: Message, reply: Message) -> bool:
+        """T-1: whether what a peer answered is what it once made, whoever asked for it."""
+        try:
+            if type(reply) is Fetched and type(request) is Fetch:
+                if reply.record and reply.record != machine.merged:
+                    verified_record(request.stored, reply.record)
+            elif type(reply) is Forwarded:
+                verified_outcome(reply.outcome, reply.digest)
+        except PeerCorrupt:
+            return False
+        return True
+
+    def lost(self, name: str, redial_s: float) -> None:
+        """The link to the node broke or was refused: what is under way on it will not be answered.
+        It may be dialled again in `redial_s`: operations with more time left wait for that."""
+        now = self.node.now
+        dial_at = now + max(redial_s, AGAIN_S_MIN)
+        told = self._waiting.get(name, ())
+        for number in [n for n, (_, node, _) in self._pending.items() if node == name]:
+            if number not in self._pending or number in told:
+                continue  # an earlier failure ended its machine
+            machine, node, request = self._pending[number]
+            if type(request) in WAITED and dial_at < machine.waits_until:
+                self._waiting.setdefault(name, set()).add(number)
+                self._again[name] = dial_at
+                self._run(machine, machine.delayed(node, request, now))
+                continue
+            del self._pending[number]
+            machine.calls.discard(number)
+            if not machine.finished:
+                self._run(machine, machine.failed(node, request, Failure.LINK, now))
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Run a call of the shell that starts machines, and what follows from it."""
+        self._work.append(call)
+        self.drain()
+
+    def drain(self) -> None:
+        """Let everything happen that follows from what has happened, in its order."""
+        if self._working or not self._work:
+            return
+        self._working, waiting = True, self._work
+        try:
+            while waiting:
+                work = waiting.popleft()
+                if isinstance(work, tuple):
+                    self._local_reply(*work)
+                else:
+                    work()
+        finally:
+            self._working = False
+
+    # ------------------------------------------------------------ inside
+
+    def _run(self, machine: Machine, effects: Effects) -> None:
+        here = self.node.name
+        for to, request in effects:
+            if to == here:
+                self._call_local(machine, request)
+                continue
+            self._next_id = request.id = number = self._next_id + 1
+            if not machine.finished:
+                self._pending[number] = (machine, to, request)
+                machine.calls.add(number)
+            self.node.outbox.outbox[to].append(request)
+        if machine.finished:
+            self._forget(machine)
+            for partition, owner in machine.unserved():
+                self.node.hints.mark_dirty(partition, owner)
+            machine.let_go()
+        elif machine.wake_at < machine.scheduled_at:
+            self._schedule(machine)
+
+    def _schedule(self, machine: Machine) -> None:
+        machine.scheduled_at = machine.wake_at
+        self._next_id += 1
+        heappush(self._timers, (machine.wake_at, self._next_id, machine))
+
+    def _forget(self, machine: Machine) -> None:
+        """Requests of a finished machine that nobody answered count against their node."""
+        for number in machine.calls:
+            entry = self._pending.pop(number, None)
+            if entry is None or entry[0] is not machine:
+                continue
+            if self.node.spans is not None:
+                self.node.spans.unanswered(number)
+            if not machine.heard_from(entry[1]):
+                self.node.detector.missed(entry[1])
+        machine.calls.clear()
+
+    def _call_local(self, machine: Machine, request: Message) -> None:
+        work = self._work
+
+        def reply(message: Message) -> None:
+            work.append((machine, request, message))
+
+        node = self.node
+        if type(request) is Coordinate:  # the most, and of no entry that could be another one
+            node.local.coordinate(request, reply)
+        elif node.local.answers(request):
+            node.local.answer(request, reply)
+        elif isinstance(request, Prepare):
+            reply(node.membership.prepared(request))
+        elif isinstance(request, Found):
+            node.membership.founded(request, reply)
+        elif type(request) in node.inbox.replying:
+            node.inbox.replying[type(request)](request, reply)
+
+    def _local_reply(self, machine: Machine, request: Message, reply: Message) -> None:
+        if machine.finished:
+            return
+        node = self.node
+        if type(reply) is Rejected:
+            effects = machine.rejected(reply)
+        elif type(reply) is not Refused:
+            effects = machine.replied(node.name, request, reply, node.now)
+        elif reply.reason is Refusal.ENTRY:
+            effects = machine.outdated(node.name, request, node.now)
+        else:
+            effects = machine.failed(node.name, request, reply.reason, node.now)
+        if effects or machine.finished or machine.wake_at < machine.scheduled_at:
+            self._run(machine, effects)

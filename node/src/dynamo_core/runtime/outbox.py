@@ -1,0 +1,93 @@
+"""What leaves a node and who may speak to it: routes, addresses, the head of every frame.
+
+A route is a member's name, or "@host:port" for whoever is not (yet, or no more) a member.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from dynamo_core.protocol.frames import FRAME_BYTES_MAX, FRAME_VERSION, Frame, encode_frame
+from dynamo_core.protocol.messages import Message, Store
+
+if TYPE_CHECKING:
+    from dynamo_core.node import Node
+
+
+class Outbox:
+    """The outgoing messages of one tick, by route."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.frame_bytes_max = FRAME_BYTES_MAX
+        """What a link takes; a simulated one may take less."""
+        self.outbox: defaultdict[str, list[Message]] = defaultdict(list)
+        """Messages of this tick by route."""
+
+    def send(self, route: str, message: Message) -> None:
+        """Into the next frame on that route."""
+        self.outbox[route].append(message)
+
+    def frames(self) -> list[tuple[str, bytes]]:
+        """One frame per route, or more where a link would not take it, each with its address: two
+        lives of one name may have the same. What has no address yet is dropped, as a link would."""
+        if not self.outbox:
+            return []
+        node = self.node
+        frames: list[tuple[str, bytes]] = []
+        outbox, self.outbox = self.outbox, defaultdict(list)
+        for route, messages in outbox.items():
+            address = route[1:] if route.startswith("@") else node.addresses.get(route, "")
+            if address and address != node.identity.address:
+                if node.spans is not None:
+                    node.spans.calling(route, messages)
+                frames += [(address, frame) for frame in self._fitting(route, messages)]
+        return frames
+
+    def _fitting(self, route: str, messages: list[Message]) -> list[bytes]:
+        """One frame, or several where a link would not take it whole."""
+        frame = self.frame_of(route, messages)
+        half = len(messages) // 2
+        if len(frame) <= self.frame_bytes_max or not half:
+            return [frame]
+        return self._fitting(route, messages[:half]) + self._fitting(route, messages[half:])
+
+    def frame_of(self, route: str, messages: list[Message]) -> bytes:
+        """One frame with these messages, as this node says it now."""
+        ring = self.node.ring_or_none
+        cluster_id = ring.identity.cluster_id if ring is not None else ""
+        me = self.node.identity
+        detector = self.node.detector
+        head = (FRAME_VERSION, cluster_id, me.name, me.node_id, me.address, detector.boot)
+        echo = detector.echo_for(route)
+        return encode_frame(Frame(*head, detector.now_ms, *echo, messages))
+
+    def route_of(self, frame: Frame) -> str:
+        """Where to answer: a member's name, "@address" for a stranger, "" for whom we refuse."""
+        node = self.node
+        ring = node.ring_or_none
+        stranger = "@" + frame.address
+        if ring is None:
+            return stranger
+        known = frame.name in ring.members and not ring.is_gone(frame.name, frame.node_id)
+        if frame.cluster_id == "":
+            return frame.name if known else stranger
+        if frame.cluster_id != ring.identity.cluster_id:
+            node.counters["wrong_cluster_frames"] += 1
+            return ""
+        if known:
+            return frame.name
+        node.counters["frames_of_gone_nodes"] += 1
+        return ""
+
+    def is_offer(self, frame: Frame, message: Message) -> bool:
+        """S-MEM-3: a replaced node may still hand over what it holds, record by record."""
+        node = self.node
+        return (
+            node.member
+            and isinstance(message, Store)
+            and message.cause == "hint"
+            and frame.cluster_id == node.ring.identity.cluster_id
+            and node.detector.fresh(frame)
+        )

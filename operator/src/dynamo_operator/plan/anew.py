@@ -1,0 +1,63 @@
+"""When a pod starts anew whose node has left the ring and is to be in it.
+
+S-MEM-3: an id that has left never comes back; its node gets another one when it starts on the disk
+that it has emptied. Until it has, a start only goes on with that: a pod that is evicted sooner
+begins again, for ever where starts take longer than the patience. So it is evicted once its node
+says that the disk is empty.
+
+Progress (`test_started_anew.py`): a node that starts and empties its disk in any finite time comes
+back, with one eviction. An older one, which does not say, is given so long for it as its process
+has run, twice as long after each eviction. How often it was evicted, and when, is noted on its
+claim *before* the eviction, so whoever looks next knows; a node that is no better for it is evicted
+ever more rarely.
+"""
+
+from __future__ import annotations
+
+from dynamo_operator.actions import Note, Step
+from dynamo_operator.plan.pods import evict, patch
+from dynamo_operator.quantity import instant, stamp
+from dynamo_operator.snapshot import RESTARTS, Claim, Pod, Snapshot
+
+EMPTYING_S = 10.0
+PAUSE_S_MAX = 600.0
+"""What an older node is given at first, and what a pause grows to."""
+
+
+def anew(o: Snapshot, pod: Pod) -> Step:
+    """The eviction, noted before it is done; or what it waits for."""
+    node, claim = o.nodes[pod.ordinal], o.claims.get(pod.ordinal)
+    text = f"{pod.name} has left the ring and is to be in it"
+    count, last = restarts(claim)
+    if node.emptied is False:
+        return Step("ScalingUp", f"{text}: it hands over what is left on its disk and empties it")
+    if pod.deleting_since is not None:
+        return Step("ScalingUp", f"{text}: its pod ends")
+    lacks_s = 0.0
+    if node.emptied is None:
+        lacks_s = _pause_s(count) - o.ran_s(pod)
+    if last is not None and last <= o.now:  # one of the future is of another clock
+        lacks_s = max(lacks_s, last + _pause_s(count - 1) - o.now)
+    if lacks_s > 0:
+        times = f" after {count} times" if count else ""
+        return Step("ScalingUp", f"{text}: it starts again{times}, in {lacks_s:.0f} s")
+    note = Note("NodeRestarted", f"{text}: it starts again, as a new node")
+    taken = evict(pod, note)
+    if claim is None or claim.deleting:
+        return Step("ScalingUp", note.message, (taken,))
+    noted = {"metadata": {"annotations": {RESTARTS: f"{count + 1} {stamp(o.now)}"}}}
+    return Step("ScalingUp", note.message, (patch(claim, noted), taken))
+
+
+def restarts(claim: Claim | None) -> tuple[int, float | None]:
+    """How often the pod was evicted to start anew, and when last."""
+    text = claim.annotations.get(RESTARTS, "") if claim is not None else ""
+    count, _, when = text.partition(" ")
+    try:
+        return int(count), instant(when)
+    except ValueError:
+        return 0, None  # none, or somebody else's words
+
+
+def _pause_s(count: int) -> float:
+    return float(min(PAUSE_S_MAX, EMPTYING_S * 2 ** min(max(count, 0), 10)))

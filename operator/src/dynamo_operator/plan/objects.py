@@ -1,0 +1,177 @@
+"""Rows about the resource and the objects that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import structs
+
+from dynamo_operator import children
+from dynamo_operator.actions import Apply, Delete, MakeSecret, Note, Step
+from dynamo_operator.drift import differs, ours, sealed
+from dynamo_operator.plan.moves import moved
+from dynamo_operator.plan.running import chosen
+from dynamo_operator.plan.schedule import last_due
+from dynamo_operator.plan.storage import other_class, template_of
+from dynamo_operator.snapshot import MOVED, REPLICAS, STATEFUL_SET, TEMPLATE, Document, Snapshot
+
+INVALID_S = 15.0
+"""What is in the way may go by itself, such as the objects of a resource of the same name."""
+
+
+def hands_off(o: Snapshot) -> Step | None:
+    """Nothing is done to what is going, or what a person wants left alone."""
+    if o.deleting:
+        return Step("Deleting", "the resource is being deleted", progressing=False)
+    if o.spec.paused:
+        message = "spec.paused is true: nothing is changed until it is false"
+        return Step("Paused", message, progressing=False)
+    return None
+
+
+def invalid(o: Snapshot) -> Step | None:
+    """What a person must change first; nothing else is done meanwhile."""
+    for reason, message in _faults(o):
+        return Step(reason, message, progressing=False, invalid=True, again_s=INVALID_S)
+    return None
+
+
+def _faults(o: Snapshot) -> Iterator[tuple[str, str]]:
+    if o.fault:
+        yield "SpecInvalid", o.fault
+    if o.spec.repair.schedule is not None:
+        try:
+            last_due(o.spec.repair.schedule, o.now)
+        except ValueError as error:
+            yield "SpecInvalid", str(error)
+    for (kind, name), seen in o.objects.items():
+        if not ours(seen, o.owner):
+            yield (
+                "NameTaken",
+                f"{kind} {name} is there and not this resource's; rename one of them, or delete it",
+            )
+    ids = o.cluster_ids
+    if len(ids) > 1:
+        yield (
+            "DisksOfSeveralRings",
+            f"disks name the clusters {', '.join(ids)}; nothing is done until the claims of all but"
+            " one are gone",
+        )
+    ring = o.ring
+    if ring is not None:
+        for path, wish, fact in (
+            ("spec.ring.partitions", o.spec.ring.partitions, ring.partitions),
+            ("spec.replication.factor", o.spec.replication.factor, ring.n),
+            ("spec.conflicts", o.spec.conflicts, ring.conflicts),
+        ):
+            if wish != fact:
+                yield "FixedAtCreation", f"{path} is {wish}, the ring was made with {fact}"
+    if path := other_class(o):
+        yield "FixedAtCreation", path
+    if not o.secret and (o.recorded or o.spec.auth.secret_name):
+        named = o.spec.auth.secret_name
+        why = f"spec.auth.secretName: no Secret {named}" if named else "the cluster secret is gone"
+        yield "SecretMissing", f"{why}; restore it: another one would shut the nodes out"
+
+
+def secret(o: Snapshot) -> Step | None:
+    """Made once, while no claim is recorded: a new one under old disks would shut them out."""
+    if o.secret:
+        return None
+    return Step("MakingObjects", "making the cluster secret", (MakeSecret(),))
+
+
+def belongings(o: Snapshot) -> Step | None:
+    """Services, budget, policy: applied whole where they are absent or differ, deleted where the
+    spec no longer asks for them."""
+    wanted = [sealed(made) for made in children.companions(o.owner, o.spec)]
+    names = {(made["kind"], made["metadata"]["name"]) for made in wanted}
+    actions: list[Apply | Delete] = [a for made in wanted if (a := _apply(o, made)) is not None]
+    for (kind, name), seen in o.objects.items():
+        if (kind, name) not in names and kind != STATEFUL_SET:
+            meta = seen["metadata"]
+            version = meta["resourceVersion"]
+            actions.append(Delete(kind=kind, name=name, uid=meta["uid"], resource_version=version))
+    if not actions:
+        return None
+    return Step("MakingObjects", "bringing the Services and policies up to date", tuple(actions))
+
+
+def _apply(o: Snapshot, wanted: Document, resource_version: str | None = None) -> Apply | None:
+    """None: it is as wanted, or this pass has found that applying it changes nothing."""
+    key = wanted["kind"], wanted["metadata"]["name"]
+    seen = o.objects.get(key)
+    action = Apply(object=wanted, resource_version=resource_version)
+    if action.key in o.settled:
+        return None
+    if seen is None:
+        return action
+    why = differs(wanted, seen)
+    if why == "edit":
+        note = Note("EditReverted", f"{key[0]} {key[1]} was edited by somebody; put back", True)
+        return structs.replace(action, note=note)
+    return action if why else None
+
+
+def floor(o: Snapshot) -> int:
+    """Theorem 1: as few replicas as take no pod before its node has left."""
+    size = o.spec.size
+    live = max(o.live_ordinals, default=-1)
+    if o.exact:
+        return max(size, 1 + live)
+    recorded = max((claim.ordinal for claim in o.recorded), default=-1)
+    return max(size, o.replicas, 1 + recorded, 1 + live)
+
+
+def stateful_set(o: Snapshot, replicas: int) -> dict[str, Any]:
+    """The StatefulSet as it is to be, with the facts that later looks need."""
+    template = template_of(o)
+    first = template["resources"]["requests"]["storage"] if template else None
+    wanted = children.stateful_set(o.owner, o.spec, replicas, first)
+    notes = wanted["metadata"].setdefault("annotations", {})
+    notes[REPLICAS] = str(replicas)
+    rendered = chosen(o, wanted["spec"]["template"])
+    wanted["spec"]["template"] = rendered.template
+    if (note := rendered.note()) is not None:
+        notes[TEMPLATE] = note
+    if done := moved(o):
+        notes[MOVED] = ",".join(done)
+    return sealed(wanted)
+
+
+def workload(o: Snapshot) -> Step | None:
+    """The StatefulSet: never with fewer replicas than it has, but to stop (`plan_ring.shrink`
+    lowers them); always the very one that was seen, as a late request could lower it too."""
+    seen = o.workload
+    if o.spec.stopped:
+        wanted = stateful_set(o, 0)
+        version = seen.resource_version if seen else None
+        action = _apply(o, wanted, version)
+        return Step("Stopping", "stopping all pods, claims are kept", (action,)) if action else None
+    replicas = max(floor(o), o.replicas)
+    wanted = stateful_set(o, replicas)
+    action = _apply(o, wanted, seen.resource_version if seen else None)
+    if action is None:
+        return None
+    if seen is not None and seen.annotations.get(REPLICAS, str(seen.replicas)) != str(
+        seen.replicas
+    ):
+        note = Note(
+            "ForeignScaleReverted",
+            f"somebody scaled the StatefulSet from {seen.annotations[REPLICAS]} to {seen.replicas}"
+            " pods; it is put back: change spec.size of the DynamoCluster instead",
+            True,
+        )
+        action = structs.replace(action, note=note)
+    return Step("MakingObjects", f"bringing the StatefulSet to {replicas} pods", (action,))
+
+
+def stopped(o: Snapshot) -> Step | None:
+    """Nothing else happens while no pod is to run."""
+    if not o.spec.stopped:
+        return None
+    if o.pods:
+        return Step("Stopping", f"{len(o.pods)} pods are stopping, claims are kept")
+    message = "spec.stopped is true: no pods run, claims and keys are kept"
+    return Step("Stopped", message, progressing=False)

@@ -1,0 +1,233 @@
+"""Rows about pods and their claims: the record, a lost volume, updates.
+
+A pod is only ever evicted, by uid, under its budget, never deleted; and never while its claim is on
+its way out, for its disk would go with it. What says "machine gone" is no proof of a lost volume: a
+pod came back on its old volume with its machine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dynamo_operator.actions import Delete, Evict, Note, PatchClaim, Step
+from dynamo_operator.snapshot import (
+    CLUSTER_ID,
+    LEFT,
+    NODE_ID,
+    NODE_STATE,
+    RESTARTS,
+    Claim,
+    Pod,
+    Snapshot,
+)
+from dynamo_operator.volumes import volume_lost
+
+CLAIM = "PersistentVolumeClaim"
+SETTLING_S = 10.0
+"""Between two looks while a node may be down for long; its pod's events come sooner."""
+
+
+def record(o: Snapshot) -> Step | None:
+    """Each claim says whose disk it is, as its running node does, and whose it goes with."""
+    actions = []
+    for claim in o.claims.values():
+        meta: dict[str, Any] = {}
+        notes = _notes(o, claim)
+        if any(claim.annotations.get(name) != value for name, value in notes.items()):
+            meta["annotations"] = notes
+        owners = _owners(o, claim)
+        if owners is not None:
+            meta["ownerReferences"] = owners
+        if meta and not claim.deleting:
+            actions.append(patch(claim, {"metadata": meta}))
+    if not actions:
+        return None
+    return Step("RecordingClaims", "noting on the claims whose disks they are", tuple(actions))
+
+
+def _notes(o: Snapshot, claim: Claim) -> dict[str, str | None]:
+    """Annotations of a claim under a running node. A node that left keeps the id it left with: what
+    it will be next is not on this disk yet. A member has done with starting anew."""
+    node, pod = o.nodes.get(claim.ordinal), o.pods.get(claim.ordinal)
+    if node is None or pod is None or pod.deleting_since is not None:
+        return {}
+    if node.disk == "member" and node.cluster_id:
+        return {
+            CLUSTER_ID: node.cluster_id,
+            NODE_ID: node.id,
+            NODE_STATE: node.state or "MEMBER",
+            RESTARTS: None,
+        }
+    if node.disk == "left" and NODE_ID in claim.annotations:
+        return {NODE_STATE: LEFT}
+    return {}
+
+
+def _owners(o: Snapshot, claim: Claim) -> list[dict[str, Any]] | None:
+    """Theorem: `whenDeleted: Delete` is an owner reference of the claim and nothing else, so that
+    a deleted StatefulSet never takes a volume with it. None: as it should be."""
+    kept = [dict(owner) for owner in claim.owners if owner["uid"] != o.uid]
+    owned = len(kept) < len(claim.owners)
+    if owned == (o.spec.storage.retention.when_deleted == "Delete"):
+        return None
+    if owned:
+        return kept
+    return [*kept, o.owner.reference(controller=False)]
+
+
+def patch(claim: Claim, body: dict[str, Any], note: Note | None = None) -> PatchClaim:
+    """A patch of the claim as it was seen."""
+    version = claim.resource_version
+    return PatchClaim(
+        name=claim.name, uid=claim.uid, resource_version=version, body=body, note=note
+    )
+
+
+def lost_volume(o: Snapshot) -> Step | None:
+    """A claim that is Lost or absent, under a pod that does not run: the node starts empty under
+    its name and is rebuilt (S-MEM-4). A member's only while the others bear it; else the rows below
+    go on, for they may be what brings the others back."""
+    if o.spec.recovery.auto_replace == "Never":
+        return None
+    for ordinal, pod in sorted(o.pods.items()):
+        if not volume_lost(o, ordinal) or pod.deleting_since is not None:
+            continue
+        claim = o.claims.get(ordinal)
+        text = f"the volume of {pod.name} is gone; it starts empty and copies its partitions back"
+        if claim is None or claim.deleting:
+            return Step("ReplacingVolume", text, (evict(pod, Note("VolumeReplaced", text, True)),))
+        if not claim.member or (o.ring is not None and not o.too_few(ordinal)):
+            return Step("ReplacingVolume", text, (delete(claim),))
+    return None
+
+
+def delete(claim: Claim, note: Note | None = None) -> Delete:
+    """A deletion of the claim as it was seen."""
+    version = claim.resource_version
+    return Delete(kind=CLAIM, name=claim.name, uid=claim.uid, resource_version=version, note=note)
+
+
+def evict(pod: Pod, note: Note | None = None) -> Evict:
+    """An eviction of the pod as it was seen."""
+    return Evict(name=pod.name, uid=pod.uid, resource_version=pod.resource_version, note=note)
+
+
+def to_roll(o: Snapshot) -> list[Pod]:
+    """Pods that are to get the new revision, the highest first. One beyond `size` leaves with the
+    revision that it has: an eviction more would only cost."""
+    return [pod for pod in o.unrolled() if pod.ordinal < o.spec.size]
+
+
+def held_back(o: Snapshot) -> bool:
+    """Whether as many pods as the canary allows have the new revision."""
+    canary = o.spec.update.canary
+    stay = sum(ordinal < o.spec.size for ordinal in o.pods)
+    return canary is not None and stay - len(to_roll(o)) >= canary
+
+
+def _keeps_its_disk(o: Snapshot, pod: Pod) -> bool:
+    """A pod comes back on its claim only if that is not on its way out."""
+    claim = o.claims.get(pod.ordinal)
+    return pod.deleting_since is None and claim is not None and not claim.deleting
+
+
+def _out(o: Snapshot, pod: Pod) -> bool:
+    """Whether the ring is known, and the pod is beyond `size` and no part of it."""
+    return o.ring is not None and pod.ordinal >= o.spec.size and not o.is_live(pod.ordinal)
+
+
+def unstick(o: Snapshot) -> Step | None:
+    """A pod that does not serve anyway goes first, or a bad image would be stuck for ever; one by
+    one, as the new revision may be no better. One that is to leave must serve to hand over what it
+    owns; one that has left is taken away (`plan_ring.shrink`), not started again."""
+    if o.workload is None or not o.workload.caught_up or held_back(o):
+        return None
+    unrolled = {pod.ordinal for pod in o.unrolled()}
+    if any(i not in unrolled and i not in o.nodes and not p.ready for i, p in o.pods.items()):
+        return None
+    for pod in o.unrolled():
+        if not pod.ready and _keeps_its_disk(o, pod) and not _out(o, pod):
+            text = f"{pod.name} is not Ready, and at an old revision"
+            return Step("RollingUpdate", text, (evict(pod, Note("PodUpdated", text)),))
+    return None
+
+
+def roll(o: Snapshot) -> Step | None:
+    """The highest pod at an old revision, through open gates; a shut one is told by `rollout`."""
+    pod = next((p for p in to_roll(o) if p.ready), None)
+    if pod is None or held_back(o) or gate(o, pod):
+        return None
+    text = f"updating {pod.name}; {_left(o)}"
+    return Step("RollingUpdate", text, (evict(pod, Note("PodUpdated", f"updating {pod.name}")),))
+
+
+def _left(o: Snapshot) -> str:
+    stay = sum(ordinal < o.spec.size for ordinal in o.pods)
+    return f"{len(to_roll(o))} of {stay} pods are at an old revision"
+
+
+def rollout(o: Snapshot) -> Step | None:
+    """Wait, saying why; no node leaves and nothing moves meanwhile."""
+    pod = next(iter(to_roll(o)), None)
+    if pod is None:
+        return None
+    left = _left(o)
+    if held_back(o):
+        text = f"{left}; spec.update.canary holds the others back: unset or raise it to go on"
+        return Step("CanaryReached", text, again_s=SETTLING_S)
+    return Step("RollingUpdate", f"{left}; {gate(o, pod)}")
+
+
+def gate(o: Snapshot, pod: Pod) -> str:
+    """Why a serving pod cannot be taken now; empty: it can."""
+    if o.workload is None or not o.workload.caught_up:
+        return "the StatefulSet controller has not seen the last change yet"
+    if not _keeps_its_disk(o, pod):
+        return f"the claim of {pod.name} is being deleted: its disk would go with the pod"
+    for ordinal in range(o.replicas):
+        other = o.pods.get(ordinal)
+        if not o.is_live(ordinal):
+            return f"{o.pod_name(ordinal)} is in no ring yet, or no longer"
+        if other is None or not other.ready:
+            return f"{o.pod_name(ordinal)} is not Ready"
+        calm_s = o.now - (other.ready_since or o.now)
+        if other is not pod and calm_s < o.spec.update.min_ready_seconds:
+            return f"{other.name} has been Ready for {calm_s:.0f} s only"
+    if o.ring is None or not o.unanimous:
+        return "the nodes do not show one ring document yet"
+    if o.ring.changing:
+        return "a change of the ring is under way"
+    if owed := _owed(o):
+        return owed
+    if few := o.too_few(pod.ordinal):
+        return f"{few} partitions would be below their quorum without {pod.name}"
+    return ""
+
+
+def _owed(o: Snapshot) -> str:
+    """Hints for pods that are back. For any of them, not only for the last: which one that was is
+    told by the clocks of several machines."""
+    for other in o.pods.values():
+        counts = (
+            node.hints[other.name].count for node in o.nodes.values() if other.name in node.hints
+        )
+        if hints := sum(counts):
+            return f"{hints} hints for {other.name} are still to be delivered"
+    return ""
+
+
+def settling(o: Snapshot) -> Step | None:
+    """Nothing to do but to wait for nodes that start, compare, or are down."""
+    for ordinal in range(o.replicas):
+        pod, node = o.pods.get(ordinal), o.nodes.get(ordinal)
+        name = o.pod_name(ordinal)
+        if pod is None or not pod.ready:
+            why = f": {pod.trouble}" if pod is not None and pod.trouble else ""
+            return Step("WaitingForNodes", f"{name} is not Ready{why}", again_s=SETTLING_S)
+        if node is None or not node.whole:
+            how = "is comparing with its peers" if node else "does not answer"
+            return Step("WaitingForNodes", f"{name} {how}", again_s=SETTLING_S)
+    if not o.unanimous:
+        text = "the nodes are agreeing on the ring"
+        return Step("WaitingForNodes", text, again_s=SETTLING_S)
+    return None

@@ -1,0 +1,272 @@
+"""Rows about the ring: founding, joins, leaves, moves, and what is left of nodes that have gone.
+
+A ring that cannot be read is never changed. Every change is planned by a node and quotes the plan's
+hash, so a change that was decided on an older ring is refused by the nodes, whoever sends it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import structs
+
+from dynamo_operator.actions import Apply, Cancel, Change, Found, Note, Step
+from dynamo_operator.plan.anew import anew
+from dynamo_operator.plan.moves import outstanding
+from dynamo_operator.plan.objects import stateful_set
+from dynamo_operator.plan.pods import delete, patch
+from dynamo_operator.pod import PORTS
+from dynamo_operator.snapshot import LEFT, NODE_ID, NODE_STATE, Snapshot
+from dynamo_operator.troubles import way_out
+
+PATIENCE_S = 60.0
+"""A pod whose process has run, or that has waited for it, for so long and that cannot join yet no
+longer holds up the others' join."""
+
+
+def found(o: Snapshot) -> Step | None:
+    """Theorem 3: at most once. Never while a claim is recorded as a member's, or is older than the
+    resource and its node has not said that its disk is empty, or a node says that its is not.
+
+    With ordinals 0 to factor - 1 only, so that the command is a function of fixed fields and every
+    founder owns everything: two half-sent founding documents cannot lose a write. The others may be
+    late, where it is certain that there is nothing on their disks (`_unseen`).
+    """
+    if o.ring is not None or o.recorded:
+        return None
+    if any(node.disk != "empty" for node in o.nodes.values()):
+        return None
+    if _unseen(o) or _old(o):
+        return None
+    wish = o.spec.replication
+    body = {
+        "cluster_id": o.uid,
+        "partitions": o.spec.ring.partitions,
+        "n": wish.factor,
+        "r": wish.read_quorum,
+        "w": wish.write_quorum,
+        "dw": wish.durable_writes,
+        **({} if wish.sloppy_quorum else {"sloppy": False}),  # which older nodes do not know
+        "conflicts": o.spec.conflicts,
+        "members": [member(o, ordinal) for ordinal in range(wish.factor)],
+    }
+    text = f"founding the ring with {wish.factor} nodes"
+    note = Note("RingFounded", f"the ring {o.uid} was founded with {wish.factor} nodes")
+    return Step("Founding", text, (Found(via=0, body=body, note=note),))
+
+
+def _unseen(o: Snapshot) -> list[int]:
+    """Ordinals that must answer before a ring is founded: the founders, and any other that may have
+    data. One that never ran has none: its claim has no volume yet."""
+    silent = (i for i in range(o.spec.size) if i not in o.nodes)
+    return [i for i in silent if i < o.spec.replication.factor or not _never_ran(o, i)]
+
+
+def _never_ran(o: Snapshot, ordinal: int) -> bool:
+    pod, claim = o.pods.get(ordinal), o.claims.get(ordinal)
+    return (pod is None or not pod.running) and (claim is None or claim.blank)
+
+
+def _old(o: Snapshot) -> list[str]:
+    """Claims that were there before the resource and have, or may have, data that is unseen."""
+    silent = (c for i, c in sorted(o.claims.items()) if i not in o.nodes)
+    return [c.name for c in silent if c.created < o.created and not c.blank]
+
+
+def member(o: Snapshot, ordinal: int) -> dict[str, Any]:
+    """A pod as founding and join take it."""
+    pod = o.pods[ordinal]
+    address = f"{o.owner.host(pod.name)}:{PORTS['peer']}"
+    return {"name": pod.name, "address": address, "zone": pod.zone, "weight": pod.weight}
+
+
+def unreadable(o: Snapshot) -> Step | None:
+    """No majority of the members shows one document, or there is no ring yet."""
+    if o.ring is not None:
+        return None
+    unborn = o.nodes and all(node.disk == "empty" for node in o.nodes.values()) and not o.recorded
+    if unborn and (old := _old(o)):
+        text = f"{', '.join(old)}: older than this resource, and its node has not shown its disk;"
+        return Step("Founding", f"{text} raise spec.size until its node runs, or delete it")
+    every = range(max(o.spec.size, o.replicas))
+    silent = [i for i in every if i not in o.nodes] if o.recorded else _unseen(o)
+    waiting = [o.pods[i].trouble for i in silent if i in o.pods and o.pods[i].trouble]
+    foreign = [node.name for node in o.nodes.values() if node.disk == "foreign"]
+    if foreign:
+        text = f"{', '.join(foreign)} has data and no ring that they are of: look at its log"
+        return Step("RingUnreadable", text)
+    text = o.unreadable or f"waiting for {', '.join(map(o.pod_name, silent))} to answer"
+    return Step("RingUnreadable", "; ".join([text, *waiting[:1]]))
+
+
+def cancel(o: Snapshot) -> Step | None:
+    """Scaling is reversible midway: a leave of who is to stay, a join of who is to go. Who has
+    handed over or taken over everything is past cancelling: it is LEFT or a member soon, and the
+    next rows go on from there."""
+    assert o.ring is not None
+    for ordinal in o.live_ordinals:
+        line = o.ring.lines[o.pod_name(ordinal)]
+        stays = ordinal < o.spec.size
+        if line.state == "LEAVING" and stays and o.ring.owned[line.name]:
+            text = f"{line.name} is leaving and is to stay: its leave is cancelled"
+        elif line.state == "JOINING" and not stays and o.ring.pending:
+            text = f"{line.name} is joining and is not wanted any more: its join is cancelled"
+        else:
+            continue
+        act = Cancel(via=_via(o), note=Note("ChangeCancelled", text))
+        return None if act.key in o.settled else Step("Cancelling", text, (act,))
+    return None
+
+
+def _via(o: Snapshot) -> int:
+    """Whom to ask: the lowest member that answers with the ring's own document, Ready if one is."""
+    digest = o.ring.digest if o.ring else ""
+    able = [i for i, n in o.nodes.items() if n.disk == "member"]
+    order = {i: (o.nodes[i].digest != digest, not o.pods[i].ready, i) for i in able}
+    return min(able, key=order.__getitem__, default=0)
+
+
+def changing(o: Snapshot) -> Step | None:
+    """One change at a time."""
+    assert o.ring is not None
+    if not o.ring.changing and o.exact:
+        return None
+    passing = [m for m in o.ring.members if m.state in ("JOINING", "LEAVING")]
+    who = ", ".join(f"{m.name} is {m.state.lower()}" for m in passing)
+    who = who or ("partitions move" if o.ring.pending else "nodes are agreeing on the ring")
+    down = [name for name in o.ring.live if not o.is_up(name)]
+    wait = f"; waits for {', '.join(down)}" if down else ""
+    wait += next(filter(None, (way_out(o, name) for name in down)), "")
+    reasons = {"JOINING": "ScalingUp", "LEAVING": "ScalingDown"}
+    reason = reasons[passing[0].state] if passing else "MovingPartitions"
+    return Step(reason, f"{who}, {o.ring.pending} moves to go{wait}")
+
+
+def leave(o: Snapshot) -> Step | None:
+    """The highest member beyond size hands over what it owns. Nodes refuse without room for it."""
+    beyond = [i for i in o.live_ordinals if i >= o.spec.size]
+    if not beyond:
+        return None
+    name = o.pod_name(beyond[-1])
+    text = f"{name} hands over its partitions and leaves"
+    note = Note("ScalingDown", text)
+    act = Change(via=_via(o), what="leave", wishes={"leave": [name]}, note=note)
+    return Step("ScalingDown", text, (act,))
+
+
+def shrink(o: Snapshot) -> Step | None:
+    """Theorem 1: the highest pod is taken after the ring says that its node has LEFT, or never knew
+    it, and the node, if it runs, says so too. On the StatefulSet as it was seen."""
+    assert o.ring is not None and o.workload is not None
+    ordinal = o.replicas - 1
+    if ordinal < o.spec.size or o.is_live(ordinal):
+        return None
+    pod, node = o.pods.get(ordinal), o.nodes.get(ordinal)
+    if pod is not None and pod.running and (node is None or not node.unjoined):
+        text = f"{pod.name} has not said yet that it is out of the ring{way_out(o, pod.name)}"
+        return Step("ScalingDown", text)
+    text = f"{o.pod_name(ordinal)} is out of the ring; its pod is stopped"
+    note = Note("PodRemoved", text)
+    wanted = stateful_set(o, ordinal)
+    act = Apply(object=wanted, resource_version=o.workload.resource_version, note=note)
+    return Step("ScalingDown", text, (act,))
+
+
+def forget(o: Snapshot) -> Step | None:
+    """Claims beyond the replicas. Theorem 2: one is deleted only with `whenScaled: Delete`, when no
+    pod of its name exists and every live member answers with one digest in which the name has LEFT,
+    under the very id that is recorded on the claim. Unsure means keep."""
+    actions: list[Any] = []
+    for ordinal, claim in sorted(o.claims.items()):
+        line = o.line(ordinal)
+        if ordinal < o.replicas or ordinal in o.pods or claim.deleting:
+            continue
+        if line is None or line.state != LEFT or claim.annotations.get(NODE_ID) != line.id:
+            continue
+        if claim.annotations.get(NODE_STATE) != LEFT:
+            actions.append(patch(claim, {"metadata": {"annotations": {NODE_STATE: LEFT}}}))
+        elif o.spec.storage.retention.when_scaled == "Delete" and o.unanimous:
+            text = f"{line.name} has left for good; its claim {claim.name} is deleted"
+            actions.append(delete(claim, Note("ClaimDeleted", text)))
+    if not actions:
+        return None
+    return Step("RecordingClaims", "claims of nodes that have left", tuple(actions))
+
+
+def join(o: Snapshot) -> Step | None:
+    """All pods below size that are in no ring, in one change: the fewest moves."""
+    missing = [i for i in range(o.spec.size) if not o.is_live(i)]
+    if not missing:
+        return None
+    able = [i for i in missing if i in o.nodes and o.nodes[i].disk == "empty"]
+    for ordinal in missing:
+        if ordinal in able:
+            continue
+        pod = o.pods.get(ordinal)
+        fresh = pod is None or o.ran_s(pod) < PATIENCE_S
+        if pod is not None and ordinal in o.nodes and o.nodes[ordinal].disk == "left":
+            step = anew(o, pod)
+            if step.actions or fresh or not able:
+                return step
+        elif fresh or not able:
+            why = f": {pod.trouble}" if pod is not None and pod.trouble else ""
+            return Step("ScalingUp", f"waiting for {o.pod_name(ordinal)} to answer{why}")
+    names = ", ".join(map(o.pod_name, able))
+    text = f"joining {names}"
+    note = Note("ScalingUp", text)
+    wishes = {"join": [member(o, ordinal) for ordinal in able]}
+    act = Change(via=_via(o), what="join", wishes=wishes, note=note)
+    return Step("ScalingUp", text, (act,))
+
+
+def defaults(o: Snapshot) -> Step | None:
+    """What requests get that name no quorums of their own. Nothing moves, but it is a change of the
+    ring like others: one at a time, and with `policy: Preview` its plan waits for approval."""
+    assert o.ring is not None
+    wish, ring = o.spec.replication, o.ring
+    wanted = {"r": wish.read_quorum, "w": wish.write_quorum, "dw": wish.durable_writes,
+              "sloppy": wish.sloppy_quorum}  # fmt: skip
+    now = {word: getattr(ring, word) for word in wanted}
+    asked = {word: value for word, value in wanted.items() if value != now[word]}
+    if not asked:
+        return None
+    lines = (f"{word} from {now[word]} to {value}".lower() for word, value in asked.items())
+    text = "the ring's defaults change: " + ", ".join(lines)
+    note = Note("DefaultsChanged", text)
+    act = Change(via=_via(o), what="defaults", wishes={"defaults": asked}, note=note)
+    return None if act.key in o.settled else Step("ChangingDefaults", text, (act,))
+
+
+def move(o: Snapshot) -> Step | None:
+    """Weights from the pods' annotations, then moves by hand, then balance where none are asked."""
+    assert o.ring is not None
+    weights = {
+        pod.name: pod.weight
+        for pod in o.pods.values()
+        if pod.name in o.ring.live and o.ring.lines[pod.name].weight != pod.weight
+    }
+    moves, operation = outstanding(o)
+    if weights:
+        text = "weighing " + ", ".join(f"{name} {weight}" for name, weight in weights.items())
+        act = _change(o, "weights", {"weights": weights}, text)
+    elif moves:
+        text = f"moving by hand: {len(moves)} lines of spec.ring.moves"
+        act = structs.replace(_change(o, "moves", {"moves": moves}, text), id=operation)
+    elif not o.spec.ring.moves and _uneven(o):
+        text = "spreading partitions evenly"
+        act = _change(o, "rebalance", {}, text)
+    else:
+        return None
+    return None if act.key in o.settled else Step("MovingPartitions", text, (act,))
+
+
+def _change(o: Snapshot, what: Any, wishes: dict[str, Any], text: str) -> Change:
+    return Change(via=_via(o), what=what, wishes=wishes, note=Note("MovingPartitions", text))
+
+
+def _uneven(o: Snapshot) -> bool:
+    """Whether a node could have a replica less and another one more. Zones may forbid it: then the
+    node's plan is empty, and that is that."""
+    assert o.ring is not None
+    loads = [count / o.ring.lines[name].weight for name, count in o.ring.owned.items()]
+    return max(loads) - min(loads) > 1

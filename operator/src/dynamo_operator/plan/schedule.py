@@ -1,0 +1,65 @@
+"""Repairs by the clock: `spec.repair.schedule`, five fields of cron in UTC.
+
+The name of a scheduled repair is made from the time it was due at, so it is made once whoever makes
+it. Nothing remembers the last one: a time is due for an hour, and its object outlives that hour, so
+an operator that was away for longer skips the time rather than doing it late twice.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from cronsim import CronSim, CronSimError
+
+from dynamo_operator.snapshot import Snapshot
+from dynamo_operator.spec import API_VERSION
+
+SCHEDULED = "dynamo-ring.dev/scheduled-by"
+DUE_S = 3600.0
+KEPT_S = 7 * 86_400
+
+
+def last_due(schedule: str, now: float) -> float | None:
+    """The last time at or before `now` that the schedule names; None: none in years. Raises
+    ValueError on a schedule that cron would not take."""
+    try:
+        times = CronSim(schedule, datetime.fromtimestamp(int(now) + 1, UTC), reverse=True)
+    except CronSimError as error:
+        raise ValueError(f"spec.repair.schedule: {schedule!r}: {error}") from None
+    found = next(times, None)
+    return found.timestamp() if found is not None else None
+
+
+def rest_s(o: Snapshot, most: float) -> float:
+    """Seconds until there is something to look for at rest: at most `most`, and not past a due."""
+    if o.spec.repair.schedule is None or o.spec.repair.suspend:
+        return most
+    try:
+        following = next(CronSim(o.spec.repair.schedule, datetime.fromtimestamp(o.now, UTC)), None)
+    except CronSimError:
+        return most
+    return most if following is None else min(most, 1.0 + following.timestamp() - o.now)
+
+
+def due_repair(o: Snapshot) -> dict[str, Any] | None:
+    """The DynamoRepair that is to be made now."""
+    if o.spec.repair.schedule is None or o.spec.repair.suspend:
+        return None
+    due = last_due(o.spec.repair.schedule, o.now)
+    if due is None or due <= o.created or o.now - due > DUE_S:
+        return None
+    name = f"{o.name}-{int(due) // 60}"
+    if any(repair.name == name for repair in o.repairs):
+        return None
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DynamoRepair",
+        "metadata": {
+            "name": name,
+            "namespace": o.namespace,
+            "labels": {SCHEDULED: o.name},
+            "ownerReferences": [o.owner.reference()],
+        },
+        "spec": {"clusterName": o.name, "ttlSecondsAfterFinished": KEPT_S},
+    }

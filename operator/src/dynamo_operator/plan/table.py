@@ -1,0 +1,70 @@
+"""What to do next: pure, the first row that matches acts (a state table).
+
+The level is reconciled, never the edge: a row sees one look and nothing before it, so it does not
+matter who died where. At most one eviction and one ring change come out of a look. Whatever is
+unsure is kept, and waits with a sentence that says why.
+
+Three theorems, each stated again where it is kept, each tested by killing the operator around every
+single action:
+
+1. *Pods are not taken before their node has left* (`floor`). The StatefulSet has
+   max(size, 1 + highest ordinal whose member has not LEFT) replicas, as a majority of the members
+   with one digest says; unreadable: max(size, its replicas, 1 + highest ordinal of a claim recorded
+   as a member's). Lowering carries the resourceVersion that it was decided on.
+2. *A claim is deleted only when its node has left for certain* (`plan_ring.forget`), else kept.
+3. *A ring is founded at most once* (`plan_ring.found`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dynamo_operator.actions import Step
+from dynamo_operator.plan import objects, pods, repairs, ring, storage
+from dynamo_operator.snapshot import Snapshot
+
+Row = Callable[[Snapshot], Step | None]
+
+TABLE: tuple[tuple[str, Row], ...] = (
+    ("resource being deleted, paused", objects.hands_off),
+    ("spec against the ring, name taken, Secret missing", objects.invalid),
+    ("Secret absent", objects.secret),
+    ("base object differs", objects.belongings),
+    (
+        "claim not recorded as its running node says, or not owned as the spec says",
+        pods.record,
+    ),
+    ("volumes of another class or too large, none there", storage.begin_again),
+    ("StatefulSet absent or differs", objects.workload),
+    ("stopped", objects.stopped),
+    ("volume lost", pods.lost_volume),
+    ("pod unready at an old revision", pods.unstick),
+    ("old revisions left, gates open", pods.roll),
+    ("claim smaller than the spec, or larger than its volume", storage.grow),
+    ("nothing there yet", ring.found),
+    ("ring unreadable", ring.unreadable),
+    ("join or leave that is no longer wanted", ring.cancel),
+    ("ring change under way", ring.changing),
+    ("highest pod has left or never joined", ring.shrink),
+    ("claim of a node that has left", ring.forget),
+    ("pods that have not joined", ring.join),
+    ("rollout under way", pods.rollout),
+    ("member beyond size", ring.leave),
+    ("defaults differ", ring.defaults),
+    ("weights, moves by hand, balance", ring.move),
+    ("repairs", repairs.repairs),
+    ("nodes that are not all there", pods.settling),
+    ("as wanted", repairs.idle),
+)
+"""Claims are recorded before the StatefulSet is touched: theorem 1 leans on the record when the
+ring cannot be read, and `stopped` makes it unreadable. Pods that are in no ring are seen to before
+a rollout goes on: they are never Ready, so the disruption budget would not let any other go."""
+
+
+def plan(observed: Snapshot) -> Step:
+    """The step of the first row that matches; the last always does."""
+    for _, row in TABLE:
+        step = row(observed)
+        if step is not None:
+            return step
+    raise AssertionError("the last row matches everything")

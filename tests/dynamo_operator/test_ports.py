@@ -1,0 +1,186 @@
+"""The real doors, each against a server on loopback that answers what is given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from dynamo_operator import node_admin
+from dynamo_operator.kube import Kube
+from dynamo_operator.node_admin import NodeAdmin
+from dynamo_operator.ports import Busy, Conflict, Failed, Gone, Refused
+
+Answer = tuple[int, Any]
+
+
+class Server:
+    """Answers each request with the next of `answers`; `asked` is what came."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str, dict[str, str], Any]] = []
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Any request."""
+        text = await request.text()
+        kind = request.headers.get("Content-Type", "")
+        about = {"type": kind, "auth": request.headers.get("Authorization", "")}
+        self.asked.append((request.method, request.path_qs, about, text))
+        status, body = self.answers.pop(0)
+        if isinstance(body, str):
+            return web.Response(status=status, text=body)
+        return web.json_response(body, status=status)
+
+    def run(self, call: Callable[[int], Awaitable[Any]]) -> Any:
+        """Calls with the port, while it serves."""
+
+        async def body() -> Any:
+            app = web.Application()
+            app.router.add_route("*", "/{tail:.*}", self.handle)
+            runner = web.AppRunner(app)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            try:
+                return await call(runner.addresses[0][1])
+            finally:
+                await runner.cleanup()
+
+        return asyncio.run(body())
+
+
+def kube(server: Server, call: Callable[[Kube], Awaitable[Any]]) -> Any:
+    """A call of the API server's door."""
+
+    async def body(port: int) -> Any:
+        configuration = Configuration(host=f"http://127.0.0.1:{port}")
+        configuration.api_key["BearerToken"] = "Bearer token"
+        door = Kube(ApiClient(configuration))
+        try:
+            return await call(door)
+        finally:
+            await door.close()
+
+    return server.run(body)
+
+
+def test_an_apply_is_forced_and_whole() -> None:
+    server = Server((200, {"metadata": {"resourceVersion": "2"}}))
+    body = {"kind": "Service", "metadata": {"name": "a", "namespace": "n"}, "spec": {"x": 1}}
+    made = kube(server, lambda door: door.apply(body))
+    assert made == {"metadata": {"resourceVersion": "2"}}
+    ((method, path, about, text),) = server.asked
+    assert method == "PATCH"
+    assert path == "/api/v1/namespaces/n/services/a?fieldManager=dynamo-operator&force=true"
+    assert about == {"type": "application/apply-patch+yaml", "auth": "Bearer token"}
+    assert '"spec": {"x": 1}' in text
+
+
+def test_lists_are_read_in_pages() -> None:
+    first = {"items": [{"a": 1}], "metadata": {"continue": "more"}}
+    server = Server((200, first), (200, {"items": [{"a": 2}], "metadata": {}}))
+    found = kube(server, lambda door: door.find("Pod", "", "app=x"))
+    assert found == [{"a": 1}, {"a": 2}]
+    assert [path for _, path, _, _ in server.asked] == [
+        "/api/v1/pods?limit=500&labelSelector=app%3Dx",
+        "/api/v1/pods?limit=500&labelSelector=app%3Dx&continue=more",
+    ]
+
+
+def test_statuses_are_patched_and_deletions_are_precise() -> None:
+    server = Server((200, {}), (200, {}), (201, {}))
+
+    async def calls(door: Kube) -> None:
+        await door.patch("DynamoCluster", "n", "a", {"status": {"x": 1}}, "status")
+        await door.delete("Pod", "n", "a-0", {"uid": "u", "resourceVersion": "7"})
+        await door.evict("n", "a-0", {"uid": "u"})
+
+    kube(server, calls)
+    (patch, delete, evict) = server.asked
+    group = "/apis/dynamo-ring.dev/v1alpha1/namespaces/n/dynamoclusters/a/status"
+    assert patch[:2] == ("PATCH", f"{group}?fieldManager=dynamo-operator")
+    assert patch[2]["type"] == "application/merge-patch+json"
+    assert '"preconditions": {"uid": "u", "resourceVersion": "7"}' in delete[3]
+    assert evict[:2] == ("POST", "/api/v1/namespaces/n/pods/a-0/eviction")
+    assert '"deleteOptions": {"preconditions": {"uid": "u"}}' in evict[3]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(404, Gone), (409, Conflict), (429, Busy), (403, Refused), (422, Refused), (503, Failed)],
+)
+def test_failures_have_a_kind_and_a_message(status: int, kind: type[Failed]) -> None:
+    server = Server((status, {"kind": "Status", "message": "because"}))
+    with pytest.raises(Failed, match="because") as caught:
+        kube(server, lambda door: door.create({"kind": "Secret", "metadata": {"namespace": "n"}}))
+    assert (type(caught.value), caught.value.status) == (kind, status)
+
+
+def test_a_proxy_that_answers_in_html_is_a_failure() -> None:
+    with pytest.raises(Failed) as caught:
+        kube(Server((502, "<html>")), lambda door: door.get("Pod", "n", "a"))
+    assert type(caught.value) is Failed
+    with pytest.raises(Failed):
+        kube(Server((200, "<html>")), lambda door: door.get("Pod", "n", "a"))
+
+
+def test_what_is_not_there_is_none() -> None:
+    assert kube(Server((404, {})), lambda door: door.get("Pod", "n", "a")) is None
+
+
+def test_a_server_that_is_gone_is_a_failure() -> None:
+    async def body() -> None:
+        door = Kube(ApiClient(Configuration(host="http://127.0.0.1:1")))
+        try:
+            await door.get("Pod", "n", "a")
+        finally:
+            await door.close()
+
+    with pytest.raises(Failed):
+        asyncio.run(body())
+
+
+def node(
+    server: Server, monkeypatch: pytest.MonkeyPatch, call: Callable[[NodeAdmin], Awaitable[Any]]
+) -> Any:
+    """A call of the nodes' door."""
+
+    async def body(port: int) -> Any:
+        monkeypatch.setitem(node_admin.PORTS, "admin", port)
+        door = NodeAdmin()
+        try:
+            return await call(door)
+        finally:
+            await door.close()
+
+    return server.run(body)
+
+
+def test_nodes_are_asked_with_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server((200, {"name": "a-0"}), (202, {"id": "1"}))
+
+    async def calls(door: NodeAdmin) -> list[Any]:
+        return [
+            await door.get("127.0.0.1", "/v1/status", "s3cret"),
+            await door.post("127.0.0.1", "/v1/repairs", "", {"id": "1"}),
+        ]
+
+    assert node(server, monkeypatch, calls) == [{"name": "a-0"}, {"id": "1"}]
+    assert [ask[2]["auth"] for ask in server.asked] == ["Bearer s3cret", ""]
+    assert server.asked[1][3] == '{"id": "1"}'
+
+
+def test_a_problem_of_a_node_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = {"type": "x/plan-changed", "detail": "the ring is another now"}
+    with pytest.raises(Conflict, match="another now") as caught:
+        node(Server((409, problem)), monkeypatch, lambda door: door.post("127.0.0.1", "/x", "", {}))
+    assert caught.value.body == problem
+    for answer in ((200, "<html>"), (200, [1])):
+        with pytest.raises(Failed):
+            node(Server(answer), monkeypatch, lambda door: door.get("127.0.0.1", "/x", ""))
