@@ -19,8 +19,8 @@ $(VENV)/.installed: pyproject.toml uv.lock
 
 .PHONY: up test check sim mutants chaos demo bench paper package images e2e help
 
-up: $(VENV)/.installed  ## three nodes on this machine, until Ctrl-C
-	@$(BIN)/dynamoctl local up
+up: $(VENV)/.installed  ## three nodes on this machine, until Ctrl-C; ARGS=--secure with TLS
+	@$(BIN)/dynamoctl local up $(ARGS)
 
 test: $(VENV)/.installed  ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -23,6 +23,7 @@ from dynamo_core.request.admission_control import Done
 from dynamo_node.app import Server, client_config
 from dynamo_node.driver import Driver, settle_memory
 from dynamo_node.http_limits import Limits
+from dynamo_node.keyring import Keyring
 
 
 class Nothing:
@@ -43,7 +44,7 @@ class Nothing:
 async def serve(port: int, value_bytes: int) -> None:
     """Until the process is ended."""
     driver = cast(Driver, Nothing(value_bytes))
-    server = Server(client_config(driver, "protocol", b"secret", Limits(1 << 20)))
+    server = Server(client_config(driver, "protocol", Keyring((b"secret",)), Limits(1 << 20)))
     listener: Any = socket.create_server(("127.0.0.1", port), backlog=1024)
     listener.setblocking(False)
     settle_memory()

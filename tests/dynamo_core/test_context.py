@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from dynamo_core.causality.context import (
     CONTEXT_BYTES_MAX,
     CONTEXT_VERSION,
-    TAG_BYTES,
     Context,
     carried,
     seal,
@@ -20,9 +19,11 @@ from dynamo_core.causality.context import (
 )
 from dynamo_core.causality.records import History, Sibling, decode_history
 from dynamo_core.errors import BadContext
+from dynamo_core.secret_keys import TAG_BYTES, ContextKeys, keys_of
 from dynamo_node.http_limits import Limits
 
-SECRET, KEY = b"cluster secret", b"cart/1"
+SECRET, OTHER = (keys_of((secret,)).contexts for secret in (b"cluster secret", b"other"))
+KEY = b"cart/1"
 HISTORY = History({7: 3, 2**64 - 1: 1}, frozenset({(9, 4)})).naming(
     (Sibling(7, 3, b"v", request_id="r1"),)
 )
@@ -46,7 +47,8 @@ def test_a_context_opens_again_with_the_secret_and_the_key() -> None:
 
 @given(key=st.binary(min_size=1, max_size=1024), secret=st.binary(max_size=200))
 def test_any_key_and_secret_will_do(key: bytes, secret: bytes) -> None:
-    assert unseal(secret, key, seal(secret, key, CONTEXT)) == CONTEXT
+    keys = keys_of((secret,)).contexts
+    assert unseal(keys, key, seal(keys, key, CONTEXT)) == CONTEXT
 
 
 def test_a_context_that_is_given_out_is_taken_back() -> None:
@@ -79,7 +81,7 @@ BODY = raw(SEALED)[1 + TAG_BYTES :]
     ("secret", "key", "sealed"),
     [
         pytest.param(SECRET, b"cart/2", SEALED, id="another-key"),
-        pytest.param(b"other", KEY, SEALED, id="another-cluster"),
+        pytest.param(OTHER, KEY, SEALED, id="another-cluster"),
         pytest.param(SECRET, KEY, text(b"\x02" + raw(SEALED)[1:]), id="another-version"),
         pytest.param(SECRET, KEY, text(raw(SEALED)[:-1]), id="cut"),
         pytest.param(SECRET, KEY, text(raw(SEALED) + b"\x00"), id="longer"),
@@ -95,7 +97,7 @@ BODY = raw(SEALED)[1 + TAG_BYTES :]
         pytest.param(SECRET, KEY, "A", id="one-character"),
     ],
 )
-def test_everything_else_is_a_bad_context(secret: bytes, key: bytes, sealed: str) -> None:
+def test_everything_else_is_a_bad_context(secret: ContextKeys, key: bytes, sealed: str) -> None:
     with pytest.raises(BadContext) as caught:
         unseal(secret, key, sealed)
     assert caught.value.slug == "bad-context"

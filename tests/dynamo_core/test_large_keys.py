@@ -7,9 +7,11 @@ from dynamo_core.causality.context import seal, unseal
 from dynamo_core.causality.records import History, Record, Sibling
 from dynamo_core.keys import DATA, VALUE_BYTES_MAX, store_key
 from dynamo_core.protocol.frames import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, encode_frame
+from dynamo_core.secret_keys import keys_of
 from dynamo_core.testing.town import Town, known
 
 KEY = b"cart"
+SECRET = keys_of(()).contexts
 A, B, C = "abc"
 
 
@@ -43,9 +45,11 @@ def test_a_key_that_thousands_of_actors_wrote_is_changed_with_its_context() -> N
         node.replica.take(store_key(KEY), record, "")
     town.settle()
     for value in (b"x", b"y", b"z"):
-        given = seal(b"", KEY, known(town.get(A, KEY)))
-        assert town.put(A, KEY, value, context=unseal(b"", KEY, given)).status == 204
+        given = seal(SECRET, KEY, known(town.get(A, KEY)))
+        assert town.put(A, KEY, value, context=unseal(SECRET, KEY, given)).status == 204
         assert town.values(B, KEY) == [value]
-        bare = seal(b"", KEY, known(town.put(C, KEY, b"new", context=unseal(b"", KEY, given))))
-        town.put(A, KEY, b"newer", context=unseal(b"", KEY, bare), w=3)
+        bare = seal(
+            SECRET, KEY, known(town.put(C, KEY, b"new", context=unseal(SECRET, KEY, given)))
+        )
+        town.put(A, KEY, b"newer", context=unseal(SECRET, KEY, bare), w=3)
         assert sorted(v for v in town.values(B, KEY) if v) == sorted((value, b"newer"))

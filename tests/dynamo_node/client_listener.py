@@ -17,12 +17,15 @@ from dynamo_core.settings import Settings
 from dynamo_node.app import Server, admin_config, client_config
 from dynamo_node.driver import Driver, LastResort
 from dynamo_node.http_limits import Limits
+from dynamo_node.keyring import Keyring
 from dynamo_node.link_ends import LinkEnds
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.peer_link import Links
+from dynamo_node.tls import PLAIN, Within
 
 DEADLINE_S = 20.0
-SECRET = b"between us"
+KEYRING = Keyring((b"between us",))
+TOKEN = KEYRING.now.tokens[0].encode()
 
 
 def die(line: str) -> NoReturn:
@@ -32,8 +35,11 @@ def die(line: str) -> NoReturn:
 class Listener:
     """Runs in a separate thread until `stop`; the front `admin` is the admin listener."""
 
-    def __init__(self, front: str, limits: Limits, founded: bool = True, **settings: Any) -> None:
+    def __init__(
+        self, front: str, limits: Limits, founded: bool = True, tls: Within = PLAIN, **settings: Any
+    ) -> None:
         self.limits = limits
+        self._tls = tls
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = self._socket.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
@@ -59,7 +65,7 @@ class Listener:
         me = NodeIdentity("a", 7, "h:1")
         store = MemoryStore()
         self.node = Node(me, store, self._settings, partial(randbits, 64))
-        links = Links(LinkEnds("a", 7, "", "h:1", SECRET))
+        links = Links(LinkEnds("a", 7, "", "h:1", KEYRING))
         self.driver = Driver(self.node, store, links, LastResort(die, lambda: None))
         self.driver.start(True)
         if self._founded:
@@ -70,10 +76,11 @@ class Listener:
             self.node.admin.create_ring(body, lambda status, _: created.set_result(status))
             assert await created == 201
         if self._front == "admin":
-            config = admin_config(self.driver, SECRET, self.limits)
+            config = admin_config(self.driver, KEYRING, self.limits, self._tls)
         else:
-            config = client_config(self.driver, self._front, SECRET, self.limits)
-        self.edge = config.http.args[-1]  # type: ignore[union-attr]
+            config = client_config(self.driver, self._front, KEYRING, self.limits, self._tls)
+        made: Any = config.http
+        self.edge = (made if self._tls.how == "off" else made.args[-1]).args[-1]
         self.server = Server(config)
         serving = self.loop.create_task(self.server.serve([self._socket]))
         self.loop.call_soon(self._up.set)

@@ -12,13 +12,16 @@ from waiting import WAIT_S, until
 
 from dynamo_core.protocol.frame_tags import PlainSealer, Sealer
 from dynamo_core.protocol.frames import Frame, decode_frame, encode_frame
+from dynamo_core.secret_keys import PeerKeys
 from dynamo_node.handshake import DIALER, GREETING, PROOF_BYTES, Handshake, Hello
+from dynamo_node.keyring import Keyring
 from dynamo_node.link_ends import LinkEnds, LinkLimits
 from dynamo_node.peer_link import Links
 
 DEADLINE_S = 2 * WAIT_S
 """Of one test: later than the bound of one wait, which says what it waited for."""
-SECRET = b"between us"
+KEYRING = Keyring((b"between us",))
+SECRET = KEYRING.now.peers
 LIMITS = LinkLimits()
 OLD_BEGIN = bytes.fromhex(
     "64796e616d6f2d72696e6701002296a66469616c6572a16e07a0a3683a31c4106e6e6e6e6e6e6e6e6e6e6e6e"
@@ -36,13 +39,13 @@ class Station:
     """The links of one node, and what it was handed and told."""
 
     def __init__(
-        self, name: str, secret: bytes = SECRET, cluster: str = "", address: str = "",
+        self, name: str, keyring: Keyring = KEYRING, cluster: str = "", address: str = "",
         limits: LinkLimits = LIMITS,
     ) -> None:  # fmt: skip
         self.listener = socket.socket()
         self.listener.bind(("127.0.0.1", 0))
         self.address = address or f"127.0.0.1:{self.listener.getsockname()[1]}"
-        self.ends = LinkEnds(name, 1, cluster, self.address, secret, limits)
+        self.ends = LinkEnds(name, 1, cluster, self.address, keyring, limits)
         self.frames: list[bytes] = []
         self.lost: list[str] = []
         self.ends.on_frame = self.take
@@ -91,7 +94,7 @@ def packed(frame: bytes) -> bytes:
 
 
 async def dial(
-    to: Station, secret: bytes = SECRET, speaks: int = 2
+    to: Station, secret: tuple[PeerKeys, ...] = SECRET, speaks: int = 2
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Sealer | PlainSealer]:
     """A raw connection behind a good handshake, and what puts heads before its frames."""
     reader, writer = await asyncio.open_connection("127.0.0.1", to.port)

@@ -1,76 +1,16 @@
-"""The admin listener's application, in front of a node that is alone in its ring."""
+"""The admin listener's application: what it answers."""
 
 from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
-from functools import partial
-from secrets import randbits
-from typing import Any, NoReturn
+from typing import Any
 
-import httpx
 import pytest
-import uvloop
+from lone_admin import CREATE, Admin, with_node
 from prometheus_client.parser import text_string_to_metric_families
 
-from dynamo_core.node import Node, NodeIdentity
-from dynamo_core.protocol.operations import Outcome, Put
-from dynamo_core.settings import Settings
-from dynamo_node.admin_api import BODY_BYTES_MAX, admin_app
-from dynamo_node.budget import Books
-from dynamo_node.driver import Driver, LastResort
-from dynamo_node.link_ends import LinkEnds
-from dynamo_node.memory_store import MemoryStore
-from dynamo_node.peer_link import Links
-
-DEADLINE_S = 20.0
-QUICK = Settings(heartbeat_s=0.05, suspect_s=0.5)
-CREATE = {"cluster_id": "c", "partitions": 16, "n": 1, "members": [{"name": "a", "address": "h:1"}]}
-
-
-def die(line: str) -> NoReturn:
-    raise AssertionError(line)
-
-
-class Admin(httpx.AsyncClient):
-    """A client of one node's admin application."""
-
-    driver: Driver
-
-    async def problem(self, method: str, path: str, **more: Any) -> tuple[int, str]:
-        """Status and slug of a refusal that is a problem in every part."""
-        response = await self.request(method, path, **more)
-        assert response.headers["content-type"] == "application/problem+json"
-        body = response.json()
-        assert body["status"] == response.status_code and body["detail"]
-        return response.status_code, body["type"].rpartition("/")[2]
-
-    async def put(self, key: bytes) -> None:  # type: ignore[override]
-        answered: asyncio.Future[Outcome] = asyncio.Future()
-        self.driver.submit(Put(key=key, value=b"v"), answered.set_result)
-        assert (await answered).status == 204
-
-
-def with_node(
-    test: Callable[[Admin], Awaitable[None]], secret: bytes = b"", founded: bool = True
-) -> None:
-    async def body() -> None:
-        store = MemoryStore()
-        node = Node(NodeIdentity("a", 7, "h:1"), store, QUICK, partial(randbits, 64))
-        links = Links(LinkEnds("a", 7, "", "h:1", secret))
-        driver = Driver(node, store, links, LastResort(die, lambda: None))
-        driver.start(True)
-        books = Books(1 << 20, 1 << 20, 8 << 20, 8, asyncio.get_running_loop())
-        transport = httpx.ASGITransport(admin_app(driver, secret, "1.2.3", books))
-        async with Admin(transport=transport, base_url="http://node") as admin:
-            admin.driver = driver
-            if founded:
-                assert (await admin.post("/v1/ring", json=CREATE)).status_code == 201
-            await test(admin)
-        driver.stop()
-
-    uvloop.run(asyncio.wait_for(body(), DEADLINE_S))
+from dynamo_node.admin_api import BODY_BYTES_MAX
 
 
 def test_an_unjoined_node_lives_and_is_not_ready() -> None:
@@ -263,20 +203,6 @@ def test_a_repair_with_an_id_is_run_once() -> None:
         assert (again.status_code, again.json()) == (202, {"id": "7f0c-1", "state": "done"})
 
     with_node(body)
-
-
-def test_only_probes_and_metrics_need_no_token() -> None:
-    async def body(admin: Admin) -> None:
-        for path in ("/livez", "/readyz", "/metrics"):
-            assert (await admin.get(path)).headers["content-type"] != "application/problem+json"
-        for path in ("/v1/status", "/v1/ring", "/v1/nothing", "/docs", "/openapi.json"):
-            for header in ("", "Bearer", "Bearer wrong", "Basic s3cret", "Bearer s3cret "):
-                said = await admin.problem("GET", path, headers={"Authorization": header})
-                assert said == (401, "unauthorized")
-        good = await admin.get("/v1/status", headers={"Authorization": "Bearer s3cret"})
-        assert good.status_code == 200
-
-    with_node(body, secret=b"s3cret", founded=False)
 
 
 def test_metrics_have_the_names_of_the_contract() -> None:

@@ -7,7 +7,8 @@ from contextlib import suppress
 from time import monotonic
 
 import pytest
-from client_listener import DEADLINE_S, SECRET, Listener, everything, statuses
+from client_listener import DEADLINE_S, Listener, everything, statuses
+from client_listener import TOKEN as BEARER
 
 from dynamo_node.http_limits import Limits
 
@@ -17,7 +18,7 @@ LIMITS = Limits(
 )  # fmt: skip
 PROBE = b"GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 PLAN = b"POST /v1/ring/plan HTTP/1.1\r\nHost: h\r\n"
-TOKEN = b"Authorization: Bearer " + SECRET + b"\r\n"
+TOKEN = b"Authorization: Bearer " + BEARER + b"\r\n"
 CHUNKS = (b"8000\r\n" + b"v" * 32768 + b"\r\n") * 100
 
 

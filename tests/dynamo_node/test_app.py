@@ -19,11 +19,12 @@ import httpx
 import pytest
 from benchmarks.processes import until
 
+from dynamo_core.secret_keys import token_of
 from dynamo_node.app import CannotStart, bind, main
 
 DEADLINE_S = 20.0
 STOP_S_MAX = 10.0
-SECRET = "between us"
+SECRET = "between us, and of nobody else's concern"
 ANY_PORTS = [f"--{which}-listen=127.0.0.1:0" for which in ("client", "admin", "peer")]
 
 
@@ -61,7 +62,7 @@ class Process:
         return self.ask("GET", path)
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {SECRET}"}
+        headers = {"Authorization": f"Bearer {token_of(SECRET.encode())}"}
         url = f"http://{self.ports['admin']}{path}"
         return httpx.request(method, url, headers=headers, timeout=DEADLINE_S, **more)
 

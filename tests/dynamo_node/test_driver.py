@@ -22,6 +22,7 @@ from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
 from dynamo_core.replica.store import ENDLESS, Change
 from dynamo_core.settings import Settings
 from dynamo_node.driver import Driver, LastResort
+from dynamo_node.keyring import Keyring
 from dynamo_node.link_ends import LinkEnds
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.peer_link import Links
@@ -79,7 +80,7 @@ class Process:
         node_id = before.driver.node.identity.node_id if before is not None else randbits(64)
         identity = NodeIdentity(name, node_id, self.address)
         node = Node(identity, self.store, QUICK, partial(randbits, 64))
-        links = Links(LinkEnds(name, identity.node_id, "", self.address, b"s"))
+        links = Links(LinkEnds(name, identity.node_id, "", self.address, Keyring((b"s",))))
         self.driver = Driver(node, self.store, links, LastResort(self.die, self.mark))
 
     def die(self, line: str) -> NoReturn:

@@ -6,9 +6,12 @@ import pytest
 from station import OLD_BEGIN
 
 from dynamo_core.errors import BadFrame
+from dynamo_core.secret_keys import PeerKeys, keys_of
 from dynamo_node.handshake import ACCEPTOR, DIALER, Handshake, Hello, TalkedDown
 
-SECRET = b"between us"
+SECRET = keys_of((b"between us",)).peers
+NONE, ONE, TWO = keys_of(()).peers, keys_of((b"one",)).peers, keys_of((b"two",)).peers
+Peers = tuple[PeerKeys, ...]
 
 
 def hello(
@@ -29,8 +32,8 @@ def shake(dialer: Handshake, acceptor: Handshake, step: int) -> bytes:
 
 
 @pytest.mark.parametrize("step", [1, 7, 4096])
-@pytest.mark.parametrize("secret", [b"", SECRET], ids=["no secret", "secret"])
-def test_both_sides_learn_who_the_other_is(step: int, secret: bytes) -> None:
+@pytest.mark.parametrize("secret", [NONE, SECRET], ids=["no secret", "secret"])
+def test_both_sides_learn_who_the_other_is(step: int, secret: Peers) -> None:
     dialer = Handshake(hello(DIALER, b"d" * 16, "d"), secret)
     acceptor = Handshake(hello(ACCEPTOR, b"a" * 16, "a"), secret)
     assert shake(dialer, acceptor, step) == b""
@@ -48,14 +51,14 @@ def test_frames_may_follow_the_proof_at_once() -> None:
 @pytest.mark.parametrize(
     ("dialer", "acceptor"),
     [
-        (Handshake(hello(DIALER), b"one"), Handshake(hello(ACCEPTOR), b"two")),
-        (Handshake(hello(DIALER), b""), Handshake(hello(ACCEPTOR), b"two")),
-        (Handshake(hello(DIALER), b"one"), Handshake(hello(ACCEPTOR), b"")),
+        (Handshake(hello(DIALER), ONE), Handshake(hello(ACCEPTOR), TWO)),
+        (Handshake(hello(DIALER), NONE), Handshake(hello(ACCEPTOR), TWO)),
+        (Handshake(hello(DIALER), ONE), Handshake(hello(ACCEPTOR), NONE)),
         (
-            Handshake(hello(DIALER, cluster="x"), b"one"),
-            Handshake(hello(ACCEPTOR, cluster="y"), b"one"),
+            Handshake(hello(DIALER, cluster="x"), ONE),
+            Handshake(hello(ACCEPTOR, cluster="y"), ONE),
         ),
-        (Handshake(hello(DIALER), b"one"), Handshake(hello(DIALER), b"one")),
+        (Handshake(hello(DIALER), ONE), Handshake(hello(DIALER), ONE)),
     ],
     ids=["other secret", "dialer has none", "acceptor has none", "other cluster", "same role"],
 )
@@ -183,12 +186,57 @@ def test_a_greeting_of_2_by_a_hello_that_speaks_1_is_refused() -> None:
 
 
 def test_the_key_of_frames_is_of_one_link_and_one_secret() -> None:
-    def key(secret: bytes, nonce: bytes) -> bytes:
+    def key(secret: Peers, nonce: bytes) -> bytes:
         dialer = Handshake(hello(DIALER, nonce), secret)
         acceptor = Handshake(hello(ACCEPTOR), secret)
         shake(dialer, acceptor, 4096)
         assert dialer.frame_key() == acceptor.frame_key()
         return dialer.frame_key()
 
-    links = [(SECRET, b"1" * 16), (SECRET, b"2" * 16), (b"another", b"1" * 16)]
+    links = [(SECRET, b"1" * 16), (SECRET, b"2" * 16), (ONE, b"1" * 16)]
     assert len({key(*link) for link in links}) == 3
+
+
+OLD, NEW = b"the old secret", b"the new secret"
+
+
+@pytest.mark.parametrize(
+    ("dialer", "acceptor"),
+    [((OLD,), (OLD, NEW)), ((OLD, NEW), (OLD,)), ((OLD, NEW), (NEW, OLD)),
+     ((NEW, OLD), (OLD, NEW)), ((NEW, OLD), (NEW,)), ((NEW,), (NEW, OLD))],
+)  # fmt: skip
+@pytest.mark.parametrize("version", [1, 2])
+def test_each_step_of_a_change_of_secrets_links_nodes_of_both_sides(
+    dialer: tuple[bytes, ...], acceptor: tuple[bytes, ...], version: int
+) -> None:
+    speaks = {"speaks": version}
+    one = Handshake(hello(DIALER, b"d" * 16, **speaks), keys_of(dialer).peers)
+    other = Handshake(hello(ACCEPTOR, b"a" * 16), keys_of(acceptor).peers)
+    shake(one, other, 4096)
+    assert one.peer is not None and other.peer is not None
+    assert one.frame_key() == other.frame_key()
+
+
+@pytest.mark.parametrize("role", [DIALER, ACCEPTOR])
+def test_a_secret_that_was_taken_away_opens_no_link(role: str) -> None:
+    keys = {DIALER: keys_of((NEW,)).peers, ACCEPTOR: keys_of((NEW,)).peers}
+    keys[role] = keys_of((OLD,)).peers
+    dialer, acceptor = (
+        Handshake(hello(role, role.encode().ljust(16)), keys[role]) for role in keys
+    )
+    with pytest.raises(BadFrame, match="secret"):
+        shake(dialer, acceptor, 4096)
+    assert acceptor.peer is None
+
+
+def test_the_key_of_an_old_link_does_not_open_a_new_one() -> None:
+    """Version 1 has a key of its own kind (C17)."""
+    keys = keys_of((OLD,)).peers[0]
+    assert keys.of_version(1) == keys.former != keys.now == keys.of_version(2)
+    token = keys_of((OLD,)).tokens[0]
+    for heard in (token.encode(), bytes.fromhex(token)):
+        with pytest.raises(BadFrame, match="secret"):
+            shake(
+                Handshake(hello(DIALER), keys_of((heard,)).peers),
+                Handshake(hello(ACCEPTOR, b"a" * 16), keys_of((OLD,)).peers), 4096,
+            )  # fmt: skip

@@ -18,6 +18,7 @@ from dynamo_core.protocol.frame_tags import HEAD_BYTES
 from dynamo_core.protocol.frames import Frame, decode_frame, encode_frame
 from dynamo_core.protocol.messages import Store
 from dynamo_core.ring.document import Entry
+from dynamo_core.secret_keys import token_of
 
 SECRET = "what no one in between knows: 0123456789"
 KEY, VALUE = b"account", b"100 euro"
@@ -74,7 +75,9 @@ async def hijack(place: Path, nodes: list[Node]) -> None:
         (place / "secret").write_text(SECRET + "\n")
         for node in nodes:
             node.start(*QUICK, f"--cluster-secret-file={place / 'secret'}")
-        await asyncio.to_thread(found, nodes, SECRET, n=3, r=2, w=2, partitions=PARTITIONS)
+        await asyncio.to_thread(
+            found, nodes, token_of(SECRET.encode()), n=3, r=2, w=2, partitions=PARTITIONS
+        )
         url = f"{nodes[0].endpoint}/v1/kv/{KEY.decode()}"
         answer = await asyncio.to_thread(httpx.put, url + "?w=3", content=VALUE, timeout=30)
         assert answer.status_code == 204, answer.text

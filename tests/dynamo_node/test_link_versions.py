@@ -92,7 +92,7 @@ def test_a_node_of_the_first_version_gets_what_waited_for_it() -> None:
 def test_a_node_that_was_updated_is_spoken_to_in_its_version() -> None:
     async def body(here: Station, there: Station) -> None:
         here.links.routes[there.address] = route = Route(here.ends, there.address)
-        route._version = 1
+        route._way = 1
         assert here.links.send(there.address, FRAME)
         await until(lambda: here.lost == [there.address])
         assert here.ends.counters["links_talked_down"] == 1

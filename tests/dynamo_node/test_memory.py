@@ -22,7 +22,7 @@ import dynamo_core.settings as core
 from dynamo_node.http_limits import Limits
 from dynamo_node.kv_protocol import SLICE_BYTES
 from dynamo_node.link_ends import LinkLimits
-from dynamo_node.memory import MIB, bound_bytes, terms
+from dynamo_node.memory import MIB, TLS_BYTES, bound_bytes, terms, tls_bytes
 
 ROOT = Path(__file__).parents[2]
 VALUE = b"v" * MIB
@@ -51,6 +51,7 @@ def test_the_formula_is_what_the_page_and_the_operator_say() -> None:
         assert f"| {name.replace('_', ' ')} |" in page, name
         assert f"| {size // MIB} MiB |" in page, name
     assert bound <= 1280
+    assert f"up to {TLS_BYTES // 1024} KiB more: {tls_bytes(Limits(MIB)) // MIB} MiB for" in page
 
 
 def test_the_formula_follows_the_limits() -> None:

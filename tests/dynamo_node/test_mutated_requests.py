@@ -20,7 +20,7 @@ from random import Random
 
 import httpx
 import pytest
-from client_listener import SECRET
+from client_listener import TOKEN
 from mutated_requests import Case, admin_case, client_case
 
 CHILD = Path(__file__).parent / "children" / "guarded_listener.py"
@@ -159,7 +159,7 @@ def test_both_fronts_answer_mutated_requests_in_order_and_alike(seed: int, tmp_p
 
 def test_the_admin_listener_answers_mutated_requests(tmp_path: Path) -> None:
     random = Random(SEED)
-    cases = [admin_case(random, SECRET) for _ in range(CASES)]
+    cases = [admin_case(random, TOKEN) for _ in range(CASES)]
     with listening("admin", tmp_path / "admin") as port:
         for case, said in zip(cases, tell(port, cases, SEED), strict=True):
             check_answers(case, said)

@@ -25,8 +25,10 @@ from waiting import until
 from dynamo_core.protocol.frame_tags import HEAD_BYTES
 from dynamo_core.protocol.frames import MESSAGE_BYTES_MAX, Frame, encode_frame
 from dynamo_core.protocol.messages import Fetched
+from dynamo_core.secret_keys import keys_of
 from dynamo_node import peer_link
 from dynamo_node.handshake import GREETING, Handshake
+from dynamo_node.keyring import Keyring
 from dynamo_node.peer_link import SEND_BUFFER_BYTES_MAX, Route
 
 # ---------------------------------------------------------------- links
@@ -176,7 +178,7 @@ def test_two_secrets_never_exchange_a_frame() -> None:
         assert there.frames == []
         assert here.ends.counters["link_handshakes_refused"] == 1
 
-    with_stations(body, secret=b"something else")
+    with_stations(body, keyring=Keyring((b"something else",)))
 
 
 def test_a_frame_that_outgrows_the_buffer_passes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +227,7 @@ BEFORE = {
     "endless hello": GREETING + b"\x02\xff\xff" + b"x" * 100,
     "hello of zeros": GREETING + b"\x02\x00\x10" + b"\0" * 16,
     "empty hello": GREETING + b"\x02\x00\x00",
-    "wrong secret": Handshake(hello(), b"no").begin() + b"p" * 32,
+    "wrong secret": Handshake(hello(), keys_of((b"no",)).peers).begin() + b"p" * 32,
 }
 Seal = Callable[[bytes], bytes]
 BEHIND: dict[str, Callable[[Seal], bytes]] = {

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from benchmarks.processes import Node, until
 
+from dynamo_core.secret_keys import token_of
 from dynamo_core.settings import RETUNED
 from dynamo_core.testing.town import SETTINGS, Town
 from dynamo_node.reload import LIVE
@@ -103,18 +104,51 @@ def test_a_bad_file_is_one_line_and_changes_nothing(ring: Ring) -> None:
     assert [ring.put() for _ in range(3)] == [204] * 3
 
 
-def test_a_secret_that_changed_or_cannot_be_read_is_told(ring: Ring) -> None:
-    ring.secret.write_text("t" * 40)
-    lines = ring.hang_up()
-    assert set(told(lines, "a setting needs a restart to change")) == {"cluster_secret_file"}
-    assert "tttt" not in json.dumps(lines)
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token_of(secret.encode())}"}
+
+
+OLD, NEW = "s" * 40, "t" * 40
+
+
+def test_a_secret_that_changed_holds_from_now_on_and_a_bad_one_changes_nothing(ring: Ring) -> None:
+    def statuses() -> list[int]:
+        url = f"{ring.node.admin}/v1/status"
+        return [httpx.get(url, headers=bearer(s)).status_code for s in (OLD, NEW)]
+
+    assert statuses() == [200, 401]
+    assert ring.put() == 204
+    context = httpx.get(f"{ring.node.endpoint}/v1/kv/k").headers["Dynamo-Context"]
+
+    def delete() -> int:
+        headers = {"Dynamo-Context": context}
+        return httpx.delete(f"{ring.node.endpoint}/v1/kv/k", headers=headers).status_code
+
+    for text, expected, deleted in (
+        (f"{OLD}\n{NEW}\n", [200, 200], 204),
+        (f"{NEW}\n{OLD}\n", [200, 200], 204),
+        (f"{NEW}\n", [401, 200], 400),
+    ):
+        ring.secret.write_text(text)
+        lines = ring.hang_up()
+        assert [line["event"] for line in lines] == ["secrets are read again", READ_AGAIN]
+        assert OLD not in json.dumps(lines) and NEW not in json.dumps(lines)
+        assert (statuses(), delete()) == (expected, deleted)
+    ring.secret.write_text("short")
+    (line, _) = ring.hang_up()
+    assert line["event"].startswith("secrets are left as they were: cluster_secret_file: ")
     ring.secret.unlink()
-    (line,) = ring.hang_up("settings are left as they were")
-    assert "cluster_secret_file: " in line["event"]
-    still = httpx.get(
-        f"{ring.node.admin}/v1/status", headers={"Authorization": "Bearer " + "s" * 40}
-    )
-    assert still.status_code == 200
+    (line, _) = ring.hang_up()
+    assert line["event"].startswith("secrets are left as they were: cluster_secret_file: ")
+    assert statuses() == [401, 200]
+
+
+def test_a_secret_is_read_again_when_its_file_changes_without_a_signal(ring: Ring) -> None:
+    new = ring.secret.with_suffix(".new")
+    new.write_text(f"{NEW}\n{OLD}\n")
+    new.rename(ring.secret)
+    url = f"{ring.node.admin}/v1/status"
+    until(lambda: httpx.get(url, headers=bearer(NEW)).status_code == 200, "not read again")
 
 
 def test_the_level_of_the_log_changes_and_the_end_is_clean(ring: Ring) -> None:

@@ -146,22 +146,47 @@ def test_who_reaches_a_listener(address: str, inside: bool) -> None:
 def test_without_a_secret_only_loopback(field: str) -> None:
     settings = NodeSettings(**{field: "0.0.0.0:0"})
     with pytest.raises(BadSettings, match=field):
-        settings.check_exposure(b"")
-    settings.check_exposure(b"secret")
-    NodeSettings(**{field: "0.0.0.0:0", "insecure": True}).check_exposure(b"")
+        settings.check_exposure(())
+    settings.check_exposure((b"secret",))
+    NodeSettings(**{field: "0.0.0.0:0", "insecure": True}).check_exposure(())
 
 
-def test_the_secret_is_the_text_without_a_final_newline(tmp_path: Path) -> None:
+LONG, OTHER = b"a secret of 32 characters or more", b"and another one of as many, or more"
+
+
+def test_a_secret_is_a_line_and_the_first_makes(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     settings = NodeSettings(cluster_secret_file=file)
-    for text, secret in ((b"abc\n", b"abc"), (b"abc", b"abc"), (b"a b\r\n", b"a b")):
+    for text, secrets in (
+        (LONG + b"\n", (LONG,)),
+        (LONG, (LONG,)),
+        (LONG + b"\r\n" + OTHER, (LONG, OTHER)),
+        (OTHER + b"\n\n" + LONG + b"\n\n", (OTHER, LONG)),
+        (b"x" * 32, (b"x" * 32,)),
+    ):
         file.write_bytes(text)
-        assert settings.secret() == secret
-    for text in (b"", b"\n", b"\xff\n", b"a\nb", b"x" * 5000):
+        assert settings.secrets() == secrets
+    assert NodeSettings().secrets() == ()
+
+
+def test_a_secret_that_is_none_is_refused_and_not_told(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    settings = NodeSettings(cluster_secret_file=file)
+    for text, words in (
+        (b"", "has 0"),
+        (b"\n", "has 0"),
+        (b"\xff" * 40 + b"\n", "line 1: wants printable ASCII"),
+        (b"q" * 31, "line 1: has 31 characters, wants 32 to 4096"),
+        (LONG + b"\nqqqq", "line 2: has 4 characters"),
+        (b"q" * 5000, "has 5000"),
+        (LONG + b"\n" + LONG, "line 2: the same secret twice"),
+        (b"\n".join(b"%040d" % n for n in range(9)), "wants 1 to 8 secrets, has 9"),
+    ):
         file.write_bytes(text)
-        with pytest.raises(BadSettings, match="cluster_secret_file"):
-            settings.secret()
+        with pytest.raises(BadSettings, match="cluster_secret_file: ") as caught:
+            settings.secrets()
+        assert words in str(caught.value)
+        assert "qqqq" not in str(caught.value)
     file.unlink()
-    with pytest.raises(BadSettings, match="cluster_secret_file"):
-        settings.secret()
-    assert NodeSettings().secret() == b""
+    with pytest.raises(BadSettings, match=r"cluster_secret_file: .* No such file"):
+        settings.secrets()

@@ -280,13 +280,22 @@ def test_a_ring_with_a_secret_is_administered_like_any_other(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     secret = tmp_path / "secret"
-    secret.write_text("between us\n")
+    secret.write_text("between us, and of nobody else's concern\n")
     alone = ["local", "up", "-d", "--nodes", "1", "--base-port", str(free_base(4)), "--"]
     try:
         ok(*alone, *QUICK, f"--cluster-secret-file={secret}")
         assert [row["state"] for row in document("status")] == ["MEMBER"]
-        secret.write_text("not ours")
-        assert "Authorization" in run("repair").stderr
+        url = LocalRing(tmp_path / ".local").nodes["n1"].admin
+        named = ["--admin", url, "--endpoint", url]
+        token = ok("token", str(secret)).stdout.strip()
+        assert token == ok("token", "--secret-file", str(secret)).stdout.strip()
+        assert len(token) == 64 and "between" not in token
+        (tmp_path / "token").write_text(token)
+        for shown in (["--secret-file", str(secret)], ["--token-file", str(tmp_path / "token")]):
+            assert ok("status", *named, *shown)
+        assert "Authorization" in run("repair", *named).stderr
+        both = run("status", "--secret-file", str(secret), "--token-file", str(secret))
+        assert both.exit_code == 2 and "--token-file" in both.stderr
     finally:
         LocalRing(tmp_path / ".local").stop()
 

@@ -24,6 +24,7 @@ from dynamo_client.operations import Operations
 from dynamo_client.routing import Routes
 from dynamo_client.steps import Ask, Pause, Reply, Steps, T
 from dynamo_core.ring.document import LEFT, MEMBER
+from dynamo_core.secret_keys import keys_of
 from dynamo_core.testing.town import Town
 from dynamo_node.http_codec import Request, answer_of, asked_of, fields_of
 from dynamo_node.problems import Problem
@@ -31,7 +32,7 @@ from dynamoctl.importing import load
 from dynamoctl.rows import Fields, rows
 from dynamoctl.transfer import lines_of
 
-SECRET = b"of the town"
+SECRET = keys_of((b"of the town",)).contexts
 KEYS = ("cart", "session/9", "a key")
 SINCE = datetime(1970, 1, 1, tzinfo=UTC)
 BEGIN_MS = 1_750_000_000_123

@@ -62,7 +62,7 @@ def test_no_command_loads_what_none_has_a_use_for() -> None:
 def test_each_command_is_where_the_table_says() -> None:
     for room in {where for where, _ in WHERE.values()}:
         module = import_module(f"dynamoctl.{room}")
-        if room == "local":
+        if room in ("local", "certs"):
             continue
         commands = module.commands.registered_commands
         names = {each.name or each.callback.__name__ for each in commands}

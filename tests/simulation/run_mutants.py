@@ -24,6 +24,7 @@ import move_ladders
 import put_ladders
 import record_mutants
 import refusal_ladders
+import secret_mutants
 import share_mutants
 import wire_mutants
 import writeable_mutants
@@ -36,7 +37,7 @@ assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FU
 assert wire_mutants.TAG and bounds_mutants.VALUE
 assert record_mutants.COPIED and gate_mutants.SENSELESS and ids_mutants.FLIPPED
 assert expiry_mutants.LOST and refusal_ladders.LADDER_OF
-assert approval_mutants.LADDER_OF
+assert approval_mutants.LADDER_OF and secret_mutants.TAKEN
 assert level_mutants.LADDER_OF
 assert writeable_mutants.LADDER_OF and share_mutants.SLOW
 

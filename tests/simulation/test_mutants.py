@@ -19,6 +19,7 @@ import pytest
 import record_mutants
 import refusal_ladders
 import round_mutants
+import secret_mutants
 import share_mutants
 import wire_mutants
 import writeable_mutants
@@ -49,6 +50,7 @@ assert (
     and refusal_ladders.LADDER_OF
     and writeable_mutants.LADDER_OF
     and share_mutants.LADDER_OF
+    and secret_mutants.TAKEN
 )
 
 

@@ -50,6 +50,7 @@ from dynamo_client.merges import (
     last_writer,
     set_union,
 )
+from dynamo_client.tls import Tls
 from dynamo_client.versions import Acks, Version
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ __all__ = [
     "BadParameter", "BadRequest", "BatchResult", "ClientError", "Conflict", "ConnectionFailed",
     "DeleteOp", "Draining", "DynamoClient", "Found", "GetOp", "InsufficientOwners", "Merge",
     "NotAMember", "NotFound", "NotMergeable", "Overloaded", "PutOp", "QuorumNotMet",
-    "RequestIdReused", "SiblingsFound", "Stored", "TooManySiblings", "Unauthorized", "Unavailable",
-    "ValueTooLarge", "Version", "WrongUse", "cart_union", "counter", "counter_value", "last_value",
-    "last_writer", "set_union",
+    "RequestIdReused", "SiblingsFound", "Stored", "Tls", "TooManySiblings", "Unauthorized",
+    "Unavailable", "ValueTooLarge", "Version", "WrongUse", "cart_union", "counter", "counter_value",
+    "last_value", "last_writer", "set_union",
 ]
 # fmt: on
 

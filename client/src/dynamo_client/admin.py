@@ -14,6 +14,7 @@ from dynamo_client.operations import Key, key_bytes, quoted
 from dynamo_client.pool import BlockingPool
 from dynamo_client.routing import checked_url
 from dynamo_client.steps import Ask, Failure, Reply, T
+from dynamo_client.tls import SYSTEM, Tls
 
 TIMEOUT_S = 35.0
 """A node takes 30 s at most for what it asks of others."""
@@ -26,20 +27,23 @@ class _Page(msgspec.Struct):
 
 
 class AdminClient:
-    """One node's admin listener at `url`; `token` is the cluster's secret where one is set.
+    """One node's admin listener at `url`; `token` is what `dynamoctl token` prints, where the
+    ring has a secret (`tokens.token_of_secret_file`).
 
     Nothing is tried twice: what changes a ring is for whoever asked to repeat. Every method raises
     ClientError, and so does a token that is not printable ASCII; `timeout_s` is how long a request
     may take. Threads may share it.
     """
 
-    def __init__(self, url: str, token: str | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, token: str | None = None, *, timeout_s: float = TIMEOUT_S, tls: Tls = SYSTEM
+    ) -> None:
         self.url = checked_url(url, "url")
         if token is not None and not (token.isascii() and token.isprintable() and token):
             raise BadParameter("token: one line of printable ASCII")
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         self._timeout_s = timeout_s
-        self._pool = BlockingPool([self.url], headers)
+        self._pool = BlockingPool([self.url], headers, tls)
 
     def status(self) -> dict[str, Any]:
         """This node, as docs/http-api.md has it."""

@@ -27,6 +27,7 @@ from dynamo_client.pool import (
     request_of,
 )
 from dynamo_client.steps import Ask, Failure, Reply
+from dynamo_client.tls import SYSTEM, Tls
 
 INTERRUPTED_MAX = 16
 """Calls that were cancelled on their way; after so many the pool is made anew."""
@@ -50,8 +51,10 @@ class _LoopPool:
 class AsyncPool:
     """The connections of a client under asyncio. Tasks of one event loop may share it."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        self._options = pool_options(urls)
+    def __init__(
+        self, urls: Sequence[str], headers: dict[str, str] | None = None, tls: Tls = SYSTEM
+    ) -> None:
+        self._options, self._headers = pool_options(urls, tls), headers or {}
         self._pool: _LoopPool | None = None
         self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
@@ -85,7 +88,7 @@ class AsyncPool:
             return NO_SLOT
         try:
             async with asyncio.timeout_at(ends_at + MARGIN_S):
-                response = await pool.http.request(**request_of(ask, {}, left_s))
+                response = await pool.http.request(**request_of(ask, self._headers, left_s))
         except (*HTTP_ERRORS, UnicodeError) as error:
             return failure_of(error)
         except TimeoutError:

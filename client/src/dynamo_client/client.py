@@ -26,6 +26,7 @@ from dynamo_client.operations import (
 from dynamo_client.pool import BlockingPool
 from dynamo_client.routing import Routes
 from dynamo_client.steps import Ask, Failure, Pause, Reply, Steps, T
+from dynamo_client.tls import SYSTEM, Tls
 from dynamo_core.ring.document import Ring
 
 if TYPE_CHECKING:  # asyncio takes a moment, which a command line that blocks need not spend
@@ -41,7 +42,7 @@ class Client(Generic[P]):
 
     def __init__(
         self, *endpoints: str, timeout_s: float = 2.0, attempts_max: int = 5, routing: bool = True,
-        deadline_s: float = DEADLINE_S, traceparent: str = "",
+        deadline_s: float = DEADLINE_S, traceparent: str = "", tls: Tls = SYSTEM,
     ) -> None:  # fmt: skip
         for name, seconds in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
             if not (isinstance(seconds, int | float) and 0 < seconds < inf):
@@ -53,7 +54,7 @@ class Client(Generic[P]):
             routes, attempts_max, random.random, timeout_s, traceparent=sendable(traceparent)
         )
         self._operations = Operations(attempts, deadline_s)
-        self._pool: P = self._kind(routes.endpoints)
+        self._pool: P = self._kind(routes.endpoints, tls=tls)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -68,7 +69,8 @@ class DynamoClient(Client[BlockingPool]):
     `endpoints` are base URLs of client listeners, `http://host:port`, any of them, in order of
     preference. `timeout_s` is how long one attempt may take, `attempts_max` how many an operation
     has at most, `deadline_s` how long all of it may take, pauses included; each method takes its
-    own `deadline_s` too. `routing` fetches the ring and asks owners of a key first [P 6.4];
+    own `deadline_s` too. `tls` says whom `https://` believes; members of the ring are asked by the
+    scheme of the first endpoint. `routing` fetches the ring and asks owners of a key first [P 6.4];
     without it only the endpoints are asked. `traceparent` goes with every operation that brings
     none itself (W3C Trace Context). BadParameter for what is out of range; every method raises
     ClientError.

@@ -10,7 +10,7 @@ ClientError
 │   └── TooManySiblings  a put without a context at the cap; `context` lets it be repeated (S-SIB-1)
 ├── NotFound             nothing is there, and somebody asked for one value or one repair
 ├── SiblingsFound        several versions are there, and somebody asked for one; `values` has them
-├── Unauthorized         the admin listener wants the cluster's secret
+├── Unauthorized         the admin listener wants a token
 ├── Conflict             the ring's: wrong-cluster, plan-changed, superseded, not-lost
 ├── Unavailable          the cluster's: 429 or 5xx, after all attempts
 │   ├── QuorumNotMet     fewer than R or W nodes answered (S-RW-5)
@@ -103,7 +103,7 @@ class SiblingsFound(ClientError):
 
 
 class Unauthorized(ClientError):
-    """No token, or not the cluster's secret."""
+    """No token, or not that of the cluster."""
 
 
 class Conflict(ClientError):

@@ -23,9 +23,11 @@ from tempfile import gettempdir
 from typing import Any
 
 from dynamo_client.admin import AdminClient
-from dynamo_client.errors import ClientError
+from dynamo_client.errors import BadParameter, ClientError
 from dynamo_client.local_fault import EXTRA, LocalFault
 from dynamo_client.local_process import Process, until
+from dynamo_client.tls import SYSTEM, Tls
+from dynamo_client.tokens import token_of_secret_file
 
 LISTENERS = ("client", "admin", "peer")
 BASE_PORT = 7101
@@ -33,6 +35,8 @@ PORTS_APART = 100
 """Between the listeners of one node."""
 NODES_MAX = 64
 SECRET = "--cluster-secret-file"
+CERTS = "certs"
+"""In the directory of a ring."""
 FREE_PORTS = range(10_000, 32_000)
 PROBE_S_MAX = 2.0
 
@@ -92,6 +96,8 @@ class LocalNode:
         self.seeds: list[str] = []
         self.before: list[str] = []
         """What stands before its command, as `env` and variables."""
+        self.certs: Path | None = None
+        """Where its certificate is; None for a plain node."""
         self.log = directory.with_suffix(".log")
         self.pid_file = directory.with_suffix(".pid")
 
@@ -109,12 +115,29 @@ class LocalNode:
     @property
     def endpoint(self) -> str:
         """Base URL of client HTTP."""
-        return f"http://127.0.0.1:{self.ports['client']}"
+        return f"{self.scheme}://127.0.0.1:{self.ports['client']}"
 
     @property
     def admin(self) -> str:
         """Base URL of admin HTTP."""
-        return f"http://127.0.0.1:{self.ports['admin']}"
+        return f"{self.scheme}://127.0.0.1:{self.ports['admin']}"
+
+    @property
+    def scheme(self) -> str:
+        """Of both URLs."""
+        return "https" if self.certs else "http"
+
+    @property
+    def tls(self) -> Tls:
+        """Whom a client of it believes."""
+        return Tls(self.certs / "ca.crt") if self.certs else SYSTEM
+
+    def _tls_flags(self) -> list[str]:
+        if self.certs is None:
+            return []
+        cert = self.certs / f"node.{self.name}.crt"
+        files = {"cert": cert, "key": cert.with_suffix(".key"), "ca": self.certs / "ca.crt"}
+        return [f"--tls-{which}-file={file.resolve()}" for which, file in files.items()]
 
     def start(self, *flags: str) -> None:
         """Starts the process; `until(self.lives, ...)` waits for it."""
@@ -124,7 +147,7 @@ class LocalNode:
         process = Process.start(
             [*self.before, sys.executable, "-m", "dynamo_node.app", f"--name={self.name}",
              f"--data-dir={self.directory}", f"--advertise={self.advertise}",
-             *listen, *seeds, *flags],
+             *listen, *seeds, *self._tls_flags(), *flags],
             self.log,
         )  # fmt: skip
         process.save(self.pid_file)
@@ -163,9 +186,12 @@ class LocalNode:
 
     def _probe(self, path: str) -> bool:
         # Cheaper than an AdminClient, as it is asked often while the nodes need the processors.
-        from http.client import HTTPConnection, HTTPException
+        from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-        door = HTTPConnection("127.0.0.1", self.ports["admin"], timeout=PROBE_S_MAX)
+        where = ("127.0.0.1", self.ports["admin"])
+        door = HTTPConnection(*where, timeout=PROBE_S_MAX)
+        if self.certs:
+            door = HTTPSConnection(*where, timeout=PROBE_S_MAX, context=self.tls.context())
         try:
             door.request("GET", path)
             return door.getresponse().status == 200
@@ -183,7 +209,7 @@ def found(nodes: Iterable[LocalNode], token: str | None = None, **settings: int 
         until(node.lives, f"{node.name} does not answer")
     members = [{"name": node.name, "address": node.advertise} for node in nodes]
     body: dict[str, Any] = {**settings, "members": members}
-    with AdminClient(nodes[0].admin, token) as admin:
+    with AdminClient(nodes[0].admin, token, tls=nodes[0].tls) as admin:
         admin.create_ring(body)
     for node in nodes:
         until(node.ready, f"{node.name} is not ready")
@@ -197,9 +223,12 @@ class LocalRing:
         self.directory = directory
         self.nodes: dict[str, LocalNode] = {}
         self.flags: list[str] = []
+        self.certs: Path | None = None
+        """Where certificates of its nodes are; None for a plain ring."""
         try:
             document = json.loads((directory / "nodes.json").read_text())
             self.flags = document["flags"]
+            self.certs = directory / CERTS if document.get("secure") else None
             for name, ports in document["ports"].items():
                 self._take(name, ports)
         except FileNotFoundError:
@@ -214,16 +243,18 @@ class LocalRing:
 
     @property
     def token(self) -> str | None:
-        """The secret that the flags name, as administrators show it. Raises LocalFault."""
-        if not (path := self.token_file):
+        """Of administrators, from the secret that the flags name. Raises LocalFault."""
+        if not (path := self.secret_file):
             return None
         try:
-            return Path(path).read_text().removesuffix("\n")
+            return token_of_secret_file(path)
         except OSError as error:
             raise LocalFault(f"{path}: {error.strerror}", SECRET) from None
+        except BadParameter as error:
+            raise LocalFault(str(error), SECRET) from None
 
     @property
-    def token_file(self) -> str:
+    def secret_file(self) -> str:
         """Where the flags say that it is; "" when they name none."""
         named = dict(flag.partition("=")[::2] for flag in self.flags)
         return named.get(SECRET, "")
@@ -258,7 +289,11 @@ class LocalRing:
 
     def _save(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        document = {"ports": {n.name: n.ports for n in self.nodes.values()}, "flags": self.flags}
+        document: dict[str, Any] = {
+            "ports": {n.name: n.ports for n in self.nodes.values()},
+            "flags": self.flags,
+        }
+        document["secure"] = self.certs is not None
         new = self.directory / "nodes.new"
         new.write_text(json.dumps(document, indent=1) + "\n")
         new.rename(self.directory / "nodes.json")
@@ -318,7 +353,7 @@ class LocalRing:
     def members(self) -> set[str]:
         """Names in the ring, as the first node that is in one knows it; empty without a ring."""
         for node in self.running:
-            door = AdminClient(node.admin, self.token, timeout_s=PROBE_S_MAX)
+            door = AdminClient(node.admin, self.token, timeout_s=PROBE_S_MAX, tls=node.tls)
             with door as admin, suppress(ClientError):
                 members = admin.ring()["members"]
                 return {member["name"] for member in members if member["state"] != "LEFT"}
@@ -326,6 +361,7 @@ class LocalRing:
 
     def _take(self, name: str, ports: dict[str, int]) -> None:
         new = LocalNode(name, self.directory / name, ports=ports)
+        new.certs = self.certs
         for node in self.nodes.values():
             node.seeds.append(new.advertise)
             new.seeds.append(node.advertise)

@@ -21,6 +21,7 @@ import httpcore
 
 from dynamo_client.errors import WrongUse
 from dynamo_client.steps import Ask, Failure, Reply
+from dynamo_client.tls import SYSTEM, Tls
 
 CONNECT_S_MAX = 1.0
 CONNECTIONS_MAX = 32
@@ -40,15 +41,15 @@ HTTP_ERRORS = (
 NO_SLOT = Failure(False, f"none of {CONNECTIONS_MAX} connections became free in time")
 
 
-def pool_options(urls: Sequence[str]) -> dict[str, Any]:
+def pool_options(urls: Sequence[str], tls: Tls = SYSTEM) -> dict[str, Any]:
     """For a pool of httpcore, which reads no proxies of the environment: they are not meant for
-    databases. No files of authorities are read where nothing is encrypted."""
+    databases. No files of authorities are read where nothing is encrypted. Raises BadParameter."""
     made: dict[str, Any] = {
         "max_connections": None, "max_keepalive_connections": CONNECTIONS_MAX,
         "keepalive_expiry": KEPT_S,
     }  # fmt: skip
     if any(url.startswith("https:") for url in urls):
-        made["ssl_context"] = httpcore.default_ssl_context()
+        made["ssl_context"] = tls.context()
     return made
 
 
@@ -169,8 +170,10 @@ class _BlockingPool:
 class BlockingPool:
     """The connections of a client that blocks. Threads may share it."""
 
-    def __init__(self, urls: Sequence[str], headers: dict[str, str] | None = None) -> None:
-        self._options, self._headers = pool_options(urls), headers or {}
+    def __init__(
+        self, urls: Sequence[str], headers: dict[str, str] | None = None, tls: Tls = SYSTEM
+    ) -> None:
+        self._options, self._headers = pool_options(urls, tls), headers or {}
         self._pool: _BlockingPool | None = None
         self._closed = False
         self._lock = threading.Lock()

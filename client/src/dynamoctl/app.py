@@ -28,7 +28,9 @@ from dynamo_client import (
 )
 from dynamo_client.local_fault import EXTRA, LocalFault
 from dynamo_client.operations import sendable
-from dynamoctl.session import FAILED, NOT_FOUND, USAGE, Failed, session_of
+from dynamoctl.credentials import Credentials
+from dynamoctl.session import FAILED, NOT_FOUND, USAGE, Failed
+from dynamoctl.whom import session_of
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 ClickException: Any = typer.BadParameter.__mro__[2]
@@ -56,13 +58,18 @@ WHERE = {
     "remove": ("change", "Show what goes with a dead node, or remove it."),
     "create": ("create", "Make a ring of empty nodes."),
     "top": ("top", "Watch rates and latencies of all nodes."),
+    "token": ("show_token", "Print the token of an administrator."),
+    "certs": ("certs", "Make certificates for a trial."),
     "local": ("local", "Nodes as processes of this machine."),
 }
 """The room of each command and what it does, in the order of the help. A room is loaded when a
 command of it is wanted: loading all of them takes longer than most commands."""
 COMPLETE = "_DYNAMOCTL_COMPLETE"
 """Where a shell says that it wants words, and which shell it is."""
-ANYWHERE = ("--endpoint", "--admin", "--token-file", "--output", "-o", "--traceparent")
+ANYWHERE = (
+    "--endpoint", "--admin", "--token-file", "--secret-file", "--ca-file", "--cert", "--key",
+    "--output", "-o", "--traceparent",
+)  # fmt: skip
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:
@@ -136,7 +143,8 @@ class Dynamoctl(TyperGroup):
             room = import_module(f"dynamoctl.{where}")
             group = get_group(room.commands)
             group.name = cmd_name
-            self.commands.update({cmd_name: group} if where == "local" else group.commands)
+            whole = where in ("local", "certs")
+            self.commands.update({cmd_name: group} if whole else group.commands)
         return self.commands.get(cmd_name)
 
     _listing = False
@@ -275,7 +283,24 @@ def options(
     token_file: Annotated[
         Path | None,
         typer.Option(envvar="DYNAMO_TOKEN_FILE", metavar="FILE",
-                     help="The cluster secret, which the admin HTTP asks for."),
+                     help="The token that the admin HTTP asks for, as it is."),
+    ] = None,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(envvar="DYNAMO_SECRET_FILE", metavar="FILE",
+                     help="The cluster secret, of which the token is derived; never sent."),
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(envvar="DYNAMO_CA_FILE", metavar="FILE",
+                     help="Authorities that https:// believes. Default: those of the system."),
+    ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option(envvar="DYNAMO_CERT_FILE", metavar="FILE", help="A client certificate."),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(envvar="DYNAMO_KEY_FILE", metavar="FILE", help="Its key.")
     ] = None,
     output: Annotated[
         Output, typer.Option("--output", "-o", help="For people, or for programs.")
@@ -296,9 +321,8 @@ def options(
     """
     as_json = output is Output.json
     made = ctx.obj
-    ctx.obj = (
-        made(as_json) if made else session_of(endpoint or [], admin or [], token_file, as_json)
-    )
+    shown = Credentials(token_file, secret_file, ca_file, cert, key)
+    ctx.obj = made(as_json) if made else session_of(endpoint or [], admin or [], shown, as_json)
     ctx.obj.traceparent = trace_of(traceparent, os.environ.get("TRACEPARENT", ""))
 
 

@@ -17,7 +17,9 @@ from typing import Any
 import typer
 
 from dynamo_client import AdminClient, ClientError
-from dynamoctl.session import LOCAL_DIR, Failed, Session, session_of, shown_key, text_of
+from dynamoctl.credentials import Credentials
+from dynamoctl.session import LOCAL_DIR, Failed, Session, shown_key, text_of
+from dynamoctl.whom import session_of
 
 ANSWER_S_MAX = 0.8
 """How long the ring may take, names of hosts and all."""
@@ -25,13 +27,14 @@ KEYS_OFFERED_MAX = 100
 PLAIN = re.compile(r"[\w/:@+.,][\w/:@+.,=%-]*")
 """What every shell reads as one word, as it stands."""
 NODE_FLAGS = (
-    "--admin-advertise", "--anti-entropy", "--client-advertise", "--cluster",
-    "--cluster-secret-file", "--engine", "--exchange-ms", "--exchanges-max", "--fsync-stall-ms",
-    "--heartbeat-ms", "--hedge-ms", "--hint-bytes-max", "--http-front", "--in-flight-max",
-    "--insecure", "--latency-threshold-ms", "--log-level", "--memtable-bytes", "--moves-max",
-    "--peer-arriving-bytes-max", "--peer-protocol-min", "--peer-waiting-bytes-max",
-    "--replace-lost", "--siblings-max", "--suspect-ms", "--tombstone-age-min-s",
-    "--value-bytes-max", "--weight", "--zone",
+    "--admin-advertise", "--admin-tls", "--anti-entropy", "--client-advertise", "--client-tls",
+    "--cluster", "--cluster-secret-file", "--engine", "--exchange-ms", "--exchanges-max",
+    "--fsync-stall-ms", "--heartbeat-ms", "--hedge-ms", "--hint-bytes-max", "--http-front",
+    "--in-flight-max", "--insecure", "--latency-threshold-ms", "--log-level", "--memtable-bytes",
+    "--moves-max", "--otel-endpoint", "--peer-arriving-bytes-max", "--peer-protocol-min",
+    "--peer-tls", "--peer-waiting-bytes-max", "--replace-lost", "--siblings-max",
+    "--slow-request-ms", "--suspect-ms", "--tls-ca-file", "--tls-cert-file", "--tls-key-file",
+    "--tombstone-age-min-s", "--value-bytes-max", "--weight", "--zone",
 )  # fmt: skip
 """Of dynamo-node, but those that `local` gives each node itself."""
 
@@ -56,15 +59,16 @@ def in_time(found: Iterator[str], seconds: float = ANSWER_S_MAX) -> list[str]:
 def _session(ctx: typer.Context) -> Session:
     """As the options before the word say it. Raises Failed."""
     given: dict[str, Any] = ctx.find_root().params
-    file = given.get("token_file")
     endpoints, admins = (list(given.get(name) or ()) for name in ("endpoint", "admin"))
-    return session_of(endpoints, admins, Path(file) if file else None, as_json=False)
+    names = ("token_file", "secret_file", "ca_file", "cert", "key")
+    files = (Path(given[name]) if given.get(name) else None for name in names)
+    return session_of(endpoints, admins, Credentials(*files), as_json=False)
 
 
 def _admins(ctx: typer.Context) -> Iterator[AdminClient]:
     session = _session(ctx)
     for url in session.admins:
-        with AdminClient(url, session.token, timeout_s=ANSWER_S_MAX) as admin:
+        with AdminClient(url, session.token, timeout_s=ANSWER_S_MAX, tls=session.tls) as admin:
             yield admin
 
 

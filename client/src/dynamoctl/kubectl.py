@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from dynamo_client.tokens import token_of_secret
 from dynamoctl.app import app, end
 from dynamoctl.session import FAILED, NOT_FOUND, USAGE, Failed, Session, table, to_copy
 
@@ -81,13 +82,13 @@ class Cluster:
         raise Failed("no DynamoCluster here; name its namespace with -n", NOT_FOUND)
 
     def token(self) -> str | None:
-        """The cluster secret; None to who may not read it."""
+        """Of administrators, from the cluster secret; None to who may not read that."""
         named = self.resource["spec"].get("auth", {}).get("secretName") or f"{self.name}-secret"
         try:
             data = _json([*self.kubectl, "get", "secret", named])["data"]
         except Failed:
             return None
-        return base64.b64decode(data["secret"]).decode().removesuffix("\n")
+        return token_of_secret(base64.b64decode(data["secret"]))
 
     def pods(self) -> list[str]:
         """Names of those that run."""

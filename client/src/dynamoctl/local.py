@@ -23,6 +23,7 @@ from dynamo_client.local_nodes import BASE_PORT, NODES_MAX, LocalNode, LocalRing
 from dynamo_client.local_process import Process, until
 from dynamoctl.change import change
 from dynamoctl.room import offer, room
+from dynamoctl.secured import certify, secure
 from dynamoctl.session import LOCAL_DIR, Session, table
 
 NODES, PARTITIONS = 3, 256
@@ -68,13 +69,16 @@ def up(
                                                f"; default {BASE_PORT}."),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave them running.")] = False,
+    with_tls: Annotated[
+        bool, typer.Option("--secure", help="With a secret, a trial authority, and TLS everywhere.")
+    ] = False,
 ) -> None:  # fmt: skip
     """Start nodes, make a ring of them, and stay until Ctrl-C. A directory that has nodes already
     is taken up again with its data."""
     session: Session = ctx.obj
     ring = LocalRing(directory)
     new = not ring.nodes
-    _prepare(ring, nodes, base_port, flags or [])
+    _prepare(ring, nodes, base_port, flags or [], with_tls)
     began = time.monotonic()
     with _terminated_like_interrupted():
         try:
@@ -99,7 +103,9 @@ def up(
     session.say(f"stopped; their data stays in {directory}/")
 
 
-def _prepare(ring: LocalRing, nodes: int | None, base_port: int | None, flags: list[str]) -> None:
+def _prepare(
+    ring: LocalRing, nodes: int | None, base_port: int | None, flags: list[str], with_tls: bool
+) -> None:
     """Checks what is asked against what is there; a new directory gets its nodes."""
     if ring.running:
         names = ", ".join(node.name for node in ring.running)
@@ -108,9 +114,14 @@ def _prepare(ring: LocalRing, nodes: int | None, base_port: int | None, flags: l
         )
     if not ring.nodes:
         ring.flags = flags
+        if with_tls:
+            secure(ring)
         for _ in range(nodes or NODES):
             ring.add(base_port or BASE_PORT)
+        certify(ring)
         return
+    if with_tls and ring.certs is None:
+        raise LocalFault(f"{ring.directory} has plain nodes; name another --dir", "--secure")
     if nodes not in (None, len(ring.nodes)):
         raise LocalFault(
             f"{ring.directory} has {len(ring.nodes)} nodes;"
@@ -140,13 +151,14 @@ def _terminated_like_interrupted() -> Iterator[None]:
 def _welcome(session: Session, ring: LocalRing, seconds: float, end: str) -> None:
     nodes = list(ring.nodes.values())
     ours = "dynamoctl" if shutil.which("dynamoctl") else _beside_python("dynamoctl")
+    curl = f"curl --cacert {shlex.quote(str(ring.certs / 'ca.crt'))}" if ring.certs else "curl"
     first = f"""
 Try:
   U={nodes[0].endpoint}/v1/kv/cart-1
-  curl -X PUT --data-binary 'two apples' $U
-  curl -i $U
-  C=$(curl -so /dev/null -w '%header{{dynamo-context}}' $U)
-  curl -X DELETE -H "Dynamo-Context: $C" $U
+  {curl} -X PUT --data-binary 'two apples' $U
+  {curl} -i $U
+  C=$({curl} -so /dev/null -w '%header{{dynamo-context}}' $U)
+  {curl} -X DELETE -H "Dynamo-Context: $C" $U
 or {ours} get, put, ring, status, top{_named(ring)}{end}"""
     count = "1 node is" if len(nodes) == 1 else f"{len(nodes)} nodes are"
     ready = Text(f"{count} ready after {seconds:.1f} s", "bold green")
@@ -168,8 +180,10 @@ def _named(ring: LocalRing) -> str:
         "DYNAMO_ENDPOINT": " ".join(node.endpoint for node in nodes),
         "DYNAMO_ADMIN": " ".join(node.admin for node in nodes),
     }
-    if ring.token_file:
-        names["DYNAMO_TOKEN_FILE"] = str(Path(ring.token_file).resolve())
+    if ring.secret_file:
+        names["DYNAMO_SECRET_FILE"] = str(Path(ring.secret_file).resolve())
+    if ring.certs:
+        names["DYNAMO_CA_FILE"] = str((ring.certs / "ca.crt").resolve())
     words = " ".join(f"{name}={shlex.quote(text)}" for name, text in names.items())
     return f", after\n  export {words}\n"
 
@@ -270,6 +284,7 @@ def add(
         raise LocalFault(f"{directory} has no nodes; {of(directory, 'up')} makes them", "--dir")
     door = _door(session, ring)
     node = ring.add()
+    certify(ring)
     try:
         ring.start([node])
     except BaseException:
@@ -302,10 +317,12 @@ def _door(session: Session, ring: LocalRing, but: str = "") -> Session:
     """The session with the administrators of this directory, one that stays first."""
     doors = [node.admin for node in ring.running if node.name != but]
     options = () if ring.directory == LOCAL_DIR else tuple(f"--admin={url}" for url in doors)
-    if options and ring.token_file:
-        options += (f"--token-file={Path(ring.token_file).resolve()}",)
-    admins = doors or session.admins
-    return dataclasses.replace(session, admins=admins, token=ring.token, options=options)
+    if options and ring.secret_file:
+        options += (f"--secret-file={Path(ring.secret_file).resolve()}",)
+    if options and ring.certs:
+        options += (f"--ca-file={(ring.certs / 'ca.crt').resolve()}",)
+    admins, tls = doors or session.admins, next(iter(ring.nodes.values())).tls
+    return dataclasses.replace(session, admins=admins, token=ring.token, options=options, tls=tls)
 
 
 @commands.command()

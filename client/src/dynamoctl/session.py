@@ -22,6 +22,7 @@ from dynamo_client.operations import quoted
 from dynamo_client.pool import BlockingPool
 from dynamo_client.problems import problem_of
 from dynamo_client.steps import Ask, Reply
+from dynamo_client.tls import SYSTEM, Tls
 
 if TYPE_CHECKING:  # rich takes a moment, which a plain command need not spend
     from rich.console import Console, RenderableType
@@ -201,6 +202,7 @@ class Session:
     program: str = "dynamoctl"
     """As it was called."""
     options: tuple[str, ...] = ()
+    tls: Tls = SYSTEM
     """What a command needs to act on the same ring, from any directory."""
     traceparent: str = ""
     """The trace that a command is part of (W3C Trace Context), "" for none."""
@@ -247,12 +249,12 @@ class Session:
     def client(self) -> DynamoClient:
         """For data; to be closed."""
         return DynamoClient(
-            *self.endpoints, routing=not self.forwarded, traceparent=self.traceparent
+            *self.endpoints, routing=not self.forwarded, traceparent=self.traceparent, tls=self.tls
         )
 
     def explain(self, key: bytes) -> dict[str, Any]:
         """A read with `?explain=true`, whatever came of it. Raises ClientError."""
-        with closing(BlockingPool(self.endpoints)) as pool:
+        with closing(BlockingPool(self.endpoints, tls=self.tls)) as pool:
             for url in self.endpoints:
                 target = f"{url}/v1/kv/{quoted(key)}?explain=true"
                 answer = pool.ask(Ask("GET", target, {}, timeout_s=EXPLAIN_S_MAX))
@@ -267,10 +269,10 @@ class Session:
     def admin(self) -> Iterator[AdminClient]:
         """The first administrator's door that opens. Raises Failed when none does."""
         for url in self.admins:
-            with AdminClient(url, timeout_s=PROBE_S_MAX) as probe:
+            with AdminClient(url, timeout_s=PROBE_S_MAX, tls=self.tls) as probe:
                 if not probe.livez():
                     continue
-            with AdminClient(url, self.token) as admin:
+            with AdminClient(url, self.token, tls=self.tls) as admin:
                 yield admin
                 return
         raise Failed(f"no node answers at {', '.join(self.admins)}", field="--admin")
@@ -306,7 +308,7 @@ class Session:
 
         def one(url: str) -> Answer | None:
             try:
-                with AdminClient(url, self.token, timeout_s=PROBE_S_MAX) as admin:
+                with AdminClient(url, self.token, timeout_s=PROBE_S_MAX, tls=self.tls) as admin:
                     return ask(admin)
             except ClientError:
                 return None
@@ -315,57 +317,3 @@ class Session:
 
         with ThreadPoolExecutor(max_workers=max(1, len(doors))) as pool:
             return dict(zip(doors, pool.map(one, doors.values()), strict=True))
-
-
-def session_of(
-    endpoints: list[str], admins: list[str], token_file: Path | None, as_json: bool
-) -> Session:
-    """Whom to ask when not all is said: the ring of `.local/` if it runs, else usual ports."""
-    token = None
-    if token_file is not None:
-        token = _token(token_file)
-    local, named = [], bool(endpoints or admins)
-    if not (endpoints and admins) and (LOCAL_DIR / "nodes.json").exists():
-        from dynamo_client.local_nodes import LocalRing
-
-        ring = LocalRing(LOCAL_DIR)
-        local = ring.running
-        if local and not endpoints and token is None:
-            token = ring.token
-    if not endpoints:
-        admins = admins or [node.admin for node in local]
-        endpoints = [node.endpoint for node in local] or [DEFAULT_ENDPOINT]
-    beside = [_beside(url, "--endpoint") for url in endpoints]
-    for url in admins:
-        _beside(url, "--admin")
-    known = {node.endpoint: node.admin for node in local}
-    admins = admins or [known.get(u.rstrip("/"), b) for u, b in zip(endpoints, beside, strict=True)]
-    options = [] if local and not named else [f"--admin={url}" for url in admins]
-    options += [f"--token-file={token_file.resolve()}"] if token_file else []
-    urls = [url.rstrip("/") for url in endpoints]
-    return Session(urls, admins, token, as_json, options=tuple(options))
-
-
-def _token(file: Path) -> str:
-    """The secret in a file, as nodes read theirs. Raises Failed."""
-    try:
-        token = file.read_bytes().removesuffix(b"\n").removesuffix(b"\r").decode("ascii")
-    except OSError as error:
-        raise Failed(f"{file}: {error.strerror}", USAGE, "--token-file") from None
-    except UnicodeDecodeError:
-        token = ""
-    if not (token and token.isprintable()):
-        raise Failed(f"{file}: wants one line of printable ASCII", USAGE, "--token-file")
-    return token
-
-
-def _beside(url: str, field: str) -> str:
-    """The usual admin port of a URL's host. Raises Failed when it is none."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("http", "https"):
-        raise Failed(f"{url!r} is no URL like http://host:port", USAGE, field)
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{ADMIN_PORT}"

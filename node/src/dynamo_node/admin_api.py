@@ -1,20 +1,16 @@
 """Admin HTTP, listener 2: probes, metrics, status and what administrators ask (docs/http-api.md).
 
 Bodies are decoded strictly into typed structs with bounds; every error is a problem (RFC 9457). The
-bearer token is asked before anything is routed. A key in a path is taken from the raw bytes of the
-request (S-KEY-1).
+bearer token is asked before anything is routed (`admin_door`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
-from hmac import compare_digest
 from time import monotonic
 from typing import Any, TypeVar
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -24,7 +20,7 @@ from msgspec import UNSET
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from dynamo_core.admin.admin import KEYS_PAGE_MAX
 from dynamo_core.keys import KEY_BYTES_MAX
@@ -45,17 +41,15 @@ from dynamo_node.admin_document import (
     extra,
     with_client_listener,
 )
+from dynamo_node.admin_door import Door, problem
 from dynamo_node.budget import Books, holder
 from dynamo_node.driver import Driver
+from dynamo_node.keyring import Keyring
 from dynamo_node.memory import used_bytes
 from dynamo_node.metrics import registry_of
 
 BODY_BYTES_MAX = 1024 * 1024
 ANSWER_S_MAX = 30.0
-PROBLEMS = "https://dynamo-ring.dev/problems/"
-WITHOUT_TOKEN = frozenset(("/livez", "/readyz", "/metrics"))
-_PREFERENCE = b"/v1/preference-list/"
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 T = TypeVar("T")
 B = TypeVar("B", bound=Body)
 
@@ -72,21 +66,6 @@ class Problem(Exception):
     def __init__(self, status: int, slug: str, detail: str) -> None:
         super().__init__(detail)
         self.status, self.slug, self.detail = status, slug, detail
-
-
-def problem(status: int, slug: str, detail: str, **members: Any) -> Response:
-    """RFC 9457; `slug` is one of docs/http-api.md, or "" where the status says all."""
-    body = {
-        "type": PROBLEMS + slug if slug else "about:blank",
-        "title": slug.replace("-", " ") or "error",
-        "status": status,
-        "detail": detail,
-        **members,
-    }
-    headers = {"Retry-After": "1"} if status in (429, 503) else {}
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
 
 
 def answer(status: int, body: MutableMapping[str, Any]) -> Response:
@@ -149,6 +128,7 @@ class AdminApi:
         body["uptime_s"] = round(monotonic() - self.began, 3)
         bound = self.driver.memory_bound_bytes
         body["memory"] = {"bound_bytes": bound, "used_bytes": used_bytes()}
+        body["secrets"] = list(self.driver.links.ends.keyring.now.names)
         return answer(200, body)
 
     async def ring(self) -> Response:
@@ -273,38 +253,6 @@ def _query(request: Request, kind: type[T]) -> T:
         raise Problem(400, "bad-parameter", f"query: {error}") from None
 
 
-class Door:
-    """In front of the routes: the token, and keys in raw bytes."""
-
-    def __init__(self, app: ASGIApp, secret: bytes) -> None:
-        self._app = app
-        self._token = b"Bearer " + secret if secret else b""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            refused = self._refusal(scope)
-            if refused is not None:
-                await refused(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _refusal(self, scope: Scope) -> Response | None:
-        if self._token and scope["path"] not in WITHOUT_TOKEN:
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not compare_digest(given, self._token):
-                return problem(401, "unauthorized", "wants Authorization: Bearer <cluster secret>")
-        raw = scope["raw_path"].partition(b"?")[0]
-        if raw.startswith(_PREFERENCE):
-            quoted = raw[len(_PREFERENCE) :]
-            key = unquote_to_bytes(quoted)
-            if _BAD_ESCAPE.search(quoted) or not 1 <= len(key) <= KEY_BYTES_MAX:
-                detail = f"key: 1 to {KEY_BYTES_MAX} bytes, percent-encoded"
-                return problem(400, "bad-key", detail)
-            scope["dynamo_key"] = key
-            scope["path"] = _PREFERENCE.decode() + "key"
-        return None
-
-
 def durability(node: Node) -> str:
     """ "ok", "memory" where nothing is kept over a restart (S-RW-3), or since when fsyncs stall
     (S-RW-8)."""
@@ -316,7 +264,7 @@ def durability(node: Node) -> str:
     return "fsyncs stall since " + since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def admin_app(driver: Driver, secret: bytes, version: str, books: Books) -> ASGIApp:
+def admin_app(driver: Driver, keyring: Keyring, version: str, books: Books) -> ASGIApp:
     """The ASGI application of listener 2."""
     api = AdminApi(driver, version, books)
     app = FastAPI(
@@ -359,7 +307,7 @@ def admin_app(driver: Driver, secret: bytes, version: str, books: Books) -> ASGI
 
     app.add_api_route("/docs", docs, include_in_schema=False)
     _add_error_handlers(app)
-    return Door(app, secret)
+    return Door(app, keyring, driver.node.counters)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

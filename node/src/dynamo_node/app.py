@@ -31,12 +31,15 @@ from dynamo_core.errors import DynamoError
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_node import log as logs
 from dynamo_node.admin_api import admin_app
+from dynamo_node.certificates import Certificates
 from dynamo_node.client_api import ClientApi
 from dynamo_node.data_dir import open_store
 from dynamo_node.descriptors import Shares, TooFew, raise_limit, shares
 from dynamo_node.driver import Disk, Driver, LastResort, settle_memory
 from dynamo_node.guarded_protocol import GuardedProtocol
+from dynamo_node.handshake import VERSION
 from dynamo_node.http_limits import AdminEdge, Edge, Limits
+from dynamo_node.keyring import Keyring
 from dynamo_node.kv_asgi import KvApp
 from dynamo_node.kv_protocol import KvProtocol
 from dynamo_node.link_ends import LinkEnds
@@ -54,6 +57,7 @@ from dynamo_node.settings import (
     unknown_variables,
 )
 from dynamo_node.side_file import mark_damaged
+from dynamo_node.tls import PLAIN, Within
 
 if TYPE_CHECKING:  # of an extra that need not be installed
     from dynamo_node.spans import NodeSpans
@@ -201,7 +205,7 @@ def limits_of(settings: NodeSettings) -> tuple[Limits, Shares]:
     return limits, share
 
 
-async def run(settings: NodeSettings, secret: bytes, arguments: Sequence[str]) -> None:
+async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Sequence[str]) -> None:
     """A node from its start to its end. SIGHUP: `arguments` are read again. Raises CannotStart,
     BadSettings."""
     spans = spans_of(settings)
@@ -226,21 +230,24 @@ async def run(settings: NodeSettings, secret: bytes, arguments: Sequence[str]) -
     if settings.engine != "memory":
         node.free_bytes = partial(free_bytes, settings.data_dir)
     node.spans = spans
+    keyring = Keyring(secrets, former=settings.peer_protocol_min < VERSION)
     ends = LinkEnds(
-        settings.name, node_id, settings.cluster, peer_address, secret, settings.of_links()
+        settings.name, node_id, settings.cluster, peer_address, keyring, settings.of_links()
     )
+    certificates = settings.certificates()
+    ends.secure(settings.of_peer_tls, certificates)
     last = LastResort(die, partial(mark_damaged, settings.data_dir))
     driver = Driver(node, store, Links(ends, share.links), last)
     driver.memory_bound_bytes = told(
-        node.settings, limits, settings.memtable_bytes, settings.of_links()
-    )
-    loop.add_signal_handler(signal.SIGHUP, Reload(arguments, settings, secret, driver).again)
+        node.settings, limits, settings.memtable_bytes, settings.of_links(),
+        tls=certificates is not None,
+    )  # fmt: skip
+    reload = Reload(arguments, settings, keyring, driver, certificates)
+    loop.add_signal_handler(signal.SIGHUP, reload.again)
     driver.start(trusted, settings.seeds)
     seeds = loop.create_task(driver.follow_seeds(list(settings.seeds)))
-    servers = {
-        "client": Server(client_config(driver, settings.http_front, secret, limits, spans)),
-        "admin": Server(admin_config(driver, secret, limits)),
-    }
+    reload.watch()
+    servers = servers_of(settings, driver, limits, certificates, spans)
     await driver.links.listen(listeners.peer)
     serving = [
         loop.create_task(server.serve([getattr(listeners, which)]))
@@ -253,11 +260,12 @@ async def run(settings: NodeSettings, secret: bytes, arguments: Sequence[str]) -
         await asyncio.sleep(0.005)
     settle_memory()
     announce(settings, listeners)
-    if not secret:
+    if not secrets:
         log.warning("no cluster secret: peers and administrators are not asked who they are")
     await stopping.wait()
     log.info("stopping", in_flight=node.admission_control.in_flight)
     seeds.cancel()
+    reload.watch_no_more()
     await driver.drain(DRAIN_S_MAX)
     for server in servers.values():
         server.should_exit = True
@@ -285,6 +293,20 @@ def spans_of(settings: NodeSettings) -> NodeSpans | None:
     return NodeSpans(settings.otel_endpoint, settings.name, version("dynamo-ring"))
 
 
+def servers_of(
+    settings: NodeSettings, driver: Driver, limits: Limits, certificates: Certificates | None,
+    spans: NodeSpans | None,
+) -> dict[str, Server]:  # fmt: skip
+    """Both listeners of HTTP, by their names."""
+    ends = driver.links.ends
+    tls = partial(Within, certificates=certificates, counters=ends.counters)
+    front, clients = settings.http_front, tls(settings.of_client_tls)
+    return {
+        "client": Server(client_config(driver, front, ends.keyring, limits, clients, spans)),
+        "admin": Server(admin_config(driver, ends.keyring, limits, tls(settings.of_admin_tls))),
+    }
+
+
 def _config(app: Any, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app, loop="none", lifespan="off", log_config=None, access_log=False, server_header=False,
@@ -293,24 +315,31 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
     )  # fmt: skip
 
 
-def admin_config(driver: Driver, secret: bytes, limits: Limits) -> uvicorn.Config:
+def admin_config(
+    driver: Driver, keyring: Keyring, limits: Limits, tls: Within = PLAIN
+) -> uvicorn.Config:
     """The admin listener, behind the same guard as the client listener."""
     edge = AdminEdge(limits, asyncio.get_running_loop())
-    app = admin_app(driver, secret, version("dynamo-ring"), edge.books)
-    return _config(app, http=partial(GuardedProtocol, edge))
+    app = admin_app(driver, keyring, version("dynamo-ring"), edge.books)
+    return _config(app, http=tls.around(partial(GuardedProtocol, edge)))
 
 
 def client_config(
-    driver: Driver, front: str, secret: bytes, limits: Limits, spans: NodeSpans | None = None
+    driver: Driver,
+    front: str,
+    keyring: Keyring,
+    limits: Limits,
+    tls: Within = PLAIN,
+    spans: NodeSpans | None = None,
 ) -> uvicorn.Config:
     """The client listener, in the front that the settings choose."""
     edge = Edge(limits, asyncio.get_running_loop())
     driver.books = edge.books
-    api = ClientApi(driver, secret, limits, edge.books)
+    api = ClientApi(driver, keyring, limits, edge.books)
     api.spans = spans
     if front == "asgi":
-        return _config(KvApp(api), http=partial(GuardedProtocol, edge))
-    return _config(KvApp(api), http=partial(KvProtocol, api, edge))
+        return _config(KvApp(api), http=tls.around(partial(GuardedProtocol, edge)))
+    return _config(KvApp(api), http=tls.around(partial(KvProtocol, api, edge)))
 
 
 def announce(settings: NodeSettings, listeners: Listeners) -> None:
@@ -342,16 +371,17 @@ def main(arguments: list[str] | None = None) -> None:
     settings = load(arguments)
     logs.configure(settings.log_level, settings.name)
     try:
-        secret = settings.secret()
-        settings.check_exposure(secret)
+        secrets = settings.secrets()
+        settings.check_exposure(secrets)
+        settings.certificates()
     except BadSettings as error:
         refuse(str(error))
-    for doubt in settings.doubts_of_secret(secret):
+    for doubt in settings.doubts():
         log.warning(doubt)
     for name in unknown_variables(os.environ):
         log.warning("unknown setting", variable=name)
     try:
-        uvloop.run(run(settings, secret, arguments))
+        uvloop.run(run(settings, secrets, arguments))
     except BadSettings as error:
         refuse(str(error))
     except CannotStart as error:

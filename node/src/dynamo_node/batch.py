@@ -34,6 +34,7 @@ from dynamo_node.http_codec import (
     timeout_s_of,
 )
 from dynamo_node.http_limits import Limits
+from dynamo_node.keyring import Keyring
 from dynamo_node.media import kept_word, word_of
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter
 from dynamo_node.slow_log import tell_batch
@@ -114,7 +115,7 @@ class Listener(Protocol):
     driver: Driver
     books: Books
     limits: Limits
-    secret: bytes
+    keyring: Keyring
     value_bytes_max: int
 
 
@@ -226,7 +227,9 @@ class Batch:
                 raise Problem(
                     413, "value-too-large", f"data: at most {self._listener.value_bytes_max} bytes"
                 )
-        context = context_of(self._listener.secret, key, item.context) if item.context else None
+        context = None
+        if item.context:
+            context = context_of(self._listener.keyring.now.contexts, key, item.context)
         put = Put(
             key=key, value=value, context=context, w=ways.w, dw=ways.dw, strict=ways.strict,
             content_type=kept_word(
@@ -245,7 +248,7 @@ class Batch:
         if outcome.values and (refusal := self._hold(bytes_of(outcome))) is not None:
             return self._refused(refusal)
         result: dict[str, Any] = {"status": outcome.status}
-        sealed = sealed_of(self._listener.secret, key, outcome)
+        sealed = sealed_of(self._listener.keyring.now.contexts, key, outcome)
         if sealed:
             result["context"] = sealed
         if outcome.values:

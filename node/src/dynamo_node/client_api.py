@@ -24,6 +24,7 @@ from dynamo_node.http_codec import (
     trace_of,
 )
 from dynamo_node.http_limits import Limits
+from dynamo_node.keyring import Keyring
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
 
 if TYPE_CHECKING:  # of an extra that need not be installed
@@ -37,12 +38,12 @@ SMALL_BYTES_MAX = 64 * 1024
 class ClientApi:
     """The client listener of one node's driver."""
 
-    def __init__(self, driver: Driver, secret: bytes, limits: Limits, books: Books) -> None:
+    def __init__(self, driver: Driver, keyring: Keyring, limits: Limits, books: Books) -> None:
         self.driver = driver
         self.books = books
         self.limits = limits
         self.node = driver.node
-        self.secret = secret
+        self.keyring = keyring
         self.value_bytes_max = limits.value_bytes_max
         self.spans: NodeSpans | None = None
         """Where spans are exported (`otel_endpoint`)."""
@@ -60,7 +61,7 @@ class ClientApi:
             fields = fields_of(headers)
             if path.startswith(KV):
                 request = Request(method, path[len(KV) :], query, fields, body)
-                asked = asked_of(request, self._n(), self.secret)
+                asked = asked_of(request, self._n(), self.keyring.now.contexts)
             elif path == b"/v1/batch":
                 if method != "POST":
                     raise not_allowed("POST")
@@ -95,7 +96,7 @@ class ClientApi:
                     raise overloaded(status)
                 # The write is done; to show it as well was a wish (RFC 7240).
                 outcome.status, outcome.values = 204, []
-            return answer_of(asked, outcome, self.secret)
+            return answer_of(asked, outcome, self.keyring.now.contexts)
         except Problem as problem:
             return problem.answer()
 

@@ -4,10 +4,13 @@
     acceptor -> dialer     hello: who I am, a nonce; proof
     dialer   -> acceptor   proof; frames follow
 
-A proof is an HMAC over both hellos, the greeting included, and the prover's role: it is good for
-this link and this direction only, so neither side's bytes can be sent back to it (reflection) or
-kept for another link (replay). Without a secret the key is empty: that keeps out strangers'
-protocols, not strangers, and is for loopback. A link is authenticated, not encrypted.
+A proof is an HMAC, under a key of the cluster secret (`dynamo_core.secret_keys`), over both
+hellos, the greeting included, and the prover's role: it is good for this link and this direction
+only, so neither side's bytes can be sent back to it (reflection) or kept for another link (replay).
+Where a node has several secrets, the acceptor proves by the first, and each side takes a proof by
+any; the dialer proves by the one by which the acceptor has proven itself. Without a secret the key is known
+to all: that keeps out strangers' protocols, not strangers, and is for loopback. A link is
+authenticated, not encrypted.
 
 The greeting ends with the version of the protocol, which the dialer chooses and the acceptor takes
 or refuses (C17). Behind version 1 frames are bare; behind version 2 each has a number and a tag
@@ -19,6 +22,7 @@ highest version that its sender speaks, under the proof: two that speak 2 refuse
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b, sha256
 from hmac import compare_digest
 from hmac import digest as hmac_digest
@@ -27,6 +31,7 @@ import msgspec
 
 from dynamo_core.errors import BadFrame
 from dynamo_core.protocol.frame_tags import KEY_BYTES
+from dynamo_core.secret_keys import PeerKeys
 
 GREETING = b"dynamo-ring"
 """The first bytes of every link in both directions; the version of the protocol is the next."""
@@ -38,7 +43,6 @@ HELLO_BYTES_MAX = 1024
 NONCE_BYTES = 16
 PROOF_BYTES = 32
 DIALER, ACCEPTOR = "dialer", "acceptor"
-_PURPOSE = b"dynamo-ring peer link"
 
 
 class TalkedDown(BadFrame):
@@ -48,7 +52,7 @@ class TalkedDown(BadFrame):
 class Hello(msgspec.Struct, array_like=True, frozen=True):
     """Who speaks. `cluster` is the name from the settings ("" = not told), `address` where the
     speaker accepts links itself, `speaks` the latest version that it knows; the first version had
-    no such field."""
+    no such field, and no `tls`."""
 
     role: str
     name: str
@@ -57,6 +61,8 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     address: str
     nonce: bytes
     speaks: int = VERSION_OLDEST
+    tls: bool = False
+    """Whether it takes and makes links in TLS."""
 
 
 _decoder = msgspec.msgpack.Decoder(Hello)
@@ -78,16 +84,19 @@ class Handshake:
     frames, at the acceptor. No more than a hello and a proof are kept of what comes before.
     """
 
-    __slots__ = ("_buffer", "_key", "_me", "_mine", "_other", "_theirs", "_version_min", "peer",
-                 "rest", "version")  # fmt: skip
+    __slots__ = ("_buffer", "_key", "_keys", "_me", "_mine", "_other", "_theirs", "_version_min",
+                 "peer", "rest", "version")  # fmt: skip
 
     def __init__(
-        self, me: Hello, secret: bytes, version: int = 0, version_min: int = VERSION_OLDEST
-    ) -> None:
+        self, me: Hello, keys: Sequence[PeerKeys], version: int = 0,
+        version_min: int = VERSION_OLDEST,
+    ) -> None:  # fmt: skip
         if me.role not in (DIALER, ACCEPTOR) or len(me.nonce) != NONCE_BYTES:
             raise ValueError("a hello needs a role and a whole nonce")
         self._me = me
-        self._key = hmac_digest(secret, _PURPOSE, sha256)
+        self._keys = keys
+        self._key = keys[0]
+        """By which this side proves itself; once the other has, the one that both have."""
         self.version = version or me.speaks
         """That of the link, once the dialer has greeted."""
         self._version_min = version_min
@@ -121,7 +130,7 @@ class Handshake:
         assert self._other is not None
         proof, self.rest = self._buffer[:PROOF_BYTES], self._buffer[PROOF_BYTES:]
         self._buffer = b""
-        if not compare_digest(proof, self._proof(self._other.role)):
+        if not self._proven(proof, self._other.role):
             raise BadFrame("the other side does not know the cluster secret")
         both = min(self._other.speaks, self._me.speaks)
         if both > self.version:
@@ -132,7 +141,10 @@ class Handshake:
     def frame_key(self) -> bytes:
         """For the tags of the frames that the dialer sends; when the handshake is done."""
         return blake2b(
-            self._hellos(), key=self._key, digest_size=KEY_BYTES, person=b"frames of dialer"
+            self._hellos(),
+            key=self._key.of_version(self.version),
+            digest_size=KEY_BYTES,
+            person=b"frames of dialer",
         ).digest()
 
     def _take_hello(self) -> bool:
@@ -179,6 +191,15 @@ class Handshake:
         first, second = hellos if self._me.role == DIALER else hellos[::-1]
         return first + second
 
+    def _proven(self, proof: bytes, role: str) -> bool:
+        """By which key, if any: that is the one of this link."""
+        for key in self._keys:
+            self._key = key
+            if compare_digest(proof, self._proof(role)):
+                return True
+        return False
+
     def _proof(self, role: str) -> bytes:
         """HMAC over role, the dialer's hello and the acceptor's."""
-        return hmac_digest(self._key, role.encode() + b"\0" + self._hellos(), sha256)
+        key = self._key.of_version(self.version)
+        return hmac_digest(key, role.encode() + b"\0" + self._hellos(), sha256)

@@ -21,6 +21,7 @@ from dynamo_core.errors import BadContext
 from dynamo_core.keys import KEY_BYTES_MAX
 from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
 from dynamo_core.protocol.traceparent import traceparent_of
+from dynamo_core.secret_keys import ContextKeys
 from dynamo_node.expiry import expiry_line, expiry_shown, set_expiry
 from dynamo_node.media import kept_word, lines_of, said_of, word_of
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
@@ -164,15 +165,15 @@ def ways_of(query: bytes, n: int) -> Ways:
     return Ways(**found)
 
 
-def context_of(secret: bytes, key: bytes, text: str) -> Context:
+def context_of(keys: ContextKeys, key: bytes, text: str) -> Context:
     """What the client has seen. Raises Problem (S-CTX-1)."""
     try:
-        return unseal(secret, key, text)
+        return unseal(keys, key, text)
     except BadContext as error:
         raise Problem(400, "bad-context", str(error)) from None
 
 
-def asked_of(request: Request, n: int, secret: bytes) -> Asked:
+def asked_of(request: Request, n: int, keys: ContextKeys) -> Asked:
     """The operation that a request asks for. Raises Problem."""
     method, target, query, fields, body = request
     if method not in METHODS:
@@ -190,7 +191,7 @@ def asked_of(request: Request, n: int, secret: bytes) -> Asked:
         w=w, dw=dw, strict=strict, timeout_s=timeout_s, explain=explain,
     )  # fmt: skip
     if fields:
-        _add_fields(put, fields, secret)
+        _add_fields(put, fields, keys)
     return Asked(put, form)
 
 
@@ -205,13 +206,13 @@ def _number_of(text: str) -> int:
     return int(text) if _NUMBER.fullmatch(text) else 0
 
 
-def _add_fields(put: Put, fields: dict[bytes, bytes], secret: bytes) -> None:
+def _add_fields(put: Put, fields: dict[bytes, bytes], keys: ContextKeys) -> None:
     said = (fields.get(name, b"").decode("latin-1") for name in _SAID)
     put.content_type = kept_word(("content-type", "content-encoding"), *said)
     for name, value in fields.items():
         text = value.decode("latin-1")
         if name == b"dynamo-context":
-            put.context = context_of(secret, put.key, text)
+            put.context = context_of(keys, put.key, text)
         elif name == b"dynamo-request-id":
             put.request_id = word_of("dynamo-request-id", text, REQUEST_ID_CHARS_MAX)
         elif name == b"traceparent":
@@ -313,15 +314,15 @@ def problem_of(outcome: Outcome, sealed: str) -> Problem:
     return Problem(outcome.status, outcome.problem, outcome.detail, **members)
 
 
-def sealed_of(secret: bytes, key: bytes, outcome: Outcome) -> str:
+def sealed_of(keys: ContextKeys, key: bytes, outcome: Outcome) -> str:
     """The context for the client, "" where nothing was ever seen."""
-    return seal(secret, key, outcome.context) if outcome.context is not None else ""
+    return seal(keys, key, outcome.context) if outcome.context is not None else ""
 
 
-def answer_of(asked: Asked, outcome: Outcome, secret: bytes) -> Answer:
+def answer_of(asked: Asked, outcome: Outcome, keys: ContextKeys) -> Answer:
     """The answer to one operation."""
     operation, form = asked
-    sealed = sealed_of(secret, operation.key, outcome)
+    sealed = sealed_of(keys, operation.key, outcome)
     head = head_of(outcome, sealed)
     if outcome.explanation is not None:
         return _explained(outcome, head)

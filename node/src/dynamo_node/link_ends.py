@@ -22,6 +22,7 @@ from typing import Protocol, cast
 from dynamo_core.errors import BadFrame
 from dynamo_core.protocol.frame_tags import Opener, PlainOpener, PlainSealer, Sealer
 from dynamo_node.budget import holder
+from dynamo_node.certificates import Certificates
 from dynamo_node.clock import now_s
 from dynamo_node.handshake import (
     ACCEPTOR,
@@ -33,6 +34,7 @@ from dynamo_node.handshake import (
     Hello,
     TalkedDown,
 )
+from dynamo_node.keyring import Keyring
 from dynamo_node.link_bytes import (
     ARRIVING_BYTES_MAX,
     READ_BYTES_MAX,
@@ -40,6 +42,7 @@ from dynamo_node.link_bytes import (
     Arriving,
     Waiting,
 )
+from dynamo_node.tls import TlsLayer, names_of
 
 HANDSHAKE_S_MAX = 3.0
 STALL_S_MAX = 10.0
@@ -62,10 +65,10 @@ class LinkEnds:
     """What the links of one node share: who it is, whom they tell, what they hold together."""
 
     def __init__(
-        self, name: str, node_id: int, cluster: str, address: str, secret: bytes,
+        self, name: str, node_id: int, cluster: str, address: str, keyring: Keyring,
         limits: LinkLimits = LinkLimits(),
     ) -> None:  # fmt: skip
-        self.secret = secret
+        self.keyring = keyring
         self.limits = limits
         self.counters: Counter[str] = Counter()
         self.on_frame: Callable[[bytes | bytearray], None] = lambda frame: None
@@ -75,11 +78,42 @@ class LinkEnds:
         self.read = memoryview(bytearray(READ_BYTES_MAX))
         """Where the kernel puts what any link receives; it is looked at before the next read."""
         self._who = (name, node_id, cluster, address)
+        self.tls = "off"
+        """`allow`: links in TLS and plain ones are taken, and TLS is tried first; `require`."""
+        self._certificates: Certificates | None = None
+
+    def secure(self, how: str, certificates: Certificates | None) -> None:
+        """Links in TLS, as the setting `peer_tls` has it."""
+        self.tls, self._certificates = how, certificates
+
+    @property
+    def ways(self) -> list[tuple[bool, int]]:
+        """How a peer is dialled, the best first: whether in TLS, and in which version. What has no
+        numbers and tags has no TLS either."""
+        found = [(True, VERSION)] if self.tls != "off" else []
+        if self.tls != "require":
+            versions = range(VERSION, max(self.limits.version_min, VERSION_OLDEST) - 1, -1)
+            found += [(False, version) for version in versions]
+        return found
+
+    def accepted(self, link: Incoming) -> asyncio.BufferedProtocol:
+        """The protocol of a connection that was accepted."""
+        if self._certificates is None or self.tls == "off":
+            return link
+        both = self.tls == "allow"
+        return TlsLayer(link, self._certificates.peers, True, both, self.counters)
+
+    def dialled(self, link: Outgoing, in_tls: bool) -> asyncio.BufferedProtocol:
+        """The protocol of a connection that is dialled."""
+        if self._certificates is None or not in_tls:
+            return link
+        link.layer = TlsLayer(link, self._certificates.dialer, False, counters=self.counters)
+        return link.layer
 
     def handshake(self, role: str, version: int = VERSION) -> Handshake:
         """A new one, with a nonce of its own."""
-        hello = Hello(role, *self._who, token_bytes(NONCE_BYTES), VERSION)
-        return Handshake(hello, self.secret, version, self.limits.version_min)
+        hello = Hello(role, *self._who, token_bytes(NONCE_BYTES), VERSION, self.tls != "off")
+        return Handshake(hello, self.keyring.now.peers, version, self.limits.version_min)
 
 
 class _End(asyncio.BufferedProtocol):
@@ -128,6 +162,10 @@ class _End(asyncio.BufferedProtocol):
                 self.ends.counters["links_talked_down"] += 1
             self.abort()
             return
+        if handshake.peer is not None and not self._trusted(handshake.peer):
+            self.ends.counters["link_handshakes_refused"] += 1
+            self.abort()
+            return
         if answer:
             self.transport.write(answer)
         if handshake.peer is None:
@@ -138,6 +176,18 @@ class _End(asyncio.BufferedProtocol):
         self._handshake = None
         if handshake.rest:
             self.receive(memoryview(handshake.rest))
+
+    def _trusted(self, peer: Hello) -> bool:
+        """Who has proven to know the secret: whether the certificate names the member, and no one
+        in between keeps two that can do TLS from it."""
+        assert self.transport is not None
+        if self.transport.get_extra_info("ssl_object") is not None:
+            named = peer.name in names_of(self.transport)
+            self.ends.counters["link_names_refused"] += not named
+            return named
+        down = peer.tls and self.ends.tls != "off"
+        self.ends.counters["links_talked_down"] += down
+        return not down
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -292,11 +342,14 @@ class Outgoing(_End):
     def __init__(self, ends: LinkEnds, way: Way, version: int) -> None:
         super().__init__(ends, ends.handshake(DIALER, version))
         self._way = way
+        self.layer: TlsLayer | None = None
         self._sealer: Sealer | PlainSealer = PlainSealer()
 
     @property
     def unheard(self) -> bool:
         """Whether the other side accepted, and said not one byte."""
+        if self.layer is not None and self.layer.heard:
+            return False
         return self._handshake is not None and not self._handshake.heard
 
     def send(self, frame: bytes) -> None:

@@ -8,8 +8,9 @@ driver is told that the link is lost, and the core decides.
 A name may lead astray for minutes after its node has moved. So who dials us and has proven itself
 is dialled back where it came from, and a link that the old name has led to somebody else is closed.
 
-A node of the first version closes a link that is greeted in the second, so that address is dialled
-again at once in the first, where `peer_protocol_min` lets it, and what waits is kept (C17).
+A node of the first version closes a link that is greeted in the second, and one without TLS closes
+a link that begins with TLS. So that address is dialled again at once in the next way that settings
+let it, and what waits is kept (C17).
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from random import random
 
 from dynamo_core.protocol.frames import MESSAGE_BYTES_MAX
 from dynamo_node.clock import now_s
-from dynamo_node.handshake import VERSION
 from dynamo_node.link_ends import HANDSHAKE_S_MAX, Incoming, LinkEnds, Outgoing
 from dynamo_node.strangers import Strangers
 
@@ -40,7 +40,7 @@ class Route:
     """The way to one address: idle, dialling, open, or waiting before it dials again."""
 
     __slots__ = ("_dialing", "_ended", "_ends", "_host", "_kept", "_kept_bytes", "_link",
-                 "_port", "_retry_s", "_seen_at", "_to_seen", "_turned", "_version", "address",
+                 "_port", "_retry_s", "_seen_at", "_to_seen", "_tried", "_way", "address",
                  "counted", "retry_at", "used_at", "why")  # fmt: skip
 
     def __init__(self, ends: LinkEnds, address: str) -> None:
@@ -61,10 +61,10 @@ class Route:
         """The host from which the node there has dialled us."""
         self._to_seen = False
         """Whether we dial there next, and not the address as it is written; in turns."""
-        self._version = VERSION
-        """Of the protocol, in which we greet: the one that was answered last."""
-        self._turned = False
-        """Whether the other version is being tried, after one that was not answered."""
+        self._way = 0
+        """Which of the ways to dial is next: the one that was answered last."""
+        self._tried = 0
+        """So many other ways were tried since one was not answered."""
         self._ended = False
         self.counted = 0
 
@@ -119,13 +119,14 @@ class Route:
 
     async def _dial(self) -> None:
         """Connects; the handshake's own deadline takes over from there."""
-        loop, version = asyncio.get_running_loop(), self._version
+        loop, ends = asyncio.get_running_loop(), self._ends
+        in_tls, version = ends.ways[self._way]
         host = self._seen_at if self._to_seen and self._seen_at else self._host
         self._to_seen = not self._to_seen  # unless this way leads there
         try:
             async with asyncio.timeout(HANDSHAKE_S_MAX):
                 await loop.create_connection(
-                    lambda: Outgoing(self._ends, self, version), host, self._port
+                    lambda: ends.dialled(Outgoing(ends, self, version), in_tls), host, self._port
                 )
         except (OSError, TimeoutError, UnicodeError, OverflowError) as error:
             words = getattr(error, "strerror", None) or str(error) or "no answer"
@@ -136,7 +137,7 @@ class Route:
         """The handshake is done: what was kept goes out."""
         if self._astray(link):
             return link.abort()
-        self._link, self._dialing, self._turned = link, None, False
+        self._link, self._dialing, self._tried = link, None, 0
         if link.peer is not None:
             self.why = f"{link.peer.name} answers there"
         self._to_seen = not self._to_seen
@@ -162,25 +163,26 @@ class Route:
         if self._link not in (link, None):
             return
         if link.peer is None:
-            self.why = "closed at the handshake: another secret, cluster or protocol"
+            self.why = "closed at the handshake: another secret, certificate, cluster or protocol"
         if not (self._link is None and link.unheard and self._turn()):
             self._fail()
 
     def _turn(self) -> bool:
-        """Dials the same place again in the other version, once; False where there is none."""
-        if self._ended or self._turned or self._ends.limits.version_min == VERSION:
+        """Dials the same place again in another way, each once; False where there is none left."""
+        ways = len(self._ends.ways)
+        if self._ended or self._tried >= ways - 1:
             return False
-        self._turned, self._to_seen = True, not self._to_seen
-        self._version = VERSION if self._version < VERSION else VERSION - 1
+        self._tried, self._to_seen = self._tried + 1, not self._to_seen
+        self._way = (self._way + 1) % ways
         self._dialing = asyncio.get_running_loop().create_task(self._dial())
         return True
 
     def _fail(self) -> None:
         if self._ended:
             return
-        if self._turned or self._link is None:
-            self._version = VERSION
-        self._link, self._dialing, self._turned = None, None, False
+        if self._tried or self._link is None:
+            self._way = 0
+        self._link, self._dialing, self._tried = None, None, 0
         self._kept, self._kept_bytes = [], 0
         self._ends.waiting.leave(self)
         self.retry_at = now_s() + self._retry_s * (0.5 + random())
@@ -213,7 +215,9 @@ class Links:
     async def listen(self, listener: socket.socket) -> None:
         """Accepts links on a bound socket."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Incoming(self.ends, self), sock=listener)
+        self._server = await loop.create_server(
+            lambda: self.ends.accepted(Incoming(self.ends, self)), sock=listener
+        )
 
     def send(self, address: str, frame: bytes) -> bool:
         """One frame to an address; False when it was dropped."""

@@ -1,17 +1,22 @@
-"""SIGHUP: settings and the secret are read again; what may change while a node runs does.
+"""SIGHUP: settings and the secrets are read again; what may change while a node runs does.
 
-A file that is wrong changes nothing. Each setting that changed is told in one line of the log:
-either it holds from now on, or it needs a restart.
+The file of secrets is read again also when it has changed, which is looked at every `LOOK_S`: in
+Kubernetes nobody sends a signal. A file that is wrong changes nothing. Each setting that changed is
+told in one line of the log: either it holds from now on, or it needs a restart.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import structlog
 
 from dynamo_node import log as logs
+from dynamo_node.certificates import BadCertificates, Certificates
 from dynamo_node.driver import Driver
+from dynamo_node.keyring import Keyring
 from dynamo_node.settings import BadSettings, NodeSettings, read
 
 LIVE = (
@@ -20,6 +25,8 @@ LIVE = (
     "slow_request_ms",
 )  # fmt: skip
 """Fields that take effect at once; the others are read at the start."""
+LOOK_S = 2.0
+"""Between two looks at the files."""
 log = structlog.get_logger()
 
 
@@ -27,18 +34,62 @@ class Reload:
     """What a running node knows of its settings. `again` is for the signal."""
 
     def __init__(
-        self, arguments: Sequence[str], settings: NodeSettings, secret: bytes, driver: Driver
-    ) -> None:
+        self, arguments: Sequence[str], settings: NodeSettings, keyring: Keyring, driver: Driver,
+        certificates: Certificates | None = None,
+    ) -> None:  # fmt: skip
         self._arguments = arguments
         self._settings = settings
-        self._secret = secret
+        self._keyring = keyring
         self._driver = driver
+        self._certificates = certificates
+        self._seen = self._marks()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self) -> None:
+        """Looks at the files from now on."""
+        self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def watch_no_more(self) -> None:
+        """The node stops."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        if (marks := self._marks()) != self._seen:
+            self._seen = marks
+            self._take_files(self._settings)
+        self.watch()
+
+    def _marks(self) -> list[tuple[int, int, int]]:
+        """Of each file that is watched, what differs once it has another content."""
+        told = self._settings
+        files = (
+            told.cluster_secret_file, told.tls_cert_file, told.tls_key_file, told.tls_ca_file,
+        )  # fmt: skip
+        return [_mark(path) for path in files if path is not None]
+
+    def _take_files(self, told: NodeSettings) -> None:
+        """Certificates and secrets. A file that is wrong leaves what there was."""
+        if self._certificates is not None:
+            try:
+                self._certificates.take()
+            except BadCertificates as error:
+                log.error(f"certificates are left as they were: {error}")
+            else:
+                log.info("certificates are read again", not_after=self._certificates.not_after)
+        try:
+            secrets = told.secrets()
+        except BadSettings as error:
+            log.error(f"secrets are left as they were: {error}")
+            return
+        if secrets != self._keyring.secrets:
+            self._keyring.take(secrets)
+            log.info("secrets are read again", secrets=self._keyring.now.names)
 
     def again(self) -> None:
         """Read everything and do what can be done."""
         try:
             told = read(self._arguments)
-            secret = told.secret()
         except BadSettings as error:
             log.error(f"settings are left as they were: {error}")
             return
@@ -65,9 +116,17 @@ class Reload:
                 log.info("a setting has changed", **values)
             else:
                 log.warning("a setting needs a restart to change", **values)
-        if secret != self._secret:
-            log.warning("a setting needs a restart to change", setting="cluster_secret_file")
+        self._seen = self._marks()
+        self._take_files(self._settings)
         log.info("settings are read again", changed=len(live))
+
+
+def _mark(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _shown(value: object) -> object:

@@ -35,14 +35,13 @@ from pydantic_settings import (
 import dynamo_core.settings as core
 from dynamo_core.bounds import name_fault
 from dynamo_core.keys import VALUE_BYTES_MAX
+from dynamo_node.certificates import BadCertificates, Certificates, TlsFiles
 from dynamo_node.handshake import VERSION, VERSION_OLDEST
+from dynamo_node.keyring import BadSecret, read_secrets
 from dynamo_node.link_bytes import ARRIVING_BYTES_MAX, WAITING_BYTES_MAX
 from dynamo_node.link_ends import LinkLimits
 
 PREFIX = "DYNAMO_"
-SECRET_BYTES_MAX = 4096
-SECRET_CHARS_MIN = 32
-"""Shorter ones are warned of."""
 VALUE_BYTES_LIMIT_MAX = 8 * 1024 * 1024
 _CORE = core.Settings()
 
@@ -81,6 +80,7 @@ Name = Annotated[str, AfterValidator(_name)]
 Address = Annotated[str, AfterValidator(_address)]
 Dialled = Annotated[str, AfterValidator(_dialled)]
 Count = Annotated[int, Field(ge=1)]
+Listened = Literal["off", "allow", "on", "mutual"]
 
 
 def is_loopback(address: str) -> bool:
@@ -123,7 +123,16 @@ class NodeSettings(BaseSettings):
     zone: str = Field("", max_length=253, description="failure domain")
     weight: int = Field(1, ge=1, le=1000, description="relative capacity")
     cluster_secret_file: Path | None = Field(None,
-        description="cluster key: contexts, links between nodes, the admin's bearer token")
+        description="secrets, one a line: contexts, links, the admin's token; the first makes")
+    tls_cert_file: Path | None = Field(None, description="certificate chain of this node, PEM")
+    tls_key_file: Path | None = Field(None, description="its key, PEM")
+    tls_ca_file: Path | None = Field(None, description="authorities that peers and clients need")
+    peer_tls: Literal["off", "allow", "require"] | None = Field(None,
+        description="links; default: require with tls_cert_file, else off")
+    client_tls: Listened | None = Field(None,
+        description="client HTTP; default: on with tls_cert_file, else off")
+    admin_tls: Listened | None = Field(None,
+        description="admin HTTP; default: on with tls_cert_file, else off")
     cluster: str = Field("", max_length=253, description="a disk of another cluster is refused")
     replace_lost: bool = Field(_CORE.replace_lost,
         description="an empty disk under a member's name takes its place")
@@ -159,7 +168,7 @@ class NodeSettings(BaseSettings):
     siblings_max: Count = Field(_CORE.siblings_max, description="then puts need a context (409)")
     hint_bytes_max: Count = Field(_CORE.hint_bytes_max, description="hints for one node")
     peer_protocol_min: int = Field(VERSION_OLDEST, ge=VERSION_OLDEST, le=VERSION,
-        description="oldest protocol of links; 2 once no node of the first version is left")
+        description="2 once nothing of the first version is left: links, contexts, tokens")
     peer_arriving_bytes_max: int = Field(ARRIVING_BYTES_MAX, ge=1 << 20,
         description="beginnings of frames of all peers; one frame may go beyond")
     peer_waiting_bytes_max: int = Field(WAITING_BYTES_MAX, ge=1 << 20,
@@ -187,6 +196,45 @@ class NodeSettings(BaseSettings):
         if self.suspect_ms < 3 * self.heartbeat_ms:
             raise ValueError("suspect_ms: wants three heartbeats (heartbeat_ms) at least")
         return self
+
+    @model_validator(mode="after")
+    def _tls_has_its_files(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file: both or none")
+        asked = {"peer_tls": self.of_peer_tls, "client_tls": self.of_client_tls,
+                 "admin_tls": self.of_admin_tls}  # fmt: skip
+        for name, how in asked.items():
+            if how != "off" and self.tls_cert_file is None:
+                raise ValueError(f"{name}: wants tls_cert_file and tls_key_file")
+            if (how == "mutual" or (name == "peer_tls" and how != "off")) and not self.tls_ca_file:
+                raise ValueError(f"{name}: wants tls_ca_file")
+        return self
+
+    @property
+    def of_peer_tls(self) -> str:
+        """How links are made and taken."""
+        return self.peer_tls or ("require" if self.tls_cert_file else "off")
+
+    @property
+    def of_client_tls(self) -> str:
+        """How clients connect."""
+        return self.client_tls or ("on" if self.tls_cert_file else "off")
+
+    @property
+    def of_admin_tls(self) -> str:
+        """How administrators connect."""
+        return self.admin_tls or ("on" if self.tls_cert_file else "off")
+
+    def certificates(self) -> Certificates | None:
+        """Of this node, None where nothing asks for them. Raises BadSettings."""
+        used = {self.of_peer_tls, self.of_client_tls, self.of_admin_tls} != {"off"}
+        if not used or self.tls_cert_file is None or self.tls_key_file is None:
+            return None
+        try:
+            files = TlsFiles(self.tls_cert_file, self.tls_key_file, self.tls_ca_file)
+            return Certificates(files, self.name if self.of_peer_tls != "off" else "")
+        except BadCertificates as error:
+            raise BadSettings(str(error)) from None
 
     @classmethod
     def settings_customise_sources(
@@ -224,41 +272,27 @@ class NodeSettings(BaseSettings):
             self.peer_protocol_min, self.peer_arriving_bytes_max, self.peer_waiting_bytes_max
         )
 
-    def secret(self) -> bytes:
-        """The cluster key, b"" when there is none. Raises BadSettings."""
-        path = self.cluster_secret_file
-        if path is None:
-            return b""
+    def secrets(self) -> tuple[bytes, ...]:
+        """The cluster's, the one that makes first; () when there are none. Raises BadSettings."""
+        if self.cluster_secret_file is None:
+            return ()
         try:
-            secret = path.read_bytes()
-        except OSError as error:
-            raise BadSettings(f"cluster_secret_file: {path}: {error.strerror}") from None
-        secret = secret.removesuffix(b"\n").removesuffix(b"\r")
-        printable = secret.isascii() and secret.decode("ascii").isprintable()
-        if not (printable and 1 <= len(secret) <= SECRET_BYTES_MAX):
-            raise BadSettings(
-                f"cluster_secret_file: {path}: wants 1 to {SECRET_BYTES_MAX} characters of ASCII"
-            )
-        return secret
+            return read_secrets(self.cluster_secret_file)
+        except BadSecret as error:
+            raise BadSettings(f"cluster_secret_file: {error}") from None
 
-    def doubts_of_secret(self, secret: bytes) -> list[str]:
-        """What is wrong with the secret and does not keep a node from starting."""
+    def doubts(self) -> list[str]:
+        """What is wrong and does not keep a node from starting."""
         path = self.cluster_secret_file
-        doubts = []
-        if path is not None and path.stat().st_mode & 0o004:
-            doubts.append(f"cluster_secret_file: {path} may be read by every user of this machine")
-        if secret and len(secret) < SECRET_CHARS_MIN:
-            doubts.append(
-                f"cluster_secret_file: the secret has {len(secret)} characters and can be guessed;"
-                f" a later version refuses fewer than {SECRET_CHARS_MIN}"
-            )
-        return doubts
+        if path is None or not path.stat().st_mode & 0o004:
+            return []
+        return [f"cluster_secret_file: {path} may be read by every user of this machine"]
 
-    def check_exposure(self, secret: bytes) -> None:
+    def check_exposure(self, secrets: tuple[bytes, ...]) -> None:
         """Without a secret only this machine may reach a node. Raises BadSettings."""
         for field in ("client_listen", "admin_listen", "peer_listen"):
             address = getattr(self, field)
-            if not (secret or self.insecure or is_loopback(address)):
+            if not (secrets or self.insecure or is_loopback(address)):
                 raise BadSettings(
                     f"{field}: {address} is reachable from outside and there is no"
                     " cluster_secret_file; give one, or --insecure"

@@ -1,10 +1,10 @@
 """Contexts as clients carry them: what they have seen, sealed (S-CTX-1, S-CTX-2).
 
 base64url without padding of: format version (1 byte) | tag (16) | msgpack [key digest, history,
-node]. The tag is a keyed hash under the cluster secret: without it a client could hand in a history
-that it never saw, and a put would erase what that covers. The key's digest binds a context to its
-key. Without a secret the tag only catches accidents. Of a history that is longer than nodes take
-back a part is given out.
+node]. The tag is a keyed hash under a key of the cluster secret (`keys`): without it a client could
+hand in a history that it never saw, and a put would erase what that covers. The key's digest binds
+a context to its key. Without a secret the tag only catches accidents. Of a history that is longer
+than nodes take back a part is given out.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import re
 from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 from collections.abc import Collection
-from functools import lru_cache
 from hashlib import blake2b
-from hmac import compare_digest
 from math import ceil
 
 import msgspec
 
 from dynamo_core.causality.records import History, Record, Sibling, decode_history
 from dynamo_core.errors import BadContext
+from dynamo_core.secret_keys import TAG_BYTES, ContextKeys
 
 
 class Context(msgspec.Struct, array_like=True, gc=False):
@@ -37,7 +36,6 @@ CONTEXT_BYTES_MAX = 16 * 1024
 HISTORY_BYTES_MAX = 10_000
 """Of a history that is given out. Sealed it leaves 2 KiB of a request's 16 KiB of headers to the
 other ones; higher: contexts that a node gives and then refuses."""
-TAG_BYTES = 16
 _HEAD_BYTES = 1 + TAG_BYTES
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
 _ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
@@ -51,23 +49,6 @@ class _Body(msgspec.Struct, array_like=True, gc=False):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Body)
-
-
-@lru_cache(maxsize=8)
-def _tag_key(secret: bytes) -> bytes:
-    """A key of its own for tags, whatever the length of the secret."""
-    return blake2b(secret, digest_size=32, person=b"dynamo context").digest()
-
-
-@lru_cache(maxsize=8)
-def _tagger(secret: bytes) -> blake2b:
-    return blake2b(digest_size=TAG_BYTES, key=_tag_key(secret))
-
-
-def _tag(secret: bytes, body: bytes) -> bytes:
-    hasher = _tagger(secret).copy()
-    hasher.update(body)
-    return hasher.digest()
 
 
 def _key_digest(key: bytes) -> bytes:
@@ -98,10 +79,10 @@ def carried(history: History, siblings: Collection[Sibling]) -> bytes:
     return data
 
 
-def seal(secret: bytes, key: bytes, context: Context) -> str:
-    """The text of a context of `key`; good on every node with the secret, at any time later."""
+def seal(keys: ContextKeys, key: bytes, context: Context) -> str:
+    """The text of a context of `key`; good on each node that has the secret."""
     body = _encoder.encode(_Body(_key_digest(key), context.history, context.node))
-    text = b2a_base64(CONTEXT_VERSION + _tag(secret, body) + body, newline=False)
+    text = b2a_base64(CONTEXT_VERSION + keys.tag(body) + body, newline=False)
     return text.translate(_URLSAFE).rstrip(b"=").decode()
 
 
@@ -110,7 +91,7 @@ def context_of(record: Record, node: str) -> Context:
     return Context(carried(record.context(), record.siblings), node)
 
 
-def unseal(secret: bytes, key: bytes, text: str) -> Context:
+def unseal(keys: ContextKeys, key: bytes, text: str) -> Context:
     """The inverse. Raises BadContext: too long, not ours, of another key or format version."""
     if len(text) > CONTEXT_BYTES_MAX:
         raise BadContext(f"a context has at most {CONTEXT_BYTES_MAX} bytes")
@@ -123,7 +104,7 @@ def unseal(secret: bytes, key: bytes, text: str) -> Context:
     if data[:1] != CONTEXT_VERSION:
         raise BadContext("a context of another format version")
     body = data[_HEAD_BYTES:]
-    if not compare_digest(data[1:_HEAD_BYTES], _tag(secret, body)):
+    if not keys.holds(data[1:_HEAD_BYTES], body):
         raise BadContext("the tag does not hold: not a context of this cluster")
     try:
         found = _decoder.decode(body)

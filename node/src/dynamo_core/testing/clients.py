@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from dynamo_core.causality.context import Context, seal, unseal
+from dynamo_core.causality.context import Context
 from dynamo_core.causality.records import SUPERSEDED_WRITES_MAX
 from dynamo_core.errors import BadContext
 from dynamo_core.keys import partition_of, store_key
@@ -20,6 +20,7 @@ from dynamo_core.testing.message_text import message_text
 from dynamo_core.testing.plan import KEYS, Step
 from dynamo_core.testing.process import Call, Process
 from dynamo_core.testing.reuse import Reuse, type_of
+from dynamo_core.testing.rotation import Gone, Rotation
 from dynamo_core.testing.sightings import sight
 from dynamo_core.testing.world import World
 
@@ -32,7 +33,6 @@ LATER_WRITES_MAX = SUPERSEDED_WRITES_MAX // 2
 SPACE_S, CALM_S = 0.05, 0.7
 EXPLAINED = 4
 """One read in so many asks how it was answered."""
-SECRET = b"simulated cluster secret"
 Then = Callable[[Attempt, str], None]
 
 
@@ -49,6 +49,7 @@ class Clients:
         self._who = ""
         """The client whose step begins."""
         self._greed = Greed(world)
+        self._rotation = Rotation(world)
         self._reuse = Reuse(world, self._submit, self._fresh_value)
         self._entries: list[tuple[Process, Call]] | None = None
         """Of the turn that is being made up."""
@@ -59,6 +60,7 @@ class Clients:
 
     def begin(self, steps: list[Step]) -> None:
         """Arrange all steps."""
+        self._rotation.begin()
         turns: list[list[Step]] = []
         for step in steps:
             last = turns[-1][0] if turns else None
@@ -202,6 +204,17 @@ class Clients:
     ) -> None:  # fmt: skip
         key, value, sent, request_id = event
         text, seen = known
+        context: Context | None = None
+        refused = False
+        if text:
+            try:
+                context = self._rotation.unseal(process.name, key, text)
+            except Gone:
+                if again:
+                    return
+                text, seen = known = "", []
+            except BadContext:
+                refused = True
         later = sum(k == key and v > value for k, v in self.world.written)
         if again and (self.world.healed or later > LATER_WRITES_MAX):
             return
@@ -213,16 +226,12 @@ class Clients:
             w=step.w or plan.w, dw=min(plan.dw, step.w or plan.w), expires=step.expires,
             due=plan.quiet or (self.world.converged and "overload" not in plan.families),
         )  # fmt: skip
-        context: Context | None = None
-        if text:
-            try:
-                context = unseal(SECRET, key, text)
-                if context.node != process.name:
-                    self.world.count("context used through another node")
-            except BadContext:
-                attempt.outcome, attempt.status, attempt.problem = FAIL, 400, "bad-context"
-                self.world.events.append(attempt)
-                return
+        if refused:
+            attempt.outcome, attempt.status, attempt.problem = FAIL, 400, "bad-context"
+            self.world.events.append(attempt)
+            return
+        if context is not None and context.node != process.name:
+            self.world.count("context used through another node")
         operation = Put(
             key=key, value=None if deletes else sent, context=context, request_id=request_id,
             w=step.w, dw=attempt.dw if step.w else 0, strict=step.strict, timeout_s=TIMEOUT_S,
@@ -274,7 +283,7 @@ class Clients:
         seen = [self.world.value_of.get((key, data), 0) for data in attempt.shown]
         if attempt.kind != "get" and not attempt.shown:
             seen = [attempt.value]
-        text = seal(SECRET, key, outcome.context)
+        text = self._rotation.seal(attempt.node, key, outcome.context)
         self._contexts.setdefault(key, []).append((text, seen))
         return text
 

@@ -109,6 +109,9 @@ class Plan(msgspec.Struct):
     """All keys lie in one partition."""
     approved: bool = False
     """Who lost its disk waits for a person (S-MEM-6)."""
+    rotates_at: float = 0.0
+    """When the secret begins to change, and how long each step of it takes; 0: it stays."""
+    rotates_s: float = 1.0
     wire: Wire = msgspec.field(default_factory=Wire)
     """Where it is bad, links are those of TCP, and sealed."""
 

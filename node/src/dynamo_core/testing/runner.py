@@ -43,6 +43,8 @@ EXPECTED = (
     "answered overloaded", "answered quorum-not-met", "answered too-many-siblings",
     "background_slowed", "became_left", "became_member", "cancelled while a partition moves",
     "clock jumped ahead", "clock jumped back", "completed", "context used through another node",
+    "context of a secret that was taken away",
+    "context of another secret than that which makes",
     "converged", "converged without a read", "coordinator died before it answered",
     "corrupt_records", "defaults changed", "delete after a 404 with context", "delete ok",
     "delete unknown", "delete without context", "died before its batch was written",

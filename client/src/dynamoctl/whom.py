@@ -1,0 +1,50 @@
+"""Whom a command asks when not all is said: the ring of `.local/` if it runs, else usual ports."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from dynamo_client.tls import SYSTEM
+from dynamoctl.credentials import Credentials
+from dynamoctl.session import ADMIN_PORT, DEFAULT_ENDPOINT, LOCAL_DIR, USAGE, Failed, Session
+
+
+def session_of(
+    endpoints: list[str], admins: list[str], credentials: Credentials, as_json: bool
+) -> Session:
+    """Whom to ask when not all is said: the ring of `.local/` if it runs, else usual ports."""
+    token, tls = credentials.token(), credentials.tls()
+    local, named = [], bool(endpoints or admins)
+    if not (endpoints and admins) and (LOCAL_DIR / "nodes.json").exists():
+        from dynamo_client.local_nodes import LocalRing
+
+        ring = LocalRing(LOCAL_DIR)
+        local = ring.running
+        if local and not endpoints and token is None:
+            token = ring.token
+        if local and not (endpoints or admins) and tls == SYSTEM:
+            tls = local[0].tls
+    if not endpoints:
+        admins = admins or [node.admin for node in local]
+        endpoints = [node.endpoint for node in local] or [DEFAULT_ENDPOINT]
+    beside = [_beside(url, "--endpoint") for url in endpoints]
+    for url in admins:
+        _beside(url, "--admin")
+    known = {node.endpoint: node.admin for node in local}
+    admins = admins or [known.get(u.rstrip("/"), b) for u, b in zip(endpoints, beside, strict=True)]
+    options = [] if local and not named else [f"--admin={url}" for url in admins]
+    options += credentials.options()
+    urls = [url.rstrip("/") for url in endpoints]
+    return Session(urls, admins, token, as_json, options=tuple(options), tls=tls)
+
+
+def _beside(url: str, field: str) -> str:
+    """The usual admin port of a URL's host. Raises Failed when it is none."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise Failed(f"{url!r} is no URL like http://host:port", USAGE, field)
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{ADMIN_PORT}"

@@ -1,0 +1,88 @@
+"""The cluster's secret changes under load: each node reads its file again, when it comes to it.
+
+An administrator adds the new secret behind the old one, then puts it before it, then takes the old
+one away, and goes on when every node has read the file. The judge knows which secret has sealed
+each context, so a node that refuses one whose secret it holds is a fault (C6), and so is one that
+takes a context of a secret that was taken away.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING
+
+from dynamo_core.causality.context import Context, seal, unseal
+from dynamo_core.errors import BadContext
+from dynamo_core.secret_keys import keys_of
+from dynamo_core.testing.history import Trouble
+from dynamo_core.testing.plan import Plan
+
+if TYPE_CHECKING:
+    from dynamo_core.testing.world import World
+
+OLD, NEW = b"simulated cluster secret", b"simulated secret that follows"
+STEPS = ((OLD,), (OLD, NEW), (NEW, OLD), (NEW,))
+ROTATED = 0.06
+"""So many of the histories have it."""
+
+
+class Gone(Exception):
+    """A context whose secret was taken away: the client has to read again."""
+
+
+def add_to(rng: Random, plan: Plan) -> None:
+    """In few histories the secret changes midway."""
+    if not plan.quiet and rng.random() < ROTATED:
+        plan.rotates_at = rng.uniform(0.5, plan.ends_at)
+        plan.rotates_s = rng.choice((0.2, 1.0, 3.0))
+
+
+class Rotation:
+    """What each node has for secrets, and who has sealed what."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._held: dict[str, tuple[bytes, ...]] = {}
+        self._made: dict[str, bytes] = {}
+
+    def begin(self) -> None:
+        """Arrange its steps."""
+        world, plan = self._world, self._world.plan
+        if not plan.rotates_at:
+            return
+        rng = Random(f"{plan.seed} rotation")
+        for number, secrets in enumerate(STEPS[1:]):
+            at = plan.rotates_at + number * plan.rotates_s
+            for process in world.processes:
+                lag_s = rng.uniform(0.0, plan.rotates_s)
+                take = partial(self._held.__setitem__, process.name, secrets)
+                world.later(world.steps_after + at + lag_s, take)
+
+    def _secrets(self, name: str) -> tuple[bytes, ...]:
+        return self._held.get(name, STEPS[0])
+
+    def seal(self, name: str, key: bytes, context: Context) -> str:
+        """By the node of that name."""
+        secrets = self._secrets(name)
+        text = seal(keys_of(secrets).contexts, key, context)
+        self._made[text] = secrets[0]
+        return text
+
+    def unseal(self, name: str, key: bytes, text: str) -> Context:
+        """By the node of that name. Raises Gone, and BadContext where it should not."""
+        secrets = self._secrets(name)
+        held = self._made[text] in secrets
+        try:
+            context = unseal(keys_of(secrets).contexts, key, text)
+        except BadContext:
+            if held:
+                raise
+            self._world.count("context of a secret that was taken away")
+            raise Gone from None
+        if not held:
+            detail = f"{name} took a context of a secret that it has no more"
+            self._world.events.append(Trouble("C6", detail))
+        if self._made[text] != secrets[0]:
+            self._world.count("context of another secret than that which makes")
+        return context

@@ -1,0 +1,379 @@
+"""TLS between a transport and a protocol, in the same event loop, with the standard `ssl`.
+
+A `TlsLayer` is the protocol of a plain transport, and the transport of the protocol inside. It
+decrypts into what the inner protocol reads and encrypts what it writes, at once: nothing waits in
+between, so what the books of memory see of a transport holds with TLS as well (T-4). The layers of
+asyncio and uvloop keep up to 256 KiB of reading for each connection, and begin to count a
+connection after its handshake; here the inner protocol has its connection from the first byte on,
+with its places, deadlines and bounds, and what it writes before the handshake is done waits.
+
+A listener that takes both looks at the first byte of a connection: 22 begins a handshake of TLS
+and nothing else (RFC 8446, 5.1). HTTP and links between nodes begin with letters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from dynamo_node.certificates import Certificates, names_in
+
+HANDSHAKE_S_MAX = 5.0
+FIRST_BYTE = 22
+READ_BYTES = 64 * 1024
+"""What is read at once, for all connections: it is decrypted before the next read."""
+RECORD_BYTES = 16 * 1024
+SLICE_BYTES = 8 * 1024
+EARLY_BYTES_MAX = 4096
+"""Written before the handshake is done: a hello between nodes."""
+Protocol = asyncio.Protocol | asyncio.BufferedProtocol
+
+
+class _Buffers(threading.local):
+    """Of one event loop, for all of its connections: nothing is kept in them."""
+
+    def __init__(self) -> None:
+        self.read = memoryview(bytearray(READ_BYTES))
+        self.clear = memoryview(bytearray(RECORD_BYTES))
+
+
+_of_loop = _Buffers()
+
+
+def names_of(transport: Any) -> tuple[str, ...]:
+    """Who the certificate of the other side says that it is: the DNS names and URIs of its
+    subjectAltName, in their order. () without TLS, or where no certificate was shown. What is
+    shown was verified in the handshake. Known from the first byte that the protocol receives."""
+    found = transport.get_extra_info("ssl_object") if transport is not None else None
+    certificate = found.getpeercert() if found is not None else None
+    return names_in(certificate or {})
+
+
+class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
+    """One connection. `context` is asked for when it begins, so new files hold for the next one;
+    with `both` it begins with TLS only if the first byte says so."""
+
+    def __init__(
+        self, inner: Protocol, context: Callable[[], ssl.SSLContext], server_side: bool,
+        both: bool = False, counters: Counter[str] | None = None,
+    ) -> None:  # fmt: skip
+        self._inner = inner
+        self._buffered = isinstance(inner, asyncio.BufferedProtocol)
+        self._make = context
+        self._server_side = server_side
+        self._undecided = both and server_side
+        self._counters = Counter() if counters is None else counters
+        self._below: asyncio.Transport | None = None
+        self._tls: ssl.SSLObject | None = None
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._shaken = False
+        self.heard = False
+        """Whether the other side has said anything."""
+        self._early: list[bytes] = []
+        self._paused = self._closing = self._ended = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    # ------------------------------------------------------------ protocol of the plain transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The inner protocol has its connection now; whether it is TLS may be seen later."""
+        self._below = cast(asyncio.Transport, transport)
+        self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_S_MAX, self._late)
+        if not self._undecided:
+            self._begin()
+        self._inner.connection_made(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """One buffer for all: nothing of it is kept."""
+        return _of_loop.read
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes as they came."""
+        data, self.heard = _of_loop.read[:nbytes], True
+        if self._undecided:
+            self._undecided = False
+            if data[0] == FIRST_BYTE:
+                self._begin()
+            else:
+                self._shake_done()
+        if self._tls is None:
+            self._hand_on(bytes(data))
+            return
+        for at in range(0, nbytes, SLICE_BYTES):
+            # In slices: what a BIO has once held it keeps as room for ever (T-4).
+            self._in.write(data[at : at + SLICE_BYTES])
+            self._work()
+
+    def eof_received(self) -> bool:
+        """The other side has said all. TLS ends whole: the inner protocol has no half."""
+        if self._tls is None and not self._undecided:
+            return bool(self._inner.eof_received())
+        if self._shaken:
+            self._inner.eof_received()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone, at whatever stage."""
+        self._end_deadline()
+        if self._tls is not None and not self._shaken:
+            self._counters["tls_handshakes_failed"] += 1
+        if not self._ended:
+            self._ended = True
+            self._inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """As of the plain transport: what is encrypted waits there alone."""
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """As of the plain transport."""
+        self._inner.resume_writing()
+
+    # ------------------------------------------------------------ the handshake, and what follows
+
+    def _begin(self) -> None:
+        self._tls = self._make().wrap_bio(self._in, self._out, server_side=self._server_side)
+        if not self._server_side:
+            self._work()
+
+    def _work(self) -> None:
+        """All that can be done with what has arrived."""
+        try:
+            if not self._shaken and not self._shake():
+                return
+            self._decrypt()
+        except ssl.SSLError:
+            # Its alert, if there is one, goes out before the end.
+            self._flush()
+            self._end()
+        else:
+            self._flush()
+
+    def _shake(self) -> bool:
+        assert self._tls is not None
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return False
+        self._shake_done()
+        return True
+
+    def _shake_done(self) -> None:
+        self._shaken = True
+        self._end_deadline()
+        early, self._early = self._early, []
+        self.writelines(early)
+        if self._closing:
+            self._say_goodbye()
+
+    def _decrypt(self) -> None:
+        tls, clear = self._tls, _of_loop.clear
+        assert tls is not None
+        while not (self._closing or self._ended or (self._paused and self._buffered)):
+            try:
+                if self._buffered:
+                    inner = cast(asyncio.BufferedProtocol, self._inner)
+                    buffer = cast(Any, inner.get_buffer(READ_BYTES))
+                    count = cast(int, tls.read(len(buffer), buffer))
+                    if count:
+                        inner.buffer_updated(count)
+                else:
+                    count = cast(int, tls.read(RECORD_BYTES, cast(Any, clear)))
+                    if count:
+                        cast(asyncio.Protocol, self._inner).data_received(bytes(clear[:count]))
+            except ssl.SSLWantReadError:
+                return
+            except ssl.SSLZeroReturnError:
+                count = 0
+            if not count:  # the other side has closed
+                self._inner.eof_received()
+                self.close()
+                return
+            if not (self._in.pending or tls.pending()):
+                return  # to be told so by an exception takes longer than all of this
+
+    def _hand_on(self, data: bytes) -> None:
+        """Plain bytes, on a listener that takes both."""
+        if not self._buffered:
+            cast(asyncio.Protocol, self._inner).data_received(data)
+            return
+        inner = cast(asyncio.BufferedProtocol, self._inner)
+        rest = memoryview(data)
+        while rest:
+            buffer = cast(Any, inner.get_buffer(len(rest)))
+            size = min(len(buffer), len(rest))
+            buffer[:size] = rest[:size]
+            inner.buffer_updated(size)
+            rest = rest[size:]
+
+    def _flush(self) -> None:
+        if self._out.pending and self._below is not None:
+            self._below.write(self._out.read())
+
+    def _late(self) -> None:
+        if self._tls is None:
+            self._deadline = None  # it has said nothing: the inner protocol's deadlines hold
+            return
+        self._counters["tls_handshakes_late"] += 1
+        self.abort()
+
+    def _end_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _end(self) -> None:
+        if self._below is not None:
+            self._below.close()
+
+    def _say_goodbye(self) -> None:
+        if self._tls is not None and self._shaken:
+            with suppress(ssl.SSLError):
+                self._tls.unwrap()
+            self._flush()
+        self._end()
+
+    # ------------------------------------------------------------ transport of the inner protocol
+
+    def write(self, data: Any) -> None:
+        """Encrypts it and hands it on; before the handshake is done a little is kept."""
+        if self._below is None or self._ended or self._closing:
+            return
+        if not self._shaken:
+            if sum(map(len, self._early)) + len(data) > EARLY_BYTES_MAX:
+                self.abort()
+                return
+            self._early.append(bytes(data))
+        elif self._tls is None:
+            self._below.write(data)
+        elif data:
+            try:
+                self._below.writelines(self._encrypted(data))
+            except ssl.SSLError:
+                self.abort()
+
+    def _encrypted(self, data: Any) -> list[bytes]:
+        """Record by record, so that no BIO ever holds more than one."""
+        assert self._tls is not None
+        view, records = memoryview(data), []
+        while view:
+            view = view[self._tls.write(view[:RECORD_BYTES]) :]
+            records.append(self._out.read())
+        return records
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        """One after the other, in one go where they are small."""
+        parts = list(list_of_data)
+        if sum(map(len, parts)) <= RECORD_BYTES:
+            parts = [b"".join(parts)]
+        for data in parts:
+            self.write(data)
+
+    def close(self) -> None:
+        """What was written goes out, and the end of it is said."""
+        if self._closing or self._below is None:
+            return
+        if not self._shaken and self._early and self._tls is not None:
+            self._closing = True  # after the handshake
+            return
+        self._closing = True
+        self._say_goodbye()
+
+    def abort(self) -> None:
+        """At once."""
+        self._closing = True
+        if self._below is not None:
+            self._below.abort()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more may be written."""
+        return self._closing or self._below is None or self._below.is_closing()
+
+    def can_write_eof(self) -> bool:
+        """TLS has no half-closed connections."""
+        return self._tls is None and self._shaken and cast(Any, self._below).can_write_eof()
+
+    def write_eof(self) -> None:
+        """Only where it can."""
+        if self.can_write_eof():
+            cast(Any, self._below).write_eof()
+
+    def pause_reading(self) -> None:
+        """Neither reads nor decrypts."""
+        self._paused = True
+        if self._below is not None and not self._below.is_closing():
+            self._below.pause_reading()
+
+    def resume_reading(self) -> None:
+        """What has arrived and is not decrypted comes first, in a later turn."""
+        if not self._paused:
+            return
+        self._paused = False
+        if self._below is not None and not self._below.is_closing():
+            self._below.resume_reading()
+        if self._tls is not None and self._shaken:
+            asyncio.get_running_loop().call_soon(self._work)
+
+    def is_reading(self) -> bool:
+        """Whether it does."""
+        return not self._paused
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the kernel has not taken, as they are on the wire."""
+        waits = sum(map(len, self._early))
+        return waits + (self._below.get_write_buffer_size() if self._below is not None else 0)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """As of the plain transport."""
+        if self._below is not None:
+            self._below.set_write_buffer_limits(high, low)
+
+    def get_protocol(self) -> Any:
+        """The inner one."""
+        return self._inner
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Of TLS or of the plain transport."""
+        if name == "ssl_object":
+            return self._tls if self._shaken and self._tls is not None else default
+        if name == "sslcontext":
+            return self._tls.context if self._tls is not None else default
+        return self._below.get_extra_info(name, default) if self._below is not None else default
+
+
+@dataclass(frozen=True)
+class Within:
+    """How a listener of HTTP takes connections: `off`, `allow`, `on` or `mutual`, as the settings
+    `client_tls` and `admin_tls` have it."""
+
+    how: str
+    certificates: Certificates | None = None
+    counters: Counter[str] | None = None
+
+    def around(self, make: Callable[..., Protocol]) -> Callable[..., Protocol]:
+        """What makes the protocol of a connection, from what makes that of its requests."""
+        certificates = self.certificates
+        if self.how == "off" or certificates is None:
+            return make
+        context = certificates.mutual if self.how == "mutual" else certificates.usual
+        both = self.how == "allow"
+
+        return partial(_layered, context, both, self.counters, make)
+
+
+def _layered(
+    context: Callable[[], ssl.SSLContext], both: bool, counters: Counter[str] | None,
+    make: Callable[..., Protocol], **of_uvicorn: Any,
+) -> Protocol:  # fmt: skip
+    return TlsLayer(make(**of_uvicorn), context, True, both, counters)
+
+
+PLAIN = Within("off")
