@@ -6,16 +6,16 @@
 
 A proof is an HMAC, under a key of the cluster secret (`dynamo_core.secret_keys`), over both
 hellos, the greeting included, and the prover's role: it is good for this link and this direction
-only, so neither side's bytes can be sent back to it (reflection) or kept for another link (replay).
-Where a node has several secrets, the acceptor proves by the first, and each side takes a proof by
-any; the dialer proves by the one by which the acceptor has proven itself. Without a secret the key is known
-to all: that keeps out strangers' protocols, not strangers, and is for loopback. A link is
-authenticated, not encrypted.
+only, so neither side's bytes can be sent back to it (reflection) or kept for another link
+(replay). Where a node has several secrets, the acceptor proves by the first, and each side takes a
+proof by any; the dialer proves by the one by which the acceptor has proven itself. Without a
+secret the key is known to all: that keeps out strangers' protocols, not strangers, and is for
+loopback. A link is authenticated, not encrypted.
 
 The greeting ends with the version of the protocol, which the dialer chooses and the acceptor takes
 or refuses (C17). Behind version 1 frames are bare; behind version 2 each has a number and a tag
-(`protocol.frame_tags`) under a key of this link. An old node closes a link that begins with 2,
-so the dialer tries 1 next, where the setting `peer_protocol_min` lets it. Each hello tells the
+(`protocol.frame_tags`) under a key of this link. An old node closes a link that begins with 2, so
+the dialer tries 1 next, where the setting `peer_protocol_min` lets it. Each hello tells the
 highest version that its sender speaks, under the proof: two that speak 2 refuse a link of version
 1, so nobody in between can talk them down to it.
 """
