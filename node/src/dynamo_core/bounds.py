@@ -1,9 +1,9 @@
-"""The bounds of single values that come from outside (S-IN-2), and who has sent others.
+"""The bounds of single values that come from outside (S-IN-2), and the peers that broke them.
 
-Bounds of numbers and lengths stand in the types of messages: the decoder refuses a frame with a
-number that cannot be. They are far above what a ring reaches and far below what an encoder or an
-index cannot bear, so a number that passes may be counted up for years. Whether values make sense
-beside each other is said by `gate` and `intake`.
+The types of messages carry the bounds of numbers and lengths, so the decoder refuses a frame with
+an impossible number. The bounds are far above what a ring reaches, and far below what an encoder
+or an index cannot bear. So a number within its bound can be counted up for years. `gate` and
+`intake` check whether several values make sense together.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Annotated
 from msgspec import Meta
 
 VERSION_MAX = 2**31 - 1
-"""Of versions, terms and incarnations: the number of an entry has 32 bits of digest below it."""
+"""Of versions, terms and incarnations. An entry's number has 32 bits of digest below its version,
+so 31 bits are left for the version."""
 COUNTER_MAX = 2**62 - 1
 """Of dots, stamps and ids: one more can still be encoded."""
 ROUND_MAX = 2**58 - 1
 """Of the numbers of rounds. 32 of the bits are random, so this is ten years of a round every five
-seconds in one partition. A floor beyond would make a node refuse every record, for ever."""
+seconds in one partition. With a higher floor a node would refuse every record for ever."""
 MILLISECONDS_MAX = 2**53
 """Of a monotonic clock."""
 EXPIRES_MS_MAX = 253_402_300_799_999
@@ -29,15 +30,15 @@ PARTITIONS_MAX = 4096
 OWNERS_MAX = 1024
 """Of one partition."""
 MEMBERS_MAX = 4096
-"""Lines of a ring, those that have LEFT among them."""
+"""Lines of a ring, including the lines of members that have LEFT."""
 NAME_BYTES_MAX = 255
-"""A hint lies under one byte for the length of its target's name."""
+"""The key of a hint has one byte for the length of its target's name."""
 TEXT_MAX = 1024
 """Characters of zones, addresses, operation ids, reasons."""
 ACTORS_MAX = 1 << 16
-"""Of one history: one for each start of a node that coordinated the very key."""
+"""Of one history: there is one for each start of a node that coordinated puts of this key."""
 REFUSED_PEERS_MAX = 1024
-"""Peers that are counted by name; the others are counted together."""
+"""This many peers are counted by name; all others are counted together."""
 
 Version = Annotated[int, Meta(ge=0, le=VERSION_MAX)]
 Count = Annotated[int, Meta(ge=0, le=COUNTER_MAX)]
@@ -60,8 +61,8 @@ _ADDRESS = re.compile(r"[^\s@]+:[0-9]{1,5}")
 
 
 def name_fault(name: str) -> str:
-    """What is wrong with the name of a node, "" when nothing is. Routes and targets that this node
-    makes up for itself begin with ~, @ or =; none of them is in a document."""
+    """What is wrong with the name of a node, "" when nothing is. A node makes up routes and targets
+    that begin with ~, @ or =; a ring document contains none of them."""
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
@@ -79,7 +80,8 @@ def address_fault(address: str) -> str:
 
 
 class Refusals:
-    """Input that made no sense, by the peer that sent it; told once for each peer and kind."""
+    """Counts input that made no sense, by the peer that sent it. Each pair of peer and kind is
+    logged once."""
 
     def __init__(self) -> None:
         self.by_peer: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Every error of the core, one tree; whose fault it is stands in the type.
+"""Every error of the core, as one tree. The type of an error says whose fault it is.
 
 DynamoError
 ├── BadRequest            the client's: answered 4xx, nothing was stored
@@ -33,7 +33,7 @@ class BadRequest(DynamoError):
 
 
 class BadContext(BadRequest):
-    """S-CTX-1: otherwise a client could erase what it never saw."""
+    """S-CTX-1: a client with a forged context could erase values that it never saw."""
 
     slug = "bad-context"
 
@@ -47,7 +47,7 @@ class BadParameter(BadRequest):
 
 
 class RequestIdReused(BadRequest):
-    """S-REQ-2: the id of a request that is here as a sibling comes with another request."""
+    """S-REQ-2: a different request uses the id of a request whose sibling is stored here."""
 
     slug = "request-id-reused"
 
@@ -67,17 +67,18 @@ class Refused(DynamoError):
 
 
 class NotHere(DynamoError):
-    """S-REQ-1: a retry whose context names its first attempt, of which nothing lies here. To make
-    its event again could undo the first one, and an ack would count a copy that is none."""
+    """S-REQ-1: the context of a retry names its first attempt, but this node stores nothing of that
+    attempt. A second event for it could undo the first one. An ack would count a copy that does
+    not exist."""
 
 
 class BadFrame(DynamoError):
-    """Bytes from a peer that are not a frame of ours; never kills a node."""
+    """Bytes from a peer that are not a valid frame. The node drops them and continues."""
 
 
 class PeerCorrupt(DynamoError):
-    """T-1: a record, a put or an outcome from a peer whose digest does not hold. It says nothing of
-    the disk of this node: nothing is salvaged, noted as damaged or given up for it."""
+    """T-1: a peer sent a record, a put or an outcome with a wrong digest. The disk of this node is
+    not at fault, so this node salvages nothing, notes no damage and gives no record up."""
 
 
 class StoreError(DynamoError):
@@ -85,7 +86,7 @@ class StoreError(DynamoError):
 
 
 class Corrupt(StoreError):
-    """A record or block that does not read back; `key` is a store key at or near the damage."""
+    """A record or block cannot be read back; `key` is a store key at or near the damage."""
 
     def __init__(self, family: int, key: bytes, detail: str = "") -> None:
         super().__init__(f"family {family} key {key.hex()}: {detail}")
@@ -102,7 +103,7 @@ class StoreFailed(StoreError):
 
 
 class SyncFailed(StoreError):
-    """fsync failed; what was written may be gone although the kernel says otherwise."""
+    """fsync failed. Written data may be lost, even if a later fsync reports success."""
 
 
 class StoreLocked(StoreError):

@@ -19,7 +19,7 @@ FAMILIES = ("data", "hints", "tree", "meta")
 
 
 def until_full(rows: list[tuple[bytes, bytes]], bytes_max: int) -> list[tuple[bytes, bytes]]:
-    """The first of these rows, up to the one with which they are so many bytes."""
+    """The first rows, up to and including the one with which their values reach `bytes_max`."""
     size = 0
     for count, (_, value) in enumerate(rows, 1):
         size += len(value)

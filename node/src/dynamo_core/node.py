@@ -1,10 +1,11 @@
 """One node, pure: everything that a process decides, with one way in and data out.
 
-The shell and the simulator drive it alike. In one tick: `tick(now, wall_ms)` first, then any number
-of `receive` and `submit`, then `flush()` once, which writes one batch, tells who waited for it, and
-returns the frames to send. fsyncs are the driver's: when `sync_wanted`, it makes one and calls
-`synced(number)`. Machines (get, put, delivery, exchange, founding) never touch each other; they
-return calls, which this module routes: to the local replica or into a peer's next frame.
+The shell and the simulator drive it in the same way. One tick is: `tick(now, wall_ms)` first, then
+any number of `receive` and `submit`, then `flush()` once. `flush` writes one batch, informs those
+who waited for it, and returns the frames to send. The driver makes the fsyncs: when `sync_wanted`,
+it makes one and calls `synced(number)`. Machines (get, put, delivery, exchange, founding) never
+touch each other. They return calls; this module routes a call to the local replica or into the
+next frame to a peer.
 """
 
 from __future__ import annotations
@@ -63,10 +64,10 @@ STRANGER = "(no member)"
 
 
 class NodeIdentity(msgspec.Struct, frozen=True):
-    """Who this process is. `node_id` was born with the disk, random, 64 bits; `address` is where
-    peers dial, `client` where clients do, `admin` where administrators do, "" where only this
-    machine can; `seeds` are addresses to knock at without a ring, or while members are not heard
-    where the ring has them (S-MEM-5)."""
+    """The identity of this process. `node_id` is 64 random bits, made together with the disk. Peers
+    dial `address`, clients dial `client`, administrators dial `admin` ("": only this machine can
+    reach it). A node without a ring asks the `seeds`; so does a member that does not hear some
+    member at the address in the ring (S-MEM-5)."""
 
     name: str
     node_id: int
@@ -96,12 +97,12 @@ class Node:
         self.distrusted = False
         self.counters: Counter[str] = Counter()
         self.corrupt_from: Counter[str] = Counter()
-        """Records, puts and outcomes that did not hold, by the peer that sent them (T-1)."""
+        """Records, puts and outcomes with a wrong digest, by the peer that sent them (T-1)."""
         self.refusals = Refusals()
         self.throttle = Throttle(settings.latency_threshold_ms, self.counters)
         self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
         self.ring: Ring
-        """The ring; only for code that runs on a member."""
+        """The ring; only code that runs on a member may read it."""
         self._ring: Ring | None = None
         self.member = False
         """Whether this node serves keys."""
@@ -145,7 +146,7 @@ class Node:
         self._boots: list[int] = []
 
     def _reception(self) -> Inbox:
-        """Who takes which message; the own copy and the membership say so themselves."""
+        """Which part takes which message; the local copy and the membership declare theirs."""
         return Inbox(
             self,
             replying={
@@ -178,12 +179,13 @@ class Node:
 
     @property
     def ready(self) -> bool:
-        """A member with an open store, not draining; stays true when isolated."""
+        """Whether this node is a member with an open store and does not drain. It stays true when
+        no other member answers."""
         return self.admission_control.refusal() in ("", "overloaded") and self.writable
 
     @property
     def sync_wanted(self) -> bool:
-        """Somebody waits for an fsync."""
+        """Whether a caller waits for an fsync."""
         return self.write_batch.sync_wanted
 
     @property
@@ -202,7 +204,7 @@ class Node:
         return self.durability.stalled
 
     def stalls(self, name: str) -> bool:
-        """Whether the fsyncs of the node stall, as it says itself (S-RW-8)."""
+        """Whether the node has said that its fsyncs stall (S-RW-8)."""
         return self.stalled if name == self.name else self.detector.stalls(name)
 
     def up(self, name: str) -> bool:
@@ -214,13 +216,13 @@ class Node:
         self.quarantine.heard(name, partition, seen, floor)
 
     def sent_corrupt(self, name: str) -> None:
-        """T-1: what this peer sent does not hold; it is counted and refused."""
+        """T-1: this peer sent bytes with a wrong digest; they are counted and refused."""
         known = self.ring_or_none is not None and name in self.ring_or_none.members
         self.corrupt_from[name if known else STRANGER] += 1
         self.counters["corrupt_records_refused"] += 1
 
     def holds_data(self) -> bool:
-        """Whether anything lies on this disk; a founder's must be empty (S-RING-5)."""
+        """Whether this disk holds data; the disk of a founder must be empty (S-RING-5)."""
         try:
             return any(self.write_batch.scan(family, b"", None, 1) for family in (DATA, HINTS))
         except Corrupt:
@@ -229,7 +231,7 @@ class Node:
     # ------------------------------------------------------------ the ways in
 
     def start(self, now: float, wall_ms: int, trusted: bool) -> None:
-        """Load what the disk knows. `trusted` False: it may have lost something (S-DISK-2)."""
+        """Load the state on the disk. `trusted` False: the disk may have lost data (S-DISK-2)."""
         self.now, self.wall_ms = now, wall_ms
         self.detector.now_ms = int(now * 1000)
         self.start_number = self.write_batch.number = self.write_batch.store.sequence()
@@ -246,10 +248,10 @@ class Node:
             self.replica.rebuild_tree()
 
     def retune(self, settings: Settings) -> None:
-        """Other settings from now on. May differ in hedge_s, fsync_stall_s, exchange_s,
+        """Use other settings from now on. They may differ in hedge_s, fsync_stall_s, exchange_s,
         exchanges_max, moves_max, latency_threshold_ms, siblings_max, hint_bytes_max, anti_entropy,
-        replace_lost and slow_s; the others hold for the life of a node. Raises ValueError for
-        those."""
+        replace_lost and slow_s. Raises ValueError when another one differs: those hold until the
+        node ends."""
         kept = {field: getattr(settings, field) for field in RETUNED}
         if msgspec.structs.replace(self.settings, **kept) != settings:
             raise ValueError(f"only {', '.join(RETUNED)} may change while a node runs")
@@ -262,7 +264,7 @@ class Node:
         self.hints.bytes_max = settings.hint_bytes_max
 
     def tick(self, now: float, wall_ms: int) -> None:
-        """Time has moved; does what is due."""
+        """Take the new time and do what is due."""
         self.now, self.wall_ms = now, wall_ms
         self.detector.now_ms = int(now * 1000)
         late_s = now - min(self.dispatcher.wake_at, self._next_beat)
@@ -279,8 +281,8 @@ class Node:
             self.quarantine.beat()
             self._notice_changes()
             if self.write_batch.number > self.durable_number or self.stalled:
-                # Nobody waits, but what peers remember of this disk must not lag (S-DISK-2), and
-                # that a disk is quick again shows only when it is asked (S-RW-8).
+                # No caller waits. But the peers must know a recent number of this disk (S-DISK-2),
+                # and only an fsync shows that a slow disk is quick again (S-RW-8).
                 self.write_batch.then(None, lambda durable: None)
         if now >= self._next_scan:
             self._next_scan = now + self.settings.hint_scan_s
@@ -300,7 +302,8 @@ class Node:
             self.round_coordinator.tick(now)
 
     def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
-        """A client's operation; `done` is called exactly once, at once or in a later entry."""
+        """Take a client's operation. `done` is called exactly once: at once, or in a later call of
+        this node."""
         self.admission_control.submit(operation, done, principal)
         self.dispatcher.drain()
 
@@ -319,8 +322,8 @@ class Node:
         self.dispatcher.drain()
 
     def link_lost(self, name: str, redial_s: float = 0.0) -> None:
-        """Our link to the node broke or was refused, and may be dialled again in `redial_s`: what
-        is under way on it will not be answered (S-NET-2)."""
+        """The link from this node to `name` broke or was refused. It may be dialled again in
+        `redial_s` seconds. Calls under way on it get no answer (S-NET-2)."""
         self.detector.lost(name)
         self.dispatcher.lost(name, redial_s)
         self.dispatcher.drain()
@@ -351,8 +354,8 @@ class Node:
         self.dispatcher.drain()
 
     def reopened(self) -> None:
-        """The driver has reopened a store that refused writes; what it has is what there is."""
-        self._write()  # still refused: it rests on a tree that the store does not have
+        """The driver has reopened a store that refused writes; memory follows the store again."""
+        self._write()  # refused: this batch was built on a tree that the store does not have
         self.write_batch.dropped()
         self.write_batch.writable = True
         self.replica.reload()
@@ -374,7 +377,7 @@ class Node:
     # ------------------------------------------------------------ messages
 
     def refuse(self, peer: str, message: Message, why: str) -> None:
-        """S-IN-2: what a peer said makes no sense. It is counted, told once, and not done."""
+        """S-IN-2: a peer's message makes no sense. It is counted, logged once, and not served."""
         self.counters["senseless_input_refused"] += 1
         self.refusals.add(peer, type(message).__name__, why)
 
