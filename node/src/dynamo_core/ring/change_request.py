@@ -16,8 +16,9 @@ WEIGHT_MAX = 1000
 
 
 class ManualMove(msgspec.Struct, frozen=True, array_like=True):
-    """One wish by hand: `partition` from `source` to `to`; or, where it is None, one replica each
-    of `tokens` partitions, from `source`, else from nodes of `zone`, else from whoever is fullest.
+    """One move that an administrator asks for. With `partition`: that replica goes from `source` to
+    `to`. Without it: one replica of each of `tokens` partitions goes to `to`, from `source`, else
+    from nodes of `zone`, else from the node that holds most for its weight.
     """
 
     to: str
@@ -28,8 +29,8 @@ class ManualMove(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ChangeRequest(msgspec.Struct, frozen=True, array_like=True):
-    """What an administrator asks for; nothing at all means to balance what is there. `defaults` are
-    those of `r`, `w`, `dw`, `sloppy` that are to be others."""
+    """What an administrator asks for; an empty request asks to balance the ring. `defaults` has the
+    new values of those of `r`, `w`, `dw`, `sloppy` that change."""
 
     join: tuple[Member, ...] = ()
     leave: tuple[str, ...] = ()
@@ -39,7 +40,8 @@ class ChangeRequest(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def balances(self) -> bool:
-        """Whether all is placed anew; moves by hand, and defaults, leave all else as it is."""
+        """Whether all replicas are placed again. A request with only moves by hand or defaults
+        leaves all other replicas where they are."""
         return bool(self.join or self.leave or self.weights or not (self.moves or self.defaults))
 
 
@@ -65,7 +67,8 @@ def parse_members(field: str, items: Iterable[Mapping[str, Any]]) -> list[Member
 
 
 def parse_change_request(body: Mapping[str, Any]) -> ChangeRequest:
-    """A body of docs/http-api.md as wishes; its shape has been checked. Raises BadParameter."""
+    """The change request in a body of docs/http-api.md whose shape was checked before. Raises
+    BadParameter."""
     join = sorted(parse_members("join", body.get("join", ())), key=lambda member: member.name)
     leave = sorted(set(body.get("leave", ())))
     weights = dict(body.get("weights", {}))

@@ -1,18 +1,18 @@
-"""The ring document: who is a member and who owns what (S-RING-3).
+"""The ring document: the members, and the owners of each partition (S-RING-3).
 
 Theory of operation. Four parts, each merged on its own, so that two documents always merge into
 one and nothing needs a leader:
 
     identity   fixed when the ring is created
     members    one line a name; the later life of a name wins, LEFT is final within one life
-    target     one register: the owners that are wished for, and the defaults
-    entries    one a partition: fact; `term` counts its switches, so that a fork of the ring that
-               never switched always loses
+    target     one register: the wanted owners, and the defaults
+    entries    one a partition: the real owners; `term` counts the switches, so a fork of the ring
+               without a switch always loses
 
-Everything is ordered by numbers first and by the digest of its bytes last. That is a total order,
-so merge is "the larger of the two" line by line: commutative, associative and idempotent, whoever
-gossips with whom [P 4.8.1]. Two documents are equal when their four part digests are; only parts
-that differ travel.
+Lines are ordered by their numbers first and by the digest of their bytes last. That is a total
+order, so merge takes the larger line of the two, line by line. It is commutative, associative and
+idempotent: the order of gossip does not matter [P 4.8.1]. Two documents are equal when their four
+part digests are equal. Nodes send only the parts that differ.
 
 The wire form is an array-like msgpack struct with sorted keys: equal values have equal bytes.
 """
@@ -34,9 +34,9 @@ DIGEST_BYTES = 16
 PARTITIONS_MIN = 16
 PARTS = 4
 CHANGED = 1 << 12
-"""What a change of a member's line adds to its version, where a member that only has moved adds 1:
-of two lines made at one time the change stands, and the member writes its address into it again
-(S-MEM-5)."""
+"""An administrator's change of a member's line adds this to its version. A member that has only
+moved adds 1. So when both happen at one time the change stands, and the member then writes its
+address into the changed line again (S-MEM-5)."""
 
 JOINING: Final = "JOINING"
 MEMBER: Final = "MEMBER"
@@ -55,7 +55,7 @@ _encoder = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def digest_of(part: Any) -> bytes:
-    """16 bytes that name a part, a line or an entry by its canonical bytes."""
+    """16 bytes that identify a part, a line or an entry: a hash of its canonical bytes."""
     return blake2b(_encoder.encode(part), digest_size=DIGEST_BYTES).digest()
 
 
@@ -69,8 +69,8 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
-    """One life of a name. `id` is random, 64 bits, new with every life (S-MEM-3, S-MEM-4);
-    `address` is where peers dial, `client` where clients do."""
+    """One life of a name. `id` is 64 random bits, new with every life (S-MEM-3, S-MEM-4). Peers
+    dial `address`, clients dial `client`."""
 
     name: str
     incarnation: int
@@ -83,7 +83,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     version: int = 0
 
     def later(self, other: Member) -> Member:
-        """The line that stands when two of one name meet."""
+        """The line that stands after a merge of two lines with one name."""
         mine, theirs = self._order(), other._order()
         if mine == theirs and self != other:
             return other if digest_of(other) > digest_of(self) else self
@@ -91,7 +91,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def changes(self) -> int:
-        """How often this line was changed, moves not counted."""
+        """How often administrators changed this line; changes of address are not counted."""
         return self.version // CHANGED
 
     def changed(self, **fields: Any) -> Member:
@@ -99,7 +99,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
         return msgspec.structs.replace(self, version=self.version + CHANGED, **fields)
 
     def at(self, address: str, client: str) -> Member:
-        """This line of a member that has moved."""
+        """This line with the new addresses of a member that has moved."""
         return msgspec.structs.replace(
             self, address=address, client=client, version=self.version + 1
         )
@@ -109,9 +109,9 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Target(msgspec.Struct, frozen=True, array_like=True):
-    """What is wished for: owners by partition (empty when nothing is) and the defaults.
-    `operations` are the ids of the last ones applied, the current one last; `moves` is how many
-    replicas it was to move."""
+    """The wanted state: the owners by partition (empty without a wish) and the defaults.
+    `operations` has the ids of the last operations applied, the current one last. `moves` is the
+    number of replicas that the current operation planned to move."""
 
     version: int = 0
     owners: tuple[Owners, ...] = ()
@@ -123,7 +123,7 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
     moves: int = 0
 
     def later(self, other: Target) -> Target:
-        """The last (version, digest) wins whole."""
+        """The target with the larger (version, digest) wins as a whole."""
         if self.version == other.version and self != other:
             return other if digest_of(other) > digest_of(self) else self
         return other if other.version > self.version else self
@@ -143,13 +143,14 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     @cached_property
     def number(self) -> tuple[int, int]:
-        """What peer requests carry of it (S-RING-4): the term, and the version with 32 bits of the
-        digest below it, since two receivers that begin at once write one version each."""
+        """The number of this entry in requests between nodes (S-RING-4): the term, and the version
+        with 32 bits of the digest below it. Two receivers that begin at one time write the same
+        version; the digest tells their entries apart."""
         return self.term, self.version << 32 | int.from_bytes(digest_of(self)[:4], "big")
 
     @property
     def after(self) -> Owners:
-        """The owners once the move under way has switched."""
+        """The owners after the move under way has switched."""
         if self.move is None:
             return self.owners
         out, receiver = self.move
@@ -193,7 +194,8 @@ class RingParts(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
-    """One ring document. Immutable: a change makes another one that shares what did not change."""
+    """One ring document. It is immutable: a change makes a new one, which shares the other
+    parts."""
 
     identity: Identity
     members: dict[str, Member]
@@ -210,12 +212,13 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     @cached_property
     def digest(self) -> bytes:
-        """The name of this document: the digest of its part digests."""
+        """The hash that identifies this document: the digest of its part digests."""
         return digest_of(self._digests)
 
     @cached_property
     def epoch(self) -> int:
-        """For people: grows with every change, the sum of all versions, terms and lives."""
+        """A number for people that grows with every change: all versions, terms and lives, added
+        up."""
         return (
             sum(m.incarnation + m.changes + m.version % CHANGED for m in self.members.values())
             + self.target.version
@@ -237,15 +240,16 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
         return [n for n in dict.fromkeys(names) if n in members and members[n].state != LEFT]
 
     def knows(self, entry: Entry) -> bool:
-        """Whether everybody whom the entry names has a line here; else that must be heard first."""
+        """Whether this document has a line for every name in the entry. If not, this node must
+        first hear those lines by gossip."""
         names = (*entry.owners, *entry.after, *(entry.old or ()))
         return all(name in self.members for name in names)
 
     def is_gone(self, name: str, node_id: int) -> bool:
-        """S-MEM-3: the id is LEFT, or the name's line here is another life of it.
+        """S-MEM-3: the id is LEFT, or the line of the name has another id.
 
-        A life that this document has not heard of yet looks the same: whoever hears from it learns
-        its line first, by merging parts, and asks again.
+        A life that is newer than this document looks the same. So a node that hears from such an id
+        merges the peer's ring parts first, and then asks again.
         """
         line = self.members.get(name)
         return line is not None and (line.id != node_id or line.state == LEFT)
@@ -263,7 +267,7 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
         return Ring(self.identity, self.members, self.target, entries)
 
     def with_entries(self, changed: Mapping[int, Entry]) -> Ring:
-        """This ring with other entries, merged or not."""
+        """This ring with these entries in the place of its own; nothing is merged."""
         if not changed:
             return self
         entries = tuple(changed.get(p, entry) for p, entry in enumerate(self.entries))
@@ -274,7 +278,7 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
         return merge_parts(self, RingParts(target=target))
 
     def parts_differing(self, digests: Iterable[bytes]) -> RingParts:
-        """The parts of this ring whose digest is not the one in `digests`; () asks for all."""
+        """The parts of this ring whose digests differ from `digests`; () asks for all parts."""
         theirs = (*digests, *(b"",) * PARTS)
         same = [mine == other for mine, other in zip(self._digests, theirs, strict=False)]
         return RingParts(

@@ -1,9 +1,9 @@
-"""The gate: a ring document makes sense, or nothing of it is taken (S-IN-2, T-3).
+"""The gate: this node takes no part of a ring document that does not make sense (S-IN-2, T-3).
 
-The bytes of a document say no more than that somebody could encode it. One entry with a version of
-2**33 once ended three nodes, again at every start, as the number made from it could not be encoded.
-So whatever would become this node's document passes here first: documents of peers and of the disk,
-parts, entries, promises, changes that administrators ask for, and what this node itself writes.
+A document that decodes may still make no sense. Once, an entry with a version of 2**33 ended three
+nodes, again at every start: the number made from that version could not be encoded. So this gate
+checks everything before it becomes this node's document: documents of peers and of the disk, parts,
+entries, promises, changes that administrators ask for, and what this node itself writes.
 
     integers   versions, terms, incarnations within bounds; ids not zero
     lines      well-formed names, addresses, weights; not more than `MEMBERS_MAX`
@@ -11,10 +11,10 @@ parts, entries, promises, changes that administrators ask for, and what this nod
                which all but one are owners still; never both
     target     nothing, or Q lists like that; 1 <= r, w, dw <= N
 
-Every fault is a sentence; "" means that there is none. What this gate refuses is never taken in
-part: the document as it would be is checked as a whole, and only then does anything change. It must
-let pass whatever a correct node of any version writes (C17), so it asks for nothing that is merely
-usual: owners may have LEFT, a target may name them, a line may be of a later life.
+A fault is a sentence; "" means that there is none. The gate checks the whole document that would
+result, before anything changes, so this node never takes a part of a refused one. The gate must
+accept everything that a correct node of any version writes (C17). So it does not ask for what is
+only usual: owners may have LEFT, a target may name them, a line may be of a later life.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dynamo_core.bounds import (
 from dynamo_core.ring.document import Entry, Identity, Member, Owners, Ring, Target
 
 WEIGHT_MAX = 1 << 20
-"""Far above what administrators may ask for."""
+"""Far above the limit for administrators."""
 OPERATIONS_MAX = 256
 MOVES_MAX = 1 << 20
 
@@ -49,7 +49,7 @@ def ring_fault(ring: Ring) -> str:
 
 
 def step_fault(before: Ring, after: Ring) -> str:
-    """What is wrong with what `after` has and `before`, which passed, has not."""
+    """What is wrong with the parts of `after` that are not in `before`. `before` has passed."""
     if after.identity != before.identity:
         return "another identity"
     known = before.members
@@ -73,7 +73,7 @@ def knows_all(ring: Ring) -> bool:
 
 
 def entry_fault(entry: Entry, n: int) -> str:
-    """What is wrong with an entry, whoever its names may be."""
+    """What is wrong with an entry; whether its names are members is not checked here."""
     if not (0 <= entry.term <= VERSION_MAX and 0 <= entry.version <= VERSION_MAX and entry.by >= 0):
         return f"term {entry.term}, version {entry.version}, by {entry.by}"
     if fault := _owners_fault(entry.owners, n):
@@ -93,7 +93,7 @@ def entry_fault(entry: Entry, n: int) -> str:
 
 
 def target_fault(target: Target, identity: Identity, known: Collection[str]) -> str:
-    """What is wrong with a target of this ring, whose lines have the names `known`."""
+    """What is wrong with a target of this ring; `known` has the names of the ring's members."""
     n = identity.n
     if not (0 <= target.version <= VERSION_MAX and 0 <= target.moves <= MOVES_MAX):
         return f"target: version {target.version}, {target.moves} moves"
@@ -103,7 +103,7 @@ def target_fault(target: Target, identity: Identity, known: Collection[str]) -> 
         return f"target: {len(target.owners)} rows for {identity.partitions} partitions"
     kept = target.operations
     if len(kept) > OPERATIONS_MAX or any(len(one) > TEXT_MAX for one in kept):
-        return "target: operations without end"
+        return "target: the list of operations is too long"
     for row in set(target.owners):
         if fault := _owners_fault(row, n) or _strangers(row, known):
             return f"target: {fault}"
@@ -127,7 +127,7 @@ def line_fault(line: Member) -> str:
 def _identity_fault(identity: Identity) -> str:
     if not 1 <= identity.n <= OWNERS_MAX:
         return f"n={identity.n}"
-    return "" if 0 < len(identity.cluster_id) <= TEXT_MAX else "no cluster id, or one without end"
+    return "" if 0 < len(identity.cluster_id) <= TEXT_MAX else "the cluster id is empty or too long"
 
 
 def _members_fault(lines: Iterable[Member], count: int) -> str:

@@ -1,4 +1,4 @@
-"""What one node has to do with each partition of a ring document: its copies, and with whom."""
+"""The partitions of which one node keeps a copy by a ring document, and the other nodes that do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dynamo_core.ring.document import LAST_WRITE_WINS, LEFT, Owners, Ring
 
 
 class Holdings:
-    """Built whole from a document, before any of it is taken (S-IN-2)."""
+    """Computed from the whole document before the node takes any part of it (S-IN-2)."""
 
     __slots__ = ("beside", "bits", "lww", "others")
 
@@ -24,4 +24,4 @@ class Holdings:
             p for p, entry in enumerate(ring.entries)
             if p not in self.others and any(name in owners for owners in entry.quorums)
         ]  # fmt: skip
-        """Those of which it keeps a copy though it is no owner: joint writes need it."""
+        """The partitions of which it keeps a copy for joint writes, without being an owner."""

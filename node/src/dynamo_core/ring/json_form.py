@@ -14,8 +14,8 @@ NOT_HEARD: Mapping[str, str | None] = {}
 
 
 def to_document(ring: Ring, admins: Mapping[str, str | None] = NOT_HEARD) -> dict[str, Any]:
-    """The JSON form for people and clients, docs/http-api.md. `admins`: by member, where its admin
-    listener is dialled. That is no part of the ring: each node has heard it from the others."""
+    """The JSON form for people and clients, docs/http-api.md. `admins` has the address of each
+    member's admin listener. It is not in the ring: each member tells it to the others."""
     target = ring.target
     return {
         "cluster_id": ring.identity.cluster_id,
@@ -38,8 +38,8 @@ def to_document(ring: Ring, admins: Mapping[str, str | None] = NOT_HEARD) -> dic
 
 
 def from_document(document: dict[str, Any]) -> Ring:
-    """The ring that a client sees. Versions of members and of the target are not in the JSON
-    form, so epoch and digest are the document's to tell. Raises BadParameter."""
+    """The ring that a client sees. The JSON form has no versions of members and of the target, so
+    its epoch and digest cannot be computed here: read them in `document`. Raises BadParameter."""
     try:
         entries = [
             {**row, "move": row["move"] and (row["move"]["out"], row["move"]["in"])}
@@ -62,7 +62,10 @@ def from_document(document: dict[str, Any]) -> Ring:
 
 
 def _line(member: Member) -> dict[str, Any]:
-    fields = {**msgspec.structs.asdict(member), "id": f"{member.id:016x}"}  # 53 bits are not enough
+    fields = {
+        **msgspec.structs.asdict(member),
+        "id": f"{member.id:016x}",
+    }  # a JSON number has 53 bits
     del fields["version"]
     return fields
 

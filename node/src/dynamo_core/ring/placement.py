@@ -1,24 +1,25 @@
 """Placement: which nodes own which partitions (S-RING-1, S-RING-2, [P 6.2 strategy 3]).
 
-Theory of operation. Random tokens leave the busiest node well above the mean (Figure 8), because
-what counts is replicas and a list skips duplicates. So replicas are what is balanced here:
+Theory of operation. With random tokens the busiest node is well above the mean (Figure 8): the load
+of a node is its number of replicas, and a list skips duplicate nodes. So this module balances the
+replicas themselves:
 
 1. *Shares.* Each node's fair number of replicas by weight, never more than one of a partition and,
-   where there are N zones or more, never more than one of a partition in a zone. What a full node
-   or zone cannot take the others share by weight.
-2. *Quotas.* Shares rounded down or up; the roundings up go to nodes that hold more already.
-3. *Keep* what the previous placement has and the rules allow; the rest are holes.
+   where there are N zones or more, never more than one of a partition in a zone. When a node or a
+   zone is full, the others share the rest by weight.
+2. *Quotas.* Shares are rounded down or up; nodes that hold more replicas now are rounded up.
+3. *Keep* every replica of the previous placement that the rules allow; the other places are holes.
 4. *Fill* the holes, each node in step with its quota, so that neighbours on the ring differ and
-   first owners are spread; then *shift* replicas from nodes above their quota to nodes below.
-5. *Chain* what is left over, because the node below owns all that the node above could give: a
-   cheapest chain of shifts over other nodes. Such a chain always exists, since shares are a
-   fractional solution of a network flow and quotas their rounding.
-6. *Save*: while there are more moves than the obvious lower bound, look for a round of shifts that
-   saves one. A flow without such a round (a negative cycle) is a cheapest one.
+   first owners are spread. Then *shift* replicas from nodes above their quota to nodes below.
+5. *Chain.* Sometimes the node below its quota already owns all that the node above could give.
+   Then take a cheapest chain of shifts over other nodes. Such a chain always exists: shares are a
+   fractional solution of a network flow, and quotas are their rounding.
+6. *Save*: while there are more moves than the simple lower bound, look for a cycle of shifts that
+   saves one. A flow without such a cycle (a negative cycle) is a cheapest one.
 
-An owner that is replaced gives its place in the list to the one that replaces it, so a list that
-loses one owner is one move. Everything is integers, fractions and sorted names: same input, same
-placement, on every machine.
+A new owner takes the place of the old one in the list, so a list that loses one owner is one move.
+All values are integers, fractions and sorted names: the same input gives the same placement on
+every machine.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from dynamo_core.ring.document import LEFT, Entry, Identity, Member, Owners, Rin
 
 HOLE = -1
 SAVINGS_MAX = 8
-"""Rounds of step 6: each costs a look at every replica, and plans are made while people wait."""
+"""Cycles of step 6. Each one looks at every replica, and a person waits for the plan."""
 
 
 def place(
@@ -62,8 +63,8 @@ def found(identity: Identity, members: Mapping[str, Member], target: Target) -> 
 def zone_cap(members: Mapping[str, tuple[str, int]], partitions: int, n: int) -> int:
     """How many replicas of one partition a zone may hold.
 
-    One, where there are `n` zones or more. With fewer zones a spread as even as the weights allow:
-    balance is not given up for it.
+    It is 1 with `n` zones or more. With fewer zones the replicas spread over them as evenly as the
+    weights allow; balance by weight comes first.
     """
     zones = {zone for zone, _ in members.values()}
     if len(zones) >= n:
@@ -78,8 +79,8 @@ def zone_cap(members: Mapping[str, tuple[str, int]], partitions: int, n: int) ->
 def shares(
     members: Mapping[str, tuple[str, int]], partitions: int, n: int, cap: int
 ) -> dict[str, Fraction]:
-    """Each node's fair number of replicas: by weight, at most `partitions` on a node and `cap`
-    times that in a zone; the surplus of what is full goes to the others, by weight."""
+    """Each node's fair number of replicas by weight: at most `partitions` on a node and `cap` times
+    that in a zone. When a node or a zone is full, the others share its surplus by weight."""
     free = dict(members)
     share: dict[str, Fraction] = {}
     left = Fraction(partitions * n)
@@ -115,7 +116,8 @@ def _filled(weights: Mapping[str, int], total: Fraction, node_max: int) -> dict[
 
 
 class _Layout:
-    """A placement being made. Nodes are numbers, in the order of their names; HOLE is nobody."""
+    """A placement while it is made. A node is a number, in the order of the names; HOLE stands for
+    no node."""
 
     def __init__(
         self,
@@ -161,7 +163,7 @@ class _Layout:
                     self._put(partition, slot, node)
 
     def _owners(self, partition: int) -> Owners:
-        """The list with kept owners where they were, new ones in the places that this leaves."""
+        """The owner list: kept owners in their old places, new owners in the free places."""
         owners = self.lists[partition]
         new = iter([node for node in owners if node not in self.kept[partition]])
         row = [node if node in owners else next(new) for node in self.kept[partition]]
@@ -187,7 +189,8 @@ class _Layout:
         return sum(node not in kept for owners, kept in rows for node in owners)
 
     def _moves_min(self) -> int:
-        """No placement needs fewer: every hole is a move, and so is all that a node must gain."""
+        """A lower bound of the moves: every hole is a move, and so is every replica that a node
+        must gain."""
         had = Counter(node for kept in self.kept for node in kept)
         gains = sum(max(0, least - had[node]) for node, least in enumerate(self.down))
         return max(gains, self._surplus(HOLE))
@@ -195,7 +198,7 @@ class _Layout:
     # ------------------------------------------------------------ what the rules allow
 
     def _fits(self, partition: int, node: int, instead: int = HOLE) -> bool:
-        """Whether `node` may be an owner beside the others, `instead` not counted."""
+        """Whether `node` may be an owner in the place of `instead`, beside the other owners."""
         owners, zone = self.lists[partition], self.zone
         if node in owners:
             return False
@@ -218,7 +221,8 @@ class _Layout:
     # ------------------------------------------------------------ fill, shift, chain
 
     def _fill(self) -> None:
-        """Holes, in the order of the ring, to the node that is furthest behind its schedule."""
+        """Fill the holes in the order of the ring; each goes to the node that is furthest behind
+        its schedule."""
         total = self._surplus(HOLE)
         need = [max(0, q - held) for q, held in zip(self.quota, self.load, strict=True)]
         wanted = [max(0, q - self.n * f) for q, f in zip(self.quota, self.firsts, strict=True)]
@@ -247,7 +251,7 @@ class _Layout:
                     given_first[best] += slot == 0
 
     def _shift(self, giver: int) -> None:
-        """What the giver has above its quota, one step, to nodes below theirs."""
+        """Move replicas above the giver's quota, in one step each, to nodes below their quota."""
         held = [p for p, owners in enumerate(self.lists) if giver in owners]
         held.sort(key=lambda partition: scatter(partition, giver))
         while self._surplus(giver):
@@ -263,7 +267,8 @@ class _Layout:
     def _steps(
         self, giver: int, takers: Sequence[int], held: Sequence[int]
     ) -> Iterator[tuple[int, int]]:
-        """Allowed steps, best first: with a first place where that evens first owners out."""
+        """The allowed steps, best first. A step moves a first place if that spreads first owners
+        more evenly."""
         for taker in takers:
             first = self._firsts_above(giver) > max(0, self._firsts_above(taker))
             for wish in (first, not first):
@@ -298,9 +303,9 @@ class _Layout:
     def _steps_from(self, giver: int) -> dict[int, tuple[int, int]]:
         """For each taker the cheapest partition to take from the giver: (cost, partition).
 
-        A step costs one for a kept replica that is given up and one for a new one that is copied:
-        one more than it adds to the moves, so that of equal chains the shorter one is cheaper. Thus
-        a cheapest chain passes no partition twice where once would do.
+        A step costs one if the giver gives up a replica that it has kept, and one if the taker has
+        to copy it. That is one more than the moves it adds, so of two equal chains the shorter one
+        is cheaper. So a cheapest chain does not use a partition twice without need.
         """
         best: dict[int, tuple[int, int]] = {}
         for partition, owners in enumerate(self.lists):
@@ -314,10 +319,10 @@ class _Layout:
         return best
 
     def _save(self) -> bool:
-        """Saves a move by a round of steps that leaves every load within its share, if one does.
+        """Saves a move by a cycle of steps that keeps every load within its share, if there is one.
 
-        A negative cycle, found as Bellman and Ford do. A round may pass through HOLE: who gives to
-        it rounds down afterwards, who takes from it rounds up.
+        It is a negative cycle, found with Bellman-Ford. A cycle may pass through HOLE: the node
+        that gives to HOLE rounds down afterwards, the node that takes from HOLE rounds up.
         """
         steps: list[tuple[int, int, int, int]] = []
         for node, load in enumerate(self.load):
@@ -341,8 +346,8 @@ class _Layout:
         return self._go_round(came, last)
 
     def _go_round(self, came: Mapping[int, tuple[int, int]], start: int) -> bool:
-        """Takes the steps that lead back to `start`, all of them or, where one no longer fits
-        after the others, none."""
+        """Takes all steps of the cycle through `start`. It takes none of them if one step does not
+        fit after the others."""
         done: list[tuple[int, int, int]] = []
         taker, fits = start, True
         while fits and (not done or taker != start):

@@ -1,21 +1,21 @@
-"""Changes of the ring: what is wished for, what it means, and the documents it makes (S-MOVE-6).
+"""Changes of the ring: the plan for a change request, and the documents it makes (S-MOVE-6).
 
 Theory of operation. A change is planned before it is made: `plan` is a pure function of a ring and
-of wishes, so every node shows the same plan, under the same hash. To apply it is to write members
-and target, no more; receivers then compare target with owners and do the rest (S-MOVE-1).
+a change request, so every node shows the same plan with the same hash. Applying a plan only writes
+members and target. Receivers then compare target with owners and do the rest (S-MOVE-1).
 
     join      a line JOINING; it becomes MEMBER when every partition targeted at it has switched
     leave     LEAVING; LEFT when no entry names it and it holds neither data nor hint (S-MOVE-7)
     weights   another number in a line
-    moves     by hand: one replica of a partition, or some tokens; on top of all else
-    defaults  other r, w, dw, sloppy in the target: they hold where it has been heard of
+    moves     by hand: one replica of a partition, or some tokens; applied after all other changes
+    defaults  other r, w, dw, sloppy in the target; a node uses them when it has heard that target
 
-What an entry will be counts as its owners: `in` of a move under way in the place of `out`. With
-joins, leaves, weights, or no wish at all, `place` balances anew, with the fewest moves from there;
-moves by hand alone change nothing but what they say, and defaults alone move nothing.
+A move under way counts as done: its `in` is an owner, its `out` is not. With joins, leaves, weights
+or an empty request, `place` balances again, with the fewest moves from there. A request with only
+moves by hand makes only these moves. A request with only defaults moves nothing.
 
-A target keeps the ids of the operations that led to it, the current one last: the same id twice is
-one operation, and one that lost to another of its version is missing (S-RING-3).
+A target keeps the ids of the operations that led to it, the current one last. The same id twice is
+one operation. If two operations made the same version, the id of the loser is missing (S-RING-3).
 """
 
 from __future__ import annotations
@@ -46,17 +46,18 @@ from dynamo_core.ring.placement import place, scatter
 
 OPERATIONS_KEPT_MAX = 16
 UNDONE = "~"
-"""Before the id of an operation that was cancelled."""
+"""Stands before the id of an operation that was cancelled."""
 FORCED = 1 << 16
-"""S-MOVE-4: what a forced removal adds to a version, above all that a receiver writes meanwhile."""
+"""S-MOVE-4: a forced removal adds this to a version, so that it wins over every version that a
+receiver writes at the same time."""
 
 _replace = msgspec.structs.replace
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What wishes mean for one ring. `moves` are (partition, out, in), a line a replica; the counts
-    are of replicas, by node and by zone; `violations` are partitions with two owners in a zone;
-    `defaults` are those before and after, where others are wished for."""
+    """What a change request means for one ring. `moves` has (partition, out, in) for each replica
+    that moves. The counts are replicas, by node and by zone. `violations` are partitions with two
+    owners in one zone. `defaults` has the values before and after, if the request changes any."""
 
     owners: tuple[Owners, ...]
     moves: tuple[tuple[int, str, str], ...]
@@ -73,7 +74,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(ring: Ring, wishes: ChangeRequest) -> Plan:
-    """What the wishes mean. Raises BadParameter, naming the wish that cannot be."""
+    """The plan for a change request. Raises BadParameter with the field that cannot be met."""
     staying = _staying(ring, wishes)
     if wishes.balances:
         field = "leave" if wishes.leave else "members"
@@ -86,7 +87,7 @@ def plan(ring: Ring, wishes: ChangeRequest) -> Plan:
         rows = [list(row) for row in owners]
         for move in wishes.moves:
             if move.to not in staying:
-                raise BadParameter("moves", f"{move.to!r} is no member that stays")
+                raise BadParameter("moves", f"{move.to!r} is not a member, or it leaves")
             _move(rows, move, lines, spread)
         owners = tuple(map(tuple, rows))
     names = sorted(staying.keys() | set(ring.live_names()))
@@ -101,12 +102,12 @@ def plan(ring: Ring, wishes: ChangeRequest) -> Plan:
 
 
 def moves_left(ring: Ring) -> int:
-    """Replicas that the target wishes for and whose move has not switched yet."""
+    """The number of replicas in the target whose move has not switched yet."""
     return len(list(_changes([entry.owners for entry in ring.entries], ring.target.owners)))
 
 
 def _defaults(ring: Ring, asked: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Those before and after, nothing where none are asked for. Raises BadParameter."""
+    """The defaults before and after; empty when the request has none. Raises BadParameter."""
     now = {field: getattr(ring.target, field) for field in ("r", "w", "dw", "sloppy")}
     then = now | dict(asked)
     for field, name, most in (("r", "n", ring.identity.n), ("w", "n", ring.identity.n),
@@ -124,7 +125,8 @@ def _after(ring: Ring) -> tuple[Owners, ...]:
 
 
 def _staying(ring: Ring, wishes: ChangeRequest) -> dict[str, Member]:
-    """Everybody who will own partitions. Raises BadParameter for a name that does not fit."""
+    """The members that may own partitions after the change. Raises BadParameter for a name that
+    cannot join, leave or change."""
     live = {name: ring.members[name] for name in ring.live_names()}
     for new in wishes.join:
         line = live.get(new.name)
@@ -198,8 +200,9 @@ def _move(
 def _give(
     rows: list[list[str]], move: ManualMove, lines: Mapping[str, Member], spread: bool
 ) -> None:
-    """Tokens one by one from whoever is fullest for its weight then; those that put two owners into
-    one zone come last. Scattered over the ring, so that neighbours stay with different nodes."""
+    """Move the tokens one by one, each from the node that then holds most for its weight. Moves
+    that put two owners into one zone come last. The partitions are scattered over the ring, so that
+    neighbours stay with different nodes."""
     zone = lines[move.to].zone
     held = Counter(name for row in rows for name in row)
     offers: dict[str, list[tuple[bool, int, int]]] = {}
@@ -250,8 +253,8 @@ def applied(
     ids: Mapping[str, tuple[int, str]],
     operation_id: str,
 ) -> Ring:
-    """The ring with the plan written into it: members and target (S-MOVE-6). `ids` has the node id
-    and the client address of each that joins."""
+    """The ring with the plan written into its members and target (S-MOVE-6). `ids` has the node id
+    and the client address of each node that joins."""
     lines = ring.members
     changed = {new.name: _joining(lines.get(new.name), new, *ids[new.name]) for new in wishes.join}
     for name in wishes.leave:
@@ -265,13 +268,13 @@ def applied(
 
 
 def cancelled(ring: Ring) -> Ring:
-    """The target back to the owners that are; `ring` itself when there is nothing to take back.
+    """Set the target back to the present owners; `ring` itself when there is nothing to cancel.
 
-    LEAVING nodes that own something are members again, JOINING ones that own nothing leave: they
-    alone know what they have begun, and undo it themselves. A joiner that owns something stays, and
-    keeps it. Who was removed by force is replaced all the same; weights and defaults stay. Raises
-    BadParameter where a joiner is needed for that: without it fewer than N members would be left,
-    and the places of removed nodes would stay theirs for good.
+    LEAVING nodes that own a partition become members again. JOINING nodes that own no partition
+    leave: only they know what they have begun, so they undo it themselves. A joining node that owns
+    a partition stays and keeps it. Nodes that were removed by force are still replaced. Weights and
+    defaults stay. Raises BadParameter when that replacement needs a joining node: without it fewer
+    than N members would be left, and no node could take the places of the removed ones.
     """
     now = tuple(entry.owners for entry in ring.entries)
     held = {name for row in now for name in row}
@@ -300,7 +303,8 @@ def cancelled(ring: Ring) -> Ring:
 def _too_few(
     ring: Ring, leaving: Sequence[str], staying: Mapping[str, Member], held: set[str]
 ) -> str:
-    """Only removed nodes make members so few: without them, owners alone are N."""
+    """The reason why too few members would stay. Only removed nodes can cause it: without them the
+    owners alone are N members."""
     gone = " and ".join(sorted(held - staying.keys()))
     joiners = " and ".join(sorted(leaving))
     return (
@@ -313,10 +317,12 @@ def _too_few(
 def removed(
     ring: Ring, name: str, accept_loss: bool, operation_id: str
 ) -> tuple[Ring, list[int], list[int]]:
-    """The ring without a node that will never come back (S-MOVE-4); the partitions of which acked
-    writes may be lost, as W of those that acknowledged them may be gone; and those with fewer than
-    N owners until others have taken its places. One that is LEFT already and yet in the target, as
-    another change was applied at once, is taken out of it. Raises BadParameter.
+    """The ring without a node that will never come back (S-MOVE-4), and two lists of partitions.
+
+    The first list has those that may lose acked writes: all W nodes that acked a write may be gone.
+    The second has those with fewer than N owners until other nodes have taken its places. A node
+    that is LEFT may still be in the target, when another change was applied at the same time; it is
+    then taken out of the target. Raises BadParameter.
     """
     line = ring.members.get(name)
     if line is None or (line.state == LEFT and not any(name in row for row in ring.target.owners)):
@@ -346,7 +352,7 @@ def removed(
 
 
 def _joining(line: Member | None, new: Member, node_id: int, client: str) -> Member:
-    """The line of one that joins; the one it has when it is joining already."""
+    """The line of a node that joins; its present line if it is joining already."""
     if line is not None and line.state != LEFT:
         return line
     incarnation = 1 if line is None else line.incarnation + 1
@@ -361,5 +367,6 @@ def _wished(target: Target, owners: tuple[Owners, ...], moves: int, operation_id
 
 
 def without_receiver(entry: Entry) -> Entry:
-    """S-MOVE-4: a move whose receiver is gone is undone, by anyone, in the same bytes."""
+    """S-MOVE-4: the entry without a move whose receiver is gone. Every node that undoes the move
+    writes the same bytes."""
     return _replace(entry, version=entry.version + FORCED, move=None)

@@ -1,15 +1,16 @@
 """Preference lists: for each partition its owners, then the stand-ins, in one fixed order.
 
-Built once per ring document and then only indexed, since every request asks. Owners come first, as
-the entry has them; stand-ins follow in the order in which a walk round the ring from the partition
-meets them as first owners [P 4.3, 4.6], so that the hints for one node spread over all the others;
-members that are first owner of nothing close the list, by name.
+The lists are built once per ring document, because every request reads one. Owners come first, in
+the order of the entry. Stand-ins follow: a walk round the ring from the partition meets first
+owners, and this is their order [P 4.3, 4.6]. So the hints for one node spread over all others.
+Members that are first owner of no partition come last, by name.
 
-Each name has a number, kept as long as the process lives, so that requests can hold sets of nodes
-as the bits of one integer whichever ring documents come meanwhile.
+Each name has one bit until the process ends. So a request can keep a set of nodes in one integer,
+also when a new ring document comes while it runs.
 
-While a partition moves its writes are joint (S-MOVE-1, S-MOVE-3): the receiver of a move, or the
-owners before a switch that settles, are `writers` beside the owners, and not stand-ins.
+While a partition moves, its writes are joint (S-MOVE-1, S-MOVE-3). The receiver of a move is then a
+writer beside the owners, and so are the owners before a switch that settles. They are not
+stand-ins.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Names = tuple[str, ...]
 
 
 class Bits(dict[str, int]):
-    """One bit for each name, given when the name is first asked for and never taken back."""
+    """One bit for each name, given when a caller first asks for the name and never changed."""
 
     def __missing__(self, name: str) -> int:
         bit = self[name] = 1 << len(self)
@@ -41,8 +42,8 @@ class Bits(dict[str, int]):
 
 
 class Place:
-    """One partition for those who write it: its owners, its writers, and the owner lists of which
-    each must have W acks, by name and as bits."""
+    """One partition as a write needs it: its owners, its writers, and the owner lists that must
+    each have W acks, by name and as bits."""
 
     __slots__ = ("lists", "owners", "quorums", "shared", "writers")
 
@@ -52,18 +53,18 @@ class Place:
         self.quorums = quorums
         self.lists = tuple(map(bits.mask, quorums))
         self.shared = bits.mask(set(writers).intersection(*quorums))
-        """Who is in every one of the lists."""
+        """The bits of the nodes that are in every list."""
 
 
 class Preference:
-    """The preference lists of one ring document; `names` is everybody who may be asked."""
+    """The preference lists of one ring document; `names` has all nodes that may be asked."""
 
     __slots__ = ("_lists", "_owners", "_stand_ins", "_writers", "bits", "names", "places")
 
     def __init__(self, ring: Ring, bits: Bits | None = None) -> None:
         self.names: Names = ring.live_names()
         self.bits = Bits() if bits is None else bits
-        """Those of the node: they outlive the ring document."""
+        """The bits of this node; they stay when the ring document changes."""
         self._owners = tuple(entry.owners for entry in ring.entries)
         quorums = tuple(entry.quorums for entry in ring.entries)
         self._writers = tuple(
@@ -71,7 +72,7 @@ class Preference:
         )
         leaving = {m.name for m in ring.members.values() if m.state == LEAVING}
         self._stand_ins = tuple(
-            # Whoever leaves is asked last, so that it is rid of its hints one day.
+            # Leaving nodes come last as stand-ins, so that their hints drain.
             tuple(sorted((n for n in walk if n not in writers), key=leaving.__contains__))
             for walk, writers in zip(_walks(ring, self.names), self._writers, strict=True)
         )
@@ -88,11 +89,11 @@ class Preference:
         return self._owners[partition]
 
     def writers(self, partition: int) -> Names:
-        """The owners, and whoever joint writes need beside them."""
+        """The owners, and the nodes that joint writes need beside them."""
         return self._writers[partition]
 
     def stand_ins(self, partition: int) -> Names:
-        """Everybody else, in the order in which they stand in."""
+        """All other nodes, in the order in which they stand in."""
         return self._stand_ins[partition]
 
     def list(self, partition: int) -> Names:
@@ -101,10 +102,11 @@ class Preference:
 
 
 def _walks(ring: Ring, names: Names) -> list[list[str]]:
-    """For each partition the names in the order in which the walk from the next one meets them.
+    """For each partition, the names in the order in which the walk from the next partition meets
+    them as first owners.
 
-    Going backwards, a partition's first owner moves to the front of the order of the walk that
-    starts there: after one round the order holds for the whole ring, the second round reads it.
+    The loop goes backwards round the ring and moves each partition's first owner to the front of
+    the order. After the first round the order is right; the second round reads it.
     """
     order = list(names)
     walks: list[list[str]] = [[]] * len(ring.entries)
