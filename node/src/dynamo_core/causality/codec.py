@@ -1,12 +1,12 @@
-"""The bytes of records, and their merge without decoding where that can be.
+"""The bytes of records, and their merge without decoding where that is possible.
 
 digest (16) | length of the body (4) | body | ids. The body is msgpack with sorted vector, dots and
-siblings; the digest is a keyed hash of key and body, at once the checksum of the record and its
-share of the hash tree (S-AE-1). Ids are not part of it (S-REQ-1): they have a check of their own,
-in the last of them. Equal records have equal bytes.
+siblings. The digest is a keyed hash of key and body. It is the checksum of the record, and also the
+number that the record adds to its leaf of the hash tree (S-AE-1). The digest does not cover the ids
+(S-REQ-1); the last id carries a separate check for them. Equal records have equal bytes.
 
-The check is one more field of the last id, which older nodes read past: a mark that no older bytes
-can have there, and a keyed hash of key and ids. Ids that an older node made have none, and pass.
+The check is one more field of the last id, which older nodes ignore: a mark that cannot be there in
+older bytes, and a keyed hash of key and ids. Ids from an older node have no check and are accepted.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ CHECK_BYTES = 8
 _ids_hasher = blake2b(digest_size=CHECK_BYTES, key=b"dynamo-ring ids")
 _MARK = b"\xff" * 8
 _MARKED = b"\xc4\x10" + _MARK
-"""A field of 16 bytes, as msgpack begins it, and the mark. In ids without a check eight such bytes
-are nowhere but in an actor, and that has 0xcf before it."""
+"""The start of a 16-byte field in msgpack, and the mark. Ids without a check can contain these
+bytes only inside an actor, and an actor has 0xcf before it."""
 
 
 class _LastId(Superseded, frozen=True, array_like=True, gc=False):
@@ -65,7 +65,7 @@ _ids_decoder = msgspec.msgpack.Decoder(list[Superseded])
 
 
 def digest_of(key: bytes, body: bytes) -> bytes:
-    """The keyed hash of key and body: checksum, and share of the hash tree (S-AE-1)."""
+    """The keyed hash of key and body: the checksum, and the number in the hash tree (S-AE-1)."""
     hasher = _tree_hasher.copy()
     hasher.update(len(key).to_bytes(2, "big") + key)
     hasher.update(body)
@@ -95,10 +95,10 @@ def _ids_check(key: bytes, unchecked: bytes) -> bytes:
 
 
 def _check_ids(key: bytes, data: bytes, end: int) -> None:
-    """Of the ids behind `end`, if they have a check. Raises Corrupt."""
+    """Verifies the check of the ids behind `end`, if they have one. Raises Corrupt."""
     marked = data[-CHECK_BYTES - len(_MARKED) : -CHECK_BYTES] == _MARKED
     if marked and _ids_check(key, data[end:-CHECK_BYTES]) != data[-CHECK_BYTES:]:
-        raise Corrupt(DATA, key, "check of the record's request ids does not hold")
+        raise Corrupt(DATA, key, "the check of the record's request ids is wrong")
 
 
 def decode_record(data: bytes) -> Record:
@@ -114,8 +114,8 @@ def decode_record(data: bytes) -> Record:
 
 
 def whole(key: bytes, data: bytes) -> bytes:
-    """`data` when its checks hold for this key and it decodes, its ids too: those of an older node
-    are under no check. Raises Corrupt."""
+    """`data` if its checks are right for this key and it decodes. The ids are decoded too, because
+    ids from an older node have no check. Raises Corrupt."""
     end = HEAD_BYTES + int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
     body = data[HEAD_BYTES:end]
     if len(data) < end or digest_of(key, body) != data[:DIGEST_BYTES]:
@@ -141,17 +141,17 @@ def _history_in(data: bytes) -> History:
 
 
 def digest_in(data: bytes) -> bytes:
-    """The digest that the bytes carry, not checked."""
+    """The digest in the bytes; it is not checked."""
     return data[:DIGEST_BYTES]
 
 
 def body_of(data: bytes) -> bytes:
-    """What replicas must agree on: everything but the ids."""
+    """The part of a record that replicas must agree on: all but the ids."""
     return data[: HEAD_BYTES + int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")]
 
 
 def checked(key: bytes, data: bytes) -> bytes:
-    """`data` when its checksum, and the check of its ids if they have one, hold for this key.
+    """`data` if its checksum, and the check of its ids if they have one, are right for this key.
     Raises Corrupt (S-DISK-7, C14)."""
     end = HEAD_BYTES + int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
     if len(data) < end or digest_of(key, data[HEAD_BYTES:end]) != data[:DIGEST_BYTES]:
@@ -162,8 +162,8 @@ def checked(key: bytes, data: bytes) -> bytes:
 
 
 def merge_bytes(key: bytes, a: bytes | None, b: bytes, lww: bool = False) -> bytes:
-    """sync on canonical bytes, decoded only where neither is the merge. Raises Corrupt where both
-    are to become one and a checksum does not hold: what is wrong never gets a new one (T-1)."""
+    """sync on canonical bytes; it decodes only when neither record is the merge. Raises Corrupt
+    when it has to join both and a checksum is wrong: wrong bytes never get a new checksum (T-1)."""
     if a is None or a == b:
         return b
     if not lww and (order := later(_history_in(a), _history_in(b))):

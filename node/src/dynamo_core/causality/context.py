@@ -1,10 +1,10 @@
 """Contexts as clients carry them: what they have seen, sealed (S-CTX-1, S-CTX-2).
 
 base64url without padding of: format version (1 byte) | tag (16) | msgpack [key digest, history,
-node]. The tag is a keyed hash under a key of the cluster secret (`keys`): without it a client could
-hand in a history that it never saw, and a put would erase what that covers. The key's digest binds
-a context to its key. Without a secret the tag only catches accidents. Of a history that is longer
-than nodes take back a part is given out.
+node]. The tag is a keyed hash under a key of the cluster secret (`secret_keys`). Without a
+tag a client could send a history that it never saw, and a put would erase the values that this history covers. The digest of the key
+binds a context to its key. Without a secret the tag only detects accidents. Nodes accept a history
+only up to a limit; of a longer history they give out a part.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Context(msgspec.Struct, array_like=True, gc=False):
 
 CONTEXT_VERSION = b"\x01"
 CONTEXT_BYTES_MAX = 16 * 1024
-"""Of the text, checked before anything is decoded."""
+"""Limit of the text, checked before it is decoded."""
 HISTORY_BYTES_MAX = 10_000
-"""Of a history that is given out. Sealed it leaves 2 KiB of a request's 16 KiB of headers to the
-other ones; higher: contexts that a node gives and then refuses."""
+"""Limit of a history that a node gives out. A request has 16 KiB of headers; the sealed history
+leaves 2 KiB for the other ones. Higher: a node may refuse a context that it gave out itself."""
 _HEAD_BYTES = 1 + TAG_BYTES
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
 _ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
@@ -56,9 +56,9 @@ def _key_digest(key: bytes) -> bytes:
 
 
 def carried(history: History, siblings: Collection[Sibling]) -> bytes:
-    """What a context of these siblings carries: the history, or, where that is too long, as much
-    of it as fits, what covers the siblings first (S-CTX-1). A put with less replaces less, so a
-    value may stay beside it that the whole would have replaced, and none is lost."""
+    """The history in a context of these siblings: all of it, or as much as fits, with the events
+    of the siblings first (S-CTX-1). A put with a part of the history replaces fewer values. So an
+    old value may stay as a sibling, but no value is lost."""
     data = history.encode()
     if len(data) <= HISTORY_BYTES_MAX:
         return data
@@ -80,7 +80,7 @@ def carried(history: History, siblings: Collection[Sibling]) -> bytes:
 
 
 def seal(keys: ContextKeys, key: bytes, context: Context) -> str:
-    """The text of a context of `key`; good on each node that has the secret."""
+    """The text of a context of `key`; every node with the secret accepts it, at any later time."""
     body = _encoder.encode(_Body(_key_digest(key), context.history, context.node))
     text = b2a_base64(CONTEXT_VERSION + keys.tag(body) + body, newline=False)
     return text.translate(_URLSAFE).rstrip(b"=").decode()
@@ -105,7 +105,7 @@ def unseal(keys: ContextKeys, key: bytes, text: str) -> Context:
         raise BadContext("a context of another format version")
     body = data[_HEAD_BYTES:]
     if not keys.holds(data[1:_HEAD_BYTES], body):
-        raise BadContext("the tag does not hold: not a context of this cluster")
+        raise BadContext("the tag is wrong: not a context of this cluster")
     try:
         found = _decoder.decode(body)
         decode_history(found.history)

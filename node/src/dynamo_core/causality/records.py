@@ -10,10 +10,10 @@ it covers its dot or names its request id. Then
     update(...)   drops what the context covers, takes the context into the history, adds one
                   sibling under a new dot.
 
-With no concurrency this shows exactly the clocks of the paper's Figure 3 [P 4.4]; siblings number
-at most the truly concurrent writers. Request ids repair what dots cannot see: a retry that landed
-on another node is the same event under another dot, so of two siblings with one id the smaller dot
-stays, and what a context supersedes it supersedes under every dot.
+Without concurrent writes the result is exactly the clocks of the paper's Figure 3 [P 4.4]. There
+are at most as many siblings as writers that are truly concurrent. Request ids solve what dots
+cannot: a retry on another node is the same event under a second dot. So of two siblings with one id
+the smaller dot stays, and a context that supersedes the request supersedes all its dots.
 
 Their bytes are made in `codec`.
 """
@@ -31,16 +31,17 @@ from dynamo_core.errors import NotHere
 Dot = tuple[int, int]
 WireVector = Annotated[dict[Random, Count], Meta(max_length=ACTORS_MAX)]
 WireDots = list[tuple[Random, Count]]
-"""S-IN-2: a counter that cannot be counted up any more would end its key; no record and no context
-that has one is decoded, so none is taken."""
+"""S-IN-2: with a counter at its maximum a key could take no further write. The decoder refuses
+every record and context with such a counter."""
 SUPERSEDED_WRITES_MAX = 16
 """S-REQ-1: a superseded request id outlives this many later writes of its key."""
 
 
 class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One version; `value` None is a tombstone. `content_type` is a word of the shell, not read
-    here: it has the content encoding too (decision 14). `expires_ms` is wall time, 0 for never
-    (S-TTL-1); `stamp` orders last-writer-wins (S-LWW-1), 0 elsewhere."""
+    """One version; `value` None is a tombstone. The core does not read `content_type`: the shell
+    stores the media type and the content encoding there (decision 14). `expires_ms` is wall time, 0
+    for never (S-TTL-1). `stamp` orders versions when the last writer wins (S-LWW-1), else it is
+    0."""
 
     actor: Random
     counter: Count
@@ -60,7 +61,7 @@ class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Superseded(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A request whose value was replaced, and by how many later writes it is outlived."""
+    """A request whose value was replaced, and the number of later writes since then."""
 
     actor: Random
     counter: Count
@@ -104,7 +105,7 @@ class History:
         return dot[1] <= self.vector.get(dot[0], 0) or dot in self.dots
 
     def covers(self, sibling: Sibling) -> bool:
-        """S-REQ-1: by its dot or by its request id."""
+        """S-REQ-1: whether the history has the sibling's dot or its request id."""
         return self.covers_dot(sibling.dot) or bool(
             sibling.request_id and sibling.request_id in self.ids
         )
@@ -118,7 +119,7 @@ class History:
         return all(self.covers_dot(dot) for dot in other.dots)
 
     def top(self, actor: int) -> int:
-        """The highest counter of the actor that is known here, 0 for none."""
+        """The actor's highest counter in this history, 0 for none."""
         top = self.vector.get(actor, 0)
         if not self.dots:
             return top
@@ -128,7 +129,7 @@ class History:
         return top
 
     def joined(self, other: History) -> History:
-        """The union of both; ids keep the smaller number of later writes."""
+        """The union of both histories; an id keeps the smaller number of later writes."""
         if other.empty:
             return self
         vector = dict(self.vector)
@@ -145,7 +146,8 @@ class History:
         return _compact(vector, dots, ids)
 
     def with_dot(self, dot: Dot) -> History:
-        """This history and one more event, as a single dot unless it is adjacent (S-CTX-2)."""
+        """This history with one more event: in the vector if it is the next one there, else as a
+        single dot (S-CTX-2)."""
         actor, counter = dot
         reached = self.vector.get(actor, 0)
         if self.dots or counter > reached + 1:
@@ -228,7 +230,7 @@ class Record:
         return [s for s in self.siblings if s.live(wall_ms)]
 
     def sibling_of(self, request_id: str) -> Sibling | None:
-        """What the request made, where it is not superseded."""
+        """The sibling that the request made; None when it is superseded."""
         for sibling in self.siblings:
             if sibling.request_id == request_id:
                 return sibling
@@ -243,19 +245,19 @@ class Record:
         return (entry.actor, entry.counter) if entry is not None else None
 
     def forgotten(self, request_id: str, seen: History) -> Dot | None:
-        """The same where only a context names the request, and this record has its event without
-        the name. Raises NotHere when it has not even that."""
+        """The dot of a request that only the context names, while this record has the event without
+        the name. Raises NotHere when this record does not have the event."""
         entry = seen.ids.get(request_id)
         if entry is None:
             return None
         dot = (entry.actor, entry.counter)
         if not (entry.counter and self.history.covers_dot(dot)):
-            raise NotHere("the context names this request as done, and it is not here: ask another"
-                          " node, or write under another id")  # fmt: skip
+            raise NotHere("the context names this request as done, but this node does not have it:"
+                          " ask another node, or write under another id")  # fmt: skip
         return dot
 
     def context(self) -> History:
-        """What a reader of this whole record has seen (S-CTX-2): covers and names all of it."""
+        """The history that a reader of this whole record has seen (S-CTX-2)."""
         return self.history.naming(self.siblings)
 
 
@@ -263,7 +265,7 @@ EMPTY = Record()
 
 
 def update(record: Record, context: History, sibling: Sibling) -> Record:
-    """The record after one put: `sibling` carries a dot that is new to it (S-DOT-1, S-DOT-2)."""
+    """The record after one put: the dot of `sibling` is new to the record (S-DOT-1, S-DOT-2)."""
     history = record.history.joined(context)
     kept = record.siblings
     dropped: tuple[Sibling, ...] = ()
@@ -288,7 +290,7 @@ def in_order(siblings: tuple[Sibling, ...]) -> tuple[Sibling, ...]:
 
 
 def later(a: History, b: History) -> int:
-    """1 where the first has all events of the second and more, -1 the other way, 0 for neither."""
+    """1 if `a` has all events of `b` and more, -1 if `b` has all of `a` and more, else 0."""
     return a.descends(b) - b.descends(a)
 
 
@@ -314,9 +316,9 @@ def sync(a: Record, b: Record, lww: bool = False) -> Record:
 
 
 def _one_per_request(kept: dict[Dot, Sibling], history: History, lww: bool) -> tuple[Sibling, ...]:
-    """S-REQ-1: of siblings with one id the smallest dot stays; superseded ids take theirs along.
-    Where the last writer wins it is the latest stamp: two rules could each drop what the other
-    keeps, and leave nothing."""
+    """S-REQ-1: of siblings with one id the smallest dot stays. Siblings whose id is superseded are
+    dropped. When the last writer wins, the latest stamp stays instead: with two different rules
+    each one could drop what the other keeps, and no sibling would be left."""
     seen: set[str] = set()
     result = []
     siblings = [kept[dot] for dot in sorted(kept)]
@@ -333,7 +335,7 @@ def _one_per_request(kept: dict[Dot, Sibling], history: History, lww: bool) -> t
 
 
 def last_writer(record: Record) -> Record:
-    """S-LWW-1, labelled lossy: only the sibling with the highest (stamp, dot) stays."""
+    """S-LWW-1: only the sibling with the highest (stamp, dot) stays. This loses values."""
     if len(record.siblings) < 2:
         return record
     winner = max(record.siblings, key=lambda s: (s.stamp, s.actor, s.counter))
