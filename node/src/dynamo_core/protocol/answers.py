@@ -1,8 +1,8 @@
-"""Answers beside their requests: what fits, and what a machine must never be handed (S-IN-2).
+"""Checks that an answer fits its request, before a machine gets it (S-IN-2).
 
-Each call has one kind of answer, or is refused. What an answer says must be about what was asked:
-keys of the leaf or the partition, numbers of rows that were sent, roots of partitions that were
-named. A machine may rely on that; an answer that does not fit is counted, and its call has failed.
+Each call has one kind of answer, or it is refused. An answer must be about the things that were
+asked for: keys of that leaf or partition, numbers of rows that were sent, roots of partitions that
+were named. A machine may rely on this. An answer that does not fit is counted, and its call fails.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ COUNT_MAX = 1 << 32
 
 
 class Receiver(Protocol):
-    """What is known of the node that a message has come to."""
+    """What the checks need to know of the node that received a message."""
 
     settings: Settings
     now: float
@@ -65,7 +65,7 @@ class Receiver(Protocol):
 
 
 def partition_bits(here: Receiver) -> int:
-    """Of the ring; only for kinds that a node without one never looks at."""
+    """The partition bits of the ring; only for kinds that a node without a ring never checks."""
     assert here.ring_or_none is not None
     return here.ring_or_none.partition_bits
 
@@ -82,7 +82,7 @@ def context_fault(context: Context | None) -> str:
 
 
 def answer_fault(request: Message, reply: Message, here: Receiver) -> str:
-    """What is wrong with an answer to this very request."""
+    """What is wrong with an answer to this request, "" when nothing is."""
     kind = type(reply)
     if kind is not ANSWER_OF.get(type(request)):
         return f"{kind.__name__} in answer to {type(request).__name__}"
@@ -94,9 +94,9 @@ def _forwarded(request: Forward, reply: Forwarded, here: Receiver) -> str:
     outcome = reply.outcome
     if not STATUS_MIN <= outcome.status <= STATUS_MAX:
         return f"status {outcome.status}"
-    words = outcome.problem + outcome.applied + outcome.node  # they stand in heads of answers
+    words = outcome.problem + outcome.applied + outcome.node  # they become HTTP headers
     if len(words) > TEXT_MAX or not words.isprintable():
-        return "words that are none"
+        return "a problem, applied or node that is too long or not printable"
     return _acks(outcome) or context_fault(outcome.context)
 
 
@@ -120,12 +120,12 @@ def _leaves(request: Leaves, reply: LeavesReply, here: Receiver) -> str:
 
 
 def _listed(request: Listing, reply: ListingReply, here: Receiver) -> str:
-    """Keys of the leaf in their order, behind the last page."""
+    """The keys must be of the leaf, in order, and after the last page."""
     bits = here.settings.leaf_bits
     slot = (request.partition << bits) + request.leaf
     start, end = range_of(slot, partition_bits(here) + bits)
     if reply.more and not reply.rows:
-        return "a page of nothing, and more"
+        return "an empty page that says there is more"
     before = max(request.after, start)
     for stored, _ in reply.rows:
         if stored < start or stored <= request.after or stored < before:
@@ -145,12 +145,12 @@ def _keys_told(request: Keys, reply: KeysReply, here: Receiver) -> str:
     if any(partition_of(stored, bits) != request.partition for stored in reply.keys):
         return f"keys that are not of partition {request.partition}"
     if reply.more and (len(reply.cursor) < 5 or reply.cursor <= request.after):
-        return "a page that does not lead on"
+        return "a page whose cursor does not move forward"
     return "" if len(reply.keys) <= request.limit else "more keys than were asked for"
 
 
 def _progress(request: Order, reply: Progress, here: Receiver) -> str:
-    return "" if reply.done <= reply.total <= COUNT_MAX else "more done than there is"
+    return "" if reply.done <= reply.total <= COUNT_MAX else "more done than the total"
 
 
 def _prepared(request: Prepare, reply: Prepared, here: Receiver) -> str:

@@ -1,19 +1,19 @@
-"""What other nodes send is proven before anything is done with it (T-1).
+"""This node verifies what other nodes send before it uses it (T-1).
 
-A bit may flip in a peer's memory or on its disk after it has made a record. So a record from
-outside this process passes `verified_record`: its digest must hold for its key, its body and the
-request ids behind it must decode, and it must be meant for the place where its key lies. Only then
-it is merged, stored, answered or sent on; merged without proof it would get a new, valid digest
-and spread to all owners. The ways in are
+A bit may flip in a peer's memory or on its disk after the peer has made a record. So every record
+from outside this process passes `verified_record`. Its digest must be right for its key, its body
+and the request ids behind it must decode, and its store key must be the one that was asked for.
+Only then this node merges, stores, answers or forwards it. A wrong record that is merged without
+this check would get a new, valid digest and spread to all owners. Records come in through
 
     Fetched                 Calls.answered, for gets, deletes without a context, puts that read anew
     Store, of each cause    LocalReplica.stores: puts, repairs, hints, exchanges, offers
     FetchedMany             Exchange, also where it copies a partition that moves
-    Forward, Forwarded      verified_put, verified_outcome: the value of a forwarded put travels
-                            without a record, so it has a digest from where it entered, and so has
-                            the answer with its values and its context
+    Forward, Forwarded      verified_put, verified_outcome: a forwarded put has no record yet, so
+                            the node that got it from the client adds a digest; the answer, with
+                            its values and its context, has a digest too
 
-Older nodes send puts and outcomes without a digest: these are taken if they make sense (C17).
+Older nodes send puts and outcomes without a digest; this node takes them if they make sense (C17).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _outcome_hasher = blake2b(digest_size=DIGEST_BYTES, key=b"dynamo-ring outcome")
 
 
 def verified_record(stored: bytes, record: bytes) -> bytes:
-    """`record` when it is a whole record of this store key. Raises PeerCorrupt."""
+    """`record` if it is a whole record of this store key. Raises PeerCorrupt."""
     key = stored[PREFIX_BYTES:]
     try:
         whole(key, record)
@@ -49,9 +49,9 @@ def verified_record(stored: bytes, record: bytes) -> bytes:
 
 
 def put_digest(put: Put) -> bytes:
-    """Of all that a forwarded put stores and of what its client asked for, but for the absolute
-    expiry. The fields are named one by one: a node that knows more fields makes the same digest
-    (C17)."""
+    """The digest of all that a forwarded put stores and of what its client asked for, without the
+    absolute expiry. The fields are named one by one, so a newer node with more fields makes the
+    same digest (C17)."""
     context = put.context
     seen = (context.history, context.node) if context is not None else None
     what = (put.key, put.value, put.content_type, seen, put.request_id, put.expires_in_s)
@@ -60,23 +60,24 @@ def put_digest(put: Put) -> bytes:
 
 
 def expiry_digest(put: Put) -> bytes:
-    """The digest of a forwarded put's absolute expiry, b"" where the put has none. `put_digest`
-    does not cover it: an older node, which does not know it, makes that digest without it (C17)."""
+    """The digest of a forwarded put's absolute expiry, b"" if the put has none. `put_digest` does
+    not cover the expiry, because an older node does not know the field (C17)."""
     return _digest(_expiry_hasher, (put.key, put.expires_ms)) if put.expires_ms else b""
 
 
 def verified_put(put: Put, digest: bytes, expiry: bytes = b"") -> Put:
     """`put` as its client sent it. Raises PeerCorrupt."""
     if digest and digest != put_digest(put):
-        raise PeerCorrupt("the digest of a forwarded put does not hold")
+        raise PeerCorrupt("the digest of a forwarded put is wrong")
     if expiry != expiry_digest(put):
-        raise PeerCorrupt("the digest of a forwarded put's expiry does not hold")
+        raise PeerCorrupt("the digest of a forwarded put's expiry is wrong")
     _sensible(put.context)
     return put
 
 
 def outcome_digest(outcome: Outcome) -> bytes:
-    """Of all that a client is told of a forwarded put; of an explanation that there is one."""
+    """The digest of all that the client gets as the answer to a forwarded put. Of an explanation it
+    covers only whether there is one."""
     context, acks = outcome.context, outcome.acks
     values = [
         (s.actor, s.counter, s.value, s.content_type, s.request_id, s.expires_ms, s.stamp)
@@ -92,7 +93,7 @@ def outcome_digest(outcome: Outcome) -> bytes:
 def verified_outcome(outcome: Outcome, digest: bytes) -> Outcome:
     """`outcome` as its coordinator told it. Raises PeerCorrupt."""
     if digest and digest != outcome_digest(outcome):
-        raise PeerCorrupt("the digest of a forwarded put's outcome does not hold")
+        raise PeerCorrupt("the digest of a forwarded put's outcome is wrong")
     _sensible(outcome.context)
     return outcome
 
@@ -104,7 +105,7 @@ def _digest(hasher: blake2b, fields: object) -> bytes:
 
 
 def _sensible(context: Context | None) -> None:
-    """A context is sealed for clients; nodes hand it on bare."""
+    """Checks that a context decodes. Clients get a context sealed; nodes send it without a seal."""
     if context is None:
         return
     try:

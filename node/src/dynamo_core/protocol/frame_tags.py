@@ -1,20 +1,20 @@
 """Frames on a link with a number and a keyed tag, checked before they are decoded (S-NET-3, T-2).
 
 Theory of operation. Both ends of a link derive one key for each direction from the cluster secret
-and both hellos, so it is of this link alone. The frames of a link are counted from 0 at both ends.
+and both hellos, so no other link has this key. Both ends count the frames of a link from 0.
 A frame of version 2 is, with all integers big-endian:
 
-    length  4 bytes    of all that follows it
-    check   4 bytes    length XOR number: what is wrong with the two is known before the rest comes
+    length  4 bytes    number of bytes after this field
+    check   4 bytes    length XOR number: finds a wrong length or number before the rest arrives
     tag    16 bytes    BLAKE2b under the link's key over number (8 bytes), length (4) and frame
     frame
 
-A bit that flipped anywhere, a frame that is missing, comes twice or before its turn, and one that
-somebody without the key has made do not pass; the link is closed then and begins anew, under
-another key. The number is not believed from the wire: each end has its own count.
+The receiver refuses a frame with a flipped bit, a missing frame, a frame that comes twice or too
+early, and a frame from a sender without the key. It then closes the link; a new link has a new key.
+The number is not on the wire: each end uses its own count.
 
-Links of version 1 (C17) have the length and the frame alone; `PlainSealer` and `PlainOpener` have
-the same shape, so that a link does not ask which version it has.
+Links of version 1 (C17) have only the length and the frame. `PlainSealer` and `PlainOpener` have
+the same interface, so the code of a link does not depend on its version.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Sealer:
         self._number = 0
 
     def head(self, frame: bytes) -> bytes:
-        """What goes before the frame; to be called once for each, in the order of sending."""
+        """The bytes before the frame. Call it once for each frame, in the order of sending."""
         number, length = self._number, _BEHIND_LENGTH + len(frame)
         self._number = number + 1
         tag = self._keyed.copy()
@@ -61,7 +61,7 @@ class Sealer:
 
 
 class Opener:
-    """The receiving end. Whatever does not pass raises BadFrame, and the link is to be closed."""
+    """The receiving end. It raises BadFrame for every wrong frame; the caller closes the link."""
 
     __slots__ = ("_keyed", "_number", "head_bytes")
 
@@ -71,18 +71,18 @@ class Opener:
         self.head_bytes = HEAD_BYTES
 
     def size(self, data: Bytes, at: int) -> int:
-        """Of the frame whose head begins there, with its head. Raises BadFrame."""
+        """The size of the head at `at` and its frame together, in bytes. Raises BadFrame."""
         length, check = _counts.unpack_from(data, at)
         if length ^ check != self._number & _MASK:
-            raise BadFrame(f"not frame {self._number} of its link: changed, or out of its order")
+            raise BadFrame(f"not frame {self._number} of its link: changed, or out of order")
         size: int = length - _BEHIND_LENGTH
         if not 0 <= size <= MESSAGE_BYTES_MAX:
             raise BadFrame(f"a frame of {size} bytes, at most {MESSAGE_BYTES_MAX}")
         return HEAD_BYTES + size
 
     def check(self, data: Bytes, at: int, frame: Bytes) -> None:
-        """Whether the head there is that of this frame, and both are the next of their link: then
-        the frame after it is due. Raises BadFrame."""
+        """Checks that the head at `at` belongs to this frame and that it is the next frame of the
+        link. Then counts one frame. Raises BadFrame."""
         tag = self._keyed.copy()
         tag.update(_counted.pack(self._number, _BEHIND_LENGTH + len(frame)))
         tag.update(frame)
@@ -102,7 +102,7 @@ class PlainSealer:
 
 
 class PlainOpener:
-    """The receiving end of a link of version 1: it has nothing to check but the length."""
+    """The receiving end of a link of version 1: it can check only the length."""
 
     __slots__ = ("head_bytes",)
 
@@ -110,7 +110,7 @@ class PlainOpener:
         self.head_bytes = LENGTH_BYTES
 
     def size(self, data: Bytes, at: int) -> int:
-        """As of `Opener`. Raises BadFrame."""
+        """As in `Opener`. Raises BadFrame."""
         size = int.from_bytes(data[at : at + LENGTH_BYTES], "big")
         if size > MESSAGE_BYTES_MAX:
             raise BadFrame(f"a frame of {size} bytes, at most {MESSAGE_BYTES_MAX}")
@@ -121,7 +121,7 @@ class PlainOpener:
 
 
 def opened(opener: Opener | PlainOpener, sealed: Bytes) -> bytes:
-    """The frame of a head and a frame that are in one piece. Raises BadFrame."""
+    """The frame out of one piece with a head and a frame. Raises BadFrame."""
     if len(sealed) < opener.head_bytes or opener.size(sealed, 0) != len(sealed):
         raise BadFrame("a frame of another length than its head says")
     frame = bytes(sealed[opener.head_bytes :])

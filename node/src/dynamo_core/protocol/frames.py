@@ -21,21 +21,23 @@ from dynamo_core.protocol.registry import AnyMessage
 FRAME_VERSION = 1
 
 FRAME_BYTES_MAX = 32 * 1024 * 1024
-"""Messages that go at once are cut into frames of so much."""
+"""Messages that a node sends together are cut into frames of at most this size."""
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
-"""A frame of one message may have so much: a record is bounded where it is written (S-SIB-1), at
-16 MiB and a value on each side of a cut for itself, and sync of the sides is not. Of three sides it
-always passes. Each end of a link has memory for such a frame (T-4)."""
+"""Limit of a frame with one message. A record is bounded when it is written (S-SIB-1): 16 MiB and
+one value, on each side of a network cut. The sync of several sides is not bounded. The sync of
+three sides always fits in this limit. Each end of a link has memory for such a frame (T-4)."""
 
 SENDERS_KNOWN = 1024
-"""Of so many senders it is remembered whether name and address make sense: each frame asks."""
+"""A node remembers for this many senders whether name and address make sense, because each frame
+needs that answer."""
 
 
 class Frame(msgspec.Struct, array_like=True, gc=False):
     """Everything one node says to another in one tick.
 
-    `beat` is the sender's monotonic clock in ms within its `boot`; `echo_boot`, `echo` are the
-    latest of the receiver that the sender had seen (S-NET-1). `address` is where to answer.
+    `beat` is the sender's monotonic clock in ms within its `boot`. `echo_boot` and `echo` are the
+    latest boot and beat of the receiver that the sender has seen (S-NET-1). The receiver answers to
+    `address`.
     """
 
     version: int
@@ -61,7 +63,7 @@ def encode_frame(frame: Frame) -> bytes:
 
 
 def decode_frame(data: bytes | bytearray) -> Frame:
-    """The inverse. Raises BadFrame whatever is wrong: bytes from outside never kill a node."""
+    """The inverse. Raises BadFrame for all wrong bytes: bytes from outside never end a node."""
     try:
         frame = _decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

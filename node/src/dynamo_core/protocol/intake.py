@@ -1,13 +1,14 @@
-"""What a message may say beside its types, before any of it becomes state (S-IN-2, T-3).
+"""Checks of a message that its types cannot make, before it changes any state (S-IN-2, T-3).
 
-The types of messages bound single values; here is what must fit together: a partition and the ring,
-a key and its partition, an answer and its request, numbers of rounds, entries, wishes for a put.
-One function a kind says what is wrong, "" for nothing. A message that makes no sense is refused
-whole, before it is handled, and what came with it in the frame goes on: so no half of it can stay
-behind. Every kind is in one of `CHECKS` and `PLAIN`, which a test compares with all there are.
+The types of messages bound single values. This module checks values that must fit together: a
+partition and the ring, a key and its partition, an answer and its request, numbers of rounds,
+entries, the options of a put. One function for each kind says what is wrong, "" for nothing. A
+message that makes no sense is refused as a whole, before it is handled, so no half of it can take
+effect. The other messages of the frame are handled. Every kind is in `CHECKS` or in `PLAIN`; a test
+compares both with all kinds that exist.
 
-Documents (`Parts`, `Announce`, `Found`, `Admitted`) pass `gate` where they are taken, as what they
-make of the ring is checked, not the parts.
+Documents (`Parts`, `Announce`, `Found`, `Admitted`) are checked by `gate` where the node takes
+them: `gate` checks the resulting ring, not the parts.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ EXPIRES_S_MAX = 1 << 40
 
 
 def fault(message: Message, here: Receiver) -> str:
-    """What is wrong with a message that has come, "" when nothing is."""
+    """What is wrong with a message that this node has received, "" when nothing is."""
     kind = type(message)
     check = CHECKS.get(kind)
     if check is None or (here.ring_or_none is None and kind not in WITHOUT_RING):
@@ -103,8 +104,8 @@ def _size(here: Receiver) -> int:
 
 
 def _store(message: Store, here: Receiver) -> str:
-    """The name of the node that the copy is kept for. The key's place is checked with the record
-    (T-1)."""
+    """Checks the target: the node that the copy is kept for. The place of the key is checked
+    together with the record (T-1)."""
     if message.target and (fault := name_fault(message.target)):
         return f"target: {fault}"
     return ""
@@ -124,13 +125,13 @@ def _forward(message: Forward, here: Receiver) -> str:
     if put.expires_ms > EXPIRES_MS_MAX:
         return f"expires_ms={put.expires_ms}"
     if max(len(put.content_type), len(put.request_id)) > TEXT_MAX:
-        return "a content type or request id without end"
+        return "a content type or request id that is too long"
     return context_fault(put.context)
 
 
 def _partitions(message: Roots | Sizes | Order, here: Receiver) -> str:
     partitions = message.partitions
-    return "more partitions than there are" if len(partitions) > _size(here) else ""
+    return "more partitions than the ring has" if len(partitions) > _size(here) else ""
 
 
 def _order(message: Order, here: Receiver) -> str:
@@ -177,7 +178,7 @@ def _entries(message: Entries, here: Receiver) -> str:
             return f"partition {partition}"
         if fault := entry_fault(entry, ring.identity.n):
             return f"partition {partition}: {fault}"
-    return "" if len(message.entries) <= len(ring.entries) else "entries without end"
+    return "" if len(message.entries) <= len(ring.entries) else "more entries than partitions"
 
 
 def _promise(message: Promise, here: Receiver) -> str:
@@ -185,12 +186,12 @@ def _promise(message: Promise, here: Receiver) -> str:
     if ring is None or message.partition >= len(ring.entries):
         return f"partition {message.partition}"
     if wish.move is None or wish.by < 1:
-        return "the entry is no receiver's"
+        return "the entry is not from a receiver"
     return entry_fault(wish, ring.identity.n)
 
 
 def _rows(message: Offer | RoundAsk | RoundCommit, here: Receiver) -> str:
-    """Keys of one partition."""
+    """Checks that the keys are of one partition."""
     rows = message.rows if isinstance(message, Offer) else message.listed
     bits = partition_bits(here)
     wrong = any(partition_of(stored, bits) != message.partition for stored, _ in rows)
@@ -243,12 +244,14 @@ CHECKS: dict[type, Callable[[Any, Any], str]] = {
     RoundCommit: _rows, FetchMany: _asked_keys, NumbersTold: _told, Refused: _refused,
     Admitted: _admitted,
 }  # fmt: skip
-"""Of kinds with more to check than their types; answers besides are held against their request."""
+"""The check of each kind whose types do not check all. Answers are also compared with their
+request."""
 PLAIN: frozenset[type] = frozenset(
     (Fetch, Leaves, Still, Settle, Numbers, Found, Announce, Fetched, Stored, Forwarded, RootsReply,
      LeavesReply, ListingReply, FetchedMany, Prepared, Founded, Reached, Progress, KeysReply,
      Promised, StillReply, Settled, Shown, SizesReply, Announced, RoundAnswer, RoundDone)
 )  # fmt: skip
-"""Of kinds whose types say all, or that are held against their request, or against the ring."""
+"""The kinds without a check here: their types check all, or they are compared with their request,
+or with the ring."""
 WITHOUT_RING: frozenset[type] = frozenset((Gossip, Parts, Prepare, Reach, Admit, Admitted))
-"""Kinds that a node takes before it has a ring; it drops the others, whatever they say."""
+"""The kinds that a node takes before it has a ring; it drops all others."""

@@ -1,10 +1,10 @@
 """What replicas say to each other about records and trees.
 
-Messages are array-like msgpack structs with an integer tag: compact on the wire, and the very
-objects that machines hand on. New fields go at the end with a default, so that old and new nodes
-understand each other (C17). Every message that carries a record has the `seen` number of the
-store that it was read from (S-DEL-3), every one about a partition the sender's entry (S-RING-4).
-The types have the bounds of what they may hold (S-IN-2): a frame with other numbers is none.
+Messages are array-like msgpack structs with an integer tag. They are compact on the wire, and
+machines use the same objects. New fields go at the end with a default, so that old and new nodes
+understand each other (C17). Every message with a record has the `seen` number of the store that it
+was read from (S-DEL-3). Every message about a partition has the sender's entry (S-RING-4). The
+types have the bounds of their values (S-IN-2); the decoder refuses a frame with other values.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from dynamo_core.ring.document import Entry
 
 OWNER, COMPLETE, HINTED, SYNCED, CORRUPT, WRITER, VOLATILE = 1, 2, 4, 8, 16, 32, 64
 
-"""Flags of a reply: what the replica is for the key, and what it did. A WRITER keeps a copy though
-it is no owner: the receiver of a move, or an owner before a switch that settles. VOLATILE: the node
-keeps nothing over a restart, so its SYNCED is worth no more than its memory (S-RW-3)."""
+"""Flags of a reply: what the replica is for the key, and what it did. A WRITER keeps a copy without
+being an owner: the receiver of a move, or an owner before a switch that settles. VOLATILE: the node
+keeps nothing over a restart, so its SYNCED means only a copy in memory (S-RW-3)."""
 
 
 class Message(msgspec.Struct, array_like=True, gc=False):
@@ -46,7 +46,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
 
 
 class Fetch(Message, tag=1):
-    """Read what you hold of the key. `trace`: of the request that it is for (a traceparent)."""
+    """Read what you hold of the key. `trace`: the traceparent of the client's request."""
 
     partition: Partition
     entry: EntryNumber
@@ -55,7 +55,7 @@ class Fetch(Message, tag=1):
 
 
 class Fetched(Message, tag=2):
-    """`record` is empty when nothing is held."""
+    """`record` is empty when the node holds nothing of the key."""
 
     record: bytes
     flags: Flags
@@ -63,10 +63,10 @@ class Fetched(Message, tag=2):
 
 
 class Store(Message, tag=3):
-    """Merge the record into what you hold; `target` names whom a hinted replica is for.
+    """Merge the record into what you hold. `target` is the node that a hinted replica is for.
     `sync`: reply only when it is fsynced. `cause`: "put", "repair", "hint", "exchange", "offer", or
-    "double": the coordinator's own second replica, which no bound on hints refuses (C8). `trace`:
-    of the request that it is for (a traceparent)."""
+    "double". A "double" is a second replica of the coordinator; no bound on hints refuses it (C8).
+    `trace`: the traceparent of the client's request."""
 
     partition: Partition
     entry: EntryNumber
@@ -80,7 +80,7 @@ class Store(Message, tag=3):
 
 
 class Stored(Message, tag=4):
-    """It is persisted; `flags` say as what."""
+    """The record is persisted; `flags` say in which role."""
 
     flags: Flags
 
@@ -96,9 +96,9 @@ class Refused(Message, tag=5):
 
 
 class Forward(Message, tag=6):
-    """Coordinate this put: you keep the key (S-DOT-4). Never forwarded again. `digest` is that of
-    the put where it entered (T-1), `expiry` that of its absolute expiry, which nodes of before do
-    not know."""
+    """Coordinate this put: you keep the key (S-DOT-4). The receiver never forwards it again.
+    `digest` is the digest of the put, made by the node that got it from the client (T-1). `expiry`
+    is the digest of its absolute expiry, which older nodes do not know."""
 
     put: Put
     digest: bytes = b""
@@ -106,7 +106,7 @@ class Forward(Message, tag=6):
 
 
 class Forwarded(Message, tag=7):
-    """How the forwarded put ended; the `digest` of what the client is told (T-1)."""
+    """How the forwarded put ended, and the `digest` of the client's answer (T-1)."""
 
     outcome: Outcome
     digest: bytes = b""
@@ -140,7 +140,7 @@ class LeavesReply(Message, tag=13):
 
 
 class Listing(Message, tag=14):
-    """Ask for key and digest of what lies in one leaf, after a store key."""
+    """Ask for the keys and digests of the records in one leaf, after a store key."""
 
     partition: Partition
     entry: EntryNumber
@@ -149,7 +149,7 @@ class Listing(Message, tag=14):
 
 
 class ListingReply(Message, tag=15):
-    """Store keys and digests in order; `more` when the leaf goes on."""
+    """Store keys and digests in order; `more`: the leaf has further records."""
 
     rows: list[tuple[StoreKey, Digest]]
     more: bool = False
@@ -164,7 +164,7 @@ class FetchMany(Message, tag=16):
 
 
 class FetchedMany(Message, tag=17):
-    """Records in the order asked, empty where nothing is held (or damaged)."""
+    """Records in the order asked; empty for a key without a record, or with a damaged one."""
 
     records: list[bytes]
     seen: RoundNumber = 0
@@ -179,7 +179,7 @@ class Order(Message, tag=26):
 
 
 class Progress(Message, tag=27):
-    """How far the sender is with a repair; `failed` counts partitions that could not be done."""
+    """The sender's progress with a repair; `failed` counts partitions that it could not repair."""
 
     done: Count
     total: Count
@@ -204,14 +204,14 @@ class KeysReply(Message, tag=29):
 
 
 class Sizes(Message, tag=60):
-    """How much lies in each of these partitions, for plans?"""
+    """Ask how much data the receiver has in each of these partitions, for plans."""
 
     partitions: list[Partition]
 
 
 class SizesReply(Message, tag=61):
-    """(partition, bytes, keys) of those that have been counted; `left` are being counted still: ask
-    again. `free_bytes` is what the disk has room for, 0 when that is not known."""
+    """(partition, bytes, keys) of the partitions that are counted. Those in `left` are not counted
+    yet: ask again. `free_bytes` is the free space of the disk, 0 when it is not known."""
 
     rows: list[tuple[Partition, Count, Count]]
     left: Count = 0

@@ -1,4 +1,4 @@
-"""What nodes say while a partition moves: promises, switches that settle, data nobody owns.
+"""What nodes say while a partition moves: promises, switches that settle, data without an owner.
 
 New fields go at the end with a default, so that old and new nodes understand each other (C17).
 """
@@ -19,14 +19,14 @@ from dynamo_core.ring.document import Entry
 
 
 class Promise(Message, tag=40):
-    """S-MOVE-1: adopt this entry, and no other one of its term but from its receiver."""
+    """S-MOVE-1: adopt this entry, and take no other entry of its term except from its receiver."""
 
     partition: Partition
     wish: Entry
 
 
 class Promised(Message, tag=41):
-    """Done, durably."""
+    """The sender has given the promise, durably."""
 
 
 class Still(Message, tag=42):
@@ -38,7 +38,8 @@ class Still(Message, tag=42):
 
 
 class StillReply(Message, tag=43):
-    """Whether it does, and its entry: that of the switch, or of the move given up."""
+    """Whether the receiver still wants it, and its entry: after the switch, or after the move was
+    undone."""
 
     wanted: bool
     now: Entry
@@ -52,7 +53,7 @@ class Settle(Message, tag=44):
 
 
 class Settled(Message, tag=45):
-    """The sender has."""
+    """The sender has learnt the switch durably."""
 
 
 class Offer(Message, tag=46):
@@ -65,8 +66,8 @@ class Offer(Message, tag=46):
 
 
 class Shown(Message, tag=47):
-    """What the owner is (`flags`), and the numbers of the rows of which it has another record or
-    none; the others are on its disk."""
+    """The state of the owner (`flags`), and the numbers of the rows of which it has another record
+    or none. It has the other rows on its disk."""
 
     flags: Flags
     lacking: list[Count]

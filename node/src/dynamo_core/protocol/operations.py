@@ -1,4 +1,4 @@
-"""What clients ask and are told: the operations of one key, and how they end."""
+"""What clients ask and what they get back: the operations of one key and their outcomes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from dynamo_core.ring.document import Target
 
 
 class Get(msgspec.Struct, kw_only=True, gc=False):
-    """Read one key. `r` 0 and `strict` None mean the ring's; `timeout_s` counts from submission.
+    """Read one key. `r` 0 and `strict` None mean the ring's defaults; `timeout_s` counts from
+    submission.
     `trace`: the traceparent of the request, "" for none."""
 
     key: bytes
@@ -24,11 +25,11 @@ class Get(msgspec.Struct, kw_only=True, gc=False):
 
 
 class Put(msgspec.Struct, kw_only=True, array_like=True, gc=False):
-    """Write one key; `value` None deletes. `w`, `dw` 0 and `strict` None mean the ring's.
+    """Write one key; `value` None deletes. `w`, `dw` 0 and `strict` None mean the ring's defaults.
     `answer_record`: the answer shows the record as a get would (`return=representation`).
     `expires_ms`: when the value expires, in ms of wall time since 1970, 0 for never (S-TTL-1).
-    `expires_in_s`: the same as seconds from now, 0 where the client gave no such seconds; once
-    settled, both are set or none is. `trace`: the traceparent of the request, "" for none."""
+    `expires_in_s`: the same in seconds from now, 0 if the client gave none. After `settle` both
+    are set, or neither is. `trace`: the traceparent of the request, "" for none."""
 
     key: bytes
     value: bytes | None
@@ -78,7 +79,7 @@ class Outcome(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """How an operation ended. `status` is an HTTP status: 200 shown, 204 stored, 404, 409, 503.
 
     `problem` is a slug of docs/http-api.md or "". `values` are live siblings in canonical order.
-    `context` is None only where nothing was ever seen. `applied`: "" | "no" | "unknown" (S-RW-5).
+    `context` is None only if no node has seen the key. `applied`: "" | "no" | "unknown" (S-RW-5).
     """
 
     status: int
@@ -96,10 +97,11 @@ Operation = Get | Put
 
 
 def settle(operation: Operation, target: Target, wall_ms: int) -> None:
-    """Writes the ring's defaults into what the operation leaves open (S-RW-1, S-RW-2): once, where
-    the client asked. So it means one thing, though it is forwarded or waits for a read while they
-    change; and None never travels, which nodes that know no `sloppy` could not read (C17). The
-    expiry becomes one absolute time here, by the clock of this node (S-TTL-1)."""
+    """Writes the ring's defaults into the open options of the operation (S-RW-1, S-RW-2). The node
+    that the client asked does this once. So the options stay the same when the defaults change
+    while the operation is forwarded or waits for a read. None is never sent: older nodes without
+    `sloppy` could not read it (C17). The expiry becomes an absolute time, by the clock of this node
+    (S-TTL-1)."""
     if operation.strict is None:
         operation.strict = not target.sloppy
     if isinstance(operation, Get):
@@ -107,7 +109,7 @@ def settle(operation: Operation, target: Target, wall_ms: int) -> None:
         return
     w, dw = operation.w, operation.dw
     if w and not dw:
-        dw = min(target.dw, w)  # who asks for fewer copies asks for no more fsyncs than those (C8)
+        dw = min(target.dw, w)  # with fewer copies there can be only as many fsyncs (C8)
     elif dw and not w:
         w = max(target.w, dw)  # a copy that is fsynced is a copy
     operation.w, operation.dw = w or target.w, dw or target.dw
@@ -115,8 +117,9 @@ def settle(operation: Operation, target: Target, wall_ms: int) -> None:
 
 
 def _stamp(put: Put, wall_ms: int) -> None:
-    """Seconds become a time, unless there is one already: a node that a put is forwarded to must
-    not stamp it again. An older node knows seconds alone (C17), and gets those that are left."""
+    """Turns seconds into an absolute time, unless the put has one: a node that gets a forwarded put
+    must not stamp it again. An older node knows only seconds (C17), so it gets the remaining
+    seconds."""
     if put.expires_ms:
         put.expires_in_s = put.expires_in_s or max(1, -((wall_ms - put.expires_ms) // 1000))
     elif put.expires_in_s:

@@ -1,7 +1,7 @@
 """Why a call has no answer: a node refused it, or no answer came.
 
-Both are compared by identity, and a refusal of the own copy is the same one as that of a peer. On
-the wire a refusal is its word, which msgspec writes and reads.
+Both are compared by identity. A refusal by the local copy is the same object as one by a peer. On
+the wire a refusal is its word; msgspec writes and reads it.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from enum import Enum
 
 
 class Refusal(Enum):
-    """A node said no. The value is the word on the wire (C17): it is never changed."""
+    """A node refused the call. The value is the word on the wire and must not change (C17)."""
 
     ENTRY = "entry"
     """The receiver has another entry of the partition, which comes with the refusal (S-RING-4)."""
     NOT_A_MEMBER = "not-a-member"
-    """The receiver serves no keys. No node says so; the word is kept."""
+    """The receiver serves no keys. No node sends this today; the word stays reserved."""
     FULL = "full"
     """The store takes no writes (S-DISK-4)."""
     CORRUPT = "corrupt"
-    """What was sent does not hold (T-1), or what was asked for is damaged here."""
+    """The digest of what was sent is wrong (T-1), or the record that was asked for is damaged."""
     INCOMPLETE = "incomplete"
-    """The copy may miss keys, and its absence proves nothing."""
+    """The copy may miss keys, so a key that is absent there proves nothing."""
     STALE = "stale"
-    """The record is older than a collection; the receiver's numbers come with it (S-DEL-3)."""
+    """The record is older than a collection; the refusal has the receiver's numbers (S-DEL-3)."""
     APART = "apart"
-    """The copy slept through a round and takes puts alone."""
+    """The copy may have missed a round; it takes only puts until it is compared."""
     HINTS_FULL = "hints-full"
     """There is no room for a hint (S-HINT-4)."""
     PROMISED = "promised"
@@ -33,13 +33,13 @@ class Refusal(Enum):
     SENSELESS = "senseless"
     """The message makes no sense (S-IN-2)."""
     TOO_MANY_SIBLINGS = "too-many-siblings"
-    """The own copy would grow worse (S-SIB-1)."""
+    """The local copy has too many siblings already (S-SIB-1)."""
     REQUEST_ID_REUSED = "request-id-reused"
-    """The id is of another write of the key (S-REQ-1)."""
+    """Another write of the key has used this id (S-REQ-1)."""
     UNCERTAIN = "uncertain"
-    """The own copy may have it, or not."""
+    """The local copy may have the write, or not."""
     OTHER = "other"
-    """A word of a newer node (C17): nothing was done."""
+    """The word of a newer node (C17): that node did nothing."""
 
     @classmethod
     def _missing_(cls, value: object) -> Refusal | None:
@@ -52,20 +52,20 @@ class Refusal(Enum):
 
 
 class Failure(Enum):
-    """No answer came that could be used. The value is for people; it is on no wire."""
+    """No usable answer came. The value is for people; it is never sent."""
 
     LINK = "link"
     """The link broke or was refused."""
     NO_ANSWER = "no answer"
-    """The time is over."""
+    """The time for an answer has passed."""
     CORRUPT_ANSWER = "corrupt record"
-    """The answer came with a record that does not hold (T-1)."""
+    """The digest of the record in the answer is wrong (T-1)."""
     SENSELESS_ANSWER = "senseless answer"
     """The answer does not fit its request (S-IN-2)."""
     NOT_DURABLE = "not durable"
-    """It is persisted and not fsynced, where that was asked for."""
+    """The write is persisted but not fsynced, and the request asked for an fsync."""
     DAMAGED = "corrupt"
-    """The node answered that its own record is damaged, and is given up."""
+    """The node answered that its own record is damaged; it gives the record up."""
 
     @property
     def words(self) -> str:

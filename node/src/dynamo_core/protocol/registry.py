@@ -1,8 +1,8 @@
-"""Every kind of message, once: what answers it, and whether it needs a fresh echo.
+"""One table of all kinds of messages: the answer of each, and whether it needs a fresh echo.
 
 The union that frames are decoded to, the set of replies and the checks of answers come from the
-tables here. To add a message: add its struct beside its kin, its line here, what it may say to
-`intake` (or that its types say all), and its handler to the part of the node that takes it;
+tables here. To add a message: add its struct to the module of its subject, its line here, its check
+to `intake` (or its name to `PLAIN` there), and its handler to the part of the node that takes it.
 `test_registry.py` names what is still missing.
 """
 
@@ -80,7 +80,7 @@ ANSWER_OF: dict[Kind, Kind] = {
 """Calls: a machine waits for the answer, which carries the call's id. Any call may be refused."""
 
 NEWS: tuple[Kind, ...] = (Gossip, Parts, Entries, Admit, Numbers, NumbersTold)
-"""What is told and not asked: no machine waits."""
+"""Messages without an answer: no machine waits for one."""
 
 NAMELESS: tuple[Kind, ...] = (Refused, Admitted)
 """Answers to more than one kind of message: to any call, and to an Admit."""
@@ -88,13 +88,14 @@ NAMELESS: tuple[Kind, ...] = (Refused, Admitted)
 MEMBERSHIP: frozenset[Kind] = frozenset(
     (Gossip, Parts, Entries, Prepare, Prepared, Found, Founded, Reach, Reached, Admit, Admitted)
 )
-"""Who is who: a node says these before it has heard the receiver, so they need no fresh echo."""
+"""Messages about membership. A node sends them before it has heard the receiver, so they need no
+fresh echo."""
 
 MESSAGES: tuple[Kind, ...] = (*ANSWER_OF, *ANSWER_OF.values(), *NEWS, *NAMELESS)
-"""All of them."""
+"""All kinds of messages."""
 
 REPLIES: frozenset[Kind] = frozenset((*ANSWER_OF.values(), *NAMELESS))
-"""They go to the machine that asked."""
+"""Kinds that go to the machine that asked."""
 
 MEMBERSHIP_REPLIES = REPLIES & MEMBERSHIP
 

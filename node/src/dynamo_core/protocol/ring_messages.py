@@ -11,10 +11,10 @@ from dynamo_core.ring.document import Entry, RingParts
 
 
 class Gossip(Message, tag=8):
-    """The state of the sender, once a second and on a new link. `number` is its last durable
-    sequence number, `remembered` the highest one of the receiver that the sender ever saw,
-    `stalled` whether the sender's fsyncs stall (S-RW-8), `admin` where administrators dial the
-    sender, "" where it cannot say."""
+    """The state of the sender, at each heartbeat and on a new link. `number` is its last durable
+    sequence number. `remembered` is the receiver's highest number that the sender ever saw.
+    `stalled`: the sender's fsyncs stall (S-RW-8). `admin`: administrators dial the sender there; ""
+    if it is not known."""
 
     digests: tuple[Digest, ...]
     number: Count
@@ -32,8 +32,8 @@ class Parts(Message, tag=9):
 
 
 class Prepare(Message, tag=18):
-    """S-RING-5: will you found this cluster with me? `name` is the receiver's name and `address`
-    the receiver's address, as the sender knows them ("" from an older node)."""
+    """S-RING-5: ask a node to found this cluster with the sender. `name` and `address` are those of
+    the receiver, as the sender knows them ("" from an older node)."""
 
     cluster_id: Text
     name: Text
@@ -41,7 +41,7 @@ class Prepare(Message, tag=18):
 
 
 class Prepared(Message, tag=19):
-    """The founder's id and client address, or why not."""
+    """The founder's id and client address, or the reason of its refusal."""
 
     node_id: NodeId
     client: Text
@@ -56,13 +56,14 @@ class Found(Message, tag=20):
 
 
 class Founded(Message, tag=21):
-    """Durably taken, or why not."""
+    """The founder has the ring durably, or the reason of its refusal."""
 
     refusal: Text = ""
 
 
 class Admit(Message, tag=22):
-    """S-MEM-4: my disk is lost; let me take the place of the name in the frame's head."""
+    """S-MEM-4: the sender lost its disk and asks for the place of its name (in the frame's
+    head)."""
 
     client: Text
     zone: Text
@@ -71,7 +72,8 @@ class Admit(Message, tag=22):
 
 
 class Admitted(Message, tag=23):
-    """The ring with the new incarnation and the numbers of the sender's rounds, or why not."""
+    """The ring with the new incarnation and the numbers of the sender's rounds, or the reason of
+    the refusal."""
 
     parts: RingParts | None
     refusal: Text = ""
@@ -79,14 +81,14 @@ class Admitted(Message, tag=23):
 
 
 class Reach(Message, tag=24):
-    """Do you hear this node id?"""
+    """Ask whether the receiver hears this node id."""
 
     name: Text
     node_id: NodeId
 
 
 class Reached(Message, tag=25):
-    """Whether it answers me."""
+    """Whether that node id answers the sender."""
 
     up: bool
 
@@ -98,10 +100,10 @@ class Entries(Message, tag=30):
 
 
 class Announce(Message, tag=62):
-    """Parts of the ring as an administrator has just changed them (S-MOVE-6)."""
+    """Parts of the ring that an administrator has just changed (S-MOVE-6)."""
 
     parts: RingParts
 
 
 class Announced(Message, tag=63):
-    """The sender has them durably, merged with what it had."""
+    """The sender has the parts durably, merged into its ring."""

@@ -13,7 +13,8 @@ Versions = list[tuple[StoreKey, Digest]]
 
 
 class RoundAsk(Message, tag=50):
-    """To every member: may these be forgotten? `members` and `target` are digests of ring parts."""
+    """Ask every member whether these may be forgotten. `members` and `target` are digests of ring
+    parts."""
 
     partition: Partition
     entry: EntryNumber
@@ -24,8 +25,8 @@ class RoundAsk(Message, tag=50):
 
 
 class RoundAnswer(Message, tag=51):
-    """Why not, or "" and, from an owner, those that it has held for long enough in exactly this
-    version. The sender has `seen` this number."""
+    """The reason of a refusal, or "". An owner that agrees lists the versions that it has held for
+    long enough, unchanged. `seen` is the sender's number."""
 
     refusal: Text
     seen: RoundNumber
@@ -33,7 +34,7 @@ class RoundAnswer(Message, tag=51):
 
 
 class RoundCommit(Message, tag=52):
-    """To every owner: all members agreed to the round, all owners listed these."""
+    """Tell every owner: all members agreed to the round, and all owners listed these versions."""
 
     partition: Partition
     entry: EntryNumber
@@ -42,14 +43,14 @@ class RoundCommit(Message, tag=52):
 
 
 class RoundDone(Message, tag=53):
-    """How many were deleted, durably."""
+    """The number of tombstones that were deleted, durably."""
 
     collected: Count
 
 
 class Numbers(Message, tag=54):
-    """What are your numbers? `id` is the sender's clock, which the answer repeats: it is no call.
-    Said again until every partition of the sender has been compared (S-DEL-3)."""
+    """Ask for the receiver's numbers. This is not a call: `id` is the sender's clock, and the
+    answer repeats it. The sender asks again until all its partitions are compared (S-DEL-3)."""
 
 
 class NumbersTold(Message, tag=55):
