@@ -1,14 +1,14 @@
 """The machines of one node at work: their calls, the answers, the clock that wakes them.
 
-Machines never touch each other. What they return goes to the local replica or into a peer's next
-frame; what comes back finds its machine by the number of the call.
+Machines never touch each other. Their calls go to the local replica or into the next frame to a
+peer. An answer finds its machine by the number of the call.
 
-A call may be dropped without an answer: its frame was refused, for the sender or the receiver had
-just started (S-NET-1), or the link broke. Such a call is said again under its number (S-NET-2), if
-it may happen twice: when the first echo of the peer arrives, and after a lost link when that may be
-dialled again. An answer that comes twice matches nothing the second time. Never said again: calls
-that change a ring or a round, and a walk through a tree whose peer has another life by now, since
-its answers would be of two disks.
+A call may be lost without an answer: the link broke, or the receiver refused the frame because one
+of both nodes had just started (S-NET-1). If the call may happen twice, this node sends it again
+under its number (S-NET-2): when the first echo of the peer arrives, or when a lost link may be
+dialled again. A second answer to one call is ignored. Two kinds of calls are never sent again:
+those that change a ring or a round, and those of a walk through the tree of a peer that has started
+again, because the answers would come from two disks.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ if TYPE_CHECKING:
 
 
 PROVEN_FIRST = frozenset((Fetched, Forwarded))
-"""Answers that carry a record, or what becomes of one; FetchedMany is proven row by row."""
+"""Answers with a record or an outcome, verified here; FetchedMany is verified row by row."""
 WAITED = frozenset((Fetch, Store))
-"""For these an operation waits while the link to the node is lost."""
+"""An operation waits for these calls while the link to the node is lost."""
 AGAIN = WAITED | {Forward}
 WALKS = frozenset((Roots, Leaves, Listing, FetchMany))
-"""Said again as well, but only to the process that heard the beginning of the walk."""
+"""Sent again too, but only to the same process as at the beginning of the walk."""
 AGAIN_S_MIN = 0.05
-"""A lost call is said again no sooner: the link may be dropping frames because it is full."""
+"""Wait at least this long before a lost call is sent again: a full link may be dropping frames."""
 
 
 class Dispatcher:
-    """Every call under way, and what waits for a time."""
+    """Every call under way, and the machines that wait for a time."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -64,16 +64,16 @@ class Dispatcher:
         self._next_id = node.boot >> 16  # so that answers to an earlier life match nothing
         self._timers: list[tuple[float, int, Machine]] = []
         self._work: deque[tuple[Machine, Message, Message] | Callable[[], None]] = deque()
-        """Answers of the local replica with who asked what, and calls of the shell."""
+        """Answers of the local replica, each with its machine and request; calls of the shell."""
         self._working = False
         self._waiting: dict[str, set[int]] = {}
-        """Calls that were on a link when it was lost, by node, until they are said again."""
+        """By node: calls that were on a link when it was lost, until they are sent again."""
         self._again: dict[str, float] = {}
-        """When that is."""
+        """By node: when these calls are sent again."""
 
     @property
     def wake_at(self) -> float:
-        """When the next machine must be woken, or lost calls be said again."""
+        """When the next machine must be woken, or lost calls must be sent again."""
         due = self._timers[0][0] if self._timers else NEVER
         return min(due, *self._again.values()) if self._again else due
 
@@ -82,7 +82,7 @@ class Dispatcher:
         self._run(machine, machine.start(self.node.now))
 
     def wake(self, now: float) -> None:
-        """Tell the machines whose time has come."""
+        """Call `expired` of each machine whose time has come."""
         timers = self._timers
         while timers and timers[0][0] <= now:
             _, _, machine = heappop(timers)
@@ -98,7 +98,7 @@ class Dispatcher:
                 self.send_again(name, True)
 
     def send_again(self, name: str, same_life: bool) -> None:
-        """S-NET-2: the calls of this node that are still wanted and may happen twice."""
+        """S-NET-2: send again the calls to `name` that are still wanted and may happen twice."""
         self._again.pop(name, None)
         self._waiting.pop(name, None)
         node = self.node
@@ -111,12 +111,12 @@ class Dispatcher:
                 node.counters["calls_said_again"] += 1
 
     def answered(self, frame: Frame, replies: Iterable[Message]) -> list[Message]:
-        """Replies of a peer; those that nobody waits for (any more) are returned. One that does not
-        fit its request is refused, and the call has failed (S-IN-2)."""
+        """Give a peer's replies to their machines; return those that no machine waits for. A reply
+        that does not fit its request is refused, and the call has failed (S-IN-2)."""
         node, pending = self.node, self._pending
         now = node.now
         names = (frame.name, "@" + frame.address)
-        nobody: list[Message] = []
+        unexpected: list[Message] = []
         if node.spans is not None:
             replies = list(replies)
             node.spans.answered(replies)
@@ -124,14 +124,14 @@ class Dispatcher:
             number = reply.id
             entry = pending.get(number)
             if entry is None or entry[1] not in names:
-                nobody.append(reply)
+                unexpected.append(reply)
                 continue
             del pending[number]
             machine, name, request = entry
             machine.calls.discard(number)
             node.detector.answered(name)
             kind = type(reply)
-            if kind is Stored and type(request) is Store:  # the most, and of nothing but flags
+            if kind is Stored and type(request) is Store:  # most replies; has only flags to check
                 if machine.finished:
                     continue
                 effects = machine.replied(name, request, reply, now)
@@ -157,11 +157,11 @@ class Dispatcher:
                 effects = machine.replied(name, request, reply, now)
             if effects or machine.finished or machine.wake_at < machine.scheduled_at:
                 self._run(machine, effects)
-        return nobody
+        return unexpected
 
     @staticmethod
     def _holds(machine: Machine, request: Message, reply: Message) -> bool:
-        """T-1: whether what a peer answered is what it once made, whoever asked for it."""
+        """T-1: whether the record or outcome in a peer's answer has the right digest."""
         try:
             if type(reply) is Fetched and type(request) is Fetch:
                 if reply.record and reply.record != machine.merged:
@@ -173,8 +173,8 @@ class Dispatcher:
         return True
 
     def lost(self, name: str, redial_s: float) -> None:
-        """The link to the node broke or was refused: what is under way on it will not be answered.
-        It may be dialled again in `redial_s`: operations with more time left wait for that."""
+        """The link to the node broke or was refused: calls under way on it get no answer. The link
+        may be dialled again in `redial_s` seconds; operations with more time left wait for that."""
         now = self.node.now
         dial_at = now + max(redial_s, AGAIN_S_MIN)
         told = self._waiting.get(name, ())
@@ -198,7 +198,7 @@ class Dispatcher:
         self.drain()
 
     def drain(self) -> None:
-        """Let everything happen that follows from what has happened, in its order."""
+        """Handle all waiting answers and calls in order, and all that follow from them."""
         if self._working or not self._work:
             return
         self._working, waiting = True, self._work
@@ -239,7 +239,7 @@ class Dispatcher:
         heappush(self._timers, (machine.wake_at, self._next_id, machine))
 
     def _forget(self, machine: Machine) -> None:
-        """Requests of a finished machine that nobody answered count against their node."""
+        """A finished machine's requests without an answer count against the nodes it asked."""
         for number in machine.calls:
             entry = self._pending.pop(number, None)
             if entry is None or entry[0] is not machine:
@@ -257,7 +257,7 @@ class Dispatcher:
             work.append((machine, request, message))
 
         node = self.node
-        if type(request) is Coordinate:  # the most, and of no entry that could be another one
+        if type(request) is Coordinate:  # most requests; it has no entry to check
             node.local.coordinate(request, reply)
         elif node.local.answers(request):
             node.local.answer(request, reply)

@@ -1,12 +1,13 @@
-"""When one node more is asked because another is slow (S-RW-9, [P 6.1]: percentiles).
+"""When an operation asks one more node because another is slow (S-RW-9, [P 6.1]: percentiles).
 
-A get asks the rest of its nodes, a put looks for another, after the longer of `hedge_s` and the
-99th percentile of the reads that this node answered in the last minute without asking more, so a
-node that is merely busy is not given more to do. Of twenty gets at most one asks more, and none
-while this node's own loop is late, as what it waits for may lie unread before it.
+After a delay, a get asks all its other nodes, and a put looks for another node. The delay is the
+longer of two times: `hedge_s`, and the 99th percentile of the reads that this node answered in the
+last minute without asking more. So nodes that are only busy do not get more work. At most one get
+in twenty asks more. No get does while this node's own loop is late, because the answer may already
+be here, unread.
 
-None of this may cost an answer (C8). A peer that has said nothing at all for long is asked around
-without a count, and at half of its time every get asks the rest whatever was said here.
+These limits must not cost an answer (C8). If a peer has been completely silent for long, a get asks
+other nodes outside of the budget. At half of its time, every get asks all its other nodes.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from dynamo_core.runtime.failure_detector import FailureDetector
 
 SHARE = 0.05
-"""Of gets, those that may ask more."""
+"""The share of gets that may ask more."""
 LATE_S = 0.01
-"""A turn that comes so long after it was due is late; the timers of the shell are right to 2 ms."""
+"""A turn is late when it comes this long after it was due. The shell's timers are right to 2 ms."""
 SILENT_TIMES = 4
-"""A peer without a word for so many times the delay is silent, not slow."""
+"""A peer without a word for this many times the delay is silent, not slow."""
 
 
 class Hedging:
@@ -55,10 +56,10 @@ class Hedging:
         self._late_until = 0.0
 
     def retune(self, hedge_s: float) -> None:
-        """Another silence after which one node more is asked."""
+        """Use another `hedge_s` from now on."""
         self._hedge_s = hedge_s
         self.again_s = hedge_s / 2
-        """A get that may not ask more yet looks again so often."""
+        """A get that may not ask more yet tries again after this time."""
 
     def after_s(self, timeout_s: float) -> float:
         """How long to wait for an answer before another node is asked."""
@@ -73,11 +74,12 @@ class Hedging:
             self._tokens += SHARE
 
     def late(self, now: float, late_s: float) -> None:
-        """This turn comes so late: for as long again, at most the delay, nothing is hedged."""
+        """This turn is `late_s` late: for the same time again, at most the delay, no operation asks
+        more."""
         self._late_until = max(self._late_until, now + min(late_s, self._hedge_s))
 
     def may(self, asked: Iterable[str], since: float, now: float) -> bool:
-        """Whether a get that has waited for these since then may ask more now."""
+        """Whether a get that has waited for the nodes `asked` since `since` may ask more now."""
         counters = self._counters
         if now < self._late_until:
             counters["hedges_put_off"] += 1

@@ -1,7 +1,8 @@
-"""What a frame says, message by message: who is to answer it, and what is not believed.
+"""The messages of a frame: which part of the node answers each, and which are refused.
 
-A message that makes no sense is not begun (S-IN-2). Requests of members go to the local copy, the
-moves, the administration; replies to the machine that asked; the rest is the ring's.
+A message that makes no sense is refused before it is handled (S-IN-2). Requests of members go to
+the local copy, the moves or the administration. Replies go to the machine that asked. All other
+messages go to the membership.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ Routed = Callable[[str, Any], None]
 
 
 class Inbox:
-    """The incoming messages of one node. `replying` are calls that a part of the node answers
-    through a reply, also where this node calls itself; `routed` are messages for a part that must
+    """The incoming messages of one node. `replying` has the calls that a part of the node answers
+    through a reply, also when this node calls itself. `routed` has the messages for parts that must
     know which node sent them."""
 
     def __init__(
@@ -41,7 +42,7 @@ class Inbox:
         self.routed = routed
 
     def take(self, frame: Frame) -> None:
-        """Messages in their order; those of one kind together."""
+        """Handle the messages of a frame in order; neighbours of one kind together."""
         node = self.node
         detector, local = node.detector, node.local
         route = node.outbox.route_of(frame)
@@ -75,8 +76,8 @@ class Inbox:
     def _sensible(
         self, frame: Frame, route: str, kind: type, run: Iterator[Message]
     ) -> Iterator[Any]:
-        """Those that make sense. Of a Store only a target is to be looked at, and most have none:
-        its key and record are proven together (T-1)."""
+        """The messages that make sense. Of a Store only its target is checked here, and most have
+        none. Its key and record are verified together later (T-1)."""
         if kind is not StoreRequest:
             return self._sifted(frame, route, run)
         stores = cast(list[StoreRequest], list(run))
@@ -85,8 +86,8 @@ class Inbox:
         return iter(stores)
 
     def _sifted(self, frame: Frame, route: str, run: Iterable[Message]) -> Iterator[Message]:
-        """Those that make sense, each looked at when its turn comes; a call is told that it does
-        not."""
+        """The messages that make sense. Each is checked when its turn comes. A call that makes no
+        sense gets a refusal."""
         for message in run:
             why = fault(message, self.node)
             if not why:
@@ -114,15 +115,16 @@ class Inbox:
                 self.node.membership.gossip_to(route)
 
     def learn(self, name: str, refusal: Refused) -> None:
-        """S-RING-4: a peer refused. Whoever has the older entry of the partition takes the newer
-        one first."""
+        """S-RING-4: a peer refused a call. If its entry of the partition is newer, this node takes
+        it; if it is older, this node sends its own entry to the peer."""
         ring, partition = self.node.ring, refusal.partition
         if refusal.reason is Refusal.STALE:
             self.node.quarantine.heard(name, partition, refusal.seen, refusal.floor)
         if refusal.entry is None:
             return
         mine, theirs = ring.entries[partition], refusal.entry
-        # Nobody takes an entry from an id that is gone: what it alone has never was (S-MOVE-4).
+        # No node takes an entry from an id that is gone: an entry that only it has does not count
+        # (S-MOVE-4).
         behind = mine != theirs and (self.node.membership.gone or mine.later(theirs) is not mine)
         if behind and not ring.knows(theirs):
             self.node.membership.gossip_to(name)

@@ -1,9 +1,10 @@
 """The contract of a machine, and what it may see of its node.
 
-A machine has one way in: `start`, then one of `replied`, `failed`, `expired` per event, each with
-`now` (monotonic seconds). It returns effects, calls of nodes, and never performs them. The local
-replica is called like any other node, so a machine never knows which replica is near. Every failure
-is an event. An answer that acknowledges a write can only follow the event that says *persisted*.
+The node calls `start` of a machine, then one of `replied`, `failed`, `expired` per event, each with
+`now` (monotonic seconds). The machine returns effects, which are calls of nodes; it never performs
+them. The local replica is called like any other node, so a machine does not know which replica is
+near. Every failure is an event. A machine can acknowledge a write only after the event that says
+*persisted*.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ NEVER = float("inf")
 
 
 class View(Protocol):
-    """What machines see of the node that runs them; they change none of it."""
+    """What machines see of the node that runs them; they only read it."""
 
     name: str
     settings: Settings
@@ -64,17 +65,17 @@ class View(Protocol):
         """A member's numbers of the partition (S-DEL-3)."""
 
     def up(self, name: str) -> bool:
-        """Failure detector's word, local (S-MEM-2)."""
+        """Whether this node's failure detector takes the node for up (S-MEM-2)."""
 
     def sent_corrupt(self, name: str) -> None:
-        """T-1: what this peer sent does not hold; it is counted and refused."""
+        """T-1: this peer sent bytes with a wrong digest; they are counted and refused."""
 
     def stalls(self, name: str) -> bool:
-        """Whether the fsyncs of the node stall, as it says itself (S-RW-8)."""
+        """Whether the node has said that its fsyncs stall (S-RW-8)."""
 
 
 class Coordinate(Message):
-    """To the local replica only: make one event of the put, kept for `target` ("": as owner)."""
+    """Only for the local replica: make one event of the put, kept for `target` ("": as owner)."""
 
     put: Put
     stored: bytes
@@ -94,7 +95,7 @@ class Coordinated(Message):
 
 
 class Rejected(Message):
-    """The local replica could not; after UNCERTAIN it may be done."""
+    """The local replica did not make the event; after UNCERTAIN it may have made it."""
 
     reason: Refusal
     detail: str = ""
@@ -106,7 +107,7 @@ class Machine:
 
     __slots__ = ("calls", "finished", "scheduled_at", "wake_at")
     merged: bytes | None = None
-    """A record that a get has already: an answer of the same bytes needs no proof (T-1)."""
+    """The record that a get has so far: an answer with the same bytes needs no check (T-1)."""
 
     def __init__(self) -> None:
         self.finished = False
@@ -127,27 +128,27 @@ class Machine:
         return []
 
     def outdated(self, node: str, request: Message, now: float) -> Effects:
-        """Refused, for the node had another entry of the partition than the request; by now the
-        ring here is as new as the node's, and the node hears of it before the next call."""
+        """The node refused, because its entry of the partition differs from the request's. The
+        ring here is now as new as the node's. The node gets it before the next call."""
         return self.failed(node, request, Refusal.ENTRY, now)
 
     @property
     def waits_until(self) -> float:
-        """How long this machine waits for a node whose link is lost; it is told `failed` at once
-        where the link cannot be dialled again before (S-NET-2)."""
+        """Until when this machine waits for a node whose link is lost. If the link cannot be
+        dialled again before, the machine gets `failed` at once (S-NET-2)."""
         return -NEVER
 
     def delayed(self, node: str, request: Message, now: float) -> Effects:
-        """The link to the node is lost, and the request is said again when it is dialled."""
+        """The link to the node is lost; the request is sent again when the link is dialled."""
         return []
 
     def wants(self, request: Message) -> bool:
-        """Whether the answer still matters; a request is not said again for one that does not."""
+        """Whether the machine still needs the answer; only then the request is sent again."""
         return True
 
     def heard_from(self, node: str) -> bool:
-        """Whether the node has answered another call of this machine: then one that is left
-        without an answer does not count against it."""
+        """Whether the node has answered another call of this machine. Then a call that is still
+        without an answer does not count against the node."""
         return False
 
     def rejected(self, reply: Rejected) -> Effects:
@@ -155,20 +156,21 @@ class Machine:
         raise AssertionError("only a put has an event made")
 
     def unserved(self) -> Iterable[tuple[int, str]]:
-        """Finished: the partition and the owner of each copy that no hint keeps either, so that an
-        exchange must bring it."""
+        """After the end: the partition and the owner of each copy that neither the owner nor a hint
+        has, so that an exchange must bring it."""
         return ()
 
     def let_go(self) -> None:
-        """Finished: its timer keeps it until that is due, but not its records (T-4)."""
+        """After the end: drop the records (T-4). The machine itself stays in memory until its timer
+        is due."""
 
     def expired(self, now: float) -> Effects:
-        """`wake_at` has passed; for most machines as if the answer had failed."""
+        """`wake_at` has passed. Most machines treat this like a failed answer."""
         return self.failed("", Message(0), Failure.NO_ANSWER, now)
 
 
 class Explained(Machine):
-    """An operation of a client that can say whom it asked and why (`explain=true`)."""
+    """An operation of a client that can say which nodes it asked and why (`explain=true`)."""
 
     __slots__ = ("explanation", "partition", "started", "view")
     explanation: Explanation | None
@@ -184,12 +186,12 @@ class Explained(Machine):
             self.explanation.asked.append(Asked(node, role, answer, took_ms))
 
     def _watch(self) -> None:
-        """The hedge delay is over: from here on it is noted who answers."""
+        """The hedge delay is over: from now on the operation notes which nodes answer."""
         if self.explanation is None:
             self.explanation = Explanation(self.partition, self.view.name)
 
     def _slow(self, took_s: float, outcome: Outcome, outstanding: Iterable[str]) -> None:
-        """One more slow operation, for the log."""
+        """Note this operation as slow, for the log."""
         slow = self.view.slow
         if not slow.wants(self.view.now):
             return
@@ -201,12 +203,12 @@ class Explained(Machine):
         slow.untold.append(line)
 
     def _describe(self, line: Slow) -> None:
-        """What the kind of operation adds to its line."""
+        """Add what this kind of operation knows to its log line."""
         raise AssertionError("an operation of a client describes itself")
 
     def _conclude(self, outcome: Outcome, outstanding: Iterable[str]) -> None:
-        """The explanation into the outcome; the node that coordinated a forwarded put has begun
-        one already."""
+        """Put the explanation into the outcome. After a forwarded put, the outcome already has the
+        lines of the node that coordinated it."""
         explanation = self.explanation
         assert explanation is not None
         if outcome.explanation is not None:
@@ -222,7 +224,7 @@ class Explained(Machine):
 
 
 class Question(Machine):
-    """One call; `done` is told the answer, None when there is none."""
+    """One call; `done` gets the answer, or None without an answer."""
 
     def __init__(
         self, node: str, request: Message, wait_s: float, done: Callable[[Message | None], None]
@@ -249,8 +251,8 @@ class Question(Machine):
 
 
 def leading(rows: list[tuple[bytes, bytes]], bytes_max: int) -> list[tuple[bytes, bytes]]:
-    """The first of these rows, as many as go on their way at once: of no more bytes together, so
-    that a frame never outgrows its link; at least one."""
+    """The first rows, as many as one frame may carry: at most `bytes_max` together, so that the
+    frame fits its link, but at least one row."""
     size = 0
     for count, (_, record) in enumerate(rows):
         size += len(record)
@@ -260,7 +262,7 @@ def leading(rows: list[tuple[bytes, bytes]], bytes_max: int) -> list[tuple[bytes
 
 
 def fresh_id(draw: Callable[[], int]) -> str:
-    """A request id for whoever sent none (S-DOT-4)."""
+    """A request id for a client that sent none (S-DOT-4)."""
     return f"{draw() & ((1 << 64) - 1):016x}"
 
 

@@ -1,6 +1,6 @@
-"""What leaves a node and who may speak to it: routes, addresses, the head of every frame.
+"""What a node sends, and from which nodes it takes frames: routes, addresses, the frames' heads.
 
-A route is a member's name, or "@host:port" for whoever is not (yet, or no more) a member.
+A route is a member's name, or "@host:port" for a node that is not a member (yet, or any more).
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ class Outbox:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.frame_bytes_max = FRAME_BYTES_MAX
-        """What a link takes; a simulated one may take less."""
+        """The largest frame for a link; a simulated link may take less."""
         self.outbox: defaultdict[str, list[Message]] = defaultdict(list)
         """Messages of this tick by route."""
 
     def send(self, route: str, message: Message) -> None:
-        """Into the next frame on that route."""
+        """Put the message into the next frame on that route."""
         self.outbox[route].append(message)
 
     def frames(self) -> list[tuple[str, bytes]]:
-        """One frame per route, or more where a link would not take it, each with its address: two
-        lives of one name may have the same. What has no address yet is dropped, as a link would."""
+        """One frame per route with its address, or more if one frame would be too large. Two lives
+        of one name may have the same address. Messages to a node without a known address are
+        dropped, as a broken link would do."""
         if not self.outbox:
             return []
         node = self.node
@@ -46,7 +47,7 @@ class Outbox:
         return frames
 
     def _fitting(self, route: str, messages: list[Message]) -> list[bytes]:
-        """One frame, or several where a link would not take it whole."""
+        """One frame, or several if one would be too large for a link."""
         frame = self.frame_of(route, messages)
         half = len(messages) // 2
         if len(frame) <= self.frame_bytes_max or not half:
@@ -54,7 +55,7 @@ class Outbox:
         return self._fitting(route, messages[:half]) + self._fitting(route, messages[half:])
 
     def frame_of(self, route: str, messages: list[Message]) -> bytes:
-        """One frame with these messages, as this node says it now."""
+        """One frame with these messages and the present state of this node in its head."""
         ring = self.node.ring_or_none
         cluster_id = ring.identity.cluster_id if ring is not None else ""
         me = self.node.identity
@@ -64,7 +65,8 @@ class Outbox:
         return encode_frame(Frame(*head, detector.now_ms, *echo, messages))
 
     def route_of(self, frame: Frame) -> str:
-        """Where to answer: a member's name, "@address" for a stranger, "" for whom we refuse."""
+        """Where to answer: a member's name, "@address" for a stranger, "" for a sender that this
+        node refuses."""
         node = self.node
         ring = node.ring_or_none
         stranger = "@" + frame.address

@@ -1,9 +1,9 @@
 """Slow operations of clients, for the log: which, how long, and what they waited for.
 
-A line names its key by the position on the ring alone (the first 32 bits of its MD5), never the key
-itself. An operation begins to note who answers when its hedge delay is over, so one that is quick
-notes nothing. Lines are bounded by the minute: what a sick ring does to every operation is told by
-the first of them, and the others are counted.
+A line has the position of its key on the ring (the first 32 bits of its MD5), never the key. An
+operation notes which nodes answer only after its hedge delay, so a quick one notes nothing. The
+lines per minute are bounded: when a ring is slow for every operation, the first lines show it, and
+the others are counted.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import msgspec
 from dynamo_core.protocol.operations import Asked
 
 LINES_MAX = 30
-"""In one minute."""
+"""Log lines in one minute."""
 MINUTE_S = 60.0
 
 
 class Slow(msgspec.Struct, kw_only=True):
-    """One slow operation. `late` has who answered after the hedge delay, and what, in ms since the
-    operation began; `silent` those that were asked and had not answered when it was decided;
-    `hedged` says whether others were asked instead. `answers` counts against `wanted`: of a get the
-    nodes that answered and R, of a put acks and W; `durable` fsynced copies against `dw`."""
+    """One slow operation. `late` has the nodes that answered after the hedge delay, with their
+    answers and times, in ms since the operation began. `silent` has the nodes without an answer at
+    the decision. `hedged`: whether other nodes were asked instead. `answers` and `wanted` are, for
+    a get, the nodes that answered and R; for a put, the acks and W. `durable` is the number of
+    fsynced copies, to compare with `dw`."""
 
     kind: str
     seconds: float
@@ -38,13 +39,13 @@ class Slow(msgspec.Struct, kw_only=True):
     dw: int = 0
     forwarded_to: str = ""
     operations: int = 1
-    """Of a batch."""
+    """The number of operations, for a batch."""
     trace: str = ""
-    """The traceparent of the request, "" for none; of a peer it is not to be believed."""
+    """The traceparent of the request, "" for none. It may come from a peer, so do not trust it."""
 
 
 class SlowBook:
-    """The slow operations of one node that the log has not been told of."""
+    """The slow operations of one node that are not logged yet."""
 
     __slots__ = ("_counters", "_lines", "_since", "_suppressed", "limit_s", "untold")
 
@@ -56,11 +57,11 @@ class SlowBook:
         self.retune(slow_s)
 
     def retune(self, slow_s: float) -> None:
-        """Another bound, in seconds; 0: no operation is slow."""
+        """Use another bound, in seconds; with 0 no operation is slow."""
         self.limit_s = slow_s or float("inf")
 
     def wants(self, now: float) -> bool:
-        """Counts one more; whether there is room for its line in this minute."""
+        """Counts one more operation; True if its line still fits into this minute."""
         self._counters["slow_operations"] += 1
         if now - self._since >= MINUTE_S:
             self._since, self._lines = now, 0
@@ -71,7 +72,7 @@ class SlowBook:
         return True
 
     def suppressed(self, now: float) -> int:
-        """How many lines were left out, told once, when their minute is over."""
+        """The number of lines left out in the last minute; it is returned once."""
         if not self._suppressed or now - self._since < MINUTE_S:
             return 0
         count, self._suppressed = self._suppressed, 0

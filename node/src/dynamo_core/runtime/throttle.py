@@ -1,16 +1,15 @@
 """The budget of background work, so that clients do not feel it (S-BG-1, [P 6.5]).
 
-The controller of one node watches what its clients feel: p99, the 99th percentile of the reads that
-it answered in the last minute, against a threshold. Once a second the budget b, the share of its
-full speed that background work has, is multiplied by `SLOWER` when p99 is above, else `FASTER` is
-added, within `BUDGET_MIN`..1: down quickly, as clients wait, and up again slowly, to find the speed
-at which they do not. So few reads that they say nothing leave the work its way up.
+The controller of one node compares p99, the 99th percentile of the reads that the node answered in
+the last minute, with a threshold. The budget b is the share of its full speed that background work
+may use. Once a second b is multiplied by `SLOWER` if p99 is above the threshold; otherwise `FASTER`
+is added; b stays within `BUDGET_MIN`..1. It falls quickly, because clients wait, and rises slowly,
+to find the speed that clients do not feel. With too few reads for a percentile, b rises.
 
-Work draws slices from it in two ways. Of what may run k at once, `share(k)` may, b k rounded up.
-That is still too much by the part that was rounded, so each rests after a slice: if that took t
-seconds, until t is d = b k / share(k) of the time. Both together are b, and neither ever comes to
-nothing: work goes on at `BUDGET_MIN` however long clients suffer, as copies that are missing may be
-what they suffer from.
+The budget limits work in two ways. Of k concurrent jobs, share(k) = ceil(b·k) run. Rounding up
+overshoots, so each job sleeps after a slice until its duty cycle is b·k / ceil(b·k). Together the
+jobs use the share b. Work never stops: it goes on at `BUDGET_MIN` even if clients wait long, since
+missing copies may be the reason why they wait.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from math import ceil
 WINDOW_S = 60
 BUDGET_MIN = 0.05
 SLOWER = 0.8
-"""From 1 to the least in 14 s."""
+"""From 1 to `BUDGET_MIN` it takes 14 s."""
 FASTER = 0.05
-"""Back again in 19 s."""
+"""Back to 1 it takes 19 s."""
 READS_MIN = 20
-"""Of fewer reads in the window the slowest one would decide."""
+"""With fewer reads in the window, the slowest one alone would decide."""
 REST_S_MAX = 0.05
-"""Of a slice that took longer most was waiting for a busy node, not work."""
+"""The longest rest. A longer slice mostly waited for a busy node, so it needs no longer rest."""
 STEPS = 24
 STEP = 1.25
-"""Limits of the histogram are threshold x 1.25^i, i = -24..24: p99 is right to a quarter, and exact
-where it is compared."""
+"""The limits of the histogram are threshold x 1.25^i, i = -24..24. So p99 is right to a quarter,
+and exact at the threshold."""
 
 
 class Throttle:
@@ -42,19 +41,21 @@ class Throttle:
         self.counters = counters
         self.budget = 1.0
         self.p99_ms: float | None = None
-        """As of the last turn; None when fewer than `READS_MIN` reads say anything."""
+        """Of the last turn; None with fewer than `READS_MIN` reads."""
         self.usual_s = 0.0
-        """The same of the reads that were not hedged, in seconds; 0.0 for None (S-RW-9)."""
+        """The same for reads that were not hedged, in seconds; 0.0 for None (S-RW-9)."""
         self._seconds: deque[tuple[int, list[int]]] = deque()
-        """The window, a histogram for each second that had a read; `_sums` is all of them."""
+        """The window: one histogram for each second with a read; `_sums` is their sum."""
         self._hedged: deque[tuple[int, int]] = deque()
-        """Of these the hedged ones, which took as long as the hedge let them: second and place."""
+        """The hedged reads among them, as (second, place in the histogram). Their time shows the
+        hedge delay, not the usual time of a read."""
         self.wake_at = 0.0
-        """When `tick` is due; nobody needs to be woken for it."""
+        """When `tick` is due; the node need not wake up for it."""
         self.retune(threshold_ms)
 
     def retune(self, threshold_ms: float) -> None:
-        """Another threshold. The histogram has it in its midst, so the window begins anew."""
+        """Use another threshold. The limits of the histogram depend on it, so the window starts
+        empty."""
         self.threshold_ms = threshold_ms
         self._limits = [threshold_ms / 1000 * STEP**i for i in range(-STEPS, STEPS + 1)]
         self._sums = [0] * (len(self._limits) + 1)
@@ -73,7 +74,7 @@ class Throttle:
             self._hedged.append((second, place))
 
     def tick(self, now: float) -> None:
-        """Once a second: look, and set the budget."""
+        """Once a second: compute p99 and set the budget."""
         self.wake_at = now + 1.0
         while self._seconds and self._seconds[0][0] <= now - WINDOW_S:
             _, counts = self._seconds.popleft()
@@ -107,11 +108,11 @@ class Throttle:
         return 1000 * self._limits[-1] * STEP
 
     def share(self, at_once: int) -> int:
-        """How many of so many things at once, at least one."""
+        """How many of `at_once` jobs may run at once, at least one."""
         return ceil(self.budget * at_once)
 
     def rest_s(self, took_s: float, at_once: int) -> float:
-        """How long to rest after a slice of work that took so long, where so many may run at once
-        at full speed."""
+        """How long a job sleeps after a slice of `took_s` seconds, where `at_once` jobs may run at
+        full speed."""
         allowed = self.budget * at_once
         return min(REST_S_MAX, took_s * (self.share(at_once) / allowed - 1))

@@ -1,8 +1,8 @@
-"""What a node tells the shell of requests that are part of a trace, where the shell exports spans.
+"""What a node tells the shell about requests of a trace, if the shell exports spans.
 
-Without spans (`Node.spans` is None, the usual case) nothing here is called. The core decides
-nothing by it: it hands over what it sends and gets, and the shell may change the `trace` of a
-message on its way, nothing else.
+Without spans (`Node.spans` is None, the usual case) nothing here is called. No decision of the core
+depends on it: the core shows the shell which messages it sends and gets. The shell may change only
+the `trace` of a message.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ class Spans(Protocol):
     """The spans of one node."""
 
     def serving(self, peer: str, messages: Sequence[Message], send: Say) -> Say:
-        """Calls of a peer have come; what is returned takes the place of `send`."""
+        """A peer's calls have come. The core uses the returned function in the place of `send`."""
 
     def coordinating(self, peer: str, put: Put, done: Done) -> Done:
-        """A put that a peer forwarded begins here; what is returned takes the place of `done`."""
+        """A put that a peer forwarded begins here. The core uses the returned function in the place
+        of `done`."""
 
     def calling(self, peer: str, messages: Sequence[Message]) -> None:
-        """These go to a peer now, calls and answers."""
+        """The node sends these calls and answers to a peer now."""
 
     def answered(self, replies: Sequence[Message]) -> None:
-        """Answers of a peer."""
+        """Answers of a peer have come."""
 
     def unanswered(self, number: int) -> None:
-        """The call of this number has no answer, and is not waited for any more."""
+        """The call of this number has no answer, and no machine waits for it any more."""
