@@ -1,8 +1,9 @@
-"""Who mints: one random actor a partition, in memory only (S-DOT-2).
+"""The actors of this node's dots: one random number for each partition, only in memory (S-DOT-2).
 
-An actor is born when it first mints, and born again whenever this node forgets a record that lives
-on elsewhere. A tombstone that is collected lives on nowhere; its actor goes on, above the *base*:
-the highest count of the actor in any record of the partition that was collected.
+A partition gets its actor when this node makes the first event there. The node draws a new actor
+whenever it forgets a record that still exists on other nodes. A collected tombstone exists on no
+node, so its actor stays. Its next counter is then above the *base*: the highest counter of the
+actor in any collected record of the partition.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ class Actors:
         self._bases: dict[int, int] = {}
 
     def mint(self, partition: int, history: History) -> Dot:
-        """A dot that no other event has; `history` is of everything that lies here of the key."""
+        """A dot that no other event has. `history` covers all that this node holds of the key."""
         actor = self._actors.get(partition)
         if actor is None:
             actor = self._actors[partition] = self._draw()
         count = 1 + max(history.top(actor), self._bases.get(partition, 0))
-        if count > COUNTER_MAX:  # nobody would take it (S-IN-2)
+        if count > COUNTER_MAX:  # every node would refuse it (S-IN-2)
             self.born_again(partition)
             return self.mint(partition, history)
         return actor, count
 
     def collected(self, partition: int, history: History) -> None:
-        """A record is forgotten by proof: its dots must not be minted again."""
+        """This node has collected a record; its dots must not be minted again."""
         actor = self._actors.get(partition)
         if actor is not None:
             self._bases[partition] = max(history.top(actor), self._bases.get(partition, 0))
 
     def born_again(self, partition: int) -> None:
-        """This node forgets something of the partition that lives on elsewhere."""
+        """This node forgets something of the partition that still exists on other nodes."""
         self._actors.pop(partition, None)
         self._bases.pop(partition, None)
 
     def all_born_again(self) -> None:
-        """After a write that failed, or perhaps did not."""
+        """Draw all actors anew, after a write that failed or whose outcome is unknown."""
         self._actors.clear()
         self._bases.clear()

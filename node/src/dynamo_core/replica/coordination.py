@@ -24,13 +24,14 @@ from dynamo_core.replica.replica import Replica
 from dynamo_core.runtime.machine import Coordinated
 
 EXPIRIES_APART_MS_MAX = (10 * 60 + 2 * 3600) * 1000
-"""S-REQ-2: expiries of one request differ by no more. Each attempt has its own wall clock: it comes
-within 10 minutes of the first (S-REQ-1), and two clocks may each be an hour wrong (C15). To refuse
-an honest retry would be worse than to take another expiry for the same one."""
+"""S-REQ-2: two attempts of one request have expiries that differ by at most this. Each attempt may
+meet another wall clock. A retry comes within 10 minutes of the first attempt (S-REQ-1), and two
+clocks may each be an hour wrong (C15). It is worse to refuse an honest retry than to accept one
+with a different expiry."""
 
 
 def same_request(put: Put, first: Sibling) -> bool:
-    """Whether the put may be another attempt of the request that made `first` (S-REQ-2)."""
+    """Whether the put may be a second attempt of the request that made `first` (S-REQ-2)."""
     if (put.value, put.content_type) != (first.value, first.content_type):
         return False
     if not (put.expires_ms and first.expires_ms):
@@ -48,12 +49,12 @@ class Coordination:
         self, put: Put, stored: bytes, target: str, wall_ms: int, known: bytes | None = None,
         known_seen: int = 0,
     ) -> Coordinated:  # fmt: skip
-        """One put on this node's record (S-DOT-1..3), kept for `target`, "" when we are an owner:
-        the record to replicate and what the client may know, with the number of the store that the
-        oldest part of it was read from.
+        """Makes the event of one put on this node's record (S-DOT-1..3). `target` is the node that
+        it is kept for, "" when this node is an owner. Returns the record to replicate, the client's
+        new context, and the lowest *seen* of the stores that parts of the record were read from.
 
-        `known` is a record that the coordinator read elsewhere for a delete without a context, by
-        stores of which one had seen no more than `known_seen`. Raises TooManySiblings,
+        `known` is the record that the coordinator read on other nodes for a delete without a
+        context; `known_seen` is the lowest *seen* of their stores. Raises TooManySiblings,
         RequestIdReused, NotHere.
         """
         replica = self.replica
@@ -64,7 +65,7 @@ class Coordination:
             held = replica.with_hints(stored, own)
         flags = HINTED if target else replica.flags(partition)
         apart = partition in replica.quarantined
-        if apart:  # from what was kept apart alone: the rest may be forgotten
+        if apart:  # use only what is kept apart: other nodes may have forgotten the rest
             replica.counters["puts_kept_apart"] += 1
             target = replica.quarantine_target
             held = replica.hint(target, stored)
@@ -73,14 +74,14 @@ class Coordination:
             number = min(number, known_seen)
         seen = decode_history(put.context.history) if put.context is not None else NOTHING
         if apart and known is not None and put.request_id in seen.ids:
-            # A retry whose first attempt was read elsewhere: what was read is what it made.
+            # A retry of a request whose first attempt was read on other nodes: that is its result.
             target, held, number = with_stamp(target, known_seen), known, known_seen
         before = decode_record(held) if held is not None else EMPTY
         name = put.request_id
         if name and (first := before.sibling_of(name)) and not same_request(put, first):
             replica.counters["request_ids_reused"] += 1
             raise RequestIdReused(
-                "dynamo-request-id: it is of another value, content type or expiry"
+                "dynamo-request-id: used before with another value, content type or expiry"
             )
         event = (before.event_of(name) or before.forgotten(name, seen)) if name else None
         if event is None:
@@ -90,11 +91,12 @@ class Coordination:
                 raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
             event = replica.actors.mint(partition, before.history)
             if event[1] > 1 + before.history.top(event[0]):
-                # What this actor counted before is of this key and forgotten, or never was.
+                # Earlier counters of this actor were collected, or never issued for this key. Count
+                # them as seen, so that the vector has no gap.
                 history = before.history.joined(History({event[0]: event[1] - 1}))
                 before = Record(before.siblings, history)
             after = update(before, seen, self._sibling(put, event, before, wall_ms))
-            # Of a new key the client has seen all that the record has.
+            # With a new key, the client has seen all that the record has.
             told = after.history if before is EMPTY and not seen.ids else seen.with_dot(event)
             if replica.lww:
                 after = last_writer(after)

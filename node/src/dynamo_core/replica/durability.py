@@ -1,12 +1,12 @@
 """Whether this node's fsyncs stall, and since when (S-RW-8).
 
-A disk may take writes and hold back their fsyncs for seconds: a sick device, a full write cache, a
-snapshot of the volume. The node then serves reads and takes copies as ever, but a put that it
-coordinates would wait for its own disk. So it says that its fsyncs stall: it lets other owners
-coordinate, gossip tells the other nodes, and status, `/readyz` and metrics tell people.
+A disk may accept writes but delay their fsyncs for seconds: a faulty device, a full write cache, a
+snapshot of the volume. The node then still serves reads and takes copies, but a put that it
+coordinates would wait for its own disk. So the node says that its fsyncs stall. Other owners then
+coordinate its puts. Gossip tells the other nodes; status, `/readyz` and metrics tell people.
 
-An fsync that has lasted `fsync_stall_s` stalls. The state is over when an fsync has been quicker
-than that; the node asks for one with every heartbeat, since without writes none would come.
+An fsync that has lasted `fsync_stall_s` is stalled. The state ends when an fsync is quicker than
+that. The node makes one fsync with every heartbeat, because without writes there would be none.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Durability:
     def __init__(self, stall_s: float) -> None:
         self.stalled = False
         self.since_ms = 0
-        """By the wall clock: when the first fsync that stalled was asked for."""
+        """By the wall clock: when the node asked for the first fsync that stalled."""
         self.stall_s = stall_s
         self._wanted_at = NEVER
-        """When the fsync under way was asked for."""
+        """When the node asked for the fsync under way."""
 
     @property
     def wake_at(self) -> float:
@@ -31,7 +31,8 @@ class Durability:
         return NEVER if self.stalled else self._wanted_at + self.stall_s
 
     def wanted(self, now: float, wall_ms: int) -> bool:
-        """Somebody waits for an fsync. True when it has just been found to stall."""
+        """A caller waits for an fsync. True if this call finds for the first time that it
+        stalls."""
         if self._wanted_at == NEVER:
             self._wanted_at = now
         lasts_s = now - self._wanted_at
@@ -41,7 +42,7 @@ class Durability:
         return True
 
     def synced(self, now: float) -> None:
-        """The fsync is over; the next one is counted from when it is wanted."""
+        """The fsync has ended; the time of the next one counts from when a caller wants it."""
         took_s, self._wanted_at = now - self._wanted_at, NEVER
         if self.stalled and 0 <= took_s < self.stall_s:
             self.stalled = False

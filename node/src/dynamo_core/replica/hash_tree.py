@@ -1,7 +1,7 @@
 """The hash tree of one store: the forest in memory, its leaves in the batches (S-AE-1, S-AE-4).
 
-A record and its leaf change in one batch. Where damage has made the sum of a leaf unsure, or the
-whole tree of a disk is not to be trusted, it is counted again from the records.
+A record and its leaf change in one batch. If damage has made the sum of a leaf unsure, or the tree
+of a disk cannot be trusted, this node computes the sums again from the records.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class HashTree:
         self._rows_max = rows_max
         self.forest = Forest(0, leaf_bits)
         self.unsure: set[int] = set()
-        """Slots whose sum damage has made unsure."""
+        """Slots whose sum may be wrong because of damage."""
         self._counting = False
 
     def load(self, partition_bits: int) -> None:
@@ -44,7 +44,7 @@ class HashTree:
             start = rows[-1][0] + b"\x00"
 
     def write(self, stored: bytes, before: bytes | None, after: bytes | None) -> None:
-        """Into this tick's batch: a record, None for none, and its leaf."""
+        """Add a record (None deletes it) and its leaf to this tick's batch."""
         forest, changes = self.forest, self._write_batch.changes
         slot = int.from_bytes(stored[:4], "big") >> forest.shift
         old = before[:DIGEST_BYTES] if before is not None else None
@@ -53,7 +53,7 @@ class HashTree:
         changes[TREE][slot.to_bytes(4, "big")] = forest.change(slot, old, new)
 
     def rebuild(self, page_of: PageOf) -> None:
-        """Count every leaf again from the records. Raises Corrupt."""
+        """Compute every leaf again from the records. Raises Corrupt."""
         self._counting = True
         try:
             self._count(page_of)
@@ -74,7 +74,8 @@ class HashTree:
                 self._write_batch.put(TREE, slot.to_bytes(4, "big"), leaf)
 
     def settle(self, page_of: PageOf) -> None:
-        """Count the unsure leaves again; not in the midst of a count, which would add to that."""
+        """Compute the unsure leaves again. It does nothing while such a computation runs: reading
+        may find more damage and call it again."""
         if self._counting:
             return
         for slot in sorted(self.unsure):

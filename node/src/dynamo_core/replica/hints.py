@@ -1,8 +1,10 @@
-"""Hinted replicas: what this node keeps for others until they have it [P 4.6], S-HINT-1..5.
+"""Hinted replicas: records that this node keeps for others until they have them [P 4.6],
+S-HINT-1..5.
 
-A hint lies in its own family under target name and store key, and is found again by scanning at
-start. It disappears only after the target's durable ack, and only if it is still the bytes that
-were acked. While it lies here it is part of the local record (S-DOT-3, S-HINT-5).
+A hint is stored in a separate family under target name and store key. The node finds its hints
+again by a scan at its start. It drops a hint only after the target's durable ack, and only if the
+hint still has the bytes that were acked. A hint is part of the local record while this node stores
+it (S-DOT-3, S-HINT-5).
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from dynamo_core.replica.write_batch import WriteBatch
 
 _DIRTY = b"dirty/"
 ARC_BITS = 12
-"""Hints are counted by arcs as narrow as the partitions of the largest ring."""
+"""Hints are counted by arcs; an arc is as narrow as a partition of the largest ring."""
 
 
 def hint_key(target: str, stored: bytes) -> bytes:
-    """Where the hint lies in the store."""
+    """The key of the hint in the store."""
     name = target.encode()
     return bytes((len(name),)) + name + stored
 
@@ -32,17 +34,18 @@ def split_hint_key(key: bytes) -> tuple[str, bytes]:
 
 
 def shown(target: str) -> str:
-    """As people see it: a target that names no member stands for all owners."""
+    """The target as people see it: one that names no member stands for all owners."""
     return "(owners)" if not target or target.startswith("=") else target
 
 
 def with_stamp(target: str, seen: int) -> str:
-    """The target of what lies apart and was read elsewhere at this number (S-DEL-3)."""
+    """The target for a record that is kept apart and was read on another node whose store had this
+    *seen* (S-DEL-3)."""
     return f"{target}:{seen:x}"
 
 
 def stamp_of(target: str) -> int | None:
-    """The number in the name of a target, None where there is none."""
+    """The number in the name of a target, None if it has none."""
     apart, _, stamp = target.partition(":")
     try:
         return int(stamp, 16) if apart.startswith("=") and stamp else None
@@ -65,8 +68,8 @@ class HintBook:
         self.bytes: dict[str, int] = {}
         self.dirty: set[tuple[int, str]] = set()
         self.fresh: dict[str, dict[bytes, None]] = {}
-        """By target that was removed: the hints kept since a run over all of its began (S-HINT-3).
-        Not there: all are to be handed on, again."""
+        """By removed target: the hints kept since a run over all its hints began (S-HINT-3). A
+        target that is not here: all its hints must be handed on, again."""
 
     def load(self) -> None:
         """Find every hint and dirty mark in the store."""
@@ -84,7 +87,7 @@ class HintBook:
             self.dirty.add((int.from_bytes(partition, "big"), name.decode()))
 
     def _count(self, target: str, stored: bytes, after: int) -> None:
-        """The hint has so many bytes from now on, 0: it is gone."""
+        """The hint has `after` bytes from now on; 0: it is gone."""
         known = stored in self._sizes
         sizes = self._sizes.setdefault(stored, {})
         before = sizes.pop(target, 0)
@@ -110,11 +113,11 @@ class HintBook:
                 del self.counts[target], self.bytes[target]
 
     def any_for(self, stored: bytes) -> bool:
-        """Whether a hint of the key lies here."""
+        """Whether this node holds a hint of the key."""
         return stored in self._sizes
 
     def any_of(self, partition: int, bits: int) -> bool:
-        """Whether a hint of the partition lies here, on a ring cut into 2**bits partitions."""
+        """Whether this node holds a hint of the partition, on a ring of 2**bits partitions."""
         width, arcs = ARC_BITS - bits, self._in_arc
         if len(arcs) < 1 << width:
             return any(arc >> width == partition for arc in arcs)
@@ -123,7 +126,8 @@ class HintBook:
     def some_of(
         self, partition: int, bits: int, limit: int, but: str = ""
     ) -> list[tuple[str, bytes]]:  # fmt: skip
-        """Hints of the partition: (target, store key); without targets that begin with `but`."""
+        """Hints of the partition: (target, store key). Targets that begin with `but` are left
+        out."""
         if not self.any_of(partition, bits):
             return []
         found = (
@@ -136,7 +140,7 @@ class HintBook:
         return list(islice(found, limit))
 
     def targets(self, stored: bytes) -> list[str]:
-        """For whom hints of the key lie here."""
+        """The targets of this node's hints of the key."""
         return sorted(self._sizes.get(stored, ()))
 
     def record(self, target: str, stored: bytes) -> bytes | None:
@@ -148,7 +152,7 @@ class HintBook:
         return self.bytes.get(target, 0) >= self.bytes_max
 
     def keep(self, target: str, stored: bytes, record: bytes, lww: bool) -> None:
-        """Into this tick's batch: merge a record into the hint for `target`. Raises Corrupt."""
+        """Merge a record into the hint for `target`, in this tick's batch. Raises Corrupt."""
         before = self.record(target, stored)
         merged = merge_bytes(stored[4:], before, record, lww)
         if merged != before:
@@ -156,13 +160,13 @@ class HintBook:
             self._count(target, stored, len(merged))
 
     def drop(self, target: str, stored: bytes) -> None:
-        """Into this tick's batch: the target holds the hint durably, or nobody can read it."""
+        """Drop a hint in this tick's batch: the target has it durably, or it cannot be read."""
         if target in self._sizes.get(stored, ()):
             self._write_batch.put(HINTS, hint_key(target, stored), None)
             self._count(target, stored, 0)
 
     def handed_on(self, target: str, stored: bytes) -> None:
-        """As it is, the hint need not be handed on again."""
+        """This hint need not be handed on again while it stays unchanged."""
         self.fresh.get(target, {}).pop(stored, None)
 
     def some(
@@ -175,7 +179,7 @@ class HintBook:
         return [(split_hint_key(key)[1], record) for key, record in rows]
 
     def by_name(self) -> dict[str, tuple[int, int]]:
-        """For people: count and bytes by target; what goes to all owners under one name."""
+        """For people: count and bytes by target; all hints for all owners are under one name."""
         found: dict[str, tuple[int, int]] = {}
         for target, count in sorted(self.counts.items()):
             name = shown(target)
@@ -184,7 +188,7 @@ class HintBook:
         return found
 
     def mark_dirty(self, partition: int, target: str) -> None:
-        """`target` misses writes of `partition` that no hint keeps: exchange there first."""
+        """`target` misses writes of `partition` and no hint has them: exchange this pair first."""
         if (partition, target) not in self.dirty:
             self.dirty.add((partition, target))
             self._write_batch.put(META, _dirty_key(partition, target), b"1")

@@ -1,8 +1,8 @@
 """Answers of this node's own copy to requests, from peers and from its own machines alike.
 
-Every answer goes through `reply`, at once for reads, after the batch (or the fsync) for writes:
-nothing is acknowledged before it is persisted. A request carries the sender's entry of the
-partition; another one here means that one of both must learn first (S-RING-4).
+Every answer goes through `reply`: at once for a read, after the batch (or the fsync) for a write.
+So this node acknowledges nothing before it is persisted. A request carries the sender's entry of
+the partition. If the entry here differs, the node with the older entry must learn first (S-RING-4).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Reply = Callable[[Message], None]
 
 
 class LocalReplica:
-    """The local copy as a node that is called like any other."""
+    """The local copy; it is called like any other node."""
 
     def __init__(
         self, view: View, write_batch: WriteBatch, replica: Replica, hints: HintBook
@@ -63,7 +63,7 @@ class LocalReplica:
         self._level = VOLATILE if view.settings.volatile else 0
         self._coordination = Coordination(replica)
         self._stores: list[tuple[Store, bool, Reply]] = []
-        """Of this turn: the request, whether it became a hint, and whom to tell."""
+        """Stores of this turn: the request, whether it became a hint, and its reply."""
         self._coordinated: list[tuple[Coordinate, Coordinated, Reply]] = []
         self.kinds: dict[type, Callable[..., None]] = {
             Fetch: self.fetch,
@@ -79,7 +79,7 @@ class LocalReplica:
         }
 
     def serve(self, answers: dict[type, Callable[..., None]]) -> None:
-        """Requests that others answer, of the same kind: each carries an entry."""
+        """Add requests that other parts of the node answer; each of them carries an entry."""
         self.kinds |= answers
 
     def answers(self, request: Message) -> bool:
@@ -87,7 +87,7 @@ class LocalReplica:
         return type(request) in self.kinds
 
     def answer(self, request: Message, reply: Reply) -> None:
-        """Serve one request; one that carries another entry is refused (S-RING-4)."""
+        """Serve one request. Refuse it if its entry differs from the one here (S-RING-4)."""
         entry = getattr(request, "entry", None)
         if entry is not None:
             partition: int = request.partition  # type: ignore[attr-defined]
@@ -108,7 +108,7 @@ class LocalReplica:
     # ------------------------------------------------------------ reading
 
     def fetch(self, request: Fetch, reply: Reply) -> None:
-        """What is held of the key, hints included (S-HINT-5)."""
+        """Answer with all that this node holds of the key, hints included (S-HINT-5)."""
         replica, partition = self.replica, request.partition
         flags = replica.flags(partition)
         seen = replica.numbers.seen(partition)
@@ -119,7 +119,8 @@ class LocalReplica:
         return reply(Fetched(request.id, record or b"", flags, seen))
 
     def fetch_many(self, request: FetchMany, reply: Reply) -> None:
-        """Own records of a partition; as many as fit, at least one. Damage is not sent."""
+        """Answer with own records of a partition: as many as fit, at least one. Damaged records are
+        not sent."""
         records: list[bytes] = []
         size = 0
         for stored in request.keys[: self.view.settings.keys_max]:
@@ -138,7 +139,7 @@ class LocalReplica:
         return reply(FetchedMany(request.id, records, seen))
 
     def roots(self, request: Roots, reply: Reply) -> None:
-        """Tree roots of the partitions whose entry is the same here (S-AE-2)."""
+        """Answer with the tree roots of the partitions whose entry is the same here (S-AE-2)."""
         shared = [
             (partition, self.replica.forest.root(partition))
             for partition, term, version in request.partitions
@@ -171,7 +172,7 @@ class LocalReplica:
         return reply(ListingReply(request.id, listed, after is not None))
 
     def keys(self, request: Keys, reply: Reply) -> None:
-        """Live keys of one partition, a page; a copy that may miss some does not answer."""
+        """Answer with a page of live keys of one partition. A copy that may miss keys refuses."""
         if not self.replica.complete(request.partition):
             return reply(Refused(request.id, Refusal.INCOMPLETE, request.partition))
         start, end = range_of(request.partition, self.view.ring.partition_bits)
@@ -193,15 +194,15 @@ class LocalReplica:
     # ------------------------------------------------------------ writing
 
     def store(self, request: Store, reply: Reply) -> None:
-        """Merge a record of this node's own machines into the copy or into a hint; answer when it
+        """Merge a record from this node's own machines into the copy or into a hint. Answer when it
         is persisted."""
         self.stores((request,), reply)
 
     def stores(
         self, requests: Iterable[Store], reply: Reply, corrupt: Callable[[], None] | None = None
     ) -> None:
-        """Those of one frame, in their order. `corrupt` is told when a record that a peer sent does
-        not hold (T-1); None: they are this node's own."""
+        """Serve the stores of one frame in order. `corrupt` is called when a peer's record has a
+        wrong digest (T-1); it is None for records of this node."""
         replica, me, entries = self.replica, self.view.name, self.view.ring.entries
         stored = self._stores
         if not stored:
@@ -244,7 +245,7 @@ class LocalReplica:
             replica.counters[f"stored_by_{cause}"] += count
 
     def _holds(self, request: Store) -> bool:
-        """T-1: whether it is a whole record, of a key of this partition."""
+        """T-1: whether the request has a whole record of a key of its partition."""
         stored = request.stored
         if partition_of(stored, self.replica.bits) != request.partition:
             return False
@@ -255,7 +256,7 @@ class LocalReplica:
         return True
 
     def _not_as_owner(self, request: Store, hint: bool) -> Refused | None:
-        """Why what is kept as a hint, or apart, is not taken."""
+        """The refusal of a record that would be kept as a hint or apart; None if it is taken."""
         partition = request.partition
         apart = partition in self.replica.quarantined
         if not hint and not self.replica.flags(partition):
@@ -276,21 +277,22 @@ class LocalReplica:
         return None
 
     def _target(self, request: Store, target: str) -> str:
-        """Under which name it is kept."""
+        """The target under which the record is kept."""
         if request.partition not in self.replica.quarantined:
             return target
         target = self.replica.quarantine_target
-        # A hint may be as old as what lies here.
+        # A delivered hint may be as old as the data of this disk.
         return with_stamp(target, request.seen) if request.cause == "hint" else target
 
-    def _stores_written(self, stored: bool) -> None:
-        """All that came from others this turn; whoever wants an fsync waits on."""
+    def _stores_written(self, written: bool) -> None:
+        """All stores of this turn are written, or refused by the store. Answer them; those that
+        want an fsync wait for it."""
         stores, self._stores = self._stores, []
         flags = self.replica.flags
         waiting: list[tuple[Store, bool, Reply]] = []
         for line in stores:
             request, hint, reply = line
-            if not stored:
+            if not written:
                 reply(Refused(request.id, Refusal.FULL, request.partition))
             elif request.sync:
                 waiting.append(line)
@@ -306,7 +308,8 @@ class LocalReplica:
             reply(Stored(request.id, role | SYNCED | self._level))
 
     def offer(self, request: Offer, reply: Reply) -> None:
-        """Which of these records this owner lacks; of the others it has the same, durably."""
+        """Answer which of these records this owner lacks. It has the others, unchanged and
+        durably."""
         lacking = []
         for number, (stored, digest) in enumerate(request.rows):
             mine = self.replica.data(stored)
@@ -320,7 +323,7 @@ class LocalReplica:
         self.write_batch.then(None, synced)
 
     def coordinate(self, request: Coordinate, reply: Reply) -> None:
-        """Make one event; the record may leave this node once it is persisted (S-DOT-3, 4)."""
+        """Make one event. The record may leave this node after it is persisted (S-DOT-3, 4)."""
         if not self.write_batch.writable:
             return reply(Rejected(request.id, Refusal.FULL))
         try:
@@ -341,15 +344,15 @@ class LocalReplica:
         self._coordinated.append((request, event, reply))
         return None
 
-    def _coordinated_written(self, stored: bool) -> None:
-        """All that was coordinated this turn."""
+    def _coordinated_written(self, written: bool) -> None:
+        """All events of this turn are written, or refused by the store. Answer them."""
         events, self._coordinated = self._coordinated, []
         syncing = []
         for line in events:
             request, event, reply = line
-            # It may be applied all the same, or a read of this very turn has carried it away.
-            reply(event if stored else Rejected(request.id, Refusal.UNCERTAIN))
-            if stored and request.sync:
+            # The store may have applied it, or a read of this turn has sent it to another node.
+            reply(event if written else Rejected(request.id, Refusal.UNCERTAIN))
+            if written and request.sync:
                 syncing.append(line)
         if syncing:
             self.write_batch.when_synced(partial(self._coordinated_synced, syncing))
@@ -357,7 +360,8 @@ class LocalReplica:
     def _coordinated_synced(
         self, events: list[tuple[Coordinate, Coordinated, Reply]], durable: bool
     ) -> None:
-        """The same answers once more: by now each has been taken, and nothing else is new."""
+        """Give the same answers once more, after the fsync. Each machine has taken its first answer
+        by now; only the fsync is new."""
         for _, event, reply in events if durable else ():
             event.flags |= SYNCED
             reply(event)

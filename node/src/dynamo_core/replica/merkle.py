@@ -1,8 +1,9 @@
 """Hash trees that are updated in O(1): one per partition, 2**leaf_bits leaves (S-AE-1, [P 4.7]).
 
 A leaf is the sum modulo 2**128 of the digests of the records in its arc, a root the sum of its
-leaves. Sums are order-free, so a write adds the new digest and takes the old one away, and a tree
-can be built beside writes. Two levels are enough: a partition's leaves are 4 KiB.
+leaves. The order of a sum does not matter. So a write adds the new digest and subtracts the old
+one, and a tree can be built while writes go on. Two levels are enough: a partition's leaves are
+4 KiB.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Forest:
         return int.from_bytes(stored[:4], "big") >> self.shift
 
     def change(self, slot: int, old: bytes | None, new: bytes | None) -> bytes:
-        """Replace a digest in a leaf; the leaf's new bytes."""
+        """Replace a digest in a leaf. Returns the leaf's new bytes."""
         delta = int.from_bytes(new, "big") if new else 0
         if old:
             delta -= int.from_bytes(old, "big")
@@ -37,7 +38,7 @@ class Forest:
         return total.to_bytes(SUM_BYTES, "big")
 
     def set(self, slot: int, total: int) -> bytes:
-        """Put a leaf's sum; its bytes."""
+        """Set a leaf's sum. Returns the leaf's bytes."""
         partition = slot >> self.leaf_bits
         delta = total - self._leaves.get(slot, 0)
         self._leaves[slot] = total
@@ -45,11 +46,11 @@ class Forest:
         return total.to_bytes(SUM_BYTES, "big")
 
     def is_sum(self, slot: int, total: int) -> bool:
-        """Whether the leaf is this sum of digests."""
+        """Whether the leaf equals this sum of digests."""
         return self._leaves.get(slot, 0) == total % _MODULUS
 
     def held(self) -> list[int]:
-        """The partitions of which anything lies here."""
+        """The partitions with at least one record on this node."""
         return [partition for partition, total in sorted(self._roots.items()) if total]
 
     def root(self, partition: int) -> bytes:

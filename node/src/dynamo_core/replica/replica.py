@@ -1,13 +1,13 @@
 """This node's copy: what it holds of a key, how it merges, what it forgets (S-DOT-2).
 
-The actor of a dot is a random 64-bit number born when the store is opened, one per partition, kept
-in memory only, and born again whenever this node forgets a record that lives on elsewhere. So no
-disk that comes back, cloned, restored or rolled back, can mint a dot twice (C5), and whoever holds
-(A, n) of a key has seen (A, 1..n-1) of it.
+The actor of a dot is a random 64-bit number, one per partition, drawn after the store is opened and
+kept only in memory. The node draws a new one whenever it forgets a record that still exists on
+other nodes. So a disk that was cloned, restored or rolled back cannot make a dot twice (C5). A node
+that holds (A, n) of a key has seen (A, 1..n-1) of it.
 
-A change of a record and of its leaf in the hash tree go into the same batch (S-AE-1). *complete*
-is a durable mark per partition (S-RING-6) that counts only after this process has compared numbers
-with another owner (S-DISK-2).
+A record and its leaf in the hash tree change in the same batch (S-AE-1). *complete* is a durable
+mark per partition (S-RING-6). It counts only after this process has compared numbers with another
+owner (S-DISK-2).
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Replica:
         self.counters: Counter[str] = Counter()
         self.compared: set[str] = set()
         self.quarantined: set[int] = set()
-        """Partitions whose numbers are not compared yet in this life (S-DEL-3)."""
+        """Partitions whose numbers this process has not compared yet (S-DEL-3)."""
         self.quarantine_target = ""
-        """For whom, by name, what comes meanwhile is kept."""
+        """The target name of the hints that hold what comes meanwhile."""
         self.marks: set[int] = set()
         self.numbers = RoundNumbers(write_batch)
         self.tombstones = Tombstones(settings.tombstones_max)
@@ -55,7 +55,8 @@ class Replica:
         self._losses: Counter[int] = Counter()
         self._voids = 0
         self.in_doubt = False
-        """Distrust that is not on the disk yet: whatever is read back there is not believed."""
+        """This disk is distrusted, but that is not on the disk yet: do not trust marks that are
+        read back from it."""
         self.tree = HashTree(write_batch, settings.leaf_bits, settings.rows_max)
         self.actors = Actors(draw)
         self._owned: dict[int, int] = {}
@@ -72,7 +73,7 @@ class Replica:
     # ------------------------------------------------------------ ring, marks, actors
 
     def adopt(self, held: Holdings, founding: bool = False) -> None:
-        """Take the ring; marks of partitions that are no longer ours are lost at once."""
+        """Take the ring. Partitions that this node keeps no longer lose their marks at once."""
         self.lww = held.lww
         if self.bits != held.bits or self.forest.bits == self.settings.leaf_bits:
             self.bits = held.bits
@@ -86,13 +87,13 @@ class Replica:
         self.refresh()
 
     def load(self) -> None:
-        """Read marks and numbers from the store; the tree follows with the ring."""
+        """Read marks and numbers from the store; the tree is read when the ring comes."""
         self.numbers.load()
         rows = self.write_batch.scan(META, _COMPLETE, _COMPLETE + b"\xff", 1 << 16)
         self.marks = {int.from_bytes(key[len(_COMPLETE) :], "big") for key, _ in rows}
 
     def reload(self) -> None:
-        """After a refused write: memory follows the store again, every actor is born again."""
+        """After a refused write: read memory from the store again and draw all actors anew."""
         self.actors.all_born_again()
         self._voids += 1
         self.hints.load()
@@ -105,7 +106,7 @@ class Replica:
             self.rebuild_tree()
 
     def refresh(self) -> None:
-        """Recompute the flags of this replica by partition, for the hot path."""
+        """Compute the flags of this replica by partition again, for the hot path."""
         self._owned = dict.fromkeys(self._beside, WRITER)
         for partition in self._others:
             self.refresh_partition(partition)
@@ -118,42 +119,43 @@ class Replica:
             self._owned[partition] = OWNER | COMPLETE if proven else OWNER
 
     def provable(self, partition: int, others: Collection[str]) -> bool:
-        """Whether a mark counts in this life: numbers are compared with one of the other owners
-        (S-DISK-2, S-DEL-3)."""
+        """Whether a mark counts in this process: its numbers were compared with one of the other
+        owners (S-DISK-2, S-DEL-3)."""
         compared = not others or not self.compared.isdisjoint(others)
         return compared and partition not in self.quarantined
 
     def flags(self, partition: int) -> int:
-        """OWNER and COMPLETE, or WRITER, as they hold now; 0: no copy is kept."""
+        """The present flags: OWNER and COMPLETE, or WRITER; 0: this node keeps no copy."""
         return self._owned.get(partition, 0)
 
     def complete(self, partition: int) -> bool:
-        """Whether an absence here proves something (S-RW-4)."""
+        """Whether a key that is absent here is proven absent (S-RW-4)."""
         return bool(self._owned.get(partition, 0) & COMPLETE)
 
     def owned(self) -> dict[int, tuple[str, ...]]:
-        """The partitions of this owner, each with its other owners."""
+        """The partitions that this node owns, each with its other owners."""
         return self._others
 
     def mark_complete(self, partition: int) -> None:
-        """S-RING-6: earned by founding or by a full pass over all the other owners."""
+        """S-RING-6: set the mark after founding, or after a full pass over all other owners."""
         self.marks.add(partition)
         self.write_batch.put(META, _COMPLETE + partition.to_bytes(2, "big"), b"1")
         self.refresh_partition(partition)
 
     def lose_complete(self, partition: int) -> None:
-        """S-RING-6: this copy may miss something."""
+        """S-RING-6: remove the mark, because this copy may miss something."""
         self._losses[partition] += 1
         self.marks.discard(partition)
         self.write_batch.put(META, _COMPLETE + partition.to_bytes(2, "big"), None)
         self.refresh_partition(partition)
 
     def losses(self, partition: int) -> int:
-        """How often this copy may have lost something; passes begun before the last are void."""
+        """How often this copy may have lost something. A pass that began before the last loss does
+        not count."""
         return self._losses[partition] + self._voids
 
     def distrust(self) -> None:
-        """S-DISK-2: the disk may have lost something; complete nowhere until the passes."""
+        """S-DISK-2: the disk may have lost something. No partition is complete until its passes."""
         self.counters["store_distrusted"] += 1
         self.in_doubt = True
         self._voids += 1
@@ -166,13 +168,14 @@ class Replica:
         self.in_doubt = self.in_doubt and not stored
 
     def born_again(self, partition: int) -> None:
-        """S-DOT-2: this node forgets something of the partition that lives on elsewhere."""
+        """S-DOT-2: this node forgets something of the partition that still exists on other
+        nodes."""
         self.actors.born_again(partition)
 
     # ------------------------------------------------------------ reading
 
     def data(self, stored: bytes) -> bytes | None:
-        """This owner's own record, None also for a damaged one, which is noted."""
+        """This owner's own record. None also for a damaged one, whose damage is noted."""
         try:
             return self.write_batch.get(DATA, stored)
         except Corrupt:
@@ -180,12 +183,12 @@ class Replica:
             return None
 
     def held(self, stored: bytes) -> bytes | None:
-        """S-DOT-3: the sync of everything that lies here of the key. Raises Corrupt."""
+        """S-DOT-3: the sync of all that this node holds of the key. Raises Corrupt."""
         record = self._own(stored)
         return self.with_hints(stored, record) if self.hints.any_for(stored) else record
 
     def _own(self, stored: bytes) -> bytes | None:
-        """This owner's own record. Raises Corrupt for a damaged one, which is noted."""
+        """This owner's own record. Raises Corrupt for a damaged one, whose damage is noted."""
         try:
             return self.write_batch.get(DATA, stored)
         except Corrupt:
@@ -202,7 +205,8 @@ class Replica:
         return record
 
     def hint(self, target: str, stored: bytes) -> bytes | None:
-        """One hint, None also for a damaged one: it is given up, and its partition left dirty."""
+        """One hint. None also for a damaged one: it is given up, and its partition becomes
+        dirty."""
         try:
             return self.hints.record(target, stored)
         except Corrupt:
@@ -210,7 +214,7 @@ class Replica:
             return None
 
     def give_up_hint(self, target: str, stored: bytes) -> None:
-        """S-DISK-7: a damaged hint is nothing that could be sent; its partition is left dirty."""
+        """S-DISK-7: drop a damaged hint, because it cannot be sent; its partition becomes dirty."""
         self.counters["corrupt_records"] += 1
         partition = partition_of(stored, self.bits)
         self.born_again(partition)
@@ -219,8 +223,8 @@ class Replica:
             self.hints.mark_dirty(partition, target)
 
     def keep_hint(self, target: str, stored: bytes, record: bytes) -> None:
-        """Into this tick's batch; a damaged hint in its place is given up first, never merged over:
-        what this node minted into it lives on elsewhere (S-DOT-2)."""
+        """Add a hint to this tick's batch. A damaged hint in its place is given up first and not
+        merged: other nodes may still hold the dots that this node minted into it (S-DOT-2)."""
         if target in self.hints.targets(stored):
             self.hint(target, stored)
         try:
@@ -230,7 +234,7 @@ class Replica:
             self.hints.keep(target, stored, record, self.lww)
 
     def note_damage(self, stored: bytes) -> None:
-        """S-DISK-7: give the record up, so that passes bring it back from the other owners."""
+        """S-DISK-7: give the record up. Passes bring it back from the other owners."""
         self.counters["corrupt_records"] += 1
         self.damaged.add(stored)
         partition = partition_of(stored, self.bits)
@@ -238,12 +242,12 @@ class Replica:
         self.lose_complete(partition)
         self.write_batch.put(DATA, stored, None)
         self.tree.unsure.add(self.forest.slot_of(stored))
-        # In the batch that gives the record up: a crash in between must not leave a wrong leaf.
+        # Do this in the batch that drops the record, so that a crash cannot leave a wrong leaf.
         self.settle_leaves()
 
     def rows(self, start: bytes, end: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
-        """A slice of the owner's records without the damaged ones, which are given up. Raises
-        Corrupt where the damage cannot be told to be one row's: only a salvage helps there."""
+        """A slice of the owner's records. Damaged ones are given up and left out. Raises Corrupt if
+        the damage cannot be traced to one row; then only a salvage helps."""
         rows: list[tuple[bytes, bytes]] = []
         while True:
             try:
@@ -256,7 +260,8 @@ class Replica:
                 start = key + b"\x00"
 
     def page(self, start: bytes, end: bytes | None, limit: int) -> Page:
-        """Like `rows`, a page of them, and where the next one begins; None: there is none."""
+        """A page of records as from `rows`, and the start of the next page, None if there is
+        none."""
         while True:
             try:
                 return self.write_batch.page(DATA, start, end, limit)
@@ -270,17 +275,17 @@ class Replica:
                 start = key + b"\x00"
 
     def rebuild_tree(self) -> None:
-        """Count every leaf again from the records: the tree of this disk is not to be trusted.
-        Without a ring nobody can; then it is counted when the ring comes."""
+        """Compute every leaf again from the records, because the tree of this disk cannot be
+        trusted. Without a ring this is not possible; then it is done when the ring comes."""
         if self.bits:
             self.tree.rebuild(self.page)
 
     def settle_leaves(self) -> None:
-        """Count the leaves again whose sum damage has made unsure."""
+        """Compute the leaves again whose sum may be wrong because of damage."""
         self.tree.settle(self.page)
 
     def mend_leaf(self, slot: int) -> None:
-        """S-AE-4: the records of a leaf are not those that were written; the passes mend them."""
+        """S-AE-4: a leaf does not have the records that were written; passes bring them back."""
         self.counters["leaves_mended"] += 1
         partition = slot >> self.settings.leaf_bits
         self.born_again(partition)
@@ -291,7 +296,7 @@ class Replica:
     # ------------------------------------------------------------ writing
 
     def merge(self, stored: bytes, record: bytes) -> bool:
-        """Into this tick's batch: sync a record into the owner's copy. True when it changed."""
+        """Sync a record into the owner's copy, in this tick's batch. True if the copy changed."""
         try:
             before = self.write_batch.get(DATA, stored)
         except Corrupt:
@@ -300,7 +305,7 @@ class Replica:
         if before is not None:
             try:
                 record = merge_bytes(stored[4:], before, record, self.lww)
-            except Corrupt:  # what came has been proven, so it is what lies here
+            except Corrupt:  # the new record was verified, so the stored one is damaged
                 self.note_damage(stored)
                 before = None
             if record == before:
@@ -311,7 +316,7 @@ class Replica:
         return True
 
     def replace(self, stored: bytes, before: bytes | None, after: bytes) -> bool:
-        """The owner's record by one that descends from it."""
+        """Replace the owner's record by one that descends from it."""
         if after == before:
             return False
         self.tree.write(stored, before, after)
@@ -320,17 +325,18 @@ class Replica:
         return True
 
     def forget(self, stored: bytes, record: bytes) -> None:
-        """Into this tick's batch: delete a record that lives on elsewhere, or nowhere by proof."""
+        """Delete a record in this tick's batch: other nodes still have it, or it was collected."""
         self.tree.write(stored, record, None)
 
     def collect(self, partition: int, stored: bytes, record: bytes) -> None:
-        """A tombstone that nobody needs any more; its dots must not be minted again (S-DOT-2)."""
+        """Collect a tombstone that no node needs any more. Its dots must not be minted again
+        (S-DOT-2)."""
         self.actors.collected(partition, decode_record(record).history)
         self.tombstones.forget(partition, stored)
         self.forget(stored, record)
 
     def take(self, stored: bytes, record: bytes, target: str) -> bool:
-        """A replica, proven where it came in (T-1): into the copy, or as a hint."""
+        """Take a replica, verified where it came in (T-1): into the copy, or as a hint."""
         if target and target != self.name:
             self.keep_hint(target, stored, record)
             return True

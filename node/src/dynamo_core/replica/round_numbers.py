@@ -1,12 +1,12 @@
 """What a store knows of the rounds that forget tombstones, by partition (S-DEL-2, S-DEL-3).
 
-*seen* is the highest number of a round that this store has agreed to, *floor* that of a round that
-is known to be committed; both are durable. Every record on its way carries the *seen* that its
-store had when it was read, so an owner refuses one from before its floor, and a node whose own
-*seen* is below an owner's floor knows that its disk took no part in that round.
+*seen* is the highest number of a round that this store has agreed to. *floor* is the highest number
+of a round that this store knows to be committed. Both are durable. Every record that is sent has
+the *seen* that its store had when it was read, so an owner refuses a record from before its floor.
+A node whose *seen* is below an owner's floor knows that its disk took no part in that round.
 
-A number is 32 bits that count and 32 random ones, so that no number is ever used for two rounds,
-whatever disk a leader may have got back.
+A number has 32 bits that count and 32 random bits. So no number is used for two rounds, even if a
+leader has got an old disk back.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ class RoundNumbers:
         self._floor: dict[int, int] = {}
 
     def load(self) -> None:
-        """As the store has them."""
+        """Read the numbers from the store."""
         for name, numbers in ((_SEEN, self._seen), (_FLOOR, self._floor)):
             numbers.clear()
             for key, row in self._write_batch.scan(META, name, name + b"\xff", 1 << 16):
                 numbers[int.from_bytes(key[len(name) :], "big")] = int.from_bytes(row, "big")
 
     def seen(self, partition: int) -> int:
-        """The stamp of what is read here now."""
+        """The *seen* for a record that is read here now."""
         return self._seen.get(partition, 0)
 
     def floor(self, partition: int) -> int:
-        """What an owner takes must have been read at this number or later."""
+        """An owner takes only records that were read at this number or a later one."""
         return self._floor.get(partition, 0)
 
     def next(self, partition: int, beyond: int, random: int) -> int:
-        """A number that was never used, above our own and `beyond`."""
+        """A number that was never used, above this node's own numbers and above `beyond`."""
         counter = (max(self.seen(partition), beyond) >> RANDOM_BITS) + 1
         return counter << RANDOM_BITS | random & ((1 << RANDOM_BITS) - 1)
 
     def see(self, partition: int, number: int) -> None:
-        """Agree to a round, or take over that nothing from before it lies here."""
+        """Agree to a round, or note that this store holds nothing from before it."""
         if number > self.seen(partition):
             self._seen[partition] = number
             self._put(_SEEN, partition, number)
@@ -65,11 +65,11 @@ class RoundNumbers:
         self._write_batch.put(META, name + partition.to_bytes(2, "big"), number.to_bytes(8, "big"))
 
     def rows(self) -> tuple[Row, ...]:
-        """All of them, for a node without a ring (S-DEL-3)."""
+        """The numbers of all partitions, for a node without a ring (S-DEL-3)."""
         return tuple((p, seen, self.floor(p)) for p, seen in sorted(self._seen.items()))
 
     def take(self, rows: tuple[Row, ...]) -> None:
-        """Those of the member that lets this empty node in."""
+        """Take the numbers of the member that admits this empty node."""
         for partition, seen, floor in rows:
             self.commit(partition, floor)
             self.see(partition, seen)

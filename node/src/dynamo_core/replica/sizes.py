@@ -1,9 +1,10 @@
-"""How much lies in each partition of this copy, for plans: counted when somebody asks.
+"""The size of each partition of this copy, for plans; this node counts when another node asks.
 
-A question counts one slice and is answered with what is known; who wants more asks again. So
-nothing is counted that nobody wants to know, and the loop is never held for longer than a slice.
-A small partition is counted whole. Of a large one only a sample is, and the rest is inferred from
-how far the sample reaches, since MD5 spreads keys evenly: a plan takes as long for a terabyte.
+Each question makes this node count one slice; its answer has what is known so far. A node that
+wants more asks again. So this node counts only what is needed, and the event loop is never blocked
+for longer than one slice. A small partition is counted whole. Of a large one only a sample is
+counted. The rest is estimated from the part of the key space that the sample covers, since MD5
+spreads keys evenly. So a plan for a terabyte takes no longer.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from dynamo_core.replica.write_batch import WriteBatch
 from dynamo_core.runtime.machine import View
 
 KEPT_S = 30.0
-"""A count is good for so long. Higher: plans are quicker to make, and their bytes older."""
+"""A count is used for this time. Higher: plans are made faster, from older counts."""
 SLICE_BYTES = 1024 * 1024
 SAMPLE_ROWS = 512
-"""Of a partition with more rows or bytes than the sample so many are read. With n rows of one size
-the estimate is off by 1/sqrt(n), 4% of a partition; a plan sums many partitions."""
+"""Rows that are read of a larger partition. With n rows of one size the error of the estimate is
+1/sqrt(n), 4% of a partition; a plan adds up many partitions."""
 SAMPLE_BYTES = 512 * 1024
 
 
@@ -35,11 +36,11 @@ class SizeBook:
         """By partition: when, bytes, keys."""
         self._at = (-1, b"")
         self._bytes = self._keys = 0
-        """Of the partition that is being counted, up to the key in `_at`."""
+        """Of the partition that is counted now, up to the key in `_at`."""
         self._rows = 8
 
     def answer(self, request: Sizes, reply: Callable[[Message], None]) -> None:
-        """Counts a slice of what is wanted, says what is known."""
+        """Counts a slice of the wanted partitions and answers with what is known."""
         now = self._view.now
         last = len(self._view.ring.entries)
         asked = [p for p in request.partitions if 0 <= p < last]
@@ -58,7 +59,7 @@ class SizeBook:
         return counted[0] if counted else float("-inf")
 
     def _count(self, partition: int, rows_max: int) -> int:
-        """The next rows of the partition; damage ends it, as plans are estimates."""
+        """Counts the next rows of the partition. Damage ends the count: plans are estimates."""
         start, end = range_of(partition, self._view.ring.partition_bits)
         if self._at[0] != partition:
             self._at, self._bytes, self._keys = (partition, start), 0, 0
@@ -78,7 +79,7 @@ class SizeBook:
         return len(rows)
 
     def _infer(self, partition: int, last: bytes) -> None:
-        """n rows lie up to `last`, so n - 1 in the space before it."""
+        """Estimates the partition: n rows reach up to `last`, so n - 1 are in the space before."""
         bits = self._view.ring.partition_bits
         space = 2 ** (8 * PREFIX_BYTES - bits)
         reached = int.from_bytes(last[:PREFIX_BYTES], "big") % space

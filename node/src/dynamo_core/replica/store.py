@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 ENDLESS = 1 << 62
-"""Bytes of a scan that has no bound of bytes."""
+"""The bound for a scan whose bytes are not bounded."""
 
 
 Change = tuple[int, bytes, bytes | None]
@@ -21,8 +21,8 @@ class Store(Protocol):
     def scan(
         self, family: int, start: bytes, end: bytes | None, limit: int, bytes_max: int = ENDLESS
     ) -> list[tuple[bytes, bytes]]:
-        """Rows with start <= key < end, in byte order, at most `limit`; none after the one with
-        which the values are `bytes_max` or more. Raises Corrupt."""
+        """Rows with start <= key < end, in byte order, at most `limit`. The last row is the one
+        with which the values reach `bytes_max`. Raises Corrupt."""
 
     def write(self, batch: list[Change]) -> int:
         """All or nothing at level wal; the sequence number after it. Raises StoreError."""

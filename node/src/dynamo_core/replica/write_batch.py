@@ -1,8 +1,8 @@
 """What this process has decided but not yet written: one batch per tick (S-DOT-3).
 
-Reads see the batch, so a write is seen by the next read of the same tick. What waits for a write
-is told only after the store has it, and what waits for the disk only after the fsync that covers
-it: nothing is acknowledged earlier ([P 4.5], C7).
+Reads see the batch, so the next read of the same tick sees a write. A waiter for a write is called
+only after the store has it. A waiter for the disk is called only after the fsync that covers the
+write. So nothing is acknowledged earlier ([P 4.5], C7).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PAGE_BYTES = 4 * 1024 * 1024
 Page = tuple[list[tuple[bytes, bytes]], bytes | None]
 """Rows, and where the next page begins."""
 Waiter = Callable[[bool], None]
-"""Called with True when it is persisted at the level asked for, with False when it is not."""
+"""Called with True when the write is persisted at the wanted level, with False when it is not."""
 
 
 class WriteBatch:
@@ -29,7 +29,7 @@ class WriteBatch:
         self.store = store
         self.number = 0
         self.changes: tuple[dict[bytes, bytes | None], ...] = tuple({} for _ in FAMILIES)
-        """Of this tick, by family; None deletes."""
+        """The changes of this tick, by family; None deletes."""
         self._written: list[tuple[Waiter | None, Waiter | None]] = []
         self._syncing: deque[tuple[int, Waiter]] = deque()
         self.writable = True
@@ -40,7 +40,7 @@ class WriteBatch:
         return changes[key] if key in changes else self.store.get(family, key)
 
     def put(self, family: int, key: bytes, value: bytes | None) -> None:
-        """Into this tick's batch; None deletes."""
+        """Add a change to this tick's batch; None deletes."""
         self.changes[family][key] = value
 
     def scan(
@@ -62,8 +62,8 @@ class WriteBatch:
         return found[:limit]
 
     def page(self, family: int, start: bytes, end: bytes | None, limit: int) -> Page:
-        """Rows like `scan`, about so many and about so many bytes as a page has (T-4), and where
-        the next page begins; None: there is none. Raises Corrupt."""
+        """Rows as from `scan`, about `limit` of them and about as many bytes as a page has (T-4),
+        and the start of the next page, None if there is none. Raises Corrupt."""
         rows = self.store.scan(family, start, end, limit, PAGE_BYTES)
         after = None
         if len(rows) >= limit or sum(len(value) for _, value in rows) >= PAGE_BYTES:
@@ -84,21 +84,22 @@ class WriteBatch:
         self._written.append((written, synced))
 
     def when_synced(self, synced: Waiter) -> None:
-        """Call `synced` once what is in the store now is fsynced; for who was just told of it."""
+        """Call `synced` when the present content of the store is fsynced. It is for a caller that
+        has just heard that its write is in the store."""
         self._syncing.append((self.number, synced))
 
     @property
     def pending(self) -> bool:
-        """Whether there is anything to write or anybody to tell."""
+        """Whether there is a change to write or a waiter to call."""
         return bool(self._written) or any(self.changes)
 
     @property
     def sync_wanted(self) -> bool:
-        """Whether somebody waits for an fsync."""
+        """Whether a waiter waits for an fsync."""
         return bool(self._syncing)
 
     def flush(self) -> bool:
-        """Writes the batch and tells who waits. False when the store refused it."""
+        """Writes the batch and calls the waiters. False when the store refused it."""
         changes, waiters, self._written = self.changes, self._written, []
         stored = self.writable
         batch: list[Change] = []
@@ -125,12 +126,13 @@ class WriteBatch:
         return stored
 
     def synced(self, number: int) -> None:
-        """Everything up to this sequence number is on the disk."""
+        """All writes up to this sequence number are on the disk."""
         while self._syncing and self._syncing[0][0] <= number:
             self._syncing.popleft()[1](True)
 
     def dropped(self) -> None:
-        """The store is being reopened: what waited for an fsync is not known to be durable."""
+        """The store is reopened: it is unknown whether the writes that waited for an fsync are
+        durable."""
         waiting, self._syncing = self._syncing, deque()
         for _, synced in waiting:
             synced(False)
