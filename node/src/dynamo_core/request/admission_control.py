@@ -1,4 +1,4 @@
-"""Operations of clients at the door of a node: taken or refused before any effect (C16)."""
+"""Whether a node takes or refuses a client's operation; it refuses before any effect (C16)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class AdmissionControl:
         return self.slots.used
 
     def refusal(self) -> str:
-        """Why no operation is taken now, before any effect; "" when it is."""
+        """The reason to refuse every operation now, before any effect; "" if the node takes
+        them."""
         node = self.node
         if not node.member or node.moves.departing or node.whereabouts.yields:
             return "not-a-member"
@@ -45,8 +46,8 @@ class AdmissionControl:
         return "overloaded" if self.slots.used >= self.slots.total else ""
 
     def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
-        """A client's operation, settled here; `done` is called exactly once. `principal`: whose
-        share of the slots it takes (T-5)."""
+        """Start a client's operation, after its options are settled. `done` is called exactly once.
+        The operation takes a slot from the share of the client `principal` (T-5)."""
         refusal = self.refusal()
         node = self.node
         status = ALL_USED if refusal else self.slots.refusal(principal)
@@ -69,8 +70,8 @@ class AdmissionControl:
             node.spawn(PutOperation(node, operation, done))
 
     def forwarded(self, route: str, message: Forward) -> None:
-        """A put that another node sent on; it is coordinated here and nowhere else (S-DOT-4). One
-        that is not what its client sent is refused before any effect (T-1)."""
+        """Coordinate a put that another node forwarded; this node never forwards it again
+        (S-DOT-4). A put with a wrong digest is refused before any effect (T-1)."""
         node = self.node
 
         def done(outcome: Outcome) -> None:
@@ -85,12 +86,12 @@ class AdmissionControl:
         principal = "peer " + route
         refusal = self.refusal()
         if not refusal and self.slots.refusal(principal):
-            refusal = "overloaded"  # 503: whoever forwarded it coordinates it then
+            refusal = "overloaded"  # 503: the node that forwarded it coordinates it then
         if refusal:
             done(Outcome(status=503, problem=refusal, applied="no", node=node.identity.name))
         else:
             self.slots.take(principal)
-            # An older node forwards it as it got it.
+            # An older node forwards a put without settled options.
             settle(message.put, node.ring.target, node.wall_ms)
             answered: Done = partial(self._answered, principal, done)
             if node.spans is not None:
@@ -107,8 +108,9 @@ class AdmissionControl:
         done(outcome)
 
     def _delete_what_is_there(self, put: Put, done: Done, principal: str) -> None:
-        """S-DEL-1: without a context the coordinator reads a quorum and uses that context. A strict
-        delete reads strictly, or it would leave what a strict put has just written (C9)."""
+        """S-DEL-1: for a delete without a context, the coordinator reads a quorum and uses that
+        context. A strict delete reads strictly; otherwise it could miss, and so not delete, what a
+        strict put has just written (C9)."""
         node = self.node
         get = Get(key=put.key, strict=put.strict, timeout_s=put.timeout_s, trace=put.trace)
         settle(get, node.ring.target, node.wall_ms)

@@ -1,14 +1,13 @@
 """The copies of one put: which node acknowledged which, what is under way, and what is missing.
 
 A copy is made for one writer: the writer keeps it itself, or another node keeps a hinted replica
-for it. Calls and acks are counted by node and by the writer whom the copy is for, since a hint and
-the writer's own copy are one copy (S-RW-2), and one node may keep copies for two writers of a joint
-write (S-MOVE-1). Sets of nodes are bits of one integer: of nearly every put complete owners
-keep their own copies, and nothing else is to be known. All the rest lies in `Aside`, made when
-there is any.
+for it. Calls and acks are counted by the node and by the writer that the copy is for. There are two
+reasons: a hint and the writer's own copy are one copy (S-RW-2), and one node may keep copies for
+two writers of a joint write (S-MOVE-1). Sets of nodes are bits of one integer. For nearly every
+put, complete owners keep their own copies, and these sets are enough. `Aside` has all other cases;
+it is made only when needed.
 
-Nothing here sends a message: `put` decides what to ask, this value says what that would still
-bring.
+Nothing here sends a message. `put` decides which nodes to ask; this value says what can still come.
 """
 
 from __future__ import annotations
@@ -30,42 +29,42 @@ from dynamo_core.ring.preference import Bits
 PROVEN = OWNER | COMPLETE
 KEPT = OWNER | WRITER
 Call = tuple[str, str]
-"""The node that is asked, and the writer for whom it keeps a hinted replica ("": its own copy)."""
+"""The node that is asked, and the writer that it keeps a hinted replica for ("": its own copy)."""
 
 
 class Aside:
-    """What is known of copies that are not a complete owner's own, and of second calls."""
+    """Copies that are not a complete owner's own copy, and second calls."""
 
     __slots__ = ("acks", "asked", "fsyncs", "tried", "unsyncable")
 
     def __init__(self) -> None:
         self.acks: dict[Call, int] = {}
-        """Flags of all those copies."""
+        """The flags of each acknowledged copy of this kind."""
         self.asked: set[Call] = set()
         """Hinted replicas under way."""
         self.tried: set[Call] = set()
-        """(node, writer): which nodes were asked for a second copy, and for whom."""
+        """(node, writer): the nodes that were asked for a second copy, and for which writer."""
         self.fsyncs: set[Call] = set()
-        """Acknowledged copies whose fsync was asked for afterwards (S-RW-8)."""
+        """Acknowledged copies for which an fsync was asked later (S-RW-8)."""
         self.unsyncable: set[Call] = set()
-        """Those of them whose node refused, or could not be asked."""
+        """Those of them whose node refused the fsync, or could not be asked."""
 
 
 class Copies:
-    """Everything known of the copies of one put; small, since every put has one."""
+    """All that is known of the copies of one put. It is small, because every put has one."""
 
     __slots__ = ("aside_or_none", "asked", "bits", "owners", "synced")
 
     def __init__(self, bits: Bits) -> None:
         self.bits = bits
         self.owners = self.synced = self.asked = 0
-        """Complete owners that acknowledged their own copy; those of them that fsynced it; nodes
-        that were asked for their own copy and have not failed."""
+        """`owners`: complete owners that acknowledged their own copy. `synced`: those of them that
+        fsynced it. `asked`: nodes that were asked for their own copy and have not failed."""
         self.aside_or_none: Aside | None = None
 
     @property
     def aside(self) -> Aside:
-        """What most puts have none of."""
+        """The other cases; most puts have none."""
         if self.aside_or_none is None:
             self.aside_or_none = Aside()
         return self.aside_or_none
@@ -92,14 +91,14 @@ class Copies:
             self.asked |= self.bits[node]
 
     def ended(self, node: str, target: str) -> None:
-        """It is not, any more."""
+        """The call is not under way any more."""
         if target:
             self.aside.asked.discard((node, target))
         else:
             self.asked &= ~self.bits[node]
 
     def forget(self, call: Call) -> None:
-        """The node refused the entry, not the copy: it may be asked again."""
+        """The node refused the entry, not the copy, so it may be asked again."""
         self.ended(*call)
         self.aside.tried.discard(call)
 
@@ -108,7 +107,7 @@ class Copies:
         self.aside.unsyncable.add(call)
 
     def volatile(self, call: Call) -> None:
-        """The node keeps nothing over a restart: its copy counts, and no fsync of it does."""
+        """The node keeps nothing over a restart: its copy counts, but an fsync of it does not."""
         self.aside.fsyncs.add(call)
         self.aside.unsyncable.add(call)
 
@@ -121,7 +120,7 @@ class Copies:
         return self.asked & ~self.owners != 0 or (aside is not None and len(aside.asked) > 0)
 
     def under_way(self) -> list[Call]:
-        """Every call under way, in an order that no run changes."""
+        """Every call under way, in an order that is the same in each run."""
         calls = [(node, "") for node in self.bits.names(self.asked & ~self.owners)]
         return sorted(calls + list(self.aside.asked)) if self.aside_or_none else calls
 
@@ -132,7 +131,7 @@ class Copies:
         return self.bits[node] & self.asked & ~self.owners != 0
 
     def asks(self, node: str) -> bool:
-        """Whether any call of this node is under way."""
+        """Whether any call to this node is under way."""
         return any(node == other for other, _ in self.under_way())
 
     def acknowledged(self) -> list[Call]:
@@ -145,9 +144,9 @@ class Copies:
         return any(node == other for other, _ in self.acknowledged())
 
     def counted(self, strict: bool) -> tuple[int, int]:
-        """Copies that count, by writer, and those of them that are durable: under strict only those
-        that complete owners keep themselves, or a writer beside the owners, which will be complete,
-        or has been."""
+        """Two sets of writers: those whose copy counts, and those whose copy is durable too. Under
+        strict, a copy counts only if a complete owner keeps it itself, or a writer beside the
+        owners does: that writer will be complete, or was."""
         have, synced = self.owners, self.synced
         if self.aside_or_none is not None:
             proven = have
@@ -173,8 +172,8 @@ class Copies:
         return self.bits.mask(target or node for node, target in calls)
 
     def reached(self, owners: int, strict: bool) -> int:
-        """How many copies of these owners are acknowledged or under way; under strict only those
-        that the owners keep themselves."""
+        """How many copies for these owners are acknowledged or under way. Under strict, only the
+        copies that the owners keep themselves count."""
         if not strict:
             return (self.served() & owners).bit_count()
         aside = self.aside.acks if self.aside_or_none else {}
@@ -182,8 +181,8 @@ class Copies:
         return ((self.owners | self.asked | own) & owners).bit_count()
 
     def pending(self, w: int) -> bool:
-        """The usual case before the last ack: less than W copies are there, and those under way
-        would do."""
+        """The usual case before the last ack: fewer than W copies are acknowledged, and with those
+        under way there are enough."""
         aside = self.aside_or_none
         if aside is None:
             return self.owners.bit_count() < w <= (self.owners | self.asked).bit_count()
@@ -191,7 +190,7 @@ class Copies:
         return made < w <= made + len(self.under_way())
 
     def elsewhere(self, node: str, writer: str) -> bool:
-        """Whether this writer's copy is acknowledged, or under way at another node than this."""
+        """Whether this writer's copy is acknowledged, or under way at a node other than `node`."""
         return self.bits[writer] & self.counted(False)[0] != 0 or any(
             other != node and (target or other) == writer for other, target in self.under_way()
         )
@@ -199,9 +198,9 @@ class Copies:
     def second_at(
         self, nodes: Sequence[str], writer: str, lists: Collection[Collection[str]], own: Call
     ) -> str:
-        """Which of these nodes may keep a second copy, for `writer`: the first that keeps none for
-        anybody in an owner list with `writer`; "" where there is none. `own`: the node that
-        coordinates, and whom its first copy is for."""
+        """The first of these nodes that may keep a second copy, for `writer`; "" if there is none.
+        Such a node keeps no copy for any node that is in an owner list with `writer`. `own`: the
+        node that coordinates, and the writer that its first copy is for."""
         rivals = {name for owners in lists if writer in owners for name in owners}
         tried = self.aside.tried if self.aside_or_none else ()
         kept = [*tried, *self.acknowledged()]
@@ -222,9 +221,9 @@ class Copies:
     def unsynced(
         self, quorums: Iterable[Sequence[str]], dw: int, strict: bool, me: str
     ) -> list[Call]:
-        """S-RW-8: of which acknowledged copies an fsync is to be asked now, so that every owner
-        list has `dw`: as many as are missing in a list, and none of this node, which has begun its
-        own. Those that were asked before and are silent are not counted on."""
+        """S-RW-8: the acknowledged copies for which to ask an fsync now, so that every owner list
+        has `dw`: as many as a list lacks. This node is not asked, because its own fsync has begun.
+        A node that was asked before and is silent does not count."""
         bits, found = self.bits, list[Call]()
         have, done = self.counted(strict)
         asked = self.aside.fsyncs if self.aside_or_none else ()
@@ -241,7 +240,7 @@ class Copies:
         return found
 
     def counts(self) -> Acks:
-        """Acknowledgements by node, as the answer tells them."""
+        """The numbers of acknowledgements for the answer to the client."""
         nodes = owners = self.owners
         if self.aside_or_none is None:
             total = nodes.bit_count()
@@ -260,8 +259,8 @@ class Copies:
 
     def verdict(self, lists: Iterable[int], wanted: tuple[int, int, bool], spare: int) -> Verdict:
         """Whether there are W copies in every owner list, `dw` of them durable (S-RW-3, S-RW-8,
-        S-MOVE-1). `wanted` is (w, dw, strict). `spare`: so many stand-ins could be asked besides.
-        Every acknowledged copy may still be fsynced, unless its node refused that."""
+        S-MOVE-1). `wanted` is (w, dw, strict). `spare`: the number of further stand-ins that could
+        be asked. An acknowledged copy may still be fsynced, unless its node refused that."""
         w, dw, strict = wanted
         have, synced = self.counted(strict)
         aside, verdict = self.aside_or_none, MET
@@ -287,7 +286,7 @@ class Copies:
         return on_distinct_nodes(copies, synced, kept)
 
     def _syncable(self, copies: int) -> int:
-        """Of these copies those whose fsync may still come."""
+        """Those of these copies whose fsync may still come."""
         if self.aside_or_none is None or not self.aside_or_none.unsyncable:
             return copies
         left = set(self.acknowledged()) - self.aside_or_none.unsyncable

@@ -1,11 +1,12 @@
 """Read one key (S-RW-1, S-RW-4, [P 4.5]).
 
-Asks the first R reachable nodes of the preference list, one more whenever one fails, and the rest
-when one is silent for the hedge delay. Answers at R. "Not found" needs R answers from complete
-owners: what a stand-in or an incomplete owner does not have proves nothing, so the remaining owners
-are asked, and without proof the answer is 503 `insufficient-owners`, never 404. After the answer
-the operation lives on until everybody asked has answered, then sends the merged record to the
-owners that lack part of it (read repair, S-RW-6).
+The get asks the first R reachable nodes of the preference list, one more node after each failure,
+and the rest when one node is silent for the hedge delay. It answers after R answers. "Not found"
+needs R answers from complete owners: if a stand-in or an incomplete owner lacks the key, that
+proves nothing. Then the get asks the remaining owners. Without proof the answer is 503
+`insufficient-owners`, never 404. After the answer the operation continues until all nodes it asked
+have answered. Then it sends the merged record to the owners that lack a part of it (read repair,
+S-RW-6).
 """
 
 from __future__ import annotations
@@ -26,15 +27,17 @@ from dynamo_core.runtime.slow import Slow
 
 PROVEN = OWNER | COMPLETE
 SPOILT = (Failure.CORRUPT_ANSWER, Failure.DAMAGED)
-"""The record of that node was spoilt on its way, or on its disk, where it is given up."""
+"""The record of that node was damaged on its way, or on its disk (that node gives it up)."""
 SMALL_BYTES_MAX = 4096
-"""Records up to here are part of what an operation takes anyhow; larger ones are counted (T-4)."""
+"""The usual memory of an operation includes records up to this size; larger ones are counted
+(T-4)."""
 RESTARTS_MAX = 4
-"""A partition changes its entry three times in a move; further changes are other moves."""
+"""A move changes the entry of its partition three times; further changes are of other moves."""
 
 
 class GetOperation(Explained):
-    """One settled read. `merged` holds the bytes of the answer, for whoever goes on from it."""
+    """One read whose options are settled. `merged` has the bytes of the answer, for the put or
+    delete that started this read."""
 
     __slots__ = (
         "answers", "asked_at", "candidates", "done", "entry", "fastest", "get", "hedged", "held",
@@ -62,7 +65,7 @@ class GetOperation(Explained):
         self.candidates: Sequence[str] = ()
         self.merged: bytes | None = None
         self.spoilt: tuple[str, ...] = ()
-        """Whose record did not hold: they get the good one (T-1)."""
+        """The nodes whose record had a wrong digest: they get the merged record (T-1)."""
         self.seen = self.restarts = 0
         self.fastest = ""
         self.explanation = Explanation(self.partition, view.name) if get.explain else None
@@ -101,7 +104,7 @@ class GetOperation(Explained):
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if type(request) is not Fetch or request.entry != self.entry:
-            return []  # of a repair, or from before all was asked again
+            return []  # of a repair, or of a call before the restart of this get
         assert isinstance(reply, Fetched)
         self.outstanding.discard(node)
         record, flags = reply.record, reply.flags
@@ -113,9 +116,9 @@ class GetOperation(Explained):
             self._explain(node, "record" if record else "nothing", now)
         if len(record) > SMALL_BYTES_MAX:
             if self.held < 0:
-                record = b""  # the get was given up
+                record = b""  # this get was refused, and only waits for its nodes
             elif self.merged is not None and record == self.merged:
-                record = self.merged  # one copy of them all
+                record = self.merged  # keep equal records once in memory
             elif refusal := self._hold(len(record)):
                 return self._overloaded(refusal)
         self.seen = min(self.seen, reply.seen) if self.answers else reply.seen
@@ -132,8 +135,8 @@ class GetOperation(Explained):
         return self._decide()
 
     def _merge(self, record: bytes) -> None:
-        """What differs from an answer before. Only what this node read itself can be wrong by now:
-        what peers sent is proven (T-1)."""
+        """Merge a record that differs from the earlier answers. Here only a record that this node
+        read itself can be wrong: records of peers are verified before (T-1)."""
         merged, key, me = self.merged, self.get.key, self.view.name
         try:
             self.merged = merge_bytes(key, merged, record, self.view.lww)
@@ -156,18 +159,19 @@ class GetOperation(Explained):
 
     @property
     def waits_until(self) -> float:
-        """S-NET-2: the deadline, until the answer is given."""
+        """S-NET-2: the deadline, as long as the client has no answer."""
         return self.started + self.get.timeout_s if self.done is not None else -NEVER
 
     def delayed(self, node: str, request: Message, now: float) -> Effects:
-        """Its answer may still come in time: meanwhile one node more is asked."""
+        """The answer may still come in time; meanwhile the get asks one more node."""
         if self.done is None or not isinstance(request, Fetch) or request.entry != self.entry:
             return []
-        self._explain(node, "link lost: waits for it", now)
+        self._explain(node, "link lost: waits for the link", now)
         return self._ask(1)
 
     def outdated(self, node: str, request: Message, now: float) -> Effects:
-        """The owners are others by now: R answers must be of one list, so all are asked again."""
+        """The owners have changed. R answers must be from one owner list, so the get asks all
+        again."""
         entry = self.view.ring.entries[self.partition].number
         if not isinstance(request, Fetch) or request.entry != self.entry:
             return []
@@ -176,7 +180,7 @@ class GetOperation(Explained):
         self.restarts += 1
         if entry == self.entry:  # the node was behind
             return [(node, Fetch(0, self.partition, self.entry, self.stored, self.get.trace))]
-        self._explain(node, "refused entry: all over again", now)
+        self._explain(node, "refused entry: asks all nodes again", now)
         self.entry = entry
         self.answers, self.outstanding = {}, set()
         self.merged, self.seen, self.hedged, self.spoilt = None, 0, False, ()
@@ -270,8 +274,9 @@ class GetOperation(Explained):
     # ------------------------------------------------------------ bytes in hand
 
     def _hold(self, size: int) -> int:
-        """Counts a large record (T-4); the status of the refusal where it has no room. A get that
-        is alone with its records goes on: the largest keys can be read, one at a time."""
+        """Counts a large record (T-4). Returns the status of a refusal if there is no room, else 0.
+        A get that is the only one with large records goes on. So the largest keys can be read, one
+        at a time."""
         records = self.view.records
         alone = records.used == self.held
         refusal = 0 if alone else records.refusal(self.principal, size)
@@ -281,8 +286,8 @@ class GetOperation(Explained):
         return refusal
 
     def _overloaded(self, status: int) -> Effects:
-        """Nothing was done, and what was fetched is let go. It waits for whom it has asked all the
-        same: they are not to blame."""
+        """Refuse the get and drop what it has fetched. It still waits for the nodes that it asked,
+        so that their answers do not count as missing."""
         if self.done is not None:
             self._answer(Outcome(status=status, problem="overloaded", node=self.view.name))
         self._let_go()
@@ -300,7 +305,7 @@ class GetOperation(Explained):
     # ------------------------------------------------------------ read repair
 
     def _finish(self) -> Effects:
-        """Everybody has answered or the time is over: repair the owners that lack something."""
+        """All nodes have answered, or the time is over: repair the owners that lack something."""
         self.finished = True
         self._let_go()
         if self.merged is None:

@@ -1,13 +1,13 @@
 """Write one key (S-DOT-4, S-RW-2..5, [P 4.5, 4.6]).
 
-A node that keeps the key coordinates: the local replica makes the event, and once that is
-persisted its record, never the request, goes to the first N reachable nodes of the preference list;
-a stand-in takes a hinted replica for each owner that is down, fails or stays silent. A node that
-does not keep the key forwards the request once, under a request id, and coordinates here as a
-stand-in when no answer comes within the hedge delay: twins under one id are one event (S-REQ-1).
+A node that keeps the key coordinates. Its local replica makes the event. After that is persisted,
+the node sends the record, never the request, to the first N reachable nodes of the preference list.
+A stand-in takes a hinted replica for each owner that is down, fails or stays silent. A node that
+does not keep the key forwards the request once, with a request id. If no answer comes within the
+hedge delay, it coordinates as a stand-in: two events with one request id count as one (S-REQ-1).
 
 The answer needs W distinct nodes, `dw` of them fsynced, and this node's own part persisted. Without
-them: 503 with what is known, `Dynamo-Applied: no` only where nothing was stored anywhere.
+them the answer is 503 with what is known; `Dynamo-Applied: no` only if no node stored anything.
 """
 
 from __future__ import annotations
@@ -49,14 +49,15 @@ from dynamo_core.runtime.slow import Slow
 
 Answer = Callable[[Outcome], None]
 NO_PUT = Put(key=b"", value=None)
-"""In the place of a put that is over: its value is let go (T-4)."""
+"""Takes the place of a put that has ended, so that its value is freed (T-4)."""
 CONFLICTS = (Refusal.TOO_MANY_SIBLINGS, Refusal.REQUEST_ID_REUSED)
-"""Why the local replica refuses a put that its client can mend; the answer is 409."""
+"""Refusals by the local replica that the client can resolve; the answer is 409."""
 RENEWALS_MAX = 8  # a few nodes may refuse, each once for each of the three changes of a move
 
 
 class PutOperation(Replication):
-    """One settled write or delete. `forwarded`: it came from another node and stays here."""
+    """One write or delete whose options are settled. `forwarded`: another node forwarded it, so
+    this node must coordinate it."""
 
     __slots__ = (
         "context", "coordinating", "done", "earlier_s", "forward", "forwarded_to", "known",
@@ -72,7 +73,7 @@ class PutOperation(Replication):
         self.calls = set()
         self.coordinating = coordinating
         self.view = view
-        self.me = view.name  # of when it began: a node that is replaced meanwhile has another
+        self.me = view.name  # the name at the beginning: it changes if this node is replaced
         self.put = put
         self.done: Answer | None = done
         self.known, self.known_seen = known, known_seen
@@ -83,11 +84,11 @@ class PutOperation(Replication):
         self.place = view.preference.places[self.partition]
         self.renewals = self.syncs = self.seen = 0
         self.earlier_s = 0.0
-        """`syncs`: how many fsyncs the other nodes must do: this node's own counts unless strict
-        forbids. `earlier_s`: what a read before this write has taken."""
+        """`syncs`: how many fsyncs other nodes must make; this node's own one counts unless strict
+        forbids it. `earlier_s`: the time of a read before this write."""
         self.w, self.dw, self.strict = put.w, put.dw, bool(put.strict)
         self.copies = Copies(view.preference.bits)
-        self.stale: Sequence[tuple[str, str]] = ()  # calls that wait for the record read again
+        self.stale: Sequence[tuple[str, str]] = ()  # calls that wait for a new read
         self.missed: Collection[str] = ()
         self.spare: list[str] | None = None
         self.record = self.context = b""
@@ -96,7 +97,8 @@ class PutOperation(Replication):
         self.explanation = Explanation(self.partition, self.me) if put.explain else None
 
     def _renew(self, now: float) -> None:
-        """Take what the ring says of the partition now; the wait for a silent node begins anew."""
+        """Take the partition's owners from the present ring. The wait for a silent node starts
+        again."""
         self.wake_at = min(self.wake_at, now + self.view.hedging.after_s(self.put.timeout_s))
         view = self.view
         self.entry = view.ring.entries[self.partition].number
@@ -109,8 +111,8 @@ class PutOperation(Replication):
         if not self.forward or (keeps and not view.stalled):
             return self._coordinate(now)
         up = [o for o in self.place.owners if o != self.me and view.up(o)]
-        # S-RW-8: a coordinator waits for its own fsync first, so one whose fsyncs stall is asked
-        # last, and a node that keeps the key itself goes before it.
+        # S-RW-8: a coordinator waits for its own fsync first. So an owner whose fsyncs stall is
+        # asked last, and this node goes before it if it keeps the key.
         quick = [o for o in up if not view.stalls(o)]
         up = quick if quick or keeps else up
         if not up:
@@ -127,7 +129,7 @@ class PutOperation(Replication):
     # ------------------------------------------------------------ coordination
 
     def _coordinate(self, now: float) -> Effects:
-        """Make the event here, as owner or as stand-in for the first owner that is not there."""
+        """Make the event here, as owner, or as stand-in for the first owner that is not up."""
         view = self.view
         self.coordinating = True
         hedge_at = now + view.hedging.after_s(self.put.timeout_s)
@@ -209,20 +211,20 @@ class PutOperation(Replication):
 
     @property
     def waits_until(self) -> float:
-        """S-NET-2: the deadline, while the coordinator owes an answer. A forwarded put does not
-        wait for its link: it is coordinated here."""
+        """S-NET-2: the deadline, as long as the client has no answer. A forwarded put does not wait
+        for its link; this node coordinates it instead."""
         waits = self.coordinating and self.done is not None
         return self.started + self.put.timeout_s if waits else -NEVER
 
     def wants(self, request: Message) -> bool:
-        """A put that this node coordinates by now is not to be coordinated elsewhere as well."""
+        """Once this node coordinates the put, no other node is asked to do so any more."""
         return not (self.coordinating and isinstance(request, Forward))
 
     def delayed(self, node: str, request: Message, now: float) -> Effects:
-        """The copy may still be acked in time: meanwhile a stand-in is asked."""
+        """The ack of the copy may still come in time; meanwhile a stand-in is asked."""
         if not isinstance(request, Store) or not self.copies.waits_for(node, request.target):
             return []
-        self._explain(node, "link lost: waits for it", now)
+        self._explain(node, "link lost: waits for the link", now)
         copy = request.target or node
         if self.copies.elsewhere(node, copy):
             return []
@@ -239,8 +241,8 @@ class PutOperation(Replication):
         return (self._stand_in(copy) if wanted else []) + self._decide(now)
 
     def _resend(self, record: bytes, seen: int, now: float) -> Effects:
-        """S-DEL-3: what lies here now, to whoever found what was read before too old; unless this
-        put is not in it any more: then this node is stale."""
+        """S-DEL-3: send the record as it is here now to the nodes for which the earlier one was too
+        old. If this put is no longer in it, this node itself is stale."""
         stale, self.stale = self.stale, ()
         mine = decode_record(self.record).history
         if record and decode_record(record).history.descends(mine):
@@ -249,23 +251,23 @@ class PutOperation(Replication):
         return [effect for call in stale for effect in self._without(*call, now)]
 
     def outdated(self, node: str, request: Message, now: float) -> Effects:
-        """Another entry stands: the record goes to whoever is to write now, under that entry."""
+        """The entry has changed: the record goes to the present writers, with the new entry."""
         if not isinstance(request, Store) or self.renewals == RENEWALS_MAX:
             return self.failed(node, request, Refusal.ENTRY, now)
         self.renewals += 1
-        self._explain(node, "refused entry: again", now)
+        self._explain(node, "refused entry: asked again", now)
         self.copies.forget((node, request.target))
         self._renew(now)
-        again: Effects = []  # it answers, and has not said no to the copy
+        again: Effects = []  # the node answers, and did not refuse the copy
         if node in self.place.writers and not request.target:
-            again = [self._store(node, "")]  # whoever keeps a hint for it
+            again = [self._store(node, "")]  # also if another node keeps a hint for it
         elif node not in self.place.writers and node != self.me:
             self.spare = [node, *self._spare()]
         return again + self._cover() + self._decide(now)
 
     def rejected(self, reply: Rejected) -> Effects:
-        """The local replica said no before any effect of ours; a node that we forwarded to and
-        that stays silent may have said yes."""
+        """The local replica refused the put before any effect. But a silent node to which this node
+        forwarded the put may have made the event."""
         if reply.reason not in CONFLICTS or self.forwarded_to:
             return self._rejected(reply.reason, reply.detail)
         context = context_of(decode_record(reply.record), self.me) if reply.record else None
@@ -274,7 +276,8 @@ class PutOperation(Replication):
         return []
 
     def _rejected(self, reason: Reason, detail: str = "") -> Effects:
-        """Our own part could not be persisted: nobody else has it unless it was forwarded."""
+        """This node could not persist its own part. No other node has the put, unless it was
+        forwarded."""
         self.finished = True
         if self.done is not None:
             unsure = reason is Refusal.UNCERTAIN
@@ -326,7 +329,7 @@ class PutOperation(Replication):
             return ()
         owners = self.place.owners
         missed = set(self.missed).intersection(owners)
-        if self.me in missed:  # an exchange mends both sides, and needs another one
+        if self.me in missed:  # an exchange repairs both nodes; it needs another owner
             missed = set(owners) - {self.me}
         return [(self.partition, owner) for owner in sorted(missed)]
 
@@ -370,7 +373,7 @@ class PutOperation(Replication):
         done(outcome)
 
     def _asked(self) -> list[str]:
-        """Who has not answered yet, this node among them while it coordinates."""
+        """The nodes that have not answered yet, including this one while it coordinates."""
         asked = [node for node, _ in self.copies.under_way()]
         own = self.coordinating and not self.copies.heard_from(self.me)
         return [self.me, *asked] if own else asked

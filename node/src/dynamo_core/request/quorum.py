@@ -1,8 +1,8 @@
-"""Verdicts over counts: has the quorum been met, can it still be, or is it out of reach?
+"""Verdicts over counts: is the quorum met, can it still be met, or is it out of reach?
 
 Three values, because "not yet" and "never" are different answers for a client that waits
-(S-RW-2..4). Nothing here knows nodes or messages: the machines count, by node id against the entry
-known at the decision, and ask. Under `strict` they count complete owners only.
+(S-RW-2..4). This module knows no nodes and no messages. The machines count node ids, against the
+entry known at the decision, and ask for a verdict. Under `strict` they count only complete owners.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ PENDING, MET, IMPOSSIBLE = Verdict.PENDING, Verdict.MET, Verdict.IMPOSSIBLE
 def write_verdict(
     acked: int, synced: int, w: int, dw: int, could_still_ack: int, could_still_sync: int
 ) -> Verdict:
-    """W distinct nodes of which `dw` durably (S-RW-2, S-RW-3).
+    """W distinct nodes, `dw` of them durable (S-RW-2, S-RW-3).
 
     `acked` counts the nodes that acknowledged, `synced` those whose part is fsynced.
-    `could_still_ack` counts other nodes, outstanding or not tried yet; `could_still_sync` those
-    that may still confirm an fsync, whether they acknowledged already or not.
+    `could_still_ack` counts other nodes, outstanding or not tried yet. `could_still_sync` counts
+    the nodes that may still confirm an fsync, with or without an acknowledgement so far.
     """
     if acked >= w and synced >= dw:
         return MET
@@ -46,9 +46,9 @@ def read_verdict(answers: int, r: int, could_still_answer: int) -> Verdict:
 
 
 def on_distinct_nodes(copies: int, synced: int, kept: Iterable[tuple[int, int]]) -> int:
-    """Of these copies as many as surely lie each on a node of its own (S-RW-2). Nodes and copies
-    are bits, a copy is that of the writer whom it is for; `kept` are pairs of a node and a copy
-    that it keeps."""
+    """How many of these copies are certainly on distinct nodes (S-RW-2). Nodes and copies are bits;
+    a copy has the bit of the writer that it is for. `kept` has pairs of a node and a copy that the
+    node keeps."""
     holders: dict[int, int] = {}
     for node, copy in kept:
         if copy & copies:

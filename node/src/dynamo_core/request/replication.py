@@ -1,9 +1,9 @@
-"""The calls by which one put gets its copies: whom to ask, and whom besides when one is silent.
+"""The calls of one put for its copies: which nodes to ask, and which more when one is silent.
 
-The record goes to every writer that is up. A stand-in takes a hinted replica for each that is down,
-fails or stays silent for the hedge delay [P 4.6]. `dw` copies in every owner list must be fsynced,
-by whichever nodes (S-RW-8): a holder whose fsync stalls, this node too, is not waited for while
-another can do it. `put` decides what follows from the answers.
+The record goes to every writer that is up. A stand-in takes a hinted replica for each writer that
+is down, fails or stays silent for the hedge delay [P 4.6]. `dw` copies in every owner list must be
+fsynced, on any of the nodes (S-RW-8). If the fsync of one node stalls (this node included), the put
+does not wait for it while another node can fsync. `put` decides what follows from the answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dynamo_core.runtime.machine import Effects, Explained
 
 
 class Replication(Explained):
-    """The part of a put that begins when its event is made and the record is known."""
+    """The part of a put after its event is made: the record is known."""
 
     __slots__ = (
         "copies", "dw", "entry", "me", "missed", "place", "put", "record", "seen", "spare",
@@ -34,7 +34,7 @@ class Replication(Explained):
     record: bytes
     seen: int
     spare: list[str] | None
-    """Stand-ins that are up and not asked; None until they are asked for."""
+    """Stand-ins that are up and not asked yet; None until the put needs them."""
     stored: bytes
     strict: bool
     syncs: int
@@ -42,12 +42,13 @@ class Replication(Explained):
     w: int
 
     def _replicate(self) -> Effects:
-        """The record to the writers that are up, hinted replicas for the others to stand-ins."""
+        """Send the record to the writers that are up; send hinted replicas for the others to
+        stand-ins."""
         effects = self._cover()
         copies, strict, place = self.copies, self.strict, self.place
         aside = self.missed or copies.aside_or_none is not None
         if aside and any(copies.reached(owners, strict) < self.w for owners in place.lists):
-            # Owners that are only believed down are asked as well, the last stand-ins too.
+            # Also ask owners that this node takes for down, and the last stand-ins.
             self._spare()
             for node in self.view.preference.list(self.partition):
                 role = "" if node in place.writers else self._unserved()
@@ -74,7 +75,7 @@ class Replication(Explained):
         return effects
 
     def _unserved(self) -> str:
-        """A writer that nobody stands in for yet and that is not asked itself; "" for none."""
+        """A writer that is not asked and has no stand-in yet; "" for none."""
         bits, served = self.copies.bits, self.copies.served()
         return next((name for name in self.place.writers if not bits[name] & served), "")
 
@@ -94,7 +95,7 @@ class Replication(Explained):
         return self.spare
 
     def _stand_in(self, owner: str) -> Effects:
-        """A hinted replica for `owner` to the next node of the list, if one is left."""
+        """Send a hinted replica for `owner` to the next node of the list, if one is left."""
         if spare := self._spare():
             node, *self.spare = spare
             return [self._store(node, owner)]
@@ -104,8 +105,8 @@ class Replication(Explained):
         return effects
 
     def _double(self, owner: str) -> Effects:
-        """A second copy, for `owner`: during a move, or once this node is no writer, on a node that
-        has none in any owner list with `owner`."""
+        """Store a second copy, for `owner`, on a node that has no copy in any owner list with
+        `owner`. This is done during a move, or once this node is no writer."""
         near = [self.me, *(n for n in self.place.writers if n != self.me and self.view.up(n))]
         own = (self.me, self.target or self.me)
         node = self.copies.second_at(near, owner, self.place.quorums, own)
@@ -115,8 +116,8 @@ class Replication(Explained):
         return [self._store(node, owner)]
 
     def _worth(self, node: str, target: str, flags: int) -> int:
-        """The flags of the ack of a VOLATILE node as this put counts them: a node that keeps
-        nothing over a restart has fsynced nothing, unless this one is of that kind (S-RW-3)."""
+        """The flags of an ack as this put counts them. A VOLATILE node keeps nothing over a
+        restart, so its fsync does not count, unless this node is volatile too (S-RW-3)."""
         if self.view.settings.volatile:
             return flags
         self.copies.volatile((node, target))
@@ -131,7 +132,8 @@ class Replication(Explained):
     # ------------------------------------------------------------ when a node is silent
 
     def _hedge(self, now: float) -> Effects:
-        """The hedge delay is over: stand-ins for the silent writers, fsyncs for the stalled."""
+        """The hedge delay is over: ask stand-ins for silent writers, and other holders for missing
+        fsyncs."""
         effects: Effects = []
         copies = self.copies
         there = copies.counted(False)[0]
@@ -149,8 +151,8 @@ class Replication(Explained):
         return effects
 
     def _fsync_elsewhere(self) -> Effects:
-        """S-RW-8: copies are there and an fsync is missing: it is asked of another holder, and of
-        one more after each further hedge delay."""
+        """S-RW-8: the copies are there but an fsync is missing. Ask another holder for it, and one
+        more after each further hedge delay."""
         calls = self.copies.unsynced(self.place.quorums, self.dw, self.strict, self.me)
         if calls:
             self.view.counters["fsyncs_asked_elsewhere"] += len(calls)
@@ -158,8 +160,8 @@ class Replication(Explained):
         return [self._request(*call, True) for call in calls]
 
     def _without_fsync(self) -> Effects:
-        """Holders that were to fsync before their ack and are silent are asked for the copy alone:
-        `dw` of W may be any of them."""
+        """A silent holder was asked to fsync before its ack. Ask it for the copy without the fsync:
+        any `dw` of the W copies may be the fsynced ones."""
         asked = self.copies.aside.fsyncs
         silent = [call for call in self.copies.under_way() if call not in asked]
         asked.update(silent)
