@@ -1,6 +1,6 @@
-"""This node's part in the ring: how it begins, hears of it, and leaves.
+"""This node as a member of the ring: how it joins, learns of changes, and leaves.
 
-Decided here: how a ring begins, whose document is taken, how a node with a lost disk comes back,
-where this node is dialled, and what a node does that is in the ring no more.
+Decided here: how a ring begins, whose ring document is taken, how a node with a lost disk comes
+back, where other nodes dial this node, and what a node does after it has left the ring.
 Rules: S-RING-3, S-RING-5, S-MEM-1..5, S-IN-2. Imports: `replica` and what is below it.
 """

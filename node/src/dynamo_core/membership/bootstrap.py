@@ -1,10 +1,10 @@
 """How a ring begins, and how a lost node comes back under its name (S-RING-5, S-MEM-4).
 
-Founding is one explicit command: every founder is asked first (it must answer with an empty disk
-and keeps itself for this cluster), then each takes the whole document and its complete marks in one
-batch. Admission: a node with an empty disk asks for its name's place; a member that knows the name
-under another id asks all others whether anybody still hears the old id, and only if nobody does
-writes the next incarnation.
+Founding is one explicit command. The node with the command asks every founder first. A founder must
+have an empty disk, and reserves itself for this cluster. Then each founder takes the whole document
+and its complete marks in one batch. Admission: a node with an empty disk asks for its name's place.
+A member that knows the name with another id asks all others whether one of them still hears the old
+id. Only if none does, it writes the next incarnation.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ from dynamo_core.runtime.machine import Effects, Machine, View
 
 CREATE_S = 10.0
 LINK_S = 2.5
-"""A founder that has only just started may refuse its link for so long."""
+"""A founder that has just started may refuse its link for this time."""
 ASK_AGAIN_S = 1.0
-"""Frames may be lost, and both questions may be asked twice."""
+"""Frames may be lost, so the node asks again after this time; both questions may come twice."""
 REACH_S = 1.5
-STANDS = "it has this ring already; whoever belongs to it hears of it by gossip, ask again"
-"""A founder that lost its disk meanwhile must not be founded, and thereby complete, once more."""
+STANDS = "it has this ring already; its members learn of it by gossip, ask again"
+"""A founder that has lost its disk meanwhile must not be founded again: that would make its empty
+copies complete."""
 Answer = Callable[[int, str, str], None]
 """Called with (status, problem slug, detail); 201 when the ring stands."""
 
 
 class Founding(Machine):
-    """One create command, from the node that got it."""
+    """One create command, run by the node that got it."""
 
     def __init__(
         self, view: View, identity: Identity, members: list[Member], target: Target, done: Answer
@@ -60,8 +61,8 @@ class Founding(Machine):
         self._outdated = False
 
     def give_way(self, later: Founding) -> None:
-        """A later command of this node has other members. Both would dial a name where the later
-        one has it, so this one asks no more; what is founded already stays."""
+        """A later command to this node names other members or addresses. Both commands would dial a
+        name at the later address, so this one stops asking. Nodes that it has founded stay so."""
         self._outdated = self.members != later.members
 
     def start(self, now: float) -> Effects:
@@ -69,7 +70,7 @@ class Founding(Machine):
         return self._ask(now)
 
     def _ask(self, now: float) -> Effects:
-        """Whoever has not answered yet."""
+        """Ask the founders that have not answered yet."""
         self.wake_at = min(now + ASK_AGAIN_S, self._until)
         if self.ring is None:
             cluster_id = self.identity.cluster_id
@@ -84,7 +85,7 @@ class Founding(Machine):
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if isinstance(reply, Prepared):
             if self.ring is not None:
-                return []  # of a question that was asked twice
+                return []  # the second answer to a repeated question
             if self._outdated:
                 return self._give_way()
             if reply.refusal == STANDS:
@@ -114,7 +115,7 @@ class Founding(Machine):
 
     def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         if now < self._until - CREATE_S + LINK_S:
-            return []  # perhaps a call of before it listened has failed just now; it is asked again
+            return []  # perhaps a call from before the node listened has failed; it is asked again
         return self._end(503, "insufficient-owners", f"members: {node} does not answer ({reason})")
 
     def expired(self, now: float) -> Effects:
@@ -136,7 +137,7 @@ class Founding(Machine):
 
 
 class Admission(Machine):
-    """Asks every other member whether the old life of a name is really gone."""
+    """Asks every other member whether it still hears the old life of a name."""
 
     def __init__(self, view: View, line: Member, done: Callable[[bool], None]) -> None:
         super().__init__()
@@ -171,7 +172,7 @@ class Admission(Machine):
         return [] if self._waiting else self._end(True)
 
     def expired(self, now: float) -> Effects:
-        return self._end(False)  # somebody is silent, and may hear the old life: the next knock
+        return self._end(False)  # a silent member may hear the old life: wait for the next knock
 
     def _end(self, gone: bool) -> Effects:
         self.finished = True
@@ -208,10 +209,10 @@ def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, lis
 
 
 def is_candidate(ring: Ring, name: str, node_id: int) -> str:
-    """Why the id may not take the name's place, "" when it may (S-MEM-3, S-MEM-4)."""
+    """The reason why the id may not take the name's place, "" if it may (S-MEM-3, S-MEM-4)."""
     line = ring.members.get(name)
     if line is None:
-        return "not-a-member: nobody of that name is in the ring"
+        return "not-a-member: no member of the ring has that name"
     if line.state == LEFT:
-        return "not-a-member: the name has left"
+        return "not-a-member: the member of that name has left"
     return ""

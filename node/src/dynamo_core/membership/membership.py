@@ -1,10 +1,10 @@
-"""This node's part in the ring: founding, gossip, admission, and learning that it is gone.
+"""This node as a member of the ring: founding, gossip, admission, and what it does once replaced.
 
-Gossip (S-RING-3): digests with every heartbeat; a receiver that differs answers with the parts that
-differ, and so does the other side until both are equal. Ring parts from an id that is LEFT or
-replaced are never taken. A node that learns that its own id is replaced stops serving at once,
-offers all it holds to the owners as hints for nobody, then empties its disk (S-MEM-3). Whatever
-would become the document passes the gate, and is taken whole or not at all (S-IN-2).
+Gossip (S-RING-3): each heartbeat carries digests. A receiver with other digests answers with the
+parts that differ, and both sides answer each other until they are equal. A node never takes ring
+parts from an id that is LEFT or replaced. A node that learns that its own id is replaced stops
+serving at once. It offers all its records to the owners as hints, then empties its disk (S-MEM-3).
+The gate checks a document before this node takes it, as a whole or not at all (S-IN-2).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RESERVED_S = 15.0
 
 
 class Membership:
-    """Everything of a node that changes who is in the ring."""
+    """The part of a node that changes the members of the ring."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -54,9 +54,9 @@ class Membership:
         self.lost_ring = ""
         """Why the document of this disk was refused at the start, until a peer's is taken."""
         self.remembered: tuple[str, ...] = ()
-        """Addresses that are asked for it, beside the seeds."""
+        """Addresses that are asked for the ring, beside the seeds."""
         self._reserved = ("", 0.0, "")
-        """For which cluster this empty node keeps itself, until when, and where it was asked."""
+        """The cluster that this empty node is reserved for, until when, and where it was asked."""
         self._founding: Founding | None = None
         """The last create command that this node got."""
         self.kinds = {
@@ -76,7 +76,7 @@ class Membership:
         return type(message) in MEMBERSHIP
 
     def answer(self, frame: Frame, route: str, message: Message) -> None:
-        """Serve one such message that came from `route`, "" for an id that we do not know."""
+        """Serve one such message from `route`, "" for an id that this node does not know."""
         handler = self.kinds.get(type(message))
         if not route and not isinstance(message, Admit | Prepare | Found):
             self._answer_unknown(frame, message)
@@ -85,8 +85,8 @@ class Membership:
             handler(frame, route, message)  # type: ignore[operator]
 
     def _answer_unknown(self, frame: Frame, message: Message) -> None:
-        """From another id than our line has: a replaced node learns it, a later life tells us
-        (S-MEM-3, S-MEM-4)."""
+        """The sender's id is not in this ring: a replaced node learns that it is replaced, a later
+        life brings its line (S-MEM-3, S-MEM-4)."""
         ring = self.node.ring_or_none
         route = "@" + frame.address
         if ring is None or frame.cluster_id != ring.identity.cluster_id:
@@ -104,7 +104,7 @@ class Membership:
     # ------------------------------------------------------------ the document
 
     def load(self) -> None:
-        """The ring as this disk knows it."""
+        """Load the ring from the disk."""
         self.emptied = self.node.write_batch.get(META, GONE_KEY) is not None
         if self.emptied:
             self._become_gone()
@@ -117,7 +117,7 @@ class Membership:
         self.node.whereabouts.load()
 
     def _lose_ring(self, data: bytes, why: str) -> None:
-        """The disk has a ring that makes no sense: peers have another one (S-IN-2)."""
+        """The ring on the disk makes no sense: drop it and ask peers for theirs (S-IN-2)."""
         node = self.node
         self.lost_ring = stored_ring.lost(why)
         self.remembered = stored_ring.remembered(node.write_batch, data, node.identity.address)
@@ -126,8 +126,8 @@ class Membership:
         node.replica.distrust()
 
     def take(self, ring: Ring, founding: bool = False, stored: bool = False) -> str:
-        """Make `ring` this node's document, durably; everything derived follows. One that makes no
-        sense is not taken, nor is anything of it: the answer is why (S-IN-2)."""
+        """Make `ring` this node's document, durably, and update all that follows from it. A ring
+        that makes no sense is not taken, in no part: the return value says why (S-IN-2)."""
         node = self.node
         before = node.ring_or_none
         if before is not None and not self.gone:
@@ -137,7 +137,7 @@ class Membership:
         if why := ring_fault(ring) if before is None else step_fault(before, ring):
             node.counters["rings_refused"] += 1
             return why
-        # All that can fail comes first: nothing of the node has changed up to here.
+        # All steps that can fail come first: up to here the node is unchanged.
         row, addresses = ring.encode(), stored_ring.addresses_row(ring, node.identity.name)
         preference, held = Preference(ring, node.bits), Holdings(ring, node.replica.name)
         node.ring_or_none, node.preference, node.lww = ring, preference, held.lww
@@ -146,7 +146,7 @@ class Membership:
             node.addresses[member.name] = member.address
             old = before.members.get(member.name) if before is not None else None
             if member.state == LEFT:
-                node.detector.peers.pop(member.name, None)  # nobody is to wait for it
+                node.detector.peers.pop(member.name, None)  # no operation must wait for it
             if old is not None and old.id != member.id:
                 node.repairs.forget_peer(member.name)
                 node.replica.compared.discard(member.name)
@@ -171,18 +171,18 @@ class Membership:
         return ""
 
     def write(self, partition: int, entry: Entry) -> None:
-        """Change one entry here; it spreads from here."""
+        """Change one entry; gossip spreads it from here."""
         self.take(self.node.ring.with_entry(partition, entry))
 
     def tell(self, partition: int, names: tuple[str, ...]) -> None:
-        """Say the entry to these nodes now, without waiting for gossip."""
+        """Send the entry to these nodes now, before the next gossip."""
         node = self.node
         for name in node.ring.live(names):
             if name != node.name:
                 node.send(name, Entries(0, [(partition, node.ring.entries[partition])]))
 
     def keep(self) -> None:
-        """The document into this tick's batch; again after a store that refused it."""
+        """Add the document to this tick's batch. Also called after the store refused a batch."""
         ring = self.node.ring_or_none
         if ring is not None:
             self.node.write_batch.put(META, RING_KEY, ring.encode())
@@ -198,7 +198,7 @@ class Membership:
     # ------------------------------------------------------------ gossip
 
     def gossip_to(self, route: str, reply: bool = False) -> None:
-        """Digests and numbers to one node."""
+        """Send digests and numbers to one node."""
         node = self.node
         ring = node.ring_or_none
         peer = node.detector.peers.get(route)
@@ -208,13 +208,13 @@ class Membership:
         node.send(route, Gossip(0, digests, number, remembered, reply, stalled, admin))
 
     def heartbeat(self) -> None:
-        """Gossip to every member; a node without a ring knocks at its seeds and at who answers."""
+        """Gossip to every member; a node without a ring asks its seeds and those that answer."""
         node = self.node
         if self.emptied and node.ring_or_none is None:
             return
         if node.ring_or_none is None:
-            # A seed may be reached by another address than it advertises, as pods are by theirs;
-            # who answers is known by the advertised one, and only there is its beat echoed.
+            # A seed, such as a pod, may be reached at another address than it advertises. This node
+            # knows a peer by its advertised address, and echoes its beat only there.
             heard = (peer.address for peer in node.detector.peers.values() if peer.address)
             for seed in dict.fromkeys((*node.identity.seeds, *heard, *self.remembered)):
                 self.gossip_to("@" + seed)
@@ -247,8 +247,8 @@ class Membership:
             self.gossip_to(route, reply=True)
 
     def _compare_numbers(self, frame: Frame, message: Gossip) -> None:
-        """S-DISK-2: a peer that remembers a higher number than we started with has seen writes
-        that this disk lost."""
+        """S-DISK-2: if a peer remembers a higher number than this disk had at the start, the disk
+        has lost writes that the peer saw."""
         node = self.node
         peer = node.detector.peer(frame.name, frame.node_id)
         peer.told(frame.boot, message.number)
@@ -272,7 +272,7 @@ class Membership:
         try:
             changed = merge_parts(ring, message.parts)
             if message.parts.members is None and not knows_all(changed):
-                # A late answer to what was asked before this disk was put back: it lacks members.
+                # A late answer, asked for before this disk was put back: some members are missing.
                 return self.gossip_to(route)
             why = self.take(changed)
         except BadFrame as error:
@@ -302,7 +302,7 @@ class Membership:
             self.node.refuse(frame.name, message, why)
 
     def _adopt_whole(self, frame: Frame, message: Parts | Admitted) -> None:
-        """A node without a ring takes one that has its id, and no other."""
+        """A node without a ring takes only a ring that has its id."""
         node = self.node
         if message.parts is None:
             return
@@ -334,7 +334,7 @@ class Membership:
             return done(409, "wrong-cluster", f"cluster_id: this node is in {mine}")
         identity, members, target = parse_creation(body, cluster_id)
         if node.identity.name not in {m.name for m in members}:
-            raise BadRequest(f"members: {node.identity.name}, which got the command, is missing")
+            raise BadRequest(f"members: {node.identity.name} is missing; it got the command")
         for member in members:
             node.addresses[member.name] = member.address
         founding = Founding(node, identity, members, target, done)
@@ -344,7 +344,7 @@ class Membership:
         return node.spawn(founding)
 
     def prepared(self, message: Prepare) -> Prepared:
-        """Whether this node founds that cluster."""
+        """The answer whether this node will found that cluster."""
         node = self.node
         identity = node.identity
         refusal = ""
@@ -358,7 +358,7 @@ class Membership:
         elif self.lost_ring:
             refusal = self.lost_ring
         elif self.gone:
-            refusal = "it has left a ring under this id; started again it gets a new one"
+            refusal = "it has left a ring under this id; restart it to get a new id"
         elif node.holds_data():
             refusal = "its disk is not empty"
         elif self._reserved[0] not in ("", message.cluster_id) and self._reserved[1] > node.now:
@@ -389,12 +389,12 @@ class Membership:
             refusal = f"it is in cluster {node.ring_or_none.identity.cluster_id}"
 
         def written(stored: bool) -> None:
-            # fsynced: a power cut must not take back what the others count on.
+            # Wait for the fsync: the other founders rely on it, also after a power cut.
             reply(Founded(message.id, refusal if stored else "its disk cannot be written"))
 
         node.write_batch.then(None, written)
 
     def admitted(self, frame: Frame, message: Admitted) -> None:
-        """The answer to our knock."""
+        """The answer to this node's request for admission."""
         if self.node.ring_or_none is None:
             self._adopt_whole(frame, message)

@@ -1,7 +1,8 @@
 """A node that lost its disk comes back under its name: the members' side of it (S-MEM-4).
 
-Where that waits for a person, the person approves it at one member, for one empty disk (S-MEM-6).
-The approval lives in the memory of that member: a restart forgets it, and the person asks again.
+If the ring is set to wait for a person, the person approves the replacement at one member, for one
+empty disk (S-MEM-6). That member keeps the approval in memory. After a restart of the member it is
+forgotten, and the person must approve again.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class Approval(NamedTuple):
-    """A person lets one empty disk take the place of this life of a name (S-MEM-6)."""
+    """A person allows one empty disk to take the place of this life of a name (S-MEM-6)."""
 
     lost: int
-    """The id of the life that is lost: an approval says nothing about any other life."""
+    """The id of the lost life; the approval is for no other life."""
     until: float
     """By the monotonic clock of the node."""
 
 
 class Replacements:
-    """Who may take whose place."""
+    """Decides which empty nodes may take the place of which members."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -36,13 +37,15 @@ class Replacements:
         self._admitting: set[str] = set()
 
     def admit(self, frame: Frame, route: str, message: Admit) -> None:
-        """An empty node knocks: its name's next life, when nobody hears the old one."""
+        """An empty node asks for admission. It becomes the next life of its name if no member hears
+        the old life."""
         node = self.node
         ring = node.ring_or_none
         if ring is None or node.membership.gone:
             return
         if not node.detector.fresh(frame):
-            # Perhaps a late knock of a disk that is gone: the next one echoes this beat (S-NET-1).
+            # It may be a late frame from a lost disk. A living node echoes this beat in its next
+            # request (S-NET-1).
             node.membership.gossip_to(route)
             return
         line = ring.members.get(frame.name)
@@ -77,12 +80,12 @@ class Replacements:
         node.spawn(Admission(node, line, decided))
 
     def approve(self, name: str, done: Callable[[str], None]) -> None:
-        """A person says that an empty disk may take the member's place; `done` is told why not, or
-        "". The member must be silent to all who could hear it (S-MEM-6)."""
+        """A person allows an empty disk to take the member's place. `done` gets the reason of a
+        refusal, or "". The member must be silent to all members that could hear it (S-MEM-6)."""
         node = self.node
         line = node.ring.members[name]
         if line.state == LEFT:
-            done("it has left; a node of that name may join")
+            done("it has left; a new node may join with that name")
             return
 
         def decided(really_gone: bool) -> None:
@@ -97,7 +100,7 @@ class Replacements:
         node.spawn(Admission(node, line, decided))
 
     def approved(self, line: Member) -> bool:
-        """Whether a person lets an empty disk take the place of this life now."""
+        """Whether a person's approval for this life holds now."""
         approval = self._approvals.get(line.name)
         if approval is None or approval.lost != line.id:
             return False
@@ -108,8 +111,8 @@ class Replacements:
         return False
 
     def waiting(self) -> dict[str, Any]:
-        """The names whose replacement is approved here and not used, with the seconds that are
-        left (docs/http-api.md)."""
+        """The names with an unused approval on this node, with the seconds that are left
+        (docs/http-api.md)."""
         now, ring = self.node.now, self.node.ring_or_none
         members = ring.members if ring is not None else {}
         return {
@@ -123,7 +126,7 @@ class Replacements:
         return Admitted(number, self.node.ring.parts_differing(()), "", rows)
 
     def reach(self, frame: Frame, route: str, message: Reach) -> None:
-        """Whether this node hears that id."""
+        """Answer whether this node hears that id."""
         detector = self.node.detector
         peer = detector.peers.get(message.name)
         up = peer is not None and peer.node_id == message.node_id and detector.up(message.name)

@@ -1,4 +1,4 @@
-"""What a node does that learns that its id is gone: it hands over all it holds (S-MEM-3)."""
+"""A node that learns that its id is gone hands over all its records (S-MEM-3)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from dynamo_core.node import Node
 
 GONE_KEY = b"gone"
-"""All that is left on the disk of an id that never comes back; the next start gives the disk a new
-one."""
+"""The only row left on the disk of an id that is gone for ever. At the next start the disk gets a
+new id."""
 NOBODY = ""
-"""The target of what a replaced node offers: owned by nobody, so delivered to all owners."""
+"""The target of the records that a replaced node offers. It names no member, so these hints are
+delivered to all owners."""
 
 
 class Retirement:
@@ -23,11 +24,11 @@ class Retirement:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.told = False
-        """Somebody else knows that this id is gone; gossip carries it on."""
+        """Another node knows that this id is gone; gossip spreads it from there."""
         self._offered_to = b""
 
     def offer(self) -> None:
-        """Turn the next slice of unowned data into hints for nobody; empty the disk at the end."""
+        """Turn the next slice of records into hints for all owners; empty the disk at the end."""
         node = self.node
         membership = node.membership
         if not membership.gone or membership.emptied or not node.writable:
@@ -48,6 +49,7 @@ class Retirement:
             node.counters["replaced_node_emptied"] += 1
 
     def _offered(self, last: bytes, stored: bool) -> None:
-        """What a store refused to write is still data, and is offered again."""
+        """The slice is written: go on behind it. If the store refused it, the records are offered
+        again."""
         if stored:
             self._offered_to = last

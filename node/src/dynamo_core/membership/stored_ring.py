@@ -1,9 +1,9 @@
 """The ring document on this disk, and what is left when it makes no sense (S-IN-2, T-3).
 
-A document that does not decode, or that the gate refuses, is not served by: the node starts without
-a ring. It keeps its id and its data, is complete nowhere until its passes, and asks its seeds and
-the addresses that it remembers for the document; it takes the one that names its id. It is never
-founded, and never let in as an empty node: its disk is of a ring, though nobody can read which.
+If the document does not decode, or the gate refuses it, the node starts without a ring. It keeps
+its id and its data, and no partition is complete until its passes. It asks its seeds and the
+addresses that it remembers for the document, and takes one that names its id. It is never founded
+and never admitted as an empty node: its disk belongs to a ring that the node cannot read.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from dynamo_core.replica.write_batch import WriteBatch
 from dynamo_core.ring.document import LEFT, Ring
 
 ADDRESSES_KEY = b"addresses"
-"""Of the other members, beside the document: a document that does not decode has none."""
+"""The addresses of the other members, stored beside the document, in case it does not decode."""
 ADDRESSES_MAX = 64
-"""So many are asked at each heartbeat."""
+"""The number of addresses that the node asks at each heartbeat."""
 _decoder = msgspec.msgpack.Decoder(list[str])
 
 
 def decoded(data: bytes) -> tuple[Ring | None, str]:
-    """The document of the disk, or why there is none."""
+    """The document of the disk, or the reason why it cannot be used."""
     try:
         return Ring.decode(data), ""
     except Corrupt as error:
@@ -35,14 +35,15 @@ def decoded(data: bytes) -> tuple[Ring | None, str]:
 
 
 def addresses_row(ring: Ring, name: str) -> bytes:
-    """What is kept of the addresses of the others."""
+    """The row with the addresses of the other members."""
     lines = ring.members.values()
     others = {line.address for line in lines if line.name != name and line.state != LEFT}
     return msgspec.msgpack.encode(sorted(others)[:ADDRESSES_MAX])
 
 
 def remembered(write_batch: WriteBatch, document: bytes, mine: str) -> tuple[str, ...]:
-    """Addresses to ask: those kept apart, and whatever looks like one in the document."""
+    """Addresses to ask: those of the stored row, and every text in the document that looks like an
+    address."""
     found = _of_row(write_batch.get(META, ADDRESSES_KEY)) + _of_document(document)
     good = (one for one in found if one != mine and not address_fault(one))
     return tuple(dict.fromkeys(good))[:ADDRESSES_MAX]
@@ -67,12 +68,12 @@ def _of_document(document: bytes) -> list[str]:
 
 
 def lost(why: str) -> str:
-    """What this node says of itself from then on."""
+    """The text in this node's status about its lost ring."""
     return f"the ring on this disk makes no sense ({why})"
 
 
 def says(lost_ring: str, seeds: Iterable[str], known: Iterable[str]) -> str:
-    """The one line of the start."""
+    """The log line at the start."""
     asked = tuple(dict.fromkeys((*seeds, *known)))
     if asked:
         whom = f"asks {', '.join(asked[:8])}{' and others' * (len(asked) > 8)} for it"

@@ -1,26 +1,27 @@
-"""Where this member is dialled: its line of the ring follows its address (S-MEM-5).
+"""The address where others dial this member: its line in the ring follows it (S-MEM-5).
 
 Theory of operation. A disk may come back at another address: a new IP of its machine, another
-container, a laptop elsewhere. The others dial what the member's line says, so nothing of theirs
-arrives; but the moved node knows its ring and dials them, or its seeds. So a member writes address
-and client into its line, and into no other, and sends the line to each member that it does not
-hear; gossip carries it on. A life whose line is LEFT, or belongs to a later life, writes nothing
-(S-MEM-3).
+container, a laptop elsewhere. The others dial the old address in the member's line, so their frames
+do not arrive. But the moved node knows its ring, and dials the others or its seeds. So a member
+writes its address and client address into its own line only, and sends the line to each member that
+it does not hear. Gossip spreads it. A life whose line is LEFT, or belongs to a later life, writes
+nothing (S-MEM-3).
 
-What counts is a change: the disk keeps the last pair of addresses, the node's and its line's. The
-node believes a pair that stays as it was, as an administrator may have given it an address that is
-written otherwise and leads here too. Where the pair has changed, the node first knocks at the
+The node acts only on a change. The disk keeps the last pair of addresses: the node's and its
+line's. If the pair is the same as before, the node trusts it, because an administrator may have
+written another address that leads here too. If the pair has changed, the node first dials the
 address of its line.
 
     its own frame comes back      the line leads here, and stays
-    another life of its id        that one keeps the line: two processes have one disk's id (a
-      answers, freshly            cloned disk). This one serves no client until the other is silent
+    another life of its id        that one keeps the line: two processes have the same id (a cloned
+      answers, freshly            disk). This one serves no client until the other is silent
     nothing for `LOOKS_S`         the line is written, one version later
 
-So two lives of one id never take the line from each other while one hears the other; where a cut
-parts them each waits twice as long before each further line. An administrator who has not heard of
-the move writes a line with the old address. It stands, as administrators' versions go in larger
-steps (`CHANGED`): the node takes it and writes its address into it again.
+So two lives of one id never take the line from each other while one hears the other. If a network
+cut separates them, each waits twice as long before each further line. An administrator's node that
+has not heard of the move may write a line with the old address. That line wins, because versions of
+administrators go in larger steps (`CHANGED`). The moved node takes it and writes its address into
+it again.
 """
 
 from __future__ import annotations
@@ -39,49 +40,50 @@ if TYPE_CHECKING:
 
 WHERE_KEY = b"where"
 LOOKS_S = 3.0
-"""How long a moved member knocks at the address of its line before it writes its own."""
+"""How long a moved member dials the address of its line before it writes its new one."""
 LOOKS_S_MAX = 600.0
 ALONE_S = 5.0
-"""A member that has heard no other for this time, counted in heartbeats, says so."""
+"""A member that has heard no other member for this time, counted in heartbeats, reports it."""
 SEEDS_BEATS = 10
-"""A member asks its seeds at each heartbeat while it hears no other; at every tenth while it hears
-some and not all."""
+"""A member asks its seeds at each heartbeat while it hears no other member, and at every tenth
+heartbeat while it hears only some."""
 
 
 class Whereabouts:
-    """The address of this member: as it is, as its line has it, and who else claims its id."""
+    """The address of this member, the address in its line, and another process with its id."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.yields = False
-        """Another life of this id is where the ring has it: nothing is to be acknowledged here."""
+        """Another life of this id is at the address in the ring: this one acknowledges nothing."""
         self._told = b""
         self._since = -1.0
         self._looks_s = LOOKS_S
         self._left = ""
-        """The address from which this life has moved; no process with this id is there."""
+        """The address that this life has left; no process with this id is there."""
         self._moved = False
         self._changes = 0
-        """How often the line had been changed when this life wrote its address into it."""
+        """The number of changes of the line when this life wrote its address into it."""
         self._twin = ("", -1.0)
         self._beats = self._alone = 0
-        """Heartbeats, and those since somebody was heard."""
+        """Heartbeats, and heartbeats since another member was heard."""
 
     def load(self) -> None:
-        """What was told the last time, from the disk."""
+        """Load the last pair of addresses from the disk."""
         self._told = self.node.write_batch.get(META, WHERE_KEY) or b""
 
     def adopted(self, asked_by: str, asked_at: str) -> None:
-        """A first ring. In the cluster that has asked this life to be its founder, or to join, the
-        line is believed if the question came to the address that it has: the administrator may
-        have given another one since, or before ("": an older node does not say where it asks)."""
+        """This life has got its first ring. `asked_by` is the cluster that asked it to found or to
+        join, `asked_at` the address that the question went to ("" from an older node). If both fit
+        the line, the node trusts the line; else the administrator may have given another address
+        before or since."""
         line = self._line()
         here = line is not None and asked_at in ("", line.address)
         if line is not None and here and self.node.ring.identity.cluster_id == asked_by:
             self._agreed(line)
 
     def _line(self) -> Member | None:
-        """This life's own line; None where it has none, or may not change it (S-MEM-3)."""
+        """This life's line; None if it has none, or may not change it (S-MEM-3)."""
         node = self.node
         ring = node.ring_or_none
         line = ring.members.get(node.identity.name) if ring is not None else None
@@ -94,7 +96,8 @@ class Whereabouts:
     # ------------------------------------------------------------ heartbeats
 
     def beat(self) -> None:
-        """Once a heartbeat, before gossip: look, write, and tell those who do not hear us."""
+        """Once a heartbeat, before gossip: check the line, write it, and send it to the members
+        that this node does not hear."""
         line = self._line()
         if line is None:
             return
@@ -109,7 +112,7 @@ class Whereabouts:
             self._ask_seeds(silent)
 
     def _ask_seeds(self, silent: list[str]) -> None:
-        """Some may be where no line has them: all may have moved at once."""
+        """Ask the seeds: all members may have moved at once, so that no line has their address."""
         node = self.node
         known = {node.addresses[name] for name in node.preference.names if name not in silent}
         for seed in node.identity.seeds:
@@ -118,7 +121,7 @@ class Whereabouts:
                 node.membership.gossip_to("@" + seed)
 
     def _introduce(self, route: str) -> None:
-        """Our new line, ahead of the gossip to which it says where to answer."""
+        """Send this node's new line before the gossip, so that the answer goes to its address."""
         line = self._line()
         if self._moved and line is not None and route != self.node.name:
             self.node.send(route, Parts(0, RingParts(members={line.name: line}), ()))
@@ -140,7 +143,7 @@ class Whereabouts:
             self.node.write_batch.put(META, WHERE_KEY, words)
 
     def _look(self, line: Member) -> None:
-        """Who is where the ring has us?"""
+        """Find out which process is at the address of this node's line."""
         node = self.node
         if self._since < 0:
             self._since = node.now
@@ -156,7 +159,7 @@ class Whereabouts:
         self._write(line, node.identity.address)
 
     def _write(self, line: Member, address: str) -> None:
-        """The one line that this node may write: its own, one version later."""
+        """Write this node's own line, one version later; it may write no other line."""
         node = self.node
         node.counters["moved_lines_written"] += 1
         self._moved = True
@@ -168,8 +171,9 @@ class Whereabouts:
             self._introduce(name)
 
     def learned(self) -> None:
-        """After each new document: an administrator who had not heard of the move has kept the old
-        address in our line. (Another life of this id would not have changed it otherwise.)"""
+        """After each new document: an administrator's node that had not heard of the move may have
+        kept the old address in this node's line. (Another life of this id only writes its address;
+        that does not count as a change.)"""
         line = self._line() if self._left else None
         if line and line.address == self._left and line.changes > self._changes:
             self.node.counters["moved_lines_written_again"] += 1
@@ -178,7 +182,8 @@ class Whereabouts:
     # ------------------------------------------------------------ frames
 
     def met_itself(self, frame: Frame) -> None:
-        """A frame that bears our own name and id: our knock, or another life of this id."""
+        """A frame with this node's name and id came: its own frame, or one from another life of
+        this id."""
         node = self.node
         line = self._line()
         if frame.boot == node.boot:
@@ -199,8 +204,8 @@ class Whereabouts:
         return self._twin[1] >= 0 and self.node.now - self._twin[1] <= self.node.settings.suspect_s
 
     def back(self, frame: Frame, route: str) -> str:
-        """Where to answer about the ring: at the frame's address, while this life of the member is
-        not the one that is heard at the address of its line."""
+        """Where to answer about the ring: at the frame's address, unless this life of the member is
+        heard at the address of its line."""
         node = self.node
         address = node.addresses.get(route)
         if address is None or address == frame.address:
@@ -213,21 +218,21 @@ class Whereabouts:
 
     @property
     def seeks(self) -> bool:
-        """Whether seeds are of use: the node has no ring, or does not hear some member."""
+        """Whether the node needs its seeds: it has no ring, or does not hear some member."""
         node = self.node
         if node.ring_or_none is None:
             return True
         return not all(map(node.up, node.preference.names))
 
     def unheard(self) -> list[tuple[str, str]]:
-        """Members that are not heard, each with the address at which it is dialled."""
+        """The members that this node does not hear, each with the address where it dials them."""
         node = self.node
         if self._line() is None:
             return []
         return [(n, node.addresses[n]) for n in node.preference.names if not node.up(n)]
 
     def trouble(self) -> str:
-        """What is wrong with this member's address, in one line that says what to do; or ""."""
+        """What is wrong with this member's address, and what to do, in one line; or ""."""
         node = self.node
         line = self._line()
         if line is None:
