@@ -1,10 +1,10 @@
-"""Forgetting tombstones by proof: who leads which round, and why the oldest is still there.
+"""Rounds that delete tombstones: which node leads them, and why the oldest tombstone is still here.
 
-A round (S-DEL-2) is of one partition and has a number. *Ask*: every member that has not LEFT, first
-this node, so that a leader never wakes up behind its own round. Only when all have agreed, *commit*
-to the owners what all owners listed. A round that anybody refuses, or that loses anybody, is
-abandoned; keeping is always safe. Any owner may lead; the first one that is up does, so that rounds
-do not refuse one another.
+A round (S-DEL-2) is of one partition and has a number. *Ask*: the leader asks every member that has
+not LEFT, itself first, so that after a restart it is never behind its own round. *Commit*: only
+when all have agreed, the leader sends the owners the tombstones that all owners listed. The leader
+abandons a round if a member refuses or does not answer; to keep a tombstone is always safe. Any
+owner may lead. The first owner that is up does, so that two rounds do not refuse each other.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     from dynamo_core.node import Node
 
 NOTICED_MAX = 512
-"""Records that may be tombstones and are looked at in one go; if there are more, soon again."""
+"""Records that may be tombstones and are checked in one turn; if there are more, the next turn
+comes soon."""
 LOOK_S = 0.05
 PATIENCE = 2
-"""A partition whose round was abandoned waits so many turns."""
+"""A partition whose round was abandoned waits this many turns."""
 
 
 class Round(Machine):
-    """One round from its leader; `on_end` is told why it was abandoned, "" when it was not."""
+    """One round, run by its leader. `on_end` gets the reason why it was abandoned, or ""."""
 
     def __init__(
         self, view: View, partition: int, number: int, listed: Versions,
@@ -47,7 +48,7 @@ class Round(Machine):
         self.partition = partition
         self.number = number
         self.seen = number
-        """The highest number that a member had seen: the next round must go beyond it."""
+        """The highest number that a member had seen: the next round needs a higher one."""
         self.entry = view.ring.entries[partition]
         self.listed = listed
         self._on_end = on_end
@@ -82,7 +83,8 @@ class Round(Machine):
         return self._heard(node, f"{node} does not answer: {reason}", now)
 
     def _heard(self, node: str, refusal: str, now: float) -> Effects:
-        """Nobody is left waiting for nothing: a call that is dropped counts against its node."""
+        """A member has answered. The round waits for all answers even after a refusal, because a
+        call without an answer counts against its node."""
         self._waiting.discard(node)
         self._refusal = self._refusal or refusal
         if self._waiting:
@@ -100,7 +102,7 @@ class Round(Machine):
         return self._call([(name, RoundCommit(0, *about)) for name in owners], now)
 
     def expired(self, now: float) -> Effects:
-        # The node itself where it asks no one, as when it has just LEFT.
+        # This node itself if it asks no other, for example when it has just LEFT.
         silent = min(self._waiting, default=self.view.name)
         self._refusal = self._refusal or f"{silent} does not answer"
         return self._end()
@@ -127,7 +129,7 @@ class RoundCoordinator:
         self._not_before: dict[int, float] = {}
 
     def tick(self, now: float) -> None:
-        """Look at what was noticed, and begin the rounds that are due."""
+        """Check the noticed records, and begin the rounds that are due."""
         self.wake_at = now + LOOK_S
         if self.node.writable and self._look(now) == NOTICED_MAX:
             return
@@ -137,7 +139,8 @@ class RoundCoordinator:
             self._begin()
 
     def _look(self, now: float) -> int:
-        """What has been written or read lately, and is a tombstone; how much was looked at."""
+        """Track those recently written or read records that are tombstones. Returns how many
+        records were checked."""
         tombstones, bits = self.replica.tombstones, self.node.ring.partition_bits
         noticed = tombstones.noticed(NOTICED_MAX)
         for stored, digest, written in noticed:
@@ -156,12 +159,13 @@ class RoundCoordinator:
         return next((name for name in owners if node.up(name)), "")
 
     def _aged(self, partition: int, now: float) -> Versions:
-        """A turn older than they must be: other owners may have noticed them a turn later."""
+        """Tombstones that are one turn older than required, because other owners may have noticed
+        them one turn later."""
         before = now - self.node.settings.tombstone_age_min_s - self.node.settings.collect_s
         return self.replica.tombstones.aged(partition, before)
 
     def _due(self, partition: int, now: float) -> bool:
-        """Whether this node is to lead a round here, which nothing known to it prevents."""
+        """Whether this node should lead a round of the partition now, and knows no obstacle."""
         if partition in self._running or now < self._not_before.get(partition, 0.0):
             return False
         return (
@@ -185,7 +189,7 @@ class RoundCoordinator:
                 continue
             beyond = self._seen.get(partition, 0)
             number = self.replica.numbers.next(partition, beyond, node.draw())
-            # Another part each time: what one owner lacks must not keep the others waiting.
+            # List another part each time: a tombstone that one owner lacks must not block others.
             first = number % max(1, len(aged) - node.settings.rows_max + 1)
             listed = aged[first : first + node.settings.rows_max]
             self._running.add(partition)
@@ -211,7 +215,7 @@ class RoundCoordinator:
     # ------------------------------------------------------------ for people
 
     def oldest(self) -> tuple[float | None, str | None]:
-        """How long the oldest tombstone has been here, in seconds, and what it waits for."""
+        """The age of the oldest tombstone here, in seconds, and what it waits for."""
         found = self.replica.tombstones.oldest()
         if found is None or self.node.ring_or_none is None:
             return None, None
@@ -224,7 +228,7 @@ class RoundCoordinator:
         if age < least:
             return f"its age: a tombstone stays at least {least:.0f} s"
         if not self.replica.flags(partition):
-            return f"partition {partition} is no more of this node"
+            return f"this node owns partition {partition} no longer"
         leader = self._leader(partition)
         if why := self._obstacle(partition):
             return why

@@ -1,10 +1,11 @@
 """A member's part in the rounds that forget tombstones (S-DEL-2, S-DOT-2).
 
-Every member is asked. It refuses where it is unsure: another ring, a move, a number that is not new
-to it, hints of the partition; an owner that is not complete, a member that holds data without being
-an owner. Who agrees writes the number down first, as its *seen*; an owner names those of the listed
-versions that it has held for long enough. A commit is taken only of the last number agreed to, by
-the process that agreed, and soon: so a commit that was held back dies with its round.
+The leader asks every member. A member refuses when it has another ring, when the partition moves,
+when the number is not new to it, and when it holds hints of the partition. An owner also refuses if
+it is not complete; another member refuses if it holds data of the partition. A member that agrees
+first stores the number durably, as its *seen*. An owner then lists the versions that it has held
+for long enough. A process takes a commit only for the last number that it agreed to, and only for a
+short time. So a commit that was delayed has no effect after its round.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Reply = Callable[[Message], None]
 
 
 def obstacle(replica: Replica, ring: Ring, partition: int) -> str:
-    """Why this owner agrees to no round of the partition now, as words for people; "" for none."""
+    """The reason, for people, why this owner agrees to no round of the partition now; or ""."""
     entry = ring.entries[partition]
     if entry.move is not None:
         return f"partition {partition} moves from {entry.move[0]} to {entry.move[1]}"
@@ -49,8 +50,8 @@ def obstacle(replica: Replica, ring: Ring, partition: int) -> str:
 
 
 def is_dead(replica: Replica, stored: bytes, digest: bytes, wall_ms: int) -> bool:
-    """Whether exactly this version lies here and has no live value, expired ones included
-    (S-TTL-1)."""
+    """Whether this node has exactly this version, and it has no live value (an expired value is not
+    live, S-TTL-1)."""
     record = replica.data(stored)
     if record is None or digest_in(record) != digest:
         return False
@@ -62,7 +63,7 @@ def is_dead(replica: Replica, stored: bytes, digest: bytes, wall_ms: int) -> boo
 
 
 class RoundParticipant:
-    """Answers to rounds, whoever leads them."""
+    """Answers to the rounds of all leaders."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -71,7 +72,7 @@ class RoundParticipant:
         """By partition: the last number, and until when its commit is taken."""
 
     def ask(self, request: RoundAsk, reply: Reply) -> None:
-        """Agree, durably, or say why not."""
+        """Agree, durably, or answer with the reason of a refusal."""
         node, partition, numbers = self.node, request.partition, self.replica.numbers
         refusal = self._refusal(request)
         if refusal:
@@ -99,7 +100,7 @@ class RoundParticipant:
         return "" if replica.flags(partition) else self._holding(partition)
 
     def _holding(self, partition: int) -> str:
-        """Whether data of a partition lies here that others own."""
+        """A refusal if this node holds data of the partition without owning it; else ""."""
         start, end = range_of(partition, self.node.ring.partition_bits)
         try:
             held = bool(self.replica.rows(start, end, 1))
@@ -109,7 +110,8 @@ class RoundParticipant:
         return f"{name} holds data of partition {partition} without owning it" if held else ""
 
     def _aged(self, partition: int, listed: Versions) -> Versions:
-        """Those that have lain here for long enough, and still do, without a live value."""
+        """The listed versions that this node has held for long enough and still holds, without a
+        live value."""
         node, replica = self.node, self.replica
         before = node.now - node.settings.tombstone_age_min_s
         aged = []
@@ -122,8 +124,8 @@ class RoundParticipant:
         return aged
 
     def commit(self, request: RoundCommit, reply: Reply) -> None:
-        """Delete what is still as it was listed; the round's number becomes the floor, in one
-        batch with that, durably."""
+        """Delete the listed tombstones that are unchanged. In the same batch the round's number
+        becomes the floor, durably."""
         node, replica, partition = self.node, self.replica, request.partition
         number, until = self._agreed.get(partition, (0, 0.0))
         known = number == request.number <= replica.numbers.seen(partition)

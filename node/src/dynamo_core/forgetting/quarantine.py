@@ -1,22 +1,22 @@
-"""Whether this disk slept through a round, and what is kept apart until that is known (S-DEL-3).
+"""Whether this disk missed a round, and what is kept apart until that is known (S-DEL-3).
 
-A disk that was put back, or a member that comes back after long, may hold what everybody else has
-forgotten. It shows in the numbers: its *seen* is below another owner's *floor*. So from a start on,
-a partition is *apart* until its numbers have been compared with those of another owner: what this
-node takes of it, as owner or as stand-in, lies apart from its copy, as hints under a target that
-names this life; it mints from its own of these alone; it is complete nowhere and agrees to no
-round. A hint that is delivered meanwhile may be as old as what lies here: it is kept with the
-number that it came with, and goes on with that.
+A disk that was put back, or a member that comes back after a long time, may hold records that all
+others have forgotten. The numbers show it: its *seen* is below another owner's *floor*. So after a
+start a partition is *apart* until this node has compared its numbers with those of another owner.
+Meanwhile the node keeps what it takes of the partition, as owner or as stand-in, apart from its
+copy, as hints under a target that names this life. It makes new events only from these hints. Its
+partition is not complete, and it agrees to no round of it. A hint that is delivered meanwhile may
+be as old as this disk's data. It is kept, and later sent, with the number that it came with.
 
-    own seen < their floor      the copy and the hints of the partition are dropped, all but what
-                                was kept apart in this life; then the owner's numbers are taken over
+    own seen < their floor      the node drops its copy and its hints of the partition, except what
+                                it kept apart in this life; then it takes over the owner's numbers
     their seen <= own seen      this disk knows every round that the owner knows: it is compared
-    else                        a round that the owner agreed to passed this node by. It has been
-                                abandoned if no other owner's floor is above our seen, all of them
-                                asked after every commit must have come
+    else                        the owner agreed to a round that this node missed. The round was
+                                abandoned if no owner's floor is above this node's seen; all owners
+                                are asked for it at a time when every commit must have come
 
-Where nothing old lies there is nothing to be wrong: the numbers are taken over at once. What was
-kept apart then goes to all owners, this node included, as any hint for a target that owns nothing.
+If the disk holds nothing old, the node takes over the numbers at once. After that, the records kept
+apart go to all owners, this node included, like every hint for a target that owns nothing.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 SLICE_S = 0.01
 COMMITS = 3
-"""A commit is taken so many call times after the first member agreed, at the latest."""
+"""A commit is taken at most this many call times after the first member agreed."""
 
 
 class Drop(Machine):
-    """Deletes a copy that slept through a round, a slice at a time."""
+    """Deletes a copy that missed a round, one slice at a time."""
 
     def __init__(self, view: View, replica: Replica, partition: int, numbers: tuple[int, int],
                  apart: Quarantine) -> None:  # fmt: skip
@@ -61,7 +61,7 @@ class Drop(Machine):
         return []
 
     def _slice(self) -> bool:
-        """Delete some; False when nothing was left."""
+        """Delete one slice; False if nothing was left."""
         replica, bits = self.replica, self.view.ring.partition_bits
         limit = self.view.settings.rows_max
         rows, after = replica.page(*range_of(self.partition, bits), limit)
@@ -75,8 +75,8 @@ class Drop(Machine):
 
 
 class Quarantine:
-    """The partitions of this node that are not compared yet, `replica.quarantined`, and how
-    they come to be."""
+    """The partitions of this node that are not compared yet (`replica.quarantined`), and how they
+    become compared."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -85,7 +85,7 @@ class Quarantine:
         self.dropping: set[int] = set()
         self._sure_ms = 0
         self._told: dict[int, set[str]] = {}
-        """By partition: owners whose floor is not above our seen, though their seen is."""
+        """By partition: owners whose seen is above this node's seen, but whose floor is not."""
 
     def begin(self) -> None:
         """The process has started with a ring, or this empty node has got one."""
@@ -96,8 +96,8 @@ class Quarantine:
         self.replica.refresh()
 
     def learned(self, ring: Ring) -> None:
-        """The ring is taken: who owns a partition alone has nobody to ask, nor has anybody where no
-        owner is left."""
+        """The node has taken a ring. A partition counts as compared if this node is its only owner,
+        or if it has no owner left: there is no other owner to ask."""
         me = {self.node.name}
         apart = self.replica.quarantined
         for partition in [p for p in apart if me.issuperset(ring.live(ring.entries[p].owners))]:
@@ -106,7 +106,7 @@ class Quarantine:
     # ------------------------------------------------------------ asking
 
     def beat(self) -> None:
-        """With every heartbeat, until all is compared."""
+        """Ask with every heartbeat, until all partitions are compared."""
         apart, node = self.replica.quarantined, self.node
         if apart:
             entries = node.ring.entries
@@ -114,7 +114,7 @@ class Quarantine:
                 self.ask(name)
 
     def ask(self, name: str) -> None:
-        """Ask one member for its numbers, unless nothing is to be compared."""
+        """Ask one member for its numbers, if any partition is not compared yet."""
         node = self.node
         if self.replica.quarantined and name != node.name and node.up(name):
             node.send(name, Numbers(node.detector.now_ms))
@@ -126,8 +126,8 @@ class Quarantine:
         self.node.send(route, NumbersTold(message.id, rows))
 
     def told(self, name: str, message: NumbersTold) -> None:
-        """Another owner's numbers. Asked by an earlier life of this node, whose clock may have been
-        ahead, they prove nothing of what this life must know."""
+        """Take another owner's numbers. Numbers that an earlier life of this node asked for prove
+        nothing for this life: its clock may have been ahead."""
         asked_ms = message.id if message.id <= self.node.detector.now_ms else -1
         for partition, seen, floor in message.rows:
             if 0 <= partition < len(self.node.ring.entries):
@@ -138,7 +138,7 @@ class Quarantine:
     def heard(
         self, name: str, partition: int, seen: int, floor: int, asked_ms: int = -1
     ) -> None:  # fmt: skip
-        """A member's numbers, told, or met on the way."""
+        """Judge a member's numbers, from its answer or from another message."""
         replica, numbers = self.replica, self.replica.numbers
         if partition in self.dropping:
             return
@@ -162,7 +162,7 @@ class Quarantine:
                 self.take_over(partition, 0, floor)
 
     def _holds_old(self, partition: int) -> bool:
-        """Whether anything lies here from before it was kept apart."""
+        """Whether this node holds data from before the partition was apart."""
         replica, bits = self.replica, self.node.ring.partition_bits
         try:
             return bool(
@@ -173,7 +173,8 @@ class Quarantine:
             return True
 
     def take_over(self, partition: int, seen: int, floor: int) -> None:
-        """Nothing lies here that these numbers do not cover. It counts once it is written."""
+        """Take over the numbers: they cover all that this node holds. The partition is compared
+        once they are written."""
         numbers = self.replica.numbers
         numbers.commit(partition, floor)
         numbers.see(partition, seen)
