@@ -1,7 +1,7 @@
-"""Requests of administrators, and the documents they are answered with (docs/http-api.md).
+"""Requests of administrators, and the documents that answer them (docs/http-api.md).
 
-Any member takes any request. Answers are (status, body) handed to `done`, at once or later; a body
-of an error has `problem` (a slug) and `detail`.
+Any member takes any request. `done` gets the answer (status, body), at once or later. The body of
+an error has `problem` (a slug) and `detail`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEYS_PAGE_MAX = 1000
 
 
 class Administration:
-    """What a person or the operator asks of one node."""
+    """The requests of a person or of the operator to one node."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -35,7 +35,8 @@ class Administration:
         self._repairs: dict[str, ClusterRepair] = {}
 
     def create_ring(self, body: dict[str, Any], done: Done) -> None:
-        """S-RING-5. The body has been checked for its shape; values are checked here."""
+        """S-RING-5: create a ring. The caller has checked the shape of the body; this method checks
+        the values."""
 
         def ended(status: int, problem: str, detail: str) -> None:
             if problem:
@@ -52,7 +53,7 @@ class Administration:
         self.node.later(begin)
 
     def ring_document(self) -> dict[str, Any]:
-        """The ring, with the admin address of each member that this node has heard it of."""
+        """The ring, with the admin addresses of the members that this node has heard."""
         node, ring = self.node, self.node.ring
         admins = {m.name: node.detector.admin_of(m.name, m.id) for m in ring.members.values()}
         me = ring.members.get(node.identity.name)
@@ -61,7 +62,8 @@ class Administration:
         return to_document(ring, admins)
 
     def replace(self, name: str, done: Done) -> None:
-        """S-MEM-6: a person lets one empty disk take the member's place, for a while."""
+        """S-MEM-6: a person allows one empty disk to take the member's place, for a limited
+        time."""
         node = self.node
         if not node.member or name not in node.ring.members:
             done(400, refusal("bad-parameter", f"name: no member {name!r}"))
@@ -78,8 +80,8 @@ class Administration:
     def repair(
         self, repair_id: str, partitions: list[int], nodes: list[str], full: bool, done: Done
     ) -> None:
-        """Anti-entropy over partitions (empty: all, or all of the nodes'). The same id again is
-        the same repair; without one it gets its own."""
+        """Start anti-entropy over partitions (empty: all, or all partitions of `nodes`). A second
+        request with the same id is the same repair. Without an id the repair gets a new one."""
         node = self.node
         if not node.member:
             done(503, refusal("not-a-member", "this node is in no ring"))
@@ -107,12 +109,13 @@ class Administration:
         return done(202, {"id": machine.name, "state": "running"})
 
     def repair_status(self, name: str) -> dict[str, Any] | None:
-        """Progress and result of a repair that was asked of this node, None when unknown."""
+        """Progress and result of a repair that this node was asked for, None if unknown."""
         machine = self._repairs.get(name)
         return machine.report() if machine is not None else None
 
     def order(self, order: Order, reply: Callable[[Message], None]) -> None:
-        """This node's part of a repair: started at the first order, its progress ever after."""
+        """This node's part of a repair. The first order starts it; each further order is answered
+        with the progress."""
         repairs = self.node.repairs
         job = repairs.jobs.get(order.repair)
         if job is None:
@@ -143,7 +146,7 @@ class Administration:
         return node.later(lambda: node.spawn(machine))
 
     def preference_list(self, key: bytes) -> dict[str, Any]:
-        """Partition, owners, stand-ins, and who is up as this node sees it."""
+        """The key's partition, owners and stand-ins, and which of them this node takes for up."""
         node = self.node
         partition = partition_of(store_key(key), node.ring.partition_bits)
         owners = node.preference.owners(partition)
@@ -157,15 +160,14 @@ class Administration:
         }
 
     def status(self) -> dict[str, Any]:
-        """This node, as docs/http-api.md has it; the shell adds disk_bytes, version, uptime_s.
-
-        `emptied`: nothing is left on the disk of an id that never comes back (S-MEM-3)."""
+        """The status of this node, as docs/http-api.md has it; the shell adds disk_bytes, version,
+        uptime_s. `emptied`: the id is gone for ever and its disk is empty now (S-MEM-3)."""
         node = self.node
         ring = node.ring_or_none
         membership = node.membership
         disk = "left" if membership.gone else "member"
         if ring is None and not membership.gone:
-            # Data, and no ring that it is of; or a ring that makes no sense.
+            # The disk has data but no ring, or a ring that makes no sense.
             foreign = node.holds_data() or membership.lost_ring
             disk = "foreign" if foreign else "empty"
         line = ring.members.get(node.identity.name) if ring is not None else None

@@ -1,8 +1,7 @@
-"""What a change asks of other nodes: sizes, the ids of those that join, and to take the document.
+"""The calls of a change to other nodes: ask joining nodes for their ids, announce the document.
 
-Each is a machine that ends by a time: a plan is shown with the figures that have come, a change is
-refused when one that joins does not answer, and whoever has not taken the new document by then
-hears of it by gossip.
+Each is a machine with a time limit. A change is refused if a joining node does not answer in time.
+A member that has not taken the new document in time learns of it by gossip.
 """
 
 from __future__ import annotations
@@ -21,17 +20,18 @@ ANNOUNCE_S = 2.0
 
 
 class Joining(Machine):
-    """Asks those that join for their ids: each must be up and empty, or be joining already."""
+    """Asks joining nodes for their ids. Each must be up and empty, or be joining already."""
 
     def __init__(
         self, view: View, members: Collection[Member],
         done: Callable[[dict[str, Prepared], str], None],
     ) -> None:  # fmt: skip
-        """`done` gets all answers and "", or the reason of a refusal; no answers: of silence."""
+        """`done` gets all answers and ""; or the reason of a refusal. Without answers, the reason
+        is that a node is silent."""
         super().__init__()
         self.view = view
         self.routes = {"@" + member.address: member.name for member in members}
-        """By address, as somebody else may be there."""
+        """The nodes are asked by address, because another node may be there."""
         self._done = done
         self._heard: dict[str, Prepared] = {}
 
@@ -66,11 +66,11 @@ class Joining(Machine):
         if line is not None and line.state == JOINING and not joining:
             return "it has another id than the one that joins under its name"
         if line is not None and line.state == LEFT and line.id == reply.node_id:
-            return "it has left under this id; started again it gets a new one"
+            return "it has left under this id; restart it to get a new id"
         return ""
 
     def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
-        return []  # it may be starting: asked again until the time is over
+        return []  # it may be starting: ask again until the time is over
 
     def expired(self, now: float) -> Effects:
         if now < self._until:
@@ -86,7 +86,7 @@ class Joining(Machine):
 
 
 class Announcing(Machine):
-    """Gives the changed document to every member that is up, and waits until they have it."""
+    """Sends the changed document to every member that is up, and waits until they have it."""
 
     def __init__(self, view: View, parts: RingParts, done: Callable[[], None]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Work that one node does over the whole cluster for an administrator: key pages and repairs."""
+"""Pages of live keys of the whole cluster, which one node collects for an administrator."""
 
 from __future__ import annotations
 

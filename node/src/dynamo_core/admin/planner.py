@@ -1,9 +1,9 @@
 """Plans, and the ways to change a ring: apply, cancel, remove (S-MOVE-4, 6, 7).
 
-A change is made by writing members and target into the ring document, durably and on every member
-that is up, before it is answered. Nothing here moves data: receivers see the target and begin. Two
-administrators may write at once: one target stands everywhere, the caller of the other is told
-`superseded` and may wish again.
+A change writes members and target into the ring document, durably and on every member that is up.
+Then the administrator gets the answer. Nothing here moves data: receivers see the target and begin.
+If two administrators write at one time, one target wins everywhere; the other administrator gets
+`superseded` and may ask again.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from dynamo_core.node import Node
 
 MOVE_BYTES_PER_S = 10_000_000
-"""What a receiver copies in a second, for estimates."""
+"""Bytes that a receiver copies in a second, for estimates."""
 MOVE_S = 0.1
-"""What a move takes beside its bytes: promises, the passes over old owners, the switch."""
+"""Seconds of a move beside the copying: promises, the passes over old owners, the switch."""
 Body = dict[str, Any]
 Done = Callable[[int, Body], None]
 
@@ -48,14 +48,14 @@ def refusal(slug: str, detail: str, **more: object) -> Body:
 
 
 class Planner:
-    """What administrators ask of one node about changes of the ring. Bodies have been checked for
-    their shape; each method ends with one call of `done`, with a status and a document."""
+    """The requests of administrators to one node for changes of the ring. The caller has checked
+    the shape of each body. Each method calls `done` once, with a status and a document."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
 
     def plan(self, body: Body, done: Done) -> None:
-        """What the wishes in the body mean; changes nothing."""
+        """The plan for the change request in the body; it changes nothing."""
 
         def begin() -> None:
             made = plan(self.node.ring, parse_change_request(body))
@@ -64,12 +64,12 @@ class Planner:
         self.guarded(begin, done)
 
     def apply(self, body: Body, done: Done) -> None:
-        """Carries out the plan that the body quotes by its hash; again under the same operation id
-        it is only answered."""
+        """Carries out the plan whose hash is in the body. A second request with the same operation
+        id only gets the answer again."""
         self.guarded(lambda: Application(self, body, done).begin(), done)
 
     def cancel(self, body: Body, done: Done) -> None:
-        """Takes back what has not been switched yet."""
+        """Cancels the moves that have not switched yet."""
 
         def begin() -> None:
             ring = self.node.ring
@@ -83,13 +83,13 @@ class Planner:
         self.guarded(begin, done)
 
     def remove(self, body: Body, done: Done) -> None:
-        """Without `force`: what the removal of the name would mean. With it: the node will never
-        come back, and is fenced before it starts again."""
+        """Without `force`: shows what the removal of the name would mean. With `force`: removes it.
+        The caller ensures that the node never comes back, or is fenced before it starts again."""
 
         def begin() -> None:
             node, name, force = self.node, body["name"], body.get("force", False)
             if name == node.identity.name:
-                raise BadParameter("name", f"{name} is alive, and asked; it can leave")
+                raise BadParameter("name", f"{name} is this node, and it is alive; let it leave")
             operation = body.get("operation_id") or fresh_id(node.draw)
             if operation in node.ring.target.operations:
                 return done(202, self.accepted(operation))
@@ -103,8 +103,9 @@ class Planner:
         self.guarded(begin, done)
 
     def announced(self, route: str, message: Announce) -> None:
-        """Another node's administrator has changed the ring. A change that names members of whom
-        this node has not heard yet waits: it asks for what it lacks, and is told again."""
+        """An administrator has changed the ring at another node. If the change names members that
+        this node does not know yet, this node asks for the missing parts, and the other node
+        announces the change again."""
         node = self.node
         try:
             changed = merge_parts(node.ring, message.parts)
@@ -127,7 +128,7 @@ class Planner:
         return None
 
     def operation(self) -> Body:
-        """The last operation, as the target and the entries have it; `earlier` are those before."""
+        """The last operation, read from the target and the entries; `earlier` has those before."""
         ring = self.node.ring_or_none
         kept = ring.target.operations if ring is not None else ()
         if ring is None or not kept:
@@ -147,7 +148,7 @@ class Planner:
     # ------------------------------------------------------------ steps
 
     def guarded(self, call: Callable[[], None], done: Done) -> None:
-        """Runs a step in the node's order of things; a bad wish ends the request."""
+        """Runs a step in the node's order of work; a BadRequest ends the request with an error."""
         node = self.node
 
         def run() -> None:
@@ -162,17 +163,17 @@ class Planner:
             node.later(run)
 
     def measure(self, made: Plan, done: Callable[[Counts, dict[str, int]], None]) -> None:
-        """Bytes and keys of what moves, and the room where it goes."""
+        """Asks for the bytes and keys that move, and for the free space of their receivers."""
         partitions = (partition for partition, _, _ in made.moves)
         self.node.spawn(Sizing(self.node, partitions, _incoming(made, {}), done))
 
     def accepted(self, operation: str) -> Body:
-        """The answer to what has been done."""
+        """The answer after a change was made."""
         return {"operation_id": operation, "epoch": self.node.ring.epoch}
 
     def write(self, ring: Ring, mark: str, said: Body, done: Done) -> None:
-        """The document, durable here and on whoever is up; then the answer. `mark` is the id by
-        which the target is known, "" where the target is as it was."""
+        """Writes the document, durably here and on the members that are up; then answers. `mark` is
+        the operation id in the target, "" if the target is unchanged."""
         node = self.node
         parts = ring.parts_differing(node.ring.digests())
         if not node.writable:
@@ -198,7 +199,7 @@ class Planner:
 
 
 class Application:
-    """One apply: quoted, measured, the ids of those that join, written."""
+    """One apply: compare the hash, measure, ask joining nodes for their ids, write."""
 
     def __init__(self, planner: Planner, body: Body, done: Done) -> None:
         self._planner = planner
@@ -215,8 +216,8 @@ class Application:
             self._planner.measure(made, partial(self._measured, made))
 
     def _quoted(self) -> Plan | None:
-        """The plan, when it is the one that was quoted; else the request ends: with the new one, or
-        because the operation is done already."""
+        """The plan, if it has the hash in the request. Else the request ends, with the new plan, or
+        because the operation was applied before."""
         known = self._node.ring.target.operations
         if self._operation in known or UNDONE + self._operation in known:
             self._done(202, self._planner.accepted(self._operation))
@@ -226,7 +227,7 @@ class Application:
             return made
 
         def measured(counts: Counts, free: dict[str, int]) -> None:
-            detail = "hash: the ring or the wishes are others now"
+            detail = "hash: the ring or the request has changed since the plan"
             self._done(409, refusal("plan-changed", detail, plan=shown(made, counts, free)))
 
         self._planner.measure(made, measured)
@@ -243,7 +244,7 @@ class Application:
             status, slug = (400, "bad-parameter") if heard else (503, "insufficient-owners")
             return self._done(status, refusal(slug, f"join: {no}"))
         free |= {name: reply.free_bytes for name, reply in heard.items()}
-        moves = self._wishes.balances or self._wishes.moves  # else the disks have no say
+        moves = self._wishes.balances or self._wishes.moves  # else no disk gets data
         if moves and (full := without_room(made, counts, free)):
             field = "leave" if self._wishes.leave else "join" if self._wishes.join else "moves"
             return self._done(400, refusal("bad-parameter", f"{field}: {full}"))
@@ -251,7 +252,7 @@ class Application:
         return self._planner.guarded(lambda: self._write(ids), self._done)
 
     def _write(self, ids: dict[str, tuple[int, str]]) -> None:
-        """The ring may have changed while others were asked."""
+        """Plan again and write: the ring may have changed while other nodes were asked."""
         made = self._quoted()
         if made is not None:
             changed = applied(self._node.ring, made, self._wishes, ids, self._operation)
@@ -260,7 +261,7 @@ class Application:
 
 
 def shown(made: Plan, counts: Counts, free: dict[str, int]) -> Body:
-    """The plan of docs/http-api.md; figures that nobody could tell are null, and so are their
+    """The plan in the form of docs/http-api.md. Unknown figures are null, and so are their
     sums."""
     none = (None, None)
     rows = [
@@ -290,7 +291,8 @@ def shown(made: Plan, counts: Counts, free: dict[str, int]) -> Body:
 
 
 def without_room(made: Plan, counts: Counts, free: dict[str, int]) -> str:
-    """Who would receive more than the disk takes, "" when nobody would. 0 free bytes: unknown."""
+    """The node that would receive more than its disk has room for, "" if there is none. 0 free
+    bytes means unknown."""
     for name, size in sorted(_incoming(made, counts).items()):
         if 0 < free.get(name, 0) < size:
             return f"{name} would receive {size:,} bytes and has room for {free[name]:,}"
