@@ -1,4 +1,4 @@
-"""A repair on demand: every owner is ordered to compare, and asked until all are done."""
+"""A repair on demand: this node orders every owner to compare, and asks until all are done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REPAIR_S = 3600.0
 
 
 class ClusterRepair(Machine):
-    """A repair on demand: orders every member, polls until all are done."""
+    """A repair on demand: it orders every member, and asks each until all are done."""
 
     def __init__(self, view: View, name: str, partitions: list[int], full: bool) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class ClusterRepair(Machine):
         return self._poll(now)
 
     def report(self) -> dict[str, object]:
-        """As docs/http-api.md has it."""
+        """The report in the form of docs/http-api.md."""
         progress = self._progress.values()
         bad = self.failed_on or any(p.failed for p in progress)
         state = "running" if not self.finished else "failed" if bad or self._left() else "done"

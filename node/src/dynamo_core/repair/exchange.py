@@ -1,10 +1,10 @@
 """Anti-entropy of one partition with one other owner (S-AE-1..3, [P 4.7]).
 
 Leaves -> listings of the leaves that differ -> the records that differ, both ways, merged by
-`sync`, never overwritten. A difference is confirmed before it is acted on: the records are read
-again, after a moment in which writes on their way arrive. A *full pass* is the same walk with one
-promise more: every difference seen after its start has been settled durably here, so that what the
-peer held at the start this node then holds; it needs no quiet moment, so it waits for none.
+`sync`, never overwritten. A difference is confirmed before this node acts on it: after a short wait
+for writes on their way, it reads the records again. A *full pass* is the same walk with one more
+promise: every difference seen after its start is merged durably here. So this node then holds all
+that the peer held at the start. A full pass does not need the wait, so it does not wait.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from dynamo_core.runtime.machine import Effects, Machine, View
 
 Ended = Callable[["Exchange", bool], None]
 AT_ONCE = ("pass", "dirty")
-"""Causes where something is known to be missing: waiting would only keep it missing longer."""
+"""Causes for which a record is known to be missing; a wait would only delay the repair."""
 
 
 class Exchange(Machine):
-    """One walk. `repaired` counts records changed on either side, `bytes` what came here, keys and
-    records."""
+    """One walk. `repaired` counts records changed on either side; `bytes` counts the bytes of keys
+    and records that came here."""
 
     def __init__(
         self, view: View, replica: Replica, partition: int, peer: str, cause: str, on_end: Ended
@@ -93,8 +93,8 @@ class Exchange(Machine):
         return [] if self._pushing else self._next(now)
 
     def _next(self, now: float) -> Effects:
-        """List what differs, up to a slice; wait a moment; fetch that slice; and so on. Between two
-        slices it rests as the budget wants."""
+        """List the differences, up to a slice; wait a moment; fetch that slice; and so on. Between
+        two slices the walk rests as the budget of background work says."""
         settings = self.view.settings
         if not (self._keys or self._leaves):
             return self._end(self._good)
@@ -137,7 +137,7 @@ class Exchange(Machine):
         return self._next(now)
 
     def _own_rows(self, start: bytes, end: bytes | None, last: bytes | None) -> dict[bytes, bytes]:
-        """Own digests from start to where the peer's page ends."""
+        """This node's digests from `start` to the end of the peer's page."""
         bound = last + b"\x00" if last is not None else end
         own: dict[bytes, bytes] = {}
         after: bytes | None = start
@@ -156,7 +156,8 @@ class Exchange(Machine):
         return self._slice(now)
 
     def _fetched(self, request: FetchMany, reply: FetchedMany, now: float) -> Effects:
-        """Both records as they are now: merge theirs here, send the merge where they lack it."""
+        """Compare both records as they are now: merge the peer's here, and send the merge if the
+        peer lacks a part of it."""
         if not reply.records:
             return self._end(False)
         numbers = self.replica.numbers
@@ -167,13 +168,13 @@ class Exchange(Machine):
         done = pushed = 0
         for stored, record in zip(request.keys, reply.records, strict=False):
             if pushed >= self.view.settings.fetch_bytes_max:
-                break  # the others are fetched again, and go in the next frame
+                break  # fetch the others again and send them in the next frame
             done += 1
             key = stored[4:]
             if record:
                 try:
                     self._verified(stored, record)
-                except PeerCorrupt:  # the others go on; the next round asks for it again
+                except PeerCorrupt:  # go on with the others; the next walk asks for it again
                     self.view.sent_corrupt(self.peer)
                     self._good = False
                     continue
@@ -194,13 +195,14 @@ class Exchange(Machine):
         return effects or self._next(now)
 
     def _verified(self, stored: bytes, record: bytes) -> bytes:
-        """T-1. Raises PeerCorrupt."""
+        """T-1: the record, if its digest and partition are right. Raises PeerCorrupt."""
         if partition_of(stored, self.replica.bits) != self.partition:
             raise PeerCorrupt(f"{stored.hex()} is not of partition {self.partition}")
         return verified_record(stored, record)
 
     def _mine(self, stored: bytes) -> bytes | None:
-        """What lies here, if it holds: of two records that differ either may be the wrong one."""
+        """This node's record, if its digest is right: of two records that differ, either one may be
+        damaged."""
         mine = self.replica.data(stored)
         if mine is not None:
             try:
@@ -215,7 +217,7 @@ class Exchange(Machine):
 
     def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         if isinstance(request, Store) and reason is Refusal.CORRUPT:
-            self._good = False  # it was spoilt on its way: the others go on
+            self._good = False  # damaged on its way: go on with the others
             self._pushing -= 1
             return [] if self._pushing else self._next(now)
         return self._end(False)

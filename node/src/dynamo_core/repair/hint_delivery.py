@@ -1,14 +1,15 @@
 """Delivering hints: to their target, or to all owners when the target owns no more (S-HINT-2, 3).
 
 One machine per target and run. It keeps a window of requests under way, bounded in number and
-bytes, each durable at the receiver before the hint is dropped; dropping makes this node forget, so
-its actor is born again for the partition (S-DOT-2). A run ends when nothing is left of its slices
-or the target fails; the next scan starts over, so nothing needs to be remembered.
+bytes. The receiver has a hint durably before this node drops it. By dropping it this node forgets
+events, so it draws a new actor for the partition (S-DOT-2). A run ends when its slices are empty or
+the target fails. The next scan starts again from the beginning, so a run keeps no state.
 
-A hint of a node that was removed is one of the copies that were acked until somebody else has its
-place: the owners that stay get it at once, and it is kept until the owners are N again. Then they
-get it once more. Another machine hands such hints on: it differs in what it reads. What need not
-be handed on again the book has in memory, until some node starts anew, perhaps with another disk.
+A hint for a removed node counts as one of the acked copies until another node has taken its place.
+The remaining owners get the hint at once. This node keeps it until there are N owners again, and
+then sends it to them once more. `HandingOn` does this; it differs only in what it reads. The hint
+book remembers in memory which hints need not be sent again, until a node starts again, perhaps with
+another disk.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ from dynamo_core.replica.replica import Replica
 from dynamo_core.runtime.machine import Effects, Machine, View, leading
 
 Slice = tuple[bytes, bytes | None]
-"""Store keys from one up to another."""
+"""A range of store keys: first key, and end or None."""
 
 
 def waits(view: View, target: str, partition: int) -> bool:
-    """Whether the target was removed and no other node has its place in this partition yet. A node
-    that is gone itself does not wait: its copies are given up."""
+    """Whether the target was removed and no other node has taken its place in this partition yet. A
+    node that is gone itself does not wait: its copies do not count any more."""
     preference = view.preference
     removed = target not in preference.names and view.name in preference.names
     return removed and target in preference.owners(partition)
 
 
 def waiting(view: View, target: str) -> set[int]:
-    """The partitions in which hints of a removed target are kept after all owners have them."""
+    """The partitions whose hints for a removed target are kept after all owners have them."""
     return {p for p in range(len(view.ring.entries)) if waits(view, target, p)}
 
 
 class Delivery(Machine):
-    """All hints for one target, once through."""
+    """Sends all hints for one target once."""
 
     def __init__(
         self, view: View, book: HintBook, replica: Replica, target: str,
@@ -65,7 +66,7 @@ class Delivery(Machine):
         return self._fill(now)
 
     def _wanted(self) -> Iterator[Slice]:
-        """Where the hints lie that this run is about: everywhere."""
+        """The slices of store keys that this run reads: here, all keys."""
         self.book.fresh.pop(self.target, None)
         yield b"", None
 
@@ -85,12 +86,12 @@ class Delivery(Machine):
             for stored, record in some:
                 effects += self._send(stored, record)
         else:
-            self._resting = not self._flying  # so many slices were empty: on in the next turn
+            self._resting = not self._flying  # many slices were empty: go on in the next turn
         self.wake_at = now + (0.0 if self._resting else settings.call_s)
         return effects + self._maybe_end()
 
     def _read(self, place: Slice, room: int, bytes_left: int) -> list[tuple[bytes, bytes]]:
-        """The next hints of the slice, as many as there is room for."""
+        """The next hints of the slice, as many as the window has room for."""
         start, end = place
         try:
             rows = self.book.some(self.target, start, room, end)
@@ -98,7 +99,7 @@ class Delivery(Machine):
             held = self.book.counts.get(self.target)
             self.replica.hint(*split_hint_key(error.key))
             if self.book.counts.get(self.target) == held:
-                raise  # the damage is near that row, not in it: a salvage must find it
+                raise  # the damage is near that row, not in it: only a salvage finds it
             self._ended = True
             return []
         some = leading(rows, bytes_left)
@@ -120,7 +121,7 @@ class Delivery(Machine):
             return []  # S-DEL-3: not yet
         names = self.view.preference.names
         owners = tuple(n for n in self.view.preference.writers(partition) if n in names)
-        # A replaced node, "~name", does not wait for the life that has its own place.
+        # A replaced node ("~name") does not wait for the later life that has its place.
         others = tuple(owner for owner in owners if "~" + owner != self.view.name)
         to = (self.target,) if self.target in owners else others or owners
         if self.target not in owners:
@@ -157,7 +158,7 @@ class Delivery(Machine):
         if self.replica.hint(self.target, stored) != record:
             return
         partition = partition_of(stored, self.view.ring.partition_bits)
-        if waits(self.view, self.target, partition):  # or has been removed while this run goes on
+        if waits(self.view, self.target, partition):  # also if it was removed during this run
             self.book.handed_on(self.target, stored)
             self.replica.counters["hints_handed_on"] += 1
         else:
@@ -168,7 +169,7 @@ class Delivery(Machine):
     def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         assert isinstance(request, Store)
         self._flying.pop(request.stored, None)
-        if reason is Refusal.CORRUPT:  # spoilt on its way: the others go on, the next run has it
+        if reason is Refusal.CORRUPT:  # damaged on its way: the next run sends it again
             self._spoilt = True
             return self._fill(now)
         self._ended = True
@@ -189,13 +190,13 @@ class Delivery(Machine):
         return []
 
     def _end(self, whole: bool) -> None:
-        """The run is over; `whole`: nothing has failed."""
+        """The run is over; `whole`: no request has failed."""
 
 
 class HandingOn(Delivery):
-    """The hints of a target that was removed and whose place is empty somewhere: all of them in the
-    first run that comes to its end, and from then on those that have somewhere to go, in partitions
-    where its place is filled, and those that are new."""
+    """Sends the hints of a removed target whose place is empty in some partition. It sends all of
+    them until one run has come to its end. Later runs send only new hints, and the hints of
+    partitions where another node has taken the place."""
 
     _of_all = False
 
@@ -211,7 +212,7 @@ class HandingOn(Delivery):
         for partition in range(len(ring.entries)):
             if partition not in kept and self.book.any_of(partition, bits):
                 yield range_of(partition, bits)
-        for stored in list(fresh.get(self.target, ())):  # forgotten by a restart meanwhile
+        for stored in list(fresh.get(self.target, ())):  # a node's restart may clear it meanwhile
             if partition_of(stored, bits) in kept:
                 yield stored, stored + b"\x00"
 
@@ -221,7 +222,7 @@ class HandingOn(Delivery):
 
 
 class Deliveries:
-    """Starts runs: for every target that is up or owns nothing any more, one at a time."""
+    """Starts runs: one at a time for each target that is up or owns nothing any more."""
 
     def __init__(
         self, view: View, book: HintBook, replica: Replica, spawn: Callable[[Machine], None]
@@ -233,7 +234,7 @@ class Deliveries:
         self._running: set[str] = set()
 
     def scan(self) -> None:
-        """S-HINT-2, S-HINT-3."""
+        """S-HINT-2, S-HINT-3: start a run for each target with hints that can be delivered."""
         for target in list(self.book.counts):
             known = target in self.view.preference.names
             if target not in self._running and (self.view.up(target) or not known):

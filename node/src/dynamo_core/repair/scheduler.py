@@ -1,9 +1,9 @@
-"""Which partition is exchanged with whom, and when: continuous, dirty first, on demand, rebuilding.
+"""Which partition this node exchanges with which owner, and when.
 
-Each turn compares the tree roots of everything shared with one other owner; what differs becomes an
-`Exchange`. Partitions that are not complete are walked against *all* their other owners; when every
-one of these full passes is done the partition is complete (S-RING-6, S-AE-3). Partitions that a put
-or a full hint store left dirty for a peer go first. A `Job` is a repair on demand.
+Each turn compares the tree roots of all partitions shared with one other owner. A partition that
+differs gets an `Exchange`. For a partition that is not complete this node makes a full pass with
+*each* other owner; after all these passes the partition is complete (S-RING-6, S-AE-3). Partitions
+that a put or a full hint store has left dirty for a peer go first. A `Job` is a repair on demand.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Spawn = Callable[[Machine], None]
 
 
 class Job:
-    """One repair on this node: pairs (partition, peer) still to do and what came of the others."""
+    """One repair on this node: pairs (partition, peer) still to do, and the results of the
+    others."""
 
     def __init__(self, partitions: dict[int, tuple[str, ...]]) -> None:
         self.left = {(p, peer) for p, peers in partitions.items() for peer in peers}
@@ -76,7 +77,7 @@ class Comparison(Machine):
 
 
 class RemoteRepair(Machine):
-    """A stand-in's full hint store left an owner dirty: that owner is told to repair (S-HINT-4)."""
+    """Tells an owner to repair, after a stand-in had no room for a hint for it (S-HINT-4)."""
 
     def __init__(
         self, view: View, partition: int, peer: str, on_end: Callable[[int, str, bool], None]
@@ -111,7 +112,7 @@ class RemoteRepair(Machine):
 
 
 class Repairs:
-    """The scheduler of one node: decides, spawns machines, and keeps the books of passes."""
+    """The scheduler of one node: it decides, starts machines, and records the passes."""
 
     def __init__(self, view: View, replica: Replica, hints: HintBook, spawn: Spawn) -> None:
         self.view = view
@@ -124,28 +125,29 @@ class Repairs:
         self._turn = 0
         self._urgent: dict[tuple[int, str], str] = {}
         self._wanted: dict[tuple[int, str], str] = {}
-        """What is to be exchanged, (partition, peer) and why; the urgent first."""
+        """The exchanges to make: (partition, peer) and the cause; the urgent ones first."""
         self._running: set[tuple[int, str]] = set()
         self._passes: dict[tuple[int, int], set[str]] = {}
-        """Passes done, by partition and its losses by then: a loss voids them all."""
+        """Passes done, by partition and its number of losses: a new loss makes them void."""
         self._differed: dict[str, set[int]] = {}
         self._comparing: set[str] = set()
         self._errands: set[tuple[int, str]] = set()
         self.scrub = Scrub(replica)
         self.jobs: dict[str, Job] = {}
         self._of: dict[int, tuple[str, ...]] = {}
-        """The owned partitions and their other owners, as the two books of times have them."""
+        """The owned partitions and their other owners, for which both tables of times have
+        rows."""
         self._compared_at: dict[tuple[int, str], float] = {}
         self._agreed_at: dict[tuple[int, str], float] = {}
         self.repaired = 0
 
     def forget_peer(self, name: str) -> None:
-        """The name has another node id now: its passes must be made again (S-MEM-4)."""
+        """The name has a new node id: the passes with it must be made again (S-MEM-4)."""
         for passed in self._passes.values():
             passed.discard(name)
 
     def tick(self, now: float) -> None:
-        """Start what is due and has room."""
+        """Start the work that is due, within its limits."""
         if now >= self._next_turn:
             self._next_turn = now + self.view.settings.exchange_s
             self.replica.settle_leaves()
@@ -160,7 +162,7 @@ class Repairs:
         self.wake_at = self._next_turn
 
     def _keep_books(self, now: float) -> None:
-        """A pair that is new here counts from now; one that is owned no more is forgotten."""
+        """Update the tables of times: a new pair counts from now, an old pair is removed."""
         owned = self.replica.owned()
         if owned is not self._of:
             pairs = [(p, peer) for p, others in owned.items() for peer in others]
@@ -169,12 +171,12 @@ class Repairs:
             self._of = owned
 
     def oldest_comparison_s(self, now: float) -> float | None:
-        """Seconds since the tree roots of an owned partition were compared with another owner: of
-        the pair where that is longest ago. None where nothing is shared."""
+        """Seconds since the last comparison of tree roots, of the pair (partition, other owner)
+        where that is longest ago. None if this node shares no partition."""
         return _oldest_s(self._compared_at, now)
 
     def oldest_exchange_s(self, now: float) -> float | None:
-        """The same, since the pair was found equal or an exchange of it began."""
+        """The same, since the last time that the pair was equal or an exchange of it began."""
         return _oldest_s(self._agreed_at, now)
 
     def _plan_passes(self) -> None:
@@ -205,7 +207,7 @@ class Repairs:
         for partition, peer in sorted(self.hints.dirty):
             writers = self.view.preference.writers(partition)
             if peer not in writers or peer not in self.view.preference.names:
-                self.hints.clean(partition, peer)  # whoever owns it now has copied from the others
+                self.hints.clean(partition, peer)  # its present owners have copied from the others
             elif self.view.name in self.view.preference.owners(partition):
                 self.want(partition, peer, "dirty")
             elif self.view.up(peer) and (partition, peer) not in self._errands:
@@ -229,14 +231,14 @@ class Repairs:
         self._spawn(Comparison(self.view, peer, shared, self._compared))
 
     def _compared(self, peer: str, roots: list[tuple[int, bytes]] | None) -> None:
-        """What differs twice in a row is exchanged (S-AE-2)."""
+        """Exchange the partitions whose roots differ twice in a row (S-AE-2)."""
         self._comparing.discard(peer)
         if roots is None:
             return
         now, differ = self.view.now, set()
         for partition, root in roots:
             pair = (partition, peer)
-            if pair in self._compared_at:  # it may have moved on while the answer was on its way
+            if pair in self._compared_at:  # it may have moved before the answer came
                 self._compared_at[pair] = now
                 if root == self.replica.forest.root(partition):
                     self._agreed_at[pair] = now
@@ -256,8 +258,8 @@ class Repairs:
             self.wake_at = 0.0
 
     def start_job(self, name: str, partitions: list[int], full: bool) -> Job:
-        """S-AE-3: repair the owned ones of these partitions against all their other owners; in
-        `full` the tree is held against the records first."""
+        """S-AE-3: exchange those of these partitions that this node owns with all their other
+        owners. `full`: first compare the tree with the records."""
         owned = self.replica.owned()
         job = self.jobs[name] = Job({p: owned[p] for p in partitions if owned.get(p)})
         for partition, peer in sorted(job.left):
@@ -296,7 +298,8 @@ class Repairs:
         self._settle(partition, peer, good, exchange.repaired)
 
     def _durable(self, exchange: Exchange) -> None:
-        """S-AE-3: what the exchange brought is written; a store that refused some was reloaded."""
+        """S-AE-3: the records of the exchange are written. If the store refused some, it was
+        reloaded meanwhile."""
         partition = exchange.partition
         fresh = exchange.losses == self.replica.losses(partition)
         if fresh and partition not in self.replica.marks:

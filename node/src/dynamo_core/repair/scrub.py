@@ -1,9 +1,9 @@
-"""The rolling scrub: the store is read again, a slice a turn, and held against its tree (S-AE-4).
+"""The rolling scrub: it reads the store, a slice per turn, and compares it with the tree (S-AE-4).
 
-A record that does not read back is given up. A leaf that is not the sum of its records says that a
-record has silently gone or an older one come back: the leaf is counted again, the partition is no
-longer complete, and the passes over the other owners bring back what is missing (C13). On its way
-it counts what operators want to know of every record.
+A record that cannot be read is given up. If a leaf is not the sum of its records, a record has
+silently disappeared or an older one has come back. The scrub then computes the leaf again, the
+partition is no longer complete, and the passes with the other owners bring back what is missing
+(C13). The scrub also counts what operators want to know of all records.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEAVES_MAX = 4096
 
 
 class Scrub:
-    """Where the scrub is, and what the last whole round has counted."""
+    """The position of the scrub, and the counts of its last whole round."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -35,8 +35,8 @@ class Scrub:
         """S-DOT-5: the largest history, in actors; 50 is reason to look."""
 
     def turn(self, wall_ms: int, rows_max: int) -> None:
-        """The next slice, of so many rows. Raises Corrupt where damage cannot be given up row by
-        row."""
+        """Read the next slice, of `rows_max` rows. Raises Corrupt if damage cannot be traced to
+        single rows."""
         forest = self._replica.forest
         first, end = self._next, 1 << forest.bits
         last = min(first + LEAVES_MAX, end)
@@ -55,7 +55,7 @@ class Scrub:
             self._tombstones = self._clock_max = 0
 
     def partition(self, partition: int) -> None:
-        """All of one partition at once, before a repair in full."""
+        """Read all of one partition at once, before a full repair."""
         bits = self._replica.forest.leaf_bits
         for leaf in range(partition << bits, (partition + 1) << bits):
             self._check(self._rows(leaf, leaf + 1, LEAF_ROWS_MAX), leaf, leaf + 1)
@@ -65,10 +65,10 @@ class Scrub:
         return self._replica.rows(range_of(first, bits)[0], range_of(last - 1, bits)[1], limit)
 
     def _check(self, rows: list[tuple[bytes, bytes]], first: int, last: int) -> None:
-        """The rows are all of the leaves first..last-1."""
+        """Compare the leaves first..last-1 with `rows`, which are all their records."""
         forest = self._replica.forest
         if not self._replica.write_batch.writable:
-            return  # the tree in memory is ahead of a store that refuses what follows
+            return  # the store has refused writes: the tree in memory is ahead of it
         sums: Counter[int] = Counter()
         for stored, record in rows:
             try:
