@@ -1,8 +1,8 @@
-"""Data of a partition that this node does not own, handed over and deleted by proof (S-MOVE-5).
+"""Deletes data of a partition that this node does not own, after every owner has it (S-MOVE-5).
 
-A slice of records is offered by digest to every current owner. An owner that has another record, or
-none, is sent the record itself; its fsynced answer shows that it holds at least as much. Only when
-every owner, each complete, has shown that for the slice, its records are deleted here.
+This node offers a slice of records by digest to every current owner. If an owner has another record
+or none, this node sends it the record; the owner's fsynced answer shows that it holds at least as
+much. Only when every owner is complete and has shown this for the slice, this node deletes it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROVEN = OWNER | COMPLETE
 
 
 class Cleanup(Machine):
-    """All of one partition, slice by slice; ends early when an owner fails or is not complete."""
+    """Cleans one partition, slice by slice. Ends early if an owner fails or is not complete."""
 
     def __init__(
         self, view: View, replica: Replica, partition: int, on_end: Callable[[], None]
@@ -79,7 +79,8 @@ class Cleanup(Machine):
         return effects if self._waiting else self._delete(now)
 
     def _delete(self, now: float) -> Effects:
-        """What is still as it was shown; the actor forgets with it (S-DOT-2). Then a rest."""
+        """Delete the records that are unchanged since the offer, and draw a new actor (S-DOT-2).
+        Then rest."""
         view = self.view
         if view.name in view.preference.writers(self.partition):
             return self._end()

@@ -1,9 +1,10 @@
-"""The owner's side of a move: promises, which make history a line (S-MOVE-1, S-MOVE-4).
+"""The owner's side of a move: promises, so that each term has one switch (S-MOVE-1, S-MOVE-4).
 
-Whoever promises adopts the receiver's entry durably and takes no other entry of that term, until
-that receiver switches, gives up, is LEFT or is replaced. A receiver switches only with the promises
-of all owners, and these can never all go to two, so every term has one switch, without a leader.
-A promise is of a node id. The owner asks the receiver again and again whether it still wants it.
+An owner that promises adopts the receiver's entry durably. It takes no other entry of that term
+until the receiver switches, gives up, is LEFT or is replaced. A receiver switches only with the
+promises of all owners, and an owner promises to one receiver only. So every term has one switch,
+without a leader. A promise is for a node id. The owner asks the receiver repeatedly whether it
+still wants the promise.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _PROMISE = b"promise/"
 
 
 class PromiseGiven(msgspec.Struct, frozen=True, array_like=True):
-    """One promise: to whom, for which term, at which version of the entry."""
+    """One promise: for which receiver, for which term, at which version of the entry."""
 
     receiver: str
     node_id: int
@@ -36,7 +37,7 @@ class PromiseGiven(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Promises:
-    """What this node has promised, by partition."""
+    """The promises of this node, by partition."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -44,7 +45,7 @@ class Promises:
         self._asking: set[int] = set()
 
     def load(self) -> None:
-        """Find them on the disk."""
+        """Load the promises from the disk."""
         rows = self.node.write_batch.scan(META, _PROMISE, _PROMISE + b"\xff", 1 << 16)
         self.given = {
             int.from_bytes(key[len(_PROMISE) :], "big"): msgspec.msgpack.decode(
@@ -64,14 +65,14 @@ class Promises:
     # ------------------------------------------------------------ what a promise forbids
 
     def binding(self, partition: int, ring: Ring) -> PromiseGiven | None:
-        """The promise that holds: its receiver is neither LEFT nor replaced."""
+        """The promise that binds this node: its receiver is neither LEFT nor replaced."""
         given = self.given.get(partition)
         if given is None or ring.is_gone(given.receiver, given.node_id):
             return None
         return given
 
     def admissible(self, before: Ring, after: Ring) -> Ring:
-        """`after` without the entries that a promise forbids to take."""
+        """`after` without the entries that this node may not take because of a promise."""
         kept: dict[int, Entry] = {}
         for partition in self.given:
             mine, theirs = before.entries[partition], after.entries[partition]
@@ -85,8 +86,8 @@ class Promises:
         return after.with_entries(kept)
 
     def learned(self, after: Ring) -> None:
-        """The ring is taken: promises whose term is over, or whose receiver gave up, have been
-        kept."""
+        """The node has taken a ring. Promises whose term is over, or whose receiver gave up, have
+        been kept; remove them."""
         for partition, given in list(self.given.items()):
             entry = after.entries[partition]
             released = entry.by != given.node_id or entry.move is None
@@ -96,7 +97,7 @@ class Promises:
     # ------------------------------------------------------------ giving
 
     def promise(self, message: Promise, reply: Callable[[Message], None]) -> None:
-        """Give a promise, durably, or say what stands in its way."""
+        """Give a promise, durably, or answer with the reason of a refusal."""
         node, partition, wish = self.node, message.partition, message.wish
         ring = node.ring
         if not 0 <= partition < len(ring.entries):

@@ -1,14 +1,15 @@
 """Moves of partitions: the receiver drives, and is the only writer of the entry (S-MOVE-1..4, 7).
 
-A node compares the target with the owners. Where it is the first in the target that is not an owner
-it *begins*: writes the move into the entry and asks every owner for its promise. With all promises
-it makes a full pass over every one of them; then, compared with another owner, it *switches*:
-complete itself, new owners, the next term, and `old` beside them until every old owner has durably
-learnt it. Nothing of this needs to survive but the entry: after a restart the receiver asks and
-copies again. When the target no longer wants the move it is *undone* by an entry without it.
+A node compares the target with the owners. If it is the first node in the target that is not an
+owner, it *begins*: it writes the move into the entry and asks every owner for its promise. With all
+promises it makes a full pass with every owner. When it has also compared its numbers with another
+owner, it *switches*: it is complete, and writes the new owners and the next term; `old` has the old
+owners until every one of them has durably learnt the switch. Only the entry must survive a restart:
+after it the receiver asks and copies again. If the target no longer wants the move, the receiver
+*undoes* it with an entry without the move.
 
-Who leaves has LEFT when no entry names it and nothing lies on its disk; who joins is a MEMBER when
-all that was meant for it has switched.
+A leaving node becomes LEFT when no entry names it and its disk is empty. A joining node becomes
+MEMBER when all moves to it in the target have switched.
 """
 
 from __future__ import annotations
@@ -34,34 +35,34 @@ BEGINNING, PROMISES, COPYING = "beginning", "promises", "copying"
 
 
 class Receiving:
-    """One partition on its way to this node; nothing of it is durable but the entry."""
+    """One partition on its way to this node; only its entry is durable."""
 
     def __init__(self, partition: int, losses: int) -> None:
         self.partition = partition
         self.losses = losses
         self.promised: dict[str, int] = {}
-        """Node id by owner: a promise, and a copy, is of an id."""
+        """Node id by owner: a promise and a copy belong to a node id."""
         self.copied: dict[str, int] = {}
         self.under_way: set[str] = set()
         self.tried = ""
-        """Whom the last pass was made with."""
+        """The owner of the last pass."""
         self.copying: dict[str, Exchange] = {}
         self.records = self.bytes = 0
-        """Of the passes that are over."""
+        """Copied by the passes that have ended."""
         self.bytes_total: int | None = None
-        """What one owner holds; None before anybody was asked."""
+        """The bytes that one owner holds; None until this node has asked."""
         self.state = BEGINNING
         self.reason = ""
 
     def ended(self, exchange: Exchange) -> None:
-        """A pass is over, whatever came of it."""
+        """A pass has ended, with or without success."""
         del self.copying[exchange.peer]
         self.records += exchange.repaired
         self.bytes += exchange.bytes
 
 
 class Moves:
-    """Everything of a node that moves partitions."""
+    """The part of a node that moves partitions."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -71,10 +72,11 @@ class Moves:
         self._cleanups: set[int] = set()
         self.waiting_for = ""
         self.departing = False
-        """Nothing is left to own: no operation is taken any more, and those under way end."""
+        """This node owns nothing any more: it takes no further operation, and those under way
+        end."""
 
     def tick(self, now: float) -> None:
-        """Begin, go on, settle, clean up, change state: what is due."""
+        """Do what is due: begin, continue, settle, clean up, change this node's state."""
         node = self.node
         self.wake_at = now + node.settings.moves_s
         if not node.writable:
@@ -90,8 +92,8 @@ class Moves:
     # ------------------------------------------------------------ what the ring says
 
     def admissible(self, before: Ring, after: Ring) -> Ring:
-        """S-MOVE-4: a receiver that holds every promise does not give way to an entry of its term;
-        it writes its own again, above."""
+        """S-MOVE-4: a receiver that holds every promise takes no other entry of its term; it writes
+        its own entry again, with a higher version."""
         again: dict[int, Entry] = {}
         for partition, receiving in self.receiving.items():
             mine, theirs = before.entries[partition], after.entries[partition]
@@ -107,7 +109,7 @@ class Moves:
         return entry.move is not None and entry.move[1] == me.name and entry.by == me.node_id
 
     def learned(self, ring: Ring) -> None:
-        """The ring is taken: moves that are no longer ours end."""
+        """The node has taken a ring: moves that are no longer this node's end."""
         for partition in [p for p in self.receiving if not self._is_mine(ring.entries[p])]:
             del self.receiving[partition]
         self.wake_at = min(self.wake_at, self.node.now + self.node.settings.moves_s / 4)
@@ -115,18 +117,18 @@ class Moves:
     # ------------------------------------------------------------ receiving
 
     def _begin(self) -> None:
-        """Take up moves of ours that are written down, and begin those that the target wants."""
+        """Continue this node's moves in the entries, and begin those that the target wants."""
         node = self.node
         ring, me = node.ring, node.identity
         self.waiting_for = ""
         for partition, entry in enumerate(ring.entries):
             line = ring.members.get(entry.move[1]) if entry.move is not None else None
             if line is not None and line.state == LEFT:
-                # Removed by force, and the move heard of later (S-MOVE-4).
+                # The receiver was removed by force before this node heard of the move (S-MOVE-4).
                 node.membership.write(partition, without_receiver(entry))
             if entry.move is None or entry.move[1] != me.name or partition in self.receiving:
                 continue
-            if entry.by != me.node_id:  # of this name's life before: taken over, copied again
+            if entry.by != me.node_id:  # of an earlier life of this name: copy again
                 again = msgspec.structs.replace(entry, version=entry.version + 1, by=me.node_id)
                 self.node.membership.write(partition, again)
                 node.counters["moves_taken_over"] += 1
@@ -142,7 +144,7 @@ class Moves:
             new = self.node.ring.live(tuple(n for n in owners if n not in entry.owners))
             if new[0] != me.name or entry.move is not None or entry.old is not None:
                 continue
-            # Whoever waits for an owner that is down holds nobody else up.
+            # A move that waits for an owner that is down does not block other moves.
             at_work = sum(not receiving.reason for receiving in self.receiving.values())
             slots = node.throttle.share(node.settings.moves_max) - at_work
             if slots <= 0 or moving >= node.settings.moves_ring_max:
@@ -161,7 +163,8 @@ class Moves:
                 self._receive(partition)
 
     def _goes_out(self, entry: Entry, wanted: tuple[str, ...]) -> str:
-        """Whose place is taken: who is LEFT first, then whoever has our place in the target."""
+        """The owner that this node replaces: first one that is LEFT, then the one whose place in
+        the list this node has in the target."""
         leaving = [n for n in entry.owners if n not in wanted]
         members = self.node.ring.members
         gone = [n for n in leaving if members[n].state == LEFT]
@@ -178,7 +181,7 @@ class Moves:
 
     @staticmethod
     def _lacking(owners: list[str], done: dict[str, int], ring: Ring) -> list[str]:
-        """The owners that have not done it, or under another id."""
+        """The owners that have not done it under their present id."""
         return [name for name in owners if done.get(name) != ring.members[name].id]
 
     def _drive(self, receiving: Receiving) -> None:
@@ -205,8 +208,8 @@ class Moves:
         elif behind:
             receiving.state = COPYING
             receiving.reason = self._why(behind, "to be copied")
-            # One first: what it has brought is not fetched from the others. Who failed just now is
-            # tried last.
+            # One owner at a time: the records of the first pass need not be fetched again. The
+            # owner of the last pass, which has failed, is tried last.
             up = [name for name in behind if node.up(name)]
             up.sort(key=lambda name: name == receiving.tried)
             if not receiving.copied:
@@ -214,8 +217,8 @@ class Moves:
             for name in up:
                 self._copy(receiving, name)
         elif not node.replica.provable(partition, set(ring.live(entry.after)) - {node.name}):
-            # After the switch it would not be complete yet, and R = N could not be met.
-            receiving.reason = "numbers are to be compared with another owner"
+            # Else this node would not be complete after the switch, and R = N could not be met.
+            receiving.reason = "waits to compare numbers with another owner"
         else:
             self._switch(partition, entry)
 
@@ -269,7 +272,7 @@ class Moves:
         def ended(exchange: Exchange, good: bool) -> None:
             receiving.ended(exchange)
             node.counters["moved_bytes"] += exchange.bytes
-            # Others learn of the switch, and it outlives a power cut here: so must what was copied.
+            # Other nodes learn of the switch, so the copied records must survive a power cut here.
             node.write_batch.then(None, lambda durable: copied(exchange, good and durable))
 
         def copied(exchange: Exchange, good: bool) -> None:
@@ -294,7 +297,7 @@ class Moves:
         receiving.bytes_total = counts.get(receiving.partition, (0, 0))[0]
 
     def _switch(self, partition: int, entry: Entry) -> None:
-        """S-MOVE-3. One batch: the entry and the mark that this copy misses nothing."""
+        """S-MOVE-3: write the new entry and the complete mark of this copy in one batch."""
         node = self.node
         switched = Entry(
             entry.term + 1, entry.version + 1, entry.after, None, entry.owners,
@@ -307,8 +310,8 @@ class Moves:
             self.node.membership.tell(partition, (*switched.owners, *entry.owners))
 
     def still(self, message: Still, reply: Callable[[Message], None]) -> None:
-        """Whether a promise is still wanted. Who has an older entry than the one promised has
-        forgotten it, and hears of it again: it is wanted as far as anybody can know."""
+        """Answer whether this node still wants a promise. If its entry is older than the promised
+        one, it has forgotten the move and will hear of it again; then the answer is yes."""
         entries = self.node.ring.entries
         if 0 <= message.partition < len(entries):
             entry = entries[message.partition]
@@ -319,7 +322,7 @@ class Moves:
     # ------------------------------------------------------------ afterwards
 
     def _surrender(self) -> None:
-        """S-MOVE-5: hand over what lies here of partitions that others own."""
+        """S-MOVE-5: hand over this node's data of partitions that only others own."""
         node = self.node
         for partition in node.replica.forest.held():
             if len(self._cleanups) >= node.throttle.share(node.settings.moves_max):
@@ -349,7 +352,7 @@ class Moves:
             name in (*entry.after, *entry.owners, *(entry.old or ())) for entry in ring.entries
         )
         if self.departing and not node.admission_control.in_flight and not node.holds_data():
-            # S-MEM-4: whoever is LEFT lets nobody in; it must not be the last who could.
+            # S-MEM-4: a LEFT node admits no empty node, so another member must stay to do that.
             staying = [m.name for m in ring.members.values() if m.state in (JOINING, MEMBER)]
             if any(map(node.up, staying)):
                 self._become(LEFT)
@@ -362,7 +365,7 @@ class Moves:
         self.node.membership.take(ring.with_member(later))
 
     def transfers(self) -> list[dict[str, Any]]:
-        """Moves towards this node, as docs/http-api.md shows them."""
+        """The moves to this node, in the form of docs/http-api.md."""
         shown = []
         for partition, receiving in sorted(self.receiving.items()):
             move = self.node.ring.entries[partition].move

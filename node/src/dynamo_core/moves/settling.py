@@ -1,7 +1,7 @@
 """After a switch: `old` stands until every old owner has durably learnt it (S-MOVE-3).
 
 Until then writes are joint over both lists, and no move and no round begins. Any owner, old or new,
-may clear it; they wait for one another by rank, and whoever clears writes the same bytes.
+may clear `old`. They wait for one another by rank, and each of them would write the same bytes.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class Settling:
-    """The switches that this node has heard of and that are not settled."""
+    """The switches that this node knows and that are not settled."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self._due: dict[int, float] = {}
-        """By partition, when this owner begins to ask."""
+        """By partition: when this owner begins to ask."""
         self._asked: dict[int, set[str]] = {}
 
     def learned(self, ring: Ring) -> None:
-        """The ring is taken."""
+        """The node has taken a ring."""
         node = self.node
         due, self._due = self._due, {}
         for partition, entry in enumerate(ring.entries):
@@ -40,13 +40,13 @@ class Settling:
                 self._due[partition] = due.get(partition, at)
 
     def turn(self, now: float) -> None:
-        """Ask for those that are due."""
+        """Ask about the switches that are due."""
         for partition, due in list(self._due.items()):
             if now >= due:
                 self._ask(partition)
 
     def _ask(self, partition: int) -> None:
-        """Ask every old owner whether it has learnt the switch; then `old` may go."""
+        """Ask every old owner whether it has learnt the switch; then clear `old`."""
         node = self.node
         entry = node.ring.entries[partition]
         if entry.old is None or partition in self._asked:
@@ -78,7 +78,7 @@ class Settling:
             node.membership.tell(partition, (*entry.owners, *(entry.old or ())))
 
     def settle(self, message: Settle, reply: Callable[[Message], None]) -> None:
-        """Answer once the switch is durable here."""
+        """Answer when the switch is durable here."""
         node = self.node
         entries = node.ring.entries
         if not 0 <= message.partition < len(entries):

@@ -1,4 +1,4 @@
-"""How much lies in each partition, asked of its owners; what receivers have free."""
+"""Asks owners for the size of partitions, and receivers for their free space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIZING_S = 5.0
 
 
 PACE_S = 0.005
-"""Between two questions to one node that is still counting."""
+"""Seconds between two questions to a node that is still counting."""
 
 
 Counts = dict[int, tuple[int, int]]
@@ -20,8 +20,8 @@ Counts = dict[int, tuple[int, int]]
 
 
 class Sizing(Machine):
-    """Bytes and keys of partitions, from an owner of each that is up, and the bytes that receivers
-    have free; what nobody could tell in time is missing."""
+    """Gets the bytes and keys of partitions from an owner of each that is up, and the free bytes of
+    receivers. What no node has told in time is missing in the result."""
 
     def __init__(
         self, view: View, partitions: Iterable[int], receivers: Iterable[str],
@@ -46,7 +46,7 @@ class Sizing(Machine):
         return self._ask(asked.items())
 
     def _shared_out(self, partitions: Iterable[int]) -> dict[str, list[int]]:
-        """Each partition to an owner that has not been asked for it, in turns."""
+        """Gives each partition to an owner that was not asked for it yet, in turns."""
         asked: dict[str, list[int]] = {}
         for partition in partitions:
             tried = self._tried.setdefault(partition, set())
