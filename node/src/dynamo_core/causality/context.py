@@ -1,10 +1,10 @@
 """Contexts as clients carry them: what they have seen, sealed (S-CTX-1, S-CTX-2).
 
 base64url without padding of: format version (1 byte) | tag (16) | msgpack [key digest, history,
-node]. The tag is a keyed hash under a key of the cluster secret (`secret_keys`). Without a
-tag a client could send a history that it never saw, and a put would erase the values that this history covers. The digest of the key
-binds a context to its key. Without a secret the tag only detects accidents. Nodes accept a history
-only up to a limit; of a longer history they give out a part.
+node]. The tag is a keyed hash under a key of the cluster secret (`secret_keys`). Without a tag a
+client could send a history that it never saw, and a put would erase the values that this history
+covers. The digest of the key binds a context to its key. Without a secret the tag only detects
+accidents. Nodes accept a history only up to a limit; of a longer history they give out a part.
 """
 
 from __future__ import annotations
