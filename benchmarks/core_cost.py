@@ -87,7 +87,7 @@ class Trio:
         lines = {name: Member(name, 1, n, f"{name}:1") for n, name in enumerate(NAMES, 1)}
         ring = found(Identity("cost", 256, 3), lines, Target())
         for node in self.nodes.values():
-            node.membership.take(ring, founding=True)
+            node.ring_state.take(ring, founding=True)
         for _ in range(60):
             self.now += 0.1
             for node in self.nodes.values():

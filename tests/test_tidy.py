@@ -37,25 +37,16 @@ LAYERS = [
     ("forgetting", "how tombstones go by proof, and what a stale disk loses"),
     ("moves", "partitions on their way from one owner to another"),
     ("admin", "what administrators ask, and how a plan is carried out"),
-    ("node", "ties the rooms together: one way in, one batch and its frames out"),
+    ("parts", "the parts of one node, what each may reach, who hears of a new ring"),
+    ("node", "drives the parts: one way in, one batch and its frames out"),
 ]
 """The rooms of dynamo_core, the lowest first: one imports only from itself and from lower ones."""
-WITH_THE_NODE = {
-    *("runtime.dispatcher", "runtime.inbox", "runtime.outbox"),
-    *("membership.membership", "membership.replacement", "membership.retirement"),
-    *("membership.whereabouts", "request.admission_control"),
-    *("forgetting.coordinator", "forgetting.participant", "forgetting.quarantine"),
-    *("moves.promises", "moves.receiver", "moves.settling", "admin.admin", "admin.planner"),
-}
-"""Modules of the core that have the whole `Node` in their hands: the only arrows upward, for types
-alone. Each goes from this list when it gets a protocol of what it needs of its node."""
 WITH_THE_WORLD = {
     *("addresses", "administrator", "edges", "excuses", "expiries", "faults", "fsyncs"),
     *("meaning", "person", "senseless", "wire"),
 }
 """Modules of the simulator that have the whole `World` in their hands, for types alone."""
 UPWARD = {
-    *((f"dynamo_core.{name}", "dynamo_core.node") for name in WITH_THE_NODE),
     *((f"dynamo_core.testing.{name}", "dynamo_core.testing.world") for name in WITH_THE_WORLD),
     ("benchmarks.table", "benchmarks.bench"),  # the type of the results that it shows
 }
@@ -162,8 +153,6 @@ def test_core_layers(path: Path) -> None:
     assert room in rank, f"{room}: give it a layer"
     for dotted in imports(path, types=True):
         if not dotted.startswith("dynamo_core.") or (here, dotted) in UPWARD:
-            continue
-        if dotted.startswith("dynamo_core.node.") and (here, "dynamo_core.node") in UPWARD:
             continue
         other = dotted.split(".")[1]
         assert rank[other] <= rank[room], f"{here} imports {dotted}, which is not below it"

@@ -49,7 +49,7 @@ def test_another_life_of_a_name_is_not_dialled_where_the_one_before_was() -> Non
     ring = town.nodes["a"].ring
     line = msgspec.structs.replace(ring.members["b"], id=77, incarnation=2)
     town.kill("b")
-    town.nodes["a"].membership.take(ring.with_member(line))
+    town.nodes["a"].ring_state.take(ring.with_member(line))
     assert shown(town, "a")["b"] is None
 
 

@@ -187,7 +187,7 @@ def entry(town: Town, name: str, **fields: Any) -> dict[str, Any]:
     node = town.nodes[name]
     here = partition_of(STORED, 4)
     later = Entry(0, 1, node.ring.entries[here].owners, **fields)
-    node.ring_or_none = node.ring.with_entry(here, later)
+    node.ring_state.hold(node.ring.with_entry(here, later))
     return {"entry": node.ring.entries[here].number}
 
 
@@ -318,7 +318,7 @@ def test_a_round_that_asks_no_one_ends() -> None:
     node = town.nodes["a"]
     line = node.ring.members["a"]
     gone = msgspec.structs.replace(line, state=LEFT, version=line.version + 1)
-    assert not node.membership.take(node.ring.with_member(gone))
+    assert not node.ring_state.take(node.ring.with_member(gone))
     ended: list[str] = []
     machine = Round(node, 0, 5, [], lambda _, why: ended.append(why))
     assert machine.start(node.now) == [] == machine.expired(machine.wake_at)

@@ -14,9 +14,7 @@ from dynamo_core.causality.context import Context, seal, unseal
 from dynamo_core.causality.records import History, Record, Sibling
 from dynamo_core.errors import BadContext
 from dynamo_core.keys import META, partition_of, store_key
-from dynamo_core.membership.membership import RING_KEY
-from dynamo_core.membership.retirement import GONE_KEY
-from dynamo_core.membership.stored_ring import ADDRESSES_KEY, says
+from dynamo_core.membership.stored_ring import ADDRESSES_KEY, GONE_KEY, RING_KEY, says
 from dynamo_core.protocol.frames import FRAME_VERSION, Frame, encode_frame
 from dynamo_core.protocol.messages import Fetched, Message, Refused, Store
 from dynamo_core.protocol.move_messages import Promise
@@ -349,10 +347,10 @@ def test_a_disk_whose_ring_makes_no_sense_starts_without_it_and_asks(
     assert node.ring_or_none is None and node.counters["ring_of_the_disk_refused"] == 1
     assert node.admin.status()["disk"] == "foreign"
     assert not any(key.startswith(b"complete/") for key in rows)
-    said_so = says(node.membership.lost_ring, (), node.membership.remembered)
+    said_so = says(node.ring_state.lost_ring, (), node.ring_state.remembered)
     assert "makes no sense" in said_so and "asks b:1, c:1 for it" in said_so
     town.until(lambda: node.member)
-    assert node.membership.lost_ring == ""
+    assert node.ring_state.lost_ring == ""
     assert town.disks["a"].rows[0] == held
     town.until(lambda: all(node.replica.complete(p) for p in node.replica.owned()))
     assert town.values("a", b"k7", r=3) == [b"v"]
@@ -367,7 +365,7 @@ def test_without_seeds_and_addresses_it_says_what_is_missing() -> None:
     rows[RING_KEY] = b"\xc1"
     del rows[ADDRESSES_KEY]
     node = town.start("a", seeds=())
-    line = says(node.membership.lost_ring, (), node.membership.remembered)
+    line = says(node.ring_state.lost_ring, (), node.ring_state.remembered)
     assert line.endswith(
         "has no seeds and remembers no address to ask for it: start it with --seeds"
     )

@@ -262,7 +262,7 @@ def test_a_removed_nodes_hints_stay_until_somebody_has_its_place() -> None:
 
     town.lost = lost
     node = town.nodes[holder]
-    node.membership.take(removed(node.ring, first, False, "dead")[0])
+    node.ring_state.take(removed(node.ring, first, False, "dead")[0])
     town.run(20.0)
     assert sorted(handed) == sorted((second, third))
     for key in (b"%d" % number for number in range(100)):  # for somebody else, everywhere
@@ -293,7 +293,7 @@ def test_a_restart_amid_a_delivery_of_a_removed_nodes_hints() -> None:
     assert town.put(second, KEY, b"v", w=3).status == 204
     node = town.nodes[holder]
     town.lost = lambda s, t, frame: any(isinstance(m, LeavesReply) for m in frame.messages)
-    node.membership.take(removed(node.ring, first, False, "dead")[0])
+    node.ring_state.take(removed(node.ring, first, False, "dead")[0])
     town.until(lambda: node.counters["hints_handed_on"] == 1)
     key = next(
         key
@@ -319,10 +319,10 @@ def test_a_leaving_node_keeps_a_removed_nodes_hints_with_it() -> None:
     (holder,) = [name for name in town.nodes if hint_rows(town, name)]
     node = town.nodes[holder]
     town.lost = lambda sender, to, frame: any(isinstance(m, LeavesReply) for m in frame.messages)
-    node.membership.take(removed(node.ring, first, False, "dead")[0])
+    node.ring_state.take(removed(node.ring, first, False, "dead")[0])
     town.change(holder, leave=[holder])
     town.run(20.0)
     assert len(hint_rows(town, holder)) == 1
     town.lost = lambda sender, to, frame: False
-    town.until(lambda: node.membership.emptied)
+    town.until(lambda: node.ring_state.emptied)
     assert all(STORED in town.disks[name].rows[DATA] for name in town.owners(KEY))

@@ -66,7 +66,7 @@ def test_a_put_at_w_1_needs_one_node_whatever_the_ring_says_of_fsyncs() -> None:
     town = Town("a b c")
     target = msgspec.structs.replace(town.ring.target, version=1, w=3, dw=3)
     for node in town.nodes.values():
-        node.membership.take(town.ring.with_target(target))
+        node.ring_state.take(town.ring.with_target(target))
     one, two, three = town.owners(KEY)
     town.kill(two, three)
     put = town.put(one, KEY, b"v", w=1)

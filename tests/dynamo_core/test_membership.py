@@ -243,7 +243,7 @@ def test_an_old_disk_that_returns_hands_over_what_it_holds_and_is_emptied() -> N
     town.disks["b"] = old
     town.start("b")
     town.run(5.0)
-    assert town.nodes["b"].membership.emptied and not town.nodes["b"].member
+    assert town.nodes["b"].ring_state.emptied and not town.nodes["b"].member
 
 
 def test_a_rolled_back_disk_is_found_by_the_numbers_that_peers_remember() -> None:
@@ -255,7 +255,7 @@ def test_a_rolled_back_disk_is_found_by_the_numbers_that_peers_remember() -> Non
     town.kill("a")
     town.disks["a"] = backup
     node = town.start("a", trusted=True)
-    town.until(lambda: node.distrusted, 5.0)
+    town.until(lambda: node.replica.distrusted, 5.0)
     town.until(lambda: rebuilt(town, "a"))
     assert store_key(KEY) in backup.rows[DATA]
 
@@ -346,7 +346,7 @@ def test_what_a_full_disk_kept_from_being_offered_is_offered_later() -> None:
     for key in keys:
         assert town.put("c", key, b"v", w=1).status == 204
     town.cut = {(one, other) for one in "abc" for other in "abc" if "c" in one + other}
-    town.nodes["a"].membership.take(removed(town.nodes["a"].ring, "c", True, "fenced")[0])
+    town.nodes["a"].ring_state.take(removed(town.nodes["a"].ring, "c", True, "fenced")[0])
     town.run(1.0)
     town.disks["c"].full = True
     town.cut.clear()
@@ -355,5 +355,5 @@ def test_what_a_full_disk_kept_from_being_offered_is_offered_later() -> None:
     town.lost = lambda sender, to, frame: False
     town.disks["c"].full = False
     town.nodes["c"].reopened()
-    town.until(lambda: town.nodes["c"].membership.emptied)
+    town.until(lambda: town.nodes["c"].ring_state.emptied)
     assert [town.values("a", key, r=1) for key in keys] == [[b"v"]] * len(keys)

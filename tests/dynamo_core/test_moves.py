@@ -44,7 +44,7 @@ def test_a_node_leaves_and_nothing_is_lost() -> None:
     town = Town("a b c d")
     fill(town)
     town.change("b", leave=["d"])
-    town.until(lambda: town.nodes["d"].membership.emptied)
+    town.until(lambda: town.nodes["d"].ring_state.emptied)
     assert not any(town.disks["d"].rows[DATA])
     town.until(lambda: all(town.nodes[x].ring.members["d"].state == LEFT for x in "abc"))
     assert town.moved()
@@ -113,7 +113,7 @@ def test_a_leave_is_cancelled_midway() -> None:
     town.until(lambda: town.counters("switches") >= 3)
     from dynamo_core.ring.planning import cancelled
 
-    town.nodes["c"].membership.take(cancelled(town.nodes["c"].ring))
+    town.nodes["c"].ring_state.take(cancelled(town.nodes["c"].ring))
     town.until(town.moved)
     assert town.ring.members["d"].state == MEMBER
     everything_is_there(town, "d")

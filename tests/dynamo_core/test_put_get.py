@@ -134,7 +134,7 @@ def with_defaults(town: Town, *names: str, **fields: Any) -> None:
     ring = town.ring
     target = msgspec.structs.replace(ring.target, version=ring.target.version + 1, **fields)
     for name in names or town.nodes:
-        town.nodes[name].membership.take(ring.with_target(target))
+        town.nodes[name].ring_state.take(ring.with_target(target))
 
 
 def test_without_a_word_operations_are_as_strict_as_the_ring() -> None:

@@ -327,6 +327,6 @@ def test_where_no_owner_is_left_there_is_nobody_to_compare_with() -> None:
     town.run(5.0)
     node = town.nodes[alive[0]]
     one = removed(node.ring, dead[0], True, "one")[0]
-    node.membership.take(removed(one, dead[1], True, "and the other")[0])
+    node.ring_state.take(removed(one, dead[1], True, "and the other")[0])
     town.until(town.moved)
     assert town.put(alive[0], KEY, b"v", w=2).status == 204

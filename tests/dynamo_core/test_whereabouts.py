@@ -106,7 +106,7 @@ def test_a_line_by_another_name_of_the_same_place_stays() -> None:
     town = Town("a b c")
     town.where["alias:1"] = "a"
     line = msgspec.structs.replace(town.ring.members["a"], address="alias:1", version=1)
-    town.nodes["b"].membership.take(town.ring.with_member(line))
+    town.nodes["b"].ring_state.take(town.ring.with_member(line))
     town.run(3 * LOOKS_S)
     assert lines(town, "a") == {("alias:1", "")}
     assert all_up(town) and town.nodes["a"].whereabouts.trouble() == ""
@@ -138,7 +138,7 @@ def test_a_founder_believes_a_line_only_with_the_address_at_which_it_was_asked(
     c = town.start("c", address="c:9")
     c.membership.prepared(Prepare(0, "town", "c", asked_at))
     line = Member("c", 1, town.disks["c"].node_id, "alias:1")
-    town.nodes["a"].membership.take(town.ring.with_member(line))
+    town.nodes["a"].ring_state.take(town.ring.with_member(line))
     town.until(lambda: c.member)
     town.run(3 * LOOKS_S)
     believed = asked_at == "alias:1"

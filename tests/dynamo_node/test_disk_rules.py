@@ -27,7 +27,7 @@ from dynamo_core.errors import (
     StoreFailed,
 )
 from dynamo_core.keys import DATA, META, TREE
-from dynamo_core.membership.retirement import GONE_KEY
+from dynamo_core.membership.stored_ring import GONE_KEY
 from dynamo_node.data_dir import Identity, open_store
 from dynamo_node.side_file import Marks, SideFile, judge, mark_damaged, pack, read_boot_id, unpack
 

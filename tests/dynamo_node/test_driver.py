@@ -16,7 +16,7 @@ from waiting import until
 
 from dynamo_core.errors import Corrupt, StoreFailed, StoreFull, SyncFailed
 from dynamo_core.keys import DATA, META
-from dynamo_core.membership.membership import RING_KEY
+from dynamo_core.membership.stored_ring import RING_KEY
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
 from dynamo_core.replica.store import ENDLESS, Change
@@ -298,7 +298,7 @@ def test_a_disk_whose_ring_makes_no_sense_says_so_and_takes_its_peers(
         nodes[1] = again
         await again.driver.links.listen(again.listener)
         again.driver.start(True, ["seed:1"])
-        assert again.driver.node.membership.lost_ring
+        assert again.driver.node.ring_state.lost_ring
         await until(lambda: again.driver.node.ready)
         assert [s.value for s in (await again.ask(Get(key=b"k", r=2))).values] == [b"v"]
 

@@ -189,7 +189,7 @@ class Shop:
             self.at = "d"
         elif town.ring.members["b"].state == MEMBER:
             town.change("a", "op2", leave=["b"])
-            town.until(lambda: town.nodes["b"].membership.emptied)
+            town.until(lambda: town.nodes["b"].ring_state.emptied)
             town.until(lambda: town.moved() and town.ring.members["b"].state == LEFT)
             self.at = "c" if self.at == "b" else self.at
 

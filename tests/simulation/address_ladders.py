@@ -77,7 +77,7 @@ def a_gone_id_changes_no_line() -> None:
     town.start("old", name="a", address="a:9")
     town.run(12.0)
     assert lines(town, "a") == {"a:1"} and not town.counters("moved_lines_written")
-    assert town.nodes["old"].membership.gone
+    assert town.nodes["old"].ring_state.gone
 
 
 @ladder(TWO_COMMANDS)
@@ -104,7 +104,7 @@ def a_line_with_another_address_is_not_believed() -> None:
     c = town.start("c", address="c:9")
     c.membership.prepared(Prepare(0, "town", "c", "c:9"))
     line = Member("c", 1, town.disks["c"].node_id, "c:1")
-    town.nodes["a"].membership.take(town.ring.with_member(line))
+    town.nodes["a"].ring_state.take(town.ring.with_member(line))
     town.until(lambda: c.member)
     town.run(10.0)
     assert lines(town, "c") == {"c:9"}

@@ -181,7 +181,7 @@ def late_frames_of_a_life_before() -> None:
     assert node.durable_number > node.start_number
     town.cut.clear()
     town.until(lambda: node.up("a"))
-    assert "a" in node.replica.compared and not node.distrusted
+    assert "a" in node.replica.compared and not node.replica.distrusted
 
 
 @ladder("a disk that was rolled back")
@@ -195,7 +195,7 @@ def a_disk_that_was_rolled_back() -> None:
     town.disks["a"] = backup
     node = town.start("a", trusted=True)
     town.until(lambda: "b" in node.replica.compared and "c" in node.replica.compared)
-    assert node.distrusted
+    assert node.replica.distrusted
 
 
 @mutant("what a life has told is held against itself")

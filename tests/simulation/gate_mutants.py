@@ -6,7 +6,7 @@ from typing import Any
 
 from mutants import MIX_OF, Patch, mutant
 
-from dynamo_core.membership import membership
+from dynamo_core.membership import ring_state
 from dynamo_core.protocol import intake
 from dynamo_core.protocol.round_messages import NumbersTold
 from dynamo_core.ring.document import Ring
@@ -18,22 +18,22 @@ MIX_OF |= dict.fromkeys(SENSELESS, "senseless")
 @mutant("gate skipped")
 def _() -> list[Patch]:
     return [
-        (membership, "step_fault", lambda before, after: ""),
-        (membership, "ring_fault", lambda ring: ""),
+        (ring_state, "step_fault", lambda before, after: ""),
+        (ring_state, "ring_fault", lambda ring: ""),
     ]
 
 
 @mutant("half-taken ring")
 def _() -> list[Patch]:
-    original = membership.Membership.take
+    original = ring_state.RingState.take
 
     def take(self: Any, ring: Ring, founding: bool = False, stored: bool = False) -> str:
         why = original(self, ring, founding, stored)
-        if why and self.node.ring_or_none is not None:
-            self.node.ring_or_none = ring
+        if why and self.ring_or_none is not None:
+            self.hold(ring)
         return why
 
-    return [(membership.Membership, "take", take)]
+    return [(ring_state.RingState, "take", take)]
 
 
 @mutant("numbers without sense are believed")

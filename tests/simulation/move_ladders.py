@@ -152,7 +152,7 @@ def a_second_receiver_of_the_term() -> None:
     for wish in ((third, other), (other, third), (third, other)):
         if wish == (other, third):
             node = town.nodes[other]
-            node.membership.take(cancelled(node.ring))
+            node.ring_state.take(cancelled(node.ring))
         else:
             move(town, other, *wish)
         town.run(2.0)
@@ -184,7 +184,7 @@ def a_plan_that_is_taken_back() -> None:
     move(town, first, second, receiver)
     town.until(lambda: copied(town, receiver, first, second))
     node = town.nodes[third]
-    node.membership.take(cancelled(node.ring))
+    node.ring_state.take(cancelled(node.ring))
     town.run(2.0)
     town.lost = lambda sender, to, frame: False
     town.run(4.0)
@@ -203,7 +203,7 @@ def two_removed_and_the_disk_of_the_third_lost() -> None:
     town.kill(second)
     node = town.nodes[third]
     one = removed(node.ring, first, False, "one")[0]
-    node.membership.take(removed(one, second, False, "and another")[0])
+    node.ring_state.take(removed(one, second, False, "and another")[0])
     town.run(4.0)
     town.kill(third)
     town.wipe(third)

@@ -19,7 +19,7 @@ from ladders import stands
 from dynamo_core import keys
 from dynamo_core.causality import codec, records
 from dynamo_core.causality.records import History, Record
-from dynamo_core.membership import bootstrap, membership, replacement
+from dynamo_core.membership import bootstrap, replacement, ring_state
 from dynamo_core.protocol import messages
 from dynamo_core.repair import exchange, hint_delivery
 from dynamo_core.replica import coordination, hash_tree, hints, local_replica, replica, write_batch
@@ -363,7 +363,7 @@ def _() -> list[Patch]:
 
 @mutant("a replaced node goes on serving")
 def _() -> list[Patch]:
-    return [(membership.Membership, "_become_gone", lambda self: None)]
+    return [(ring_state.RingState, "_become_gone", lambda self: None)]
 
 
 # ---------------------------------------------------------------- keys and places

@@ -15,6 +15,7 @@ from move_ladders import apart, copied, hold_copies, move
 from mutants import LADDER_OF, Patch, mutant
 
 from dynamo_core import node
+from dynamo_core.membership import ring_news
 from dynamo_core.moves import receiver as receiver_module
 from dynamo_core.protocol.frames import Frame, encode_frame
 from dynamo_core.protocol.messages import Forward, LeavesReply, Store
@@ -23,7 +24,7 @@ from dynamo_core.protocol.operations import Acks, Outcome, Put
 from dynamo_core.request import copies, put
 from dynamo_core.ring.document import LEAVING
 from dynamo_core.ring.planning import removed
-from dynamo_core.runtime import dispatcher, inbox
+from dynamo_core.runtime import dispatcher
 from dynamo_core.testing.town import Town
 
 
@@ -32,7 +33,7 @@ def of_a_later_entry(town: Town, *names: str) -> None:
     ring, here = town.ring, partition(town)
     later = msgspec.structs.replace(ring.entries[here], version=ring.entries[here].version + 1)
     for name in names:
-        town.nodes[name].membership.take(ring.with_entry(here, later))
+        town.nodes[name].ring_state.take(ring.with_entry(here, later))
 
 
 @ladder("a switch before the second copy")
@@ -95,7 +96,7 @@ def nobody_leaves_the_ring_to_a_node_that_is_down() -> None:
     assert town.nodes["a"].ring.members["a"].state == LEAVING
     town.wipe("b")
     town.start("b")
-    town.until(lambda: town.nodes["a"].membership.emptied)
+    town.until(lambda: town.nodes["a"].ring_state.emptied)
     assert town.nodes["b"].member
     assert town.put("b", b"k", b"v", w=1).status == 204
 
@@ -122,11 +123,11 @@ def a_move_that_nobody_heard_of() -> None:
     town.until(lambda: bool(town.cut))
     assert town.nodes[owner].ring.entries[partition(town)].move is None
     left = removed(town.nodes[owner].ring, receiver, True, "fenced")[0]
-    town.nodes[owner].membership.take(left)
+    town.nodes[owner].ring_state.take(left)
     town.until(lambda: receiver not in town.nodes[other].ring.live_names())
     town.cut.clear()
     town.lost = lambda sender, to, frame: False
-    town.until(lambda: town.nodes[receiver].membership.emptied)
+    town.until(lambda: town.nodes[receiver].ring_state.emptied)
     assert town.values(owner, KEY, r=1) == [b"v"]
 
 
@@ -193,7 +194,7 @@ def _() -> list[Patch]:
 
 @mutant("a removed node goes by an entry that it alone has")
 def _() -> list[Patch]:
-    original = inbox.Inbox.learn
+    original = ring_news.RingNews.learn
 
     def learn(self: Any, name: str, refusal: Any) -> None:
         entry = refusal.entry
@@ -204,7 +205,7 @@ def _() -> list[Patch]:
             return
         original(self, name, refusal)
 
-    return [(inbox.Inbox, "learn", learn)]
+    return [(ring_news.RingNews, "learn", learn)]
 
 
 @mutant("a node marks itself dirty")

@@ -10,172 +10,31 @@ next frame to a peer.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from functools import partial
 
 import msgspec
 
-from dynamo_core.admin.admin import Administration
-from dynamo_core.bounds import Refusals
-from dynamo_core.errors import Corrupt
-from dynamo_core.forgetting.coordinator import RoundCoordinator
-from dynamo_core.forgetting.participant import RoundParticipant
-from dynamo_core.forgetting.quarantine import Quarantine
-from dynamo_core.keys import DATA, HINTS
-from dynamo_core.membership.membership import Membership
-from dynamo_core.membership.replacement import Replacements
-from dynamo_core.membership.retirement import Retirement
-from dynamo_core.membership.whereabouts import Whereabouts
-from dynamo_core.moves.promises import Promises
-from dynamo_core.moves.receiver import Moves
-from dynamo_core.moves.settling import Settling
+from dynamo_core.parts import Parts
 from dynamo_core.protocol.frames import decode_frame
-from dynamo_core.protocol.messages import Forward, Message, Order
-from dynamo_core.protocol.move_messages import Promise, Settle, Still
 from dynamo_core.protocol.operations import Operation
-from dynamo_core.protocol.ring_messages import Announce
-from dynamo_core.protocol.round_messages import Numbers, NumbersTold, RoundAsk, RoundCommit
-from dynamo_core.repair.hint_delivery import Deliveries
-from dynamo_core.repair.scheduler import Repairs
-from dynamo_core.replica.durability import Durability
-from dynamo_core.replica.hints import HintBook
-from dynamo_core.replica.local_replica import LocalReplica
-from dynamo_core.replica.replica import Replica
 from dynamo_core.replica.store import Store
-from dynamo_core.replica.write_batch import WriteBatch
-from dynamo_core.request.admission_control import AdmissionControl, Done
-from dynamo_core.ring.document import Ring
-from dynamo_core.ring.preference import Bits, Preference
-from dynamo_core.runtime.dispatcher import Dispatcher
-from dynamo_core.runtime.failure_detector import FailureDetector
-from dynamo_core.runtime.hedging import LATE_S, Hedging
-from dynamo_core.runtime.inbox import Inbox
-from dynamo_core.runtime.machine import Machine, Question
-from dynamo_core.runtime.outbox import Outbox
-from dynamo_core.runtime.shares import Shares
-from dynamo_core.runtime.slow import SlowBook
-from dynamo_core.runtime.throttle import Throttle
-from dynamo_core.runtime.traced import Spans
+from dynamo_core.request.admission_control import Done
+from dynamo_core.runtime.hedging import LATE_S
+from dynamo_core.runtime.host import NodeIdentity
 from dynamo_core.settings import RETUNED, Settings
 
 __all__ = ["Node", "NodeIdentity"]
-STRANGER = "(no member)"
 
 
-class NodeIdentity(msgspec.Struct, frozen=True):
-    """The identity of this process. `node_id` is 64 random bits, made together with the disk. Peers
-    dial `address`, clients dial `client`, administrators dial `admin` ("": only this machine can
-    reach it). A node without a ring asks the `seeds`; so does a member that does not hear some
-    member at the address in the ring (S-MEM-5)."""
-
-    name: str
-    node_id: int
-    address: str
-    client: str = ""
-    zone: str = ""
-    weight: int = 1
-    seeds: tuple[str, ...] = ()
-    admin: str = ""
-
-
-class Node:
+class Node(Parts):
     """The one place where machines, messages and the store meet."""
 
     def __init__(
         self, identity: NodeIdentity, store: Store, settings: Settings, draw: Callable[[], int]
     ) -> None:
-        self.identity = identity
-        self.name = identity.name
-        self.settings = settings
-        self.draw = draw
-        self.boot = draw()
-        self.now = 0.0
-        self.wall_ms = 0
-        self.lww = False
-        self.draining = False
-        self.distrusted = False
-        self.counters: Counter[str] = Counter()
-        self.corrupt_from: Counter[str] = Counter()
-        """Records, puts and outcomes with a wrong digest, by the peer that sent them (T-1)."""
-        self.refusals = Refusals()
-        self.throttle = Throttle(settings.latency_threshold_ms, self.counters)
-        self.free_bytes: Callable[[], int] = lambda: 0  # the shell knows the disk
-        self.ring: Ring
-        """The ring; only code that runs on a member may read it."""
-        self._ring: Ring | None = None
-        self.member = False
-        """Whether this node serves keys."""
-        self.bits = Bits()
-        self.preference: Preference
-        self.addresses: dict[str, str] = {}
-        self.durable_number = 0
-        self.start_number = 0
-        self.write_batch = WriteBatch(store)
-        self.hints = HintBook(self.write_batch, settings.hint_bytes_max, settings.rows_max)
-        self.replica = Replica(self.name, self.write_batch, self.hints, settings, draw)
-        self.replica.counters = self.counters
-        self.local = LocalReplica(self, self.write_batch, self.replica, self.hints)
-        self.detector = FailureDetector(self.boot, settings)
-        self.durability = Durability(settings.fsync_stall_s)
-        self.hedging = Hedging(settings, self.throttle, self.detector, self.counters)
-        self.records = Shares(settings.records_bytes_max)
-        self.slow = SlowBook(settings.slow_s, self.counters)
-        self.spans: Spans | None = None
-        self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
-        self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
-        self.replacements: Replacements = Replacements(self)
-        self.membership = Membership(self)
-        self.whereabouts = Whereabouts(self)
-        self.retirement = Retirement(self)
-        self.promises = Promises(self)
-        self.moves = Moves(self)
-        self.settling = Settling(self)
-        self.quarantine = Quarantine(self)
-        self.round_participant = RoundParticipant(self)
-        self.round_coordinator = RoundCoordinator(self)
-        self.local.serve(
-            {RoundAsk: self.round_participant.ask, RoundCommit: self.round_participant.commit}
-        )
-        self.outbox = Outbox(self)
-        self.admission_control = AdmissionControl(self)
-        self.admin = Administration(self)
-        self.dispatcher = Dispatcher(self)
-        self.inbox = self._reception()
+        super().__init__(identity, store, settings, draw)
         self._next_beat = self._next_scan = 0.0
         self._boots: list[int] = []
-
-    def _reception(self) -> Inbox:
-        """Which part takes which message; the local copy and the membership declare theirs."""
-        return Inbox(
-            self,
-            replying={
-                Order: self.admin.order, Promise: self.promises.promise, Still: self.moves.still,
-                Settle: self.settling.settle,
-            },
-            routed={
-                Forward: self.admission_control.forwarded, Announce: self.admin.planner.announced,
-                Numbers: self.quarantine.asked, NumbersTold: self.quarantine.told,
-            },
-        )  # fmt: skip
-
-    # ------------------------------------------------------------ what others may see
-
-    @property
-    def ring_or_none(self) -> Ring | None:
-        """The ring, None before this node has one."""
-        return self._ring
-
-    @ring_or_none.setter
-    def ring_or_none(self, ring: Ring | None) -> None:
-        assert ring is not None, "a node does not forget its ring"
-        self.ring = self._ring = ring
-        self.member = not self.membership.gone
-
-    @property
-    def writable(self) -> bool:
-        """Whether the store takes writes (S-DISK-4)."""
-        return self.write_batch.writable
 
     @property
     def ready(self) -> bool:
@@ -198,36 +57,6 @@ class Node:
             return own
         return min(own, self.moves.wake_at, self.repairs.wake_at, self.round_coordinator.wake_at)
 
-    @property
-    def stalled(self) -> bool:
-        """Whether this node's fsyncs stall (S-RW-8)."""
-        return self.durability.stalled
-
-    def stalls(self, name: str) -> bool:
-        """Whether the node has said that its fsyncs stall (S-RW-8)."""
-        return self.stalled if name == self.name else self.detector.stalls(name)
-
-    def up(self, name: str) -> bool:
-        """Whether the node is likely to answer; this one is."""
-        return name == self.name or self.detector.up(name)
-
-    def heard(self, name: str, partition: int, seen: int, floor: int) -> None:
-        """A member's numbers of the partition (S-DEL-3)."""
-        self.quarantine.heard(name, partition, seen, floor)
-
-    def sent_corrupt(self, name: str) -> None:
-        """T-1: this peer sent bytes with a wrong digest; they are counted and refused."""
-        known = self.ring_or_none is not None and name in self.ring_or_none.members
-        self.corrupt_from[name if known else STRANGER] += 1
-        self.counters["corrupt_records_refused"] += 1
-
-    def holds_data(self) -> bool:
-        """Whether this disk holds data; the disk of a founder must be empty (S-RING-5)."""
-        try:
-            return any(self.write_batch.scan(family, b"", None, 1) for family in (DATA, HINTS))
-        except Corrupt:
-            return True
-
     # ------------------------------------------------------------ the ways in
 
     def start(self, now: float, wall_ms: int, trusted: bool) -> None:
@@ -239,11 +68,11 @@ class Node:
         self.replica.load()
         self.hints.load()
         self.promises.load()
-        self.membership.load()
+        self.ring_state.load()
+        self.whereabouts.load()
         if self.member:
             self.quarantine.begin()
         if not trusted:
-            self.distrusted = True
             self.replica.distrust()
             self.replica.rebuild_tree()
 
@@ -307,10 +136,6 @@ class Node:
         self.admission_control.submit(operation, done, principal)
         self.dispatcher.drain()
 
-    def send(self, route: str, message: Message) -> None:
-        """Into the next frame to a node, or to an address written "@host:port"."""
-        self.outbox.send(route, message)
-
     def receive(self, data: bytes | bytearray) -> None:
         """One frame from any link. Raises BadFrame, which the driver counts."""
         frame = decode_frame(data)
@@ -359,27 +184,8 @@ class Node:
         self.write_batch.dropped()
         self.write_batch.writable = True
         self.replica.reload()
-        self.membership.keep()
+        self.ring_state.keep()
         self.dispatcher.drain()
-
-    def spawn(self, machine: Machine) -> None:
-        """Start a machine and carry out what it asks for."""
-        self.dispatcher.spawn(machine)
-
-    def ask(self, name: str, request: Message, done: Callable[[Message | None], None]) -> None:
-        """One call without a machine around it; `done` is told the answer or None."""
-        self.later(partial(self.spawn, Question(name, request, self.settings.call_s, done)))
-
-    def later(self, call: Callable[[], None]) -> None:
-        """Run a call of the shell that starts machines, and what follows from it."""
-        self.dispatcher.later(call)
-
-    # ------------------------------------------------------------ messages
-
-    def refuse(self, peer: str, message: Message, why: str) -> None:
-        """S-IN-2: a peer's message makes no sense. It is counted, logged once, and not served."""
-        self.counters["senseless_input_refused"] += 1
-        self.refusals.add(peer, type(message).__name__, why)
 
     # ------------------------------------------------------------ background
 

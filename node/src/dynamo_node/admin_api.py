@@ -98,7 +98,7 @@ class AdminApi:
         node = self.node
         why = ""
         if not node.member:
-            why = node.membership.lost_ring or "not a member of a ring"
+            why = node.ring_state.lost_ring or "not a member of a ring"
         elif node.draining:
             why = "draining"
         elif not node.writable:

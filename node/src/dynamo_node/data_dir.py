@@ -31,7 +31,7 @@ import msgspec
 
 from dynamo_core.errors import Corrupt, Refused, StoreDamaged, StoreError, StoreFailed, StoreFull
 from dynamo_core.keys import META, TREE
-from dynamo_core.membership.retirement import GONE_KEY
+from dynamo_core.membership.stored_ring import GONE_KEY
 from dynamo_node.salvage import readable
 from dynamo_node.side_file import (
     DAMAGED,

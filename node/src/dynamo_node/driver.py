@@ -117,9 +117,9 @@ class Driver:
             self.node.start(now_s(), wall_ms(), trusted)
         except StoreError as error:
             self._store_error(error)
-        membership = self.node.membership
-        if membership.lost_ring:
-            log.error(says(membership.lost_ring, seeds, membership.remembered))
+        rings = self.node.ring_state
+        if rings.lost_ring:
+            log.error(says(rings.lost_ring, seeds, rings.remembered))
         self._sync_thread.start()
         self._do_chores()
         self.enter()

@@ -8,30 +8,60 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from dynamo_core.admin.key_listing import KeyListing
 from dynamo_core.admin.planner import Done, Planner, refusal
 from dynamo_core.errors import BadRequest
+from dynamo_core.forgetting.coordinator import RoundCoordinator
 from dynamo_core.keys import partition_of, store_key
+from dynamo_core.membership.membership import Membership
+from dynamo_core.membership.replacement import Replacements
+from dynamo_core.membership.ring_state import RingState
+from dynamo_core.membership.whereabouts import Whereabouts
+from dynamo_core.moves.receiver import Moves
 from dynamo_core.protocol.messages import Message, Order, Progress
 from dynamo_core.repair.cluster_repair import ClusterRepair
+from dynamo_core.repair.scheduler import Repairs
+from dynamo_core.replica.replica import Replica
 from dynamo_core.ring.document import LEFT
 from dynamo_core.ring.json_form import to_document
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
+from dynamo_core.runtime.failure_detector import FailureDetector
+from dynamo_core.runtime.host import Host
 
 REPAIRS_KEPT_MAX = 64
 KEYS_PAGE_MAX = 1000
 
 
+class Office(Host, Protocol):
+    """The parts whose state an administrator may see, or that do what one asks."""
+
+    @property
+    def detector(self) -> FailureDetector: ...
+    @property
+    def replica(self) -> Replica: ...
+    @property
+    def ring_state(self) -> RingState: ...
+    @property
+    def membership(self) -> Membership: ...
+    @property
+    def replacements(self) -> Replacements: ...
+    @property
+    def whereabouts(self) -> Whereabouts: ...
+    @property
+    def repairs(self) -> Repairs: ...
+    @property
+    def round_coordinator(self) -> RoundCoordinator: ...
+    @property
+    def moves(self) -> Moves: ...
+
+
 class Administration:
     """The requests of a person or of the operator to one node."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Office, planner: Planner) -> None:
         self.node = node
-        self.planner = Planner(node)
+        self.planner = planner
         self._repairs: dict[str, ClusterRepair] = {}
 
     def create_ring(self, body: dict[str, Any], done: Done) -> None:
@@ -164,11 +194,11 @@ class Administration:
         uptime_s. `emptied`: the id is gone for ever and its disk is empty now (S-MEM-3)."""
         node = self.node
         ring = node.ring_or_none
-        membership = node.membership
-        disk = "left" if membership.gone else "member"
-        if ring is None and not membership.gone:
-            # The disk has data but no ring, or a ring that makes no sense.
-            foreign = node.holds_data() or membership.lost_ring
+        rings = node.ring_state
+        disk = "left" if rings.gone else "member"
+        if ring is None and not rings.gone:
+            # Data, and no ring that it is of; or a ring that makes no sense.
+            foreign = node.replica.write_batch.holds_data() or rings.lost_ring
             disk = "foreign" if foreign else "empty"
         line = ring.members.get(node.identity.name) if ring is not None else None
         owned = node.replica.owned()
@@ -182,7 +212,7 @@ class Administration:
             "id": f"{node.identity.node_id:016x}",
             "cluster_id": ring.identity.cluster_id if ring is not None else None,
             "disk": disk,
-            "state": LEFT if membership.gone else line.state if line is not None else None,
+            "state": LEFT if rings.gone else line.state if line is not None else None,
             "epoch": ring.epoch if ring is not None else 0,
             "digest": ring.digest.hex() if ring is not None else "",
             "partitions": {
@@ -195,7 +225,7 @@ class Administration:
             "replacements": node.replacements.waiting(),
             "hints": {
                 name: {"count": count, "bytes": size}
-                for name, (count, size) in node.hints.by_name().items()
+                for name, (count, size) in node.replica.hints.by_name().items()
             },
             "tree": {"state": "settling" if node.replica.tree.unsure else "built"},
             "oldest_comparison_s": round(compared_s, 3) if compared_s is not None else None,
@@ -211,5 +241,5 @@ class Administration:
             },
             "peers": {n: "up" if node.up(n) else "down" for n in names if n != node.name},
             "address_trouble": node.whereabouts.trouble(),
-            "emptied": membership.emptied,
+            "emptied": rings.emptied,
         }

@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dynamo_core.admin.change_calls import Announcing, Joining
 from dynamo_core.errors import BadFrame, BadParameter, BadRequest, Refused
+from dynamo_core.membership.ring_news import RingNews
+from dynamo_core.membership.ring_state import RingState
 from dynamo_core.moves.sizing import Counts, Sizing
 from dynamo_core.protocol.ring_messages import Announce, Announced, Prepared
+from dynamo_core.replica.write_batch import WriteBatch
 from dynamo_core.ring.change_request import parse_change_request
 from dynamo_core.ring.document import JOINING, LEAVING, Ring, merge_parts
 from dynamo_core.ring.gate import knows_all
@@ -29,10 +32,8 @@ from dynamo_core.ring.planning import (
     plan,
     removed,
 )
+from dynamo_core.runtime.host import Host
 from dynamo_core.runtime.machine import fresh_id
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
 
 MOVE_BYTES_PER_S = 10_000_000
 """Bytes that a receiver copies in a second, for estimates."""
@@ -51,8 +52,13 @@ class Planner:
     """The requests of administrators to one node for changes of the ring. The caller has checked
     the shape of each body. Each method calls `done` once, with a status and a document."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self, node: Host, rings: RingState, news: RingNews, write_batch: WriteBatch
+    ) -> None:
         self.node = node
+        self.rings = rings
+        self.news = news
+        self.write_batch = write_batch
 
     def plan(self, body: Body, done: Done) -> None:
         """The plan for the change request in the body; it changes nothing."""
@@ -110,8 +116,8 @@ class Planner:
         try:
             changed = merge_parts(node.ring, message.parts)
             if not knows_all(changed):
-                return node.membership.gossip_to(route)
-            why = node.membership.take(changed)
+                return self.news.gossip_to(route)
+            why = self.rings.take(changed)
         except BadFrame as error:
             why = str(error)
         except Refused:
@@ -124,7 +130,7 @@ class Planner:
             if durable:
                 node.send(route, Announced(message.id))
 
-        node.write_batch.then(None, told)
+        self.write_batch.then(None, told)
         return None
 
     def operation(self) -> Body:
@@ -192,10 +198,10 @@ class Planner:
             else:
                 done(503, refusal("insufficient-owners", "this node's disk cannot be written"))
 
-        if why := node.membership.take(ring):
+        if why := self.rings.take(ring):
             return done(400, refusal("bad-parameter", f"ring: {why}"))
         node.counters["ring_changes"] += 1
-        return node.write_batch.then(None, durable)
+        return self.write_batch.then(None, durable)
 
 
 class Application:

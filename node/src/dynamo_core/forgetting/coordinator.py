@@ -10,7 +10,6 @@ owner may lead. The first owner that is up does, so that two rounds do not refus
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from dynamo_core.forgetting.participant import is_dead, obstacle
 from dynamo_core.keys import partition_of
@@ -23,10 +22,9 @@ from dynamo_core.protocol.round_messages import (
     RoundDone,
     Versions,
 )
+from dynamo_core.replica.replica import Replica
+from dynamo_core.runtime.host import Host
 from dynamo_core.runtime.machine import Effects, Machine, View
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
 
 NOTICED_MAX = 512
 """Records that may be tombstones and are checked in one turn; if there are more, the next turn
@@ -116,9 +114,9 @@ class Round(Machine):
 class RoundCoordinator:
     """The scheduler of one node."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Host, replica: Replica) -> None:
         self.node = node
-        self.replica = node.replica
+        self.replica = replica
         self.wake_at = 0.0
         """When `tick` has something to do."""
         self._queue: list[int] = []

@@ -11,7 +11,6 @@ short time. So a commit that was delayed has no effect after its round.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from dynamo_core.causality.codec import checked, decode_record, digest_in
 from dynamo_core.errors import Corrupt
@@ -27,9 +26,7 @@ from dynamo_core.protocol.round_messages import (
 from dynamo_core.replica.hints import shown
 from dynamo_core.replica.replica import Replica
 from dynamo_core.ring.document import Ring
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
+from dynamo_core.runtime.host import Host
 
 Reply = Callable[[Message], None]
 
@@ -65,9 +62,9 @@ def is_dead(replica: Replica, stored: bytes, digest: bytes, wall_ms: int) -> boo
 class RoundParticipant:
     """Answers to the rounds of all leaders."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Host, replica: Replica) -> None:
         self.node = node
-        self.replica = node.replica
+        self.replica = replica
         self._agreed: dict[int, tuple[int, float]] = {}
         """By partition: the last number, and until when its commit is taken."""
 
@@ -86,7 +83,7 @@ class RoundParticipant:
             why = "" if durable else f"{node.name} cannot write"
             reply(RoundAnswer(request.id, why, request.number, listed))
 
-        node.write_batch.then(None, synced)
+        self.replica.write_batch.then(None, synced)
 
     def _refusal(self, request: RoundAsk) -> str:
         replica, ring, partition = self.replica, self.node.ring, request.partition
@@ -144,4 +141,4 @@ class RoundParticipant:
         def synced(durable: bool) -> None:
             reply(RoundDone(request.id, collected if durable else 0))
 
-        node.write_batch.then(None, synced)
+        self.replica.write_batch.then(None, synced)

@@ -21,17 +21,15 @@ apart go to all owners, this node included, like every hint for a target that ow
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dynamo_core.errors import Corrupt
 from dynamo_core.keys import range_of
+from dynamo_core.membership.ring_state import Taken
 from dynamo_core.protocol.round_messages import Numbers, NumbersTold
 from dynamo_core.replica.replica import Replica
 from dynamo_core.ring.document import Ring
+from dynamo_core.runtime.failure_detector import FailureDetector
+from dynamo_core.runtime.host import Host
 from dynamo_core.runtime.machine import Effects, Machine, View
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
 
 SLICE_S = 0.01
 COMMITS = 3
@@ -78,10 +76,10 @@ class Quarantine:
     """The partitions of this node that are not compared yet (`replica.quarantined`), and how they
     become compared."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Host, replica: Replica, detector: FailureDetector) -> None:
         self.node = node
-        self.replica = node.replica
-        self.replica.quarantine_target = f"={node.boot:016x}"
+        self.replica = replica
+        self.detector = detector
         self.dropping: set[int] = set()
         self._sure_ms = 0
         self._told: dict[int, set[str]] = {}
@@ -90,14 +88,18 @@ class Quarantine:
     def begin(self) -> None:
         """The process has started with a ring, or this empty node has got one."""
         ring, node = self.node.ring, self.node
-        self._sure_ms = node.detector.now_ms + int(COMMITS * node.settings.call_s * 1000)
+        self._sure_ms = self.detector.now_ms + int(COMMITS * node.settings.call_s * 1000)
         self.replica.quarantined.update(range(len(ring.entries)))
-        self.learned(ring)
+        self._drop_lonely(ring)
         self.replica.refresh()
 
-    def learned(self, ring: Ring) -> None:
-        """The node has taken a ring. A partition counts as compared if this node is its only owner,
-        or if it has no owner left: there is no other owner to ask."""
+    def learned(self, taken: Taken) -> None:
+        """The ring is taken."""
+        self._drop_lonely(taken.ring)
+
+    def _drop_lonely(self, ring: Ring) -> None:
+        """Who owns a partition alone has nobody to ask, nor has anybody where no
+        owner is left."""
         me = {self.node.name}
         apart = self.replica.quarantined
         for partition in [p for p in apart if me.issuperset(ring.live(ring.entries[p].owners))]:
@@ -117,7 +119,7 @@ class Quarantine:
         """Ask one member for its numbers, if any partition is not compared yet."""
         node = self.node
         if self.replica.quarantined and name != node.name and node.up(name):
-            node.send(name, Numbers(node.detector.now_ms))
+            node.send(name, Numbers(self.detector.now_ms))
 
     def asked(self, route: str, message: Numbers) -> None:
         """Tell the numbers of all partitions that this node owns."""
@@ -126,9 +128,9 @@ class Quarantine:
         self.node.send(route, NumbersTold(message.id, rows))
 
     def told(self, name: str, message: NumbersTold) -> None:
-        """Take another owner's numbers. Numbers that an earlier life of this node asked for prove
-        nothing for this life: its clock may have been ahead."""
-        asked_ms = message.id if message.id <= self.node.detector.now_ms else -1
+        """Another owner's numbers. Asked by an earlier life of this node, whose clock may have been
+        ahead, they prove nothing of what this life must know."""
+        asked_ms = message.id if message.id <= self.detector.now_ms else -1
         for partition, seen, floor in message.rows:
             if 0 <= partition < len(self.node.ring.entries):
                 self.heard(name, partition, seen, floor, asked_ms)
@@ -178,7 +180,7 @@ class Quarantine:
         numbers = self.replica.numbers
         numbers.commit(partition, floor)
         numbers.see(partition, seen)
-        self.node.write_batch.then(lambda stored: self._compared(partition) if stored else None)
+        self.replica.write_batch.then(lambda stored: self._compared(partition) if stored else None)
 
     def _compared(self, partition: int) -> None:
         replica, node = self.replica, self.node

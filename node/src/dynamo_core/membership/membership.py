@@ -10,13 +10,15 @@ The gate checks a document before this node takes it, as a whole or not at all (
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from dynamo_core.errors import BadFrame, BadRequest, Refused
-from dynamo_core.keys import META
-from dynamo_core.membership import stored_ring
 from dynamo_core.membership.bootstrap import STANDS, Answer, Founding, parse_creation
-from dynamo_core.membership.retirement import GONE_KEY
+from dynamo_core.membership.replacement import Replacements
+from dynamo_core.membership.retirement import Retirement
+from dynamo_core.membership.ring_news import Numbered, RingNews
+from dynamo_core.membership.ring_state import RingState, Taken
+from dynamo_core.membership.whereabouts import Whereabouts
 from dynamo_core.protocol.frames import Frame
 from dynamo_core.protocol.messages import Message
 from dynamo_core.protocol.registry import MEMBERSHIP
@@ -32,29 +34,40 @@ from dynamo_core.protocol.ring_messages import (
     Prepared,
     Reach,
 )
-from dynamo_core.ring.document import LEFT, Entry, Ring, merge_parts
-from dynamo_core.ring.gate import knows_all, ring_fault, step_fault
-from dynamo_core.ring.holdings import Holdings
-from dynamo_core.ring.preference import Preference
+from dynamo_core.replica.replica import Replica
+from dynamo_core.ring.document import merge_parts
+from dynamo_core.ring.gate import knows_all
+from dynamo_core.runtime.failure_detector import FailureDetector
 
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
-
-RING_KEY = b"ring"
 RESERVED_S = 15.0
+
+
+class Comparing(Protocol):
+    """What a node does with its copies until their numbers are compared (S-DEL-3)."""
+
+    def begin(self) -> None:
+        """This node has got a ring."""
+
+    def ask(self, name: str) -> None:
+        """Ask the member for its numbers, unless nothing is to be compared."""
 
 
 class Membership:
     """The part of a node that changes the members of the ring."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self, node: Numbered, rings: RingState, news: RingNews, detector: FailureDetector,
+        replica: Replica, *, replacements: Replacements, whereabouts: Whereabouts,
+        retirement: Retirement, quarantine: Comparing,
+    ) -> None:  # fmt: skip
         self.node = node
-        self.gone = False
-        self.emptied = False
-        self.lost_ring = ""
-        """Why the document of this disk was refused at the start, until a peer's is taken."""
-        self.remembered: tuple[str, ...] = ()
-        """Addresses that are asked for the ring, beside the seeds."""
+        self.rings = rings
+        self.news = news
+        self.detector = detector
+        self.replica = replica
+        self.whereabouts = whereabouts
+        self.retirement = retirement
+        self.quarantine = quarantine
         self._reserved = ("", 0.0, "")
         """The cluster that this empty node is reserved for, until when, and where it was asked."""
         self._founding: Founding | None = None
@@ -66,10 +79,15 @@ class Membership:
             Found: lambda frame, route, message: self.founded(
                 message, partial(node.send, route), frame.name
             ),
-            Admit: node.replacements.admit,
-            Reach: node.replacements.reach,
+            Admit: replacements.admit,
+            Reach: replacements.reach,
             Entries: self._entries,
         }
+        self.replying = {
+            Prepare: lambda message, reply: reply(self.prepared(message)),
+            Found: self.founded,
+        }
+        """Calls that this node makes of itself."""
 
     def answers(self, message: Message) -> bool:
         """Whether the message is about membership; such messages need no fresh echo."""
@@ -81,7 +99,7 @@ class Membership:
         if not route and not isinstance(message, Admit | Prepare | Found):
             self._answer_unknown(frame, message)
         elif handler is not None:
-            route = self.node.whereabouts.back(frame, route or "@" + frame.address)
+            route = self.whereabouts.back(frame, route or "@" + frame.address)
             handler(frame, route, message)  # type: ignore[operator]
 
     def _answer_unknown(self, frame: Frame, message: Message) -> None:
@@ -103,132 +121,38 @@ class Membership:
 
     # ------------------------------------------------------------ the document
 
-    def load(self) -> None:
-        """Load the ring from the disk."""
-        self.emptied = self.node.write_batch.get(META, GONE_KEY) is not None
-        if self.emptied:
-            self._become_gone()
-        if (data := self.node.write_batch.get(META, RING_KEY)) is not None:
-            ring, why = stored_ring.decoded(data)
-            if ring is not None:
-                why = self.take(ring, stored=True)
-            if why:
-                self._lose_ring(data, why)
-        self.node.whereabouts.load()
-
-    def _lose_ring(self, data: bytes, why: str) -> None:
-        """The ring on the disk makes no sense: drop it and ask peers for theirs (S-IN-2)."""
-        node = self.node
-        self.lost_ring = stored_ring.lost(why)
-        self.remembered = stored_ring.remembered(node.write_batch, data, node.identity.address)
-        node.counters["ring_of_the_disk_refused"] += 1
-        node.distrusted = True
-        node.replica.distrust()
-
-    def take(self, ring: Ring, founding: bool = False, stored: bool = False) -> str:
-        """Make `ring` this node's document, durably, and update all that follows from it. A ring
-        that makes no sense is not taken, in no part: the return value says why (S-IN-2)."""
-        node = self.node
-        before = node.ring_or_none
-        if before is not None and not self.gone:
-            ring = node.moves.admissible(before, node.promises.admissible(before, ring))
-        if ring is before or (before is not None and ring.digests() == before.digests()):
-            return ""
-        if why := ring_fault(ring) if before is None else step_fault(before, ring):
-            node.counters["rings_refused"] += 1
-            return why
-        # All steps that can fail come first: up to here the node is unchanged.
-        row, addresses = ring.encode(), stored_ring.addresses_row(ring, node.identity.name)
-        preference, held = Preference(ring, node.bits), Holdings(ring, node.replica.name)
-        node.ring_or_none, node.preference, node.lww = ring, preference, held.lww
-        self.lost_ring = ""
-        for member in ring.members.values():
-            node.addresses[member.name] = member.address
-            old = before.members.get(member.name) if before is not None else None
-            if member.state == LEFT:
-                node.detector.peers.pop(member.name, None)  # no operation must wait for it
-            if old is not None and old.id != member.id:
-                node.repairs.forget_peer(member.name)
-                node.replica.compared.discard(member.name)
-        if not stored:
-            node.write_batch.put(META, RING_KEY, row)
-            if before is None or before.members is not ring.members:
-                node.write_batch.put(META, stored_ring.ADDRESSES_KEY, addresses)
-        node.replica.adopt(held, founding)
-        if before is None and not stored:
-            node.replica.rebuild_tree()
-        node.promises.learned(ring)
-        node.moves.learned(ring)
-        node.settling.learned(ring)
-        node.quarantine.learned(ring)
-        if ring.is_gone(node.identity.name, node.identity.node_id):
-            self._become_gone()
-        elif before is None and not stored:
+    def learned(self, taken: Taken) -> None:
+        """The ring is taken, and this life is judged."""
+        if taken.first:
             cluster_id, _, address = self._reserved
-            node.whereabouts.adopted(cluster_id, address)
+            self.whereabouts.adopted(cluster_id, address)
         else:
-            node.whereabouts.learned()
-        return ""
-
-    def write(self, partition: int, entry: Entry) -> None:
-        """Change one entry; gossip spreads it from here."""
-        self.take(self.node.ring.with_entry(partition, entry))
-
-    def tell(self, partition: int, names: tuple[str, ...]) -> None:
-        """Send the entry to these nodes now, before the next gossip."""
-        node = self.node
-        for name in node.ring.live(names):
-            if name != node.name:
-                node.send(name, Entries(0, [(partition, node.ring.entries[partition])]))
-
-    def keep(self) -> None:
-        """Add the document to this tick's batch. Also called after the store refused a batch."""
-        ring = self.node.ring_or_none
-        if ring is not None:
-            self.node.write_batch.put(META, RING_KEY, ring.encode())
-
-    def _become_gone(self) -> None:
-        if not self.gone:
-            self.gone, self.node.member = True, False
-            self.node.counters["learnt_it_is_replaced"] += 1
-            self.node.name = "~" + self.node.identity.name
-            self.node.replica.name = self.node.name
-            self.node.replica.quarantined.clear()
+            self.whereabouts.learned()
 
     # ------------------------------------------------------------ gossip
-
-    def gossip_to(self, route: str, reply: bool = False) -> None:
-        """Send digests and numbers to one node."""
-        node = self.node
-        ring = node.ring_or_none
-        peer = node.detector.peers.get(route)
-        digests = ring.digests() if ring is not None else ()
-        remembered = peer.remembered() if peer is not None else 0
-        number, stalled, admin = node.durable_number, node.stalled, node.identity.admin
-        node.send(route, Gossip(0, digests, number, remembered, reply, stalled, admin))
 
     def heartbeat(self) -> None:
         """Gossip to every member; a node without a ring asks its seeds and those that answer."""
         node = self.node
-        if self.emptied and node.ring_or_none is None:
+        if self.rings.emptied and node.ring_or_none is None:
             return
         if node.ring_or_none is None:
-            # A seed, such as a pod, may be reached at another address than it advertises. This node
-            # knows a peer by its advertised address, and echoes its beat only there.
-            heard = (peer.address for peer in node.detector.peers.values() if peer.address)
-            for seed in dict.fromkeys((*node.identity.seeds, *heard, *self.remembered)):
-                self.gossip_to("@" + seed)
+            # A seed may be reached by another address than it advertises, as pods are by theirs;
+            # who answers is known by the advertised one, and only there is its beat echoed.
+            heard = (peer.address for peer in self.detector.peers.values() if peer.address)
+            for seed in dict.fromkeys((*node.identity.seeds, *heard, *self.rings.remembered)):
+                self.news.gossip_to("@" + seed)
                 self.knock("@" + seed)
             return
-        node.whereabouts.beat()
+        self.whereabouts.beat()
         for name in node.preference.names:
             if name != node.name:
-                self.gossip_to(name)
+                self.news.gossip_to(name)
 
     def knock(self, route: str) -> None:
         """Ask a seed to let this empty node take its name's place (S-MEM-4)."""
         node = self.node
-        if not node.holds_data() and not self.lost_ring:
+        if not self.replica.write_batch.holds_data() and not self.rings.lost_ring:
             me = node.identity
             node.send(route, Admit(0, me.client, me.zone, me.weight, node.settings.replace_lost))
 
@@ -237,32 +161,31 @@ class Membership:
         ring = node.ring_or_none
         if ring is None:
             if frame.cluster_id and not message.reply:
-                self.gossip_to(route, reply=True)
+                self.news.gossip_to(route, reply=True)
             return
         if frame.cluster_id == ring.identity.cluster_id:
             self._compare_numbers(frame, message)
         if message.digests != ring.digests():
             node.send(route, Parts(0, ring.parts_differing(message.digests), ring.digests()))
-        elif not message.reply and not node.detector.up(frame.name):
-            self.gossip_to(route, reply=True)
+        elif not message.reply and not self.detector.up(frame.name):
+            self.news.gossip_to(route, reply=True)
 
     def _compare_numbers(self, frame: Frame, message: Gossip) -> None:
         """S-DISK-2: if a peer remembers a higher number than this disk had at the start, the disk
         has lost writes that the peer saw."""
         node = self.node
-        peer = node.detector.peer(frame.name, frame.node_id)
+        peer = self.detector.peer(frame.name, frame.node_id)
         peer.told(frame.boot, message.number)
         peer.stalled = message.stalled
-        node.detector.admin_told(peer, message.admin)
-        if frame.echo_boot != node.boot or frame.name in node.replica.compared:
+        self.detector.admin_told(peer, message.admin)
+        if frame.echo_boot != node.boot or frame.name in self.replica.compared:
             return
-        if message.remembered > node.start_number and not node.distrusted:
-            node.distrusted = True
+        if message.remembered > node.start_number and not self.replica.distrusted:
             node.counters["rolled_back_disk_found"] += 1
-            node.replica.distrust()
-        node.replica.compared.add(frame.name)
-        node.replica.refresh()
-        node.quarantine.ask(frame.name)
+            self.replica.distrust()
+        self.replica.compared.add(frame.name)
+        self.replica.refresh()
+        self.quarantine.ask(frame.name)
 
     def _parts(self, frame: Frame, route: str, message: Parts) -> None:
         node = self.node
@@ -272,9 +195,9 @@ class Membership:
         try:
             changed = merge_parts(ring, message.parts)
             if message.parts.members is None and not knows_all(changed):
-                # A late answer, asked for before this disk was put back: some members are missing.
-                return self.gossip_to(route)
-            why = self.take(changed)
+                # A late answer to what was asked before this disk was put back: it lacks members.
+                return self.news.gossip_to(route)
+            why = self.rings.take(changed)
         except BadFrame as error:
             why = str(error)
         except Refused:
@@ -282,9 +205,8 @@ class Membership:
             return None
         if why:
             return node.refuse(frame.name, message, why)
-        if self.gone:
-            told = node.retirement.told
-            node.retirement.told = told or message.digests[1:2] == node.ring.digests()[1:2]
+        if self.rings.gone and message.digests[1:2] == node.ring.digests()[1:2]:
+            self.retirement.confirmed()
         if message.digests and node.ring.digests() != message.digests:
             node.send(route, Parts(0, node.ring.parts_differing(message.digests), ()))
         return None
@@ -295,10 +217,10 @@ class Membership:
             return
         for partition, entry in message.entries:
             if not ring.knows(entry):
-                self.gossip_to(route)
+                self.news.gossip_to(route)
             elif 0 <= partition < len(ring.entries):
                 ring = ring.with_entry(partition, entry)
-        if why := self.take(ring):
+        if why := self.rings.take(ring):
             self.node.refuse(frame.name, message, why)
 
     def _adopt_whole(self, frame: Frame, message: Parts | Admitted) -> None:
@@ -313,12 +235,12 @@ class Membership:
         line = ring.members.get(node.identity.name)
         if line is None or line.id != node.identity.node_id:
             return
-        if why := self.take(ring):
+        if why := self.rings.take(ring):
             node.refuse(frame.name, message, why)
             return
         if isinstance(message, Admitted):
-            node.replica.numbers.take(message.numbers)
-        node.quarantine.begin()
+            self.replica.numbers.take(message.numbers)
+        self.quarantine.begin()
 
     # ------------------------------------------------------------ founding
 
@@ -336,7 +258,7 @@ class Membership:
         if node.identity.name not in {m.name for m in members}:
             raise BadRequest(f"members: {node.identity.name} is missing; it got the command")
         for member in members:
-            node.addresses[member.name] = member.address
+            self.rings.addresses[member.name] = member.address
         founding = Founding(node, identity, members, target, done)
         if self._founding is not None:
             self._founding.give_way(founding)
@@ -355,11 +277,11 @@ class Membership:
             refusal = f"it is in cluster {ring.identity.cluster_id}"
         elif ring is not None:
             refusal = STANDS
-        elif self.lost_ring:
-            refusal = self.lost_ring
-        elif self.gone:
-            refusal = "it has left a ring under this id; restart it to get a new id"
-        elif node.holds_data():
+        elif self.rings.lost_ring:
+            refusal = self.rings.lost_ring
+        elif self.rings.gone:
+            refusal = "it has left a ring under this id; started again it gets a new one"
+        elif self.replica.write_batch.holds_data():
             refusal = "its disk is not empty"
         elif self._reserved[0] not in ("", message.cluster_id) and self._reserved[1] > node.now:
             refusal = f"it is founding cluster {self._reserved[0]}"
@@ -377,13 +299,13 @@ class Membership:
         except BadFrame as error:
             node.refuse(peer, message, str(error))
             return
-        if self.lost_ring:
-            refusal = self.lost_ring
+        if self.rings.lost_ring:
+            refusal = self.rings.lost_ring
         elif node.ring_or_none is None:
             line = ring.members.get(node.identity.name)
             if line is None or line.id != node.identity.node_id:
                 refusal = "it names another life of this node"
-            elif refusal := self.take(ring, founding=True):
+            elif refusal := self.rings.take(ring, founding=True):
                 node.refuse(peer, message, refusal)
         elif node.ring_or_none.identity.cluster_id != ring.identity.cluster_id:
             refusal = f"it is in cluster {node.ring_or_none.identity.cluster_id}"
@@ -392,7 +314,11 @@ class Membership:
             # Wait for the fsync: the other founders rely on it, also after a power cut.
             reply(Founded(message.id, refusal if stored else "its disk cannot be written"))
 
-        node.write_batch.then(None, written)
+        self.replica.write_batch.then(None, written)
+
+    def greet(self, route: str) -> None:
+        """A node has not heard this process yet: it is told of it (S-NET-1)."""
+        self.news.gossip_to(route)
 
     def admitted(self, frame: Frame, message: Admitted) -> None:
         """The answer to this node's request for admission."""

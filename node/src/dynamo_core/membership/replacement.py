@@ -8,15 +8,17 @@ forgotten, and the person must approve again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from dynamo_core.membership.bootstrap import Admission, is_candidate, next_life
+from dynamo_core.membership.ring_news import RingNews
+from dynamo_core.membership.ring_state import RingState
 from dynamo_core.protocol.frames import Frame
 from dynamo_core.protocol.ring_messages import Admit, Admitted, Reach, Reached
+from dynamo_core.replica.replica import Replica
 from dynamo_core.ring.document import LEFT, Member
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
+from dynamo_core.runtime.failure_detector import FailureDetector
+from dynamo_core.runtime.host import Host
 
 
 class Approval(NamedTuple):
@@ -31,8 +33,15 @@ class Approval(NamedTuple):
 class Replacements:
     """Decides which empty nodes may take the place of which members."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self, node: Host, rings: RingState, news: RingNews, detector: FailureDetector,
+        replica: Replica,
+    ) -> None:  # fmt: skip
         self.node = node
+        self.rings = rings
+        self.news = news
+        self.detector = detector
+        self.replica = replica
         self._approvals: dict[str, Approval] = {}
         self._admitting: set[str] = set()
 
@@ -41,12 +50,11 @@ class Replacements:
         the old life."""
         node = self.node
         ring = node.ring_or_none
-        if ring is None or node.membership.gone:
+        if ring is None or self.rings.gone:
             return
-        if not node.detector.fresh(frame):
-            # It may be a late frame from a lost disk. A living node echoes this beat in its next
-            # request (S-NET-1).
-            node.membership.gossip_to(route)
+        if not self.detector.fresh(frame):
+            # Perhaps a late knock of a disk that is gone: the next one echoes this beat (S-NET-1).
+            self.news.gossip_to(route)
             return
         line = ring.members.get(frame.name)
         refusal = is_candidate(ring, frame.name, frame.node_id)
@@ -69,13 +77,15 @@ class Replacements:
             if not really_gone or now_ring.members[frame.name] != line:
                 node.send(route, Admitted(message.id, None, "its old life still answers"))
                 return
-            if why := node.membership.take(now_ring.with_member(life)):
+            if why := self.rings.take(now_ring.with_member(life)):
                 node.send(route, Admitted(message.id, None, why))
                 return
             node.counters["lost_node_admitted"] += 1
             self._approvals.pop(frame.name, None)
             admitted = self._admission(message.id)
-            node.write_batch.then(None, lambda ok: node.send(route, admitted) if ok else None)
+            self.replica.write_batch.then(
+                None, lambda ok: node.send(route, admitted) if ok else None
+            )
 
         node.spawn(Admission(node, line, decided))
 
@@ -122,12 +132,12 @@ class Replacements:
         }
 
     def _admission(self, number: int) -> Admitted:
-        rows = self.node.replica.numbers.rows()
+        rows = self.replica.numbers.rows()
         return Admitted(number, self.node.ring.parts_differing(()), "", rows)
 
     def reach(self, frame: Frame, route: str, message: Reach) -> None:
-        """Answer whether this node hears that id."""
-        detector = self.node.detector
+        """Whether this node hears that id."""
+        detector = self.detector
         peer = detector.peers.get(message.name)
         up = peer is not None and peer.node_id == message.node_id and detector.up(message.name)
         self.node.send(route, Reached(message.id, up))

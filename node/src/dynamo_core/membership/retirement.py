@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
-from dynamo_core.keys import DATA, META
+from dynamo_core.keys import DATA
+from dynamo_core.membership.ring_state import RingState
+from dynamo_core.replica.replica import Replica
+from dynamo_core.runtime.host import Host
 
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
-
-GONE_KEY = b"gone"
-"""The only row left on the disk of an id that is gone for ever. At the next start the disk gets a
-new id."""
 NOBODY = ""
 """The target of the records that a replaced node offers. It names no member, so these hints are
 delivered to all owners."""
@@ -21,32 +17,34 @@ delivered to all owners."""
 class Retirement:
     """The disk of one node whose id is gone."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Host, rings: RingState, replica: Replica) -> None:
         self.node = node
-        self.told = False
-        """Another node knows that this id is gone; gossip spreads it from there."""
+        self.rings = rings
+        self.replica = replica
+        self._told = False
+        """Somebody else knows that this id is gone; gossip carries it on."""
         self._offered_to = b""
 
     def offer(self) -> None:
-        """Turn the next slice of records into hints for all owners; empty the disk at the end."""
-        node = self.node
-        membership = node.membership
-        if not membership.gone or membership.emptied or not node.writable:
+        """Turn the next slice of unowned data into hints for nobody; empty the disk at the end."""
+        node, rings, replica = self.node, self.rings, self.replica
+        if not rings.gone or rings.emptied or not node.writable:
             return
-        rows, after = node.write_batch.page(DATA, self._offered_to, None, node.settings.rows_max)
+        write_batch = replica.write_batch
+        rows, after = write_batch.page(DATA, self._offered_to, None, node.settings.rows_max)
         for stored, record in rows:
-            node.replica.keep_hint(NOBODY, stored, record)
-            node.write_batch.put(DATA, stored, None)
+            replica.keep_hint(NOBODY, stored, record)
+            write_batch.put(DATA, stored, None)
         if rows:
-            node.write_batch.then(partial(self._offered, rows[-1][0]))
+            write_batch.then(partial(self._offered, rows[-1][0]))
         elif after is not None:
             self._offered_to = after
-        elif not node.hints.counts and self.told:
-            for key, _ in node.write_batch.scan(META, b"", None, 1 << 16):
-                node.write_batch.put(META, key, None)
-            node.write_batch.put(META, GONE_KEY, b"1")
-            membership.emptied = True
-            node.counters["replaced_node_emptied"] += 1
+        elif not replica.hints.counts and self._told:
+            rings.empty()
+
+    def confirmed(self) -> None:
+        """Another node has shown that it knows that this id is gone."""
+        self._told = True
 
     def _offered(self, last: bytes, stored: bool) -> None:
         """The slice is written: go on behind it. If the store refused it, the records are offered

@@ -19,6 +19,10 @@ from dynamo_core.keys import META
 from dynamo_core.replica.write_batch import WriteBatch
 from dynamo_core.ring.document import LEFT, Ring
 
+RING_KEY = b"ring"
+GONE_KEY = b"gone"
+"""All that is left on the disk of an id that never comes back; the next start gives the disk a new
+one."""
 ADDRESSES_KEY = b"addresses"
 """The addresses of the other members, stored beside the document, in case it does not decode."""
 ADDRESSES_MAX = 64

@@ -26,17 +26,17 @@ it again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from dynamo_core.keys import META
+from dynamo_core.membership.ring_news import RingNews
+from dynamo_core.membership.ring_state import RingState
 from dynamo_core.protocol.frames import Frame
 from dynamo_core.protocol.ring_messages import Gossip, Parts
+from dynamo_core.replica.write_batch import WriteBatch
 from dynamo_core.ring.document import LEFT, Member, RingParts
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
+from dynamo_core.runtime.failure_detector import FailureDetector
+from dynamo_core.runtime.host import Host
 
 WHERE_KEY = b"where"
 LOOKS_S = 3.0
@@ -52,8 +52,15 @@ heartbeat while it hears only some."""
 class Whereabouts:
     """The address of this member, the address in its line, and another process with its id."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self, node: Host, rings: RingState, news: RingNews, detector: FailureDetector,
+        write_batch: WriteBatch,
+    ) -> None:  # fmt: skip
         self.node = node
+        self.rings = rings
+        self.news = news
+        self.detector = detector
+        self.write_batch = write_batch
         self.yields = False
         """Another life of this id is at the address in the ring: this one acknowledges nothing."""
         self._told = b""
@@ -69,8 +76,8 @@ class Whereabouts:
         """Heartbeats, and heartbeats since another member was heard."""
 
     def load(self) -> None:
-        """Load the last pair of addresses from the disk."""
-        self._told = self.node.write_batch.get(META, WHERE_KEY) or b""
+        """What was told the last time, from the disk."""
+        self._told = self.write_batch.get(META, WHERE_KEY) or b""
 
     def adopted(self, asked_by: str, asked_at: str) -> None:
         """This life has got its first ring. `asked_by` is the cluster that asked it to found or to
@@ -88,7 +95,7 @@ class Whereabouts:
         ring = node.ring_or_none
         line = ring.members.get(node.identity.name) if ring is not None else None
         own = line is not None and line.id == node.identity.node_id and line.state != LEFT
-        return line if own and not node.membership.gone else None
+        return line if own and not self.rings.gone else None
 
     def _words(self, line: Member) -> bytes:
         return msgspec.msgpack.encode((self.node.identity.address, line.address))
@@ -118,7 +125,7 @@ class Whereabouts:
         for seed in node.identity.seeds:
             if seed not in known:
                 self._introduce("@" + seed)
-                node.membership.gossip_to("@" + seed)
+                self.news.gossip_to("@" + seed)
 
     def _introduce(self, route: str) -> None:
         """Send this node's new line before the gossip, so that the answer goes to its address."""
@@ -140,7 +147,7 @@ class Whereabouts:
         words = self._words(line)
         if words != self._told:
             self._told = words
-            self.node.write_batch.put(META, WHERE_KEY, words)
+            self.write_batch.put(META, WHERE_KEY, words)
 
     def _look(self, line: Member) -> None:
         """Find out which process is at the address of this node's line."""
@@ -152,7 +159,7 @@ class Whereabouts:
         if self.yields:
             self._since = node.now
         if node.now - self._since < self._looks_s:
-            node.membership.gossip_to("@" + line.address)
+            self.news.gossip_to("@" + line.address)
             return
         self._left = line.address
         self._looks_s = min(2 * self._looks_s, LOOKS_S_MAX)
@@ -166,7 +173,7 @@ class Whereabouts:
         self._changes = line.changes
         later = line.at(address, node.identity.client)
         self._agreed(later)
-        node.membership.take(node.ring.with_member(later))
+        self.rings.take(node.ring.with_member(later))
         for name in node.preference.names:
             self._introduce(name)
 
@@ -191,9 +198,9 @@ class Whereabouts:
                 self._agreed(line)
             return
         route = "@" + frame.address
-        fresh = node.detector.heard(frame, route)
+        fresh = self.detector.heard(frame, route)
         if any(isinstance(m, Gossip) and not m.reply for m in frame.messages):
-            node.membership.gossip_to(route, reply=True)
+            self.news.gossip_to(route, reply=True)
         if fresh:
             if not self._twin_lives():
                 node.counters["twins_met"] += 1
@@ -210,7 +217,7 @@ class Whereabouts:
         address = node.addresses.get(route)
         if address is None or address == frame.address:
             return route
-        peer = node.detector.peers.get(route)
+        peer = self.detector.peers.get(route)
         heard = peer is not None and peer.boot == frame.boot and node.up(route)
         return route if heard else "@" + frame.address
 

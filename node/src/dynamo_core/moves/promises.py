@@ -11,18 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from dynamo_core.keys import META
+from dynamo_core.membership.ring_state import RingState, Taken
 from dynamo_core.protocol.messages import Message, Refused
 from dynamo_core.protocol.move_messages import Promise, Promised, Still, StillReply
 from dynamo_core.protocol.refusal import Refusal
+from dynamo_core.replica.write_batch import WriteBatch
 from dynamo_core.ring.document import Entry, Ring
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
+from dynamo_core.runtime.host import Host
 
 _PROMISE = b"promise/"
 
@@ -39,14 +38,16 @@ class PromiseGiven(msgspec.Struct, frozen=True, array_like=True):
 class Promises:
     """The promises of this node, by partition."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Host, rings: RingState, write_batch: WriteBatch) -> None:
         self.node = node
+        self.rings = rings
+        self.write_batch = write_batch
         self.given: dict[int, PromiseGiven] = {}
         self._asking: set[int] = set()
 
     def load(self) -> None:
-        """Load the promises from the disk."""
-        rows = self.node.write_batch.scan(META, _PROMISE, _PROMISE + b"\xff", 1 << 16)
+        """Find them on the disk."""
+        rows = self.write_batch.scan(META, _PROMISE, _PROMISE + b"\xff", 1 << 16)
         self.given = {
             int.from_bytes(key[len(_PROMISE) :], "big"): msgspec.msgpack.decode(
                 row, type=PromiseGiven
@@ -56,7 +57,7 @@ class Promises:
 
     def _keep(self, partition: int, given: PromiseGiven | None) -> None:
         row = msgspec.msgpack.encode(given) if given is not None else None
-        self.node.write_batch.put(META, _PROMISE + partition.to_bytes(2, "big"), row)
+        self.write_batch.put(META, _PROMISE + partition.to_bytes(2, "big"), row)
         if given is not None:
             self.given[partition] = given
         else:
@@ -85,11 +86,11 @@ class Promises:
             self.node.counters["entries_refused_by_promise"] += len(kept)
         return after.with_entries(kept)
 
-    def learned(self, after: Ring) -> None:
-        """The node has taken a ring. Promises whose term is over, or whose receiver gave up, have
-        been kept; remove them."""
+    def learned(self, taken: Taken) -> None:
+        """The ring is taken: promises whose term is over, or whose receiver gave up, have been
+        kept."""
         for partition, given in list(self.given.items()):
-            entry = after.entries[partition]
+            entry = taken.ring.entries[partition]
             released = entry.by != given.node_id or entry.move is None
             if entry.term > given.term or (entry.version >= given.version and released):
                 self._keep(partition, None)
@@ -110,7 +111,7 @@ class Promises:
             reply(Refused(message.id, Refusal.PROMISED, partition))
             return
         if known and mine.later(wish) is not mine:
-            node.membership.take(ring.with_entry(partition, wish))
+            self.rings.take(ring.with_entry(partition, wish))
         if not known or node.name not in wish.owners or node.ring.entries[partition] != wish:
             reply(Refused(message.id, Refusal.ENTRY, partition, node.ring.entries[partition]))
             return
@@ -121,7 +122,7 @@ class Promises:
             if durable:
                 reply(Promised(message.id))
 
-        node.write_batch.then(None, synced)
+        self.write_batch.then(None, synced)
 
     def ask(self) -> None:
         """Ask every receiver that is up whether it still wants the promise."""
@@ -139,4 +140,4 @@ class Promises:
         if self.given.get(partition) == given:
             self.node.counters["promises_released"] += 1
             self._keep(partition, None)
-        self.node.membership.take(self.node.ring.with_entry(partition, reply.now))
+        self.rings.take(self.node.ring.with_entry(partition, reply.now))

@@ -16,20 +16,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from dynamo_core.membership.ring_news import RingNews
+from dynamo_core.membership.ring_state import RingState, Taken
 from dynamo_core.moves.cleanup import Cleanup
+from dynamo_core.moves.promises import Promises
+from dynamo_core.moves.settling import Settling
 from dynamo_core.moves.sizing import Counts, Sizing
 from dynamo_core.protocol.messages import Message
 from dynamo_core.protocol.move_messages import Promise, Promised, Still, StillReply
 from dynamo_core.repair.exchange import Exchange
+from dynamo_core.replica.replica import Replica
+from dynamo_core.request.admission_control import AdmissionControl
 from dynamo_core.ring.document import JOINING, LEAVING, LEFT, MEMBER, Entry, Ring
 from dynamo_core.ring.planning import without_receiver
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
+from dynamo_core.runtime.host import Host
 
 BEGINNING, PROMISES, COPYING = "beginning", "promises", "copying"
 
@@ -64,8 +68,17 @@ class Receiving:
 class Moves:
     """The part of a node that moves partitions."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self, node: Host, rings: RingState, news: RingNews, replica: Replica, *,
+        promises: Promises, settling: Settling, admission: AdmissionControl,
+    ) -> None:  # fmt: skip
         self.node = node
+        self.rings = rings
+        self.news = news
+        self.replica = replica
+        self.promises = promises
+        self.settling = settling
+        self.admission = admission
         self.receiving: dict[int, Receiving] = {}
         self.wake_at = 0.0
         """When `tick` has something to do."""
@@ -84,8 +97,8 @@ class Moves:
         self._begin()
         for receiving in list(self.receiving.values()):
             self._drive(receiving)
-        node.promises.ask()
-        node.settling.turn(now)
+        self.promises.ask()
+        self.settling.turn(now)
         self._surrender()
         self._change_state()
 
@@ -108,9 +121,9 @@ class Moves:
         me = self.node.identity
         return entry.move is not None and entry.move[1] == me.name and entry.by == me.node_id
 
-    def learned(self, ring: Ring) -> None:
-        """The node has taken a ring: moves that are no longer this node's end."""
-        for partition in [p for p in self.receiving if not self._is_mine(ring.entries[p])]:
+    def learned(self, taken: Taken) -> None:
+        """The ring is taken: moves that are no longer ours end."""
+        for partition in [p for p in self.receiving if not self._is_mine(taken.ring.entries[p])]:
             del self.receiving[partition]
         self.wake_at = min(self.wake_at, self.node.now + self.node.settings.moves_s / 4)
 
@@ -124,13 +137,13 @@ class Moves:
         for partition, entry in enumerate(ring.entries):
             line = ring.members.get(entry.move[1]) if entry.move is not None else None
             if line is not None and line.state == LEFT:
-                # The receiver was removed by force before this node heard of the move (S-MOVE-4).
-                node.membership.write(partition, without_receiver(entry))
+                # Removed by force, and the move heard of later (S-MOVE-4).
+                self.rings.write(partition, without_receiver(entry))
             if entry.move is None or entry.move[1] != me.name or partition in self.receiving:
                 continue
             if entry.by != me.node_id:  # of an earlier life of this name: copy again
                 again = msgspec.structs.replace(entry, version=entry.version + 1, by=me.node_id)
-                self.node.membership.write(partition, again)
+                self.rings.write(partition, again)
                 node.counters["moves_taken_over"] += 1
             if self._is_mine(node.ring.entries[partition]):
                 self._receive(partition)
@@ -157,7 +170,7 @@ class Moves:
             move = Entry(
                 entry.term, entry.version + 1, entry.owners, (out, me.name), None, me.node_id
             )
-            self.node.membership.write(partition, move)
+            self.rings.write(partition, move)
             node.counters["moves_begun"] += 1
             if self._is_mine(node.ring.entries[partition]):
                 self._receive(partition)
@@ -173,7 +186,7 @@ class Moves:
         return (gone or same or leaving)[0]
 
     def _receive(self, partition: int) -> None:
-        self.receiving[partition] = Receiving(partition, self.node.replica.losses(partition))
+        self.receiving[partition] = Receiving(partition, self.replica.losses(partition))
 
     def _holds_all(self, receiving: Receiving, ring: Ring) -> bool:
         owners = ring.live(ring.entries[receiving.partition].owners)
@@ -194,8 +207,8 @@ class Moves:
         if not self._wanted(ring, partition, entry):
             self._undo(partition, entry)
             return
-        if receiving.losses != node.replica.losses(partition):
-            receiving.losses = node.replica.losses(partition)
+        if receiving.losses != self.replica.losses(partition):
+            receiving.losses = self.replica.losses(partition)
             receiving.copied.clear()
         owners = self.node.ring.live(entry.owners)
         silent = self._lacking(owners, receiving.promised, ring)
@@ -216,9 +229,9 @@ class Moves:
                 up = [] if receiving.under_way else up[:1]
             for name in up:
                 self._copy(receiving, name)
-        elif not node.replica.provable(partition, set(ring.live(entry.after)) - {node.name}):
-            # Else this node would not be complete after the switch, and R = N could not be met.
-            receiving.reason = "waits to compare numbers with another owner"
+        elif not self.replica.provable(partition, set(ring.live(entry.after)) - {node.name}):
+            # After the switch it would not be complete yet, and R = N could not be met.
+            receiving.reason = "numbers are to be compared with another owner"
         else:
             self._switch(partition, entry)
 
@@ -240,8 +253,8 @@ class Moves:
         undone = Entry(
             entry.term, entry.version + 1, entry.owners, None, None, node.identity.node_id
         )
-        self.node.membership.write(partition, undone)
-        self.node.membership.tell(partition, entry.owners)
+        self.rings.write(partition, undone)
+        self.news.tell(partition, entry.owners)
 
     def _ask(self, receiving: Receiving, name: str, entry: Entry) -> None:
         if name in receiving.under_way or not self.node.up(name):
@@ -272,21 +285,21 @@ class Moves:
         def ended(exchange: Exchange, good: bool) -> None:
             receiving.ended(exchange)
             node.counters["moved_bytes"] += exchange.bytes
-            # Other nodes learn of the switch, so the copied records must survive a power cut here.
-            node.write_batch.then(None, lambda durable: copied(exchange, good and durable))
+            # Others learn of the switch, and it outlives a power cut here: so must what was copied.
+            self.replica.write_batch.then(None, lambda durable: copied(exchange, good and durable))
 
         def copied(exchange: Exchange, good: bool) -> None:
             receiving.under_way.discard(name)
             partition = receiving.partition
             same = exchange.entry == node.ring.entries[partition].number
-            fresh = exchange.losses == receiving.losses == node.replica.losses(partition)
+            fresh = exchange.losses == receiving.losses == self.replica.losses(partition)
             if good and same and fresh and receiving.promised.get(name) == exchange.peer_id:
                 receiving.copied[name] = exchange.peer_id
                 node.later(partial(self._drive, receiving))
 
         def begin() -> None:
             partition = receiving.partition
-            exchange = Exchange(node, node.replica, partition, name, "pass", ended)
+            exchange = Exchange(node, self.replica, partition, name, "pass", ended)
             receiving.copying[name] = exchange
             node.spawn(exchange)
 
@@ -303,11 +316,11 @@ class Moves:
             entry.term + 1, entry.version + 1, entry.after, None, entry.owners,
             node.identity.node_id,
         )  # fmt: skip
-        self.node.membership.write(partition, switched)
+        self.rings.write(partition, switched)
         if node.ring.entries[partition] == switched:
-            node.replica.mark_complete(partition)
+            self.replica.mark_complete(partition)
             node.counters["switches"] += 1
-            self.node.membership.tell(partition, (*switched.owners, *entry.owners))
+            self.news.tell(partition, (*switched.owners, *entry.owners))
 
     def still(self, message: Still, reply: Callable[[Message], None]) -> None:
         """Answer whether this node still wants a promise. If its entry is older than the promised
@@ -324,17 +337,17 @@ class Moves:
     def _surrender(self) -> None:
         """S-MOVE-5: hand over this node's data of partitions that only others own."""
         node = self.node
-        for partition in node.replica.forest.held():
+        for partition in self.replica.forest.held():
             if len(self._cleanups) >= node.throttle.share(node.settings.moves_max):
                 return
             names = node.preference.writers(partition)
             if node.name in names or partition in self._cleanups:
                 continue
-            if node.hints.any_of(partition, node.ring.partition_bits):
+            if self.replica.hints.any_of(partition, node.ring.partition_bits):
                 continue
             self._cleanups.add(partition)
             ended = partial(self._cleanups.discard, partition)
-            node.later(partial(node.spawn, Cleanup(node, node.replica, partition, ended)))
+            node.later(partial(node.spawn, Cleanup(node, self.replica, partition, ended)))
 
     # ------------------------------------------------------------ this node's own state
 
@@ -351,8 +364,12 @@ class Moves:
         self.departing = line.state == LEAVING and not any(
             name in (*entry.after, *entry.owners, *(entry.old or ())) for entry in ring.entries
         )
-        if self.departing and not node.admission_control.in_flight and not node.holds_data():
-            # S-MEM-4: a LEFT node admits no empty node, so another member must stay to do that.
+        if (
+            self.departing
+            and not self.admission.in_flight
+            and not self.replica.write_batch.holds_data()
+        ):
+            # S-MEM-4: whoever is LEFT lets nobody in; it must not be the last who could.
             staying = [m.name for m in ring.members.values() if m.state in (JOINING, MEMBER)]
             if any(map(node.up, staying)):
                 self._become(LEFT)
@@ -362,7 +379,7 @@ class Moves:
         line = ring.members[self.node.identity.name]
         self.node.counters["became_left" if state == LEFT else "became_member"] += 1
         later = line.changed(state=state)
-        self.node.membership.take(ring.with_member(later))
+        self.rings.take(ring.with_member(later))
 
     def transfers(self) -> list[dict[str, Any]]:
         """The moves to this node, in the form of docs/http-api.md."""

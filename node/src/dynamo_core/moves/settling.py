@@ -8,31 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
+from dynamo_core.membership.ring_news import RingNews
+from dynamo_core.membership.ring_state import RingState, Taken
 from dynamo_core.protocol.messages import Message, Refused
 from dynamo_core.protocol.move_messages import Settle, Settled
 from dynamo_core.protocol.refusal import Refusal
-from dynamo_core.ring.document import Entry, Ring
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
+from dynamo_core.replica.write_batch import WriteBatch
+from dynamo_core.ring.document import Entry
+from dynamo_core.runtime.host import Host
 
 
 class Settling:
     """The switches that this node knows and that are not settled."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self, node: Host, rings: RingState, news: RingNews, write_batch: WriteBatch
+    ) -> None:
         self.node = node
+        self.rings = rings
+        self.news = news
+        self.write_batch = write_batch
         self._due: dict[int, float] = {}
         """By partition: when this owner begins to ask."""
         self._asked: dict[int, set[str]] = {}
 
-    def learned(self, ring: Ring) -> None:
-        """The node has taken a ring."""
+    def learned(self, taken: Taken) -> None:
+        """The ring is taken."""
         node = self.node
         due, self._due = self._due, {}
-        for partition, entry in enumerate(ring.entries):
+        for partition, entry in enumerate(taken.ring.entries):
             names = (*entry.owners, *(entry.old or ()))
             if entry.old is not None and node.name in names:
                 rank = sum(name < node.name for name in set(names))
@@ -73,9 +78,9 @@ class Settling:
     def _clear(self, partition: int, entry: Entry) -> None:
         node = self.node
         if node.ring.entries[partition] == entry:
-            node.membership.write(partition, Entry(entry.term, entry.version + 1, entry.owners))
+            self.rings.write(partition, Entry(entry.term, entry.version + 1, entry.owners))
             node.counters["switches_settled"] += 1
-            node.membership.tell(partition, (*entry.owners, *(entry.old or ())))
+            self.news.tell(partition, (*entry.owners, *(entry.old or ())))
 
     def settle(self, message: Settle, reply: Callable[[Message], None]) -> None:
         """Answer when the switch is durable here."""
@@ -92,4 +97,4 @@ class Settling:
             if durable:
                 reply(Settled(message.id))
 
-        node.write_batch.then(None, synced)
+        self.write_batch.then(None, synced)

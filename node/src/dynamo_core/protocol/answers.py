@@ -61,7 +61,10 @@ class Receiver(Protocol):
 
     settings: Settings
     now: float
-    ring_or_none: Ring | None
+
+    @property
+    def ring_or_none(self) -> Ring | None:
+        """The ring, None before it has one."""
 
 
 def partition_bits(here: Receiver) -> int:

@@ -36,24 +36,27 @@ class Replica:
     """The local copy behind the write batch."""
 
     def __init__(
-        self, name: str, write_batch: WriteBatch, hints: HintBook, settings: Settings, draw: Draw
-    ) -> None:
+        self, name: str, write_batch: WriteBatch, hints: HintBook, settings: Settings, draw: Draw,
+        *, boot: int = 0, counters: Counter[str] | None = None,
+    ) -> None:  # fmt: skip
         self.name = name
         self.write_batch = write_batch
         self.hints = hints
         self.settings = settings
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
         self.compared: set[str] = set()
         self.quarantined: set[int] = set()
-        """Partitions whose numbers this process has not compared yet (S-DEL-3)."""
-        self.quarantine_target = ""
-        """The target name of the hints that hold what comes meanwhile."""
+        """Partitions whose numbers are not compared yet in this life (S-DEL-3)."""
+        self.quarantine_target = f"={boot:016x}"
+        """For whom, by name, what comes meanwhile is kept."""
         self.marks: set[int] = set()
         self.numbers = RoundNumbers(write_batch)
         self.tombstones = Tombstones(settings.tombstones_max)
         self.damaged: set[bytes] = set()
         self._losses: Counter[int] = Counter()
         self._voids = 0
+        self.distrusted = False
+        """Whether this disk may have lost something (S-DISK-2)."""
         self.in_doubt = False
         """This disk is distrusted, but that is not on the disk yet: do not trust marks that are
         read back from it."""
@@ -71,6 +74,11 @@ class Replica:
         return self.tree.forest
 
     # ------------------------------------------------------------ ring, marks, actors
+
+    def retire(self, name: str) -> None:
+        """The id of this node is gone: its copy has this name from now on, and compares nothing."""
+        self.name = name
+        self.quarantined.clear()
 
     def adopt(self, held: Holdings, founding: bool = False) -> None:
         """Take the ring. Partitions that this node keeps no longer lose their marks at once."""
@@ -157,7 +165,7 @@ class Replica:
     def distrust(self) -> None:
         """S-DISK-2: the disk may have lost something. No partition is complete until its passes."""
         self.counters["store_distrusted"] += 1
-        self.in_doubt = True
+        self.distrusted = self.in_doubt = True
         self._voids += 1
         self.write_batch.then(self._doubt_written)
         self.actors.all_born_again()

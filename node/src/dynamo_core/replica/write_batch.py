@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from dynamo_core.errors import StoreError
-from dynamo_core.keys import FAMILIES
+from dynamo_core.errors import Corrupt, StoreError
+from dynamo_core.keys import DATA, FAMILIES, HINTS
 from dynamo_core.replica.store import Change, Store
 
 PAGE_BYTES = 4 * 1024 * 1024
@@ -60,6 +60,13 @@ class WriteBatch:
         merged: dict[bytes, bytes | None] = {**dict(rows), **mine}
         found = sorted((key, value) for key, value in merged.items() if value is not None)
         return found[:limit]
+
+    def holds_data(self) -> bool:
+        """Whether anything lies on this disk; a founder's must be empty (S-RING-5)."""
+        try:
+            return any(self.scan(family, b"", None, 1) for family in (DATA, HINTS))
+        except Corrupt:
+            return True
 
     def page(self, family: int, start: bytes, end: bytes | None, limit: int) -> Page:
         """Rows as from `scan`, about `limit` of them and about as many bytes as a page has (T-4),

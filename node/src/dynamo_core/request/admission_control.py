@@ -4,30 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
 from dynamo_core.errors import PeerCorrupt
+from dynamo_core.membership.ring_state import RingState
 from dynamo_core.protocol.arrivals import outcome_digest, verified_put
 from dynamo_core.protocol.messages import Forward, Forwarded, Refused
 from dynamo_core.protocol.operations import Get, Operation, Outcome, Put, settle
 from dynamo_core.protocol.refusal import Refusal
 from dynamo_core.request.get import GetOperation
 from dynamo_core.request.put import PutOperation
+from dynamo_core.runtime.host import Traced
 from dynamo_core.runtime.shares import ALL_USED, Shares
 
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
-
 Done = Callable[[Outcome], None]
+
+
+class Door(Traced, Protocol):
+    """A host that says whether operations of clients are for it."""
+
+    @property
+    def serving(self) -> bool:
+        """A member that stays one, at the address where the ring has it."""
+
+    @property
+    def draining(self) -> bool:
+        """The process is about to end."""
 
 
 class AdmissionControl:
     """Starts the machine of each operation and counts those under way."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Door, rings: RingState) -> None:
         self.node = node
+        self.rings = rings
         self.slots = Shares(node.settings.in_flight_max)
 
     @property
@@ -39,7 +51,7 @@ class AdmissionControl:
         """The reason to refuse every operation now, before any effect; "" if the node takes
         them."""
         node = self.node
-        if not node.member or node.moves.departing or node.whereabouts.yields:
+        if not node.serving:
             return "not-a-member"
         if node.draining:
             return "draining"
@@ -57,7 +69,7 @@ class AdmissionControl:
             done(Outcome(status=status, problem=refusal, applied="no", node=node.identity.name))
             return
         self.slots.take(principal)
-        settle(operation, node.ring.target, node.wall_ms)
+        settle(operation, self.rings.ring.target, node.wall_ms)
         if isinstance(operation, Get):
             get = GetOperation(node, operation, None, principal)
             get.done = partial(self._read, get, done)
@@ -91,8 +103,8 @@ class AdmissionControl:
             done(Outcome(status=503, problem=refusal, applied="no", node=node.identity.name))
         else:
             self.slots.take(principal)
-            # An older node forwards a put without settled options.
-            settle(message.put, node.ring.target, node.wall_ms)
+            # An older node forwards it as it got it.
+            settle(message.put, self.rings.ring.target, node.wall_ms)
             answered: Done = partial(self._answered, principal, done)
             if node.spans is not None:
                 answered = node.spans.coordinating(route, message.put, answered)
@@ -113,7 +125,7 @@ class AdmissionControl:
         strict put has just written (C9)."""
         node = self.node
         get = Get(key=put.key, strict=put.strict, timeout_s=put.timeout_s, trace=put.trace)
-        settle(get, node.ring.target, node.wall_ms)
+        settle(get, self.rings.ring.target, node.wall_ms)
         operation = GetOperation(node, get, None, principal)
         began = node.now
 

@@ -78,17 +78,17 @@ class PutOperation(Replication):
         self.done: Answer | None = done
         self.known, self.known_seen = known, known_seen
         self.stored = store_key(put.key)
-        ring = view.ring
+        ring, preference = view.ring, view.preference
         self.partition = partition_of(self.stored, ring.partition_bits)
         self.entry = ring.entries[self.partition].number
-        self.place = view.preference.places[self.partition]
+        self.place = preference.places[self.partition]
         self.renewals = self.syncs = self.seen = 0
         self.earlier_s = 0.0
         """`syncs`: how many fsyncs other nodes must make; this node's own one counts unless strict
         forbids it. `earlier_s`: the time of a read before this write."""
         self.w, self.dw, self.strict = put.w, put.dw, bool(put.strict)
-        self.copies = Copies(view.preference.bits)
-        self.stale: Sequence[tuple[str, str]] = ()  # calls that wait for a new read
+        self.copies = Copies(preference.bits)
+        self.stale: Sequence[tuple[str, str]] = ()  # calls that wait for the record read again
         self.missed: Collection[str] = ()
         self.spare: list[str] | None = None
         self.record = self.context = b""

@@ -14,9 +14,8 @@ again, because the answers would come from two disks.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
 
 from dynamo_core.errors import PeerCorrupt
 from dynamo_core.protocol.answers import answer_fault
@@ -37,12 +36,10 @@ from dynamo_core.protocol.messages import (
     Stored,
 )
 from dynamo_core.protocol.refusal import Failure, Refusal
-from dynamo_core.protocol.ring_messages import Found, Prepare
+from dynamo_core.runtime.failure_detector import FailureDetector
+from dynamo_core.runtime.host import Copy, Traced
 from dynamo_core.runtime.machine import NEVER, Coordinate, Effects, Machine, Rejected
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
-
+from dynamo_core.runtime.outbox import Outbox
 
 PROVEN_FIRST = frozenset((Fetched, Forwarded))
 """Answers with a record or an outcome, verified here; FetchedMany is verified row by row."""
@@ -58,8 +55,20 @@ AGAIN_S_MIN = 0.05
 class Dispatcher:
     """Every call under way, and the machines that wait for a time."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self, node: Traced, detector: FailureDetector, outbox: Outbox, copy: Copy, *,
+        replying: Mapping[type, Callable[..., None]], learn: Callable[[str, Refused], None],
+        mark_dirty: Callable[[int, str], None],
+    ) -> None:  # fmt: skip
+        """`replying` are calls of this node that another part answers; `learn` is told of each
+        refusal of a peer, `mark_dirty` of each copy that an exchange must bring."""
         self.node = node
+        self.detector = detector
+        self.outbox = outbox
+        self.copy = copy
+        self.replying = replying
+        self._learn = learn
+        self._mark_dirty = mark_dirty
         self._pending: dict[int, tuple[Machine, str, Message]] = {}
         self._next_id = node.boot >> 16  # so that answers to an earlier life match nothing
         self._timers: list[tuple[float, int, Machine]] = []
@@ -107,7 +116,7 @@ class Dispatcher:
             if to != name or machine.finished or not machine.wants(request):
                 continue
             if kind in AGAIN or (same_life and kind in WALKS):
-                node.outbox.send(name, request)
+                self.outbox.send(name, request)
                 node.counters["calls_said_again"] += 1
 
     def answered(self, frame: Frame, replies: Iterable[Message]) -> list[Message]:
@@ -129,14 +138,14 @@ class Dispatcher:
             del pending[number]
             machine, name, request = entry
             machine.calls.discard(number)
-            node.detector.answered(name)
+            self.detector.answered(name)
             kind = type(reply)
             if kind is Stored and type(request) is Store:  # most replies; has only flags to check
                 if machine.finished:
                     continue
                 effects = machine.replied(name, request, reply, now)
             elif type(reply) is Refused:
-                node.inbox.learn(name, reply)
+                self._learn(name, reply)
                 if machine.finished:
                     continue
                 if reply.reason is Refusal.ENTRY:
@@ -224,11 +233,11 @@ class Dispatcher:
             if not machine.finished:
                 self._pending[number] = (machine, to, request)
                 machine.calls.add(number)
-            self.node.outbox.outbox[to].append(request)
+            self.outbox.outbox[to].append(request)
         if machine.finished:
             self._forget(machine)
             for partition, owner in machine.unserved():
-                self.node.hints.mark_dirty(partition, owner)
+                self._mark_dirty(partition, owner)
             machine.let_go()
         elif machine.wake_at < machine.scheduled_at:
             self._schedule(machine)
@@ -247,7 +256,7 @@ class Dispatcher:
             if self.node.spans is not None:
                 self.node.spans.unanswered(number)
             if not machine.heard_from(entry[1]):
-                self.node.detector.missed(entry[1])
+                self.detector.missed(entry[1])
         machine.calls.clear()
 
     def _call_local(self, machine: Machine, request: Message) -> None:
@@ -256,17 +265,12 @@ class Dispatcher:
         def reply(message: Message) -> None:
             work.append((machine, request, message))
 
-        node = self.node
-        if type(request) is Coordinate:  # most requests; it has no entry to check
-            node.local.coordinate(request, reply)
-        elif node.local.answers(request):
-            node.local.answer(request, reply)
-        elif isinstance(request, Prepare):
-            reply(node.membership.prepared(request))
-        elif isinstance(request, Found):
-            node.membership.founded(request, reply)
-        elif type(request) in node.inbox.replying:
-            node.inbox.replying[type(request)](request, reply)
+        if type(request) is Coordinate:  # the most, and of no entry that could be another one
+            self.copy.coordinate(request, reply)
+        elif self.copy.answers(request):
+            self.copy.answer(request, reply)
+        elif type(request) in self.replying:
+            self.replying[type(request)](request, reply)
 
     def _local_reply(self, machine: Machine, request: Message, reply: Message) -> None:
         if machine.finished:

@@ -121,6 +121,15 @@ class FailureDetector:
             self._judge(peer)
         return self.fresh(frame)
 
+    def take_returned(self) -> list[tuple[str, bool]]:
+        """Those of `returned`, each told once."""
+        returned, self.returned = self.returned, []
+        return returned
+
+    def forget(self, name: str) -> None:
+        """Nobody is to wait for that peer any more."""
+        self.peers.pop(name, None)
+
     def fresh(self, frame: Frame) -> bool:
         """Whether the sender has heard this process, and recently enough (S-NET-1)."""
         return frame.echo_boot == self.boot and self.now_ms - frame.echo <= self._age_max_ms

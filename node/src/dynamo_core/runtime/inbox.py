@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from dynamo_core.protocol.frames import Frame
 from dynamo_core.protocol.intake import CHECKS, fault
@@ -18,15 +18,31 @@ from dynamo_core.protocol.messages import Message, Refused
 from dynamo_core.protocol.messages import Store as StoreRequest
 from dynamo_core.protocol.refusal import Refusal
 from dynamo_core.protocol.registry import ANSWER_OF, MEMBERSHIP_REPLIES, REPLIES
-from dynamo_core.protocol.ring_messages import Admitted, Entries
+from dynamo_core.protocol.ring_messages import Admitted
+from dynamo_core.runtime.dispatcher import Dispatcher
+from dynamo_core.runtime.failure_detector import FailureDetector
+from dynamo_core.runtime.host import Copy, Reply, Traced
+from dynamo_core.runtime.outbox import Outbox
 from dynamo_core.runtime.traced import Say
 
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
-
-Reply = Callable[[Message], None]
 Replying = Callable[[Any, Reply], None]
 Routed = Callable[[str, Any], None]
+
+
+class RingTalk(Protocol):
+    """What takes the messages about the ring."""
+
+    def answers(self, message: Message) -> bool:
+        """Whether the message is about membership."""
+
+    def answer(self, frame: Frame, route: str, message: Message) -> None:
+        """Serve one such message."""
+
+    def admitted(self, frame: Frame, message: Admitted) -> None:
+        """The answer to a knock."""
+
+    def greet(self, route: str) -> None:
+        """A node has not heard this process yet."""
 
 
 class Inbox:
@@ -35,25 +51,31 @@ class Inbox:
     know which node sent them."""
 
     def __init__(
-        self, node: Node, replying: dict[type, Replying], routed: dict[type, Routed]
-    ) -> None:
+        self, node: Traced, detector: FailureDetector, outbox: Outbox, dispatcher: Dispatcher, *,
+        copy: Copy, membership: RingTalk, replying: dict[type, Replying],
+        routed: dict[type, Routed],
+    ) -> None:  # fmt: skip
         self.node = node
+        self.detector = detector
+        self.outbox = outbox
+        self.dispatcher = dispatcher
+        self.copy = copy
+        self.membership = membership
         self.replying = replying
         self.routed = routed
 
     def take(self, frame: Frame) -> None:
         """Handle the messages of a frame in order; neighbours of one kind together."""
         node = self.node
-        detector, local = node.detector, node.local
-        route = node.outbox.route_of(frame)
+        detector, local = self.detector, self.copy
+        route = self.outbox.route_of(frame)
         known = route == frame.name or node.ring_or_none is None
         fresh = detector.heard(frame, frame.name if known else "@" + frame.address) and known
         if detector.returned:
-            returned, detector.returned = detector.returned, []
-            for name, same_life in returned:
-                node.dispatcher.send_again(name, same_life)
+            for name, same_life in detector.take_returned():
+                self.dispatcher.send_again(name, same_life)
         member = fresh and node.member
-        send: Say = partial(node.outbox.send, route)
+        send: Say = partial(self.outbox.send, route)
         if node.spans is not None:
             send = node.spans.serving(frame.name, frame.messages, send)
         corrupt = partial(node.sent_corrupt, route)
@@ -98,48 +120,29 @@ class Inbox:
                 self.node.send(route, Refused(message.id, Refusal.SENSELESS))
 
     def _replies(self, frame: Frame, replies: Iterable[Message]) -> None:
-        for reply in self.node.dispatcher.answered(frame, replies):
+        for reply in self.dispatcher.answered(frame, replies):
             if isinstance(reply, Admitted) and reply.id == 0:
-                self.node.membership.admitted(frame, reply)
+                self.membership.admitted(frame, reply)
 
     def _other(self, frame: Frame, route: str, fresh: bool, message: Message) -> None:
-        if self.node.membership.answers(message):
-            self.node.membership.answer(frame, route, message)
+        if self.membership.answers(message):
+            self.membership.answer(frame, route, message)
         elif fresh and self.node.member:
             self._request(route, message)
-        elif self.node.outbox.is_offer(frame, message):
+        elif self.outbox.is_offer(frame, message):
             self._request("@" + frame.address, message)
         else:
             self.node.counters["frames_refused"] += 1
             if route == frame.name:
-                self.node.membership.gossip_to(route)
-
-    def learn(self, name: str, refusal: Refused) -> None:
-        """S-RING-4: a peer refused a call. If its entry of the partition is newer, this node takes
-        it; if it is older, this node sends its own entry to the peer."""
-        ring, partition = self.node.ring, refusal.partition
-        if refusal.reason is Refusal.STALE:
-            self.node.quarantine.heard(name, partition, refusal.seen, refusal.floor)
-        if refusal.entry is None:
-            return
-        mine, theirs = ring.entries[partition], refusal.entry
-        # No node takes an entry from an id that is gone: an entry that only it has does not count
-        # (S-MOVE-4).
-        behind = mine != theirs and (self.node.membership.gone or mine.later(theirs) is not mine)
-        if behind and not ring.knows(theirs):
-            self.node.membership.gossip_to(name)
-        elif behind:
-            self.node.membership.take(ring.with_entries({partition: theirs}))
-        elif mine != theirs:
-            self.node.send(name, Entries(0, [(partition, mine)]))
+                self.membership.greet(route)
 
     def _request(self, route: str, message: Message) -> None:
         node, kind = self.node, type(message)
         if isinstance(message, StoreRequest):
             corrupt = partial(node.sent_corrupt, route)
-            node.local.stores((message,), partial(node.send, route), corrupt)
-        elif node.local.answers(message):
-            node.local.answer(message, partial(node.send, route))
+            self.copy.stores((message,), partial(node.send, route), corrupt)
+        elif self.copy.answers(message):
+            self.copy.answer(message, partial(node.send, route))
         elif kind in self.replying:
             self.replying[kind](message, partial(node.send, route))
         elif kind in self.routed:

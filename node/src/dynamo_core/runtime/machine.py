@@ -37,8 +37,6 @@ class View(Protocol):
 
     name: str
     settings: Settings
-    preference: Preference
-    lww: bool
     now: float
     wall_ms: int
     throttle: Throttle
@@ -52,6 +50,14 @@ class View(Protocol):
     @property
     def ring(self) -> Ring:
         """The ring document."""
+
+    @property
+    def preference(self) -> Preference:
+        """Its preference lists."""
+
+    @property
+    def lww(self) -> bool:
+        """Whether the last write wins."""
 
     @property
     def writable(self) -> bool:

@@ -6,20 +6,19 @@ A route is a member's name, or "@host:port" for a node that is not a member (yet
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 from dynamo_core.protocol.frames import FRAME_BYTES_MAX, FRAME_VERSION, Frame, encode_frame
 from dynamo_core.protocol.messages import Message, Store
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
+from dynamo_core.runtime.failure_detector import FailureDetector
+from dynamo_core.runtime.host import Traced
 
 
 class Outbox:
     """The outgoing messages of one tick, by route."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Traced, detector: FailureDetector) -> None:
         self.node = node
+        self.detector = detector
         self.frame_bytes_max = FRAME_BYTES_MAX
         """The largest frame for a link; a simulated link may take less."""
         self.outbox: defaultdict[str, list[Message]] = defaultdict(list)
@@ -59,7 +58,7 @@ class Outbox:
         ring = self.node.ring_or_none
         cluster_id = ring.identity.cluster_id if ring is not None else ""
         me = self.node.identity
-        detector = self.node.detector
+        detector = self.detector
         head = (FRAME_VERSION, cluster_id, me.name, me.node_id, me.address, detector.boot)
         echo = detector.echo_for(route)
         return encode_frame(Frame(*head, detector.now_ms, *echo, messages))
@@ -91,5 +90,5 @@ class Outbox:
             and isinstance(message, Store)
             and message.cause == "hint"
             and frame.cluster_id == node.ring.identity.cluster_id
-            and node.detector.fresh(frame)
+            and self.detector.fresh(frame)
         )

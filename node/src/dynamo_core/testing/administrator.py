@@ -97,7 +97,7 @@ def _join(world: World, node: Node, fault: Fault) -> Body | None:
         p
         for p in world.processes
         if p.node is not None and not p.paused
-        if p.node.ring_or_none is None and not p.node.holds_data()
+        if p.node.ring_or_none is None and not p.node.write_batch.holds_data()
         if p.name not in node.ring.members or node.ring.members[p.name].state == LEFT
     ]
     count = 1 + (fault.amount < 0.4)

@@ -33,7 +33,7 @@ def begin(world: World) -> None:
     for process in _founders(world):
         node = process.node
         assert node is not None
-        world.enter(process, lambda node=node: node.membership.take(ring, founding=True))  # type: ignore[misc]
+        world.enter(process, lambda node=node: node.ring_state.take(ring, founding=True))  # type: ignore[misc]
         world.flush(process, process.life)
         process.disk.synced(process.disk.number)
 

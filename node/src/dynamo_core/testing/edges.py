@@ -66,8 +66,8 @@ def disk_is_full(world: World, node: Node) -> None:
     name, ring = node.identity.name, node.ring_or_none
     if ring is None or name not in ring.members:
         return
-    if node.membership.gone:
-        world.counters["full while it hands over"] += node.holds_data()
+    if node.ring_state.gone:
+        world.counters["full while it hands over"] += node.write_batch.holds_data()
     elif ring.members[name].state == LEAVING:
         world.count("full while it leaves")
     if node.member and node.moves.receiving:

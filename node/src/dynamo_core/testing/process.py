@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from dynamo_core.errors import Corrupt
 from dynamo_core.keys import DATA, HINTS, META, partition_of
-from dynamo_core.membership.retirement import GONE_KEY
+from dynamo_core.membership.stored_ring import GONE_KEY
 from dynamo_core.node import Node
 from dynamo_core.replica.hints import split_hint_key
 from dynamo_core.replica.store import Change

@@ -13,7 +13,7 @@ import msgspec
 
 from dynamo_core.errors import BadFrame
 from dynamo_core.keys import META
-from dynamo_core.membership.membership import RING_KEY
+from dynamo_core.membership.stored_ring import RING_KEY
 from dynamo_core.protocol.messages import Message
 from dynamo_core.protocol.ring_messages import Entries, Parts
 from dynamo_core.protocol.round_messages import NumbersTold

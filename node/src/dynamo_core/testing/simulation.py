@@ -168,7 +168,7 @@ def settle(world: World, clients: Clients, looks: int = 0) -> bool:
             world.events.append(Trouble("C4", detail))
             return False
         for process in world.processes:
-            if process.node is not None and process.node.membership.emptied:
+            if process.node is not None and process.node.ring_state.emptied:
                 _join_anew(world, process)
         members = [p for p in world.processes if p.node is not None and p.node.member]
         if members:
@@ -208,7 +208,7 @@ def unsettled(world: World) -> str:
             return f"{process.name} still waits for an fsync that began before"
         if process.disk.corrupt:
             return f"{process.name} has damaged records"
-        if node.membership.gone and not node.membership.emptied:
+        if node.ring_state.gone and not node.ring_state.emptied:
             return f"{process.name} is gone and has something to hand over"
     if not nodes:
         return "there is no member"

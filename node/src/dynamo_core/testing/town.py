@@ -73,7 +73,7 @@ class Town:
             target = Target(r=min(2, n), w=min(2, n))
             ring = found(Identity("town", PARTITIONS, n, conflicts), lines, target)
             for name in founders:
-                self.nodes[name].membership.take(ring, founding=True)
+                self.nodes[name].ring_state.take(ring, founding=True)
             self.run(3.0)
 
     @property
@@ -189,7 +189,7 @@ class Town:
         node, wishes = self.nodes[at], parse_change_request(body)
         made = plan(node.ring, wishes)
         ids = {x: (self.disks[x].node_id, "") for x in joining}
-        node.membership.take(applied(node.ring, made, wishes, ids, operation_id))
+        node.ring_state.take(applied(node.ring, made, wishes, ids, operation_id))
         self.settle()
         return made
 

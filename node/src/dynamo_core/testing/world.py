@@ -17,7 +17,7 @@ from zlib import crc32
 
 from dynamo_core.errors import BadFrame, StoreError
 from dynamo_core.keys import HINTS, META, partition_of
-from dynamo_core.membership.retirement import GONE_KEY
+from dynamo_core.membership.stored_ring import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.ring.document import Entry, Ring
 from dynamo_core.testing.addresses import seeds

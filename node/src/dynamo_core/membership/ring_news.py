@@ -1,0 +1,69 @@
+"""What this node says of its ring unasked: digests with every heartbeat, single entries at once,
+and the newer entry to a peer that refused for an older one.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dynamo_core.membership.ring_state import RingState
+from dynamo_core.protocol.messages import Refused
+from dynamo_core.protocol.refusal import Refusal
+from dynamo_core.protocol.ring_messages import Entries, Gossip
+from dynamo_core.runtime.failure_detector import FailureDetector
+from dynamo_core.runtime.host import Host
+
+
+class Numbered(Host, Protocol):
+    """A host that says how much of its store is durable (S-DISK-2)."""
+
+    @property
+    def durable_number(self) -> int:
+        """The highest sequence number of its store that is fsynced."""
+
+    @property
+    def start_number(self) -> int:
+        """The highest one that its store had at the start."""
+
+
+class RingNews:
+    """The messages about the ring that nobody asked for."""
+
+    def __init__(self, node: Numbered, rings: RingState, detector: FailureDetector) -> None:
+        self.node = node
+        self.rings = rings
+        self.detector = detector
+
+    def gossip_to(self, route: str, reply: bool = False) -> None:
+        """Digests and numbers to one node."""
+        node, ring = self.node, self.rings.ring_or_none
+        peer = self.detector.peers.get(route)
+        digests = ring.digests() if ring is not None else ()
+        remembered = peer.remembered() if peer is not None else 0
+        number, stalled, admin = node.durable_number, node.stalled, node.identity.admin
+        node.send(route, Gossip(0, digests, number, remembered, reply, stalled, admin))
+
+    def tell(self, partition: int, names: tuple[str, ...]) -> None:
+        """Say the entry to these nodes now, without waiting for gossip."""
+        node, ring = self.node, self.rings.ring
+        for name in ring.live(names):
+            if name != node.name:
+                node.send(name, Entries(0, [(partition, ring.entries[partition])]))
+
+    def learn(self, name: str, refusal: Refused) -> None:
+        """S-RING-4: a peer refused. Whoever has the older entry of the partition takes the newer
+        one first."""
+        ring, partition = self.node.ring, refusal.partition
+        if refusal.reason is Refusal.STALE:
+            self.node.heard(name, partition, refusal.seen, refusal.floor)
+        if refusal.entry is None:
+            return
+        mine, theirs = ring.entries[partition], refusal.entry
+        # Nobody takes an entry from an id that is gone: what it alone has never was (S-MOVE-4).
+        behind = mine != theirs and (self.rings.gone or mine.later(theirs) is not mine)
+        if behind and not ring.knows(theirs):
+            self.gossip_to(name)
+        elif behind:
+            self.rings.take(ring.with_entries({partition: theirs}))
+        elif mine != theirs:
+            self.node.send(name, Entries(0, [(partition, mine)]))

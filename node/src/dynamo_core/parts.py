@@ -1,0 +1,267 @@
+"""The parts of one node: what each may reach, in which order they hear of a new ring, and the host
+that they all have (`runtime/host.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+from dynamo_core.admin.admin import Administration
+from dynamo_core.admin.planner import Planner
+from dynamo_core.bounds import Refusals
+from dynamo_core.forgetting.coordinator import RoundCoordinator
+from dynamo_core.forgetting.participant import RoundParticipant
+from dynamo_core.forgetting.quarantine import Quarantine
+from dynamo_core.membership.membership import Membership
+from dynamo_core.membership.replacement import Replacements
+from dynamo_core.membership.retirement import Retirement
+from dynamo_core.membership.ring_news import RingNews
+from dynamo_core.membership.ring_state import RingState, Taken
+from dynamo_core.membership.whereabouts import Whereabouts
+from dynamo_core.moves.promises import Promises
+from dynamo_core.moves.receiver import Moves
+from dynamo_core.moves.settling import Settling
+from dynamo_core.protocol.messages import Forward, Message, Order
+from dynamo_core.protocol.move_messages import Promise, Settle, Still
+from dynamo_core.protocol.ring_messages import Announce
+from dynamo_core.protocol.round_messages import Numbers, NumbersTold, RoundAsk, RoundCommit
+from dynamo_core.repair.hint_delivery import Deliveries
+from dynamo_core.repair.scheduler import Repairs
+from dynamo_core.replica.durability import Durability
+from dynamo_core.replica.hints import HintBook
+from dynamo_core.replica.local_replica import LocalReplica
+from dynamo_core.replica.replica import Replica
+from dynamo_core.replica.store import Store
+from dynamo_core.replica.write_batch import WriteBatch
+from dynamo_core.request.admission_control import AdmissionControl
+from dynamo_core.ring.document import LEFT, Ring
+from dynamo_core.ring.preference import Preference
+from dynamo_core.runtime.dispatcher import Dispatcher
+from dynamo_core.runtime.failure_detector import FailureDetector
+from dynamo_core.runtime.hedging import Hedging
+from dynamo_core.runtime.host import NodeIdentity
+from dynamo_core.runtime.inbox import Inbox, Replying
+from dynamo_core.runtime.machine import Machine, Question
+from dynamo_core.runtime.outbox import Outbox
+from dynamo_core.runtime.shares import Shares
+from dynamo_core.runtime.slow import SlowBook
+from dynamo_core.runtime.throttle import Throttle
+from dynamo_core.runtime.traced import Spans
+from dynamo_core.settings import Settings
+
+STRANGER = "(no member)"
+
+
+class Parts:
+    """Composed once; no part knows another one that is not named here as its own."""
+
+    def __init__(
+        self, identity: NodeIdentity, store: Store, settings: Settings, draw: Callable[[], int]
+    ) -> None:
+        self.identity = identity
+        self.name = identity.name
+        self.settings = settings
+        self.draw = draw
+        self.boot = draw()
+        self.now = 0.0
+        self.wall_ms = 0
+        self.draining = False
+        self.counters: Counter[str] = Counter()
+        self.corrupt_from: Counter[str] = Counter()
+        """Records, puts and outcomes that did not hold, by the peer that sent them (T-1)."""
+        self.refusals = Refusals()
+        self.throttle = Throttle(settings.latency_threshold_ms, self.counters)
+        self.free_bytes: Callable[[], int] = lambda: 0
+        self.spans: Spans | None = None
+        self.durable_number = 0
+        self.start_number = 0
+        self.write_batch = WriteBatch(store)
+        self.hints = HintBook(self.write_batch, settings.hint_bytes_max, settings.rows_max)
+        self.replica = Replica(
+            self.name, self.write_batch, self.hints, settings, draw,
+            boot=self.boot, counters=self.counters,
+        )  # fmt: skip
+        self.local = LocalReplica(self, self.write_batch, self.replica, self.hints)
+        self.detector = FailureDetector(self.boot, settings)
+        self.durability = Durability(settings.fsync_stall_s)
+        self.hedging = Hedging(settings, self.throttle, self.detector, self.counters)
+        self.records = Shares(settings.records_bytes_max)
+        self.slow = SlowBook(settings.slow_s, self.counters)
+        self.deliveries = Deliveries(self, self.hints, self.replica, self.spawn)
+        self.repairs = Repairs(self, self.replica, self.hints, self.spawn)
+        self.ring_state = RingState(self, self.replica)
+        self.admission_control = AdmissionControl(self, self.ring_state)
+        self._compose()
+        self._connect()
+
+    def _compose(self) -> None:
+        """The parts, each with what it may reach."""
+        rings, replica, detector = self.ring_state, self.replica, self.detector
+        news = self.ring_news = RingNews(self, rings, detector)
+        around = (self, rings, news, detector)
+        self.replacements = Replacements(*around, replica)
+        self.whereabouts = Whereabouts(*around, self.write_batch)
+        self.retirement = Retirement(self, rings, replica)
+        self.quarantine = Quarantine(self, replica, detector)
+        self.membership = Membership(
+            *around, replica, replacements=self.replacements, whereabouts=self.whereabouts,
+            retirement=self.retirement, quarantine=self.quarantine,
+        )  # fmt: skip
+        self.promises = Promises(self, rings, self.write_batch)
+        self.settling = Settling(self, rings, news, self.write_batch)
+        self.moves = Moves(
+            self, rings, news, replica, promises=self.promises, settling=self.settling,
+            admission=self.admission_control,
+        )  # fmt: skip
+        self.round_participant = RoundParticipant(self, replica)
+        self.round_coordinator = RoundCoordinator(self, replica)
+        self.admin = Administration(self, Planner(self, rings, news, self.write_batch))
+
+    def _connect(self) -> None:
+        """Who is told of a new ring, in which order, and who takes which message."""
+        self.ring_state.connect(
+            filters=(self.promises.admissible, self.moves.admissible),
+            subscribers={
+                "lives": self._lives_changed,
+                "replica": self._replica_takes,
+                "promises": self.promises.learned,
+                "moves": self.moves.learned,
+                "settling": self.settling.learned,
+                "quarantine": self.quarantine.learned,
+                "own life": self.ring_state.judge_life,
+                "whereabouts": self.membership.learned,
+            },
+            on_gone=self._retire,
+        )
+        self.local.serve(
+            {RoundAsk: self.round_participant.ask, RoundCommit: self.round_participant.commit}
+        )
+        replying: dict[type, Replying] = {
+            Order: self.admin.order, Promise: self.promises.promise, Still: self.moves.still,
+            Settle: self.settling.settle,
+        }  # fmt: skip
+        self.outbox = Outbox(self, self.detector)
+        self.dispatcher = Dispatcher(
+            self, self.detector, self.outbox, self.local,
+            replying=replying | self.membership.replying, learn=self.ring_news.learn,
+            mark_dirty=self.hints.mark_dirty,
+        )  # fmt: skip
+        self.inbox = Inbox(
+            self, self.detector, self.outbox, self.dispatcher, copy=self.local,
+            membership=self.membership, replying=replying,
+            routed={
+                Forward: self.admission_control.forwarded, Announce: self.admin.planner.announced,
+                Numbers: self.quarantine.asked, NumbersTold: self.quarantine.told,
+            },
+        )  # fmt: skip
+
+    def _lives_changed(self, taken: Taken) -> None:
+        """Nothing counts that was known of another life of a name (S-MEM-4)."""
+        before = taken.before
+        for member in taken.ring.members.values():
+            old = before.members.get(member.name) if before is not None else None
+            if member.state == LEFT:
+                self.detector.forget(member.name)
+            if old is not None and old.id != member.id:
+                self.repairs.forget_peer(member.name)
+                self.replica.compared.discard(member.name)
+
+    def _replica_takes(self, taken: Taken) -> None:
+        self.replica.adopt(taken.held, taken.founding)
+        if taken.first:
+            self.replica.rebuild_tree()
+
+    def _retire(self) -> None:
+        """This id is gone (S-MEM-3)."""
+        self.name = "~" + self.identity.name
+        self.replica.retire(self.name)
+
+    # ------------------------------------------------------------ what others may see
+
+    @property
+    def ring(self) -> Ring:
+        """The ring; only for code that runs on a member."""
+        return self.ring_state.ring
+
+    @property
+    def ring_or_none(self) -> Ring | None:
+        """The ring, None before this node has one."""
+        return self.ring_state.ring_or_none
+
+    @property
+    def preference(self) -> Preference:
+        """Its preference lists; only for code that runs on a member."""
+        return self.ring_state.preference
+
+    @property
+    def lww(self) -> bool:
+        """Whether the last write wins in this ring."""
+        return self.ring_state.lww
+
+    @property
+    def member(self) -> bool:
+        """Whether this node serves keys."""
+        return self.ring_state.member
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where each name is dialled."""
+        return self.ring_state.addresses
+
+    @property
+    def serving(self) -> bool:
+        """Whether operations of clients are for this node."""
+        return self.ring_state.member and not (self.moves.departing or self.whereabouts.yields)
+
+    @property
+    def writable(self) -> bool:
+        """Whether the store takes writes (S-DISK-4)."""
+        return self.write_batch.writable
+
+    @property
+    def stalled(self) -> bool:
+        """Whether this node's fsyncs stall (S-RW-8)."""
+        return self.durability.stalled
+
+    def stalls(self, name: str) -> bool:
+        """Whether the fsyncs of the node stall, as it says itself (S-RW-8)."""
+        return self.stalled if name == self.name else self.detector.stalls(name)
+
+    def up(self, name: str) -> bool:
+        """Whether the node is likely to answer; this one is."""
+        return name == self.name or self.detector.up(name)
+
+    def heard(self, name: str, partition: int, seen: int, floor: int) -> None:
+        """A member's numbers of the partition (S-DEL-3)."""
+        self.quarantine.heard(name, partition, seen, floor)
+
+    def sent_corrupt(self, name: str) -> None:
+        """T-1: what this peer sent does not hold; it is counted and refused."""
+        known = self.ring_or_none is not None and name in self.ring_or_none.members
+        self.corrupt_from[name if known else STRANGER] += 1
+        self.counters["corrupt_records_refused"] += 1
+
+    # ------------------------------------------------------------ what they ask for
+
+    def send(self, route: str, message: Message) -> None:
+        """Into the next frame to a node, or to an address written "@host:port"."""
+        self.outbox.send(route, message)
+
+    def spawn(self, machine: Machine) -> None:
+        """Start a machine and carry out what it asks for."""
+        self.dispatcher.spawn(machine)
+
+    def ask(self, name: str, request: Message, done: Callable[[Message | None], None]) -> None:
+        """One call without a machine around it; `done` is told the answer or None."""
+        self.later(partial(self.spawn, Question(name, request, self.settings.call_s, done)))
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Run a call of the shell that starts machines, and what follows from it."""
+        self.dispatcher.later(call)
+
+    def refuse(self, peer: str, message: Message, why: str) -> None:
+        """S-IN-2: what a peer said makes no sense. It is counted, told once, and not done."""
+        self.counters["senseless_input_refused"] += 1
+        self.refusals.add(peer, type(message).__name__, why)
