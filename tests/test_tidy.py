@@ -51,6 +51,13 @@ UPWARD = {
     ("benchmarks.table", "benchmarks.bench"),  # the type of the results that it shows
 }
 """Arrows that would close a circle of files."""
+OTHERS = {"node", "view", "replica", "rings", "detector", "hints", "write_batch"}
+OWN_VALUES = {
+    "self.large.total",  # Budget sizes the shares that it made
+    "self._write.no_slowdown",  # an option of RocksDB
+    "self.cycle.waiting_for_100_continue",  # of a request of uvicorn
+}
+"""Fields of a value that belongs to who assigns them."""
 PURE = {
     *("__future__", "base64", "binascii", "bisect", "collections", "dataclasses", "enum"),
     "fractions",
@@ -180,6 +187,21 @@ def test_no_circle_of_files() -> None:
 def test_every_arrow_upward_that_is_named_stands() -> None:
     known = arrows()
     assert {(a, b) for a, b in UPWARD if b not in known.get(a, ())} == set()
+
+
+@pytest.mark.parametrize("path", modules("dynamo_core") + modules("dynamo_node"), ids=name_of)
+def test_a_part_assigns_no_field_of_another_part(path: Path) -> None:
+    """`self.part.field = …` and `node.field = …`: the other part has a method for it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AugAssign | ast.AnnAssign):
+            targets = [node.target]
+        for target in [inner for outer in targets for inner in ast.walk(outer)]:
+            if isinstance(target, ast.Attribute) and isinstance(target.ctx, ast.Store):
+                owner = ast.unparse(target.value)
+                parted = owner.startswith("self.") or owner in OTHERS
+                known = ast.unparse(target) in OWN_VALUES
+                assert known or not parted, f"line {target.lineno}: {ast.unparse(target)} = …"
 
 
 @pytest.mark.parametrize("path", modules("dynamo_core"), ids=name_of)

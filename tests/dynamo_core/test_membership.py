@@ -177,7 +177,7 @@ def test_a_lost_disk_comes_back_through_seeds_under_other_addresses() -> None:
     town.kill("b")
     town.wipe("b")
     node = town.start("b")
-    node.identity = msgspec.structs.replace(node.identity, seeds=("a:9", "c:9"))
+    node.seek(("a:9", "c:9"))
     town.until(lambda: rebuilt(town, "b"))
 
 

@@ -108,7 +108,7 @@ def test_a_store_that_is_reopened_vouches_for_no_fsync() -> None:
     write_batch.put(DATA, b"a", b"1")
     heard = told(write_batch)
     write_batch.flush()
-    write_batch.dropped()
+    write_batch.reopened()
     write_batch.synced(write_batch.number)
     assert heard == ["written True", "synced False"]
 

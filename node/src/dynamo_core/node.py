@@ -21,6 +21,7 @@ from dynamo_core.replica.store import Store
 from dynamo_core.request.admission_control import Done
 from dynamo_core.runtime.hedging import LATE_S
 from dynamo_core.runtime.host import NodeIdentity
+from dynamo_core.runtime.traced import Spans
 from dynamo_core.settings import RETUNED, Settings
 
 __all__ = ["Node", "NodeIdentity"]
@@ -62,9 +63,8 @@ class Node(Parts):
     def start(self, now: float, wall_ms: int, trusted: bool) -> None:
         """Load the state on the disk. `trusted` False: the disk may have lost data (S-DISK-2)."""
         self.now, self.wall_ms = now, wall_ms
-        self.detector.now_ms = int(now * 1000)
-        self.start_number = self.write_batch.number = self.write_batch.store.sequence()
-        self.durable_number = self.start_number
+        self.detector.tick(now)
+        self.start_number = self.durable_number = self.write_batch.load()
         self.replica.load()
         self.hints.load()
         self.promises.load()
@@ -76,6 +76,22 @@ class Node(Parts):
             self.replica.distrust()
             self.replica.rebuild_tree()
 
+    def attach(
+        self, free_bytes: Callable[[], int] | None = None, spans: Spans | None = None
+    ) -> None:
+        """What the shell has, before the start: the free bytes of the disk, and where
+        spans go; None: as before."""
+        self.free_bytes = free_bytes or self.free_bytes
+        self.spans = spans or self.spans
+
+    def seek(self, seeds: tuple[str, ...]) -> None:
+        """The seeds are at these addresses from now on."""
+        self.identity = msgspec.structs.replace(self.identity, seeds=seeds)
+
+    def drain(self) -> None:
+        """The process is about to end: no operation is taken any more."""
+        self.draining = True
+
     def retune(self, settings: Settings) -> None:
         """Use other settings from now on. They may differ in hedge_s, fsync_stall_s, exchange_s,
         exchanges_max, moves_max, latency_threshold_ms, siblings_max, hint_bytes_max, anti_entropy,
@@ -86,16 +102,17 @@ class Node(Parts):
             raise ValueError(f"only {', '.join(RETUNED)} may change while a node runs")
         if settings.latency_threshold_ms != self.throttle.threshold_ms:
             self.throttle.retune(settings.latency_threshold_ms)
-        self.settings = self.replica.settings = settings
+        self.settings = settings
+        self.replica.retune(settings)
         self.hedging.retune(settings.hedge_s)
         self.slow.retune(settings.slow_s)
-        self.durability.stall_s = settings.fsync_stall_s
-        self.hints.bytes_max = settings.hint_bytes_max
+        self.durability.retune(settings.fsync_stall_s)
+        self.hints.retune(settings.hint_bytes_max)
 
     def tick(self, now: float, wall_ms: int) -> None:
         """Take the new time and do what is due."""
         self.now, self.wall_ms = now, wall_ms
-        self.detector.now_ms = int(now * 1000)
+        self.detector.tick(now)
         late_s = now - min(self.dispatcher.wake_at, self._next_beat)
         if late_s > LATE_S:
             self.hedging.late(now, late_s)
@@ -178,11 +195,14 @@ class Node(Parts):
         self.write_batch.synced(number)
         self.dispatcher.drain()
 
+    def refuses_writes(self) -> None:
+        """The store has refused an fsync: it takes no writes until it is reopened."""
+        self.write_batch.refused()
+
     def reopened(self) -> None:
-        """The driver has reopened a store that refused writes; memory follows the store again."""
-        self._write()  # refused: this batch was built on a tree that the store does not have
-        self.write_batch.dropped()
-        self.write_batch.writable = True
+        """The driver has reopened a store that refused writes; what it has is what there is."""
+        self._write()  # still refused: it rests on a tree that the store does not have
+        self.write_batch.reopened()
         self.replica.reload()
         self.ring_state.keep()
         self.dispatcher.drain()
@@ -198,4 +218,4 @@ class Node(Parts):
                 self._next_scan = self.now
         boots, self._boots = self._boots, self.detector.boots(self.preference.names)
         if boots != self._boots:
-            self.hints.fresh.clear()
+            self.hints.hand_on_again()

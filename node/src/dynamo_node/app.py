@@ -228,8 +228,8 @@ async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Seque
     )  # fmt: skip
     node = Node(identity, store, settings.of_core(), partial(randbits, 64))
     if settings.engine != "memory":
-        node.free_bytes = partial(free_bytes, settings.data_dir)
-    node.spans = spans
+        node.attach(free_bytes=partial(free_bytes, settings.data_dir))
+    node.attach(spans=spans)
     keyring = Keyring(secrets, former=settings.peer_protocol_min < VERSION)
     ends = LinkEnds(
         settings.name, node_id, settings.cluster, peer_address, keyring, settings.of_links()

@@ -23,7 +23,6 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import NoReturn, Protocol
 
-import msgspec
 import structlog
 
 from dynamo_core.errors import BadFrame, Corrupt, StoreDamaged, StoreError, SyncFailed
@@ -245,7 +244,7 @@ class Driver:
     def _sync_refused(self, error: StoreError) -> None:
         """An earlier write had failed: nobody who waits for this fsync may be told that it is."""
         self._syncing = False
-        self.node.write_batch.writable = False
+        self.node.refuses_writes()
         log.warning("the store takes no writes", why=str(error))
         self._want_reopen()
 
@@ -335,15 +334,12 @@ class Driver:
             for seed in seeds:
                 found |= await resolve(seed)
             mine = self.node.identity.address
-            identity = msgspec.structs.replace(
-                self.node.identity, seeds=tuple(sorted(found - {mine}))
-            )
-            self.node.identity = identity
+            self.node.seek(tuple(sorted(found - {mine})))
             await asyncio.sleep(SEEDS_S)
 
     async def drain(self, wait_s_max: float) -> None:
         """Not ready from now on; returns when no operation is under way, or after the time."""
-        self.node.draining = True
+        self.node.drain()
         until = now_s() + wait_s_max
         while self.node.admission_control.in_flight and now_s() < until:
             await asyncio.sleep(0.02)

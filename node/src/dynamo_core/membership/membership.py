@@ -176,7 +176,7 @@ class Membership:
         node = self.node
         peer = self.detector.peer(frame.name, frame.node_id)
         peer.told(frame.boot, message.number)
-        peer.stalled = message.stalled
+        peer.tells_stalled(message.stalled)
         self.detector.admin_told(peer, message.admin)
         if frame.echo_boot != node.boot or frame.name in self.replica.compared:
             return
@@ -256,9 +256,8 @@ class Membership:
             return done(409, "wrong-cluster", f"cluster_id: this node is in {mine}")
         identity, members, target = parse_creation(body, cluster_id)
         if node.identity.name not in {m.name for m in members}:
-            raise BadRequest(f"members: {node.identity.name} is missing; it got the command")
-        for member in members:
-            self.rings.addresses[member.name] = member.address
+            raise BadRequest(f"members: {node.identity.name}, which got the command, is missing")
+        self.rings.dial(members)
         founding = Founding(node, identity, members, target, done)
         if self._founding is not None:
             self._founding.give_way(founding)

@@ -8,14 +8,14 @@ and is taken whole or not at all (S-IN-2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from dynamo_core.keys import META
 from dynamo_core.membership import stored_ring
 from dynamo_core.membership.stored_ring import GONE_KEY, RING_KEY
 from dynamo_core.replica.replica import Replica
-from dynamo_core.ring.document import Entry, Ring
+from dynamo_core.ring.document import Entry, Member, Ring
 from dynamo_core.ring.gate import ring_fault, step_fault
 from dynamo_core.ring.holdings import Holdings
 from dynamo_core.ring.preference import Bits, Preference
@@ -145,7 +145,7 @@ class RingState:
             self.replica.write_batch.put(META, RING_KEY, row)
             if before is None or before.members is not ring.members:
                 self.replica.write_batch.put(META, stored_ring.ADDRESSES_KEY, addresses)
-        self.addresses.update((line.name, line.address) for line in ring.members.values())
+        self.dial(ring.members.values())
         taken = Taken(ring, before, held, founding, stored)
         for tell in self._subscribers.values():
             tell(taken)
@@ -155,6 +155,10 @@ class RingState:
         """Make it the document, without anything that follows from it."""
         self.ring = self.ring_or_none = ring
         self.member = not self.gone
+
+    def dial(self, lines: Iterable[Member]) -> None:
+        """These names are dialled where their lines have them."""
+        self.addresses.update((line.name, line.address) for line in lines)
 
     def write(self, partition: int, entry: Entry) -> None:
         """Change one entry here; it spreads from here."""

@@ -25,6 +25,10 @@ class Durability:
         self._wanted_at = NEVER
         """When the node asked for the fsync under way."""
 
+    def retune(self, stall_s: float) -> None:
+        """Another bound, in seconds."""
+        self.stall_s = stall_s
+
     @property
     def wake_at(self) -> float:
         """When the fsync under way will have stalled."""

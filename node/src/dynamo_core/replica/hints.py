@@ -71,6 +71,14 @@ class HintBook:
         """By removed target: the hints kept since a run over all its hints began (S-HINT-3). A
         target that is not here: all its hints must be handed on, again."""
 
+    def retune(self, bytes_max: int) -> None:
+        """Another bound on what is kept for one target."""
+        self.bytes_max = bytes_max
+
+    def hand_on_again(self) -> None:
+        """A node has started anew, perhaps with another disk: all is handed on once more."""
+        self.fresh.clear()
+
     def load(self) -> None:
         """Find every hint and dirty mark in the store."""
         self._sizes, self.counts, self.bytes, self.dirty = {}, {}, {}, set()

@@ -75,6 +75,10 @@ class Replica:
 
     # ------------------------------------------------------------ ring, marks, actors
 
+    def retune(self, settings: Settings) -> None:
+        """Other settings from now on."""
+        self.settings = settings
+
     def retire(self, name: str) -> None:
         """The id of this node is gone: its copy has this name from now on, and compares nothing."""
         self.name = name

@@ -34,6 +34,11 @@ class WriteBatch:
         self._syncing: deque[tuple[int, Waiter]] = deque()
         self.writable = True
 
+    def load(self) -> int:
+        """The sequence number of the store at the start."""
+        self.number = self.store.sequence()
+        return self.number
+
     def get(self, family: int, key: bytes) -> bytes | None:
         """Raises Corrupt."""
         changes = self.changes[family]
@@ -137,9 +142,13 @@ class WriteBatch:
         while self._syncing and self._syncing[0][0] <= number:
             self._syncing.popleft()[1](True)
 
-    def dropped(self) -> None:
-        """The store is reopened: it is unknown whether the writes that waited for an fsync are
-        durable."""
+    def refused(self) -> None:
+        """The store takes no writes from now on (S-DISK-4)."""
+        self.writable = False
+
+    def reopened(self) -> None:
+        """The store takes writes again: what waited for an fsync is not known to be durable."""
         waiting, self._syncing = self._syncing, deque()
         for _, synced in waiting:
             synced(False)
+        self.writable = True

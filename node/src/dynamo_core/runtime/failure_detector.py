@@ -59,6 +59,10 @@ class Peer(msgspec.Struct):
         if len(numbers) > LIVES_MAX:
             del numbers[min(numbers, key=numbers.__getitem__)]
 
+    def tells_stalled(self, stalled: bool) -> None:
+        """Whether its fsyncs stall (S-RW-8)."""
+        self.stalled = stalled
+
     def remembered(self) -> int:
         """The highest number that the peer's other lives have told (S-DISK-2). A late frame may
         show an earlier life for a moment; the present life's number still counts as its own."""
@@ -80,6 +84,10 @@ class FailureDetector:
         self.returned: list[tuple[str, bool]] = []
         """Peers whose awaited echo has come, each with whether it is still the same process. Calls
         that were dropped meanwhile may be sent again (S-NET-2)."""
+
+    def tick(self, now: float) -> None:
+        """Time has moved, in monotonic seconds."""
+        self.now_ms = int(now * 1000)
 
     def peer(self, name: str, node_id: int) -> Peer:
         """What is known of the peer; a new `Peer` when the name has a new id."""

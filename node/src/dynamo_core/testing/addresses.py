@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 if TYPE_CHECKING:
     from dynamo_core.testing.fault import Fault
     from dynamo_core.testing.process import Process
@@ -38,8 +36,7 @@ def resettle(world: World, moved: Sequence[Process], addresses: Sequence[str]) -
     world.by_address = {process.address: process for process in world.processes}
     for process in world.processes:
         if process.node is not None:
-            identity = process.node.identity
-            process.node.identity = msgspec.structs.replace(identity, seeds=seeds(world, process))
+            process.node.seek(seeds(world, process))
 
 
 def seeds(world: World, process: Process) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ def sync(world: World, process: Process) -> None:
             world.stop(process)
             world.later(RESTART_S, lambda: world.start(process))
         elif process.disk.broken:
-            node.write_batch.writable = False
+            node.refuses_writes()
             want_reopen(world, process)
         else:
             process.disk.synced(number)
