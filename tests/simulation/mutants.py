@@ -81,9 +81,9 @@ def seeds_to_catch(name: str, seeds_max: int) -> tuple[int, str]:
 def _() -> list[Patch]:
     original = replica.Replica.__init__
 
-    def init(self: Any, name: str, *rest: Any) -> None:
+    def init(self: Any, name: str, *rest: Any, **named: Any) -> None:
         actor = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
-        original(self, name, *rest[:-1], lambda: actor)
+        original(self, name, *rest[:-1], lambda: actor, **named)
 
     return [(replica.Replica, "__init__", init)]
 
