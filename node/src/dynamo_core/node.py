@@ -79,8 +79,8 @@ class Node(Parts):
     def attach(
         self, free_bytes: Callable[[], int] | None = None, spans: Spans | None = None
     ) -> None:
-        """What the shell has, before the start: the free bytes of the disk, and where
-        spans go; None: as before."""
+        """What the shell has, before the start: how many bytes of the disk are free, and where
+        spans go. None leaves it as it is."""
         self.free_bytes = free_bytes or self.free_bytes
         self.spans = spans or self.spans
 

@@ -95,6 +95,7 @@ class Parts:
         self.admission_control = AdmissionControl(self, self.ring_state)
         self._compose()
         self._connect()
+        self._route()
 
     def _compose(self) -> None:
         """The parts, each with what it may reach."""
@@ -120,21 +121,27 @@ class Parts:
         self.admin = Administration(self, Planner(self, rings, news, self.write_batch))
 
     def _connect(self) -> None:
-        """Who is told of a new ring, in which order, and who takes which message."""
+        """Who is told of a new ring, and in which order."""
         self.ring_state.connect(
             filters=(self.promises.admissible, self.moves.admissible),
             subscribers={
+                # First what others ask: whom this node knows, what its copy holds.
                 "lives": self._lives_changed,
                 "replica": self._replica_takes,
                 "promises": self.promises.learned,
                 "moves": self.moves.learned,
                 "settling": self.settling.learned,
                 "quarantine": self.quarantine.learned,
+                # Those above use the name that the node loses when its id is gone.
                 "own life": self.ring_state.judge_life,
+                # Last: it may write this node's line, and so change the ring again.
                 "whereabouts": self.membership.learned,
             },
             on_gone=self._retire,
         )
+
+    def _route(self) -> None:
+        """Who takes which message."""
         self.local.serve(
             {RoundAsk: self.round_participant.ask, RoundCommit: self.round_participant.commit}
         )
