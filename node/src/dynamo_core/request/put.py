@@ -368,7 +368,7 @@ class PutOperation(Replication):
         view = self.view
         if (took_s := view.now - self.started + self.earlier_s) >= view.slow.limit_s:
             self._slow(took_s, outcome, self._asked())
-        if self.explanation is not None:
+        if self.put.explain:
             self._conclude(outcome, self._asked())
         done(outcome)
 
