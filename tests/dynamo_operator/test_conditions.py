@@ -102,7 +102,7 @@ TROUBLES: dict[str, tuple[Callable[[], Snapshot], dict[str, str], str]] = {
         lambda: line(settled(4), 3, state="LEAVING"),
         {"Ready": "Cancelling", "Progressing": "Cancelling", "RingStable": "Changing",
          "Converged": "Changing"},
-        "cart-3 is leaving and is to stay"),
+        "cart-3 is leaving but should stay"),
     "not Ready any more, a moment ago": (
         lambda: pod(settled(), 1, ready_since=None, unready_since=settled().now - 1),
         {"Ready": "WaitingForNodes", "Progressing": "WaitingForNodes",

@@ -1,8 +1,8 @@
-"""What can be done to a ring and its objects: data, carried out by `act`.
+"""The actions on a ring and its objects, as data; `act` carries them out.
 
 Each action is one request that changes something (`Change` first asks for the plan whose hash it
-quotes), safe to send twice and safe to send late: objects are applied whole, claims and pods are
-named by uid and resourceVersion, ring changes by their hash and cluster id.
+sends). It is safe to send it twice or late: objects are applied whole, claims and pods are named by
+uid and resourceVersion, ring changes by their hash and cluster id.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dynamo_operator.snapshot import Document
 
 
 class Note(Struct, frozen=True):
-    """A Kubernetes Event to be: what happened, for people."""
+    """A Kubernetes Event that will be posted: what happened, for people."""
 
     reason: str
     message: str
@@ -23,23 +23,23 @@ class Note(Struct, frozen=True):
 
 
 class Act(Struct, frozen=True, kw_only=True):
-    """Anything that can be done; `note` is told once it has been."""
+    """One action; `note` is posted after the action is done."""
 
     note: Note | None = None
 
     @property
     def key(self) -> str:
-        """Names what it is about, among the actions of one pass."""
+        """The object of the action, as a key among the actions of one pass."""
         return type(self).__name__
 
 
 class MakeSecret(Act, frozen=True, kw_only=True):
-    """Create the cluster secret, never written again."""
+    """Create the cluster secret; the operator never writes it again."""
 
 
 class Apply(Act, frozen=True, kw_only=True):
-    """Server-side apply of a whole object, absent or ours; `resource_version`: only if it is still
-    as it was seen."""
+    """Server-side apply of a whole object that is absent or the operator's. `resource_version`:
+    only if the object is unchanged since the snapshot."""
 
     object: Document
     resource_version: str | None = None
@@ -50,7 +50,7 @@ class Apply(Act, frozen=True, kw_only=True):
 
 
 class PatchClaim(Act, frozen=True, kw_only=True):
-    """Merge a few fields into one very claim."""
+    """Merge a few fields into this claim, by its uid."""
 
     name: str
     uid: str
@@ -63,7 +63,7 @@ class PatchClaim(Act, frozen=True, kw_only=True):
 
 
 class Delete(Act, frozen=True, kw_only=True):
-    """Delete one very object, as it was seen."""
+    """Delete this object, by its uid, if it is unchanged since the snapshot."""
 
     kind: str
     name: str
@@ -76,7 +76,7 @@ class Delete(Act, frozen=True, kw_only=True):
 
 
 class Evict(Act, frozen=True, kw_only=True):
-    """Evict one very pod, under its disruption budget."""
+    """Evict this pod, by its uid, under its disruption budget."""
 
     name: str
     uid: str
@@ -91,8 +91,8 @@ class Found(Act, frozen=True, kw_only=True):
 
 
 class Change(Act, frozen=True, kw_only=True):
-    """Plan and apply a change of who owns what (S-MOVE-6); `id` None: the plan's hash is the
-    operation's id, so that two operators who decide the same apply it once."""
+    """Plan and apply a change of owners (S-MOVE-6). `id` None: the plan's hash is the operation's
+    id, so that two operators with the same decision apply it once."""
 
     via: int
     what: Literal["join", "leave", "weights", "moves", "rebalance", "defaults"]
@@ -105,7 +105,7 @@ class Change(Act, frozen=True, kw_only=True):
 
 
 class Cancel(Act, frozen=True, kw_only=True):
-    """Reverse what has not been switched yet."""
+    """Cancel the moves that have not switched yet."""
 
     via: int
 
@@ -129,7 +129,7 @@ class MakeRepair(Act, frozen=True, kw_only=True):
 
 
 class Step(Struct, frozen=True):
-    """What one look leads to: the row of the table, and what is to be done about it now."""
+    """The result of one snapshot: the row of the table, and the actions to do now."""
 
     reason: str
     message: str
@@ -137,5 +137,5 @@ class Step(Struct, frozen=True):
     progressing: bool = True
     invalid: bool = False
     again_s: float | None = None
-    """`actions` are Acts, carried out in order. `invalid`: the spec, or its surroundings, must be
-    changed by a person first. `again_s`: seconds until the next look, where it is not the usual."""
+    """`actions` are Acts, carried out in order. `invalid`: a person must first change the spec, or
+    something around it. `again_s`: seconds until the next look, if it is not the usual time."""

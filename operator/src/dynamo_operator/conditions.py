@@ -1,6 +1,6 @@
-"""The conditions of a DynamoCluster: each a fact, a word for programs, a sentence for people.
+"""The conditions of a DynamoCluster: each has a fact, a word for programs, a sentence for people.
 
-A sentence says what is happening, why it waits, and what to do. Pure, from one look.
+A sentence says what is happening, why it waits, and what to do. Pure; computed from one snapshot.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Fact(Struct, frozen=True):
 
 def facts(o: Snapshot, step: Step, said: str = "", refused: str = "") -> tuple[Fact, ...]:
     """All conditions, in the order in which people read them. `said`: why the step waits;
-    `refused`: what the API server or the nodes do not take."""
+    `refused`: what the API server or the nodes refuse."""
     told = f"{step.message}: {said}" if said else step.message
     return (
         _ready(o, step, told, refused),
@@ -45,8 +45,8 @@ def _paused(o: Snapshot) -> str:
 
 
 def _unknown(o: Snapshot, kind: str) -> Fact:
-    """Of a condition that is about the ring, while there is none to be read: False only where that
-    is certain, for what cannot be seen may be well."""
+    """A condition about the ring while no ring can be read. It is False only if that is certain: a
+    ring that cannot be read may be well."""
     if o.spec.stopped:
         return Fact(kind, False, "Stopped", "no pods run: spec.stopped is true")
     if not o.recorded and all(node.disk == "empty" for node in o.nodes.values()):
@@ -57,7 +57,8 @@ def _unknown(o: Snapshot, kind: str) -> Fact:
 
 
 def _ready(o: Snapshot, step: Step, told: str, refused: str) -> Fact:
-    """Believed by others who wait for it: as long as a part of the spec is not so, it is False."""
+    """Other programs wait for this condition, so it is False while any part of the spec is not
+    true yet."""
     size = o.spec.size
     members = [m for m in (o.ring.members if o.ring else ()) if m.state == "MEMBER"]
     up = sum(pod.ready for pod in o.pods.values())
@@ -74,7 +75,7 @@ def _ready(o: Snapshot, step: Step, told: str, refused: str) -> Fact:
 
 
 def below_quorum(o: Snapshot) -> int:
-    """Partitions with fewer owners up than a read or a write at the defaults wants."""
+    """The number of partitions with fewer owners up than a default read or write needs."""
     if o.ring is None:
         return 0
     wanted = max(o.ring.r, o.ring.w)
@@ -167,7 +168,7 @@ def _repaired(o: Snapshot) -> Fact:
 
 
 def _larger(o: Snapshot) -> str:
-    """Volumes that have more than the spec asks for: no one can take that back."""
+    """Volumes that are larger than the spec asks for: a volume cannot shrink."""
     wish = amount(o.spec.storage.size)
     sizes = ((c.name, c.capacity, amount(c.capacity)) for c in o.claims.values())
     for name, text, given in sizes:

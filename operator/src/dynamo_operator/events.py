@@ -1,7 +1,7 @@
-"""Kubernetes Events, one for each thing that happened: what was told is not told again.
+"""Kubernetes Events, one for each thing that happened; the operator does not repeat an Event.
 
-An Event's name is made from what it says, so a second operator, or this one after a restart, counts
-the first one up instead of writing another.
+The name of an Event is made from its text. So a second operator, or this one after a restart,
+increases the count of the first Event and does not write another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONTROLLER = "dynamo-ring.dev/operator"
 
 
 class EventRecorder:
-    """Posts Events about DynamoClusters. That one cannot be posted changes nothing."""
+    """Posts Events about DynamoClusters. A failure to post one changes nothing else."""
 
     def __init__(self, kube: KubeApi, instance: str, clock: Callable[[], float] = time) -> None:
         self.kube = kube
@@ -32,7 +32,7 @@ class EventRecorder:
         self._told: dict[str, tuple[float, int]] = {}
 
     async def tell(self, o: Snapshot, note: Note) -> None:
-        """Once in an hour for the same words about the same resource; a series in between."""
+        """Post the same text about the same resource once an hour; count it in between."""
         text = f"{o.uid}/{note.reason}/{note.message}"
         name = f"{o.name}.{sha256(text.encode()).hexdigest()[:16]}"
         now = self.clock()

@@ -1,14 +1,15 @@
-"""Watching, and nothing else: each event wakes the cluster that it is about.
+"""Watches the API server: each event wakes the cluster that it is about.
 
-kopf keeps the connections; no finalizer, no annotation, no timer, and none of its indexes, which
-keep what was deleted during a relist. The level is read afresh by whoever is woken.
+kopf keeps the connections. The operator uses none of its finalizers, annotations, timers and
+indexes; an index keeps objects that were deleted during a relist. A cluster that is woken is read
+again from the API server.
 
-The objects of a ring are watched as well, so that what somebody else edits or deletes is put back
-at once. What we apply ourselves comes back as an event: the look that follows finds nothing to do,
-and an apply that changes nothing makes none. The status of a disruption budget changes only when
-pods do, which wake us anyway, and a storm is one look. Secrets are not watched, for nobody can be
-let watch ours alone; nor ServiceMonitors, which an API server may not have: for both it is the next
-look that counts.
+The operator also watches the objects of a ring, so that it puts back at once what another client
+edits or deletes. The operator's own changes come back as events too: the next look finds nothing to
+do, and an apply that changes nothing makes no event. The status of a disruption budget changes only
+together with pods, and many events at once lead to one look. Secrets are not watched, because
+Kubernetes cannot grant a watch of single Secrets. ServiceMonitors are not watched, because an API
+server may not know them. Changes of both wait for the next look.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ PARTS: tuple[tuple[str, str] | tuple[str, str, str], ...] = (
     ("networking.k8s.io", "v1", "networkpolicies"),
     ("policy", "v1", "poddisruptionbudgets"),
 )
-"""What a ring is made of, as far as it is watched: group, version, plural."""
+"""The watched objects of a ring: group, version, plural."""
 Wake = Callable[[tuple[str, str]], None]
 
 
 class Endless:
-    """Seconds between tries, for ever: a finite list ends the process after 54 s of 503. An object
-    and not a generator, for kopf begins it anew each time."""
+    """Seconds between tries, without an end: with a finite list the process ends after 54 s of 503.
+    It is an object and not a generator, because kopf starts it again each time."""
 
     def __iter__(self) -> Iterator[int]:
         yield from (1, 1, 2, 3, 5)
@@ -46,11 +47,11 @@ class Endless:
 
 
 class Connection(kopf.ConnectionInfo):
-    """Verifies the API server as Go's clients do: many a cluster's own authority does not name the
-    usage of its key, which Python refuses since 3.13. Signature, name and time are checked."""
+    """Verifies the API server as Go's clients do. The authority of many clusters does not name the
+    usage of its key, and Python refuses that since 3.13. Signature, name and time are checked."""
 
     def as_ssl_context(self) -> ssl.SSLContext:
-        """As kopf makes it, without X509_STRICT."""
+        """The context that kopf makes, without X509_STRICT."""
         context = super().as_ssl_context()
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         return context
@@ -65,7 +66,7 @@ def log_as_json(level: str) -> None:
 
 
 def settings() -> kopf.OperatorSettings:
-    """As they proved to be needed on a real API server."""
+    """The settings that a real API server has proved to need."""
     made = kopf.OperatorSettings()
     made.peering.standalone = made.scanning.disabled = True
     made.posting.enabled = False
@@ -82,7 +83,7 @@ def settings() -> kopf.OperatorSettings:
 
 
 def registry(wake: Wake) -> kopf.OperatorRegistry:
-    """The handlers: one line each, none of them in kopf's threads."""
+    """The handlers: one line each; none runs in kopf's threads."""
     made = kopf.OperatorRegistry()
 
     def login(**about: Any) -> Any:
@@ -107,7 +108,7 @@ def registry(wake: Wake) -> kopf.OperatorRegistry:
 
 
 async def watch(wake: Wake, namespaces: Collection[str]) -> None:
-    """Until cancelled, or until kopf gives up; no namespaces means all."""
+    """Watch until cancelled, or until kopf gives up. No namespaces means all."""
     await kopf.operator(
         registry=registry(wake),
         settings=settings(),

@@ -1,7 +1,7 @@
-"""One look: every object read afresh, then every node's own word, then one ring document.
+"""One look: it reads every object again, then asks every node, then finds one ring document.
 
-Any failed read of the API server ends the look, so nothing is decided on half of it. A node that
-does not answer in time is a fact like any other.
+A failed read of the API server ends the look, so the operator never decides on half of a snapshot.
+A node that does not answer in time is a fact like any other.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ KINDS = ("StatefulSet", "Service", "PodDisruptionBudget", "NetworkPolicy", "Serv
 
 
 class Observer:
-    """Looks at clusters through the two ports. Nothing is kept but the zones of machines, which
-    do not change (where we may not read them, pods may carry their own), since when something has
-    been missing, and whose turn it is."""
+    """Looks at clusters through the two ports. Between looks it keeps three things: the zones of
+    machines, which do not change (without the right to read machines, a pod may carry its zone);
+    since when something has been missing; and the turns of clusters."""
 
     def __init__(
         self,
@@ -92,8 +92,8 @@ class Observer:
         return found
 
     async def _claims(self, seen: Snapshot) -> dict[int, Claim]:
-        """After the pods: a pod's claim is made before the pod, so a pod without one lost it. By
-        name and not by label: one that somebody restored may have lost its labels."""
+        """Claims are read after the pods: a claim is made before its pod, so a pod without a claim
+        has lost it. They are read by name, not by label: a restored claim may have no labels."""
         listed = await self.kube.find("PersistentVolumeClaim", seen.namespace)
         claims = (claim_of(seen, item) for item in listed)
         return {claim.ordinal: claim for claim in claims if claim is not None}
@@ -107,7 +107,7 @@ class Observer:
         return base64.b64decode(text).decode().removesuffix("\n"), True
 
     async def _placed(self, seen: Snapshot, pods: dict[int, Pod]) -> dict[int, Pod]:
-        """Pods with the zones of their machines, where we may read them."""
+        """Pods with the zones of their machines, if the operator may read machines."""
         key = seen.spec.topology.zone_key
         for machine in {pod.machine for pod in pods.values() if pod.machine}:
             if (machine, key) not in self._zones:
@@ -143,10 +143,11 @@ class Observer:
             return None
 
     async def _ring(self, seen: Snapshot, token: str) -> Snapshot:
-        """The document that a majority of its own live members has.
+        """The ring document that a majority of its live members has.
 
-        While partitions move, digests differ for as long as gossip takes: then the members' lines,
-        which change rarely, decide; that is enough to wait or to cancel, and for nothing else.
+        While partitions move, digests differ for as long as gossip takes. Then the operator
+        compares only the lines of members, which change rarely. That is enough to wait or to
+        cancel, and not enough for any other action.
         """
         members = {i: n for i, n in seen.nodes.items() if n.disk == "member" and n.digest}
         if not members:
@@ -164,7 +165,7 @@ class Observer:
             same = sum(other.members == ring.members for other in rings)
             if same * 2 > len(ring.live):
                 return msgspec.structs.replace(seen, ring=ring)
-        told = f"{len(members)} members answer, and no majority shows the same ring"
+        told = f"{len(members)} members answer, but no majority shows the same ring"
         return msgspec.structs.replace(seen, unreadable=told)
 
     async def _document(self, seen: Snapshot, ordinal: int, token: str) -> Ring | None:
@@ -176,7 +177,7 @@ class Observer:
         return tuple([await self._progress(seen, repair, token) for repair in ours])
 
     async def _progress(self, seen: Snapshot, repair: Repair, token: str) -> Repair:
-        """What the node that was asked to run it says; nobody else knows its id."""
+        """The progress from the node that was asked to run the repair; only that node knows it."""
         if repair.ended:
             return repair
         for ordinal, node in sorted(seen.nodes.items()):

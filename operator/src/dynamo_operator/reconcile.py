@@ -21,16 +21,16 @@ PROGRESS_S = 3.0
 TROUBLE_S = 10.0
 RESYNC_S = 300.0
 APPROVAL_S = 30.0
-"""Until the next look: after a change, while something is under way, while copies lack something,
-at rest, while a plan waits for a person. Events come sooner; a ring's progress makes no event, so
-who waits for it looks soon."""
+"""Seconds until the next look: after a change, while something is under way, while copies lack
+something, at rest, while a plan waits for a person. Events come sooner. The progress of a ring
+makes no event, so an operator that waits for it looks again soon."""
 ROUNDS_MAX = 32
 TOLD = {"Ready": ("True", False), "Degraded": ("True", True), "SpecValid": ("False", True)}
-"""What is an Event too when it comes true, and whether that is a warning."""
+"""Conditions that are also posted as an Event when they become true, and whether as a warning."""
 
 
 class Reconciler:
-    """The loop's body; `saw` is told what was seen and done, for metrics and logs."""
+    """The body of the loop; `saw` gets the snapshot and the result, for metrics and logs."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Reconciler:
         return any(c.type == "Converged" and c.status == "True" for c in made.conditions)
 
     async def _write(self, kind: str, o: Snapshot, name: str, body: dict[str, object]) -> None:
-        """To a resource that may be gone by now."""
+        """Write to a resource that may be gone by now."""
         try:
             await self.kube.patch(kind, o.namespace, name, {"status": body}, "status")
         except Failed as failed:

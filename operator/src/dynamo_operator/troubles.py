@@ -1,7 +1,7 @@
 """What a person should look at, the worst first, each with the command that shows why.
 
-One line for each pod: what keeps it from being made hides that it does not answer. Pure, from one
-look and what it led to.
+A pod has one line: if it cannot be made, the line does not add that it does not answer. Pure;
+computed from one snapshot and its step.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dynamo_operator.snapshot import RING, Claim, Pod, Snapshot
 from dynamo_operator.volumes import volume_lost
 
 STEP = 2**20
-"""Bytes: a claim goes down to so much above its volume and no further (`plan.storage`)."""
+"""Bytes: a claim can be lowered to this much above its volume, not further (`plan.storage`)."""
 TERMINATING_S_MAX = 120.0
 STARTING_S_MAX = 60.0
-"""What a pod may take to end, and to be made and started, before a person is called."""
+"""Seconds for a pod to end, and to be made and started, before a person should look."""
 Trouble = tuple[str, str]
 """Its reason, and the sentence."""
 
 
 def troubles(o: Snapshot, step: Step, refused: str = "") -> list[Trouble]:
-    """All of them; none while the ring is to be stopped, but a spec that cannot be carried out."""
+    """All troubles. While the ring is to be stopped, only a spec that cannot be carried out."""
     found: list[Trouble] = []
     if step.invalid:
         found.append((step.reason, step.message))
@@ -88,7 +88,7 @@ def _not_made(o: Snapshot, name: str) -> str:
 
 
 def _unbound(o: Snapshot, claim: Claim | None) -> str:
-    """That a pod waits for its claim, where that has been so for long."""
+    """Text that a pod has been waiting for its claim for long; or ""."""
     if claim is None or o.waited.get(claim.name, 0.0) < STARTING_S_MAX:
         return ""
     named = o.spec.storage.class_name
@@ -97,7 +97,7 @@ def _unbound(o: Snapshot, claim: Claim | None) -> str:
 
 
 def down(o: Snapshot, pod: Pod) -> bool:
-    """For longer than a start takes, since it last was Ready. One that is in no ring is never
+    """Whether the pod has not been Ready for longer than a start takes. A pod in no ring is never
     Ready: it is down while it does not answer."""
     since = max(pod.created, pod.unready_since or 0.0)
     if o.now - since < STARTING_S_MAX:
@@ -107,8 +107,8 @@ def down(o: Snapshot, pod: Pod) -> bool:
 
 
 def way_out(o: Snapshot, name: str) -> str:
-    """What to do when the machine of a node that is down will never come back; "" while it is up,
-    or has been down for a moment only."""
+    """What to do if the machine of a node that is down will never come back. "" while the node is
+    up, or has been down only for a moment."""
     pod = o.pods.get(o.ordinal(name) or 0) if o.ordinal(name) is not None else None
     if pod is None or not (down(o, pod) or pod.deleting_since is not None):
         return ""
@@ -125,13 +125,13 @@ def _ring(o: Snapshot) -> Iterator[Trouble]:
         yield "RingUnreadable", f"{text}; bring pods back ({_show(o, 'pods', '')})"
     for name in sorted(o.ring.live if o.ring else ()):
         if o.ordinal(name) is None:
-            yield "ForeignMember", f"{name} is a member of the ring and none of these pods"
+            yield "ForeignMember", f"{name} is a member of the ring but has no pod here"
 
 
 def not_grown(o: Snapshot) -> Iterator[Trouble]:
     """Claims that are smaller than the spec, and volumes that are smaller than their claims by more
-    than the smallest step: Kubernetes lets a claim that asked for too much go down to just above
-    its volume, which is as large as the spec says already."""
+    than the smallest step. Such a step is normal: Kubernetes lets a claim that asked for too much
+    go down to just above its volume, which then has the size of the spec."""
     wish = amount(o.spec.storage.size)
     for claim in o.claims.values():
         size, given = amount(claim.size), amount(claim.capacity)

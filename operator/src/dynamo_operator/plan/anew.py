@@ -1,15 +1,15 @@
-"""When a pod starts anew whose node has left the ring and is to be in it.
+"""When the operator restarts a pod whose node has left the ring and should be in it again.
 
-S-MEM-3: an id that has left never comes back; its node gets another one when it starts on the disk
-that it has emptied. Until it has, a start only goes on with that: a pod that is evicted sooner
-begins again, for ever where starts take longer than the patience. So it is evicted once its node
-says that the disk is empty.
+S-MEM-3: an id that has left never comes back. The node gets a new id when it starts on a disk that
+it has emptied. While the disk is not empty, a start only continues to empty it. So a pod that is
+evicted too early makes no progress, for ever if a start takes longer than the wait. The operator
+therefore evicts the pod only after the node says that its disk is empty.
 
 Progress (`test_started_anew.py`): a node that starts and empties its disk in any finite time comes
-back, with one eviction. An older one, which does not say, is given so long for it as its process
-has run, twice as long after each eviction. How often it was evicted, and when, is noted on its
-claim *before* the eviction, so whoever looks next knows; a node that is no better for it is evicted
-ever more rarely.
+back, with one eviction. An older node cannot say that its disk is empty. The operator gives it as
+much time as its process has run, twice as long after each eviction. The number and the time of the
+evictions are noted on the claim *before* the eviction, so the next operator process knows them. A
+node that does not improve is evicted more and more rarely.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dynamo_operator.snapshot import RESTARTS, Claim, Pod, Snapshot
 
 EMPTYING_S = 10.0
 PAUSE_S_MAX = 600.0
-"""What an older node is given at first, and what a pause grows to."""
+"""Seconds that an older node gets at first, and the longest pause."""
 
 
 def anew(o: Snapshot, pod: Pod) -> Step:
-    """The eviction, noted before it is done; or what it waits for."""
+    """The eviction, noted before it is done; or the step that says what it waits for."""
     node, claim = o.nodes[pod.ordinal], o.claims.get(pod.ordinal)
     text = f"{pod.name} has left the ring and is to be in it"
     count, last = restarts(claim)
@@ -36,7 +36,7 @@ def anew(o: Snapshot, pod: Pod) -> Step:
     lacks_s = 0.0
     if node.emptied is None:
         lacks_s = _pause_s(count) - o.ran_s(pod)
-    if last is not None and last <= o.now:  # one of the future is of another clock
+    if last is not None and last <= o.now:  # a time in the future is of another clock
         lacks_s = max(lacks_s, last + _pause_s(count - 1) - o.now)
     if lacks_s > 0:
         times = f" after {count} times" if count else ""
@@ -50,7 +50,7 @@ def anew(o: Snapshot, pod: Pod) -> Step:
 
 
 def restarts(claim: Claim | None) -> tuple[int, float | None]:
-    """How often the pod was evicted to start anew, and when last."""
+    """How often the pod was evicted for this, and when last."""
     text = claim.annotations.get(RESTARTS, "") if claim is not None else ""
     count, _, when = text.partition(" ")
     try:

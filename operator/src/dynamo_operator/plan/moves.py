@@ -1,8 +1,8 @@
 """Token moves by hand: which are done, which are still to be asked for.
 
-A move of named partitions is done when the ring shows it. A move of so many tokens leaves no such
-trace, so its key is the id of its operation, which a ring takes once, and is noted on the
-StatefulSet once the ring shows that id; it is forgotten with its line in the spec.
+A move of named partitions is done when the ring shows it. A move of a number of tokens leaves no
+such trace. So its key is the id of its operation, which a ring takes once. The operator notes the
+key on the StatefulSet when the ring shows that id, and forgets it with its line in the spec.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dynamo_operator.spec_types import Move
 
 
 def key(o: Snapshot, move: Move) -> str:
-    """Names one line of `spec.ring.moves` of this very resource."""
+    """The key of one line of `spec.ring.moves` of this resource."""
     line = [o.uid, move.partitions, move.tokens, move.zone, move.giver, move.taker]
     return sha256(json.dumps(line).encode()).hexdigest()[:16]
 
@@ -30,7 +30,7 @@ def moved(o: Snapshot) -> list[str]:
 
 
 def outstanding(o: Snapshot) -> tuple[list[dict[str, Any]], str | None]:
-    """Wishes as a plan takes them (docs/http-api.md), and their operation's id where they need one.
+    """Moves in the form of a plan request (docs/http-api.md), and their operation's id if needed.
 
     Moves of partitions go together; a move of tokens goes alone, under its own id.
     """

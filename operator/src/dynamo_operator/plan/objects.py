@@ -17,11 +17,12 @@ from dynamo_operator.plan.storage import other_class, template_of
 from dynamo_operator.snapshot import MOVED, REPLICAS, STATEFUL_SET, TEMPLATE, Document, Snapshot
 
 INVALID_S = 15.0
-"""What is in the way may go by itself, such as the objects of a resource of the same name."""
+"""Seconds until the next look. An obstacle may disappear by itself, such as the objects of a
+deleted resource with the same name."""
 
 
 def hands_off(o: Snapshot) -> Step | None:
-    """Nothing is done to what is going, or what a person wants left alone."""
+    """The operator does nothing to a resource that is being deleted or paused."""
     if o.deleting:
         return Step("Deleting", "the resource is being deleted", progressing=False)
     if o.spec.paused:
@@ -31,7 +32,7 @@ def hands_off(o: Snapshot) -> Step | None:
 
 
 def invalid(o: Snapshot) -> Step | None:
-    """What a person must change first; nothing else is done meanwhile."""
+    """What a person must change first; the operator does nothing else meanwhile."""
     for reason, message in _faults(o):
         return Step(reason, message, progressing=False, invalid=True, again_s=INVALID_S)
     return None
@@ -49,7 +50,7 @@ def _faults(o: Snapshot) -> Iterator[tuple[str, str]]:
         if not ours(seen, o.owner):
             yield (
                 "NameTaken",
-                f"{kind} {name} is there and not this resource's; rename one of them, or delete it",
+                f"{kind} {name} exists but is not of this resource; rename one, or delete it",
             )
     ids = o.cluster_ids
     if len(ids) > 1:
@@ -76,15 +77,16 @@ def _faults(o: Snapshot) -> Iterator[tuple[str, str]]:
 
 
 def secret(o: Snapshot) -> Step | None:
-    """Made once, while no claim is recorded: a new one under old disks would shut them out."""
+    """The secret is made once, while no claim is recorded: nodes with old disks would not accept a
+    new secret."""
     if o.secret:
         return None
     return Step("MakingObjects", "making the cluster secret", (MakeSecret(),))
 
 
 def belongings(o: Snapshot) -> Step | None:
-    """Services, budget, policy: applied whole where they are absent or differ, deleted where the
-    spec no longer asks for them."""
+    """Services, budget, policy: applied whole if they are absent or differ, deleted if the spec no
+    longer asks for them."""
     wanted = [sealed(made) for made in children.companions(o.owner, o.spec)]
     names = {(made["kind"], made["metadata"]["name"]) for made in wanted}
     actions: list[Apply | Delete] = [a for made in wanted if (a := _apply(o, made)) is not None]
@@ -99,7 +101,7 @@ def belongings(o: Snapshot) -> Step | None:
 
 
 def _apply(o: Snapshot, wanted: Document, resource_version: str | None = None) -> Apply | None:
-    """None: it is as wanted, or this pass has found that applying it changes nothing."""
+    """None: the object is as wanted, or this pass has found that applying it changes nothing."""
     key = wanted["kind"], wanted["metadata"]["name"]
     seen = o.objects.get(key)
     action = Apply(object=wanted, resource_version=resource_version)
@@ -109,13 +111,13 @@ def _apply(o: Snapshot, wanted: Document, resource_version: str | None = None) -
         return action
     why = differs(wanted, seen)
     if why == "edit":
-        note = Note("EditReverted", f"{key[0]} {key[1]} was edited by somebody; put back", True)
+        note = Note("EditReverted", f"{key[0]} {key[1]} was edited; the operator put it back", True)
         return structs.replace(action, note=note)
     return action if why else None
 
 
 def floor(o: Snapshot) -> int:
-    """Theorem 1: as few replicas as take no pod before its node has left."""
+    """Theorem 1: the smallest number of replicas that stops no pod before its node has left."""
     size = o.spec.size
     live = max(o.live_ordinals, default=-1)
     if o.exact:
@@ -125,7 +127,7 @@ def floor(o: Snapshot) -> int:
 
 
 def stateful_set(o: Snapshot, replicas: int) -> dict[str, Any]:
-    """The StatefulSet as it is to be, with the facts that later looks need."""
+    """The wanted StatefulSet, with the facts that later looks need."""
     template = template_of(o)
     first = template["resources"]["requests"]["storage"] if template else None
     wanted = children.stateful_set(o.owner, o.spec, replicas, first)
@@ -159,8 +161,8 @@ def workload(o: Snapshot) -> Step | None:
     ):
         note = Note(
             "ForeignScaleReverted",
-            f"somebody scaled the StatefulSet from {seen.annotations[REPLICAS]} to {seen.replicas}"
-            " pods; it is put back: change spec.size of the DynamoCluster instead",
+            f"the StatefulSet was scaled from {seen.annotations[REPLICAS]} to {seen.replicas} pods;"
+            " the operator puts it back: change spec.size of the DynamoCluster instead",
             True,
         )
         action = structs.replace(action, note=note)
@@ -168,7 +170,7 @@ def workload(o: Snapshot) -> Step | None:
 
 
 def stopped(o: Snapshot) -> Step | None:
-    """Nothing else happens while no pod is to run."""
+    """The operator does nothing else while no pod should run."""
     if not o.spec.stopped:
         return None
     if o.pods:

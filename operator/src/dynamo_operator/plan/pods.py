@@ -1,8 +1,8 @@
 """Rows about pods and their claims: the record, a lost volume, updates.
 
-A pod is only ever evicted, by uid, under its budget, never deleted; and never while its claim is on
-its way out, for its disk would go with it. What says "machine gone" is no proof of a lost volume: a
-pod came back on its old volume with its machine.
+The operator never deletes a pod. It evicts it by uid, under its budget, and never while its claim
+is being deleted, because the disk would go with the pod. A missing machine does not prove that a
+volume is lost: once, a pod came back on its old volume together with its machine.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from dynamo_operator.volumes import volume_lost
 
 CLAIM = "PersistentVolumeClaim"
 SETTLING_S = 10.0
-"""Between two looks while a node may be down for long; its pod's events come sooner."""
+"""Seconds between two looks while a node may be down for long; events of its pod come sooner."""
 
 
 def record(o: Snapshot) -> Step | None:
-    """Each claim says whose disk it is, as its running node does, and whose it goes with."""
+    """Note on each claim the node of its disk, as the running node says, and the owner object with
+    which Kubernetes deletes it."""
     actions = []
     for claim in o.claims.values():
         meta: dict[str, Any] = {}
@@ -46,8 +47,8 @@ def record(o: Snapshot) -> Step | None:
 
 
 def _notes(o: Snapshot, claim: Claim) -> dict[str, str | None]:
-    """Annotations of a claim under a running node. A node that left keeps the id it left with: what
-    it will be next is not on this disk yet. A member has done with starting anew."""
+    """Annotations of the claim of a running node. A node that has left keeps its old id there: its
+    next id is not on the disk yet. For a member, the notes about restarts are removed."""
     node, pod = o.nodes.get(claim.ordinal), o.pods.get(claim.ordinal)
     if node is None or pod is None or pod.deleting_since is not None:
         return {}
@@ -65,7 +66,7 @@ def _notes(o: Snapshot, claim: Claim) -> dict[str, str | None]:
 
 def _owners(o: Snapshot, claim: Claim) -> list[dict[str, Any]] | None:
     """Theorem: `whenDeleted: Delete` is an owner reference of the claim and nothing else, so that
-    a deleted StatefulSet never takes a volume with it. None: as it should be."""
+    a deleted StatefulSet never takes a volume with it. None: it is as it should be."""
     kept = [dict(owner) for owner in claim.owners if owner["uid"] != o.uid]
     owned = len(kept) < len(claim.owners)
     if owned == (o.spec.storage.retention.when_deleted == "Delete"):
@@ -76,7 +77,7 @@ def _owners(o: Snapshot, claim: Claim) -> list[dict[str, Any]] | None:
 
 
 def patch(claim: Claim, body: dict[str, Any], note: Note | None = None) -> PatchClaim:
-    """A patch of the claim as it was seen."""
+    """A patch of the claim if it is unchanged since the snapshot."""
     version = claim.resource_version
     return PatchClaim(
         name=claim.name, uid=claim.uid, resource_version=version, body=body, note=note
@@ -84,9 +85,9 @@ def patch(claim: Claim, body: dict[str, Any], note: Note | None = None) -> Patch
 
 
 def lost_volume(o: Snapshot) -> Step | None:
-    """A claim that is Lost or absent, under a pod that does not run: the node starts empty under
-    its name and is rebuilt (S-MEM-4). A member's only while the others bear it; else the rows below
-    go on, for they may be what brings the others back."""
+    """A claim is Lost or absent and its pod does not run: the node starts empty under its name and
+    is rebuilt (S-MEM-4). For a member this needs enough other nodes; else the rows below go on,
+    because they may bring the others back."""
     if o.spec.recovery.auto_replace == "Never":
         return None
     for ordinal, pod in sorted(o.pods.items()):
@@ -102,19 +103,19 @@ def lost_volume(o: Snapshot) -> Step | None:
 
 
 def delete(claim: Claim, note: Note | None = None) -> Delete:
-    """A deletion of the claim as it was seen."""
+    """A deletion of the claim if it is unchanged since the snapshot."""
     version = claim.resource_version
     return Delete(kind=CLAIM, name=claim.name, uid=claim.uid, resource_version=version, note=note)
 
 
 def evict(pod: Pod, note: Note | None = None) -> Evict:
-    """An eviction of the pod as it was seen."""
+    """An eviction of the pod if it is unchanged since the snapshot."""
     return Evict(name=pod.name, uid=pod.uid, resource_version=pod.resource_version, note=note)
 
 
 def to_roll(o: Snapshot) -> list[Pod]:
-    """Pods that are to get the new revision, the highest first. One beyond `size` leaves with the
-    revision that it has: an eviction more would only cost."""
+    """Pods that should get the new revision, the highest first. A pod beyond `size` keeps its
+    revision until it leaves, so that it needs no further eviction."""
     return [pod for pod in o.unrolled() if pod.ordinal < o.spec.size]
 
 
@@ -126,20 +127,20 @@ def held_back(o: Snapshot) -> bool:
 
 
 def _keeps_its_disk(o: Snapshot, pod: Pod) -> bool:
-    """A pod comes back on its claim only if that is not on its way out."""
+    """Whether the pod's claim is not being deleted, so that the pod comes back on it."""
     claim = o.claims.get(pod.ordinal)
     return pod.deleting_since is None and claim is not None and not claim.deleting
 
 
 def _out(o: Snapshot, pod: Pod) -> bool:
-    """Whether the ring is known, and the pod is beyond `size` and no part of it."""
+    """Whether the ring is known, and the pod is beyond `size` and not in the ring."""
     return o.ring is not None and pod.ordinal >= o.spec.size and not o.is_live(pod.ordinal)
 
 
 def unstick(o: Snapshot) -> Step | None:
-    """A pod that does not serve anyway goes first, or a bad image would be stuck for ever; one by
-    one, as the new revision may be no better. One that is to leave must serve to hand over what it
-    owns; one that has left is taken away (`plan_ring.shrink`), not started again."""
+    """A pod that does not serve is updated first; otherwise a bad image would stay for ever. Pods
+    go one by one, because the new revision may be no better. A pod that should leave must serve, to
+    hand over its partitions. A pod that has left is stopped (`plan.ring.shrink`), not restarted."""
     if o.workload is None or not o.workload.caught_up or held_back(o):
         return None
     unrolled = {pod.ordinal for pod in o.unrolled()}
@@ -153,7 +154,8 @@ def unstick(o: Snapshot) -> Step | None:
 
 
 def roll(o: Snapshot) -> Step | None:
-    """The highest pod at an old revision, through open gates; a shut one is told by `rollout`."""
+    """Evict the highest pod at an old revision if no gate is closed; `rollout` tells a closed
+    gate."""
     pod = next((p for p in to_roll(o) if p.ready), None)
     if pod is None or held_back(o) or gate(o, pod):
         return None
@@ -167,7 +169,7 @@ def _left(o: Snapshot) -> str:
 
 
 def rollout(o: Snapshot) -> Step | None:
-    """Wait, saying why; no node leaves and nothing moves meanwhile."""
+    """Wait, and say why. Meanwhile no node leaves and nothing moves."""
     pod = next(iter(to_roll(o)), None)
     if pod is None:
         return None
@@ -179,7 +181,7 @@ def rollout(o: Snapshot) -> Step | None:
 
 
 def gate(o: Snapshot, pod: Pod) -> str:
-    """Why a serving pod cannot be taken now; empty: it can."""
+    """The reason why a serving pod cannot be evicted now; empty: it can."""
     if o.workload is None or not o.workload.caught_up:
         return "the StatefulSet controller has not seen the last change yet"
     if not _keeps_its_disk(o, pod):
@@ -205,8 +207,8 @@ def gate(o: Snapshot, pod: Pod) -> str:
 
 
 def _owed(o: Snapshot) -> str:
-    """Hints for pods that are back. For any of them, not only for the last: which one that was is
-    told by the clocks of several machines."""
+    """A text about hints for pods that are back; or "". All pods count, not only the last one: the
+    clocks of several machines cannot tell which one was the last."""
     for other in o.pods.values():
         counts = (
             node.hints[other.name].count for node in o.nodes.values() if other.name in node.hints
@@ -217,7 +219,7 @@ def _owed(o: Snapshot) -> str:
 
 
 def settling(o: Snapshot) -> Step | None:
-    """Nothing to do but to wait for nodes that start, compare, or are down."""
+    """Wait for nodes that start, compare, or are down; there is nothing else to do."""
     for ordinal in range(o.replicas):
         pod, node = o.pods.get(ordinal), o.nodes.get(ordinal)
         name = o.pod_name(ordinal)

@@ -12,10 +12,11 @@ KIND = "DynamoRepair"
 
 
 def repairs(o: Snapshot) -> Step | None:
-    """Old ones go, due ones come, the oldest that waits is started while the ring is quiet.
+    """Delete old repairs, make due ones, and start the oldest waiting one while the ring is quiet.
 
-    A repair's id is its object's uid, and a node knows what it was asked: whether one runs is asked
-    of the nodes, never remembered. One whose node forgot it is started again from the beginning.
+    A repair's id is the uid of its object. The operator asks the nodes whether a repair runs, and
+    remembers nothing itself. If a node has forgotten its repair, the repair starts from the
+    beginning.
     """
     old = [r for r in o.repairs if _over(r, o.now)]
     if old:
@@ -32,7 +33,7 @@ def repairs(o: Snapshot) -> Step | None:
     waiting = sorted((r for r in o.repairs if not r.ended), key=lambda r: (r.created, r.name))
     for repair in waiting:
         if repair.state in ("done", "failed") or expired(repair, o.now):
-            return Step("Repairing", f"{repair.name} has ended")  # its status is told, no more
+            return Step("Repairing", f"{repair.name} has ended")  # only its status is left to write
         if repair.state == "running":
             text = f"{repair.name}: {repair.done} of {repair.total} partitions"
             return Step("Repairing", text)
@@ -42,7 +43,7 @@ def repairs(o: Snapshot) -> Step | None:
             note = Note("RepairStarted", text)
             act = StartRepair(via=via[0], id=repair.uid, body=_body(repair), note=note)
             if act.key in o.settled:
-                continue  # the nodes refuse it: told in its status
+                continue  # the nodes refuse it; its status says so
             return Step("Repairing", text, (act,))
     return None
 
@@ -67,5 +68,5 @@ def _over(repair: Repair, now: float) -> bool:
 
 
 def idle(o: Snapshot) -> Step | None:
-    """Everything is as the spec says."""
+    """The ring is as the spec says."""
     return Step("AsWanted", "the ring is as the spec says", progressing=False)

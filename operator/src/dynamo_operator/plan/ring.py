@@ -1,7 +1,7 @@
-"""Rows about the ring: founding, joins, leaves, moves, and what is left of nodes that have gone.
+"""Rows about the ring: founding, joins, leaves, moves, and the claims of nodes that have left.
 
-A ring that cannot be read is never changed. Every change is planned by a node and quotes the plan's
-hash, so a change that was decided on an older ring is refused by the nodes, whoever sends it.
+The operator never changes a ring that it cannot read. A node plans every change, and the operator
+sends the hash of the plan. So the nodes refuse a change that was decided on an older ring.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from dynamo_operator.snapshot import LEFT, NODE_ID, NODE_STATE, Snapshot
 from dynamo_operator.troubles import way_out
 
 PATIENCE_S = 60.0
-"""A pod whose process has run, or that has waited for it, for so long and that cannot join yet no
-longer holds up the others' join."""
+"""Other pods join without a pod that cannot join yet and whose process has run, or that has waited
+to run, for this time."""
 
 
 def found(o: Snapshot) -> Step | None:
-    """Theorem 3: at most once. Never while a claim is recorded as a member's, or is older than the
-    resource and its node has not said that its disk is empty, or a node says that its is not.
+    """Theorem 3: a ring is founded at most once. The operator does not found it in three cases: a
+    claim is recorded as a member's; a claim is older than the resource and its node has not said
+    that its disk is empty; a node says that its disk is not empty.
 
-    With ordinals 0 to factor - 1 only, so that the command is a function of fixed fields and every
-    founder owns everything: two half-sent founding documents cannot lose a write. The others may be
-    late, where it is certain that there is nothing on their disks (`_unseen`).
+    The founders are ordinals 0 to factor - 1. So the command is a function of fixed fields, and
+    every founder owns every partition: two half-sent founding documents cannot lose a write. The
+    other nodes may come later, if it is certain that their disks are empty (`_unseen`).
     """
     if o.ring is not None or o.recorded:
         return None
@@ -46,7 +47,7 @@ def found(o: Snapshot) -> Step | None:
         "r": wish.read_quorum,
         "w": wish.write_quorum,
         "dw": wish.durable_writes,
-        **({} if wish.sloppy_quorum else {"sloppy": False}),  # which older nodes do not know
+        **({} if wish.sloppy_quorum else {"sloppy": False}),  # older nodes do not know `sloppy`
         "conflicts": o.spec.conflicts,
         "members": [member(o, ordinal) for ordinal in range(wish.factor)],
     }
@@ -56,8 +57,8 @@ def found(o: Snapshot) -> Step | None:
 
 
 def _unseen(o: Snapshot) -> list[int]:
-    """Ordinals that must answer before a ring is founded: the founders, and any other that may have
-    data. One that never ran has none: its claim has no volume yet."""
+    """Ordinals that must answer before a ring is founded: the founders, and each other node that
+    may have data. A node that never ran has no data: its claim has no volume yet."""
     silent = (i for i in range(o.spec.size) if i not in o.nodes)
     return [i for i in silent if i < o.spec.replication.factor or not _never_ran(o, i)]
 
@@ -68,13 +69,14 @@ def _never_ran(o: Snapshot, ordinal: int) -> bool:
 
 
 def _old(o: Snapshot) -> list[str]:
-    """Claims that were there before the resource and have, or may have, data that is unseen."""
+    """Claims that are older than the resource and have, or may have, data that no node has
+    shown."""
     silent = (c for i, c in sorted(o.claims.items()) if i not in o.nodes)
     return [c.name for c in silent if c.created < o.created and not c.blank]
 
 
 def member(o: Snapshot, ordinal: int) -> dict[str, Any]:
-    """A pod as founding and join take it."""
+    """A pod in the form of the founding and join commands."""
     pod = o.pods[ordinal]
     address = f"{o.owner.host(pod.name)}:{PORTS['peer']}"
     return {"name": pod.name, "address": address, "zone": pod.zone, "weight": pod.weight}
@@ -93,24 +95,24 @@ def unreadable(o: Snapshot) -> Step | None:
     waiting = [o.pods[i].trouble for i in silent if i in o.pods and o.pods[i].trouble]
     foreign = [node.name for node in o.nodes.values() if node.disk == "foreign"]
     if foreign:
-        text = f"{', '.join(foreign)} has data and no ring that they are of: look at its log"
+        text = f"{', '.join(foreign)} has data but no ring: look at its log"
         return Step("RingUnreadable", text)
     text = o.unreadable or f"waiting for {', '.join(map(o.pod_name, silent))} to answer"
     return Step("RingUnreadable", "; ".join([text, *waiting[:1]]))
 
 
 def cancel(o: Snapshot) -> Step | None:
-    """Scaling is reversible midway: a leave of who is to stay, a join of who is to go. Who has
-    handed over or taken over everything is past cancelling: it is LEFT or a member soon, and the
-    next rows go on from there."""
+    """Scaling can be reversed midway: cancel the leave of a node that should stay, or the join of a
+    node that should go. A node that has moved all its partitions cannot be cancelled any more. It
+    will soon be LEFT or a member, and the next rows continue from there."""
     assert o.ring is not None
     for ordinal in o.live_ordinals:
         line = o.ring.lines[o.pod_name(ordinal)]
         stays = ordinal < o.spec.size
         if line.state == "LEAVING" and stays and o.ring.owned[line.name]:
-            text = f"{line.name} is leaving and is to stay: its leave is cancelled"
+            text = f"{line.name} is leaving but should stay: its leave is cancelled"
         elif line.state == "JOINING" and not stays and o.ring.pending:
-            text = f"{line.name} is joining and is not wanted any more: its join is cancelled"
+            text = f"{line.name} is joining but should not: its join is cancelled"
         else:
             continue
         act = Cancel(via=_via(o), note=Note("ChangeCancelled", text))
@@ -119,7 +121,8 @@ def cancel(o: Snapshot) -> Step | None:
 
 
 def _via(o: Snapshot) -> int:
-    """Whom to ask: the lowest member that answers with the ring's own document, Ready if one is."""
+    """The node to ask: the lowest member that answers with the ring's document; a Ready one if
+    there is one."""
     digest = o.ring.digest if o.ring else ""
     able = [i for i, n in o.nodes.items() if n.disk == "member"]
     order = {i: (o.nodes[i].digest != digest, not o.pods[i].ready, i) for i in able}
@@ -143,7 +146,8 @@ def changing(o: Snapshot) -> Step | None:
 
 
 def leave(o: Snapshot) -> Step | None:
-    """The highest member beyond size hands over what it owns. Nodes refuse without room for it."""
+    """The highest member beyond size hands over its partitions. The nodes refuse if they have no
+    room."""
     beyond = [i for i in o.live_ordinals if i >= o.spec.size]
     if not beyond:
         return None
@@ -155,8 +159,9 @@ def leave(o: Snapshot) -> Step | None:
 
 
 def shrink(o: Snapshot) -> Step | None:
-    """Theorem 1: the highest pod is taken after the ring says that its node has LEFT, or never knew
-    it, and the node, if it runs, says so too. On the StatefulSet as it was seen."""
+    """Theorem 1: the operator stops the highest pod only after the ring says that its node has LEFT
+    or was never in it, and the node, if it runs, says so too. It changes the StatefulSet only if it
+    is unchanged since the snapshot."""
     assert o.ring is not None and o.workload is not None
     ordinal = o.replicas - 1
     if ordinal < o.spec.size or o.is_live(ordinal):
@@ -173,9 +178,9 @@ def shrink(o: Snapshot) -> Step | None:
 
 
 def forget(o: Snapshot) -> Step | None:
-    """Claims beyond the replicas. Theorem 2: one is deleted only with `whenScaled: Delete`, when no
-    pod of its name exists and every live member answers with one digest in which the name has LEFT,
-    under the very id that is recorded on the claim. Unsure means keep."""
+    """Claims beyond the replicas. Theorem 2: a claim is deleted only with `whenScaled: Delete`,
+    when no pod of its name exists, and every live member answers with one digest in which the name
+    has LEFT with the id on the claim. If the operator is unsure, it keeps the claim."""
     actions: list[Any] = []
     for ordinal, claim in sorted(o.claims.items()):
         line = o.line(ordinal)
@@ -194,7 +199,7 @@ def forget(o: Snapshot) -> Step | None:
 
 
 def join(o: Snapshot) -> Step | None:
-    """All pods below size that are in no ring, in one change: the fewest moves."""
+    """All pods below size that are in no ring join in one change, with the fewest moves."""
     missing = [i for i in range(o.spec.size) if not o.is_live(i)]
     if not missing:
         return None
@@ -220,8 +225,8 @@ def join(o: Snapshot) -> Step | None:
 
 
 def defaults(o: Snapshot) -> Step | None:
-    """What requests get that name no quorums of their own. Nothing moves, but it is a change of the
-    ring like others: one at a time, and with `policy: Preview` its plan waits for approval."""
+    """The quorums of requests that name none. Nothing moves, but it is a change of the ring like
+    others: one at a time, and with `policy: Preview` its plan waits for approval."""
     assert o.ring is not None
     wish, ring = o.spec.replication, o.ring
     wanted = {"r": wish.read_quorum, "w": wish.write_quorum, "dw": wish.durable_writes,
@@ -238,7 +243,7 @@ def defaults(o: Snapshot) -> Step | None:
 
 
 def move(o: Snapshot) -> Step | None:
-    """Weights from the pods' annotations, then moves by hand, then balance where none are asked."""
+    """First weights from the pods' annotations, then moves by hand; without these, balance."""
     assert o.ring is not None
     weights = {
         pod.name: pod.weight
@@ -265,8 +270,8 @@ def _change(o: Snapshot, what: Any, wishes: dict[str, Any], text: str) -> Change
 
 
 def _uneven(o: Snapshot) -> bool:
-    """Whether a node could have a replica less and another one more. Zones may forbid it: then the
-    node's plan is empty, and that is that."""
+    """Whether one node has so many more replicas than another that one could move. Zones may forbid
+    the move; then the node's plan is empty and nothing is changed."""
     assert o.ring is not None
     loads = [count / o.ring.lines[name].weight for name, count in o.ring.owned.items()]
     return max(loads) - min(loads) > 1

@@ -1,12 +1,12 @@
-"""Which pod template a ring has: the one it runs with, until a person asks for another.
+"""The pod template of a ring: the one that it runs with, until a person asks for another.
 
-Another version of the operator may make another template of the same spec, and every pod of every
-ring would restart for it. So the template that was applied is noted on the StatefulSet, with the
-version that made it, and is kept until the fields that it is made of change, or
-`update.template: WithOperator` asks for the new one. Then one ring after the other takes it (see
-`turns`).
+Another version of the operator may make another template from the same spec; then every pod of
+every ring would restart. So the operator notes the applied template on the StatefulSet, with the
+version that made it. It keeps this template until one of its fields in the spec changes, or
+`update.template: WithOperator` asks for the new one. Then the rings take it one after the other
+(see `turns`).
 
-A field that only this version knows is no change by a person while it has its default.
+A field that only this version knows is not a change by a person while it has its default.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ FIELDS = (
     "run_as",
     "topology",
 )
-"""What a pod is made of; `ring.maxConcurrentMoves` as well."""
+"""The fields that the pod template is made from, and `ring.maxConcurrentMoves`."""
 RECORD_BYTES_MAX = 200_000
-"""Of an object's annotations Kubernetes takes 256 KiB. A template that is larger is not kept."""
+"""Kubernetes takes 256 KiB of annotations for an object. A larger template is not kept."""
 Template = dict[str, Any]
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """A template, the version that made it, and of which fields with their values."""
+    """A template, the version that made it, and the fields with their values."""
 
     version: str
     wish: dict[str, Any]
@@ -54,7 +54,7 @@ class Rendered(msgspec.Struct, frozen=True):
 
 
 def chosen(o: Snapshot, fresh: Template) -> Rendered:
-    """The template that is to be applied; `fresh` is what this version makes of the spec."""
+    """The template to apply; `fresh` is the one that this version makes from the spec."""
     mine = _mine(o, fresh)
     seen = _recorded(o) or _unrecorded(o, mine)
     if seen is None or changed(seen.wish, mine.wish):
@@ -65,7 +65,7 @@ def chosen(o: Snapshot, fresh: Template) -> Rendered:
 
 
 def behind(o: Snapshot) -> bool:
-    """Whether it runs with a template of another version, and is to have this one's."""
+    """Whether the ring runs with a template of another version and should get this one's."""
     if o.spec.update.template != "WithOperator" or o.workload is None:
         return False
     fresh = children.stateful_set(o.owner, o.spec, o.replicas)["spec"]["template"]
@@ -75,7 +75,7 @@ def behind(o: Snapshot) -> bool:
 
 
 def version_of(o: Snapshot) -> str:
-    """Which version made the template that is applied."""
+    """The version that made the applied template."""
     seen = _recorded(o)
     return seen.version if seen is not None else ""
 
@@ -114,7 +114,7 @@ def _recorded(o: Snapshot) -> Rendered | None:
     try:
         return msgspec.json.decode(text, type=Rendered)
     except msgspec.DecodeError:
-        return None  # somebody else's words
+        return None  # not written by an operator
 
 
 def _unrecorded(o: Snapshot, mine: Rendered) -> Rendered | None:

@@ -1,8 +1,9 @@
 """Repairs by the clock: `spec.repair.schedule`, five fields of cron in UTC.
 
-The name of a scheduled repair is made from the time it was due at, so it is made once whoever makes
-it. Nothing remembers the last one: a time is due for an hour, and its object outlives that hour, so
-an operator that was away for longer skips the time rather than doing it late twice.
+The name of a scheduled repair is made from its due time. So it is made once, also with two
+operators. The operator does not remember the last one: a time is due for one hour, and its object
+exists for longer than that hour. An operator that was away for longer skips the time; it is never
+done twice.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""Rows about the sizes and the class of volumes, and how a slip of the pen is taken back.
+"""Rows about the sizes and the class of volumes, and how a mistake in them is taken back.
 
-The template of the claims cannot be changed, so it keeps its first size, and claims are changed one
-by one. A volume never shrinks. A claim may be lowered again while its volume has not grown, as far
-as Kubernetes lets it: to more than what the volume has. That is done only to what the operator
-itself asked for, which is noted on the claim: a person may make one claim larger by hand.
+Kubernetes does not let the operator change the template of the claims. So the template keeps its
+first size, and the operator changes the claims one by one. A volume never shrinks. While its volume
+has not grown, Kubernetes lets a claim be lowered again, to more than the volume has. The operator
+lowers only a size that it asked for itself and noted on the claim: a person may make one claim
+larger by hand.
 
-While no claim has a volume nothing can be lost, and the StatefulSet is made anew with another
-class, or a smaller size, in the template. A claim that was made from a snapshot, or for a volume
-that is named, is a person's, and never touched.
+While no claim has a volume, no data can be lost. Then the operator makes the StatefulSet again,
+with another class or a smaller size in the template. A claim from a snapshot, or for a named
+volume, belongs to a person; the operator never changes it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from dynamo_operator.quantity import amount
 from dynamo_operator.snapshot import SIZE, STATEFUL_SET, Claim, Document, Snapshot
 
 MEBI = 2**20
-"""What a volume is asked to grow by at least, where it is not to grow."""
+"""The smallest step by which a claim can be above its volume."""
 
 
 def grow(o: Snapshot) -> Step | None:
-    """Claims grow, where their class allows; those that could not are lowered with the spec."""
+    """Claims grow if their class allows it. Claims that could not grow are lowered with the
+    spec."""
     actions = [action for claim in o.claims.values() if (action := _sized(o, claim)) is not None]
     left = tuple(action for action in actions if action.key not in o.settled)
     text = f"bringing {len(left)} claims to {o.spec.storage.size}"
@@ -56,7 +58,7 @@ def _sized(o: Snapshot, claim: Claim) -> PatchClaim | None:
 
 
 def _more_than(given: Decimal) -> tuple[Decimal, str]:
-    """The least that Kubernetes lets a claim be lowered to: more than its volume has."""
+    """The smallest size that Kubernetes allows for the claim: more than its volume has."""
     least = int(given) + MEBI
     return Decimal(least), f"{least // MEBI}Mi" if least % MEBI == 0 else str(least)
 
@@ -69,15 +71,16 @@ def template_of(o: Snapshot) -> Document | None:
 
 
 def without_volumes(o: Snapshot) -> bool:
-    """Whether it is certain that there is no data: no claim has, or had, a volume, no node ever
-    answered, and no person has said what is to be on one."""
+    """Whether it is certain that there is no data: no claim has or had a volume, no node ever
+    answered, and no person has named a source for a volume."""
     if o.ring is not None or o.recorded or o.nodes:
         return False
     return all(claim.blank for claim in o.claims.values())
 
 
 def other_class(o: Snapshot) -> str:
-    """That the volumes are to be of another class, where that can no longer be."""
+    """A text that the spec asks for another class of volumes, when that is no longer possible; or
+    ""."""
     template = template_of(o)
     if template is None or without_volumes(o):
         return ""
@@ -89,10 +92,11 @@ def other_class(o: Snapshot) -> str:
 
 
 def begin_again(o: Snapshot) -> Step | None:
-    """The StatefulSet and its claims go, while none of them has a volume, to be made as asked."""
+    """While no claim has a volume: delete the StatefulSet and its claims, so that they are made
+    again from the spec."""
     if o.spec.stopped or not without_volumes(o):
         return None
-    text = "no claim has a volume yet: they are asked for anew, as the spec has them now"
+    text = "no claim has a volume yet: the claims are made again from the present spec"
     template = template_of(o)
     if o.workload is not None and template is not None:
         first = template["resources"]["requests"]["storage"]
@@ -114,7 +118,7 @@ def begin_again(o: Snapshot) -> Step | None:
 
 
 def _mistaken(o: Snapshot, named: str | None, size: str) -> bool:
-    """Whether claims were asked for with another class, or as larger ones."""
+    """Whether the claims were made with another class or a larger size."""
     had, wish = amount(size), amount(o.spec.storage.size)
     larger = had is not None and wish is not None and had > wish
     return larger or named != o.spec.storage.class_name

@@ -1,13 +1,13 @@
 """What to do next: pure, the first row that matches acts (a state table).
 
-The level is reconciled, never the edge: a row sees one look and nothing before it, so it does not
-matter who died where. At most one eviction and one ring change come out of a look. Whatever is
-unsure is kept, and waits with a sentence that says why.
+The operator acts on the state, never on events: a row sees one snapshot and nothing before it. So
+an operator may die at any point. A look leads to at most one eviction and one ring change. If the
+operator is unsure, it changes nothing and waits, with a sentence that says why.
 
-Three theorems, each stated again where it is kept, each tested by killing the operator around every
-single action:
+There are three theorems. Each is stated again at its row, and tested by killing the operator before
+and after every single action:
 
-1. *Pods are not taken before their node has left* (`floor`). The StatefulSet has
+1. *A pod is not stopped before its node has left* (`floor`). The StatefulSet has
    max(size, 1 + highest ordinal whose member has not LEFT) replicas, as a majority of the members
    with one digest says; unreadable: max(size, its replicas, 1 + highest ordinal of a claim recorded
    as a member's). Lowering carries the resourceVersion that it was decided on.
@@ -56,13 +56,13 @@ TABLE: tuple[tuple[str, Row], ...] = (
     ("nodes that are not all there", pods.settling),
     ("as wanted", repairs.idle),
 )
-"""Claims are recorded before the StatefulSet is touched: theorem 1 leans on the record when the
-ring cannot be read, and `stopped` makes it unreadable. Pods that are in no ring are seen to before
-a rollout goes on: they are never Ready, so the disruption budget would not let any other go."""
+"""Claims are recorded before the StatefulSet is changed: theorem 1 needs the record when the ring
+cannot be read, and `stopped` makes it unreadable. Pods in no ring are handled before a rollout
+continues: they are never Ready, so the disruption budget would not let any other pod be evicted."""
 
 
 def plan(observed: Snapshot) -> Step:
-    """The step of the first row that matches; the last always does."""
+    """The step of the first row that matches; the last row always matches."""
     for _, row in TABLE:
         step = row(observed)
         if step is not None:
