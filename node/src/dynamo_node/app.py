@@ -166,7 +166,7 @@ def open_disk(settings: NodeSettings) -> tuple[Disk, int, bool]:
 
 
 def free_bytes(directory: Path) -> int:
-    """What the disk has room for; 0, which means that nobody knows, when it does not say."""
+    """The free bytes of the disk; 0 means unknown."""
     try:
         return disk_usage(directory).free
     except OSError:

@@ -122,9 +122,10 @@ class Listener(Protocol):
 class Batch:
     """The operations of one request; answers when the last of them has.
 
-    They begin in waves, so that a long batch yields to others (T-5): few gets at first, as nobody
-    knows how much they will bring, more when it was little. What has not begun when the time of the
-    batch is over is refused, and so is a get whose values the answer has no room for (T-4).
+    They begin in waves, so that a long batch yields to others (T-5). The first wave has few gets,
+    because the size of their values is unknown; if it was small, the next wave has more. When the
+    time of the batch is over, operations that have not begun are refused. A get whose values do not
+    fit into the answer is refused too (T-4).
     """
 
     def __init__(

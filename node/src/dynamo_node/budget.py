@@ -1,10 +1,10 @@
 """The books of one listener over all its connections: bytes and places, in shares (T-4, T-5).
 
-`requests`: bytes of requests from their first byte until they are answered. `large`: of these the
-bodies that are more than what an operation takes anyhow; only so many of them are let in at once as
-end in time (`runtime.pace`), the others wait in their kernel with their socket paused. Next
-comes one of the client that holds least: that has waited longest, or, where that is so long that
-its client may have gone, the one that came last. `answers`: bytes that are made and not read yet.
+`requests`: bytes of requests from their first byte until they are answered. `large`: those of them
+in bodies that are larger than the usual memory of an operation. Only as many of these run at once
+as end in time (`runtime.pace`); the others wait in the kernel with their socket paused. The next
+one is of the client that holds least: the one that has waited longest, or, if that is so long that
+its client may have gone, the newest one. `answers`: bytes that are made and not read yet.
 `places`: connections by client.
 """
 
@@ -20,16 +20,17 @@ from dynamo_node.problems import Problem
 LARGE_BYTES_MIN = 16 * 1024
 """A smaller body is let in at once: it is part of what an operation takes."""
 LARGE_BYTES_FIRST = 4 * 1024 * 1024
-"""Of large bodies so much may be under way when the node starts."""
+"""Bytes of large bodies that may be under way when the node starts."""
 LARGE_BYTES_LEAST = 1024 * 1024
-"""So much may always be under way. Three nodes on two cores could not end more in time."""
+"""This much may always be under way. Three nodes on two cores could not end more in time."""
 LATE_BYTES_MAX = 8 * 1024 * 1024
-"""Of large bodies that are let in and do not come, so many give their turn to others."""
+"""Large bodies that may run but do not arrive give up their turn, up to this many bytes."""
 REFUSED_LEAST, REFUSED_PART = 8, 16
-"""Of the large bodies whose wait is over so many are refused in each sweep, and so many times fewer
-than wait. All at once would come again at once, and what is under way would end too late."""
+"""Large bodies whose wait is over are refused in parts: in each sweep at least the first number, or
+the second number's fraction of those that wait. If all were refused at once, all clients would
+retry at once, and the requests under way would end too late."""
 LONG_S = 1.0
-"""The usual time of a request; who has waited longer comes after those who have not."""
+"""The usual time of a request. Bodies that have waited longer come after the others."""
 NOT_APPLIED = b"Dynamo-Applied: no\r\n"
 
 
@@ -121,7 +122,7 @@ class Books:
         return self._refusals_left >= 0
 
     def end(self, client: str, size: int, took_s: float | None = None) -> None:
-        """A large body's request was answered, after so long, or its connection is gone."""
+        """The request of a large body was answered after `took_s`, or its connection is gone."""
         if took_s is not None:
             self.pace.ended(size, took_s, self.clock())
             self.large.total = self.pace.allowed
@@ -143,7 +144,8 @@ class Books:
         self.large.take(client, size)
 
     def _soon(self) -> None:
-        """In a turn of its own: one that is let in may be answered at once, and so the next."""
+        """Admit in a separate turn of the loop: a request may be answered at once, and the next
+        one too."""
         if self._queues and not self._due:
             self._due = True
             self._loop.call_soon(self._next)

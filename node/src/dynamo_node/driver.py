@@ -40,10 +40,10 @@ from dynamo_node.slow_log import tell
 
 REOPEN_S_MIN, REOPEN_S_MAX = 0.25, 8.0
 SEEDS_S = 3.0
-"""A node that is in no ring, or does not hear all, resolves the names of its seeds so often."""
+"""A node in no ring, or one that does not hear all members, resolves its seeds at this interval."""
 CHORES_S = 0.2
 CORRUPT_TOLD_S = 60.0
-"""The log says so often at most that a peer sends wrong bytes."""
+"""The log says at most once in this time that a peer sends wrong bytes."""
 TIMER_S = 0.001
 """The loop's timers are that coarse; waking earlier would only spin."""
 GC_OBJECTS = 50_000
@@ -242,7 +242,7 @@ class Driver:
             self._tell(self.node.synced, number)
 
     def _sync_refused(self, error: StoreError) -> None:
-        """An earlier write had failed: nobody who waits for this fsync may be told that it is."""
+        """An earlier write had failed, so no waiter for this fsync may hear that it was made."""
         self._syncing = False
         self.node.refuses_writes()
         log.warning("the store takes no writes", why=str(error))

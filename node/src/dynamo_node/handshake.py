@@ -14,10 +14,10 @@ loopback. A link is authenticated, not encrypted.
 
 The greeting ends with the version of the protocol, which the dialer chooses and the acceptor takes
 or refuses (C17). Behind version 1 frames are bare; behind version 2 each has a number and a tag
-(`protocol.frame_tags`) under a key of this link. An old node closes a link that begins with 2, so
-the dialer tries 1 next, where the setting `peer_protocol_min` lets it. Each hello tells the
-highest version that its sender speaks, under the proof: two that speak 2 refuse a link of version
-1, so nobody in between can talk them down to it.
+(`protocol.frame_tags`) under a key of this link. An old node closes a link that begins with 2,
+so the dialer tries 1 next, where the setting `peer_protocol_min` lets it. Each hello tells the
+highest version that its sender speaks, and the proof covers it. Two nodes that speak version 2
+refuse a link of version 1, so an attacker between them cannot force version 1.
 """
 
 from __future__ import annotations

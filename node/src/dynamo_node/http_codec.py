@@ -1,8 +1,8 @@
 """HTTP words to operations and back (docs/http-api.md): no sockets, no node, no clock.
 
 The key is the raw path, percent-decoded here to bytes (S-KEY-1): a framework's decoded path makes
-one key of `%ff`, `%fe` and `%80`. What is asked is checked word by word, and what is not understood
-is refused rather than ignored: a parameter that does nothing is a promise that nobody keeps.
+one key of `%ff`, `%fe` and `%80`. Every parameter is checked. An unknown parameter is refused, not
+ignored, because its client relies on an effect that it would not have.
 """
 
 from __future__ import annotations

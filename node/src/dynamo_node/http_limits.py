@@ -112,8 +112,9 @@ class Edge:
         self._loop.call_later(self.limits.sweep_s, self._sweep)
 
     def enter(self, connection: Guarded) -> Problem | None:
-        """A new connection; a problem when it is one too many. An idle one makes room: of its own
-        client where that holds its share, else of the client that holds most (T-5)."""
+        """Take a new connection, or return a problem if there are too many. An idle connection is
+        closed to make room: one of the same client if that client has used up its share, else one
+        of the client that holds most (T-5)."""
         places = self.books.places
         status = places.refusal(connection.principal)
         greedy = connection.principal if status == SHARE_USED else places.greediest()
@@ -186,14 +187,14 @@ class AdminEdge(Edge):
 
 
 def patience_s(url: bytes, limits: Limits) -> float:
-    """How long a large body of this request may wait to be let in: half of its own time, as it
-    must still be read and done, and not for ever where it names no time."""
+    """How long a large body may wait before it is read: half of the request's timeout, because the
+    body must still be read and the request done; bounded for a request without a timeout."""
     said = _TIMEOUT.search(url)
     return min(limits.large_wait_s_max, int(said[1]) / 2000) if said else limits.large_wait_s_max
 
 
 def bad_framing(detail: str) -> Problem:
-    """400; the connection is closed after it, as nobody knows where the next request begins."""
+    """400. The connection is then closed, because the start of the next request is unknown."""
     return Problem(400, "unsupported-framing", detail)
 
 

@@ -20,7 +20,7 @@ from dynamo_node.http_limits import Edge, patience_s
 from dynamo_node.problems import Answer, Problem
 
 SLICE_BYTES = 2048
-"""Of a pipeline so much is parsed at once: a request as objects takes many times its bytes."""
+"""Bytes of a pipeline that are parsed at once: a parsed request takes many times its bytes."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 log = structlog.get_logger()
 METHODS = {m.encode(): m for m in ("GET", "HEAD", "PUT", "DELETE", "POST")}
@@ -167,7 +167,7 @@ class KvProtocol(GuardedProtocol):
     def _count(self, size: int) -> None:
         super()._count(size)
         if not self._length and self._body_bytes >= LARGE_BYTES_MIN:
-            # In chunks: nobody knew that it is a large one.
+            # A chunked body: its size was unknown until now.
             large, more = self.edge.books.large, self._body_bytes - self._large
             if large.used and (status := large.refusal(self.principal, more)):
                 raise overloaded(status)

@@ -71,7 +71,7 @@ class Arriving(LinkBytes):
         return min(READ_BYTES_MAX, max(READ_BYTES_MIN, self.bytes_max - self.used))
 
     def hold(self, link: Reader, count: int) -> None:
-        """The link holds so many bytes now; with 0 its frame is whole, or the link is gone."""
+        """The link holds `count` bytes now; 0: its frame is complete, or the link is closed."""
         self.used += count - link.counted
         link.counted = count
         if not count:
@@ -122,7 +122,8 @@ class Waiting(LinkBytes):
         """Of the frame that goes beyond; not in `used`."""
 
     def take(self, link: Sender, waiting: int, count: int) -> bool:
-        """Room for so many bytes more, where `waiting` are on the link already; False: refused."""
+        """Take room for `count` more bytes; `waiting` bytes are on the link already. False: there
+        is no room."""
         used = self.used + waiting - link.counted + count
         if used <= self._half and link is not self._passing:
             self.used, link.counted = used, waiting + count

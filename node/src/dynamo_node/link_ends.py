@@ -1,11 +1,11 @@
 """Both ends of a link between nodes: the handshake, then frames in one direction, callbacks only.
 
 Behind the handshake each frame has a head: of version 2 its length, number and tag, of version 1,
-for nodes of the first version, its length alone (`protocol.frame_tags`). What does not pass
-closes its link, is counted, and reaches nobody else (S-NET-3, T-2).
+for nodes of the first version, its length alone (`protocol.frame_tags`). A frame that fails the
+check is counted and closes its link; no other part of the node sees it (S-NET-3, T-2).
 
-Whoever has not proven itself yet is a *stranger*: it is held to a hello's bytes and to
-`HANDSHAKE_S_MAX`, and counted apart, so strangers never take a place of a peer (T-4).
+A connection without a proof yet is a *stranger*. It may send only the bytes of a hello, within
+`HANDSHAKE_S_MAX`. Strangers are counted separately, so they never take the place of a peer (T-4).
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from dynamo_node.tls import TlsLayer, names_of
 
 HANDSHAKE_S_MAX = 3.0
 STALL_S_MAX = 10.0
-"""Sent and not acknowledged by the other kernel for so long: the link is given up."""
+"""The link is closed if the other kernel has not acknowledged sent bytes for this time."""
 FRAME_S_MAX = 30.0
-"""A frame that has begun to arrive is whole after so long, or its link is closed."""
+"""The link is closed if a frame is still incomplete this long after its first byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,9 @@ class LinkEnds:
         return link.layer
 
     def handshake(self, role: str, version: int = VERSION) -> Handshake:
-        """A new one, with a nonce of its own."""
-        hello = Hello(role, *self._who, token_bytes(NONCE_BYTES), VERSION, self.tls != "off")
-        return Handshake(hello, self.keyring.now.peers, version, self.limits.version_min)
+        """A new handshake with a new nonce."""
+        hello = Hello(role, *self._who, token_bytes(NONCE_BYTES), VERSION)
+        return Handshake(hello, self.secret, version, self.limits.version_min)
 
 
 class _End(asyncio.BufferedProtocol):

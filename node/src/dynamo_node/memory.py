@@ -80,7 +80,7 @@ def bound_bytes(parts: dict[str, int]) -> int:
 
 
 def used_bytes() -> int:
-    """What the process has of the machine's memory now; 0 where nobody says."""
+    """The memory that the process uses now, in bytes; 0 if the system does not say."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -46,7 +46,7 @@ class Route:
     def __init__(self, ends: LinkEnds, address: str) -> None:
         self.address = address
         self.why = "not dialled yet"
-        """Who is there, or why the last try to dial it failed; for people."""
+        """The node at this address, or why the last dial failed; for people."""
         self.used_at = now_s()
         self.retry_at = 0.0
         host, _, port = address.rpartition(":")
@@ -148,7 +148,7 @@ class Route:
         return None
 
     def _astray(self, link: Outgoing) -> bool:
-        """Whether somebody else is there than who has dialled us under this address."""
+        """Whether another node is at this address than the one that dialled this node from it."""
         return bool(self._seen_at) and link.peer is not None and link.peer.address != self.address
 
     def found(self, host: str) -> None:
@@ -191,7 +191,7 @@ class Route:
         self._ends.on_lost(self.address)
 
     def close(self) -> None:
-        """Sends what is buffered, then closes; nobody is told."""
+        """Sends what is buffered, then closes; it calls no callback."""
         self._ended = True
         self._ends.waiting.leave(self)
         if self._dialing is not None:
@@ -208,7 +208,7 @@ class Links:
         self.links_max = links_max
         self.routes: dict[str, Route] = {}
         self.incoming: set[Incoming] = set()
-        """Those of peers; who has not proven itself is a stranger."""
+        """Links from proven peers; all other links are strangers."""
         self.strangers = Strangers()
         self._server: asyncio.Server | None = None
 
@@ -274,7 +274,7 @@ class Links:
             route.found(host)
 
     def purge(self) -> None:
-        """Closes links that nobody has used for long, and those of frames that do not get whole."""
+        """Closes links that were unused for long, and links whose frame stays incomplete."""
         now = now_s()
         for link in [link for link in self.incoming if link.overdue(now)]:
             self.ends.counters["link_frames_late"] += 1

@@ -1,7 +1,7 @@
-"""What the log says of whom this node cannot reach, and why (S-MEM-5).
+"""Log lines about the members that this node cannot reach, and why (S-MEM-5).
 
-A node that is lost must say so: once after its start, who does not answer; and whatever the core
-finds wrong with its address, in the moment in which it does. Seeds that lead nowhere are told too.
+Once after its start the node logs which members do not answer. When the core finds a fault in the
+node's address, the node logs it at once. It also logs seeds that cannot be reached.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A write-ahead log cannot tell that its own tail is missing: a store that lost ac
 old copy put back in its place, opens without a word. So a small file beside it holds the last
 durable sequence number, a clean-stop mark and the kernel's boot id, and `judge` compares.
 
-The number is written after every sync with one `pwrite` and no fsync of its own: a process crash
-keeps it, and after a power cut the boot id differs, which is reason enough for doubt. The marks
+The number is written after every sync with one `pwrite` and without a further fsync. It survives a
+process crash; after a power cut the boot id differs, which is enough reason for doubt. The marks
 (start, clean stop) are fsynced. A start in doubt stays in doubt over further crashes until the
 first sync after it, for by then the core's own note of it is durable. The file is also the lock
 of its directory (S-DISK-6): held before anything else there is touched, gone with the process.

@@ -1,8 +1,8 @@
 """Spans of requests that are sampled, over OTLP by the official SDK (the extra [otel]).
 
-Imported only where `otel_endpoint` is set. A request of a client is one span, each call to another
-node one on either side. The SDK exports on a thread of its own from a bounded queue: what does not
-fit is dropped, and the event loop never waits. No span has a key or a value.
+Imported only if `otel_endpoint` is set. A request of a client is one span. A call to another node
+is one span on each of both nodes. The SDK exports in a separate thread, from a bounded queue: a
+span that does not fit is dropped, and the event loop never waits. No span has a key or a value.
 """
 
 from __future__ import annotations
