@@ -30,9 +30,9 @@ class AdminClient:
     """One node's admin listener at `url`; `token` is what `dynamoctl token` prints, where the
     ring has a secret (`tokens.token_of_secret_file`).
 
-    Nothing is tried twice: what changes a ring is for whoever asked to repeat. Every method raises
-    ClientError, and so does a token that is not printable ASCII; `timeout_s` is how long a request
-    may take. Threads may share it.
+    No request is tried twice: the caller decides whether to repeat a change of the ring. Every
+    method raises ClientError, also for a token that is not printable ASCII. `timeout_s` is how long
+    a request may take. Threads may share it.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from dynamo_client.versions import Acks, Version
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a read found: no value, one, or siblings that nobody has merged yet [P 4.4]."""
+    """What a read found: no value, one value, or siblings that no client has merged yet [P 4.4]."""
 
     key: bytes
     values: tuple[Version, ...]
@@ -46,7 +46,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 class BatchResult(msgspec.Struct, frozen=True):
     """One operation of a batch: exactly one of `found`, `stored`, `error` is set. `status` is its
-    HTTP status, 0 when nobody answered."""
+    HTTP status, 0 without an answer."""
 
     status: int
     found: Found | None = None

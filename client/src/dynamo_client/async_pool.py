@@ -30,10 +30,10 @@ from dynamo_client.steps import Ask, Failure, Reply
 from dynamo_client.tls import SYSTEM, Tls
 
 INTERRUPTED_MAX = 16
-"""Calls that were cancelled on their way; after so many the pool is made anew."""
+"""After this many cancelled calls the pool is made again."""
 CLOSE_S_MAX = 5.0
 MARGIN_S = 0.05
-"""httpcore's own timeouts come so much before ours, as they leave the pool whole."""
+"""httpcore's timeouts come this much before the client's, because they keep the pool intact."""
 
 
 class _LoopPool:

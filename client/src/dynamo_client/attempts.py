@@ -70,11 +70,11 @@ class Attempts:
         return self.ends_at - self.routes.now()
 
     def within(self, seconds: float) -> Attempts:
-        """The same, ended after so many seconds, or earlier where that is so already."""
+        """The same, with an end after `seconds`, or earlier if its end is earlier."""
         return replace(self, ends_at=min(self.ends_at, self.routes.now() + seconds))
 
     def few(self, attempts_max: int) -> Attempts:
-        """The same with so many attempts at most."""
+        """The same with at most `attempts_max` attempts."""
         return replace(self, attempts_max=min(attempts_max, self.attempts_max))
 
     def refresh(self) -> Steps[None]:
@@ -198,7 +198,7 @@ def _no_answer(url: str, heard: Failure) -> ClientError:
 
 
 def node_ms(timeout_s: float) -> int:
-    """What a node is told of an attempt of so many seconds, in milliseconds."""
+    """The timeout that a node gets for an attempt of `timeout_s` seconds, in milliseconds."""
     return max(1, min(int(timeout_s * 1000 * NODE_SHARE), NODE_TIMEOUT_MS_MAX))
 
 

@@ -63,8 +63,8 @@ class Client(Generic[P]):
 
 
 class DynamoClient(Client[BlockingPool]):
-    """A client that blocks; threads may share it, and a process that forks goes on with it, each
-    side on connections of its own.
+    """A client that blocks. Threads may share it. After a fork both processes may use it; each has
+    separate connections.
 
     `endpoints` are base URLs of client listeners, `http://host:port`, any of them, in order of
     preference. `timeout_s` is how long one attempt may take, `attempts_max` how many an operation

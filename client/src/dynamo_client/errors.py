@@ -14,11 +14,11 @@ ClientError
 ├── Conflict             the ring's: wrong-cluster, plan-changed, superseded, not-lost
 ├── Unavailable          the cluster's: 429 or 5xx, after all attempts
 │   ├── QuorumNotMet     fewer than R or W nodes answered (S-RW-5)
-│   ├── InsufficientOwners  enough answered, but nobody who may say "not found" (S-RW-4)
+│   ├── InsufficientOwners  enough answered, but they cannot prove "not found" (S-RW-4)
 │   ├── NotAMember       the node is in no ring
 │   ├── Overloaded       it has as much under way as it takes
 │   └── Draining         it is stopping
-├── ConnectionFailed     nobody answers at any endpoint
+├── ConnectionFailed     no node answers at any endpoint
 ├── BadAnswer            what answers is not a dynamo-ring node of a version that we know
 ├── NotMergeable         a value is not of the kind that a merge merges, or cannot be kept as one
 └── WrongUse             the client is closed, or belongs to another event loop
@@ -39,7 +39,7 @@ class ClientError(Exception):
     """Root of the tree: `status` (0: no answer), `slug` of the problem ("" for none), `detail`."""
 
     applied: Applied = "no"
-    """For writes: `no` is a promise that nothing was stored, `unknown` that nobody can tell."""
+    """For writes: `no` promises that no node stored anything; `unknown`: it cannot be known."""
 
     attempts: tuple[str, ...] = ()
     """What came of each attempt, in order: where, and why it did not end the operation."""
@@ -125,7 +125,7 @@ class QuorumNotMet(Unavailable):
 
 
 class InsufficientOwners(Unavailable):
-    """Nobody who answered may say that the key is not there."""
+    """Not enough complete owners answered to prove that the key does not exist."""
 
 
 class NotAMember(Unavailable):
@@ -145,7 +145,7 @@ class ConnectionFailed(ClientError):
 
 
 class BadAnswer(ClientError):
-    """Something answers that is no node of ours; what it did with a write nobody knows."""
+    """The answer is not from a dynamo-ring node; what that server did with a write is unknown."""
 
     applied = "unknown"
 

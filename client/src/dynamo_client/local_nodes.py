@@ -62,7 +62,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_base(nodes: int) -> int:
-    """A base port from which the ports of so many nodes in one directory are free, as
+    """A base port from which the ports of `nodes` nodes in one directory are free, as with
     `free_ports`."""
     apart = [PORTS_APART * which for which in range(len(LISTENERS))]
     while True:

@@ -1,7 +1,7 @@
 """A process of this machine that is started now and ended later, perhaps from another shell.
 
-A number alone names nobody: when a process has ended the system gives its number to a stranger. So
-a process is its number and the time of its start, and only what still has both is signalled.
+A process number alone is not enough: after a process has ended, the system may give its number to
+another one. So a process is its number and its start time; a signal goes only to one with both.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ DEADLINE_S = 15.0
 TRIES_MAX = 2
 """Attempts of a step that an update which must write can do without."""
 TRY_SHARE = 4
-"""Such a step may take one part in so many of what is left until the deadline."""
+"""Such a step may take one part in this many of the time until the deadline."""
 
 
 class Deadline(TypedDict, total=False):
@@ -164,7 +164,7 @@ def sendable(traceparent: str) -> str:
 
 
 def fresh_id() -> str:
-    """A request id that nobody else makes."""
+    """A unique request id."""
     return uuid4().hex
 
 

@@ -1,10 +1,10 @@
-"""Whom to ask: the owners of the key, as the ring document has them [P 6.4], else who was named.
+"""Which node to ask: the owners of the key by the ring document [P 6.4], else the given endpoints.
 
-Theory of operation. A client that knows the ring spares the hop from a node that keeps nothing of
-the key to one that does. It fetches the document from any node, again when it is RING_AGE_S_MAX
-old, and on a miss: an owner cannot be reached, or the node that answered is not an owner. Any node
-answers for every key, so an old ring costs time and nothing else, and the endpoints that the client
-was given always stay in the list.
+Theory of operation. A client that knows the ring saves the hop from a node without the key to one
+with it. It fetches the document from any node. It fetches it again when it is RING_AGE_S_MAX old,
+and after a miss: an owner cannot be reached, or the node that answered is not an owner. Every node
+answers for every key, so an old ring only costs time. The endpoints that the client was given
+always stay in the list.
 
 Among several, in this order: one that did not fail lately nor asked for a pause; fewest attempts of
 this operation; fewest failures, if all failed; the owner that answered last for this key, as it has
@@ -29,15 +29,15 @@ from dynamo_core.ring.json_form import from_document
 
 RING_AGE_S_MAX = 10.0
 RING_PAUSE_S = 1.0
-"""At least so long between two requests for the ring, however many misses there are."""
+"""The shortest time between two requests for the ring, also with many misses."""
 AVOID_S, AVOID_S_MAX = 1.0, 60.0
 """After a failure: doubled with each further one, so that members whose addresses cannot be
 reached from here (behind a gateway, say) cost little."""
 DOUBT_S = 5.0
-"""A node that could not reach a quorum is asked last for so long: it may be cut off."""
+"""A node that could not reach a quorum is asked last for this time: it may be cut off."""
 ANSWERED_MAX = 4096
 OWNERS_FIRST = 2
-"""So many owners before the endpoints, which can be reached where owners may not be."""
+"""This many owners come before the endpoints, which can be reached when owners cannot."""
 
 
 def checked_url(url: object, field: str) -> str:
@@ -116,13 +116,13 @@ class Routes:
     # ------------------------------------------------------------ what came of it
 
     def failed(self, url: str) -> None:
-        """Nobody answered there."""
+        """The node at this URL did not answer."""
         self._failures[url] = count = self._failures.get(url, 0) + 1
         self._avoided[url] = self.now() + min(AVOID_S_MAX, AVOID_S * 2 ** min(count - 1, 16))
         self._missed = True
 
     def hold(self, url: str, seconds: float) -> None:
-        """The node asked not to be asked for so long."""
+        """The node asked the client to wait for `seconds`."""
         self._held[url] = self.now() + seconds
 
     def doubt(self, url: str) -> None:

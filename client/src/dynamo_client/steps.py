@@ -1,8 +1,8 @@
 """The seam between deciding and doing: an operation is a generator of steps, and knows no sockets.
 
-It yields what it wants, an `Ask` or a `Pause`, and is sent what came of it, a `Reply` or a
-`Failure`. Whoever runs it does nothing else, so that the sync and the async client decide alike,
-and tests drive every decision without a network.
+It yields what it wants, an `Ask` or a `Pause`, and gets the result, a `Reply` or a `Failure`. The
+code that runs it decides nothing. So the sync and the async client decide alike, and tests drive
+every decision without a network.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Ask(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Wait so many seconds."""
+    """Wait for `seconds`."""
 
     seconds: float
 

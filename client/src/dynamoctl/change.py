@@ -26,7 +26,7 @@ from dynamoctl.session import RETURN, USAGE, Failed, Session, table, to_copy, wr
 BAR = 30
 """Columns of the fullest node's bar."""
 TRIES_MAX = 5
-"""A plan that is agreed to is made again so often, when the ring has changed meanwhile."""
+"""How often an agreed plan is made again when the ring has changed meanwhile."""
 commands = room()
 
 Names = Annotated[

@@ -20,8 +20,8 @@ Statuses = dict[str, dict[str, Any] | None]
 
 
 def looks(session: Session) -> Iterator[tuple[Statuses, list[dict[str, Any]]]]:
-    """Everybody's status and the ring's entries, again and again, of those too that join meanwhile.
-    Raises Failed when nobody has answered for a while."""
+    """The status of all nodes and the ring's entries, repeatedly, with nodes that join meanwhile.
+    Raises Failed when no node has answered for a while."""
     doors: dict[str, str] = {}
     heard = time.monotonic()
     while True:
@@ -42,7 +42,7 @@ def looks(session: Session) -> Iterator[tuple[Statuses, list[dict[str, Any]]]]:
 
 
 def operation_of(statuses: Statuses, operation_id: str | None) -> dict[str, Any]:
-    """An operation, by default the last one, as whoever knows most of it tells. Raises Failed
+    """An operation, by default the last one, from the node with the newest ring. Raises Failed
     when another one took its place."""
     known = [one for one in statuses.values() if one is not None and one["state"] is not None]
     known.sort(key=lambda one: int(one["epoch"]))

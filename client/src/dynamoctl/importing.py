@@ -173,7 +173,7 @@ class Tally:
         self.expired += done.expired
 
     def _count(self, key: bytes) -> None:
-        """A key that the file has twice is one, as far as so many can be remembered."""
+        """Count a key once if the file has it twice, as far as this process can remember keys."""
         name = int.from_bytes(blake2b(key, digest_size=8).digest(), "big")
         if name in self._keys:
             return

@@ -224,7 +224,7 @@ def _watch(session: Session, directory: Path, ran: dict[str, Process]) -> None:
             read[node.name] = _size(node.log)
         running = _processes(ring)
         for name in sorted(ran.keys() - running.keys()):
-            ran[name].end()  # where its files were removed beneath it nobody else can
+            ran[name].end()  # if its files were removed, no other command can
             if there := ring.nodes.get(name):
                 clean = there.process is None or there.last_words() == CLEAN
                 words = "stopped" if clean else f"ended; {of(directory, f'start {name}')} starts it"

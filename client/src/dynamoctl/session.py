@@ -37,8 +37,8 @@ ADMIN_PORT = 8081
 NOWHERE = "http://127.0.0.1:0"
 EXPLAIN_S_MAX = 5.0
 PROBE_S_MAX = 2.0
+"""A node that is silent for longer is shown as down."""
 WIDTH_MAX = 10_000
-"""Who is silent for longer is shown as down."""
 LOCAL_DIR = Path(".local")
 PLAIN_WORDS: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
 """Names and values are shown as they are, brackets and all."""
