@@ -63,8 +63,9 @@ class ClusterSpec(Part, frozen=True, kw_only=True):
     """One ring of nodes that keep keys and values together."""
 
     size: Annotated[int, Meta(
-        description="Nodes of the ring. Raised: nodes join. Lowered: the highest ordinals hand"
-        " over what they own and leave. Either can be taken back midway.",
+        description="Nodes of the ring. Raised: nodes join. Lowered: the nodes with the highest"
+        " ordinals hand over their partitions and leave. You may reverse either before it is"
+        " complete.",
         ge=1, le=SIZE_MAX)] = 3
     image: Annotated[
         str, Meta(description="Image of the nodes.", min_length=1, max_length=512)
@@ -84,10 +85,10 @@ class ClusterSpec(Part, frozen=True, kw_only=True):
     topology: Annotated[Topology, Meta(description="Zones and machines.")] = Topology()
     storage: Annotated[Storage, Meta(description="Volumes of the nodes.")] = Storage()
     anti_entropy: Annotated[
-        AntiEntropy, Meta(description="The continuous comparison of copies.")
+        AntiEntropy, Meta(description="How nodes compare their copies.")
     ] = AntiEntropy()
     repair: Annotated[
-        ScheduledRepair, Meta(description="Repairs of the whole ring by the clock.")
+        ScheduledRepair, Meta(description="Scheduled repairs of the whole ring.")
     ] = ScheduledRepair()
     background: Annotated[
         Background, Meta(description="How background work yields to clients.")
@@ -98,29 +99,31 @@ class ClusterSpec(Part, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=Resources)
     run_as: Annotated[Literal["Fixed", "Assigned"], Meta(
         description="User and group of the nodes' processes and volumes. Fixed: 10001. Assigned:"
-        " pods name none, and the platform gives them, as OpenShift does from the range of the"
+        " pods name no user, and the platform chooses one, as OpenShift does from the range of the"
         " namespace.")] = "Fixed"
     pod_template: Annotated[
-        PodTemplate, Meta(description="Laid over the pod template.")
+        PodTemplate, Meta(description="Changes to the pod template.")
     ] = msgspec.field(default_factory=PodTemplate)
     service: Annotated[
         ServiceSpec, Meta(description="The Service for clients.")
     ] = msgspec.field(default_factory=ServiceSpec)
     auth: Annotated[Auth, Meta(description="The cluster secret.")] = Auth()
     pod_disruption_budget: Annotated[
-        DisruptionBudget, Meta(description="How many pods drains may take at once.")
+        DisruptionBudget, Meta(description="How many pods a drain may take at once.")
     ] = DisruptionBudget()
     network_policy: Annotated[NetworkPolicySpec, Meta(description="Who may connect.")] = (
         NetworkPolicySpec()
     )
     monitoring: Annotated[
-        Monitoring, Meta(description="What tells Prometheus where the nodes are.")
+        Monitoring, Meta(description="How Prometheus finds the nodes.")
     ] = msgspec.field(default_factory=Monitoring)
-    recovery: Annotated[Recovery, Meta(description="What is done without a person.")] = Recovery()
+    recovery: Annotated[Recovery, Meta(
+        description="What the operator repairs without a person.")] = Recovery()
     paused: Annotated[bool, Meta(
         description="The operator changes nothing and only reports.")] = False
     stopped: Annotated[bool, Meta(
-        description="No pods run; the claims and all keys are kept until this is false.")] = False
+        description="No pods run; the operator keeps the claims and all keys until this is"
+        " false.")] = False
 
 
 class RepairSpec(Part, frozen=True, kw_only=True):
@@ -136,13 +139,15 @@ class RepairSpec(Part, frozen=True, kw_only=True):
         description="Only partitions of these nodes (names of pods).",
         min_length=1, max_length=SIZE_MAX, extra_json_schema=SET)] | None = None
     mode: Annotated[Literal["Tree", "Full"], Meta(
-        description="Tree: records whose hashes differ. Full: every record is read and compared"
-        " with its hash first, which finds damage on the disk.")] = "Tree"
+        description="Tree: nodes compare hashes and repair records that differ. Full: each node"
+        " also reads every record first and compares it with its hash, which finds damage on the"
+        " disk.")] = "Tree"
     timeout: Annotated[str, Meta(
-        description="Failed when not done by then: a number and s, m or h.",
+        description="The repair fails if it takes longer: a number and s, m or h.",
         pattern=DURATION, max_length=16)] = "1h"
     ttl_seconds_after_finished: Annotated[int, Meta(
-        description="This object is deleted so long after its end.", ge=0, le=31_536_000)] = 86_400
+        description="Seconds from its end until the operator deletes it.",
+        ge=0, le=31_536_000)] = 86_400
 
 
 # fmt: on

@@ -37,18 +37,19 @@ class Move(Part, frozen=True, kw_only=True):
     """A token move by hand. Either partitions or tokens, never both."""
 
     partitions: Annotated[tuple[Annotated[int, Meta(ge=0, le=4095)], ...], Meta(
-        description="Partitions whose replica goes from one node to the other.",
+        description="Partitions whose replica moves from one node to the other.",
         min_length=1, max_length=256, extra_json_schema=SET)] | None = None
     tokens: Annotated[int, Meta(
-        description="How many partitions go; the nodes choose which.", ge=1, le=4096)] | None = None
+        description="Number of partitions that move; the nodes choose them.",
+        ge=1, le=4096)] | None = None
     zone: Annotated[str, Meta(
         description="With tokens: take them from nodes of this zone.",
         max_length=253)] | None = None
     giver: Annotated[str, Meta(
-        description="Name of the node (its pod) that gives. With tokens it may be left out.",
+        description="Name of the node (its pod) that gives replicas. Optional with tokens.",
         max_length=63, pattern=_LABEL)] | None = msgspec.field(name="from", default=None)
     taker: Annotated[str, Meta(
-        description="Name of the node (its pod) that takes.",
+        description="Name of the node (its pod) that receives replicas.",
         max_length=63, pattern=_LABEL)] = msgspec.field(name="to")
 
 
@@ -67,12 +68,12 @@ class RingSpec(Part, frozen=True, kw_only=True):
         " Preview: the plan stands in status.plan until spec.ring.approvedPlan is its"
         " hash.")] = "Auto"
     approved_plan: Annotated[str, Meta(
-        description="Hash of the plan in status.plan that may be carried out. Only with"
-        " policy Preview; worth nothing once the ring has changed.",
+        description="Hash of the plan in status.plan that the operator may carry out. Only with"
+        " policy Preview; it has no effect after the ring has changed.",
         max_length=128)] | None = None
     moves: Annotated[tuple[Move, ...], Meta(
-        description="Token moves by hand. Each is done once; a move whose partitions are"
-        " already where it wants them is done.",
+        description="Manual token moves. The operator makes each once; a move whose partitions are"
+        " already on the named node is complete.",
         max_length=32, extra_json_schema={"x-kubernetes-list-type": "atomic"})] = ()
 
 
@@ -83,13 +84,13 @@ class Replication(Part, frozen=True, kw_only=True):
         description="N, copies of each key, on different nodes. Fixed at creation.",
         ge=1, le=16)] = 3
     read_quorum: Annotated[int, Meta(
-        description="R, answers that a read waits for, unless it asks otherwise.",
+        description="R, answers that a read waits for, unless the request gives its own.",
         ge=1, le=16)] = 2
     write_quorum: Annotated[int, Meta(
-        description="W, acknowledgements that a write waits for, unless it asks otherwise.",
+        description="W, acknowledgements that a write waits for, unless the request gives its own.",
         ge=1, le=16)] = 2
     durable_writes: Annotated[int, Meta(
-        description="DW, how many of those have reached the disk, unless it asks otherwise.",
+        description="DW, how many of these are fsynced, unless the request gives its own.",
         ge=1, le=16)] = 1
     sloppy_quorum: Annotated[bool, Meta(
         description="Whether stand-ins count for owners that cannot be reached, unless a request"
@@ -117,7 +118,7 @@ class Retention(Part, frozen=True, kw_only=True):
         description="When the DynamoCluster is deleted. Retain: the claims stay, and a resource"
         " of the same name takes them up again with all keys. Delete: they go with it.")] = "Retain"
     when_scaled: Annotated[Literal["Retain", "Delete"], Meta(
-        description="When a node has left and the ring is sure of it. Retain: its claim"
+        description="When every member says that a node has left. Retain: its claim"
         " stays.")] = "Retain"
 
 
@@ -131,14 +132,15 @@ class Storage(Part, frozen=True, kw_only=True):
     class_name: Annotated[str, Meta(
         description="Storage class; unset: the cluster's default. Fixed once a volume is there.",
         max_length=253)] | None = None
-    retention: Annotated[Retention, Meta(description="What becomes of claims.")] = Retention()
+    retention: Annotated[Retention, Meta(description="Whether claims are kept.")] = Retention()
 
 
 class AntiEntropy(Part, frozen=True, kw_only=True):
     """The continuous comparison of copies, which the nodes do by themselves."""
 
     interval: Annotated[str, Meta(
-        description="A node compares with one other node so often: a number and ms, s, m or h.",
+        description="Time between two comparisons of a node with one other node: a number and ms,"
+        " s, m or h.",
         pattern=DURATION, max_length=16)] = "2s"
     max_concurrent_partitions: Annotated[int, Meta(
         description="Partitions that a node exchanges at once.", ge=1, le=64)] = 4
@@ -148,7 +150,7 @@ class ScheduledRepair(Part, frozen=True, kw_only=True):
     """Repairs of the whole ring that are started by the clock, as DynamoRepair objects."""
 
     schedule: Annotated[str, Meta(
-        description="When, as five fields of cron, in UTC. Unset: never by the clock.",
+        description="Times of repairs, as five fields of cron, in UTC. Unset: no such repairs.",
         max_length=100)] | None = None
     suspend: Annotated[bool, Meta(description="No new repairs while this is true.")] = False
 
@@ -157,8 +159,8 @@ class Background(Part, frozen=True, kw_only=True):
     """How background work (moves, hints, exchanges) yields to clients."""
 
     latency_threshold_ms: Annotated[int, Meta(
-        description="Background work is slowed down while the 99th percentile of the reads that a"
-        " node answered lately is above so many milliseconds.",
+        description="A node slows background work down while the 99th percentile of its reads in"
+        " the last minute is above this number of milliseconds.",
         ge=1, le=60000)] = 75
 
 
@@ -166,12 +168,12 @@ class Update(Part, frozen=True, kw_only=True):
     """How pods get a new revision: one at a time, highest ordinal first."""
 
     canary: Annotated[int, Meta(
-        description="Stop after so many pods have the new revision, until this is unset or"
-        " raised. 0 holds the update back altogether.",
+        description="The update stops when this number of pods has the new revision, until this is"
+        " unset or raised. 0: no pod is updated.",
         ge=0, le=SIZE_MAX)] | None = None
     min_ready_seconds: Annotated[int, Meta(
-        description="Every other pod must have been Ready for so long before the next one is"
-        " taken.",
+        description="Seconds that every other pod must have been Ready before the operator updates"
+        " the next one.",
         ge=0, le=3600)] = 5
     template: Annotated[Literal["WhenSpecChanges", "WithOperator"], Meta(
         description="When pods get the template that another version of the operator makes."
@@ -187,7 +189,7 @@ class Resources(Part, frozen=True, kw_only=True):
     """Of the node's container."""
 
     requests: Annotated[
-        Amounts, Meta(description="What the scheduler sets aside.", extra_json_schema=_QUANTITIES)
+        Amounts, Meta(description="What the scheduler reserves.", extra_json_schema=_QUANTITIES)
     ] = msgspec.field(default_factory=lambda: {"cpu": "250m", "memory": "512Mi"})
     limits: Annotated[Amounts, Meta(
         description="What a node may use at most. A CPU limit makes the slowest requests"
@@ -228,8 +230,8 @@ class Auth(Part, frozen=True, kw_only=True):
     """The cluster secret: it seals contexts, admits peers, and is the administrator's token."""
 
     secret_name: Annotated[str, Meta(
-        description="Secret with the key `secret`: 1 to 4096 printable ASCII characters."
-        " Unset: one is made once and kept when the resource goes.",
+        description="Secret with the key `secret`: 1 to 4096 printable ASCII characters. Unset: the"
+        " operator makes one, once, and keeps it when the resource is deleted.",
         max_length=253)] | None = None
 
 
@@ -253,7 +255,7 @@ class NetworkPolicySpec(Part, frozen=True, kw_only=True):
 
     enabled: Annotated[bool, Meta(description="Make a NetworkPolicy.")] = True
     clients: Annotated[tuple[Free, ...], Meta(
-        description="NetworkPolicyPeers that may use the client port. Empty: anyone.",
+        description="NetworkPolicyPeers that may use the client port. Empty: every pod.",
         max_length=32, extra_json_schema=_PEERS)] = ()
     monitoring: Annotated[tuple[Free, ...], Meta(
         description="NetworkPolicyPeers that may use the admin port as well, for metrics.",
@@ -275,5 +277,5 @@ class Recovery(Part, frozen=True, kw_only=True):
     """What is done without a person."""
 
     auto_replace: Annotated[Literal["Never", "VolumeLost"], Meta(
-        description="VolumeLost: when the volume of a node is gone for certain, the node starts"
-        " empty under its name and copies its partitions back.")] = "VolumeLost"
+        description="VolumeLost: when the volume of a node is certainly gone, the node starts empty"
+        " under its name and copies its partitions from the others.")] = "VolumeLost"
