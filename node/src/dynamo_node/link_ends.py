@@ -112,8 +112,8 @@ class LinkEnds:
 
     def handshake(self, role: str, version: int = VERSION) -> Handshake:
         """A new handshake with a new nonce."""
-        hello = Hello(role, *self._who, token_bytes(NONCE_BYTES), VERSION)
-        return Handshake(hello, self.secret, version, self.limits.version_min)
+        hello = Hello(role, *self._who, token_bytes(NONCE_BYTES), VERSION, self.tls != "off")
+        return Handshake(hello, self.keyring.now.peers, version, self.limits.version_min)
 
 
 class _End(asyncio.BufferedProtocol):
