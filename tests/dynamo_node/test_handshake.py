@@ -115,7 +115,7 @@ def test_a_node_of_the_first_version_is_taken_and_told_apart() -> None:
     answer = acceptor.receive(OLD_BEGIN)
     assert answer[:12] == b"dynamo-ring\x01"
     old = Handshake(hello(DIALER, speaks=1), SECRET)
-    assert len(old.begin()) == len(OLD_BEGIN) + 1, "the field that old nodes do not look at"
+    assert len(old.begin()) == len(OLD_BEGIN) + 2, "the fields that old nodes do not look at"
     old._mine = OLD_BEGIN
     acceptor.receive(old.receive(answer))
     assert (acceptor.version, acceptor.peer) == (1, hello(DIALER, speaks=1))
@@ -169,11 +169,11 @@ def test_what_the_other_speaks_cannot_be_changed_on_the_way(role: str) -> None:
     dialer = Handshake(hello(DIALER), SECRET, version=1)
     acceptor = Handshake(hello(ACCEPTOR, b"a" * 16), SECRET)
     begin = dialer.begin()
-    assert begin[-1] == 2
-    answer = acceptor.receive(begin[:-1] + b"\x01" if role == DIALER else begin)
+    assert begin[-2] == 2  # behind it stands whether the node speaks TLS
+    answer = acceptor.receive(begin[:-2] + b"\x01" + begin[-1:] if role == DIALER else begin)
     if role == ACCEPTOR:
-        assert answer[-33] == 2
-        answer = answer[:-33] + b"\x01" + answer[-32:]
+        assert answer[-34] == 2
+        answer = answer[:-34] + b"\x01" + answer[-33:]
     with pytest.raises(BadFrame, match="secret"):
         dialer.receive(answer)
 

@@ -59,7 +59,7 @@ def _scale(replicas: int) -> Scene:
     def change(w: World) -> None:
         w.kube.change("StatefulSet", NAMESPACE, "cart", spec={"replicas": replicas})
 
-    return Scene(planning)
+    return Scene(change)
 
 
 def _edit_service(w: World) -> None:

@@ -67,7 +67,8 @@ command of it is wanted: loading all of them takes longer than most commands."""
 COMPLETE = "_DYNAMOCTL_COMPLETE"
 """Where a shell says that it wants words, and which shell it is."""
 ANYWHERE = (
-    "--endpoint", "--admin", "--token-file", "--secret-file", "--ca-file", "--cert", "--key",
+    "--endpoint", "--admin", "--token-file", "--secret-file", "--ca-file", "--cert-file",
+    "--key-file",
     "--output", "-o", "--traceparent",
 )  # fmt: skip
 
@@ -297,10 +298,13 @@ def options(
     ] = None,
     cert: Annotated[
         Path | None,
-        typer.Option(envvar="DYNAMO_CERT_FILE", metavar="FILE", help="A client certificate."),
+        typer.Option(
+            "--cert-file", envvar="DYNAMO_CERT_FILE", metavar="FILE", help="A client certificate."
+        ),
     ] = None,
     key: Annotated[
-        Path | None, typer.Option(envvar="DYNAMO_KEY_FILE", metavar="FILE", help="Its key.")
+        Path | None,
+        typer.Option("--key-file", envvar="DYNAMO_KEY_FILE", metavar="FILE", help="Its key."),
     ] = None,
     output: Annotated[
         Output, typer.Option("--output", "-o", help="For people, or for programs.")

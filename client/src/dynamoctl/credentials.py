@@ -43,7 +43,7 @@ class Credentials:
         """What a command in another directory has to be told."""
         files = {
             "--token-file": self.token_file, "--secret-file": self.secret_file,
-            "--ca-file": self.ca_file, "--cert": self.cert_file, "--key": self.key_file,
+            "--ca-file": self.ca_file, "--cert-file": self.cert_file, "--key-file": self.key_file,
         }  # fmt: skip
         return [f"{name}={file.resolve()}" for name, file in files.items() if file is not None]
 
