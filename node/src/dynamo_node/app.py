@@ -31,6 +31,7 @@ from dynamo_core.errors import DynamoError
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_node import log as logs
 from dynamo_node.admin_api import admin_app
+from dynamo_node.archivist import Archivist
 from dynamo_node.certificates import Certificates
 from dynamo_node.client_api import ClientApi
 from dynamo_node.data_dir import open_store
@@ -244,6 +245,7 @@ async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Seque
     )  # fmt: skip
     reload = Reload(arguments, settings, keyring, driver, certificates)
     loop.add_signal_handler(signal.SIGHUP, reload.again)
+    Archivist(driver, settings.backup_targets)
     driver.start(trusted, settings.seeds)
     seeds = loop.create_task(driver.follow_seeds(list(settings.seeds)))
     reload.watch()

@@ -33,6 +33,7 @@ from pydantic_settings import (
 )
 
 import dynamo_core.settings as core
+from dynamo_archive.targets import STORES, url_fault
 from dynamo_core.bounds import name_fault
 from dynamo_core.keys import VALUE_BYTES_MAX
 from dynamo_node.certificates import BadCertificates, Certificates, TlsFiles
@@ -70,6 +71,12 @@ def _dialled(text: str) -> str:
     return text
 
 
+def _target(text: str) -> str:
+    if fault := url_fault(text):
+        raise ValueError(fault)
+    return text
+
+
 def _name(text: str) -> str:
     if fault := name_fault(text):
         raise ValueError(fault)
@@ -79,6 +86,7 @@ def _name(text: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 Address = Annotated[str, AfterValidator(_address)]
 Dialled = Annotated[str, AfterValidator(_dialled)]
+Target = Annotated[str, AfterValidator(_target)]
 Count = Annotated[int, Field(ge=1)]
 Listened = Literal["off", "allow", "on", "mutual"]
 
@@ -167,6 +175,8 @@ class NodeSettings(BaseSettings):
     in_flight_max: Count = Field(_CORE.in_flight_max, description="operations at once, then 503")
     siblings_max: Count = Field(_CORE.siblings_max, description="then puts need a context (409)")
     hint_bytes_max: Count = Field(_CORE.hint_bytes_max, description="hints for one node")
+    backup_targets: Annotated[tuple[Target, ...], NoDecode] = Field(STORES, max_length=64,
+        description="comma list: backups are written to, and restored from, URLs that begin so")
     peer_protocol_min: int = Field(VERSION_OLDEST, ge=VERSION_OLDEST, le=VERSION,
         description="2 once nothing of the first version is left: links, contexts, tokens")
     peer_arriving_bytes_max: int = Field(ARRIVING_BYTES_MAX, ge=1 << 20,
@@ -176,7 +186,7 @@ class NodeSettings(BaseSettings):
     memtable_bytes: int = Field(64 << 20, ge=1 << 20, le=1 << 30, description="of RocksDB")
     # fmt: on
 
-    @field_validator("seeds", mode="before")
+    @field_validator("seeds", "backup_targets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -107,7 +107,14 @@ class Trouble(msgspec.Struct, tag="trouble", frozen=True):
     detail: str
 
 
-Event = Setting | Attempt | Dot | Damage | Copy | Trouble
+class Restored(msgspec.Struct, tag="restored", frozen=True):
+    """A backup was merged that may have the key: what was deleted before may come back, where the
+    tombstone was forgotten since."""
+
+    key: bytes
+
+
+Event = Setting | Attempt | Dot | Damage | Copy | Trouble | Restored
 
 
 def save(path: Path, events: Iterable[Event]) -> None:
