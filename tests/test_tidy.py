@@ -73,6 +73,7 @@ ONLY_IN = {
     "fastapi": {"admin_answers", "admin_api", "app"},
     "starlette": {"admin_api", "admin_door", "app", "kv_asgi"},
     "cryptography": {"trial_ca"},
+    "jwt": {"service_accounts"},
     "uvicorn": {"app", "guarded_protocol"},
     "kubernetes": {"kube"},
     "kopf": {"handlers"},

@@ -69,7 +69,7 @@ def _number(value: object) -> str:
 
 
 def test_problems() -> None:
-    slug = re.compile(r"[a-z]+(-[a-z]+)+|overloaded|draining|unauthorized|superseded")
+    slug = re.compile(r"[a-z]+(-[a-z]+)+|overloaded|draining|unauthorized|forbidden|superseded")
     found = {word for path in SOURCES for word in words(path) if slug.fullmatch(word)}
     assert sorted(row[0] for row in table("problems")) == sorted(found - NO_PROBLEMS)
 

@@ -14,6 +14,7 @@ import uvloop
 
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.settings import Settings
+from dynamo_node.access import Access
 from dynamo_node.app import Server, admin_config, client_config
 from dynamo_node.driver import Driver, LastResort
 from dynamo_node.http_limits import Limits
@@ -21,6 +22,8 @@ from dynamo_node.keyring import Keyring
 from dynamo_node.link_ends import LinkEnds
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.peer_link import Links
+from dynamo_node.rights import Rights
+from dynamo_node.service_accounts import ServiceAccounts
 from dynamo_node.tls import PLAIN, Within
 
 DEADLINE_S = 20.0
@@ -36,10 +39,12 @@ class Listener:
     """Runs in a separate thread until `stop`; the front `admin` is the admin listener."""
 
     def __init__(
-        self, front: str, limits: Limits, founded: bool = True, tls: Within = PLAIN, **settings: Any
-    ) -> None:
+        self, front: str, limits: Limits, founded: bool = True, tls: Within = PLAIN,
+        rights: Rights | None = None, accounts: ServiceAccounts | None = None, **settings: Any,
+    ) -> None:  # fmt: skip
         self.limits = limits
         self._tls = tls
+        self._access = None if rights is None else (rights, accounts)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = self._socket.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
@@ -75,6 +80,8 @@ class Listener:
             self.driver.enter()
             self.node.admin.create_ring(body, lambda status, _: created.set_result(status))
             assert await created == 201
+        if self._access is not None:
+            self.driver.access = Access(*self._access, self.driver.audit)
         if self._front == "admin":
             config = admin_config(self.driver, KEYRING, self.limits, self._tls)
         else:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +183,67 @@ def test_a_node_obeys_other_settings_from_then_on() -> None:
     assert town.put("a", b"k", b"v", w=3).status == 204
     with pytest.raises(ValueError, match="only hedge_s"):
         node.retune(msgspec.structs.replace(SETTINGS, suspect_s=9.0))
+
+
+def rules(*tokens: str) -> str:
+    return "".join(
+        f'[[rules]]\ntoken_sha256 = "{sha256(token.encode()).hexdigest()}"\n'
+        'prefixes = ["k"]\nverbs = ["get", "put"]\n' for token in tokens
+    )  # fmt: skip
+
+
+def test_rights_change_under_load_without_a_failed_request(tmp_path: Path) -> None:
+    """What is allowed before and after is allowed all the while; what is taken away is gone; a file
+    that is wrong changes nothing."""
+    ring, access = Ring(tmp_path), tmp_path / "access.toml"
+    statuses: list[int] = []
+    done = threading.Event()
+
+    def load() -> None:
+        with httpx.Client(headers={"Authorization": "Bearer always"}, timeout=20.0) as client:
+            while not done.is_set():
+                statuses.append(
+                    client.put(f"{ring.node.endpoint}/v1/kv/k", content=b"v").status_code
+                )
+                statuses.append(client.get(f"{ring.node.endpoint}/v1/kv/k").status_code)
+
+    def status(token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.get(f"{ring.node.endpoint}/v1/kv/k", headers=headers).status_code
+
+    def replace(text: str) -> None:
+        new = access.with_suffix(".new")
+        new.write_text(text)
+        new.rename(access)
+
+    replace(rules("always", "old"))
+    load_thread = threading.Thread(target=load)
+    try:
+        ring.node.start(f"--config={ring.file}", f"--access-file={access}", "--siblings-max=4096")
+        until(ring.node.lives, "it does not live")
+        members = [{"name": "n1", "address": ring.node.advertise}]
+        body = {"partitions": 16, "n": 1, "members": members, "conflicts": "LastWriteWins"}
+        url = f"{ring.node.admin}/v1/ring"
+        assert httpx.post(url, json=body, headers=bearer(OLD)).status_code == 201
+        load_thread.start()
+        until(lambda: len(statuses) > 20, "no load")
+        for n in range(5):
+            replace(rules("always", f"new{n}"))
+            ring.hang_up()
+            assert status(f"new{n}") == 200 and status(f"new{n - 1}" if n else "old") == 401
+        replace("[[rules]]\ncertificate = 7\n")
+        ring.hang_up("rights are left as they were: access_file: ")
+        assert status("new4") == 200
+        told = len(ring.said())
+        replace(rules("always", "unsignalled"))
+        until(lambda: len(ring.said()) > told, "not read again")
+        assert [line["event"] for line in ring.said()[told:]] == ["rights are read again"]
+        assert status("unsignalled") == 200
+        seen = len(statuses)
+        until(lambda: len(statuses) > seen + 20, "the load has ended")
+    finally:
+        done.set()
+        if load_thread.is_alive():
+            load_thread.join(30)
+        ring.node.kill()
+    assert set(statuses) == {200, 204}

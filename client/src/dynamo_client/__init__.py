@@ -27,6 +27,7 @@ from dynamo_client.errors import (
     Conflict,
     ConnectionFailed,
     Draining,
+    Forbidden,
     InsufficientOwners,
     NotAMember,
     NotFound,
@@ -60,7 +61,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Acks", "AdminClient", "AsyncDynamoClient", "BadAnswer", "BadContext", "BadKey",
     "BadParameter", "BadRequest", "BatchResult", "ClientError", "Conflict", "ConnectionFailed",
-    "DeleteOp", "Draining", "DynamoClient", "Found", "GetOp", "InsufficientOwners", "Merge",
+    "DeleteOp", "Draining", "DynamoClient", "Forbidden", "Found", "GetOp",
+    "InsufficientOwners", "Merge",
     "NotAMember", "NotFound", "NotMergeable", "Overloaded", "PutOp", "QuorumNotMet",
     "RequestIdReused", "SiblingsFound", "Stored", "Tls", "TooManySiblings", "Unauthorized",
     "Unavailable", "ValueTooLarge", "Version", "WrongUse", "cart_union", "counter", "counter_value",

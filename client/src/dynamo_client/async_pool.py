@@ -28,6 +28,7 @@ from dynamo_client.pool import (
 )
 from dynamo_client.steps import Ask, Failure, Reply
 from dynamo_client.tls import SYSTEM, Tls
+from dynamo_client.token_file import TokenFile
 
 INTERRUPTED_MAX = 16
 """After this many cancelled calls the pool is made again."""
@@ -52,12 +53,18 @@ class AsyncPool:
     """The connections of a client under asyncio. Tasks of one event loop may share it."""
 
     def __init__(
-        self, urls: Sequence[str], headers: dict[str, str] | None = None, tls: Tls = SYSTEM
-    ) -> None:
-        self._options, self._headers = pool_options(urls, tls), headers or {}
+        self, urls: Sequence[str], headers: dict[str, str] | None = None, tls: Tls = SYSTEM,
+        token_file: TokenFile | None = None,
+    ) -> None:  # fmt: skip
+        self._options, self._fixed = pool_options(urls, tls), headers or {}
+        self._token_file = token_file
         self._pool: _LoopPool | None = None
         self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return self._fixed if self._token_file is None else self._token_file.headers()
 
     async def ask(self, ask: Ask) -> Reply | Failure:
         """The answer, or why there is none, within `ask.timeout_s`. Raises WrongUse when closed,

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 
 from dynamo_client.answers import BatchResult, Found, Stored
@@ -27,6 +28,7 @@ from dynamo_client.pool import BlockingPool
 from dynamo_client.routing import Routes
 from dynamo_client.steps import Ask, Failure, Pause, Reply, Steps, T
 from dynamo_client.tls import SYSTEM, Tls
+from dynamo_client.token_file import TokenFile
 from dynamo_core.ring.document import Ring
 
 if TYPE_CHECKING:  # asyncio takes a moment, which a command line that blocks need not spend
@@ -43,7 +45,10 @@ class Client(Generic[P]):
     def __init__(
         self, *endpoints: str, timeout_s: float = 2.0, attempts_max: int = 5, routing: bool = True,
         deadline_s: float = DEADLINE_S, traceparent: str = "", tls: Tls = SYSTEM,
+        token_file: str | Path | TokenFile | None = None,
     ) -> None:  # fmt: skip
+        """`token_file`: what nodes that ask for one are shown, read again when it changes. Raises
+        BadParameter."""
         for name, seconds in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
             if not (isinstance(seconds, int | float) and 0 < seconds < inf):
                 raise BadParameter(f"{name}: wants seconds above 0, not {seconds!r}")
@@ -54,7 +59,9 @@ class Client(Generic[P]):
             routes, attempts_max, random.random, timeout_s, traceparent=sendable(traceparent)
         )
         self._operations = Operations(attempts, deadline_s)
-        self._pool: P = self._kind(routes.endpoints, tls=tls)
+        if token_file is not None and not isinstance(token_file, TokenFile):
+            token_file = TokenFile(token_file)
+        self._pool: P = self._kind(routes.endpoints, tls=tls, token_file=token_file)
 
     @property
     def endpoints(self) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ ClientError
 │   └── TooManySiblings  a put without a context at the cap; `context` lets it be repeated (S-SIB-1)
 ├── NotFound             nothing is there, and somebody asked for one value or one repair
 ├── SiblingsFound        several versions are there, and somebody asked for one; `values` has them
-├── Unauthorized         the admin listener wants a token
+├── Unauthorized         a token is wanted, and none is shown that a node knows
+├── Forbidden            who asks is known and has no right to this
 ├── Conflict             the ring's: wrong-cluster, plan-changed, superseded, not-lost
 ├── Unavailable          the cluster's: 429 or 5xx, after all attempts
 │   ├── QuorumNotMet     fewer than R or W nodes answered (S-RW-5)
@@ -103,7 +104,11 @@ class SiblingsFound(ClientError):
 
 
 class Unauthorized(ClientError):
-    """No token, or not that of the cluster."""
+    """No token, or one that no node knows, or that is over."""
+
+
+class Forbidden(ClientError):
+    """Who asks is known and has no right to this."""
 
 
 class Conflict(ClientError):

@@ -22,6 +22,7 @@ import httpcore
 from dynamo_client.errors import WrongUse
 from dynamo_client.steps import Ask, Failure, Reply
 from dynamo_client.tls import SYSTEM, Tls
+from dynamo_client.token_file import TokenFile
 
 CONNECT_S_MAX = 1.0
 CONNECTIONS_MAX = 32
@@ -171,12 +172,18 @@ class BlockingPool:
     """The connections of a client that blocks. Threads may share it."""
 
     def __init__(
-        self, urls: Sequence[str], headers: dict[str, str] | None = None, tls: Tls = SYSTEM
-    ) -> None:
-        self._options, self._headers = pool_options(urls, tls), headers or {}
+        self, urls: Sequence[str], headers: dict[str, str] | None = None, tls: Tls = SYSTEM,
+        token_file: TokenFile | None = None,
+    ) -> None:  # fmt: skip
+        self._options, self._fixed = pool_options(urls, tls), headers or {}
+        self._token_file = token_file
         self._pool: _BlockingPool | None = None
         self._closed = False
         self._lock = threading.Lock()
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return self._fixed if self._token_file is None else self._token_file.headers()
 
     def ask(self, ask: Ask) -> Reply | Failure:
         """The answer, or why there is none, within `ask.timeout_s`. Raises WrongUse when closed."""

@@ -21,12 +21,13 @@ _BY_SLUG: dict[str, type[ClientError]] = {
     "quorum-not-met": errors.QuorumNotMet, "insufficient-owners": errors.InsufficientOwners,
     "not-a-member": errors.NotAMember, "overloaded": errors.Overloaded,
     "draining": errors.Draining, "unauthorized": errors.Unauthorized,
+    "forbidden": errors.Forbidden,
     "not-lost": errors.Conflict, "plan-changed": errors.Conflict, "superseded": errors.Conflict,
     "wrong-cluster": errors.Conflict, "method-not-allowed": errors.BadRequest,
     "unsupported-framing": errors.BadRequest,
 }
 _BY_STATUS: dict[int, type[ClientError]] = {
-    401: errors.Unauthorized, 404: errors.NotFound, 409: errors.Conflict,
+    401: errors.Unauthorized, 403: errors.Forbidden, 404: errors.NotFound, 409: errors.Conflict,
     413: errors.ValueTooLarge, 429: errors.Overloaded,
 }
 # fmt: on

@@ -293,6 +293,11 @@ def options(
         typer.Option(envvar="DYNAMO_SECRET_FILE", metavar="FILE",
                      help="The cluster secret, of which the token is derived; never sent."),
     ] = None,
+    client_token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="DYNAMO_CLIENT_TOKEN_FILE", metavar="FILE",
+                     help="The token that nodes ask for keys and values."),
+    ] = None,
     ca_file: Annotated[
         Path | None,
         typer.Option(envvar="DYNAMO_CA_FILE", metavar="FILE",
@@ -327,7 +332,7 @@ def options(
     """
     as_json = output is Output.json
     made = ctx.obj
-    shown = Credentials(token_file, secret_file, ca_file, cert, key)
+    shown = Credentials(token_file, secret_file, ca_file, cert, key, client_token_file)
     ctx.obj = made(as_json) if made else session_of(endpoint or [], admin or [], shown, as_json)
     ctx.obj.traceparent = trace_of(traceparent, os.environ.get("TRACEPARENT", ""))
 

@@ -27,14 +27,15 @@ KEYS_OFFERED_MAX = 100
 PLAIN = re.compile(r"[\w/:@+.,][\w/:@+.,=%-]*")
 """What every shell reads as one word, as it stands."""
 NODE_FLAGS = (
-    "--admin-advertise", "--admin-tls", "--anti-entropy", "--backup-targets", "--client-advertise",
-    "--client-tls", "--cluster", "--cluster-secret-file", "--engine", "--exchange-ms",
-    "--exchanges-max", "--fsync-stall-ms", "--heartbeat-ms", "--hedge-ms", "--hint-bytes-max",
-    "--http-front", "--in-flight-max", "--insecure", "--latency-threshold-ms", "--log-level",
-    "--memtable-bytes", "--moves-max", "--otel-endpoint", "--peer-arriving-bytes-max",
-    "--peer-protocol-min", "--peer-tls", "--peer-waiting-bytes-max", "--replace-lost",
-    "--siblings-max", "--slow-request-ms", "--suspect-ms", "--tls-ca-file", "--tls-cert-file",
-    "--tls-key-file", "--tombstone-age-min-s", "--value-bytes-max", "--weight", "--zone",
+    "--access-file", "--admin-advertise", "--admin-tls", "--anti-entropy", "--backup-targets",
+    "--client-advertise", "--client-tls", "--cluster", "--cluster-secret-file", "--engine",
+    "--exchange-ms", "--exchanges-max", "--fsync-stall-ms", "--heartbeat-ms", "--hedge-ms",
+    "--hint-bytes-max", "--http-front", "--in-flight-max", "--insecure", "--jwks-file",
+    "--latency-threshold-ms", "--log-level", "--memtable-bytes", "--moves-max", "--otel-endpoint",
+    "--peer-arriving-bytes-max", "--peer-protocol-min", "--peer-tls", "--peer-waiting-bytes-max",
+    "--replace-lost", "--siblings-max", "--slow-request-ms", "--suspect-ms", "--tls-ca-file",
+    "--tls-cert-file", "--tls-key-file", "--token-audience", "--token-issuer",
+    "--tombstone-age-min-s", "--value-bytes-max", "--weight", "--zone",
 )  # fmt: skip
 """Of dynamo-node, but those that `local` gives each node itself."""
 
@@ -60,7 +61,7 @@ def _session(ctx: typer.Context) -> Session:
     """As the options before the word say it. Raises Failed."""
     given: dict[str, Any] = ctx.find_root().params
     endpoints, admins = (list(given.get(name) or ()) for name in ("endpoint", "admin"))
-    names = ("token_file", "secret_file", "ca_file", "cert", "key")
+    names = ("token_file", "secret_file", "ca_file", "cert", "key", "client_token_file")
     files = (Path(given[name]) if given.get(name) else None for name in names)
     return session_of(endpoints, admins, Credentials(*files), as_json=False)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dynamo_client.errors import BadParameter
 from dynamo_client.tls import SYSTEM, Tls
+from dynamo_client.token_file import TokenFile
 from dynamo_client.tokens import token_of_secret_file
 from dynamoctl.session import USAGE, Failed
 
@@ -20,6 +21,7 @@ class Credentials:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+    client_token_file: Path | None = None
 
     def tls(self) -> Tls:
         """Whom commands believe. Raises Failed."""
@@ -39,11 +41,21 @@ class Credentials:
             return _token(self.token_file)
         return None if self.secret_file is None else derived(self.secret_file, "--secret-file")
 
+    def client_token(self) -> TokenFile | None:
+        """For keys and values, None where nothing is shown. Raises Failed."""
+        if self.client_token_file is None:
+            return None
+        try:
+            return TokenFile(self.client_token_file)
+        except BadParameter as error:
+            raise Failed(str(error), USAGE, "--client-token-file") from None
+
     def options(self) -> list[str]:
         """What a command in another directory has to be told."""
         files = {
             "--token-file": self.token_file, "--secret-file": self.secret_file,
             "--ca-file": self.ca_file, "--cert-file": self.cert_file, "--key-file": self.key_file,
+            "--client-token-file": self.client_token_file,
         }  # fmt: skip
         return [f"{name}={file.resolve()}" for name, file in files.items() if file is not None]
 

@@ -23,6 +23,7 @@ from dynamo_client.pool import BlockingPool
 from dynamo_client.problems import problem_of
 from dynamo_client.steps import Ask, Reply
 from dynamo_client.tls import SYSTEM, Tls
+from dynamo_client.token_file import TokenFile
 
 if TYPE_CHECKING:  # rich takes a moment, which a plain command need not spend
     from rich.console import Console, RenderableType
@@ -204,6 +205,8 @@ class Session:
     options: tuple[str, ...] = ()
     tls: Tls = SYSTEM
     """What a command needs to act on the same ring, from any directory."""
+    client_token: TokenFile | None = None
+    """What nodes are shown for keys and values."""
     traceparent: str = ""
     """The trace that a command is part of (W3C Trace Context), "" for none."""
 
@@ -249,12 +252,13 @@ class Session:
     def client(self) -> DynamoClient:
         """For data; to be closed."""
         return DynamoClient(
-            *self.endpoints, routing=not self.forwarded, traceparent=self.traceparent, tls=self.tls
-        )
+            *self.endpoints, routing=not self.forwarded, traceparent=self.traceparent, tls=self.tls,
+            token_file=self.client_token,
+        )  # fmt: skip
 
     def explain(self, key: bytes) -> dict[str, Any]:
         """A read with `?explain=true`, whatever came of it. Raises ClientError."""
-        with closing(BlockingPool(self.endpoints, tls=self.tls)) as pool:
+        with closing(BlockingPool(self.endpoints, None, self.tls, self.client_token)) as pool:
             for url in self.endpoints:
                 target = f"{url}/v1/kv/{quoted(key)}?explain=true"
                 answer = pool.ask(Ask("GET", target, {}, timeout_s=EXPLAIN_S_MAX))

@@ -35,7 +35,9 @@ def session_of(
     options = [] if local and not named else [f"--admin={url}" for url in admins]
     options += credentials.options()
     urls = [url.rstrip("/") for url in endpoints]
-    return Session(urls, admins, token, as_json, options=tuple(options), tls=tls)
+    made = Session(urls, admins, token, as_json, options=tuple(options), tls=tls)
+    made.client_token = credentials.client_token()
+    return made
 
 
 def _beside(url: str, field: str) -> str:

@@ -52,6 +52,7 @@ from dynamo_node.driver import Driver
 from dynamo_node.keyring import Keyring
 from dynamo_node.memory import used_bytes
 from dynamo_node.metrics import registry_of
+from dynamo_node.own_keys import page_of
 
 BODY_BYTES_MAX = 1024 * 1024
 ANSWER_S_MAX = 30.0
@@ -118,6 +119,8 @@ class AdminApi:
         body["uptime_s"] = round(monotonic() - self.began, 3)
         bound = self.driver.memory_bound_bytes
         body["memory"] = {"bound_bytes": bound, "used_bytes": used_bytes()}
+        access = self.driver.access
+        body["access"] = "open" if access is None else f"{access.rights.rules} rules"
         body["secrets"] = list(self.driver.links.ends.keyring.now.names)
         return answer(200, body)
 
@@ -207,7 +210,22 @@ class AdminApi:
         async with self._listings:
             if status := self.books.room_for(client, PAGE_BYTES_MAX):
                 raise Problem(status, "overloaded", "read the answers before")
-            return await self._ask(self.node.admin.list_keys, *ask)
+            prefixes = request.scope.get("dynamo_list")
+            if prefixes is None:
+                return await self._ask(self.node.admin.list_keys, *ask)
+            return await self._own_keys(page, prefixes)
+
+    async def _own_keys(self, page: Page, prefixes: tuple[bytes, ...]) -> Response:
+        """For who may list keys that begin so, and no others."""
+        if not self.node.member:
+            raise Problem(503, "not-a-member", "this node is in no ring")
+
+        async def ask(after: str) -> tuple[int, dict[str, Any]]:
+            wanted = (page.partition, after, KEYS_PAGE_MAX)
+            return await self._answered(self.node.admin.list_keys, *wanted)
+
+        bits = self.node.ring.partition_bits
+        return answer(*await page_of(ask, page.after, page.limit, prefixes, bits))
 
     async def preference_list(self, request: Request) -> Response:
         """Partition, owners and stand-ins of a key, and who of them is up."""
@@ -243,6 +261,11 @@ class AdminApi:
 
     async def _ask(self, call: Callable[..., None], *arguments: object) -> Response:
         """Enters the node and waits for its answer."""
+        return answer(*await self._answered(call, *arguments))
+
+    async def _answered(
+        self, call: Callable[..., None], *arguments: object
+    ) -> tuple[int, dict[str, Any]]:
         answered: asyncio.Future[tuple[int, dict[str, Any]]] = asyncio.Future()
 
         def done(status: int, body: dict[str, Any]) -> None:
@@ -253,7 +276,7 @@ class AdminApi:
         call(*arguments, done)
         try:
             async with asyncio.timeout(ANSWER_S_MAX):
-                return answer(*await answered)
+                return await answered
         except TimeoutError:
             raise Problem(503, "insufficient-owners", "no answer in time") from None
 
@@ -328,7 +351,7 @@ def admin_app(driver: Driver, keyring: Keyring, version: str, books: Books) -> A
 
     app.add_api_route("/docs", docs, include_in_schema=False)
     _add_error_handlers(app)
-    return Door(app, keyring, driver.node.counters)
+    return Door(app, keyring, driver.access, driver.audit)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -30,6 +30,7 @@ import uvloop
 from dynamo_core.errors import DynamoError
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_node import log as logs
+from dynamo_node.access import unasked
 from dynamo_node.admin_api import admin_app
 from dynamo_node.archivist import Archivist
 from dynamo_node.certificates import Certificates
@@ -243,6 +244,7 @@ async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Seque
         node.settings, limits, settings.memtable_bytes, settings.of_links(),
         tls=certificates is not None,
     )  # fmt: skip
+    driver.access = settings.access(driver.audit)
     reload = Reload(arguments, settings, keyring, driver, certificates)
     loop.add_signal_handler(signal.SIGHUP, reload.again)
     Archivist(driver, settings.backup_targets)
@@ -262,8 +264,8 @@ async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Seque
         await asyncio.sleep(0.005)
     settle_memory()
     announce(settings, listeners)
-    if not secrets:
-        log.warning("no cluster secret: peers and administrators are not asked who they are")
+    for doubt in unasked(bool(secrets), driver.access):
+        log.warning(doubt)
     await stopping.wait()
     log.info("stopping", in_flight=node.admission_control.in_flight)
     seeds.cancel()
@@ -338,7 +340,8 @@ def client_config(
     edge = Edge(limits, asyncio.get_running_loop())
     driver.books = edge.books
     api = ClientApi(driver, keyring, limits, edge.books)
-    api.spans = spans
+    api.access, api.spans = driver.access, spans
+    edge.access = driver.access
     if front == "asgi":
         return _config(KvApp(api), http=tls.around(partial(GuardedProtocol, edge)))
     return _config(KvApp(api), http=tls.around(partial(KvProtocol, api, edge)))
@@ -376,6 +379,7 @@ def main(arguments: list[str] | None = None) -> None:
         secrets = settings.secrets()
         settings.check_exposure(secrets)
         settings.certificates()
+        settings.rights()
     except BadSettings as error:
         refuse(str(error))
     for doubt in settings.doubts():

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
+from dynamo_node.access import NOBODY, Asker, forbidden, may
 from dynamo_node.budget import Books, overloaded
 from dynamo_node.clock import now_s
 from dynamo_node.driver import Driver
@@ -130,13 +131,15 @@ class Batch:
 
     def __init__(
         self, listener: Listener, asked: BatchRequest, encode: Encode, done: Answered,
-        principal: str = "", trace: str = "",
+        asker: Asker = NOBODY, trace: str = "",
     ) -> None:  # fmt: skip
         self._listener = listener
         self._asked = asked
         self._encode = encode
         self._done = done
-        self._principal = principal
+        self._principal = asker.address
+        self._share = asker.share
+        self._who = None if asker.known is None else asker.known.who
         self._trace = trace
         self._results: list[dict[str, Any]] = [{}] * len(asked.operations)
         self._missing = len(asked.operations)
@@ -180,6 +183,10 @@ class Batch:
         left_s = self._until - now_s()
         refusal: Problem | None = None
         try:
+            if self._who is not None and not may(self._who, item.op, item.key):
+                counters = self._listener.driver.node.counters
+                counters["batch_items_forbidden"] += 1
+                raise forbidden(f"{self._who.name} has no right to this")
             if left_s <= 0:
                 raise overloaded(503)
             if self._full and item.op == "get":
@@ -191,11 +198,11 @@ class Batch:
         if refusal is not None:  # not in the handler, as in `ClientApi.answer`
             self._put(at, self._refused(refusal))
             return
-        self._listener.driver.submit(operation, self._taker(at, item.key), self._principal)
+        self._listener.driver.submit(operation, self._taker(at, item.key), self._share)
 
     def _refused(self, problem: Problem) -> dict[str, Any]:
         result: dict[str, Any] = {"status": problem.status, "problem": problem.document()}
-        if problem.status in (429, 503):
+        if problem.status in (403, 429, 503):
             result["applied"] = "no"
         return result
 

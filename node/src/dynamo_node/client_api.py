@@ -12,6 +12,7 @@ import msgspec
 
 from dynamo_core.protocol.operations import Get, Outcome
 from dynamo_core.ring.document import Ring
+from dynamo_node.access import NOBODY, Access, Asker
 from dynamo_node.batch import Answered, Batch, bytes_of, decode
 from dynamo_node.budget import Books, overloaded
 from dynamo_node.driver import Driver
@@ -45,19 +46,23 @@ class ClientApi:
         self.node = driver.node
         self.keyring = keyring
         self.value_bytes_max = limits.value_bytes_max
+        self.access: Access | None = None
+        """Who may do what; None where nobody is asked."""
         self.spans: NodeSpans | None = None
         """Where spans are exported (`otel_endpoint`)."""
         self._shown_ring: tuple[tuple[Ring, int], bytes, bytes] | None = None
 
     def answer(
         self, method: str, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes,
-        done: Answered, principal: str = "",
+        done: Answered, asker: Asker = NOBODY,
     ) -> None:  # fmt: skip
         """One request of that client; `done` gets its answer exactly once. Header names are lower
         case."""
         path, _, query = url.partition(b"?")
         refusal: Problem | None = None
         try:
+            if self.access is not None:
+                self.access.allow(asker, (method, url, headers))
             fields = fields_of(headers)
             if path.startswith(KV):
                 request = Request(method, path[len(KV) :], query, fields, body)
@@ -67,7 +72,7 @@ class ClientApi:
                     raise not_allowed("POST")
                 if query:
                     raise bad_parameter("query", "a batch has its parameters in the body")
-                self._batch(fields, body, done, principal)
+                self._batch(fields, body, done, asker)
                 return
             elif path == b"/v1/ring":
                 done(self._ring(method, query, fields))
@@ -85,7 +90,7 @@ class ClientApi:
             asked.operation.trace, done = self.spans.request(method, "/v1/kv/{key}", trace, done)
         self.driver.submit(
             asked.operation,
-            lambda outcome: done(self._shown(asked, outcome, principal)), principal,
+            lambda outcome: done(self._shown(asked, outcome, asker.address)), asker.share,
         )  # fmt: skip
 
     def _shown(self, asked: Asked, outcome: Outcome, principal: str) -> Answer:
@@ -106,9 +111,7 @@ class ClientApi:
             raise Problem(503, "not-a-member", "", b"Dynamo-Applied: no\r\n")
         return ring.identity.n
 
-    def _batch(
-        self, fields: dict[bytes, bytes], body: bytes, done: Answered, principal: str
-    ) -> None:
+    def _batch(self, fields: dict[bytes, bytes], body: bytes, done: Answered, asker: Asker) -> None:
         if b"content-range" in fields:
             raise bad_parameter("content-range", "a batch is sent whole")
         if b"content-encoding" in fields:
@@ -117,7 +120,7 @@ class ClientApi:
         trace, n = trace_of(fields), self._n()
         if self.spans is not None and trace:
             trace, done = self.spans.request("POST", "/v1/batch", trace, done)
-        Batch(self, asked, encode, done, principal, trace).start(n)
+        Batch(self, asked, encode, done, asker, trace).start(n)
 
     def _ring(self, method: str, query: bytes, fields: dict[bytes, bytes]) -> Answer:
         if method not in ("GET", "HEAD"):

@@ -32,6 +32,8 @@ from dynamo_core.protocol.messages import Message
 from dynamo_core.protocol.operations import Operation, Outcome
 from dynamo_core.replica.store import Store
 from dynamo_core.request.admission_control import Done
+from dynamo_node.access import Access
+from dynamo_node.audit import Audit
 from dynamo_node.budget import Books
 from dynamo_node.clock import now_s, wall_ms
 from dynamo_node.peer_link import Links
@@ -90,6 +92,9 @@ class Driver:
         self.requests = Requests()
         self.books: Books | None = None
         """Of the client listener."""
+        self.audit = Audit(node.counters)
+        self.access: Access | None = None
+        """Who may do what; None where all may."""
         self.memory_bound_bytes = 0
         self.peer_changes: Counter[str] = Counter()
         self._last = last

@@ -27,6 +27,7 @@ import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from dynamo_node.access import NOBODY, Asker
 from dynamo_node.budget import holder
 from dynamo_node.http_limits import Edge, bad_framing, check_head, check_target, too_large
 from dynamo_node.problems import Answer, Problem
@@ -69,7 +70,9 @@ class GuardedProtocol(HttpToolsProtocol):
         """Requests that are there, whole, and not answered."""
         self._idle_bytes = 0
         self.principal = ""
-        """Whose share it takes (T-5): until clients have names, their address."""
+        """Whose share of the listener the connection takes (T-5): its address."""
+        self.asker = NOBODY
+        """Who asks what is read now."""
         self._length = self._body_bytes = self._body_bytes_max = self._held = 0
         self._unread = self._written = self._left = 0
         """Bytes of answers that the kernel has not taken, as the books have them; of the last."""
@@ -79,6 +82,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = _Flow(self)
         self.principal = holder(self.client[0]) if self.client else ""
+        self.asker = Asker(self.principal, self.principal)
         transport.set_write_buffer_limits(high=0)  # the books hear of every byte that waits
         if (refusal := self.edge.enter(self)) is not None:
             self._refuse(refusal)
@@ -171,6 +175,7 @@ class GuardedProtocol(HttpToolsProtocol):
         path, _, query = url.partition(b"?")
         scope: Any = self.scope
         scope["raw_path"], scope["query_string"] = path, query
+        scope["dynamo_asker"], scope["dynamo_transport"] = self.asker, self.transport
         scope["path"] = unquote(path.decode("ascii"))
 
     def on_body(self, body: bytes) -> None:
@@ -241,6 +246,9 @@ class GuardedProtocol(HttpToolsProtocol):
         check_target(self.url, edge.limits)
         self.version = version = self.parser.get_http_version()
         length, waits = check_head(version, self.headers, edge.limits)
+        if edge.access is not None:
+            request = self.parser.get_method().decode("latin-1"), self.url, self.headers
+            self.asker = edge.access.ask(self.asker, self.transport, request, length != 0)
         self.expect_100_continue = waits
         self._length = max(length, 0)
         self._body_bytes = 0

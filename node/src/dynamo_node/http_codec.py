@@ -49,6 +49,8 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _QUALITY = re.compile(rb"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
+SANDBOX = b"Content-Security-Policy: sandbox; default-src 'none'\r\n"
+"""On values as they are: a page that somebody stored runs and loads nothing in a browser."""
 _FORMS = {b"application/json": JSON, b"multipart/mixed": MULTIPART}
 _json = msgspec.json.Encoder()
 
@@ -346,7 +348,7 @@ def answer_of(asked: Asked, outcome: Outcome, keys: ContextKeys) -> Answer:
         return Answer(300, head + b"Content-Type: application/json\r\n", body)
     only = values[0]
     assert only.value is not None
-    return Answer(200, head + lines_of(only.content_type), only.value)
+    return Answer(200, head + SANDBOX + lines_of(only.content_type), only.value)
 
 
 def _explained(outcome: Outcome, head: bytes) -> Answer:
@@ -369,5 +371,5 @@ def _multipart(values: list[Sibling], head: bytes) -> Answer:
             % (boundary, said, dot, expiry_line(sibling.expires_ms), sibling.value or b"")
         )
     parts.append(b"--%b--\r\n" % boundary)
-    head += b"Content-Type: multipart/mixed; boundary=%b\r\n" % boundary
+    head += SANDBOX + b"Content-Type: multipart/mixed; boundary=%b\r\n" % boundary
     return Answer(300 if len(values) > 1 else 200, head, b"".join(parts))

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from dynamo_core.runtime.shares import ALL_USED, SHARE_USED
+from dynamo_node.access import Access, forbidden
 from dynamo_node.budget import Books
 from dynamo_node.problems import Problem
 
@@ -20,7 +21,10 @@ _TARGET = re.compile(rb"/[!-\"$-~]*")
 _TIMEOUT = re.compile(rb"[?&]timeout_ms=([0-9]{1,5})(?:&|$)")
 ROOM = 64
 """So many idle connections are closed at once where one has no place: looking takes its time."""
-_SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"trailer"))
+_SINGLE = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"expect", b"trailer", b"origin",
+     b"sec-fetch-site")
+)  # fmt: skip
 
 
 class Limits(NamedTuple):
@@ -91,6 +95,8 @@ class Edge:
 
     def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         self.limits = limits
+        self.access: Access | None = None
+        """Who may do what; None where nobody is asked."""
         self.connections: dict[Guarded, None] = {}
         """The oldest first."""
         self._refused: dict[Guarded, None] = {}
@@ -228,6 +234,8 @@ def check_head(
             raise bad_framing("host: one is needed")
     elif version != "1.0":
         raise bad_framing("version: only HTTP/1.1 and HTTP/1.0")
+    if b"origin" in found or b"sec-fetch-site" in found:
+        _check_site(found)
     waits = b"expect" in found and version == "1.1"
     if waits and found[b"expect"].lower() != b"100-continue":
         raise Problem(417, "", "expect: only 100-continue")
@@ -242,6 +250,20 @@ def check_head(
         raise bad_framing("content-length: a number")
     size = int(length) if len(length) < 16 else limits.bodies_bytes_max
     return size, waits and size > 0
+
+
+def _check_site(found: dict[bytes, bytes]) -> None:
+    """What a page of another site lets a browser send is refused, whoever the browser could pass
+    for: only pages of this listener, and a person who types its address, may ask. Raises Problem
+    (Fetch Metadata; RFC 6454)."""
+    if found.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+        raise forbidden("sec-fetch-site: a page of another site may not ask")
+    origin = found.get(b"origin")
+    if (
+        origin is not None
+        and origin.partition(b"://")[2].lower() != found.get(b"host", b"").lower()
+    ):
+        raise forbidden("origin: a page of another site may not ask")
 
 
 def too_large(bytes_max: int) -> Problem:

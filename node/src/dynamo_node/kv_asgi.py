@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from dynamo_node.access import Asker
 from dynamo_node.client_api import ClientApi
 from dynamo_node.problems import Answer
 
@@ -31,7 +32,8 @@ class KvApp:
         url = scope["raw_path"] + (b"?" + query if query else b"")
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         answers, held = self._api.books.answers, 0
-        principal = scope["client"][0] if scope["client"] else ""
+        asker: Asker = scope["dynamo_asker"]
+        principal = asker.address
 
         def done(answer: Answer) -> None:
             nonlocal held
@@ -42,7 +44,7 @@ class KvApp:
                 answered.set_result(answer)
 
         headers = list(scope["headers"])
-        self._api.answer(scope["method"], url, headers, bytes(body), done, principal)
+        self._api.answer(scope["method"], url, headers, bytes(body), done, asker)
         try:
             await self._say(await answered, send)
         finally:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from dynamo_node.access import NOBODY, Asker
 from dynamo_node.budget import LARGE_BYTES_MIN, overloaded
 from dynamo_node.client_api import ClientApi
 from dynamo_node.guarded_protocol import GuardedProtocol
@@ -34,6 +35,7 @@ class _Waiting(NamedTuple):
     keep_alive: bool
     large: int = 0
     """Its bytes among the large bodies (T-5)."""
+    asker: Asker = NOBODY
 
 
 class KvProtocol(GuardedProtocol):
@@ -234,8 +236,9 @@ class KvProtocol(GuardedProtocol):
         self._take_turn()
         keep_alive = self.version == "1.1" and self.parser.should_keep_alive()
         method = METHODS.get(name := self.parser.get_method()) or name.decode()
+        body = bytes(self._body)
         self._waiting.append(
-            _Waiting(method, self.url, self.headers, bytes(self._body), keep_alive, self._large)
+            _Waiting(method, self.url, self.headers, body, keep_alive, self._large, self.asker)
         )
         self._large, self._body = 0, bytearray()
         self._turn()
@@ -261,7 +264,7 @@ class KvProtocol(GuardedProtocol):
                 if now.large:
                     self._began = self.edge.books.clock()
                 request = (now.method, now.url, now.headers, now.body)
-                self.api.answer(*request, self._answered, self.principal)
+                self.api.answer(*request, self._answered, now.asker)
             except Exception:
                 # A write may have been begun: no answer is true but none.
                 log.exception("a fault of our own in a request")

@@ -1,8 +1,9 @@
-"""SIGHUP: settings and the secrets are read again; what may change while a node runs does.
+"""SIGHUP: settings, secrets and rights are read again; what may change while a node runs does.
 
-The file of secrets is read again also when it has changed, which is looked at every `LOOK_S`: in
-Kubernetes nobody sends a signal. A file that is wrong changes nothing. Each setting that changed is
-told in one line of the log: either it holds from now on, or it needs a restart.
+Files of secrets, certificates and rights are read again also when one has changed, which is looked
+at every `LOOK_S`: in Kubernetes nobody sends a signal. A file that is wrong changes nothing. Each
+setting that changed is told in one line of the log: either it holds from now on, or it needs a
+restart.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dynamo_node import log as logs
 from dynamo_node.certificates import BadCertificates, Certificates
 from dynamo_node.driver import Driver
 from dynamo_node.keyring import Keyring
+from dynamo_node.rights import BadRights
 from dynamo_node.settings import BadSettings, NodeSettings, read
 
 LIVE = (
@@ -65,11 +67,13 @@ class Reload:
         told = self._settings
         files = (
             told.cluster_secret_file, told.tls_cert_file, told.tls_key_file, told.tls_ca_file,
+            told.access_file, told.jwks_file,
         )  # fmt: skip
         return [_mark(path) for path in files if path is not None]
 
     def _take_files(self, told: NodeSettings) -> None:
-        """Certificates and secrets. A file that is wrong leaves what there was."""
+        """Rights, certificates and secrets. A file that is wrong leaves what there was."""
+        self._take_access(told)
         if self._certificates is not None:
             try:
                 self._certificates.take()
@@ -85,6 +89,21 @@ class Reload:
         if secrets != self._keyring.secrets:
             self._keyring.take(secrets)
             log.info("secrets are read again", secrets=self._keyring.now.names)
+
+    def _take_access(self, told: NodeSettings) -> None:
+        access = self._driver.access
+        if access is None:
+            return
+        try:
+            rights = told.rights()
+            if access.accounts is not None:
+                access.accounts.take()
+        except (BadSettings, BadRights) as error:
+            log.error(f"rights are left as they were: {error}")
+            return
+        assert rights is not None
+        access.take(rights)
+        log.info("rights are read again", rules=rights.rules)
 
     def again(self) -> None:
         """Read everything and do what can be done."""

@@ -36,11 +36,15 @@ import dynamo_core.settings as core
 from dynamo_archive.targets import STORES, url_fault
 from dynamo_core.bounds import name_fault
 from dynamo_core.keys import VALUE_BYTES_MAX
+from dynamo_node.access import Access
+from dynamo_node.audit import Audit
 from dynamo_node.certificates import BadCertificates, Certificates, TlsFiles
 from dynamo_node.handshake import VERSION, VERSION_OLDEST
 from dynamo_node.keyring import BadSecret, read_secrets
 from dynamo_node.link_bytes import ARRIVING_BYTES_MAX, WAITING_BYTES_MAX
 from dynamo_node.link_ends import LinkLimits
+from dynamo_node.rights import BadRights, Rights, read_rights
+from dynamo_node.service_accounts import ServiceAccounts
 
 PREFIX = "DYNAMO_"
 VALUE_BYTES_LIMIT_MAX = 8 * 1024 * 1024
@@ -141,6 +145,12 @@ class NodeSettings(BaseSettings):
         description="client HTTP; default: on with tls_cert_file, else off")
     admin_tls: Listened | None = Field(None,
         description="admin HTTP; default: on with tls_cert_file, else off")
+    access_file: Path | None = Field(None, description="who may do what, TOML; none: all may")
+    jwks_file: Path | None = Field(None,
+        description="public keys by which ServiceAccount tokens are verified, JWKS")
+    token_issuer: str = Field("", max_length=512, description="who issues ServiceAccount tokens")
+    token_audience: str = Field("dynamo-ring", min_length=1, max_length=512,
+        description="whom ServiceAccount tokens have to be for")
     cluster: str = Field("", max_length=253, description="a disk of another cluster is refused")
     replace_lost: bool = Field(_CORE.replace_lost,
         description="an empty disk under a member's name takes its place")
@@ -220,6 +230,12 @@ class NodeSettings(BaseSettings):
                 raise ValueError(f"{name}: wants tls_ca_file")
         return self
 
+    @model_validator(mode="after")
+    def _accounts_have_rights(self) -> Self:
+        if self.jwks_file is not None and not (self.token_issuer and self.access_file):
+            raise ValueError("jwks_file: wants token_issuer and access_file")
+        return self
+
     @property
     def of_peer_tls(self) -> str:
         """How links are made and taken."""
@@ -245,6 +261,28 @@ class NodeSettings(BaseSettings):
             return Certificates(files, self.name if self.of_peer_tls != "off" else "")
         except BadCertificates as error:
             raise BadSettings(str(error)) from None
+
+    def rights(self) -> Rights | None:
+        """Who may do what; None where all may. Raises BadSettings."""
+        if self.access_file is None:
+            return None
+        try:
+            return read_rights(self.access_file)
+        except BadRights as error:
+            raise BadSettings(f"access_file: {error}") from None
+
+    def access(self, audit: Audit) -> Access | None:
+        """What the listeners ask; None where they ask nothing. Raises BadSettings."""
+        rights = self.rights()
+        if rights is None:
+            return None
+        accounts = None
+        if self.jwks_file is not None:
+            try:
+                accounts = ServiceAccounts(self.jwks_file, self.token_issuer, self.token_audience)
+            except BadRights as error:
+                raise BadSettings(str(error)) from None
+        return Access(rights, accounts, audit)
 
     @classmethod
     def settings_customise_sources(

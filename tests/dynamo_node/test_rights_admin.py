@@ -1,0 +1,203 @@
+"""The admin listener by names: administrators, who may list what, and the lines that are told."""
+
+from __future__ import annotations
+
+from base64 import b64decode, urlsafe_b64decode
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from authorities import Authority
+from client_listener import TOKEN, Listener
+from lone_admin import CREATE, Admin, with_node
+
+import dynamo_node.own_keys as own_keys
+from dynamo_core.secret_keys import token_of
+from dynamo_node.access import Access
+from dynamo_node.http_limits import Limits
+from dynamo_node.keyring import Keyring
+from dynamo_node.rights import Rights, Rule
+from dynamo_node.tls import Within
+
+SECRET = b"between us and no others, really!"
+ROUTES = [
+    ("GET", "/v1/status"), ("GET", "/v1/ring"), ("POST", "/v1/ring"), ("POST", "/v1/ring/plan"),
+    ("POST", "/v1/ring/apply"), ("POST", "/v1/ring/cancel"), ("POST", "/v1/ring/remove"),
+    ("POST", "/v1/ring/replace"), ("POST", "/v1/repairs"), ("GET", "/v1/repairs/x"),
+    ("GET", "/v1/preference-list/k"), ("GET", "/docs"), ("GET", "/openapi.json"),
+    ("GET", "/v1/keys/"), ("POST", "/v1/keys"), ("GET", "/v1/nothing"),
+]  # fmt: skip
+
+
+def rule(token: str, **what: Any) -> Rule:
+    return Rule(token_sha256=sha256(token.encode()).hexdigest(), name=token, **what)
+
+
+RIGHTS = Rights([
+    rule("boss", admin=True), rule("lister", prefixes=["mine:"], verbs=["list"]),
+    rule("owner", prefixes=[""], verbs=["get", "put", "delete"]),
+])  # fmt: skip
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+BOSS, LISTER = bearer("boss"), bearer("lister")
+
+
+def with_rights(test: Callable[[Admin], Awaitable[None]], secret: bool = True) -> None:
+    async def body(admin: Admin) -> None:
+        door: Any = admin._transport
+        driver = admin.driver
+        driver.access = door.app._access = Access(RIGHTS, None, driver.audit)
+        assert (await admin.post("/v1/ring", json=CREATE, headers=BOSS)).status_code == 201
+        await test(admin)
+
+    with_node(body, Keyring((SECRET,) if secret else ()), founded=False)
+
+
+@pytest.mark.parametrize("secret", [True, False])
+def test_only_administrators_get_behind_the_door(secret: bool) -> None:
+    async def body(admin: Admin) -> None:
+        for method, path in ROUTES:
+            for name in ("lister", "owner"):
+                said = await admin.problem(method, path, headers=bearer(name))
+                assert said == (403, "forbidden"), (method, path)
+            assert await admin.problem(method, path) == (401, "unauthorized")
+            admin.driver.audit._guessers.clear()
+            said = await admin.problem(method, path, headers=bearer("guess"))
+            assert said == (401, "unauthorized")
+            shown = [BOSS, *([bearer(token_of(SECRET))] if secret else [])]
+            for headers in shown:
+                heard = await admin.request(method, path, headers=headers)
+                assert heard.status_code not in (401, 403)
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert (await admin.get(path)).status_code == 200
+
+    with_rights(body, secret)
+
+
+async def pages(admin: Admin, limit: int, headers: dict[str, str]) -> list[bytes]:
+    keys: list[bytes] = []
+    after: str | None = ""
+    while after is not None:
+        query = {"limit": limit} | ({"after": after} if after else {})
+        heard = (await admin.get("/v1/keys", params=query, headers=headers)).json()
+        assert len(heard["keys"]) <= limit
+        keys += map(b64decode, heard["keys"])
+        after = heard["next"]
+        if after is not None:
+            cursor = urlsafe_b64decode(after)
+            assert headers is BOSS or len(cursor) == 2 or b"mine:" in cursor
+    return keys
+
+
+@pytest.mark.parametrize("look_s", [10.0, -1.0])
+def test_who_may_list_sees_its_prefix_alone(look_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key once, whatever the page; and `next` tells no key of another, in haste either."""
+    monkeypatch.setattr(own_keys, "LOOK_S_MAX", look_s)
+
+    async def body(admin: Admin) -> None:
+        mine = [b"mine:%d" % n for n in range(40)]
+        for key in [*mine, *(b"others:%d" % n for n in range(80))]:
+            await admin.put(key)
+        for limit in (1, 7, 40, 1000):
+            assert sorted(await pages(admin, limit, LISTER)) == sorted(mine)
+        assert len(await pages(admin, 1000, BOSS)) == 120
+        assert (await admin.get("/v1/keys", headers=bearer("owner"))).status_code == 403
+
+    with_rights(body)
+
+
+def test_changes_and_refusals_are_told_once_each() -> None:
+    async def body(admin: Admin) -> None:
+        with structlog.testing.capture_logs() as lines:
+            await admin.post("/v1/ring/plan", json={}, headers=BOSS)
+            await admin.get("/v1/status", headers=BOSS)
+            await admin.post("/v1/repairs", json={}, headers=BOSS)
+            await admin.post(
+                "/v1/ring/remove", json={"name": "z"}, headers=bearer(token_of(SECRET))
+            )
+            await admin.post("/v1/repairs", json={}, headers=LISTER)
+            await admin.get("/v1/preference-list/secret-key", headers=bearer("guess"))
+        told = [(e["who"], e["what"], e["outcome"]) for e in lines if e["event"] == "audit"]
+        assert told == [
+            ("token:boss", "POST /v1/repairs", "done: 202"),
+            ("administrator", "POST /v1/ring/remove", "refused: 400"),
+            ("token:lister", "POST /v1/repairs", "refused: no right"),
+            ("", "GET /v1/preference-list/", "refused: not known, or not valid any more"),
+        ]
+        assert all(e["source"] == "127.0.0.1" for e in lines if e["event"] == "audit")
+        counters = admin.driver.node.counters
+        names = ("admin_changes", "requests_forbidden", "credentials_refused")
+        assert [counters[name] for name in names] == [3, 1, 1]
+
+    with_rights(body)
+
+
+def test_a_certificate_is_a_name_on_both_listeners(tmp_path: Any) -> None:
+    ours = Authority(tmp_path / "ours")
+    rights = Rights([
+        Rule(certificate="anna", admin=True, prefixes=["a"], verbs=["get"]),
+        Rule(certificate="bob", prefixes=["b"], verbs=["get"]),
+    ])  # fmt: skip
+    for front, path, expected in (
+        ("admin", "/v1/status", {"anna": 200, "bob": 403, "eve": 403}),
+        ("protocol", "/v1/kv/a", {"anna": 404, "bob": 403, "eve": 403}),
+        ("asgi", "/v1/kv/b", {"anna": 403, "bob": 404, "eve": 403}),
+    ):
+        tls = Within("mutual", ours.node("a"))
+        listener = Listener(front, Limits(1 << 20), tls=tls, rights=rights)
+        try:
+            url = f"https://127.0.0.1:{listener.address[1]}{path}"
+            for name, status in expected.items():
+                with httpx.Client(verify=ours.client(name)) as client:
+                    assert client.get(url).status_code == status
+                    wrong = client.get(url, headers=bearer("guess"))
+                    assert wrong.status_code == 401, "a token that is shown counts alone"
+            if front == "admin":
+                shown = bearer(TOKEN.decode())
+                known = httpx.get(url, verify=ours.client("eve"), headers=shown)
+                assert known.status_code == 200
+        finally:
+            listener.stop()
+
+
+@pytest.mark.parametrize("front", ["protocol", "asgi", "admin"])
+def test_a_page_of_another_site_may_not_ask(front: str) -> None:
+    listener = Listener(front, Limits(1 << 20))
+    path = "/livez" if front == "admin" else "/v1/ring"
+    host = f"127.0.0.1:{listener.address[1]}"
+    try:
+        for headers, allowed in (
+            ({"Sec-Fetch-Site": "none"}, True), ({"Sec-Fetch-Site": "same-origin"}, True),
+            ({"Sec-Fetch-Site": "cross-site"}, False), ({"Sec-Fetch-Site": "same-site"}, False),
+            ({"Sec-Fetch-Site": "new-word"}, False), ({"Origin": f"http://{host}"}, True),
+            ({"Origin": "http://evil.example"}, False), ({"Origin": "null"}, False),
+            ({"Origin": f"http://{host}.evil.example"}, False),
+            ({"Sec-Fetch-Site": "same-origin", "Origin": "http://evil.example"}, False),
+        ):  # fmt: skip
+            with listener.client() as client:
+                heard = client.get(path, headers=headers)
+                assert heard.status_code == (200 if allowed else 403), headers
+                assert allowed or heard.json()["type"].endswith("/forbidden")
+    finally:
+        listener.stop()
+
+
+@pytest.mark.parametrize("accept", ["*/*", "multipart/mixed"])
+def test_a_stored_page_runs_nothing_in_a_browser(accept: str) -> None:
+    listener = Listener("protocol", Limits(1 << 20))
+    try:
+        with listener.client() as client:
+            page = {"Content-Type": "text/html"}
+            client.put("/v1/kv/page", content=b"<script>1</script>", headers=page)
+            heard = client.get("/v1/kv/page", headers={"Accept": accept})
+            assert heard.headers["content-security-policy"] == "sandbox; default-src 'none'"
+            assert heard.headers["x-content-type-options"] == "nosniff"
+    finally:
+        listener.stop()
