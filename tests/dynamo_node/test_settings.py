@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from dynamo_core.settings import Settings
+from dynamo_node.setting_values import is_loopback, split_address
 from dynamo_node.settings import (
     BadSettings,
     NodeSettings,
-    is_loopback,
     load,
-    split_address,
     unknown_variables,
 )
 

@@ -318,8 +318,7 @@ def options(
     ] = Output.table,
     traceparent: Annotated[
         str,
-        typer.Option(metavar="TEXT",
-                     help="The W3C trace that the command is part of. Default: $TRACEPARENT."),
+        typer.Option(metavar="TEXT", help="The W3C trace of the command. Default: $TRACEPARENT."),
     ] = "",
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and end.")

@@ -49,13 +49,12 @@ from dynamo_node.memory import told
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.peer_link import Links
 from dynamo_node.reload import Reload
+from dynamo_node.setting_values import is_loopback, split_address
 from dynamo_node.settings import (
     BadSettings,
     NodeSettings,
-    is_loopback,
     load,
     refuse,
-    split_address,
     unknown_variables,
 )
 from dynamo_node.side_file import mark_damaged
@@ -86,6 +85,12 @@ class Listeners:
     client: socket.socket
     admin: socket.socket
     peer: socket.socket
+
+    @classmethod
+    def of(cls, settings: NodeSettings) -> Listeners:
+        """All three, bound. Raises CannotStart."""
+        names = ("client_listen", "admin_listen", "peer_listen")
+        return cls(*(bind(name, getattr(settings, name)) for name in names))
 
     def address(self, which: str) -> str:
         """host:port as it is, also where port 0 was asked for."""
@@ -208,19 +213,14 @@ def limits_of(settings: NodeSettings) -> tuple[Limits, Shares]:
 
 
 async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Sequence[str]) -> None:
-    """A node from its start to its end. SIGHUP: `arguments` are read again. Raises CannotStart,
-    BadSettings."""
+    """A node from start to end; SIGHUP: `arguments` again. Raises CannotStart, BadSettings."""
     spans = spans_of(settings)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.set_exception_handler(_loop_fault)
-    listeners = Listeners(
-        bind("client_listen", settings.client_listen),
-        bind("admin_listen", settings.admin_listen),
-        bind("peer_listen", settings.peer_listen),
-    )
+    listeners = Listeners.of(settings)
     limits, share = limits_of(settings)
     peer_address, client_address, admin_address = advertised(settings, listeners)
     store, node_id, trusted = open_disk(settings)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     Field,
     ValidationError,
     field_validator,
@@ -33,8 +31,7 @@ from pydantic_settings import (
 )
 
 import dynamo_core.settings as core
-from dynamo_archive.targets import STORES, url_fault
-from dynamo_core.bounds import name_fault
+from dynamo_archive.targets import STORES
 from dynamo_core.keys import VALUE_BYTES_MAX
 from dynamo_node.access import Access
 from dynamo_node.audit import Audit
@@ -45,6 +42,7 @@ from dynamo_node.link_bytes import ARRIVING_BYTES_MAX, WAITING_BYTES_MAX
 from dynamo_node.link_ends import LinkLimits
 from dynamo_node.rights import BadRights, Rights, read_rights
 from dynamo_node.service_accounts import ServiceAccounts
+from dynamo_node.setting_values import Address, Count, Dialled, Listened, Name, Target, is_loopback
 
 PREFIX = "DYNAMO_"
 VALUE_BYTES_LIMIT_MAX = 8 * 1024 * 1024
@@ -53,57 +51,6 @@ _CORE = core.Settings()
 
 class BadSettings(Exception):
     """One line for people, naming the setting."""
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """host and port of `host:port`, `[::1]:port` or `:port`. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65535:
-        raise ValueError("wants host:port, the port 0 to 65535")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _address(text: str) -> str:
-    split_address(text)
-    return text
-
-
-def _dialled(text: str) -> str:
-    host, port = split_address(text)
-    if not host or not port:
-        raise ValueError("wants host:port that others can dial")
-    return text
-
-
-def _target(text: str) -> str:
-    if fault := url_fault(text):
-        raise ValueError(fault)
-    return text
-
-
-def _name(text: str) -> str:
-    if fault := name_fault(text):
-        raise ValueError(fault)
-    return text
-
-
-Name = Annotated[str, AfterValidator(_name)]
-Address = Annotated[str, AfterValidator(_address)]
-Dialled = Annotated[str, AfterValidator(_dialled)]
-Target = Annotated[str, AfterValidator(_target)]
-Count = Annotated[int, Field(ge=1)]
-Listened = Literal["off", "allow", "on", "mutual"]
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach a listener."""
-    host, _ = split_address(address)
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class NodeSettings(BaseSettings):
