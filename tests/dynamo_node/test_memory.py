@@ -19,6 +19,7 @@ import pytest
 from client_listener import DEADLINE_S, Listener, everything
 
 import dynamo_core.settings as core
+from dynamo_node.access import Asker
 from dynamo_node.http_limits import Limits
 from dynamo_node.kv_protocol import SLICE_BYTES
 from dynamo_node.link_ends import LinkLimits
@@ -133,7 +134,7 @@ def test_the_plain_front_counts_an_answer_from_its_making_until_it_is_written() 
     async def gets(count: int) -> None:
         scope = {
             "type": "http", "method": "GET", "raw_path": b"/v1/kv/big", "query_string": b"",
-            "headers": [], "client": ("127.0.0.1", 1),
+            "headers": [], "client": ("127.0.0.1", 1), "dynamo_asker": Asker("127.0.0.1", ""),
         }  # fmt: skip
         await asyncio.gather(*(app(scope, receive, send) for _ in range(count)))
 

@@ -12,7 +12,7 @@ import httpx
 from dynamo_client.local_nodes import LocalNode
 from dynamo_operator.ports import Failed, failure
 
-SECRET = "s3cret"
+SECRET = "s3cret of the ring, 32 characters and more"
 
 
 class RealNodes:
