@@ -258,8 +258,9 @@ class ClusterBackup(Machine):
             return self._not_saved(node, partition, reply.why, now)
         self._moved_at = now
         if partition == HINTS:
-            self.progress.hints_of(node, reply.parts)
+            self.progress.hints[node] = reply.parts
             self._hints_left = [name for name in self._hints_left if name != node]
+            self.progress.silent = [name for name in self.progress.silent if name != node]
         else:
             assert isinstance(request, Save)
             self._saved(node, request, reply)

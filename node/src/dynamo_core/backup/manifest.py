@@ -47,11 +47,6 @@ class Progress(msgspec.Struct, omit_defaults=True):
     """Members whose hints could not be saved, for they did not answer."""
     pieces: dict[int, list[Piece]] = {}
 
-    def hints_of(self, node: str, parts: list[Part]) -> None:
-        """The hints of a member are saved."""
-        self.hints[node] = parts
-        self.silent = [name for name in self.silent if name != node]
-
 
 class Manifest(msgspec.Struct):
     """A whole backup. Times are ms since 1970, by the clock of the node that was asked."""
