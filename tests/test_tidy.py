@@ -14,7 +14,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {
-    "dynamo_archive": ROOT / "node/src/dynamo_archive",
     "dynamo_core": ROOT / "node/src/dynamo_core",
     "dynamo_node": ROOT / "node/src/dynamo_node",
     "dynamo_client": ROOT / "client/src/dynamo_client",
@@ -38,13 +37,12 @@ LAYERS = [
     ("forgetting", "how tombstones go by proof, and what a stale disk loses"),
     ("moves", "partitions on their way from one owner to another"),
     ("admin", "what administrators ask, and how a plan is carried out"),
-    ("backup", "a whole ring into an archive and back: who saves what, how it is merged"),
     ("parts", "the parts of one node, what each may reach, who hears of a new ring"),
     ("node", "drives the parts: one way in, one batch and its frames out"),
 ]
 """The rooms of dynamo_core, the lowest first: one imports only from itself and from lower ones."""
 WITH_THE_WORLD = {
-    *("addresses", "administrator", "backups", "edges", "excuses", "expiries", "faults", "fsyncs"),
+    *("addresses", "administrator", "edges", "excuses", "expiries", "faults", "fsyncs"),
     *("meaning", "person", "senseless", "wire"),
 }
 """Modules of the simulator that have the whole `World` in their hands, for types alone."""
@@ -68,9 +66,7 @@ PURE = {
 }
 ONLY_IN = {
     "rocksdict": {"storage", "salvage"},
-    "obstore": {"objects"},
-    "zstandard": {"parts"},
-    "fastapi": {"admin_answers", "admin_api", "app"},
+    "fastapi": {"admin_api", "app"},
     "starlette": {"admin_api", "admin_door", "app", "kv_asgi"},
     "cryptography": {"trial_ca"},
     "jwt": {"service_accounts"},
@@ -223,11 +219,7 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
 
 def test_packages_do_not_reach_into_each_other() -> None:
     for package, banned in (
-        (
-            "dynamo_core",
-            {"dynamo_archive", "dynamo_node", "dynamo_client", "dynamo_operator", "dynamoctl"},
-        ),
-        ("dynamo_archive", {"dynamo_node", "dynamo_client", "dynamo_operator", "dynamoctl"}),
+        ("dynamo_core", {"dynamo_node", "dynamo_client", "dynamo_operator", "dynamoctl"}),
         ("dynamo_node", {"dynamo_client", "dynamo_operator", "dynamoctl"}),
         ("dynamo_client", {"dynamo_node", "dynamo_operator", "dynamoctl", "typer", "rich"}),
         ("dynamoctl", {"dynamo_core", "dynamo_node", "dynamo_operator"}),
@@ -240,8 +232,8 @@ def test_packages_do_not_reach_into_each_other() -> None:
 
 @pytest.mark.parametrize(
     ("package", "named"),
-    [("dynamo_core", ()), ("dynamo_archive", ("backup",)), ("dynamo_node", ("node", "otel")),
-     ("dynamo_client", ()), ("dynamoctl", ("certs",)), ("dynamo_operator", ("operator",))],
+    [("dynamo_core", ()), ("dynamo_node", ("node", "otel")), ("dynamo_client", ()),
+     ("dynamoctl", ("certs",)), ("dynamo_operator", ("operator",))],
 )  # fmt: skip
 def test_a_package_declares_what_it_imports(package: str, named: tuple[str, ...]) -> None:
     """deptry counts all extras as one: an import that another extra declares escapes it."""
@@ -250,9 +242,7 @@ def test_a_package_declares_what_it_imports(package: str, named: tuple[str, ...]
     wanted = [line for extra in named for line in extras[extra]]
     declared = {distribution(line) for line in project["dependencies"] + wanted}
     known = packages_distributions()
-    packages = {package, "dynamo_archive"} if package == "dynamo_node" else {package}
-    paths = [path for name in packages for path in modules(name, testing=True)]
-    roots = {n.split(".")[0] for path in paths for n in imports(path)}
+    roots = {n.split(".")[0] for path in modules(package, testing=True) for n in imports(path)}
     foreign = roots - set(sys.stdlib_module_names) - set(PACKAGES)
     used = set()
     for root in foreign:

@@ -55,8 +55,6 @@ def test_settings() -> None:
             return "host name"
         if default in (None, "", ()):
             return "none"
-        if isinstance(default, tuple):
-            return ",".join(default)
         return str(default).lower() if isinstance(default, bool) else _number(default)
 
     assert [row[:2] for row in table("settings")] == [
@@ -81,7 +79,7 @@ def test_events() -> None:
             found |= set(re.findall(r'"([a-z_]+)"', name))
     causes = {row[0] for row in table("events") if row[0].startswith("stored_by_")}
     assert causes == {
-        f"stored_by_{cause}" for cause in ("put", "repair", "hint", "exchange", "offer", "restore")
+        f"stored_by_{cause}" for cause in ("put", "repair", "hint", "exchange", "offer")
     }
     assert sorted(row[0] for row in table("events")) == sorted(found | causes)
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from dynamo_core.causality.context import Context
 from dynamo_core.causality.records import Sibling
 from dynamo_core.errors import BadFrame
-from dynamo_core.protocol.backup_messages import Load, Loaded, Part, Save, Saved, SaveHints
 from dynamo_core.protocol.frames import FRAME_VERSION, Frame, decode_frame, encode_frame
 from dynamo_core.protocol.messages import (
     Fetch,
@@ -88,7 +87,6 @@ OUTCOME = Outcome(
     status=503, problem="quorum-not-met", values=[Sibling(1, 2, b"\x00v")],
     acks=Acks(1, 1, 0, 1), applied="unknown", node="b",
 )  # fmt: skip
-PART = Part("parts/one/0003-7-0", 5, 600, 70, "ab" * 32)
 SAMPLES = [
     Fetch(1, 3, (0, 1), b"stored", "00-trace"), Fetched(1, b"record", 3, 7),
     Store(2, 3, (0, 1), b"stored", b"record", "c", True, "hint", 5, "00-trace"), Stored(2, 12),
@@ -113,9 +111,7 @@ SAMPLES = [
     Sizes(19, [1, 2]), SizesReply(19, [(1, 100, 3)], 4, 5), Announce(20, PARTS), Announced(20),
     Offer(18, 3, (1, 2), [(b"stored", b"digest")]), Shown(18, 3, [0, 2]),
     Sizes(19, [1, 2]), SizesReply(19, [(1, 2**40, 3)], 1, 2**40), Announce(20, PARTS),
-    Announced(20), Save(21, "one", "file:///b", 3, (1, 2), False, b"root"),
-    SaveHints(21, "one", "file:///b"), Saved(21, [PART], b"root", True, ("c",), "why"),
-    Load(22, "r", "file:///b", PART, b"cart-"), Loaded(22, 5, 6, "why"),
+    Announced(20),
 ]  # fmt: skip
 FRAME = Frame(FRAME_VERSION, "carts", "a", 2**64 - 1, "a:1", 2**64 - 1, 5, 6, 7, SAMPLES)
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from dynamo_core.protocol import (
-    backup_messages,
-    messages,
-    move_messages,
-    ring_messages,
-    round_messages,
-)
+from dynamo_core.protocol import messages, move_messages, ring_messages, round_messages
 from dynamo_core.protocol.intake import CHECKS, PLAIN
 from dynamo_core.protocol.messages import Message, Refused
 from dynamo_core.protocol.registry import ANSWER_OF, MEMBERSHIP, MESSAGES, REPLIES
 from dynamo_core.protocol.ring_messages import Admitted
 from dynamo_core.testing.town import Town
 
-ROOMS = (messages, move_messages, ring_messages, round_messages, backup_messages)
+ROOMS = (messages, move_messages, ring_messages, round_messages)
 WRITTEN = {
     kind
     for room in ROOMS

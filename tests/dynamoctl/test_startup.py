@@ -66,7 +66,6 @@ def test_each_command_is_where_the_table_says() -> None:
             continue
         commands = module.commands.registered_commands
         names = {each.name or each.callback.__name__ for each in commands}
-        names |= {each.name for each in module.commands.registered_groups}
         assert names == {name for name, (where, _) in WHERE.items() if where == room}
     assert callable(app)
 

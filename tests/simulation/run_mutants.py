@@ -13,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
 import address_mutants
 import approval_mutants
 import background_mutants
-import backup_mutants
 import bounds_mutants
 import edge_mutants
 import expiry_mutants
@@ -35,7 +34,7 @@ from mutants import MUTANTS, seeds_to_catch
 from round_mutants import LADDER_OF
 
 assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
-assert wire_mutants.TAG and bounds_mutants.VALUE and backup_mutants.ALONE
+assert wire_mutants.TAG and bounds_mutants.VALUE
 assert record_mutants.COPIED and gate_mutants.SENSELESS and ids_mutants.FLIPPED
 assert expiry_mutants.LOST and refusal_ladders.LADDER_OF
 assert approval_mutants.LADDER_OF and secret_mutants.TAKEN

@@ -5,7 +5,6 @@ from __future__ import annotations
 import address_mutants
 import approval_mutants
 import background_mutants
-import backup_mutants
 import bounds_mutants
 import edge_mutants
 import expiry_mutants
@@ -40,7 +39,6 @@ assert (
     and level_mutants.LADDER_OF
     and background_mutants.BUSY
     and bounds_mutants.VALUE
-    and backup_mutants.ALONE
     and edge_mutants.FULL
     and expiry_mutants.LOST
     and gate_mutants.SENSELESS

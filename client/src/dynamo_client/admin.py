@@ -128,14 +128,6 @@ class AdminClient:
         """Partition, owners and stand-ins of a key, and who of them is up."""
         return self._document("GET", f"/v1/preference-list/{quoted(key_bytes(key))}")
 
-    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Asks what has no method here; an error as all others raise it."""
-        return self._document("POST", path, body)
-
-    def document(self, path: str) -> dict[str, Any]:
-        """Reads what has no method here."""
-        return self._document("GET", path)
-
     def metrics(self) -> str:
         """Prometheus text."""
         return self._ask("GET", "/metrics").body.decode()

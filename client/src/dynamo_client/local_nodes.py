@@ -2,7 +2,6 @@
 
     .local/nodes.json   names, ports and flags
     .local/n1/          data of a node; beside it n1.log, what it said, and n1.pid, who it is
-    .local/backups/     the one directory that its nodes may write backups to
 
 Nothing is kept in memory: every question reads the files, so several shells may ask and act.
 """
@@ -36,8 +35,6 @@ PORTS_APART = 100
 """Between the listeners of one node."""
 NODES_MAX = 64
 SECRET = "--cluster-secret-file"
-BACKUPS = "--backup-targets"
-STORES = "s3://,gs://,az://"
 CERTS = "certs"
 """In the directory of a ring."""
 FREE_PORTS = range(10_000, 32_000)
@@ -142,13 +139,6 @@ class LocalNode:
         files = {"cert": cert, "key": cert.with_suffix(".key"), "ca": self.certs / "ca.crt"}
         return [f"--tls-{which}-file={file.resolve()}" for which, file in files.items()]
 
-    def _backup_flags(self, flags: Iterable[str]) -> list[str]:
-        """Where it may write backups, unless the flags say it: beside its data as well."""
-        if any(flag.startswith(BACKUPS) for flag in flags):
-            return []
-        beside = (self.directory.parent / "backups").resolve()
-        return [f"{BACKUPS}={STORES},{beside.as_uri()}"]
-
     def start(self, *flags: str) -> None:
         """Starts the process; `until(self.lives, ...)` waits for it."""
         self.directory.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +147,7 @@ class LocalNode:
         process = Process.start(
             [*self.before, sys.executable, "-m", "dynamo_node.app", f"--name={self.name}",
              f"--data-dir={self.directory}", f"--advertise={self.advertise}",
-             *listen, *seeds, *self._tls_flags(), *self._backup_flags(flags), *flags],
+             *listen, *seeds, *self._tls_flags(), *flags],
             self.log,
         )  # fmt: skip
         process.save(self.pid_file)

@@ -56,8 +56,6 @@ WHERE = {
     "cancel": ("change", "Take back what has not switched yet."),
     "replace": ("change", "Let one empty node of that name take its place."),
     "remove": ("change", "Show what goes with a dead node, or remove it."),
-    "backup": ("backup", "Save the whole ring; list, verify and delete backups."),
-    "restore": ("backup", "Merge a backup into this ring."),
     "create": ("create", "Make a ring of empty nodes."),
     "top": ("top", "Watch rates and latencies of all nodes."),
     "token": ("show_token", "Print the token of an administrator."),

@@ -27,11 +27,11 @@ KEYS_OFFERED_MAX = 100
 PLAIN = re.compile(r"[\w/:@+.,][\w/:@+.,=%-]*")
 """What every shell reads as one word, as it stands."""
 NODE_FLAGS = (
-    "--access-file", "--admin-advertise", "--admin-tls", "--anti-entropy", "--backup-targets",
-    "--client-advertise", "--client-tls", "--cluster", "--cluster-secret-file", "--engine",
-    "--exchange-ms", "--exchanges-max", "--fsync-stall-ms", "--heartbeat-ms", "--hedge-ms",
-    "--hint-bytes-max", "--http-front", "--in-flight-max", "--insecure", "--jwks-file",
-    "--latency-threshold-ms", "--log-level", "--memtable-bytes", "--moves-max", "--otel-endpoint",
+    "--access-file", "--admin-advertise", "--admin-tls", "--anti-entropy", "--client-advertise",
+    "--client-tls", "--cluster", "--cluster-secret-file", "--engine", "--exchange-ms",
+    "--exchanges-max", "--fsync-stall-ms", "--heartbeat-ms", "--hedge-ms", "--hint-bytes-max",
+    "--http-front", "--in-flight-max", "--insecure", "--jwks-file", "--latency-threshold-ms",
+    "--log-level", "--memtable-bytes", "--moves-max", "--otel-endpoint",
     "--peer-arriving-bytes-max", "--peer-protocol-min", "--peer-tls", "--peer-waiting-bytes-max",
     "--replace-lost", "--siblings-max", "--slow-request-ms", "--suspect-ms", "--tls-ca-file",
     "--tls-cert-file", "--tls-key-file", "--token-audience", "--token-issuer",

@@ -10,7 +10,6 @@ from functools import partial
 
 from dynamo_core.admin.admin import Administration
 from dynamo_core.admin.planner import Planner
-from dynamo_core.backup.archive import Archive
 from dynamo_core.bounds import Refusals
 from dynamo_core.forgetting.coordinator import RoundCoordinator
 from dynamo_core.forgetting.participant import RoundParticipant
@@ -120,7 +119,6 @@ class Parts:
         self.round_participant = RoundParticipant(self, replica)
         self.round_coordinator = RoundCoordinator(self, replica)
         self.admin = Administration(self, Planner(self, rings, news, self.write_batch))
-        self.archive = Archive(self)
 
     def _connect(self) -> None:
         """Who is told of a new ring, and in which order."""
@@ -147,7 +145,6 @@ class Parts:
         self.local.serve(
             {RoundAsk: self.round_participant.ask, RoundCommit: self.round_participant.commit}
         )
-        self.local.serve(self.archive.orders)
         replying: dict[type, Replying] = {
             Order: self.admin.order, Promise: self.promises.promise, Still: self.moves.still,
             Settle: self.settling.settle,

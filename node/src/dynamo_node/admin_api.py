@@ -7,7 +7,7 @@ bearer token is asked before anything is routed (`admin_door`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, TypeVar
@@ -23,11 +23,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from dynamo_core.admin.admin import KEYS_PAGE_MAX
-from dynamo_core.backup.cluster_backup import ClusterBackup
-from dynamo_core.backup.restore import ClusterRestore
 from dynamo_core.keys import KEY_BYTES_MAX
 from dynamo_core.node import Node
-from dynamo_node.admin_answers import Problem, answer, problem
 from dynamo_node.admin_document import (
     ApplyChange,
     Body,
@@ -39,14 +36,12 @@ from dynamo_node.admin_document import (
     PlanChange,
     RemoveNode,
     ReplaceNode,
-    StartBackup,
     StartRepair,
-    StartRestore,
     docs_page,
     extra,
     with_client_listener,
 )
-from dynamo_node.admin_door import Door
+from dynamo_node.admin_door import Door, problem
 from dynamo_node.budget import Books, holder
 from dynamo_node.driver import Driver
 from dynamo_node.keyring import Keyring
@@ -64,6 +59,21 @@ LISTINGS_MAX = 4
 """Pages of keys that are made at once; the others wait (T-5)."""
 PAGE_BYTES_MAX = 4 * KEYS_PAGE_MAX * KEY_BYTES_MAX // 3
 """A page of the longest keys, in base64."""
+
+
+class Problem(Exception):
+    """An error on its way to the client."""
+
+    def __init__(self, status: int, slug: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.slug, self.detail = status, slug, detail
+
+
+def answer(status: int, body: MutableMapping[str, Any]) -> Response:
+    """What the core answered: a document, or an error in its own words."""
+    if "problem" in body:
+        return problem(status, body.pop("problem"), body.pop("detail"), **body)
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
 
 
 class AdminApi:
@@ -173,33 +183,6 @@ class AdminApi:
         report = self.node.admin.repair_status(repair_id)
         if report is None:
             raise Problem(404, "not-found", f"no repair {repair_id!r} was asked of this node")
-        return answer(200, report)
-
-    async def start_backup(self, request: Request) -> Response:
-        """A backup of the ring into an archive; again under the same id it goes on."""
-        body = await self._body(request, StartBackup, in_ring=True)
-        asked = {"base": "", "version": self.version, **msgspec.structs.asdict(body)}
-        if body.base is UNSET:
-            asked["base"] = ""
-        return await self._ask(self.node.archive.back_up, asked)
-
-    async def backup(self, run_id: str) -> Response:
-        """Progress and result of a backup that this node was asked for."""
-        return self._run(run_id, ClusterBackup)
-
-    async def start_restore(self, request: Request) -> Response:
-        """Merges a backup, or keys of it with a prefix, into the ring."""
-        body = await self._body(request, StartRestore, in_ring=True)
-        return await self._ask(self.node.archive.restore, msgspec.structs.asdict(body))
-
-    async def restore(self, run_id: str) -> Response:
-        """Progress and result of a restore that this node was asked for."""
-        return self._run(run_id, ClusterRestore)
-
-    def _run(self, run_id: str, kind: type[ClusterBackup | ClusterRestore]) -> Response:
-        report = self.node.archive.status(run_id, kind)
-        if report is None:
-            raise Problem(404, "not-found", f"nothing named {run_id!r} was asked of this node")
         return answer(200, report)
 
     async def keys(self, request: Request) -> Response:
@@ -327,10 +310,6 @@ def admin_app(driver: Driver, keyring: Keyring, version: str, books: Books) -> A
         ("POST", "/v1/ring/replace", api.replace, 202),
         ("POST", "/v1/repairs", api.start_repair, 202),
         ("GET", "/v1/repairs/{repair_id}", api.repair, 200),
-        ("POST", "/v1/backups", api.start_backup, 202),
-        ("GET", "/v1/backups/{run_id}", api.backup, 200),
-        ("POST", "/v1/restores", api.start_restore, 202),
-        ("GET", "/v1/restores/{run_id}", api.restore, 200),
         ("GET", "/v1/keys", api.keys, 200),
         ("GET", "/v1/preference-list/{key}", api.preference_list, 200),
     ):

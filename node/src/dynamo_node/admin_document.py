@@ -109,30 +109,6 @@ class StartRepair(Body):
     mode: Literal["tree", "full"] = "tree"
 
 
-BackupId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-ArchiveUrl = Annotated[str, Meta(max_length=1000)]
-"""Held against the setting `backup_targets`."""
-
-
-class StartBackup(Body):
-    """POST /v1/backups; the same id again goes on with the same backup. `base`: an earlier backup
-    there, whose parts are referred to where nothing changed."""
-
-    id: BackupId
-    archive: ArchiveUrl
-    base: BackupId | UnsetType = UNSET
-
-
-class StartRestore(Body):
-    """POST /v1/restores; the same id again is the same restore. `prefix`: base64 of what the keys
-    begin with."""
-
-    id: BackupId
-    backup: BackupId
-    archive: ArchiveUrl
-    prefix: Annotated[bytes, Meta(max_length=1024)] = b""
-
-
 class ReplaceNode(Body):
     """POST /v1/ring/replace."""
 
@@ -196,8 +172,6 @@ _BODIES: dict[tuple[str, str], type] = {
     ("POST", "/v1/ring/remove"): RemoveNode,
     ("POST", "/v1/ring/replace"): ReplaceNode,
     ("POST", "/v1/repairs"): StartRepair,
-    ("POST", "/v1/backups"): StartBackup,
-    ("POST", "/v1/restores"): StartRestore,
 }
 # fmt: on
 _PROBLEM = {
@@ -227,7 +201,7 @@ def with_client_listener(document: dict[str, Any]) -> dict[str, Any]:
 
 def extra(path: str, method: str) -> dict[str, Any]:
     """Parameters and body that the handlers read themselves."""
-    parameters = [] if "_id}" in path else _parameters(path, _QUERIES.get((method, path), {}))
+    parameters = [] if "repair_id" in path else _parameters(path, _QUERIES.get((method, path), {}))
     found: dict[str, Any] = {"responses": {"default": _PROBLEM}, "parameters": parameters}
     if (method, path) in _BODIES:
         whole = _schema(_BODIES[method, path])

@@ -11,24 +11,42 @@ from __future__ import annotations
 import re
 from functools import partial
 from hmac import compare_digest
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dynamo_core.keys import KEY_BYTES_MAX
 from dynamo_node.access import Access, Asker, forbidden
-from dynamo_node.admin_answers import problem
 from dynamo_node.audit import Audit
 from dynamo_node.budget import holder
 from dynamo_node.keyring import Keyring
 from dynamo_node.problems import Problem
 from dynamo_node.tls import names_of
 
+PROBLEMS = "https://dynamo-ring.dev/problems/"
 WITHOUT_TOKEN = frozenset(("/livez", "/readyz", "/metrics"))
 CHANGES_NOTHING = frozenset(("/v1/ring/plan",))
 """Of what is sent by POST."""
 PREFERENCE = "/v1/preference-list/"
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+def problem(status: int, slug: str, detail: str, **members: Any) -> Response:
+    """RFC 9457; `slug` is one of docs/http-api.md, or "" where the status says all."""
+    body = {
+        "type": PROBLEMS + slug if slug else "about:blank",
+        "title": slug.replace("-", " ") or "error",
+        "status": status,
+        "detail": detail,
+        **members,
+    }
+    headers = {"Retry-After": "1"} if status in (429, 503) else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
 
 
 class Door:

@@ -32,7 +32,6 @@ from dynamo_core.node import Node, NodeIdentity
 from dynamo_node import log as logs
 from dynamo_node.access import unasked
 from dynamo_node.admin_api import admin_app
-from dynamo_node.archivist import Archivist
 from dynamo_node.certificates import Certificates
 from dynamo_node.client_api import ClientApi
 from dynamo_node.data_dir import open_store
@@ -247,7 +246,6 @@ async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Seque
     driver.access = settings.access(driver.audit)
     reload = Reload(arguments, settings, keyring, driver, certificates)
     loop.add_signal_handler(signal.SIGHUP, reload.again)
-    Archivist(driver, settings.backup_targets)
     driver.start(trusted, settings.seeds)
     seeds = loop.create_task(driver.follow_seeds(list(settings.seeds)))
     reload.watch()

@@ -16,7 +16,7 @@ import asyncio
 import gc
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -28,7 +28,6 @@ import structlog
 from dynamo_core.errors import BadFrame, Corrupt, StoreDamaged, StoreError, SyncFailed
 from dynamo_core.membership.stored_ring import says
 from dynamo_core.node import Node
-from dynamo_core.protocol.messages import Message
 from dynamo_core.protocol.operations import Operation, Outcome
 from dynamo_core.replica.store import Store
 from dynamo_core.request.admission_control import Done
@@ -67,9 +66,6 @@ class Disk(Store, Protocol):
 
     def disk_bytes(self) -> int:
         """How much it takes."""
-
-    def frozen(self, family: int, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-        """Rows as they are now, to be read on another thread. Raises StoreError while read."""
 
 
 @dataclass(slots=True)
@@ -114,8 +110,6 @@ class Driver:
         """How many records of a peer were refused when the log was last told, and when."""
         self._stalled = False
         self.stopped = False
-        self.ends_with: list[Callable[[], None]] = []
-        """What is stopped with it, before the store is closed."""
         links.ends.on_frame = self.receive
         links.ends.on_lost = self.link_lost
 
@@ -187,13 +181,6 @@ class Driver:
         redial_s = self.links.redial_s(address)
         for name in (*names, "@" + address):
             self._tell(self.node.link_lost, name, redial_s)
-
-    def archived(self, reply: Callable[[Message], None], answer: Message) -> None:
-        """An archive has answered."""
-        if self.stopped:
-            return
-        self._tell(reply, answer)
-        self._tell(self.node.dispatcher.drain)
 
     def _tell(self, call: Callable[..., None], *arguments: object) -> None:
         """Something rare that the node must know."""
@@ -370,8 +357,6 @@ class Driver:
             if timer is not None:
                 timer.cancel()
         self.links.close()
-        for end in self.ends_with:
-            end()
         self._sync_queue.put(False)
         self._sync_thread.join()
         self.store.close()

@@ -6,7 +6,7 @@ Keys of a family are kept in a list that is sorted when a scan needs it, so that
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from dynamo_core.errors import StoreFailed
 from dynamo_core.keys import FAMILIES, until_full
@@ -63,10 +63,6 @@ class MemoryStore:
         after = len(keys) if end is None else bisect_left(keys, end)
         found = [(key, rows[key]) for key in keys[first : min(after, first + max(limit, 0))]]
         return found if bytes_max == ENDLESS else until_full(found, bytes_max)
-
-    def frozen(self, family: int, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-        """Rows with start <= key < end as they are now."""
-        return iter(self.scan(family, start, end, len(self._rows(family).rows)))
 
     def write(self, batch: Sequence[Change]) -> int:
         """All of the batch; the sequence number after it."""

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from dynamo_archive.targets import url_fault
 from dynamo_core.bounds import name_fault
 
 
@@ -31,12 +30,6 @@ def _dialled(text: str) -> str:
     return text
 
 
-def _target(text: str) -> str:
-    if fault := url_fault(text):
-        raise ValueError(fault)
-    return text
-
-
 def _name(text: str) -> str:
     if fault := name_fault(text):
         raise ValueError(fault)
@@ -46,7 +39,6 @@ def _name(text: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 Address = Annotated[str, AfterValidator(_address)]
 Dialled = Annotated[str, AfterValidator(_dialled)]
-Target = Annotated[str, AfterValidator(_target)]
 Count = Annotated[int, Field(ge=1)]
 Listened = Literal["off", "allow", "on", "mutual"]
 

@@ -31,7 +31,6 @@ from pydantic_settings import (
 )
 
 import dynamo_core.settings as core
-from dynamo_archive.targets import STORES
 from dynamo_core.keys import VALUE_BYTES_MAX
 from dynamo_node.access import Access
 from dynamo_node.audit import Audit
@@ -42,7 +41,7 @@ from dynamo_node.link_bytes import ARRIVING_BYTES_MAX, WAITING_BYTES_MAX
 from dynamo_node.link_ends import LinkLimits
 from dynamo_node.rights import BadRights, Rights, read_rights
 from dynamo_node.service_accounts import ServiceAccounts
-from dynamo_node.setting_values import Address, Count, Dialled, Listened, Name, Target, is_loopback
+from dynamo_node.setting_values import Address, Count, Dialled, Listened, Name, is_loopback
 
 PREFIX = "DYNAMO_"
 VALUE_BYTES_LIMIT_MAX = 8 * 1024 * 1024
@@ -132,8 +131,6 @@ class NodeSettings(BaseSettings):
     in_flight_max: Count = Field(_CORE.in_flight_max, description="operations at once, then 503")
     siblings_max: Count = Field(_CORE.siblings_max, description="then puts need a context (409)")
     hint_bytes_max: Count = Field(_CORE.hint_bytes_max, description="hints for one node")
-    backup_targets: Annotated[tuple[Target, ...], NoDecode] = Field(STORES, max_length=64,
-        description="comma list: backups are written to, and restored from, URLs that begin so")
     peer_protocol_min: int = Field(VERSION_OLDEST, ge=VERSION_OLDEST, le=VERSION,
         description="2 once nothing of the first version is left: links, contexts, tokens")
     peer_arriving_bytes_max: int = Field(ARRIVING_BYTES_MAX, ge=1 << 20,
@@ -143,7 +140,7 @@ class NodeSettings(BaseSettings):
     memtable_bytes: int = Field(64 << 20, ge=1 << 20, le=1 << 30, description="of RocksDB")
     # fmt: on
 
-    @field_validator("seeds", "backup_targets", mode="before")
+    @field_validator("seeds", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import rocksdict as rocks
 
@@ -33,7 +32,7 @@ from dynamo_core.errors import (
     StoreLocked,
     SyncFailed,
 )
-from dynamo_core.keys import DATA, FAMILIES
+from dynamo_core.keys import FAMILIES
 from dynamo_core.replica.store import ENDLESS, Change
 from dynamo_node.descriptors import limit_now, store_share
 from dynamo_node.side_file import DAMAGED, SideFile, mark_damaged
@@ -158,40 +157,6 @@ class RocksStore:
         except Exception as error:  # noqa: BLE001
             raise _unreadable(error, family, rows[-1][0] if rows else start) from None
         return rows
-
-    def frozen(self, family: int, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-        """Rows with start <= key < end as they are now, for any one thread, whatever is written
-        meanwhile. Raises Corrupt, StoreFailed, also once the database is closed or opened anew."""
-        upper = _AFTER_FAMILY[family] if end is None else _FAMILY[family] + end
-        options = rocks.ReadOptions()
-        options.set_iterate_upper_bound(upper)
-        try:
-            rows = self._db.iter(options)
-            rows.seek(_FAMILY[family] + start)
-        except Exception as error:  # noqa: BLE001
-            raise _unreadable(error, family, start) from None
-        return self._thawed(rows, options, start)
-
-    def _thawed(
-        self, rows: Any, options: rocks.ReadOptions, last: bytes
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """An iterator holds the lock of its database: it is let go when that is closed. Its options
-        must live as long: the engine reads the bound there."""
-        handle = self._db
-        try:
-            while rows.valid():
-                if handle is not self._db:
-                    raise StoreFailed("the store was opened again")
-                last = rows.key()[1:]
-                yield last, rows.value()
-                rows.next()
-            rows.status()
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001
-            raise _unreadable(error, DATA, last) from None
-        finally:
-            del options
 
     def write(self, batch: Sequence[Change]) -> int:
         """All or nothing at level wal; the sequence number after it.

@@ -17,7 +17,6 @@ from dynamo_core.causality.context import Context
 from dynamo_core.causality.records import decode_history
 from dynamo_core.errors import BadFrame
 from dynamo_core.keys import partition_of, range_of
-from dynamo_core.protocol.backup_messages import Save, Saved, SaveHints
 from dynamo_core.protocol.messages import (
     FetchedMany,
     FetchMany,
@@ -174,11 +173,6 @@ def _shown(request: Offer, reply: Shown, here: Receiver) -> str:
     return ""
 
 
-def _saved(request: Save | SaveHints, reply: Saved, here: Receiver) -> str:
-    compared = isinstance(request, Save) and request.root
-    return "" if compared or not reply.unchanged else "unchanged, and there is no earlier one"
-
-
 def _sizes(request: Sizes, reply: SizesReply, here: Receiver) -> str:
     asked = set(request.partitions)
     if len(reply.rows) > len(asked) or reply.left > len(asked):
@@ -189,5 +183,5 @@ def _sizes(request: Sizes, reply: SizesReply, here: Receiver) -> str:
 _ANSWERS: dict[type, Callable[[Any, Any, Any], str]] = {
     Forwarded: _forwarded, RootsReply: _roots, LeavesReply: _leaves, ListingReply: _listed,
     FetchedMany: _fetched_many, KeysReply: _keys_told, Progress: _progress, Prepared: _prepared,
-    StillReply: _still, Shown: _shown, SizesReply: _sizes, Saved: _saved,
+    StillReply: _still, Shown: _shown, SizesReply: _sizes,
 }  # fmt: skip

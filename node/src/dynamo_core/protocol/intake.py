@@ -20,16 +20,6 @@ from typing import Any
 from dynamo_core.bounds import EXPIRES_MS_MAX, TEXT_MAX, address_fault, name_fault
 from dynamo_core.keys import KEY_BYTES_MAX, partition_of
 from dynamo_core.protocol.answers import Receiver, context_fault, partition_bits
-from dynamo_core.protocol.backup_messages import (
-    Load,
-    Loaded,
-    Part,
-    Save,
-    Saved,
-    SaveHints,
-    backup_id_fault,
-    part_fault,
-)
 from dynamo_core.protocol.messages import (
     Fetch,
     Fetched,
@@ -157,39 +147,6 @@ def _keys(message: Keys, here: Receiver) -> str:
     return "" if message.partition < _size(here) else f"partition {message.partition}"
 
 
-def _save(message: Save, here: Receiver) -> str:
-    if message.partition >= _size(here):
-        return f"partition {message.partition}"
-    return _backup(message, here)
-
-
-def _backup(message: Save | SaveHints, here: Receiver) -> str:
-    """The id stands in names of objects, the archive in words for people."""
-    if fault := backup_id_fault(message.backup):
-        return f"backup: {fault}"
-    return "" if message.archive.isprintable() else "archive: words that are none"
-
-
-def _saved(message: Saved, here: Receiver) -> str:
-    faults = (name_fault(name) for name in message.missed)
-    return next((f for f in faults if f), "") or _parts_named(message.parts, message.why)
-
-
-def _load(message: Load, here: Receiver) -> str:
-    return _parts_named([message.part], message.restore + message.archive)
-
-
-def _loaded(message: Loaded, here: Receiver) -> str:
-    return _parts_named([], message.why)
-
-
-def _parts_named(parts: list[Part], words: str) -> str:
-    """Names of objects, and words that people are shown."""
-    if not words.isprintable():
-        return "words that are none"
-    return next((fault for part in parts if (fault := part_fault(part))), "")
-
-
 def _gossip(message: Gossip, here: Receiver) -> str:
     if message.admin and (fault := address_fault(message.admin)):
         return f"admin: {fault}"
@@ -285,8 +242,7 @@ CHECKS: dict[type, Callable[[Any, Any], str]] = {
     Listing: _listing, Keys: _keys, Gossip: _gossip, Parts: _parts, Admit: _admit, Prepare: _named,
     Reach: _named, Entries: _entries, Promise: _promise, Offer: _rows, RoundAsk: _round,
     RoundCommit: _rows, FetchMany: _asked_keys, NumbersTold: _told, Refused: _refused,
-    Admitted: _admitted, Save: _save, SaveHints: _backup, Saved: _saved, Load: _load,
-    Loaded: _loaded,
+    Admitted: _admitted,
 }  # fmt: skip
 """The check of each kind whose types do not check all. Answers are also compared with their
 request."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Union
 
-from dynamo_core.protocol.backup_messages import Load, Loaded, Save, Saved, SaveHints
 from dynamo_core.protocol.messages import (
     Fetch,
     Fetched,
@@ -76,7 +75,7 @@ ANSWER_OF: dict[Kind, Kind] = {
     Listing: ListingReply, FetchMany: FetchedMany, Prepare: Prepared, Found: Founded,
     Reach: Reached, Order: Progress, Keys: KeysReply, Sizes: SizesReply, Promise: Promised,
     Still: StillReply, Settle: Settled, Offer: Shown, RoundAsk: RoundAnswer, RoundCommit: RoundDone,
-    Announce: Announced, Save: Saved, SaveHints: Saved, Load: Loaded,
+    Announce: Announced,
 }  # fmt: skip
 """Calls: a machine waits for the answer, which carries the call's id. Any call may be refused."""
 
@@ -92,9 +91,7 @@ MEMBERSHIP: frozenset[Kind] = frozenset(
 """Messages about membership. A node sends them before it has heard the receiver, so they need no
 fresh echo."""
 
-MESSAGES: tuple[Kind, ...] = tuple(
-    dict.fromkeys((*ANSWER_OF, *ANSWER_OF.values(), *NEWS, *NAMELESS))
-)
+MESSAGES: tuple[Kind, ...] = (*ANSWER_OF, *ANSWER_OF.values(), *NEWS, *NAMELESS)
 """All kinds of messages."""
 
 REPLIES: frozenset[Kind] = frozenset((*ANSWER_OF.values(), *NAMELESS))

@@ -40,7 +40,6 @@ from dynamo_core.testing.history import (
     Damage,
     Dot,
     Event,
-    Restored,
     Setting,
     Trouble,
 )
@@ -125,8 +124,6 @@ class KeyHistory:
         self.writes: dict[int, Write] = {}
         self.reads: list[Attempt] = []
         self.by_bytes: dict[bytes, int] = {}
-        self.restored = False
-        """A backup was merged: without their tombstones deleted values come back (S-BAK-2)."""
         self.twins: dict[int, set[int]] = {}
         """Other writes under the request id of a write."""
 
@@ -172,8 +169,6 @@ class KeyHistory:
         kept = [w for w in writes if w.outcome == OK and not w.may_be_lost(damaged)]
         maybe = self.superseded_by(w.value for w in writes if w.outcome != FAIL)
         never = self.superseded_by((w.value for w in kept), certain=True)
-        if self.restored and any(w.kind == "delete" or w.expires for w in writes):
-            never = set()
         blind = [
             w.ended for w in writes if w.kind == "delete" and not w.known and w.outcome != FAIL
         ]
@@ -314,9 +309,6 @@ def check(events: Iterable[Event]) -> list[Violation]:
             silent |= {event.value} if event.silent else set()
         elif isinstance(event, Copy):
             copies.setdefault(event.key, {}).setdefault(event.digest, event.node)
-        elif isinstance(event, Restored):
-            if event.key in keys:
-                keys[event.key].restored = True
         elif isinstance(event, Trouble):
             found.append(Violation(event.claim, b"", event.detail))
         else:

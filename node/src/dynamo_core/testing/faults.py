@@ -303,18 +303,6 @@ def _approve(world: World, process: Process, fault: Fault) -> None:
         world.person.approve(process, world.processes[fault.peer % len(world.processes)])
 
 
-def _back_up(world: World, process: Process, fault: Fault) -> None:
-    world.backups.back_up(process)
-
-
-def _restore(world: World, process: Process, fault: Fault) -> None:
-    world.backups.restore(process)
-
-
-def _forget_backup(world: World, process: Process, fault: Fault) -> None:
-    world.backups.forget()
-
-
 STOPS = {
     "crash": _crash, "restart": _restart, "power": _power, "pause": _pause, "wipe": _wipe,
     "rollback": _rollback, "old disk": _old_disk,
@@ -323,5 +311,4 @@ OTHERS = {
     "corrupt": _corrupt, "full": _full, "failing": _failing, "slow fsync": _slow_fsync,
     "fsync error": _fsync_error, "clock": _clock, "repair": _repair, "bad memory": _bad_memory,
     "senseless": talk, "spoilt ring": spoil, "approve": _approve,
-    "back up": _back_up, "restore": _restore, "forget backup": _forget_backup,
 }  # fmt: skip

@@ -107,14 +107,7 @@ class Trouble(msgspec.Struct, tag="trouble", frozen=True):
     detail: str
 
 
-class Restored(msgspec.Struct, tag="restored", frozen=True):
-    """A backup was merged that may have the key: what was deleted before may come back, where the
-    tombstone was forgotten since."""
-
-    key: bytes
-
-
-Event = Setting | Attempt | Dot | Damage | Copy | Trouble | Restored
+Event = Setting | Attempt | Dot | Damage | Copy | Trouble
 
 
 def save(path: Path, events: Iterable[Event]) -> None:

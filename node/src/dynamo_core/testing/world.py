@@ -21,7 +21,6 @@ from dynamo_core.membership.stored_ring import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.ring.document import Entry, Ring
 from dynamo_core.testing.addresses import seeds
-from dynamo_core.testing.backups import Backups
 from dynamo_core.testing.bad_memory import spoilt
 from dynamo_core.testing.edges import frames_sent, ring_changed
 from dynamo_core.testing.evidence import Evidence
@@ -67,7 +66,6 @@ class World(Evidence):
         self.moves = 0
         """How often somebody has got another address."""
         self.switches = Switches()
-        self.backups = Backups(self)
         self.on_stop: Callable[[Process], None] = lambda process: None
 
     # ------------------------------------------------------------ time
@@ -159,7 +157,6 @@ class World(Evidence):
         node = Node(identity, disk, self.settings, self._draw)
         node.outbox.frame_bytes_max = self.plan.limits.frame_bytes
         process.node = node
-        self.backups.connect(process, node)
 
         def begin() -> None:
             node.start(self.now + process.monotonic_s, self.wall_ms(process), trusted)
