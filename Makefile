@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --all-extras
 	@touch $@
 
-.PHONY: up test check sim mutants chaos demo bench paper images e2e help
+.PHONY: up test check sim mutants chaos demo bench paper images e2e vendor help
 
 up: $(VENV)/.installed  ## three nodes on this machine, until Ctrl-C
 	@$(BIN)/dynamoctl local up
@@ -53,6 +53,9 @@ images:  ## both images, TAG=0.1.0; IMAGE_BUILD='podman build ...' builds with a
 
 e2e: $(VENV)/.installed  ## stories on the cluster that KUBECONFIG names, else on a new one of kind
 	@tests/e2e/e2e $(STORIES)
+
+vendor:  ## the console's parts from npm into the package, with checksums; needs npm
+	@node/console/vendor
 
 help:  ## this text
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

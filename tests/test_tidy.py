@@ -19,12 +19,12 @@ PACKAGES = {
 }
 LAYERS = [
     {"ids", "errors", "sense"},
-    {"quorum", "versions", "merkle", "ring", "settings", "shares", "pace"},
+    {"quorum", "versions", "merkle", "ring", "settings", "shares", "pace", "happenings"},
     {"codec", "operations", "ring_document", "background", "gate"},
     {"arrivals", "preference", "placement", "journal", "wishes", "holdings", "hedging"},
     {"change", "messages", "hints", "context", "tree", "round_numbers", "actors", "stored_ring"},
-    {"ring_messages", "move_messages", "round_messages", "machine"},
-    {"copies", "durability", "frames", "answers", "intake", "sizes", "tombstones"},
+    {"ring_messages", "move_messages", "round_messages", "look_messages", "machine"},
+    {"copies", "durability", "frames", "answers", "intake", "sizes", "tombstones", "chronicle"},
     {"replica", "replication", "frame_tags"},
     {"coordination"},
     {
@@ -35,6 +35,8 @@ LAYERS = [
         "exchange",
         "founding",
         "listing",
+        "gathering",
+        "sights",
         "local_replica",
         "gossip",
     },
@@ -50,6 +52,7 @@ LAYERS = [
         "moves",
         "post",
         "promises",
+        "inside",
         "settling",
         "whereabouts",
         "reception",
@@ -69,8 +72,8 @@ PURE = {
 }
 ONLY_IN = {
     "rocksdict": {"storage", "salvage"},
-    "fastapi": {"admin_api", "app"},
-    "starlette": {"admin_api", "app", "kv_asgi"},
+    "fastapi": {"admin_api", "app", "look_api"},
+    "starlette": {"admin_api", "app", "kv_asgi", "console_files"},
     "uvicorn": {"app", "guarded_protocol"},
     "kubernetes": {"kube"},
     "kopf": {"handlers"},

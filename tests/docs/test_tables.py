@@ -30,6 +30,7 @@ NO_PROBLEMS = {
     "dynamo-node", "dynamo-ring",  # ours
     "hints-full", "wrong-name",  # between nodes; of a data directory
     "stand-in",
+    "last-event-id", "no-cache", "no-store", "no-referrer", "same-origin",  # of browsers
 }  # fmt: skip
 """Words of the code that look like slugs and are none."""
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")

@@ -15,6 +15,7 @@ import msgspec
 from dynamo_core.errors import BadFrame
 from dynamo_core.gate import entry_fault
 from dynamo_core.ids import partition_of, range_of
+from dynamo_core.look_messages import Look, Looked, decode_body
 from dynamo_core.messages import (
     Fetch,
     Fetched,
@@ -104,7 +105,7 @@ ANSWER_OF: dict[type, type] = {
     Listing: ListingReply, FetchMany: FetchedMany, Prepare: Prepared, Found: Founded,
     Reach: Reached, Order: Progress, Keys: KeysReply, Sizes: SizesReply, Promise: Promised,
     Still: StillReply, Settle: Settled, Offer: Shown, RoundAsk: RoundAnswer, RoundCommit: RoundDone,
-    Announce: Announced,
+    Announce: Announced, Look: Looked,
 }  # fmt: skip
 """What a call is answered with, unless it is refused."""
 
@@ -205,8 +206,16 @@ def _sizes(request: Sizes, reply: SizesReply, here: Receiver) -> str:
     return "" if all(p in asked for p, _, _ in reply.rows) else "sizes that were not asked for"
 
 
+def _looked(request: Look, reply: Looked, here: Receiver) -> str:
+    try:
+        decode_body(request.what, reply.body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return f"body: {error}"
+    return ""
+
+
 _ANSWERS: dict[type, Callable[[Any, Any, Any], str]] = {
     Forwarded: _forwarded, RootsReply: _roots, LeavesReply: _leaves, ListingReply: _listed,
     FetchedMany: _fetched_many, KeysReply: _keys_told, Progress: _progress, Prepared: _prepared,
-    StillReply: _still, Shown: _shown, SizesReply: _sizes,
+    StillReply: _still, Shown: _shown, SizesReply: _sizes, Looked: _looked,
 }  # fmt: skip

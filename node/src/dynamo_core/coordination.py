@@ -99,10 +99,14 @@ class Coordination:
                 # What this actor counted before is of this key and forgotten, or never was.
                 history = before.history.joined(History({event[0]: event[1] - 1}))
                 before = Record(before.siblings, history)
-            after = update(before, seen, self._sibling(put, event, before, wall_ms))
+            sibling = self._sibling(put, event, before, wall_ms)
+            after = update(before, seen, sibling)
             if replica.lww:
                 after = last_writer(after)
             encoded = encode_record(put.key, after)
+            if replica.chronicle.on:
+                told = (before.siblings, sibling, after.siblings)
+                replica.chronicle.made(stored, seen, told, target)
         else:
             replica.counters["request_id_seen_again"] += 1
             encoded = held or b""

@@ -161,6 +161,7 @@ class Delivery(Machine):
             self.replica.counters["hints_handed_on"] += 1
         else:
             self.book.drop(self.target, stored)
+            self.replica.chronicle.left(stored, self.target)
             self.replica.counters["hints_delivered"] += 1
             self.replica.born_again(partition)
 

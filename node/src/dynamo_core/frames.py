@@ -7,6 +7,7 @@ from functools import lru_cache
 import msgspec
 
 from dynamo_core.errors import BadFrame
+from dynamo_core.look_messages import Look, Looked
 from dynamo_core.messages import (
     Fetch,
     Fetched,
@@ -91,13 +92,13 @@ AnyMessage = (
     | Prepare | Prepared | Found | Founded | Admit | Admitted | Reach | Reached | Order | Progress
     | Keys | KeysReply | Entries | Promise | Promised | Still | StillReply | Settle | Settled
     | Offer | Shown | Sizes | SizesReply | Announce | Announced
-    | RoundAsk | RoundAnswer | RoundCommit | RoundDone | Numbers | NumbersTold
+    | RoundAsk | RoundAnswer | RoundCommit | RoundDone | Numbers | NumbersTold | Look | Looked
 )  # fmt: skip
 
 REPLIES: frozenset[type] = frozenset(
     (Fetched, Stored, Refused, Forwarded, RootsReply, LeavesReply, ListingReply, FetchedMany,
      Prepared, Founded, Admitted, Reached, Progress, KeysReply, Promised, StillReply, Settled,
-     Shown, SizesReply, Announced, RoundAnswer, RoundDone)
+     Shown, SizesReply, Announced, RoundAnswer, RoundDone, Looked)
 )  # fmt: skip
 
 MEMBERSHIP_REPLIES: frozenset[type] = frozenset((Prepared, Founded, Admitted, Reached))

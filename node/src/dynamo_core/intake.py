@@ -19,6 +19,7 @@ from typing import Any
 from dynamo_core.answers import Receiver, context_fault, partition_bits
 from dynamo_core.gate import entry_fault
 from dynamo_core.ids import KEY_BYTES_MAX, partition_of
+from dynamo_core.look_messages import BODIES, HISTORY, RECORD, Look, Looked
 from dynamo_core.messages import (
     Fetch,
     Fetched,
@@ -145,6 +146,16 @@ def _keys(message: Keys, here: Receiver) -> str:
     return "" if message.partition < _size(here) else f"partition {message.partition}"
 
 
+def _look(message: Look, here: Receiver) -> str:
+    if message.what not in BODIES or message.partition >= _size(here):
+        return f"{message.what[:40]!r} of partition {message.partition}"
+    if message.what in (RECORD, HISTORY):
+        stored = message.stored
+        if len(stored) < 5 or partition_of(stored, partition_bits(here)) != message.partition:
+            return f"a key that is not of partition {message.partition}"
+    return ""
+
+
 def _gossip(message: Gossip, here: Receiver) -> str:
     if message.admin and (fault := address_fault(message.admin)):
         return f"admin: {fault}"
@@ -240,13 +251,13 @@ CHECKS: dict[type, Callable[[Any, Any], str]] = {
     Listing: _listing, Keys: _keys, Gossip: _gossip, Parts: _parts, Admit: _admit, Prepare: _named,
     Reach: _named, Entries: _entries, Promise: _promise, Offer: _rows, RoundAsk: _round,
     RoundCommit: _rows, FetchMany: _asked_keys, NumbersTold: _told, Refused: _refused,
-    Admitted: _admitted,
+    Admitted: _admitted, Look: _look,
 }  # fmt: skip
 """Of kinds with more to check than their types; answers besides are held against their request."""
 PLAIN: frozenset[type] = frozenset(
     (Fetch, Leaves, Still, Settle, Numbers, Found, Announce, Fetched, Stored, Forwarded, RootsReply,
      LeavesReply, ListingReply, FetchedMany, Prepared, Founded, Reached, Progress, KeysReply,
-     Promised, StillReply, Settled, Shown, SizesReply, Announced, RoundAnswer, RoundDone)
+     Promised, StillReply, Settled, Shown, SizesReply, Announced, RoundAnswer, RoundDone, Looked)
 )  # fmt: skip
 """Of kinds whose types say all, or that are held against their request, or against the ring."""
 WITHOUT_RING: frozenset[type] = frozenset((Gossip, Parts, Prepare, Reach, Admit, Admitted))

@@ -228,7 +228,7 @@ class LocalReplica:
                 corrupt()
                 reply(Refused(request.id, "corrupt", partition))
                 continue
-            changed = replica.take(request.stored, request.record, target)
+            changed = replica.take(request.stored, request.record, target, request.cause)
             if hint:
                 replica.counters["hints_kept"] += 1
             elif changed:

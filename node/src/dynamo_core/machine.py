@@ -68,6 +68,9 @@ class View(Protocol):
     def sent_corrupt(self, name: str) -> None:
         """T-1: what this peer sent does not hold; it is counted and refused."""
 
+    def happened(self, kind: str, rule: str, **about: object) -> None:
+        """Something that people may want to hear of."""
+
     def stalls(self, name: str) -> bool:
         """Whether the fsyncs of the node stall, as it says itself (S-RW-8)."""
 

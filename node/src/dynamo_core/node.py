@@ -29,11 +29,14 @@ from dynamo_core.emptying import Emptying
 from dynamo_core.errors import Corrupt
 from dynamo_core.frames import decode_frame
 from dynamo_core.gossip import Detector
+from dynamo_core.happenings import Happenings
 from dynamo_core.hedging import LATE_S, Hedging
 from dynamo_core.hints import HintBook
 from dynamo_core.ids import DATA, HINTS, Store
+from dynamo_core.inside import Inside
 from dynamo_core.journal import Journal
 from dynamo_core.local_replica import LocalReplica
+from dynamo_core.look_messages import Look
 from dynamo_core.machine import Machine, Question
 from dynamo_core.membership import Membership
 from dynamo_core.messages import Message
@@ -101,6 +104,7 @@ class Node:
         self.durable_number = 0
         self.start_number = 0
         self.journal = Journal(store)
+        self.happenings = Happenings()
         self.hints = HintBook(self.journal, settings.hint_bytes_max, settings.rows_max)
         self.replica = Replica(self.name, self.journal, self.hints, settings, draw)
         self.replica.counters = self.counters
@@ -121,7 +125,10 @@ class Node:
         self.apart = Apart(self)
         self.consent = Consent(self)
         self.collector = Collector(self)
-        self.local.serve({RoundAsk: self.consent.ask, RoundCommit: self.consent.commit})
+        self.inside = Inside(self)
+        self.local.serve(
+            {RoundAsk: self.consent.ask, RoundCommit: self.consent.commit, Look: self.inside.answer}
+        )
         self.post = Post(self)
         self.clients = Clients(self)
         self.admin = Administration(self)
@@ -189,6 +196,15 @@ class Node:
         self.corrupt_from[name if known else STRANGER] += 1
         self.counters["corrupt_records_refused"] += 1
 
+    def happened(self, kind: str, rule: str, **about: object) -> None:
+        """Something that people may want to hear of, and the rule by which it happened."""
+        self.happenings.add(self.wall_ms, kind, rule, **about)
+
+    @property
+    def next_scan(self) -> float:
+        """When hints are looked for again (S-HINT-2), in the driver's monotonic seconds."""
+        return self._next_scan
+
     def holds_data(self) -> bool:
         """Whether anything lies on this disk; a founder's must be empty (S-RING-5)."""
         try:
@@ -231,7 +247,8 @@ class Node:
 
     def tick(self, now: float, wall_ms: int) -> None:
         """Time has moved; does what is due."""
-        self.now, self.wall_ms = now, wall_ms
+        self.now = now
+        self.wall_ms = self.replica.chronicle.wall_ms = wall_ms
         self.detector.now_ms = int(now * 1000)
         late_s = now - min(self.calls.wake_at, self._next_beat)
         if late_s > LATE_S:
@@ -246,6 +263,7 @@ class Node:
             self.membership.heartbeat()
             self.apart.beat()
             self._notice_changes()
+            self.inside.beat()
             if self.journal.number > self.durable_number or self.stalled:
                 # Nobody waits, but what peers remember of this disk must not lag (S-DISK-2), and
                 # that a disk is quick again shows only when it is asked (S-RW-8).
@@ -351,8 +369,9 @@ class Node:
     def _notice_changes(self) -> None:
         if self.ring_or_none is None:
             return
-        for _, up in self.detector.changes(list(self.preference.names)):
+        for name, up in self.detector.changes(list(self.preference.names)):
             self.counters["peer_up" if up else "peer_down"] += 1
+            self.happened("peer_up" if up else "peer_down", "S-MEM-2", node=name)
             if up:
                 self._next_scan = self.now
         boots, self._boots = self._boots, self.detector.boots(self.preference.names)

@@ -290,6 +290,10 @@ class Repairs:
             self.replica.counters["exchanges"] += 1
             self.hints.clean(partition, peer)
             self.replica.journal.then(lambda stored: self._durable(exchange) if stored else None)
+        self.view.happened(
+            "exchange", "S-AE-2", partition=partition, peer=peer, why=exchange.cause,
+            repaired=exchange.repaired, whole=good,
+        )  # fmt: skip
         self._settle(partition, peer, good, exchange.repaired)
 
     def _durable(self, exchange: Exchange) -> None:

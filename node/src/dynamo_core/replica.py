@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from dynamo_core.actors import Actors, Draw
+from dynamo_core.chronicle import Chronicle
 from dynamo_core.codec import decode_record, merge_bytes
 from dynamo_core.errors import Corrupt
 from dynamo_core.hints import HintBook
@@ -58,6 +59,9 @@ class Replica:
         """Distrust that is not on the disk yet: whatever is read back there is not believed."""
         self.tree = Tree(journal, settings.leaf_bits, settings.rows_max)
         self.actors = Actors(draw)
+        self.chronicle = Chronicle(
+            settings.history_bytes_max, settings.history_prefixes, settings.history_one_in
+        )
         self._owned: dict[int, int] = {}
         self._others: dict[int, tuple[str, ...]] = {}
         self._beside: list[int] = []
@@ -95,6 +99,7 @@ class Replica:
         """After a refused write: memory follows the store again, every actor is born again."""
         self.actors.all_born_again()
         self._voids += 1
+        self.chronicle.clear()
         self.hints.load()
         self.load()
         self.tree.load(self.bits)
@@ -290,8 +295,9 @@ class Replica:
 
     # ------------------------------------------------------------ writing
 
-    def merge(self, stored: bytes, record: bytes) -> bool:
-        """Into this tick's batch: sync a record into the owner's copy. True when it changed."""
+    def merge(self, stored: bytes, record: bytes, way: str = "exchange") -> bool:
+        """Into this tick's batch: sync a record into the owner's copy. True when it changed. `way`:
+        how it came, for people."""
         try:
             before = self.journal.get(DATA, stored)
         except Corrupt:
@@ -306,6 +312,8 @@ class Replica:
             if record == before:
                 return False
         self.tree.write(stored, before, record)
+        if self.chronicle.on:
+            self.chronicle.came(stored, before, record, way)
         if len(record) <= TOMBSTONE_BYTES_MAX:
             self.tombstones.written(stored, record)
         return True
@@ -329,9 +337,11 @@ class Replica:
         self.tombstones.forget(partition, stored)
         self.forget(stored, record)
 
-    def take(self, stored: bytes, record: bytes, target: str) -> bool:
+    def take(self, stored: bytes, record: bytes, target: str, way: str = "put") -> bool:
         """A replica, proven where it came in (T-1): into the copy, or as a hint."""
         if target and target != self.name:
             self.keep_hint(target, stored, record)
+            if self.chronicle.on:
+                self.chronicle.came(stored, None, record, way, target)
             return True
-        return self.merge(stored, record)
+        return self.merge(stored, record, way)

@@ -77,6 +77,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `dw` of the puts that this node coordinates is met by copies at the level *memory*."""
     anti_entropy: bool = True
     """False stops the continuous exchange; repairs on demand and rebuilding still run."""
+    history_bytes_max: int = 0
+    """Memory for the causal history of watched keys; 0: none is kept. Higher: a longer past."""
+    history_prefixes: tuple[bytes, ...] = ()
+    """Keys that begin so are watched; empty: any key."""
+    history_one_in: int = 1
+    """Of the keys to watch one in so many is, by its place on the ring."""
     replace_lost: bool = True
     """S-MEM-4."""
     approval_s: float = 600.0

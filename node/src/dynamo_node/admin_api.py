@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, MutableMapping
-from datetime import UTC, datetime
+from functools import partial
 from hmac import compare_digest
 from time import monotonic
 from typing import Any, TypeVar
@@ -27,8 +27,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dynamo_core.admin import KEYS_PAGE_MAX
-from dynamo_core.ids import KEY_BYTES_MAX
-from dynamo_core.node import Node
+from dynamo_core.ids import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from dynamo_node.admin_document import (
     ApplyChange,
     Body,
@@ -46,16 +45,22 @@ from dynamo_node.admin_document import (
     with_client_listener,
 )
 from dynamo_node.budget import Books, holder
+from dynamo_node.client_api import KV, ClientApi
+from dynamo_node.console_files import ConsoleFiles
 from dynamo_node.driver import Driver
-from dynamo_node.memory import used_bytes
+from dynamo_node.edge import Limits
+from dynamo_node.kv_asgi import KvApp
+from dynamo_node.look_api import LookApi
 from dynamo_node.metrics import registry_of
+from dynamo_node.own_status import durability, of_shell
 
 BODY_BYTES_MAX = 1024 * 1024
 ANSWER_S_MAX = 30.0
 PROBLEMS = "https://dynamo-ring.dev/problems/"
 WITHOUT_TOKEN = frozenset(("/livez", "/readyz", "/metrics"))
-_PREFERENCE = b"/v1/preference-list/"
+KEYED = (b"/v1/preference-list/", b"/v1/records/", b"/v1/history/")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+USUAL = Limits(VALUE_BYTES_MAX)
 T = TypeVar("T")
 B = TypeVar("B", bound=Body)
 
@@ -106,7 +111,7 @@ class AdminApi:
         self.node = driver.node
         self.version = version
         self.registry = registry_of(driver)
-        self.began = monotonic()
+        self.of_shell = partial(of_shell, driver, version, monotonic())
 
     async def livez(self) -> Response:
         """200 while the event loop turns and the store is open; never depends on peers."""
@@ -142,14 +147,7 @@ class AdminApi:
     async def status(self) -> Response:
         """This node: its disk, partitions, hints, peers."""
         self.driver.enter()
-        body = self.node.admin.status()
-        body["durability"] = durability(self.node)
-        body["disk_bytes"] = self.driver.store.disk_bytes()
-        body["version"] = self.version
-        body["uptime_s"] = round(monotonic() - self.began, 3)
-        bound = self.driver.memory_bound_bytes
-        body["memory"] = {"bound_bytes": bound, "used_bytes": used_bytes()}
-        return answer(200, body)
+        return answer(200, self.node.admin.status() | self.of_shell())
 
     async def ring(self) -> Response:
         """The ring document."""
@@ -274,19 +272,30 @@ def _query(request: Request, kind: type[T]) -> T:
 
 
 class Door:
-    """In front of the routes: the token, and keys in raw bytes."""
+    """In front of the routes: the console's files, the token, and keys in raw bytes."""
 
-    def __init__(self, app: ASGIApp, secret: bytes) -> None:
+    def __init__(self, app: ASGIApp, kv: ASGIApp, secret: bytes) -> None:
         self._app = app
+        self._kv = kv
+        self._files = ConsoleFiles()
         self._token = b"Bearer " + secret if secret else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            refused = self._refusal(scope)
-            if refused is not None:
-                await refused(scope, receive, send)
+            answered = self._file(scope) or self._refusal(scope)
+            if answered is not None:
+                await answered(scope, receive, send)
+                return
+            if scope["raw_path"].startswith(KV):
+                await self._kv(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _file(self, scope: Scope) -> Response | None:
+        if not scope["path"].startswith("/console"):
+            return None
+        accepts = dict(scope["headers"]).get(b"accept-encoding", b"")
+        return self._files.answer(scope["path"], scope["method"], accepts)
 
     def _refusal(self, scope: Scope) -> Response | None:
         if self._token and scope["path"] not in WITHOUT_TOKEN:
@@ -294,38 +303,33 @@ class Door:
             if not compare_digest(given, self._token):
                 return problem(401, "unauthorized", "wants Authorization: Bearer <cluster secret>")
         raw = scope["raw_path"].partition(b"?")[0]
-        if raw.startswith(_PREFERENCE):
-            quoted = raw[len(_PREFERENCE) :]
+        before = next((prefix for prefix in KEYED if raw.startswith(prefix)), b"")
+        if before:
+            quoted = raw[len(before) :]
             key = unquote_to_bytes(quoted)
             if _BAD_ESCAPE.search(quoted) or not 1 <= len(key) <= KEY_BYTES_MAX:
                 detail = f"key: 1 to {KEY_BYTES_MAX} bytes, percent-encoded"
                 return problem(400, "bad-key", detail)
             scope["dynamo_key"] = key
-            scope["path"] = _PREFERENCE.decode() + "key"
+            scope["path"] = before.decode() + "key"
         return None
 
 
-def durability(node: Node) -> str:
-    """ "ok", "memory" where nothing is kept over a restart (S-RW-3), or since when fsyncs stall
-    (S-RW-8)."""
-    if node.settings.volatile:
-        return "memory"
-    if not node.stalled:
-        return "ok"
-    since = datetime.fromtimestamp(node.durability.since_ms / 1000, UTC)
-    return "fsyncs stall since " + since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def admin_app(driver: Driver, secret: bytes, version: str, books: Books) -> ASGIApp:
-    """The ASGI application of listener 2."""
+def admin_app(
+    driver: Driver, secret: bytes, version: str, books: Books, limits: Limits = USUAL
+) -> ASGIApp:
+    """The ASGI application of listener 2. With the token it answers `/v1/kv` too, as browsers let
+    the console ask no other listener."""
     api = AdminApi(driver, version, books)
+    look = LookApi(driver, api._ask, _query, Problem)
+    driver.node.inside.of_shell = api.of_shell
     app = FastAPI(
         title="dynamo-ring node", version=version, docs_url=None, redoc_url=None,
         redirect_slashes=False,
         description="Both listeners of a node: `/v1/kv`, `/v1/batch` and `GET /v1/ring` are"
         " answered by the client listener, everything else by the admin listener.",
     )  # fmt: skip
-    for method, path, endpoint, status in (
+    routes: list[tuple[str, str, Callable[..., Any], int]] = [
         ("GET", "/livez", api.livez, 200),
         ("GET", "/readyz", api.readyz, 200),
         ("GET", "/metrics", api.metrics, 200),
@@ -341,7 +345,9 @@ def admin_app(driver: Driver, secret: bytes, version: str, books: Books) -> ASGI
         ("GET", "/v1/repairs/{repair_id}", api.repair, 200),
         ("GET", "/v1/keys", api.keys, 200),
         ("GET", "/v1/preference-list/{key}", api.preference_list, 200),
-    ):
+        *look.routes(),
+    ]
+    for method, path, endpoint, status in routes:
         app.add_api_route(
             path, endpoint, methods=[method], status_code=status, response_class=Response,
             tags=["admin listener"], summary=(endpoint.__doc__ or "").strip(),
@@ -359,7 +365,7 @@ def admin_app(driver: Driver, secret: bytes, version: str, books: Books) -> ASGI
 
     app.add_api_route("/docs", docs, include_in_schema=False)
     _add_error_handlers(app)
-    return Door(app, secret)
+    return Door(app, KvApp(ClientApi(driver, secret, limits, books)), secret)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

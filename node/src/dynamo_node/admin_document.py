@@ -163,6 +163,8 @@ _QUERIES = {
     ("GET", "/v1/keys"): {
         "partition": "only this one", "after": "`next` of the page before", "limit": "1 to 1000",
     },
+    ("GET", "/v1/hints"): {"target": "the node whose keys are wanted", "limit": "0 to 100 keys"},
+    ("GET", "/v1/events"): {"after": "only lines with a higher number"},
 }
 _BODIES: dict[tuple[str, str], type] = {
     ("POST", "/v1/ring"): CreateRing,
@@ -201,7 +203,8 @@ def with_client_listener(document: dict[str, Any]) -> dict[str, Any]:
 
 def extra(path: str, method: str) -> dict[str, Any]:
     """Parameters and body that the handlers read themselves."""
-    parameters = [] if "repair_id" in path else _parameters(path, _QUERIES.get((method, path), {}))
+    by_itself = "repair_id" in path or "{partition}" in path
+    parameters = [] if by_itself else _parameters(path, _QUERIES.get((method, path), {}))
     found: dict[str, Any] = {"responses": {"default": _PROBLEM}, "parameters": parameters}
     if (method, path) in _BODIES:
         whole = _schema(_BODIES[method, path])

@@ -271,7 +271,7 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
 def admin_config(driver: Driver, secret: bytes, limits: Limits) -> uvicorn.Config:
     """The admin listener, behind the same guard as the client listener."""
     edge = AdminEdge(limits, asyncio.get_running_loop())
-    app = admin_app(driver, secret, version("dynamo-ring"), edge.books)
+    app = admin_app(driver, secret, version("dynamo-ring"), edge.books, limits)
     return _config(app, http=partial(GuardedProtocol, edge))
 
 

@@ -62,6 +62,7 @@ def terms(core: Settings, limits: Limits, memtable_bytes: int, links: LinkLimits
         "admin": admin + limits.admin_connections_max * CONNECTION_BYTES,
         "scans": 2 * (PAGE_BYTES + SLICE_ROWS * limits.value_bytes_max),
         "tombstones": core.tombstones_max * TOMBSTONE_BYTES,
+        "history": core.history_bytes_max,
     }
 
 

@@ -154,6 +154,12 @@ class NodeSettings(BaseSettings):
     in_flight_max: Count = Field(_CORE.in_flight_max, description="operations at once, then 503")
     siblings_max: Count = Field(_CORE.siblings_max, description="then puts need a context (409)")
     hint_bytes_max: Count = Field(_CORE.hint_bytes_max, description="hints for one node")
+    history_bytes_max: int = Field(_CORE.history_bytes_max, ge=0, le=1 << 30,
+        description="memory for the causal history of watched keys; 0: off")
+    history_prefixes: Annotated[tuple[str, ...], NoDecode] = Field((), max_length=64,
+        description="comma list; only keys that begin so are watched")
+    history_one_in: Count = Field(_CORE.history_one_in,
+        description="of the keys to watch one in so many is")
     peer_protocol_min: int = Field(VERSION_OLDEST, ge=VERSION_OLDEST, le=VERSION,
         description="oldest protocol of links; 2 once no node of the first version is left")
     peer_arriving_bytes_max: int = Field(ARRIVING_BYTES_MAX, ge=1 << 20,
@@ -163,7 +169,7 @@ class NodeSettings(BaseSettings):
     memtable_bytes: int = Field(64 << 20, ge=1 << 20, le=1 << 30, description="of RocksDB")
     # fmt: on
 
-    @field_validator("seeds", mode="before")
+    @field_validator("seeds", "history_prefixes", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -203,6 +209,9 @@ class NodeSettings(BaseSettings):
             volatile=self.engine == "memory",
             anti_entropy=self.anti_entropy == "on",
             replace_lost=self.replace_lost,
+            history_bytes_max=self.history_bytes_max,
+            history_prefixes=tuple(prefix.encode() for prefix in self.history_prefixes),
+            history_one_in=self.history_one_in,
         )
 
     def of_links(self) -> LinkLimits:

@@ -1,0 +1,66 @@
+"""What happens on one node, in words for people: a bounded list with numbers, the newest last.
+
+Rare things are noted where they happen. What happens often (hints kept and delivered, repairs) is
+counted elsewhere anyway, so once per heartbeat the growth of those counters becomes one line.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+KEPT_MAX = 1024
+"""Lines that are kept; of older ones only the numbers are known."""
+COUNTED = {
+    "hints_kept": "S-HINT-1", "hints_delivered": "S-HINT-2", "hints_handed_on": "S-HINT-3",
+    "hints_refused": "S-HINT-4", "stored_by_repair": "S-RW-6", "stored_by_exchange": "S-AE-2",
+    "exchange_differences": "S-AE-2", "moves_begun": "S-MOVE-1", "switches": "S-MOVE-3",
+    "rounds_committed": "S-DEL-2", "rounds_abandoned": "S-DEL-2", "tombstones_collected": "S-DEL-2",
+    "completed": "S-RING-6", "corrupt_records": "S-DISK-7", "ring_changes": "S-RING-4",
+}  # fmt: skip
+"""Counters whose growth is told, each with its rule (docs/rules.md)."""
+
+
+class Happening(msgspec.Struct, frozen=True):
+    """One line: `number` grows by one, `at_ms` is wall time, `rule` is in docs/rules.md."""
+
+    number: int
+    at_ms: int
+    kind: str
+    rule: str
+    about: dict[str, Any]
+
+
+class Happenings:
+    """The latest lines of one node."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.heard: Callable[[], None] = lambda: None
+        """The shell's: called when there is something new."""
+        self._kept: deque[Happening] = deque(maxlen=KEPT_MAX)
+        self._counted: Counter[str] = Counter()
+
+    def add(self, at_ms: int, kind: str, rule: str, **about: Any) -> None:
+        """One line more."""
+        self.last += 1
+        self._kept.append(Happening(self.last, at_ms, kind, rule, about))
+        self.heard()
+
+    def beat(self, at_ms: int, counters: Mapping[str, int]) -> None:
+        """Once per heartbeat: a line for each counter that has grown."""
+        for name, rule in COUNTED.items():
+            now = counters.get(name, 0)
+            grown, self._counted[name] = now - self._counted[name], now
+            if grown > 0:
+                self.add(at_ms, name, rule, count=grown)
+
+    def since(self, number: int) -> list[Happening]:
+        """The lines after that number, as far as they are kept; all of them when the number is none
+        of this process."""
+        if number > self.last:
+            number = 0
+        return [line for line in self._kept if line.number > number]
