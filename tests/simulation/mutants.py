@@ -325,7 +325,7 @@ def _() -> list[Patch]:
 
 @mutant("repair overwrites")
 def _() -> list[Patch]:
-    def merge(self: Any, stored: bytes, record: bytes) -> bool:
+    def merge(self: Any, stored: bytes, record: bytes, way: str = "") -> bool:
         before = self.data(stored)
         if before == record:
             return False
