@@ -124,6 +124,27 @@ class AdminClient:
         """Partition, owners and stand-ins of a key, and who of them is up."""
         return self._document("GET", f"/v1/preference-list/{quoted(key_bytes(key))}")
 
+    def cluster(self) -> dict[str, Any]:
+        """Every member's status, and who takes it for up, as this one node gathers it."""
+        return self._document("GET", "/v1/cluster")
+
+    def records(self, key: Key) -> dict[str, Any]:
+        """Every copy of a key, hints included, side by side, and what each copy lacks."""
+        return self._document("GET", f"/v1/records/{quoted(key_bytes(key))}")
+
+    def history(self, key: Key) -> dict[str, Any]:
+        """The causal history of a key, as far as nodes remember it (`history_bytes_max`)."""
+        return self._document("GET", f"/v1/history/{quoted(key_bytes(key))}")
+
+    def trees(self, partition: int) -> dict[str, Any]:
+        """The hash trees of a partition's owners, and the leaves that differ."""
+        return self._document("GET", f"/v1/trees/{partition}")
+
+    def hints(self, target: str = "", limit: int = 0) -> dict[str, Any]:
+        """The hints of all nodes by target; of `target` the first keys too, at most 100."""
+        said = urlencode({"target": target, "limit": limit})
+        return self._document("GET", f"/v1/hints?{said}")
+
     def metrics(self) -> str:
         """Prometheus text."""
         return self._ask("GET", "/metrics").body.decode()

@@ -31,6 +31,9 @@ BASE_PORT = 7101
 PORTS_APART = 100
 """Between the listeners of one node."""
 NODES_MAX = 64
+HISTORY = "--history-bytes-max"
+HISTORY_BYTES_MAX = 8 * 1024 * 1024
+"""Nodes of one directory are for trying things: they remember the histories of all keys."""
 EXTRA = "[node]"
 SECRET = "--cluster-secret-file"
 FREE_PORTS = range(10_000, 32_000)
@@ -290,12 +293,17 @@ class LocalRing:
                 _check_free(port)
         try:
             for node in nodes:
-                node.start(*self.flags)
+                node.start(*self._all_flags())
             for node in nodes:
                 until(node.lives, f"{node.name} does not answer; its log is {node.log}")
         except BaseException:
             self.stop(nodes)
             raise
+
+    def _all_flags(self) -> list[str]:
+        if any(flag.partition("=")[0] == HISTORY for flag in self.flags):
+            return self.flags
+        return [f"{HISTORY}={HISTORY_BYTES_MAX}", *self.flags]
 
     def stop(self, nodes: list[LocalNode] | None = None) -> None:
         """Stops nodes the clean way, all at once; all of them when none are named."""

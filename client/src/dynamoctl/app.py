@@ -40,6 +40,7 @@ WHERE = {
         ("plan", "join", "leave", "move", "weights", "defaults", "cancel", "replace", "remove"),
         "change",
     ),
+    **dict.fromkeys(("records", "history", "trees", "hints", "events", "console"), "inside"),
     "create": "create",
     "top": "top",
     "local": "local",

@@ -134,7 +134,8 @@ Try:
   curl -i $U
   C=$(curl -so /dev/null -w '%header{{dynamo-context}}' $U)
   curl -X DELETE -H "Dynamo-Context: $C" $U
-or {ours} get, put, ring, status, top{_named(ring)}{end}"""
+or {ours} get, put, ring, status, top{_named(ring)}{end}
+Console: {nodes[0].admin}/console"""
     count = "1 node is" if len(nodes) == 1 else f"{len(nodes)} nodes are"
     ready = Text(f"{count} ready after {seconds:.1f} s", "bold green")
     session.show(_document(ring), ready, _table(ring), Text(first))
