@@ -16,6 +16,7 @@ from dynamo_client.local_process import until
 SECRET = "a secret of forty characters, or of more."
 QUICK = ("--heartbeat-ms=100", "--suspect-ms=1000", "--exchange-ms=500")
 WATCHING = "--history-bytes-max=4194304"
+START_S_MAX = 120.0
 WAIT_MS = 20_000
 """How long a page may take to show what is waited for."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -69,6 +70,8 @@ def ring_of(directory: Path, count: int, *flags: str, token: str | None = None) 
     try:
         for node in room.nodes.values():
             node.start(*room.flags)
+        for node in room.nodes.values():  # five processes that start at once, beside a browser
+            until(node.lives, f"{node.name} does not answer", START_S_MAX)
         n = min(3, count)
         found(room.nodes.values(), token, partitions=64, n=n, r=n // 2 + 1, w=n // 2 + 1)
         yield room

@@ -127,9 +127,9 @@ function Table({ ring, marks, levels, chosen, onChoose }) {
     <caption>Partitions ${from} to ${Math.min(from + ROWS, ring.entries.length) - 1}
       ${pages > 1 && html`<span class="pages"><button disabled=${page === 0} onClick=${() => onChoose(from - ROWS)}>before</button>
         <button disabled=${page === pages - 1} onClick=${() => onChoose(from + ROWS)}>next</button></span>`}</caption>
-    <thead><tr><th class="num">partition</th>${Array.from({ length: ring.n }, (_, r) => html`<th>owner ${r + 1}</th>`)}<th></th></tr></thead>
+    <thead><tr><th>partition</th>${Array.from({ length: ring.n }, (_, r) => html`<th>owner ${r + 1}</th>`)}<th></th></tr></thead>
     <tbody>${ring.entries.slice(from, from + ROWS).map((entry, i) => html`<tr class=${from + i === chosen ? "lit" : ""}>
-      <td class="num"><button class="link" onClick=${() => onChoose(from + i)}>${from + i}</button></td>
+      <td><button class="link" onClick=${() => onChoose(from + i)}>${from + i}</button></td>
       ${entry.owners.map((o) => html`<td class=${levels[o]}><${Mark} mark=${marks[o]} /> ${o}${levels[o] === "bad" ? " (down)" : ""}</td>`)}
       <td>${entry.move ? "moving" : ""}</td></tr>`)}</tbody></table></div>`;
 }
