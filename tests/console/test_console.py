@@ -53,7 +53,9 @@ class Seen:
     def picture(self, name: str) -> None:
         """For the docs, when DYNAMO_PICTURES is set: a run like any other leaves them alone."""
         if os.environ.get("DYNAMO_PICTURES"):
-            small = with_few_colours(Image.open(BytesIO(self.page.screenshot())).convert("RGB"))
+            small = with_few_colours(
+                Image.open(BytesIO(self.page.screenshot(animations="disabled"))).convert("RGB")
+            )
             small.save(PICTURES / f"console-{name}.png", optimize=True)
 
 
