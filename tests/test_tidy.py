@@ -24,7 +24,7 @@ LAYERS = [
     ("errors", "every error of the core, one tree; the type says whose fault it is"),
     ("keys", "keys, their positions, the families of the store"),
     ("secret_keys", "the cluster secret becomes a key for each purpose"),
-    ("bounds", "what single values from outside may be, and who has sent others"),
+    ("bounds", "what single values from outside may be, and which peers have sent others"),
     ("settings", "every knob of the core, with what higher and lower cost"),
     ("ring", "who is a member, who owns what, what a change of the ring means"),
     ("causality", "what a replica knows of a key: dots, histories, merges, contexts"),

@@ -357,7 +357,7 @@ def test_reads_and_writes_of_an_update_carry_one_trace() -> None:
 
 
 def test_a_trace_that_is_malformed_is_not_sent() -> None:
-    """It came from a stranger's request: that must not fail the call of whoever hands it on."""
+    """It came from a stranger's request: that must not fail the call that hands it on."""
     world = World()
     world.run(world.client.put(b"k", b"v", traceparent=TRACE[:-1]), stored())
     assert "traceparent" not in world.asked[-1].headers

@@ -87,7 +87,7 @@ def test_a_join_that_removed_nodes_need_is_not_cancelled() -> None:
     switched = msgspec.structs.replace(more, entries=done(more).entries)
     assert cancelled(switched) is switched, "what has switched stays, and was all"
     alone = removed(ring, "d", True, "remove d")[0]
-    assert cancelled(alone).live_names() == ("c",), "nobody leaves by it"
+    assert cancelled(alone).live_names() == ("c",), "the cancel makes no member leave"
 
 
 def test_a_cancelled_join_keeps_what_has_switched() -> None:

@@ -94,7 +94,7 @@ def test_the_same_ring_is_told_once() -> None:
     assert set(told.says()) <= {"filter", "later filter"}
 
 
-def test_nobody_hears_of_a_ring_without_sense() -> None:
+def test_no_subscriber_hears_of_a_ring_without_sense() -> None:
     told = Told()
     told.rings.take(RING)
     preference = told.rings.preference

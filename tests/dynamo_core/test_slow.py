@@ -23,7 +23,7 @@ def lines(town: Town, name: str) -> list[Slow]:
 
 
 def cut_off(town: Town, *names: str) -> None:
-    """These answer nobody, and nobody knows it yet."""
+    """These nodes answer no call, and no other node knows it yet."""
     town.cut |= {(name, other) for name in names for other in town.names}
 
 

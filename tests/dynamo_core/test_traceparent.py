@@ -47,7 +47,7 @@ def test_a_header_is_read_as_the_recommendation_says(text: str, read: str) -> No
 
 
 @given(st.text())
-def test_whatever_is_read_is_well_formed_or_nothing(text: str) -> None:
+def test_what_is_read_is_well_formed_or_nothing(text: str) -> None:
     for candidate in (text, TRACE + text, text + TRACE, TRACE[:36] + text):
         read = traceparent_of(candidate)
         assert read == "" or (len(read) == CHARS and traceparent_of(read) == read)

@@ -230,7 +230,7 @@ def test_a_secret_that_was_taken_away_opens_no_link(role: str) -> None:
 
 
 def test_the_key_of_an_old_link_does_not_open_a_new_one() -> None:
-    """Version 1 has a key of its own kind (C17)."""
+    """Version 1 has a separate key (C17)."""
     keys = keys_of((OLD,)).peers[0]
     assert keys.of_version(1) == keys.former != keys.now == keys.of_version(2)
     token = keys_of((OLD,)).tokens[0]

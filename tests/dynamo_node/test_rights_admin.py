@@ -98,7 +98,8 @@ async def pages(admin: Admin, limit: int, headers: dict[str, str]) -> list[bytes
 
 @pytest.mark.parametrize("look_s", [10.0, -1.0])
 def test_who_may_list_sees_its_prefix_alone(look_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each key once, whatever the page; and `next` tells no key of another, in haste either."""
+    """Each key once, for every size of page. `next` names no key that the name may not list, also
+    when the time of a page is over."""
     monkeypatch.setattr(own_keys, "LOOK_S_MAX", look_s)
 
     async def body(admin: Admin) -> None:

@@ -69,7 +69,7 @@ def client(listener: Listener) -> Iterator[httpx.Client]:
 
 
 def said(response: httpx.Response) -> tuple[int, Any]:
-    """Status and body; a refusal says the same whatever is there."""
+    """Status and body; a refusal says the same for a key that exists and for one that does not."""
     return response.status_code, response.json() if response.content else None
 
 

@@ -59,7 +59,7 @@ def test_tokens_of_both_algorithms_hold(accounts: ServiceAccounts) -> None:
 
 
 def signed_by_the_public_key() -> bytes:
-    """The old trick: HMAC with what everybody knows."""
+    """The old trick: HMAC with the public key as the secret."""
     import base64
     import hashlib
     import hmac
@@ -101,7 +101,7 @@ BAD: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_token_that_does_not_hold_names_nobody(accounts: ServiceAccounts, case: str) -> None:
+def test_a_token_that_does_not_hold_gives_no_name(accounts: ServiceAccounts, case: str) -> None:
     assert accounts.account_of(BAD[case]()) is None
 
 

@@ -36,7 +36,7 @@ def logged() -> Iterator[list[Any]]:
 
 
 def told(logged: list[Any], count: int) -> list[Any]:
-    """So many lines of slow operations, once they are there."""
+    """This number of lines of slow operations, once they are there."""
     until = monotonic() + DEADLINE_S
     while len(found := [line for line in logged if line["event"] == SLOW]) < count:
         assert monotonic() < until, logged

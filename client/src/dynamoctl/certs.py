@@ -24,7 +24,7 @@ CERTS = Path("certs")
 
 @commands.command()
 def ca(ctx: typer.Context, directory: Directory = CERTS, days: Days = 3650.0) -> None:
-    """Make an authority. Keep its key away from nodes: who has it can pass for any of them."""
+    """Make an authority. Its key can make a certificate of any node: keep it away from nodes."""
     from_room("make_ca", ctx, directory, days=days)
 
 

@@ -2,7 +2,7 @@
 
 A shell takes what it is offered into its command line, and some shells evaluate it. So a key is
 offered only if every shell reads it as the one word that it is. All is bounded: a ring that is
-silent for ANSWER_S_MAX offers nothing, and no error is printed into somebody's prompt.
+silent for ANSWER_S_MAX offers nothing, and no error is printed into the prompt.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def node_flags(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def bash_words(said: str, at: int) -> tuple[list[str], int, str]:
     """The words of a command line as a user sees them, the place of the one that is typed, and
-    what of it bash leaves as it is. Bash makes words of their own of `:` and `=`, so that `cart:1`
+    what of it bash leaves as it is. Bash splits words at `:` and `=`, so that `cart:1`
     comes as three, and puts what it is offered in the place of the last."""
     raw = said.split("\n")
     joined: list[str] = []

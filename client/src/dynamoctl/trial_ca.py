@@ -1,7 +1,7 @@
 """A small authority for a trial: its own certificate, and those of nodes and clients that it signs.
 
-    certs/ca.crt          what everybody believes (tls_ca_file, --ca-file)
-    certs/ca.key          keep it away from the nodes: who has it can pass for any of them
+    certs/ca.crt          what nodes and clients believe (tls_ca_file, --ca-file)
+    certs/ca.key          keep it away from the nodes: it can make a certificate of any name
     certs/node.n1.crt     of the node n1, with the hosts under which clients dial it; beside it .key
     certs/client.anna.crt of the client anna
 

@@ -9,7 +9,7 @@ node makes what it makes; by each of them it verifies. A secret that is taken aw
 from then on.
 
 Nodes and programs of the first version knew other keys (C17): links of version 1 and contexts were
-made by keys of their own kind, and administrators showed the secret itself. `former` says that this
+made by separate keys, and administrators showed the secret itself. `former` says that this
 is made as well, so that old nodes understand it, and that the secret itself is taken as a token.
 Contexts of that kind are taken for as long as their secret is there.
 """

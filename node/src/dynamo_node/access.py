@@ -2,8 +2,8 @@
 
 A credential is a bearer token, of which only the SHA-256 is known here, a ServiceAccount token of
 Kubernetes, or the client certificate of the connection. A token that is shown counts alone: one
-that does not hold is refused, whatever the certificate says. What a name may do is looked up in the
-rights of this moment, which are replaced as a whole when their file changes.
+that does not hold is refused, also beside a good certificate. What a name may do is looked up in
+the rights of this moment, which are replaced as a whole when their file changes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Names = Callable[[], tuple[str, ...]]
 
 
 class Known(NamedTuple):
-    """Who has shown a credential, by which rights, and until when that holds, in seconds."""
+    """The name behind a credential, its rights, and until when they hold, in seconds."""
 
     who: Who
     rights: Rights
@@ -69,14 +69,14 @@ def shown_in(headers: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def unauthorized(detail: str = "") -> Problem:
-    """401: nobody is known by what was shown."""
+    """401: what the client has shown names no one that this node knows."""
     wants = "wants Authorization: Bearer and a token, or a client certificate"
     head = b"WWW-Authenticate: Bearer\r\nDynamo-Applied: no\r\n"
     return Problem(401, "unauthorized", detail or wants, head)
 
 
 def forbidden(detail: str) -> Problem:
-    """403: somebody is known and may not do this. It says nothing of what is there."""
+    """403: the name is known and has no right to this. The answer does not tell what is there."""
     return Problem(403, "forbidden", detail, b"Dynamo-Applied: no\r\n")
 
 

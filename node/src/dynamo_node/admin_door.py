@@ -1,6 +1,6 @@
 """In front of the admin listener's routes: who may ask, and keys in raw bytes.
 
-Probes and metrics are for everybody. All else wants a token that is derived from the cluster secret
+Probes and metrics need no token. All else wants a token that is derived from the cluster secret
 (`dynamo_core.secret_keys`), or a name that the rights call an administrator; who may list keys may
 list those that begin with its prefixes. A key in a path is taken from the raw bytes of the request
 (S-KEY-1).

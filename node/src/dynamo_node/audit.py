@@ -17,7 +17,7 @@ from dynamo_node.problems import Problem
 REFUSALS_MAX = 10
 """Credentials of one address that are refused before it is slowed down."""
 FORGIVEN_S = 6.0
-"""After so long one refusal is forgiven: an address that goes on has so many seconds for each."""
+"""Seconds until one refusal is forgiven: an address that goes on may try once in this time."""
 ADDRESSES_MAX = 10_000
 """Of which refusals are remembered; the one whose last refusal is oldest makes room."""
 LINES_S_MAX = 50.0
@@ -42,7 +42,7 @@ class Audit:
             raise Problem(429, "overloaded", detail, b"Dynamo-Applied: no\r\n")
 
     def credential_refused(self, what: str, source: str, why: str) -> None:
-        """Somebody has shown what nobody here knows."""
+        """A client has shown a credential that this node does not know."""
         self.counters["credentials_refused"] += 1
         owed = self._owed(source) + 1
         self._guessers.pop(source, None)
@@ -54,7 +54,7 @@ class Audit:
         self._tell("", what, source, f"refused: {why}")
 
     def forbidden(self, who: str, what: str, source: str) -> None:
-        """Somebody who is known has asked for what they have no right to."""
+        """A known name has asked for something that it has no right to."""
         self.counters["requests_forbidden"] += 1
         self._tell(who, what, source, "refused: no right")
 

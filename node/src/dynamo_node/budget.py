@@ -3,9 +3,9 @@
 `requests`: bytes of requests from their first byte until they are answered. `large`: those of them
 in bodies that are larger than the usual memory of an operation. Only as many of these run at once
 as end in time (`runtime.pace`); the others wait in the kernel with their socket paused. The next
-one is of the client that holds least: the one that has waited longest, or, if that is so long that
-its client may have gone, the newest one. `answers`: bytes that are made and not read yet.
-`places`: connections by client.
+one is of the client that holds least: the one that has waited longest, or, if its wait is long
+enough that its client may have gone, the newest one. `answers`: bytes that are made and not
+read yet. `places`: connections by client.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Certificates:
 
 
 def _no_password() -> str:
-    """A key that is encrypted is refused: nobody is there to be asked."""
+    """An encrypted key is refused: a node has no person to ask for the password."""
     return ""
 
 

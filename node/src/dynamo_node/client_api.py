@@ -47,7 +47,7 @@ class ClientApi:
         self.keyring = keyring
         self.value_bytes_max = limits.value_bytes_max
         self.access: Access | None = None
-        """Who may do what; None where nobody is asked."""
+        """Who may do what; None where clients are not asked for a name."""
         self.spans: NodeSpans | None = None
         """Where spans are exported (`otel_endpoint`)."""
         self._shown_ring: tuple[tuple[Ring, int], bytes, bytes] | None = None

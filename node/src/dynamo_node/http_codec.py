@@ -50,7 +50,7 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _QUALITY = re.compile(rb"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
 SANDBOX = b"Content-Security-Policy: sandbox; default-src 'none'\r\n"
-"""On values as they are: a page that somebody stored runs and loads nothing in a browser."""
+"""On values as they are: a page that a client stored runs and loads nothing in a browser."""
 _FORMS = {b"application/json": JSON, b"multipart/mixed": MULTIPART}
 _json = msgspec.json.Encoder()
 

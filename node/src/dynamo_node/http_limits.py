@@ -96,7 +96,7 @@ class Edge:
     def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         self.limits = limits
         self.access: Access | None = None
-        """Who may do what; None where nobody is asked."""
+        """Who may do what; None where clients are not asked for a name."""
         self.connections: dict[Guarded, None] = {}
         """The oldest first."""
         self._refused: dict[Guarded, None] = {}
@@ -253,9 +253,9 @@ def check_head(
 
 
 def _check_site(found: dict[bytes, bytes]) -> None:
-    """What a page of another site lets a browser send is refused, whoever the browser could pass
-    for: only pages of this listener, and a person who types its address, may ask. Raises Problem
-    (Fetch Metadata; RFC 6454)."""
+    """A request that a page of another site makes a browser send is refused, also with good
+    credentials. Pages of this listener may ask, and so may a person who types its address. Raises
+    Problem (Fetch Metadata; RFC 6454)."""
     if found.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
         raise forbidden("sec-fetch-site: a page of another site may not ask")
     origin = found.get(b"origin")

@@ -178,8 +178,8 @@ class _End(asyncio.BufferedProtocol):
             self.receive(memoryview(handshake.rest))
 
     def _trusted(self, peer: Hello) -> bool:
-        """Who has proven to know the secret: whether the certificate names the member, and no one
-        in between keeps two that can do TLS from it."""
+        """The peer knows the secret. Whether its certificate names it, and whether no attacker in
+        between has kept two nodes that can do TLS from TLS."""
         assert self.transport is not None
         if self.transport.get_extra_info("ssl_object") is not None:
             named = peer.name in names_of(self.transport)

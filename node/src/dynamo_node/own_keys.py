@@ -1,7 +1,7 @@
 """Pages of keys for a name that may list some prefixes and is no administrator.
 
 What it may not see it must not learn from `next` either: that names the last key of the page, which
-is one of its own, or the beginning of a partition.
+is a key that the name may list, or the beginning of a partition.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dynamo_node.clock import now_s
 Ask = Callable[[str], Awaitable[tuple[int, dict[str, Any]]]]
 """One page of all keys after a `next`: status and body, as the core answers."""
 LOOK_S_MAX = 10.0
-"""So long keys of others are passed over for one page; then it ends with a partition."""
+"""For one page keys of other prefixes are passed over this long; then it ends with a partition."""
 _BORDER_BYTES = 2
 """Of a `next` that names a partition and no key."""
 

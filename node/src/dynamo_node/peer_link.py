@@ -64,7 +64,7 @@ class Route:
         self._way = 0
         """Which of the ways to dial is next: the one that was answered last."""
         self._tried = 0
-        """So many other ways were tried since one was not answered."""
+        """How many other ways were tried since one was not answered."""
         self._ended = False
         self.counted = 0
 

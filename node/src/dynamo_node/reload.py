@@ -1,8 +1,8 @@
 """SIGHUP: settings, secrets and rights are read again; what may change while a node runs does.
 
 Files of secrets, certificates and rights are read again also when one has changed, which is looked
-at every `LOOK_S`: in Kubernetes nobody sends a signal. A file that is wrong changes nothing. Each
-setting that changed is told in one line of the log: either it holds from now on, or it needs a
+at every `LOOK_S`: in Kubernetes no program sends a signal. A file that is wrong changes nothing.
+Each setting that changed is told in one line of the log: either it holds from now on, or it needs a
 restart.
 """
 

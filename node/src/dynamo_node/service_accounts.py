@@ -1,4 +1,4 @@
-"""ServiceAccount tokens of Kubernetes, verified without asking anybody: by a file of public keys.
+"""ServiceAccount tokens of Kubernetes, verified offline, by a file of public keys.
 
 The cluster signs a token, the node checks the signature, the issuer, the audience and the times.
 A token that was verified is remembered until it ends, so that only its first request pays for that.

@@ -124,7 +124,7 @@ class NodeSettings(BaseSettings):
     latency_threshold_ms: float = Field(_CORE.latency_threshold_ms, ge=1, le=60_000,
         description="background work slows down while p99 of reads is above")
     slow_request_ms: float = Field(_CORE.slow_s * 1000, ge=0, le=60_000,
-        description="requests that take so long are told in the log; 0: none")
+        description="requests that take this many ms get a line in the log; 0: none")
     otel_endpoint: str = Field("", description="OTLP over HTTP: spans of sampled requests go there")
     value_bytes_max: int = Field(VALUE_BYTES_MAX, ge=1, le=VALUE_BYTES_LIMIT_MAX,
         description="a value beyond it is 413")

@@ -120,7 +120,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone, at whatever stage."""
+        """The connection is gone, at any stage."""
         self._end_deadline()
         if self._tls is not None and not self._shaken:
             self._counters["tls_handshakes_failed"] += 1

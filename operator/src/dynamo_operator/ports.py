@@ -1,7 +1,7 @@
 """The two ports to the world, as the loop sees them: the API server and the nodes' admin listeners.
 
 `kube` and `node_admin` are the real ones; the tests' simulated API server and ring stand behind the
-same ports. Whatever fails is one of these:
+same ports. Each failure is one of these:
 
     Failed                 with `status`: what the other side answered, 0 when it did not
     ├── Gone               404, and 410

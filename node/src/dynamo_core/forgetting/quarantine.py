@@ -98,7 +98,7 @@ class Quarantine:
         self._drop_lonely(taken.ring)
 
     def _drop_lonely(self, ring: Ring) -> None:
-        """Who owns a partition alone has nobody to ask, nor has anybody where no
+        """A node that owns a partition alone has no other owner to ask; nor has any node where no
         owner is left."""
         me = {self.node.name}
         apart = self.replica.quarantined

@@ -22,11 +22,11 @@ class Retirement:
         self.rings = rings
         self.replica = replica
         self._told = False
-        """Somebody else knows that this id is gone; gossip carries it on."""
+        """Another node knows that this id is gone; gossip carries it on."""
         self._offered_to = b""
 
     def offer(self) -> None:
-        """Turn the next slice of unowned data into hints for nobody; empty the disk at the end."""
+        """Turn the next unowned data into hints without a target; at the end empty the disk."""
         node, rings, replica = self.node, self.rings, self.replica
         if not rings.gone or rings.emptied or not node.writable:
             return

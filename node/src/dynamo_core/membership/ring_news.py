@@ -27,7 +27,7 @@ class Numbered(Host, Protocol):
 
 
 class RingNews:
-    """The messages about the ring that nobody asked for."""
+    """The messages about the ring that a node sends without being asked."""
 
     def __init__(self, node: Numbered, rings: RingState, detector: FailureDetector) -> None:
         self.node = node
@@ -59,7 +59,7 @@ class RingNews:
         if refusal.entry is None:
             return
         mine, theirs = ring.entries[partition], refusal.entry
-        # Nobody takes an entry from an id that is gone: what it alone has never was (S-MOVE-4).
+        # No node takes an entry from an id that is gone: what only that id has is void (S-MOVE-4).
         behind = mine != theirs and (self.rings.gone or mine.later(theirs) is not mine)
         if behind and not ring.knows(theirs):
             self.gossip_to(name)

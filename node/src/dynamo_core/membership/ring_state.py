@@ -2,7 +2,7 @@
 
 `take` is the only way in. It first builds all that can fail, then writes the document, then tells
 the subscribers by their order in `node.py`. Filters come before: a promise or a move of this node
-may forbid single entries (S-MOVE-1, S-MOVE-4). Whatever would become the document passes the gate,
+may forbid single entries (S-MOVE-1, S-MOVE-4). A document passes the gate before it is taken,
 and is taken whole or not at all (S-IN-2).
 """
 

@@ -267,7 +267,7 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
         return Ring(self.identity, self.members, self.target, entries)
 
     def with_entries(self, changed: Mapping[int, Entry]) -> Ring:
-        """This ring with these entries in the place of its own; nothing is merged."""
+        """This ring with these entries instead of the present ones; nothing is merged."""
         if not changed:
             return self
         entries = tuple(changed.get(p, entry) for p, entry in enumerate(self.entries))

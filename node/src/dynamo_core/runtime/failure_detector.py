@@ -135,7 +135,7 @@ class FailureDetector:
         return returned
 
     def forget(self, name: str) -> None:
-        """Nobody is to wait for that peer any more."""
+        """Operations should not wait for that peer any more."""
         self.peers.pop(name, None)
 
     def fresh(self, frame: Frame) -> bool:

@@ -7,7 +7,7 @@ import msgspec
 
 class Fault(msgspec.Struct, omit_defaults=True):
     """One thing that goes wrong at `node` (for links: towards `peer`) for `lasts` seconds;
-    `amount` in 0..1 is whatever the kind makes of it."""
+    `amount` in 0..1; each kind gives it a meaning."""
 
     at: float
     kind: str

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OLD, NEW = b"simulated cluster secret", b"simulated secret that follows"
 STEPS = ((OLD,), (OLD, NEW), (NEW, OLD), (NEW,))
 ROTATED = 0.06
-"""So many of the histories have it."""
+"""The share of histories that have it."""
 
 
 class Gone(Exception):
@@ -39,7 +39,7 @@ def add_to(rng: Random, plan: Plan) -> None:
 
 
 class Rotation:
-    """What each node has for secrets, and who has sealed what."""
+    """Which secrets each node has, and which node has sealed which context."""
 
     def __init__(self, world: World) -> None:
         self._world = world
