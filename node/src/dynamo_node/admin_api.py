@@ -48,6 +48,7 @@ from dynamo_node.keyring import Keyring
 from dynamo_node.memory import used_bytes
 from dynamo_node.metrics import registry_of
 from dynamo_node.own_keys import page_of
+from dynamo_node.problems import Problem
 
 BODY_BYTES_MAX = 1024 * 1024
 ANSWER_S_MAX = 30.0
@@ -59,14 +60,6 @@ LISTINGS_MAX = 4
 """Pages of keys that are made at once; the others wait (T-5)."""
 PAGE_BYTES_MAX = 4 * KEYS_PAGE_MAX * KEY_BYTES_MAX // 3
 """A page of the longest keys, in base64."""
-
-
-class Problem(Exception):
-    """An error on its way to the client."""
-
-    def __init__(self, status: int, slug: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.slug, self.detail = status, slug, detail
 
 
 def answer(status: int, body: MutableMapping[str, Any]) -> Response:

@@ -23,10 +23,9 @@ from dynamo_node.access import Access, Asker, forbidden
 from dynamo_node.audit import Audit
 from dynamo_node.budget import holder
 from dynamo_node.keyring import Keyring
-from dynamo_node.problems import Problem
+from dynamo_node.problems import RETRY_AFTER_S, Problem
 from dynamo_node.tls import names_of
 
-PROBLEMS = "https://dynamo-ring.dev/problems/"
 WITHOUT_TOKEN = frozenset(("/livez", "/readyz", "/metrics"))
 CHANGES_NOTHING = frozenset(("/v1/ring/plan",))
 """Of what is sent by POST."""
@@ -35,15 +34,9 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def problem(status: int, slug: str, detail: str, **members: Any) -> Response:
-    """RFC 9457; `slug` is one of docs/http-api.md, or "" where the status says all."""
-    body = {
-        "type": PROBLEMS + slug if slug else "about:blank",
-        "title": slug.replace("-", " ") or "error",
-        "status": status,
-        "detail": detail,
-        **members,
-    }
-    headers = {"Retry-After": "1"} if status in (429, 503) else {}
+    """An error of the admin listener, as RFC 9457 has it."""
+    body = Problem(status, slug, detail, **members).document()
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
