@@ -18,10 +18,11 @@ from dynamo_core.causality.codec import decode_record, encode_record
 from dynamo_core.causality.records import EMPTY
 from dynamo_core.errors import NotHere
 from dynamo_core.keys import DATA, HINTS
+from dynamo_core.membership import ring_news
 from dynamo_core.protocol.frames import Frame, encode_frame
 from dynamo_core.protocol.messages import HINTED, Store
 from dynamo_core.protocol.operations import Get, Outcome
-from dynamo_core.protocol.ring_messages import Admit, Gossip
+from dynamo_core.protocol.ring_messages import Admit, Entries, Gossip, Parts
 from dynamo_core.replica import coordination, replica
 from dynamo_core.runtime import outbox
 from dynamo_core.testing.town import SETTINGS, Town
@@ -161,3 +162,49 @@ LADDER_OF |= {
     "a retried delete is acked by a node that has nothing of it": "delete retried where nothing is",
     "one frame to each address": "answers to two lives at one address",
 }
+
+
+@ladder("entries of members that a disk has forgotten")
+def entries_of_members_that_a_disk_has_forgotten() -> None:
+    """An answer without members comes after the disk that asked was put back to before a join: the
+    node asks for the members and finds no fault with its peer (S-IN-2, seed 20000444)."""
+    town = Town("a b c d", members="a b c")
+    backup = town.disks["a"].copy()
+    late: list[Frame] = []
+
+    def lost(sender: str, to: str, frame: Frame) -> bool:
+        parts = [m for m in frame.messages if isinstance(m, Parts) and m.parts.entries]
+        kept = to == "a" and sender != "d" and any(m.parts.members is None for m in parts)
+        late.extend([frame] if kept else [])
+        return kept or (to == "a" and any(isinstance(m, Entries) for m in frame.messages))
+
+    town.lost = lost
+    town.change("b", join=["d"])
+    town.until(lambda: any(names_d(frame) for frame in late))
+    frame = next(frame for frame in late if names_d(frame))
+    town.kill("a")
+    town.disks["a"] = backup
+    town.lost = lambda sender, to, frame: False
+    town.cut |= apart("a", "bcd")
+    town.start("a", trusted=False)
+    assert "d" not in town.nodes["a"].ring.members
+    town.nodes["a"].receive(encode_frame(frame))
+    town.cut.clear()
+    town.until(lambda: "d" in town.nodes["a"].ring.members)
+    assert not town.nodes["a"].refusals.by_peer
+
+
+def names_d(frame: Frame) -> bool:
+    """Whether an entry in the parts of the frame has d as an owner."""
+    parts = [m.parts for m in frame.messages if isinstance(m, Parts)]
+    return any("d" in entry.owners for part in parts for entry in part.entries or ())
+
+
+@mutant("late entries of unknown members are a fault of the peer")
+def _() -> list[Patch]:
+    return [(ring_news, "knows_all", lambda ring: True)]
+
+
+LADDER_OF["late entries of unknown members are a fault of the peer"] = (
+    "entries of members that a disk has forgotten"
+)

@@ -14,15 +14,14 @@ from functools import partial
 from typing import Any
 
 from dynamo_core.admin.change_calls import Announcing, Joining
-from dynamo_core.errors import BadFrame, BadParameter, BadRequest, Refused
+from dynamo_core.errors import BadParameter, BadRequest
 from dynamo_core.membership.ring_news import RingNews
 from dynamo_core.membership.ring_state import RingState
 from dynamo_core.moves.sizing import Counts, Sizing
 from dynamo_core.protocol.ring_messages import Announce, Announced, Prepared
 from dynamo_core.replica.write_batch import WriteBatch
 from dynamo_core.ring.change_request import parse_change_request
-from dynamo_core.ring.document import JOINING, LEAVING, Ring, merge_parts
-from dynamo_core.ring.gate import knows_all
+from dynamo_core.ring.document import JOINING, LEAVING, Ring
 from dynamo_core.ring.planning import (
     UNDONE,
     Plan,
@@ -113,25 +112,15 @@ class Planner:
         this node does not know yet, this node asks for the missing parts, and the other node
         announces the change again."""
         node = self.node
-        try:
-            changed = merge_parts(node.ring, message.parts)
-            if not knows_all(changed):
-                return self.news.gossip_to(route)
-            why = self.rings.take(changed)
-        except BadFrame as error:
-            why = str(error)
-        except Refused:
-            node.counters["wrong_cluster_frames"] += 1
-            return None
-        if why:
-            return node.refuse(route, message, why)
+        if not self.news.take(route, route, message, partial=True):
+            return
 
         def told(durable: bool) -> None:
             if durable:
                 node.send(route, Announced(message.id))
 
         self.write_batch.then(None, told)
-        return None
+        return
 
     def operation(self) -> Body:
         """The last operation, read from the target and the entries; `earlier` has those before."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Protocol
 
-from dynamo_core.errors import BadFrame, BadRequest, Refused
+from dynamo_core.errors import BadFrame, BadRequest
 from dynamo_core.membership.bootstrap import STANDS, Answer, Founding, parse_creation
 from dynamo_core.membership.replacement import Replacements
 from dynamo_core.membership.retirement import Retirement
@@ -35,8 +35,6 @@ from dynamo_core.protocol.ring_messages import (
     Reach,
 )
 from dynamo_core.replica.replica import Replica
-from dynamo_core.ring.document import merge_parts
-from dynamo_core.ring.gate import knows_all
 from dynamo_core.runtime.failure_detector import FailureDetector
 
 RESERVED_S = 15.0
@@ -189,22 +187,11 @@ class Membership:
 
     def _parts(self, frame: Frame, route: str, message: Parts) -> None:
         node = self.node
-        ring = node.ring_or_none
-        if ring is None:
+        if node.ring_or_none is None:
             return self._adopt_whole(frame, message)
-        try:
-            changed = merge_parts(ring, message.parts)
-            if message.parts.members is None and not knows_all(changed):
-                # A late answer to what was asked before this disk was put back: it lacks members.
-                return self.news.gossip_to(route)
-            why = self.rings.take(changed)
-        except BadFrame as error:
-            why = str(error)
-        except Refused:
-            node.counters["wrong_cluster_frames"] += 1
+        # Without members it may be a late answer to what was asked before this disk was put back.
+        if not self.news.take(frame.name, route, message, message.parts.members is None):
             return None
-        if why:
-            return node.refuse(frame.name, message, why)
         if self.rings.gone and message.digests[1:2] == node.ring.digests()[1:2]:
             self.retirement.confirmed()
         if message.digests and node.ring.digests() != message.digests:

@@ -6,10 +6,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from dynamo_core import errors
+from dynamo_core.errors import BadFrame
 from dynamo_core.membership.ring_state import RingState
 from dynamo_core.protocol.messages import Refused
 from dynamo_core.protocol.refusal import Refusal
-from dynamo_core.protocol.ring_messages import Entries, Gossip
+from dynamo_core.protocol.ring_messages import Announce, Entries, Gossip, Parts
+from dynamo_core.ring.document import merge_parts
+from dynamo_core.ring.gate import knows_all
 from dynamo_core.runtime.failure_detector import FailureDetector
 from dynamo_core.runtime.host import Host
 
@@ -43,6 +47,26 @@ class RingNews:
         number, stalled, admin = node.durable_number, node.stalled, node.identity.admin
         node.send(route, Gossip(0, digests, number, remembered, reply, stalled, admin))
 
+    def take(self, peer: str, route: str, message: Parts | Announce, partial: bool) -> bool:
+        """Merge the ring parts of a message into the ring of this node, which has one. `partial`:
+        the parts may name members that this node has not heard of, which is no fault of the peer.
+        Then nothing is taken and this node asks for what it lacks. False where nothing is taken."""
+        node = self.node
+        try:
+            changed = merge_parts(node.ring, message.parts)
+            if partial and not knows_all(changed):
+                self.gossip_to(route)
+                return False
+            why = self.rings.take(changed)
+        except BadFrame as error:
+            why = str(error)
+        except errors.Refused:
+            node.counters["wrong_cluster_frames"] += 1
+            return False
+        if why:
+            node.refuse(peer, message, why)
+        return not why
+
     def tell(self, partition: int, names: tuple[str, ...]) -> None:
         """Say the entry to these nodes now, without waiting for gossip."""
         node, ring = self.node, self.rings.ring
@@ -51,7 +75,7 @@ class RingNews:
                 node.send(name, Entries(0, [(partition, ring.entries[partition])]))
 
     def learn(self, name: str, refusal: Refused) -> None:
-        """S-RING-4: a peer refused. Whoever has the older entry of the partition takes the newer
+        """S-RING-4: a peer refused. The node with the older entry of the partition takes the newer
         one first."""
         ring, partition = self.node.ring, refusal.partition
         if refusal.reason is Refusal.STALE:
