@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import QUICK
+from command_line import ring_of_three
 from rich.console import Console
 
-from dynamo_client.local_nodes import LocalRing, free_base
 from dynamoctl.session import Session, fitted, table, within
 
 BIN = Path(sys.executable).parent
@@ -28,16 +27,8 @@ FEW_LETTERS = [
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
-    ring = LocalRing(home / ".local")
-    ring.flags = [*QUICK, "--engine=memory"]
-    port = free_base(3)
-    for _ in range(3):
-        ring.add(port)
-    try:
-        ring.up(16)
+    with ring_of_three(home):
         yield home
-    finally:
-        LocalRing(home / ".local").stop()
 
 
 def dynamoctl(

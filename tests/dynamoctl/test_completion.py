@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import QUICK
+from command_line import ring_of_three
 
 from dynamo_client import DynamoClient
-from dynamo_client.local_nodes import LocalRing, free_base
+from dynamo_client.local_nodes import LocalRing
 from dynamo_node.settings import NodeSettings
 from dynamoctl.complete import KEYS_OFFERED_MAX, NODE_FLAGS, bash_words, in_time
 
@@ -31,19 +31,11 @@ OF_LOCAL = {
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
-    ring = LocalRing(home / ".local")
-    ring.flags = [*QUICK, "--engine=memory"]
-    port = free_base(3)
-    for _ in range(3):
-        ring.add(port)
-    try:
-        ring.up(16)
+    with ring_of_three(home) as ring:
         with DynamoClient(ring.nodes["n1"].endpoint) as client:
             for key in (*KEYS, *NOT_PLAIN, b"cart\xff"):
                 client.put(key, "x", w="all")
         yield home
-    finally:
-        LocalRing(home / ".local").stop()
 
 
 def asked(home: Path, shell: str, **how: str) -> str:
