@@ -101,8 +101,10 @@ def ring() -> Picture:
         p.path(
             f"M{x1:.1f} {y1:.1f}A{far} {far} 0 0 1 {x2:.1f} {y2:.1f}"
             f"L{x3:.1f} {y3:.1f}A{near} {near} 0 0 0 {x4:.1f} {y4:.1f}Z",
-            PAPER, 1, fill=NODE[owner[i]] if i == 3 else NODE[owner[i]] + "66",
-        )  # fmt: skip
+            PAPER,
+            1,
+            fill=NODE[owner[i]] if i == 3 else NODE[owner[i]] + "66",
+        )
     p.text(cx, cy - 14, "the ring", 15, at="middle", bold=True)
     p.text(cx, cy + 8, "Q equal partitions,", 12, at="middle", fill=PALE)
     p.text(cx, cy + 25, "coloured by first owner", 12, at="middle", fill=PALE)
@@ -272,7 +274,64 @@ def move() -> Picture:
     return p
 
 
-PICTURES = {"ring": ring, "dots": dots, "quorums": quorums, "hints": hints, "move": move}
+def tree() -> Picture:
+    """Two hash trees of one partition, compared from the root down."""
+    p = Picture(860, 300, "Two owners compare a partition by its hash tree")
+    for left, name in ((40, "n1"), (460, "n2")):
+        p.chip(left + 40, 40, name)
+        p.text(left + 76, 45, "its copy of partition 7", 12, fill=PALE)
+        for row, (count, y) in enumerate(((1, 90), (4, 150), (16, 210))):
+            step = 360 / count
+            for at in range(count):
+                x = left + step * (at + 0.5)
+                differs = at == (0, 2, 9)[row]
+                if row:
+                    above = left + step * 4 * (at // 4 + 0.5) if row == 2 else left + 180
+                    p.path(f"M{above:g} {y - 50}L{x:g} {y - 9}", RED if differs else LINE, 1.2)
+                wide = (90, 60, 17)[row]
+                p.box(x - wide / 2, y - 10, wide, 20, RED if differs else LINE, rx=3)
+    p.text(430, 96, "root", 12, at="middle", fill=PALE)
+    p.text(430, 156, "branches", 12, at="middle", fill=PALE)
+    p.text(430, 216, "leaves", 12, at="middle", fill=PALE)
+    p.text(430, 256, "Red: the sums differ. Only what is below a red box is compared further,", 13,
+           at="middle")  # fmt: skip
+    p.text(430, 276, "and only the records of the last red leaf travel.", 13, at="middle")
+    return p
+
+
+def forgetting() -> Picture:
+    """Why a tombstone stays until every owner has it."""
+    p = Picture(860, 280, "When a deleted key may be forgotten")
+    lanes = {"n1": 90, "n2": 144, "n3": 198}
+    for name, y in lanes.items():
+        p.chip(56, y, name)
+        p.text(88, y + 5, "owner", 12, fill=PALE)
+        p.path(f"M150 {y}H830", LINE, 1.5)
+    for x, words in ((210, "value"), (330, "delete"), (560, "n3 is back"), (730, "round")):
+        p.text(x, 36, words, 13, at="middle", bold=True)
+        p.path(f"M{x} 44V232", LINE, 1, dash=True)
+    for name, y in lanes.items():
+        p.disc(210, y, 6, NODE[name])
+    for name in ("n1", "n2"):
+        p.box(324, lanes[name] - 6, 12, 12, INK, rx=2)
+    p.path("M270 198H560", PAPER, 4)
+    p.path("M270 198H560", RED, 2, dash=True)
+    p.text(282, 190, "down: it still has the value", 12, fill=RED)
+    p.path("M560 150C590 160 600 176 606 188", tip="tip")
+    p.box(604, 192, 12, 12, INK, rx=2)
+    p.text(618, 180, "the tombstone", 12)
+    for y in lanes.values():
+        p.disc(730, y, 6, PAPER, PALE)
+    p.text(500, 252, "Square: a tombstone. The round asks every owner to prove that it has it.", 13,
+           at="middle")  # fmt: skip
+    p.text(500, 270, "Forgotten earlier, the value of n3 would have come back.", 13, at="middle")
+    return p
+
+
+PICTURES = {
+    "ring": ring, "dots": dots, "quorums": quorums, "hints": hints, "move": move, "tree": tree,
+    "forgetting": forgetting,
+}  # fmt: skip
 
 
 def main(directory: Path) -> None:

@@ -1,0 +1,3 @@
+module dev.dynamoring/example
+
+go 1.22
