@@ -1,7 +1,8 @@
 # Sourced by .ci/run: the cluster of ../shared/kube behind the variables of `make e2e`.
 KUBE=$(realpath ../shared/kube/kube)
 export KUBE
-export IMAGE_BUILD='"$KUBE" image "$IMAGE" . -f "$DOCKERFILE"'
+# Its base image is made on this machine and has no digest.
+export IMAGE_BUILD='"$KUBE" image "$IMAGE" . -f "$DOCKERFILE" --build-arg PYTHON=docker.io/library/python:3.13-slim'
 export IMAGE_LOAD='"$KUBE" load "$IMAGE"'
 export MACHINE_STOP='"$KUBE" node stop "${MACHINE#node-}"'
 export MACHINE_START='"$KUBE" node start "${MACHINE#node-}"'
