@@ -9,7 +9,7 @@ from dynamo_core.protocol.frame_tags import LENGTH_BYTES
 
 
 class Card:
-    """The frames of one link, as they pass. `skipped` bytes come before the first."""
+    """The frames of one link as they pass. `skipped` bytes come before the first frame."""
 
     def __init__(self, chance: random.Random, met: Counter[str], skipped: int) -> None:
         self._chance = chance
@@ -18,10 +18,10 @@ class Card:
         """Bytes before the next frame begins."""
         self._head = b""
         self._flip_after: int | None = None
-        """Bytes that pass before the one whose bit is flipped."""
+        """Bytes before the byte whose bit is flipped."""
 
     def passes(self, piece: bytes, one_in: int) -> bytes:
-        """Bytes of the link; one bit of one frame in so many is another then, of none for 0."""
+        """The bytes of the link, with one bit flipped in one of `one_in` frames; in none for 0."""
         out, at = bytearray(piece), 0
         while at < len(out):
             if not self._left:
@@ -42,7 +42,7 @@ class Card:
         return bytes(out)
 
     def _begins(self, out: bytearray, at: int, one_in: int) -> None:
-        """A frame, whose length ends where `at` is."""
+        """A frame begins; its length ends at `at`."""
         self._left, self._head = int.from_bytes(self._head, "big"), b""
         self._met["frames"] += 1
         if not one_in or self._chance.randrange(one_in):
@@ -53,5 +53,5 @@ class Card:
             self._flip_after = place
         elif at + place >= 0:
             out[at + place] ^= 1 << self._chance.randrange(8)
-        else:  # of a length whose first bytes have passed
+        else:  # the first bytes of this length have passed
             out[at - 1] ^= 1 << self._chance.randrange(8)

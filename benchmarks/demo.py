@@ -1,9 +1,9 @@
 """`make demo`: real shopping carts through failing nodes, then every item is counted.
 
-The cart is the key and each purchase an `update` with the union merge, from several tills at once.
-While they work a node is killed, another one loses its disk, two nodes join, one leaves, and one is
-cut off; all of it heals. In the end every cart is read through every node and held against the data
-set: exit status 1 when an item is missing or was never bought.
+The cart is the key, and each purchase is an `update` with the union merge, from several tills at
+once. Meanwhile one node is killed, another loses its disk, two nodes join, one leaves, and one is
+cut off; all of it heals. At the end every cart is read through every node and compared with the
+data set: exit status 1 if an item is missing or was never bought.
 
     python -m benchmarks.demo [--purchases 20000 | --all] [--tills 8]
 """
@@ -39,7 +39,7 @@ KILLED, WIPED, CUT, LEAVING = "berta", "clara", "dora", "emil"
 PARTITIONS = 64
 FLAGS = ["--heartbeat-ms=200", "--suspect-ms=1000", "--exchange-ms=250"]
 PAUSE_S = 0.1
-"""A till whose purchase failed as often as the client tries rests so long and goes on."""
+"""A till whose purchase failed in all attempts pauses for this time and goes on."""
 LOOK_S = 0.5
 HEAL_S_MAX = 60.0
 BATCH = 32
@@ -47,8 +47,9 @@ console = Console()
 
 
 class Act(NamedTuple):
-    """One step of the story: from which part of all purchases on, and what is done. Before it all
-    moves are over (`moved`), or all is `whole`, for which the tills rest."""
+    """One step of the story: the part of all purchases at which it begins, and the action. Before
+    it, all moves must have ended (`moved`), or everything must be `whole`; for that the tills
+    pause."""
 
     part: float
     before: Literal["", "moved", "whole"]
@@ -57,12 +58,12 @@ class Act(NamedTuple):
 
 @dataclass
 class Shop:
-    """The ring on this machine, and what has been done to it."""
+    """The ring on this machine, and what has happened to it."""
 
     cluster: Cluster
     score: Score
     open: asyncio.Event = field(default_factory=asyncio.Event)
-    """Tills rest while it is not set."""
+    """Tills pause while it is not set."""
     members: list[str] = field(default_factory=lambda: list(NAMES))
 
     def say(self, names: Sequence[str], state: str, sentence: str) -> None:
@@ -71,41 +72,41 @@ class Shop:
         self.score.story.append((self.score.elapsed_s, sentence))
 
     def kill(self) -> None:
-        """As a power switch would."""
+        """Kills it, like a power cut."""
         self.cluster.nodes[KILLED].kill()
         self.say([KILLED], "killed", f"{KILLED} is killed (SIGKILL)")
 
     def start(self, name: str) -> None:
-        """On whatever its disk has."""
+        """Starts it on its present disk."""
         self.cluster.nodes[name].start(*FLAGS)
-        until(self.cluster.nodes[name].lives, f"{name} does not come back")
+        until(self.cluster.nodes[name].lives, f"{name} does not start again")
         self.say([name], "up", f"{name} is started again")
 
     def wipe(self) -> None:
-        """Killed, and its disk is gone; the name comes back with an empty one."""
+        """Kills it and deletes its disk; the name starts again with an empty one."""
         node = self.cluster.nodes[WIPED]
         node.kill()
         node.wipe()
         self.say([WIPED], "wiped", f"{WIPED} loses its disk")
 
     def cut(self) -> None:
-        """Alive, and nobody hears it; its own clients still reach it."""
+        """It runs, but no node hears it; its clients still reach it."""
         self.cluster.links.isolate(CUT)
         self.say([CUT], "cut off", f"{CUT} is cut off from all the others")
 
     def mend(self) -> None:
-        """All links carry again."""
+        """All links work again."""
         self.cluster.links.heal()
         self.say([CUT], "up", f"{CUT} is connected again")
 
     def join(self) -> None:
-        """Two nodes more; they take their share while the tills go on."""
+        """Two more nodes; they take their share while the tills go on."""
         self.cluster.apply({"join": [self.cluster.line(name) for name in NEW]})
         self.members += NEW
         self.say(NEW, "joining", f"{' and '.join(NEW)} join: {self._moves()} moves")
 
     def leave(self) -> None:
-        """A node less; its partitions go to the others."""
+        """One node less; its partitions go to the others."""
         self.say(NEW, "up", f"{' and '.join(NEW)} have joined")
         self.cluster.apply({"leave": [LEAVING]})
         self.say([LEAVING], "leaving", f"{LEAVING} leaves: {self._moves()} moves")
@@ -115,12 +116,12 @@ class Shop:
             return int(admin.status()["operation"]["moves_total"])
 
     def left(self) -> None:
-        """It holds nothing any more."""
+        """It holds no data any more."""
         self.members.remove(LEAVING)
         self.say([LEAVING], "left", f"{LEAVING} has left")
 
     def acts(self) -> list[Act]:
-        """The story. Before the third disk goes the second has its copies back: N=3 promises no
+        """The story. The second disk is complete again before the third one goes: N=3 promises no
         more."""
         return [
             Act(0.10, "", self.kill),
@@ -136,18 +137,18 @@ class Shop:
 
 
 class Tills:
-    """Several at once take the purchases one by one; none is given up."""
+    """Several tills take the purchases one by one; each purchase is repeated until it succeeds."""
 
     def __init__(self, shop: Shop, bought: list[Purchase]) -> None:
         self.shop = shop
         self.left = iter(bought)
 
     async def run(self, tills: int) -> None:
-        """Until everything is bought."""
+        """Runs until everything is bought."""
         await asyncio.gather(*(self._till(number) for number in range(tills)))
 
     async def _till(self, number: int) -> None:
-        """Each is a client of its own, as each is a machine of its own in a shop."""
+        """Each till has its own client, because in a shop each till is a machine."""
         endpoints = [self.shop.cluster.nodes[name].endpoint for name in NAMES]
         first = number % len(endpoints)
         async with AsyncDynamoClient(*endpoints[first:], *endpoints[:first]) as client:
@@ -178,7 +179,7 @@ class Tills:
 
 
 async def tell(shop: Shop) -> None:
-    """Lets the story happen as the purchases go on."""
+    """Starts the acts as the purchases go on."""
     shop.open.set()
     for act in shop.acts():
         while shop.score.done < act.part * shop.score.total:
@@ -193,7 +194,7 @@ async def tell(shop: Shop) -> None:
 
 
 async def statuses(shop: Shop) -> dict[str, dict[str, Any]]:
-    """Every member's own word, of those that answer."""
+    """The status of every member that answers."""
     found: dict[str, dict[str, Any]] = {}
     async with httpx.AsyncClient(timeout=2) as http:
         for name in shop.members:
@@ -206,7 +207,7 @@ async def statuses(shop: Shop) -> dict[str, dict[str, Any]]:
 
 
 async def watch(shop: Shop, picture: Picture) -> None:
-    """Keeps the live picture true."""
+    """Updates the live picture."""
     while True:
         shop.score.take(await statuses(shop))
         picture.show()
@@ -214,17 +215,17 @@ async def watch(shop: Shop, picture: Picture) -> None:
 
 
 def unsettled(shop: Shop) -> str:
-    """What still keeps the ring from being whole, "" when nothing does."""
+    """Why the ring is not complete yet, "" if it is."""
     score = shop.score
     if len(score.nodes) < len(shop.members) or score.peers_down:
-        return "somebody is not heard"
+        return "some node is not heard"
     if score.behind:
         return f"{score.behind} partitions are not complete"
     return f"{score.hints} hints are held" if score.hints else ""
 
 
 async def settle(shop: Shop) -> None:
-    """Until all are complete and no hint is held. Raises RuntimeError after the time."""
+    """Waits until all are complete and no node holds a hint. Raises RuntimeError after the time."""
     began = time.monotonic()
     while True:
         shop.score.take(await statuses(shop))
@@ -237,7 +238,7 @@ async def settle(shop: Shop) -> None:
 
 
 async def recount(shop: Shop, expected: dict[str, dict[str, Any]]) -> tuple[set[str], set[str]]:
-    """Every cart through every node: lines that are missing somewhere, lines nobody bought."""
+    """Every cart through every node: lines missing somewhere, and lines that were never bought."""
     missing: set[str] = set()
     invented: set[str] = set()
     names = sorted(expected)
@@ -296,11 +297,11 @@ async def play(shop: Shop, bought: list[Purchase], tills: int) -> int:
 
 
 def main(
-    count: Annotated[
-        int, typer.Option("--purchases", min=1, help="how many are replayed")
-    ] = 20_000,
+    count: Annotated[int, typer.Option("--purchases", min=1, help="number of purchases")] = 20_000,
     everything: Annotated[bool, typer.Option("--all", help="the whole year")] = False,
-    tills: Annotated[int, typer.Option(min=1, max=256, help="that work at the same time")] = 8,
+    tills: Annotated[
+        int, typer.Option(min=1, max=256, help="number of tills at the same time")
+    ] = 8,
 ) -> None:
     """Real shopping carts through failing nodes, then every item is counted."""
     console.print("reading the purchases ...")

@@ -1,9 +1,9 @@
-"""The client listener of a node with nothing behind it: what HTTP alone costs.
+"""The client listener of a node without a store behind it: the cost of HTTP alone.
 
     python benchmarks/edge.py PORT VALUE_BYTES
 
-Requests are parsed, checked and answered by the node's own classes; the operation itself is
-answered at once with one value.
+The node's own classes parse, check and answer requests; the operation itself is answered at once
+with one value.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ import uvloop
 
 from dynamo_core.causality.context import Context
 from dynamo_core.causality.records import History, Sibling
-from dynamo_core.protocol.operations import Operation, Outcome
-from dynamo_core.request.admission_control import Done
+from dynamo_core.protocol.operations import Done, Operation, Outcome
 from dynamo_node.app import Server, client_config
-from dynamo_node.driver import Driver, settle_memory
+from dynamo_node.driver import Driver, freeze_memory
 from dynamo_node.http_limits import Limits
 from dynamo_node.keyring import Keyring
 
 
 class Nothing:
-    """Stands where the driver is; a ring of three, and one value under every key."""
+    """Replaces the driver; a ring of three, and one value for every key."""
+
+    access = None
+    """All may do all."""
 
     def __init__(self, value_bytes: int) -> None:
         identity = SimpleNamespace(n=3)
@@ -42,12 +44,12 @@ class Nothing:
 
 
 async def serve(port: int, value_bytes: int) -> None:
-    """Until the process is ended."""
+    """Runs until the process is ended."""
     driver = cast(Driver, Nothing(value_bytes))
     server = Server(client_config(driver, "protocol", Keyring((b"secret",)), Limits(1 << 20)))
     listener: Any = socket.create_server(("127.0.0.1", port), backlog=1024)
     listener.setblocking(False)
-    settle_memory()
+    freeze_memory()
     await server.serve([listener])
 
 

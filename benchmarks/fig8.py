@@ -1,4 +1,4 @@
-"""Figure 8 of the paper as pure functions: how evenly three layouts spread the load [P 6.2].
+"""Figure 8 of the paper as pure functions: how evenly three layouts divide the load [P 6.2].
 
 Efficiency is mean load over the load of the busiest node; a node's load is the share of all keys
 of which it is a replica. Keys are uniform, all nodes are equal. `x` is the size of the metadata,
@@ -6,7 +6,7 @@ the same for every strategy that is compared: the number of tokens or partitions
 
     strategy 1   x/S random tokens a node; a token's arc goes to the N distinct nodes that follow
     strategy 2   x/4 random tokens, 3x/4 equal arcs; an arc goes to the N distinct nodes whose
-                 tokens follow its end (the paper does not say how it shares out x)
+                 tokens follow its end (the paper does not say how it divides x)
     strategy 3   x equal arcs, x/S of them to each node, dealt at random; lists as above
     dynamo-ring  x equal arcs, placed by `dynamo_core.ring.placement`
 """
@@ -24,7 +24,7 @@ N = 3
 POINTS = (60, 120, 240, 480, 960, 1920, 3840, 7680, 30720)
 PAPER_1 = (0.52, 0.61, 0.69, 0.76, 0.82, 0.87, 0.91, 0.93, 0.96)
 PAPER_3 = (0.86, 0.87, 0.90, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99)
-"""Read off the plot."""
+"""Read from the plot."""
 
 
 def efficiency(loads: Sequence[float]) -> float:
@@ -33,7 +33,7 @@ def efficiency(loads: Sequence[float]) -> float:
 
 
 def loads_of_walk(holders: Sequence[int], widths: Sequence[float]) -> list[float]:
-    """Load by node when each arc goes to the N distinct nodes met from its own token on."""
+    """Load by node if each arc goes to the next N distinct nodes from its own token on."""
     loads = [0.0] * NODES
     size = len(holders)
     for start, width in enumerate(widths):

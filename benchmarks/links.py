@@ -1,10 +1,9 @@
-"""TCP proxies in front of peer listeners: links between nodes that can be cut one by one.
+"""TCP proxies in front of peer listeners: they can cut each link between nodes separately.
 
 A node dials its peers at the addresses of these proxies. The hello that begins each link names the
-dialler in clear, so a proxy knows which directed link it carries. A cut link is either *silent*
-(bytes stay where they are, and go on when it is mended: late, as after a stalled connection) or
-*closed* (it breaks, and new ones are refused). A node's card may be bad: it flips bits of the
-frames that go to the node or come from it.
+dialler in clear text, so a proxy knows the directed link. A cut link is either *silent* (bytes wait
+and go on after the mend: late, as after a stalled connection) or *closed* (it breaks, and new ones
+are refused). A node's card may be bad: then it flips bits of frames to and from the node.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import random
 import signal
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -28,20 +27,28 @@ from benchmarks.stalled_disks import Disks
 from dynamo_node.handshake import HEAD_BYTES, PROOF_BYTES, Hello
 
 How = Literal["silent", "closed"]
+Delay = Callable[[], float]
 PIECE_BYTES = 64 * 1024
 WAIT_S_MAX = 10.0
 START_S_MAX = 120.0
-"""Many processes at once, on a machine that may have other things to do."""
+"""Many processes start at once, on a machine that may be busy."""
 
 
 @contextmanager
 def linked_ring(
-    place: Path, names: Sequence[str], flags: Sequence[str], partitions: int,
+    place: Path,
+    names: Sequence[str],
+    flags: Sequence[str],
+    partitions: int,
     spares: Sequence[str] = (),
-) -> Iterator[tuple[dict[str, Node], Links, Disks]]:  # fmt: skip
-    """A ring of real nodes with N=3, R=W=2 under `place`, a proxy for each directed link,
-    disks whose fsyncs can be held back; spares run beside it, unjoined."""
-    links, disks = Links(), Disks(place)
+    *,
+    quorums: tuple[int, int] = (2, 2),
+    delays: Mapping[tuple[str, str], Delay] | None = None,
+) -> Iterator[tuple[dict[str, Node], Links, Disks]]:
+    """A ring of real nodes with N=3 under `place`, R and W from `quorums`, a proxy for each
+    directed link, and disks whose fsyncs can be delayed; spares run in no ring. `delays`: of links,
+    from the beginning on."""
+    links, disks = Links(delays), Disks(place)
     nodes = {name: Node(name, place / name, links.add(name)) for name in (*names, *spares)}
     for name, node in nodes.items():
         links.lead(name, node.ports["peer"])
@@ -53,7 +60,9 @@ def linked_ring(
             node.start(*flags)
         for name, node in nodes.items():
             until(node.lives, f"{name} does not answer", START_S_MAX)
-        found([nodes[name] for name in names], n=3, r=2, w=2, partitions=partitions)
+        found(
+            [nodes[name] for name in names], n=3, r=quorums[0], w=quorums[1], partitions=partitions
+        )
         yield nodes, links, disks
     finally:
         disks.heal(*nodes)
@@ -65,16 +74,19 @@ def linked_ring(
 
 
 class Links:
-    """Proxies for nodes by name, in a thread of their own."""
+    """Proxies for nodes by name, in a separate thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, delays: Mapping[tuple[str, str], Delay] | None = None) -> None:
+        """`delays`: by directed link, the time by which each piece is delayed, in s. The pieces
+        stay in their order."""
+        self._delays = dict(delays or {})
         self._targets: dict[str, tuple[socket.socket, int]] = {}
         self._cut: dict[tuple[str, str], How] = {}
         self._servers: dict[str, asyncio.Server] = {}
         self._cards: dict[str, int] = {}
         self._chance = random.Random(0)
         self.met: Counter[str] = Counter()
-        """Frames that passed, and those with a bit flipped."""
+        """Frames that passed, and frames with a flipped bit."""
         self._open: set[tuple[str, str, asyncio.StreamWriter]] = set()
         self._mended = asyncio.Event()
         self._started = Event()
@@ -88,11 +100,11 @@ class Links:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
     def lead(self, name: str, port: int) -> None:
-        """Where the node really listens."""
+        """The port where the node really listens."""
         self._targets[name] = (self._targets[name][0], port)
 
     def move(self, name: str) -> str:
-        """Another address for the node; at the old one no proxy listens any more."""
+        """Another address for the node; no proxy listens at the old one any more."""
         port = self._targets[name][1]
         address = self.add(name)
         self.lead(name, port)
@@ -100,7 +112,7 @@ class Links:
         return address
 
     def start(self) -> None:
-        """Accepts from now on."""
+        """Accepts connections from now on."""
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
         self._started.wait(WAIT_S_MAX)
@@ -110,14 +122,14 @@ class Links:
         self._call(self._set, (source, target), how)
 
     def isolate(self, name: str, how: How = "silent") -> None:
-        """Cuts a node off, both ways."""
+        """Cuts a node off in both directions."""
         for other in self._targets:
             if other != name:
                 self.cut(name, other, how)
                 self.cut(other, name, how)
 
     def spoil(self, name: str, one_in: int) -> None:
-        """The node's card flips a bit of one in so many of its frames; 0: of none."""
+        """The node's card flips a bit in one of `one_in` frames; 0: in none."""
         self._call(self._cards.update, {name: one_in})
 
     def heal(self) -> None:
@@ -210,9 +222,13 @@ class Links:
         return carry
 
     async def _pump(
-        self, link: tuple[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
+        self,
+        link: tuple[str, str],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
         card: Card | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
+        due = 0.0
         with suppress(OSError):
             while piece := await reader.read(PIECE_BYTES):
                 while link in self._cut:
@@ -220,6 +236,11 @@ class Links:
                     await asyncio.sleep(0)
                 if card is not None:
                     piece = card.passes(piece, max(self._cards.get(name, 0) for name in link))
+                if link in self._delays:
+                    # A little after the piece before: timers of one time have no order.
+                    due = max(due + 1e-6, self._loop.time() + self._delays[link]())
+                    self._loop.call_at(due, writer.write, piece)
+                    continue
                 writer.write(piece)
                 await writer.drain()
         writer.transport.abort()

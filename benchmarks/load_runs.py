@@ -1,6 +1,6 @@
-"""How a store is loaded and what was measured: wrk, h2load, or our own `loadgen.py`.
+"""Load generators for the stores: wrk, h2load, or our own `loadgen.py`, and their results.
 
-Every load is a process of its own, so that what the generator costs stays out of this one.
+Every load is a separate process, so that this process does not pay for the generator.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ class Sample:
 
     @property
     def rate(self) -> float:
-        """Operations that succeeded in a second."""
+        """Successful operations a second."""
         return self.operations / self.seconds
 
 
 def _nothing(operations: int) -> None:
-    """Nobody wants to know."""
+    """Ignores the number."""
 
 
 @dataclass
 class Load:
-    """Commands that run at once, and what to make of their output."""
+    """Commands that run at once, and how to read their output."""
 
     generator: str
     commands: Callable[[float], list[list[str]]]
@@ -54,14 +54,17 @@ class Load:
     told: Callable[[int], None] = field(default=_nothing)
 
     def run(self, seconds: float) -> Sample:
-        """Loads for so long. Raises RuntimeError when a generator fails."""
+        """Loads for this time. Raises RuntimeError if a generator fails."""
         running = [
             subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
                 stdin=subprocess.DEVNULL,
             )
             for command in self.commands(seconds)
-        ]  # fmt: skip
+        ]
         try:
             said = [process.communicate(timeout=seconds + REST_S_MAX)[0] for process in running]
         finally:
@@ -83,42 +86,55 @@ def _last_line(said: list[str], generator: str) -> Sample:
 
 
 def own(
-    mode: str, addresses: list[str], *, prefix: str = "new-", query: str = "", keys: int = KEYS
-) -> Load:
-    """`loadgen.py`."""
+    mode: str, addresses: list[str], *, prefix: str = "new-", query: str = "", keys: int = KEYS,
+    connections: int = CONNECTIONS, aware: bool = False,
+) -> Load:  # fmt: skip
+    """`loadgen.py`; `aware`: each get and put goes to an owner of its key."""
 
     def commands(seconds: float) -> list[list[str]]:
         return [[
             sys.executable, str(HERE / "loadgen.py"), mode, f"--seconds={seconds}",
-            f"--connections={CONNECTIONS}", f"--keys={keys}", f"--bytes={VALUE_BYTES}",
-            f"--prefix={prefix}", f"--query={query}", *addresses,
+            f"--connections={connections}", f"--keys={keys}", f"--bytes={VALUE_BYTES}",
+            f"--prefix={prefix}", f"--query={query}", *["--aware"] * aware, *addresses,
         ]]  # fmt: skip
 
     return Load("own", commands, lambda said, _: _last_line(said, "own"))
 
 
 def wrk(
-    kind: str, addresses: list[str], *, prefix: str = "", query: str = "", cpu: int | None = None
-) -> Load:
-    """wrk with `wrk/load.lua`, one thread for each address; `loadgen.py` where it is missing."""
+    kind: str, addresses: list[str], *, prefix: str = "", query: str = "", cpu: int | None = None,
+    connections: int = CONNECTIONS,
+    scheme: str = "http",
+) -> Load:  # fmt: skip
+    """wrk with `wrk/load.lua`, one thread for each address; if it is missing, `loadgen.py`, which
+    knows no TLS."""
     if shutil.which("wrk") is None:
-        return own(kind, addresses, prefix=prefix or "new-", query=query)
+        new = prefix or "new-"
+        return own(kind, addresses, prefix=new, query=query, connections=connections)
 
     def commands(seconds: float) -> list[list[str]]:
         pinned = ["taskset", "-c", str(cpu)] if cpu is not None and shutil.which("taskset") else []
         # wrk counts whole seconds.
         return [[
-            *pinned, "wrk", f"-t{len(addresses)}", f"-c{CONNECTIONS}",
+            *pinned, "wrk", f"-t{min(len(addresses), connections)}", f"-c{connections}",
             f"-d{max(1, round(seconds))}", "-s", str(HERE / "wrk/load.lua"),
-            f"http://{addresses[0]}", "--", kind, str(KEYS), str(VALUE_BYTES), prefix or "-",
+            f"{scheme}://{addresses[0]}", "--", kind, str(KEYS), str(VALUE_BYTES), prefix or "-",
             query or "-", *addresses,
         ]]  # fmt: skip
 
     def read(said: list[str], _: float) -> Sample:
         sample = _last_line(said, "wrk")
         good = sample.operations - sample.failed
-        return Sample(good, sample.seconds, sample.failed, sample.p50, sample.p99, sample.p999,
-                      "wrk", sample.said)  # fmt: skip
+        return Sample(
+            good,
+            sample.seconds,
+            sample.failed,
+            sample.p50,
+            sample.p99,
+            sample.p999,
+            "wrk",
+            sample.said,
+        )
 
     return Load("wrk", commands, read)
 
@@ -148,8 +164,12 @@ def etcd_message(kind: str, key: bytes, value: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def h2load(kind: str, addresses: list[str], directory: Path, value_bytes: int) -> Load:
+def h2load(
+    kind: str, addresses: list[str], directory: Path, value_bytes: int,
+    connections: int = CONNECTIONS,
+) -> Load:  # fmt: skip
     """gRPC to etcd: each process sends one message again and again to one member."""
+    addresses = addresses[:connections]
     method = {"get": "Range", "put": "Put", "txn": "Txn"}[kind]
     logs = [directory / f"h2load-{number}" for number in range(len(addresses))]
     per_request = BATCH if kind == "txn" else 1
@@ -160,13 +180,22 @@ def h2load(kind: str, addresses: list[str], directory: Path, value_bytes: int) -
             message = directory / f"message-{kind}-{number}"
             message.write_bytes(etcd_message(kind, b"key-%d" % number, b"v" * value_bytes))
             logs[number].unlink(missing_ok=True)
-            made.append([
-                "h2load", "-t1", "-m1", f"-c{CONNECTIONS // len(addresses)}",
-                f"-D{seconds * 1000:.0f}ms",
-                f"--data={message}", f"--log-file={logs[number]}",
-                "-H", "content-type: application/grpc", "-H", "te: trailers",
-                f"http://{address}/etcdserverpb.KV/{method}",
-            ])  # fmt: skip
+            made.append(
+                [
+                    "h2load",
+                    "-t1",
+                    "-m1",
+                    f"-c{connections // len(addresses)}",
+                    f"-D{seconds * 1000:.0f}ms",
+                    f"--data={message}",
+                    f"--log-file={logs[number]}",
+                    "-H",
+                    "content-type: application/grpc",
+                    "-H",
+                    "te: trailers",
+                    f"http://{address}/etcdserverpb.KV/{method}",
+                ]
+            )
         return made
 
     def read(said: list[str], seconds: float) -> Sample:

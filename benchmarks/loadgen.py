@@ -1,7 +1,7 @@
 """A load generator on uvloop: closed loop, one request in flight on each connection.
 
 For what wrk cannot do (contexts, batches, Redis) and for machines without wrk. It costs about as
-much of the shared cores as wrk does with a script, 8-10 µs an operation. Prints one line of JSON
+much of the shared cores as wrk with a script, 8-10 µs for an operation. Prints one line of JSON
 like `wrk/load.lua`: operations, seconds, failed, p50, p99, p999 (ms, of a request).
 
     python loadgen.py MODE --seconds 3 --connections 48 --keys 20000 --prefix new- host:port...
@@ -17,24 +17,50 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from random import Random
+from urllib.request import urlopen
 
 import msgspec
 import uvloop
 
+from dynamo_core.keys import partition_of, store_key
+from dynamo_core.ring.json_form import from_document
+
 BATCH = 32
 CONNECT_S_MAX = 10.0
 REST_S_MAX = 5.0
-"""For answers that are still on their way when the time is over."""
+"""Time for answers that are still under way at the end."""
 FAILURES_SHOWN_MAX = 1
 
 
-class HttpRequests:
-    """What one connection asks next, over HTTP; `next` returns None when there is no more."""
+Owns = Callable[[str], bool]
+"""Whether the node of a connection owns a key; a client that does not know the ring asks any."""
 
-    def __init__(self, asked: argparse.Namespace, number: int) -> None:
+
+def owner_of(addresses: list[str], aware: bool) -> Callable[[str], Owns]:
+    """For each address what its node owns: everything unless the client knows the ring."""
+    if not aware:
+        return lambda address: lambda key: True
+    with urlopen(f"http://{addresses[0]}/v1/ring", timeout=CONNECT_S_MAX) as answer:
+        ring = from_document(json.load(answer))
+    names = {member.client: member.name for member in ring.members.values()}
+
+    def owns(address: str, key: str) -> bool:
+        partition = partition_of(store_key(key.encode()), ring.partition_bits)
+        return names[address] in ring.entries[partition].owners
+
+    return lambda address: partial(owns, address)
+
+
+class HttpRequests:
+    """The next requests of one connection over HTTP; `next` returns None if there are no more."""
+
+    def __init__(self, asked: argparse.Namespace, number: int, owns: Owns) -> None:
         self.asked = asked
         self.number = number
+        self.owns = owns
         self.random = Random(f"{asked.prefix} {number}")
         self.value = b"v" * asked.bytes
         self.operations = 1
@@ -50,21 +76,24 @@ class HttpRequests:
         return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
     def same(self) -> bytes:
-        """One path again and again."""
+        """One path, repeated."""
         return self._request("GET", self.asked.prefix, None)
 
     def get(self) -> bytes:
         """Any of the known keys."""
-        return self._request("GET", f"/v1/kv/key-{self.random.randrange(self.asked.keys)}", None)
+        while not self.owns(key := f"key-{self.random.randrange(self.asked.keys)}"):
+            pass
+        return self._request("GET", f"/v1/kv/{key}", None)
 
     def put(self) -> bytes:
         """A key that was never written."""
         self._count += 1
-        path = f"/v1/kv/{self.asked.prefix}{self.number}-{self._count}"
-        return self._request("PUT", path, self.value)
+        while not self.owns(key := f"{self.asked.prefix}{self.number}-{self._count}"):
+            self._count += 1
+        return self._request("PUT", f"/v1/kv/{key}", self.value)
 
     def update(self) -> bytes:
-        """A known key with what was seen of it; a key has one writer, as a session has."""
+        """A known key with its last context; a key has one writer, as a session has."""
         share = self.asked.keys // self.asked.connections
         self._key = self.random.randrange(share) * self.asked.connections + self.number
         context = self._contexts.get(self._key)
@@ -100,7 +129,7 @@ class HttpRequests:
         return self._batch([{"op": "put", "key": key, "data": self.value} for key in keys])
 
     def answer_end(self, data: bytes) -> int:
-        """Where the answer ends in the bytes so far; 0 when it is not whole."""
+        """Where the answer ends in the bytes until now; 0 if it is not complete."""
         end = data.find(b"\r\n\r\n")
         if end < 0:
             return 0
@@ -119,7 +148,7 @@ class HttpRequests:
             self._contexts[self._key] = head[start + 17 :].split(b"\r\n", 1)[0].strip()
 
     def good(self, answer: bytes) -> bool:
-        """Whether it did what was asked, every operation of a batch."""
+        """Whether it succeeded, with every operation of a batch."""
         if answer[9:10] != b"2":
             return False
         if not self.asked.mode.startswith(("batch", "fill")):
@@ -129,9 +158,9 @@ class HttpRequests:
 
 
 class RedisRequests:
-    """The same over RESP: a set waits for one replica, as W=2 does."""
+    """The same over RESP: a set waits for one replica, like W=2."""
 
-    def __init__(self, asked: argparse.Namespace, number: int) -> None:
+    def __init__(self, asked: argparse.Namespace, number: int, owns: Owns) -> None:
         self.asked = asked
         self.random = Random(f"{asked.prefix} {number}")
         self.value = b"v" * asked.bytes
@@ -164,18 +193,18 @@ class RedisRequests:
         return sets + self._command(b"WAIT", b"1", b"0")
 
     def answer_end(self, data: bytes) -> int:
-        """Answers have a known length, unless one is an error."""
+        """Answers have a known length, except errors."""
         if data.startswith(b"-") or (data.endswith(b"\n") and b"\r\n-" in data[:256]):
             return len(data)
         return len(data) if len(data) >= self._expected else 0
 
     def good(self, answer: bytes) -> bool:
-        """Whether nothing failed and, for a write, a replica has it."""
+        """Whether it succeeded and, for a write, a replica has it."""
         return len(answer) == self._expected and (self.reads or not answer.endswith(b":0\r\n"))
 
 
 class Connection(asyncio.Protocol):
-    """One client: asks, waits, asks again, until the time is over."""
+    """One client: sends a request, waits for the answer, repeats until the time is over."""
 
     def __init__(self, requests: HttpRequests | RedisRequests, until: float) -> None:
         self._requests = requests
@@ -205,7 +234,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Counts a whole answer and goes on."""
+        """Counts a complete answer and goes on."""
         self._buffer = data = self._buffer + data if self._buffer else data
         if not self._requests.answer_end(data):
             return
@@ -219,7 +248,7 @@ class Connection(asyncio.Protocol):
         self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end, or a failure of its own."""
+        """The end, or a failed connection."""
         if exc is not None or (time.perf_counter() < self._until and self._buffer):
             self.failed += 1
         if not self.ended.done():
@@ -230,12 +259,14 @@ async def run(asked: argparse.Namespace) -> dict[str, float]:
     """One measurement."""
     loop = asyncio.get_running_loop()
     kind = RedisRequests if asked.mode.startswith("redis") else HttpRequests
+    owned = owner_of(asked.addresses, asked.aware)
     began = time.perf_counter()
     until = began + asked.seconds
     connections = []
     for number in range(asked.connections):
-        host, _, port = asked.addresses[number % len(asked.addresses)].rpartition(":")
-        connection = Connection(kind(asked, number), until)
+        address = asked.addresses[number % len(asked.addresses)]
+        host, _, port = address.rpartition(":")
+        connection = Connection(kind(asked, number, owned(address)), until)
         await asyncio.wait_for(
             loop.create_connection(lambda c=connection: c, host, int(port)), CONNECT_S_MAX
         )
@@ -266,6 +297,7 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=1024)
     parser.add_argument("--prefix", default="new-")
     parser.add_argument("--query", default="")
+    parser.add_argument("--aware", action="store_true", help="ask an owner of the key")
     print(json.dumps(uvloop.run(run(parser.parse_args()))))
 
 

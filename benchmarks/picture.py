@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 RECENT = 5_000
-"""Live latencies are those of so many purchases."""
+"""Live latencies are those of this many last purchases."""
 LINE_S = 5.0
-"""Without a terminal: one line so often."""
+"""Without a terminal: seconds between two lines."""
 STORY_LINES = 9
 COLOURS = {
     "up": "green", "killed": "red", "wiped": "red", "cut off": "yellow", "unjoined": "dim",
@@ -35,7 +35,7 @@ def percentiles(seconds: list[float]) -> tuple[float, float, float]:
 
 @dataclass
 class Score:
-    """What has happened so far."""
+    """What has happened until now."""
 
     total: int
     began: float = field(default_factory=time.perf_counter)
@@ -46,25 +46,25 @@ class Score:
     latencies: list[float] = field(default_factory=list)
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     siblings: Counter[int] = field(default_factory=Counter)
-    """How many versions an update met."""
+    """How many versions an update found."""
     failures: Counter[str] = field(default_factory=Counter)
-    """By type of error: purchases that were tried anew."""
+    """By type of error: purchases that were repeated."""
     states: dict[str, str] = field(default_factory=dict)
-    """What was done to a node last."""
+    """The last action on each node."""
     story: list[tuple[float, str]] = field(default_factory=list)
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By node that answers: its own status."""
+    """By answering node: its status."""
     hints_most: int = 0
     behind_most: int = 0
 
     @property
     def elapsed_s(self) -> float:
-        """Since the first purchase."""
+        """Seconds since the first purchase."""
         return time.perf_counter() - self.began
 
     @property
     def hints(self) -> int:
-        """Held by all nodes that answer, for all targets."""
+        """Hints of all answering nodes, for all targets."""
         return sum(h["count"] for s in self.nodes.values() for h in s["hints"].values())
 
     @property
@@ -75,43 +75,43 @@ class Score:
 
     @property
     def peers_down(self) -> int:
-        """Pairs of which one does not hear the other."""
+        """Pairs in which one node does not hear the other."""
         return sum(list(s["peers"].values()).count("down") for s in self.nodes.values())
 
     @property
     def moves(self) -> tuple[int, int]:
-        """Of the change that is under way: done, and all, as whoever knows most of it tells."""
+        """Moves of the present change: done, and all, from the node that knows most."""
         last = max(self.nodes.values(), key=lambda s: int(s["epoch"]), default=None)
         if last is None or last["operation"]["state"] != "running":
             return 0, 0
         return last["operation"]["moves_done"], last["operation"]["moves_total"]
 
     def bought(self, seconds: float) -> None:
-        """One purchase has been acknowledged after so long, all its tries together."""
+        """One purchase was acknowledged after this time, with all its attempts."""
         self.done += 1
         self.latencies.append(seconds)
         self.recent.append(seconds)
 
     def take(self, statuses: dict[str, dict[str, Any]]) -> None:
-        """A fresh look at the nodes."""
+        """Takes a new look at the nodes."""
         self.nodes = statuses
         self.hints_most = max(self.hints_most, self.hints)
         self.behind_most = max(self.behind_most, self.behind)
 
     def sentence(self) -> str:
-        """The whole run in a line."""
+        """The whole run in one line."""
         p50, p99, p999 = percentiles(self.latencies)
         met = sum(count for versions, count in self.siblings.items() if versions > 1)
         return (
             f"{self.done} purchases in {self.elapsed_s:.0f} s, update p50 {p50:.1f} ms, "
             f"p99 {p99:.1f} ms, p99.9 {p999:.1f} ms; siblings met {met} times, at most "
             f"{max(self.siblings, default=0)}; at most {self.hints_most} hints held, at most "
-            f"{self.behind_most} owners behind; {sum(self.failures.values())} purchases tried anew"
+            f"{self.behind_most} owners behind; {sum(self.failures.values())} purchases tried again"
         )
 
 
 class Picture:
-    """Live on a terminal, a line now and then elsewhere."""
+    """Live on a terminal, otherwise a line at intervals."""
 
     def __init__(self, console: Console, score: Score, names: list[str]) -> None:
         self.console = console
@@ -127,14 +127,16 @@ class Picture:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if self.console.is_terminal:
             self._live.__exit__(kind, error, trace)
 
     def show(self) -> None:
-        """Draws what the score is now."""
+        """Draws the present score."""
         if self.console.is_terminal:
             self._live.update(self._draw(), refresh=True)
             return
@@ -175,9 +177,11 @@ class Picture:
         moved, moves = score.moves
         if moves:
             bar.add_row(
-                Text("moves", style="bold"), ProgressBar(total=moves, completed=moved, width=36),
-                f"{moved}/{moves}", "",
-            )  # fmt: skip
+                Text("moves", style="bold"),
+                ProgressBar(total=moves, completed=moved, width=36),
+                f"{moved}/{moves}",
+                "",
+            )
         return Group(bar, self._figures(), self._table(), self._story())
 
     def _figures(self) -> Text:
@@ -188,7 +192,7 @@ class Picture:
         text.append(
             f"siblings met {met} (at most {max(score.siblings, default=0)})  "
             f"hints held {score.hints}  owners behind {score.behind}  "
-            f"tried anew {sum(score.failures.values())}"
+            f"tried again {sum(score.failures.values())}"
         )
         return text
 
@@ -207,10 +211,13 @@ class Picture:
             hints = {to: h["count"] for to, h in status["hints"].items() if h["count"]}
             up = sum(word == "up" for word in status["peers"].values())
             table.add_row(
-                name, mark, str(counts["owned"]), str(counts["complete"]),
+                name,
+                mark,
+                str(counts["owned"]),
+                str(counts["complete"]),
                 ", ".join(f"{to} {count}" for to, count in hints.items()) or "-",
                 f"{up} of {len(status['peers'])}",
-            )  # fmt: skip
+            )
         return table
 
     def _story(self) -> Text:

@@ -1,4 +1,4 @@
-"""Processes of this machine that a benchmark or the demo starts, and ends by their ids alone."""
+"""Processes on this machine that a benchmark or the demo starts and ends, only by their ids."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dynamo_client.local_nodes import found, free_ports
 from dynamo_client.local_process import Process, until
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-__all__ = ["Child", "Node", "found", "free_ports", "listens", "until"]
+__all__ = ["Child", "Node", "cpu_s", "found", "free_ports", "listens", "until"]
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections on this port of loopback."""
+    """Whether a process accepts connections on this port of loopback."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -25,23 +25,28 @@ def listens(port: int) -> bool:
     return True
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process has used, in all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+
+
 class Child(Process):
-    """One process that is measured."""
+    """A measured process."""
 
     @classmethod
     def start(cls, command: list[str], log: Path, cpu: int | None = None) -> Self:
-        """As a process is started; on one processor alone where that is asked and can be."""
+        """Starts a process; on one processor if asked and possible."""
         if cpu is not None and shutil.which("taskset"):
             command = ["taskset", "-c", str(cpu), *command]
         return super().start(command, log)
 
     def cpu_s(self) -> float:
-        """Seconds of processor that it has used, all threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+        """Seconds of processor time that it has used, in all threads."""
+        return cpu_s(self.pid)
 
     def resident_bytes(self) -> int:
-        """Memory that it has now."""
+        """The memory that it uses now."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf(
             "SC_PAGE_SIZE"
         )

@@ -1,4 +1,4 @@
-"""Disks of local nodes whose fsyncs can be held back: a library that each node is started with."""
+"""Disks of local nodes whose fsyncs can be delayed: each node starts with a preloaded library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("fsync_stalls.c")
-MISSING = "holding an fsync back needs Linux, a C compiler and a preloaded library"
+MISSING = "delaying an fsync needs Linux, a C compiler and a preloaded library"
 
 
 class Disks:
@@ -25,7 +25,7 @@ class Disks:
             subprocess.run(build, check=True)
 
     def before(self, name: str) -> list[str]:
-        """What stands before the command of this node."""
+        """The words before the command of this node."""
         if not self.can_stall:
             return []
         return ["env", f"LD_PRELOAD={self._library}", f"FSYNC_STALLS={self._trigger(name)}"]
@@ -36,7 +36,7 @@ class Disks:
         self._trigger(name).touch()
 
     def heal(self, *names: str) -> None:
-        """Those under way end, and all others are as quick as ever."""
+        """Waiting fsyncs end, and all others are as fast as before."""
         for name in names:
             self._trigger(name).unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
-"""What `bench.py` compares: how each store is started and which requests load it.
+"""The stores that `bench.py` compares: how to start each, and the requests that load it.
 
-Three nodes of each on loopback, N=3 R=2 W=2 or the nearest that it has. `disk` stores lie on a real
-disk and acknowledge what is fsynced, the others lie on tmpfs with their usual settings.
+Three nodes of each on loopback, N=3 R=2 W=2 or the nearest equivalent. `disk` stores are on a real
+disk and acknowledge only fsynced writes; the others are on tmpfs with their usual settings.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from benchmarks.load_runs import BATCH, Load, h2load, own, wrk
+from benchmarks.load_runs import BATCH, CONNECTIONS, Load, h2load, own, wrk
 from benchmarks.processes import Child, Node, found, free_ports, listens, until
+
+from dynamo_client.local_nodes import LocalNode, LocalRing, free_base
+from dynamoctl.secured import certify, secure
 
 HERE = Path(__file__).parent
 NODES = 3
 KEYS = 20_000
 VALUE_BYTES = 1024
+PARTITIONS = 256
 UPDATED_KEYS = 960
-"""Known keys of the row `update`; each connection asks for a context first, once a key."""
+"""Known keys of the row `update`; each connection first asks once for each key's context."""
 
 
 class Peer:
-    """A store that can be loaded: `loads` by row, None of a row that it cannot do."""
+    """A store that can be loaded, row by row; None of a row that it cannot do."""
 
     name = ""
     note = ""
@@ -40,7 +44,7 @@ class Peer:
 
     @staticmethod
     def missing() -> str:
-        """Why it cannot be run here, "" when it can."""
+        """Why it cannot run here, "" if it can."""
         return ""
 
     @staticmethod
@@ -49,15 +53,15 @@ class Peer:
         return ""
 
     def start(self) -> None:
-        """Starts it and fills in the known keys."""
-        raise RuntimeError("a peer knows how it starts")
+        """Starts it and writes the known keys."""
+        raise RuntimeError("a subclass starts its store")
 
-    def load(self, row: str, prefix: str) -> Load | None:
+    def load(self, row: str, prefix: str, connections: int = CONNECTIONS) -> Load | None:
         """The load of one row; keys that are new begin with the prefix."""
         raise RuntimeError("a peer knows its loads")
 
     def check(self) -> None:
-        """Raises RuntimeError when what the load generator counted did not happen."""
+        """Raises RuntimeError if the store did not do what the load generator counted."""
 
     def stop(self) -> None:
         """Ends its processes and removes its data."""
@@ -71,29 +75,26 @@ class Peer:
 
     @property
     def addresses(self) -> list[str]:
-        """Where it takes requests."""
+        """Where it accepts requests."""
         return [f"127.0.0.1:{port}" for port in self.ports]
 
-    def _http(self, row: str, prefix: str, query: str = "") -> Load | None:
+    def _http(self, row: str, prefix: str, connections: int, query: str = "") -> Load | None:
         """Rows over `/v1/kv` and `/v1/batch`."""
         if row in ("put", "durable put"):
-            return wrk("put", self.addresses, prefix=prefix, query=query)
+            return wrk("put", self.addresses, prefix=prefix, query=query, connections=connections)
         if row == "get":
-            return wrk("get", self.addresses)
+            return wrk("get", self.addresses, connections=connections)
         return None
 
 
 class Ours(Peer):
-    """dynamo-ring as it comes."""
+    """dynamo-ring with its defaults."""
 
     name = "dynamo-ring"
     note = "put: W=2, one of them fsynced (dw=1); durable put: both (dw=2)"
 
     def start(self) -> None:
-        self.nodes = [Node(f"n{number}", self.directory / f"n{number}") for number in range(NODES)]
-        for node in self.nodes:
-            node.start("--log-level=warning")
-        found(self.nodes, n=NODES)
+        self.nodes = self._started()
         self.children = [
             c for node in self.nodes if (c := Child.of_file(node.pid_file)) is not None
         ]
@@ -101,14 +102,48 @@ class Ours(Peer):
         self.idle_bytes = [child.resident_bytes() for child in self.children]
         fill = own("fill", self.addresses).run(60.0)
         if fill.failed or fill.operations < KEYS:
-            raise RuntimeError(f"dynamo-ring took {fill.operations} of {KEYS} keys")
+            raise RuntimeError(f"dynamo-ring stored {fill.operations} of {KEYS} keys")
 
-    def load(self, row: str, prefix: str) -> Load | None:
+    def _started(self) -> list[LocalNode]:
+        nodes = [Node(f"n{number}", self.directory / f"n{number}") for number in range(NODES)]
+        for node in nodes:
+            node.start("--log-level=warning")
+        found(nodes, n=NODES)
+        return nodes
+
+    def load(self, row: str, prefix: str, connections: int = CONNECTIONS) -> Load | None:
         if row == "update":
             return own("update", self.addresses, keys=UPDATED_KEYS)
         if row.startswith("batch"):
             return own(row.replace(" ", "-"), self.addresses, prefix=prefix)
-        return self._http(row, prefix, "?dw=2" if row == "durable put" else "")
+        query = "?dw=2" if row == "durable put" else ""
+        return self._http(row.removeprefix("tls "), prefix, connections, query)
+
+
+class Secured(Ours):
+    """dynamo-ring with TLS between clients and nodes, and between nodes."""
+
+    name = "dynamo-ring in TLS"
+    note = "TLS 1.3 on kept connections, links between nodes in TLS as well"
+
+    @staticmethod
+    def missing() -> str:
+        return "" if shutil.which("wrk") else "wrk is not installed"
+
+    def _started(self) -> list[LocalNode]:
+        ring = LocalRing(self.directory)
+        secure(ring)
+        base = free_base(NODES)
+        nodes = [ring.add(base) for _ in range(NODES)]
+        certify(ring)
+        # The generator that fills it speaks plain HTTP.
+        ring.flags = [*ring.flags, "--client-tls=allow", "--log-level=warning"]
+        ring.up(PARTITIONS)
+        return nodes
+
+    def load(self, row: str, prefix: str, connections: int = CONNECTIONS) -> Load | None:
+        kind = row.removeprefix("tls ")
+        return wrk(kind, self.addresses, prefix=prefix, scheme="https", connections=connections)
 
 
 class Naive(Peer):
@@ -131,19 +166,28 @@ class Naive(Peer):
             peers = ",".join(f"http://127.0.0.1:{p}" for p in self.ports if p != port)
             program = str(HERE / "naive/app.py")
             sync = ["--sync"] if self.durable else []
-            self._child(number, [
-                sys.executable, program, f"--name=n{number}", f"--port={port}",
-                f"--peers={peers}", f"--dir={directory}", f"--fill={KEYS}", *sync,
-            ])  # fmt: skip
+            self._child(
+                number,
+                [
+                    sys.executable,
+                    program,
+                    f"--name=n{number}",
+                    f"--port={port}",
+                    f"--peers={peers}",
+                    f"--dir={directory}",
+                    f"--fill={KEYS}",
+                    *sync,
+                ],
+            )
         for port in self.ports:
             until(lambda port=port: listens(port), "the naive design does not start")
 
-    def load(self, row: str, prefix: str) -> Load | None:
-        return self._http(row, prefix)
+    def load(self, row: str, prefix: str, connections: int = CONNECTIONS) -> Load | None:
+        return self._http(row, prefix, connections)
 
 
 class Etcd(Peer):
-    """Three members; each gets a third of the connections, for one key of its own."""
+    """Three members; each gets a third of the connections, for one key."""
 
     name = "etcd"
     note = "gRPC from h2load, one key for each member; get is linearizable"
@@ -161,15 +205,22 @@ class Etcd(Peer):
         self.ports, peers = free_ports(NODES), free_ports(NODES)
         members = ",".join(f"e{i}=http://127.0.0.1:{port}" for i, port in enumerate(peers))
         for number, (port, peer) in enumerate(zip(self.ports, peers, strict=True)):
-            self._child(number, [
-                "etcd", f"--name=e{number}", f"--data-dir={self.directory / str(number)}",
-                f"--listen-client-urls=http://127.0.0.1:{port}",
-                f"--advertise-client-urls=http://127.0.0.1:{port}",
-                f"--listen-peer-urls=http://127.0.0.1:{peer}",
-                f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
-                f"--initial-cluster={members}", "--initial-cluster-state=new",
-                "--log-level=error", f"--quota-backend-bytes={8 << 30}",
-            ])  # fmt: skip
+            self._child(
+                number,
+                [
+                    "etcd",
+                    f"--name=e{number}",
+                    f"--data-dir={self.directory / str(number)}",
+                    f"--listen-client-urls=http://127.0.0.1:{port}",
+                    f"--advertise-client-urls=http://127.0.0.1:{port}",
+                    f"--listen-peer-urls=http://127.0.0.1:{peer}",
+                    f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+                    f"--initial-cluster={members}",
+                    "--initial-cluster-state=new",
+                    "--log-level=error",
+                    f"--quota-backend-bytes={8 << 30}",
+                ],
+            )
         for port in self.ports:
             until(lambda port=port: listens(port), "etcd does not start")
         until(self._takes_puts, "etcd has no leader")
@@ -180,11 +231,11 @@ class Etcd(Peer):
         sample = h2load("put", self.addresses, self.directory, VALUE_BYTES).run(0.3)
         return sample.failed == 0 and sample.operations > 0
 
-    def load(self, row: str, prefix: str) -> Load | None:
+    def load(self, row: str, prefix: str, connections: int = CONNECTIONS) -> Load | None:
         kinds = {"put": "put", "durable put": "put", "get": "get", "batch put": "txn"}
         if row not in kinds:
             return None
-        load = h2load(kinds[row], self.addresses, self.directory, VALUE_BYTES)
+        load = h2load(kinds[row], self.addresses, self.directory, VALUE_BYTES, connections)
         if row != "get":
             load.told = partial(self._count, BATCH if kinds[row] == "txn" else 1)
         return load
@@ -193,13 +244,13 @@ class Etcd(Peer):
         self._counted += operations // puts_in_one
 
     def _at(self) -> int:
-        """How many transactions it has committed, over its JSON gateway."""
+        """The number of committed transactions, from its JSON gateway."""
         url = f"http://{self.addresses[0]}/v3/kv/range"
         answer = httpx.post(url, json={"key": "Yg=="}, timeout=10)
         return int(answer.json()["header"]["revision"])
 
     def check(self) -> None:
-        """h2load sees HTTP statuses and gRPC errors come as 200, so the revision is asked."""
+        """h2load sees HTTP statuses, and gRPC errors have status 200, so check etcd's revision."""
         done = self._at() - self._revision
         if done < self._counted:
             raise RuntimeError(f"etcd: {self._counted} puts counted, {done} committed")
@@ -225,12 +276,27 @@ class Redis(Peer):
             directory = self.directory / str(number)
             directory.mkdir(parents=True)
             follow = ["--replicaof", "127.0.0.1", str(ports[0])] if number else []
-            self._child(number, [
-                "redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory),
-                "--save", "", "--appendonly", "yes",
-                "--appendfsync", "always" if self.durable else "everysec",
-                "--repl-diskless-sync-delay", "0", *follow,
-            ])  # fmt: skip
+            self._child(
+                number,
+                [
+                    "redis-server",
+                    "--port",
+                    str(port),
+                    "--bind",
+                    "127.0.0.1",
+                    "--dir",
+                    str(directory),
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "yes",
+                    "--appendfsync",
+                    "always" if self.durable else "everysec",
+                    "--repl-diskless-sync-delay",
+                    "0",
+                    *follow,
+                ],
+            )
         for port in ports:
             until(lambda port=port: listens(port), "redis does not start")
         self.ports = ports[:1]
@@ -240,12 +306,14 @@ class Redis(Peer):
         sample = own("redis-fill", self.addresses).run(60.0)
         return sample.failed == 0 and sample.operations >= KEYS
 
-    def load(self, row: str, prefix: str) -> Load | None:
+    def load(self, row: str, prefix: str, connections: int = CONNECTIONS) -> Load | None:
         modes = {
             "put": "redis-set", "durable put": "redis-set", "get": "redis-get",
             "batch put": "redis-batch-set", "batch get": "redis-batch-get",
         }  # fmt: skip
-        return own(modes[row], self.addresses) if row in modes else None
+        if row not in modes:
+            return None
+        return own(modes[row], self.addresses, connections=connections)
 
 
 class Nginx(Peer):
@@ -278,12 +346,12 @@ class Nginx(Peer):
         self.children = [Child.start(command, self.directory / "log", cpu=0)]
         until(lambda: listens(self.ports[0]), "nginx does not start")
 
-    def load(self, row: str, prefix: str) -> Load | None:
+    def load(self, row: str, prefix: str, connections: int = CONNECTIONS) -> Load | None:
         return wrk("same", self.addresses, prefix="/", cpu=1) if row == "edge" else None
 
 
 class Edge(Peer):
-    """Our client HTTP alone, on one core: parsed, checked and answered with no store behind."""
+    """Only our client HTTP, on one core: requests are parsed, checked and answered, no store."""
 
     name = "dynamo-ring edge"
 
@@ -294,7 +362,7 @@ class Edge(Peer):
         self.children = [Child.start(command, self.directory / "log", cpu=0)]
         until(lambda: listens(self.ports[0]), "the edge does not start")
 
-    def load(self, row: str, prefix: str) -> Load | None:
+    def load(self, row: str, prefix: str, connections: int = CONNECTIONS) -> Load | None:
         return wrk("same", self.addresses, prefix="/v1/kv/k", cpu=1) if row == "edge" else None
 
 
@@ -304,7 +372,7 @@ def _nginx() -> str:
 
 
 def _said(command: list[str], pattern: str) -> str:
-    """The version in what a command prints."""
+    """The version in the output of a command."""
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     match = re.search(pattern, ended.stdout + ended.stderr)
     return match[1] if match else "?"

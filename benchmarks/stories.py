@@ -1,7 +1,7 @@
-"""What happens to a ring that people change while it serves: one function a story.
+"""What happens to a ring that people change while it serves: one function for each story.
 
-Each begins and ends with a ring of five nodes at rest and two spares, and is told to the record as
-it goes on, while clients read and write. What lasts as long as clients must wait is a RuntimeError.
+Each story begins and ends with a ring of five nodes at rest and two spares, and writes its steps to
+the record, while clients read and write. A wait that is too long is a RuntimeError.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from dynamo_client.local_process import POLL_S
 from dynamo_core.testing.history import Attempt
 
 DOOMED = 24
-"""Keys that are deleted while a disk sleeps."""
+"""Keys that are deleted while a disk is away."""
 CARD_ONE_IN, FLIPPED = 200, 20
-"""Of the frames of a bad card one in so many is spoiled; a story goes on until so many were."""
+"""A bad card corrupts one in this many frames; a story goes on until this many were corrupted."""
 DOWN_S = 1.5
-"""A killed node stays away so long."""
+"""Time for which a killed node stays away."""
 
 
 @dataclass
 class Stage:
-    """Where a story is played."""
+    """The surroundings of a story."""
 
     cluster: Cluster
     record: Record
@@ -42,10 +42,10 @@ class Stage:
     pause_s: float
     """How long a process is stopped (SIGSTOP)."""
     open: asyncio.Event
-    """Clients rest while it is not set."""
+    """Clients pause while it is not set."""
 
     async def do(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Something that blocks, while the clients go on."""
+        """Runs a blocking call while the clients go on."""
         return await asyncio.to_thread(partial(call, *arguments))
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
@@ -61,39 +61,39 @@ class Stage:
         self.record.say(sentence)
 
     def some(self, names: list[str], count: int) -> list[str]:
-        """Names by chance."""
+        """Random names."""
         return self.chance.sample(sorted(names), count)
 
     async def join(self, *names: str) -> None:
-        """Joins, to its end."""
+        """Nodes join; waits for the end."""
         self.say(f"{' and '.join(names)} join")
         await self.do(self.cluster.join, names)
 
     async def leave(self, *names: str) -> None:
-        """Leaves, to its end."""
+        """Nodes leave; waits for the end."""
         self.say(f"{' and '.join(names)} leave")
         await self.do(self.cluster.leave, names)
 
     async def midway(self, receiver: str = "") -> None:
-        """Waits until a partition is on its way, or all is over already."""
+        """Waits until a partition moves, or the change has ended already."""
 
         def moving() -> bool:
             return bool(self.cluster.moving(receiver)) or self.cluster.quiet()
 
         await self.until(moving, "nothing moves")
         where = await self.do(self.cluster.moving, receiver)
-        self.say(f"{len(where)} partitions on their way: {where}")
+        self.say(f"{len(where)} partitions are moving: {where}")
 
 
 async def join_two_then_leave_two(stage: Stage) -> None:
-    """The ring grows by two, and any two leave."""
+    """The ring grows by two nodes, and then any two leave."""
     await stage.join(*await stage.do(stage.cluster.spares))
     await stage.leave(*stage.some(await stage.do(stage.cluster.members), 2))
 
 
 async def leave_of_one_that_is_killed(stage: Stage) -> None:
-    """Killed in the midst of its leave; it comes back and goes on, or is removed by force and comes
-    back to learn that it has left."""
+    """A node is killed while it leaves; it starts again and goes on, or is removed by force and
+    learns at its start that it has left."""
     cluster = stage.cluster
     (name,) = stage.some(await stage.do(cluster.members), 1)
     removed = stage.chance.random() < 0.5
@@ -109,14 +109,14 @@ async def leave_of_one_that_is_killed(stage: Stage) -> None:
     node = cluster.nodes[name]
     await stage.do(node.start, *cluster.flags)
     stage.say(f"{name} is started again")
-    await stage.until(node.lives, f"{name} does not come back")
+    await stage.until(node.lives, f"{name} does not start again")
     await stage.do(cluster.renew, [name])
     await stage.do(cluster.rest)
     await stage.join((await stage.do(cluster.spares))[0])
 
 
 def _remove(cluster: Cluster, name: str) -> bool:
-    """False when it has LEFT by now."""
+    """False if it has LEFT meanwhile."""
     stays = next(other for other in cluster.asked if other != name)
     try:
         with cluster.door(stays) as admin:
@@ -138,7 +138,7 @@ async def flip(stage: Stage) -> None:
     await stage.until(
         lambda: any(cluster.owned(name) for name in joining) or cluster.quiet(), "nothing switches"
     )
-    stage.say(f"midway, {cluster.moving()} under way: back to three")
+    stage.say(f"midway, with moves {cluster.moving()}: back to three")
     await stage.do(cluster.begin_leave, joining)
     await stage.do(cluster.renew, joining)
     await stage.do(cluster.rest)
@@ -155,11 +155,11 @@ async def tokens_by_hand(stage: Stage) -> None:
         owners = ring["entries"][partition]["owners"]
         (to,) = stage.some([name for name in names if name not in owners], 1)
         moves.append({"partition": partition, "from": stage.chance.choice(owners), "to": to})
-    stage.say(f"by hand: {moves}")
+    stage.say(f"manual moves: {moves}")
     await stage.do(cluster.apply, {"moves": moves}, stage.chance.choice(names))
     await stage.midway()
     tokens = {"tokens": 2, "to": stage.chance.choice(names)}
-    stage.say(f"by hand: {tokens}")
+    stage.say(f"manual moves: {tokens}")
     await stage.do(cluster.apply, {"moves": [tokens]}, stage.chance.choice(names))
     await stage.do(cluster.rest)
     stage.say("balanced")
@@ -168,7 +168,7 @@ async def tokens_by_hand(stage: Stage) -> None:
 
 
 async def wiped_during_a_move(stage: Stage) -> None:
-    """A spare joins, and somebody loses its disk meanwhile: an owner, or the spare itself."""
+    """A spare joins, and meanwhile an owner or the spare itself loses its disk."""
     cluster = stage.cluster
     spare = (await stage.do(cluster.spares))[0]
     stage.say(f"{spare} joins")
@@ -191,7 +191,7 @@ async def wiped_during_a_move(stage: Stage) -> None:
 
 
 async def old_disk_after_a_collection(stage: Stage) -> None:
-    """A disk of before a deletion is put back when the tombstones are forgotten everywhere."""
+    """A disk from before a deletion is put back after all tombstones were collected."""
     cluster, record = stage.cluster, stage.record
     witness = Witness(CLIENTS, cluster, record, stage.chance.randrange(1 << 16))
     (name,) = stage.some(await stage.do(cluster.members), 1)
@@ -210,9 +210,9 @@ async def old_disk_after_a_collection(stage: Stage) -> None:
         await stage.do(cluster.restart, name)
         for key in doomed:
             await witness.operation(http, "delete", key, w=2)
-        # A hint that anybody holds stops a round: on a busy machine some are there all the time.
+        # Any hint stops a round, and on a busy machine there is always some hint.
         stage.open.clear()
-        stage.say("deleted; the clients rest")
+        stage.say("deleted; the clients pause")
         left = list(doomed)
         end = time.monotonic() + HEAL_S_MAX
         while left and time.monotonic() < end:
@@ -237,13 +237,13 @@ async def old_disk_after_a_collection(stage: Stage) -> None:
 
 
 def forgotten(answer: httpx.Response) -> bool:
-    """Whether all owners say that they have not even a tombstone: one would come with a context."""
+    """Whether no owner has even a tombstone: an answer with a tombstone has a context."""
     return answer.status_code == 404 and "dynamo-context" not in answer.headers
 
 
 async def two_administrators(stage: Stage) -> None:
-    """Two at once through two nodes: one lets a spare join and a member leave, the other moves
-    tokens. Whoever is told that another was quicker plans again."""
+    """Two administrators at once through two nodes: one lets a spare join and a member leave, the
+    other moves tokens. If another plan was faster, the administrator plans again."""
     cluster = stage.cluster
     names = await stage.do(cluster.members)
     spare = (await stage.do(cluster.spares))[0]
@@ -257,14 +257,14 @@ async def two_administrators(stage: Stage) -> None:
         stage.do(cluster.apply, first, one), stage.do(cluster.apply, second, other)
     )
     cluster.asked.append(spare)
-    stage.say("both are told that it is done")
+    stage.say("both plans are applied")
     await stage.do(cluster.renew, [leaver])
     await stage.do(cluster.rest)
     cluster.over(spare)
 
 
 async def stopped_receiver(stage: Stage) -> None:
-    """A spare joins and is stopped in the midst of it, for a while."""
+    """A spare joins and is stopped midway for some time."""
     cluster = stage.cluster
     spare = (await stage.do(cluster.spares))[0]
     stage.say(f"{spare} joins")
@@ -281,18 +281,18 @@ async def stopped_receiver(stage: Stage) -> None:
 
 
 async def a_moved_node(stage: Stage) -> None:
-    """One comes back with its disk at another address, where no seed is; then all at once; then one
-    more while another is away, which hears of it when it is back."""
+    """One node returns with its disk at another address, which is no seed; then all at once; then
+    one more while another node is away, which learns of it at its start."""
     cluster = stage.cluster
     names = await stage.do(cluster.members)
     (name,) = stage.some(names, 1)
-    stage.say(f"{name} is killed and comes back at another address")
+    stage.say(f"{name} is killed and starts again at another address")
     await stage.do(cluster.move, [name])
-    stage.say("all members are killed and come back at other addresses")
+    stage.say("all members are killed and start again at other addresses")
     await stage.do(cluster.move, names)
     one, away = stage.some(names, 2)
-    await stage.do(cluster.settle)  # W=2 of N=3 survive one that is away at a time
-    stage.say(f"{away} is killed, and {one} comes back at another address meanwhile")
+    await stage.do(cluster.settle)  # W=2 of N=3 survives one node away at a time
+    stage.say(f"{away} is killed, and meanwhile {one} starts again at another address")
     await stage.do(cluster.kill, away)
     moving = asyncio.create_task(stage.do(cluster.move, [one]))
     await asyncio.sleep(DOWN_S)
@@ -302,8 +302,8 @@ async def a_moved_node(stage: Stage) -> None:
 
 
 async def bad_network_card(stage: Stage) -> None:
-    """The card of a member flips bits of its frames while a spare joins and somebody leaves; each
-    such frame closes its link, and none of them is believed."""
+    """The card of a member flips bits of its frames while a spare joins and a member leaves; each
+    such frame closes its link, and no node accepts it."""
     cluster, links = stage.cluster, stage.cluster.links
     (name,) = stage.some(await stage.do(cluster.members), 1)
     before = links.met["flipped"]
@@ -313,34 +313,34 @@ async def bad_network_card(stage: Stage) -> None:
     await stage.leave(*stage.some(await stage.do(cluster.members), 1))
     await stage.until(lambda: links.met["flipped"] >= before + FLIPPED, "few frames pass")
     await stage.do(links.spoil, name, 0)
-    stage.say(f"{links.met['flipped'] - before} frames were spoiled; the card is a good one again")
+    stage.say(f"{links.met['flipped'] - before} frames were corrupted; the card works again")
 
 
 async def a_stalled_fsync(stage: Stage) -> None:
-    """The fsyncs of a member do not end for a while; it says so, and every put is done by others'
-    disks. Then a spare joins, somebody leaves, and they stall in the midst of that."""
+    """A member's fsyncs do not end for some time; it reports this, and the disks of others do every
+    put. Then a spare joins, a member leaves, and the fsyncs stall in the middle of that."""
     cluster, disks = stage.cluster, stage.cluster.disks
     if not disks.can_stall:
-        stage.say(f"not told: {MISSING}")
+        stage.say(f"skipped: {MISSING}")
         return
     (name,) = stage.some(await stage.do(cluster.members), 1)
     disks.stall(name)
     stage.say(f"no fsync of {name} ends")
-    await stage.until(lambda: cluster.stalls(name), f"{name} does not say that its fsyncs stall")
-    stage.say(f"{name} says so; the clients go on for {stage.pause_s:.0f} s")
+    await stage.until(lambda: cluster.stalls(name), f"{name} does not report that its fsyncs stall")
+    stage.say(f"{name} reports it; the clients go on for {stage.pause_s:.0f} s")
     await asyncio.sleep(stage.pause_s)
     disks.heal(name)
-    await stage.until(lambda: not cluster.stalls(name), f"{name} goes on saying that they stall")
-    stage.say(f"the fsyncs of {name} are quick again")
+    await stage.until(lambda: not cluster.stalls(name), f"{name} still reports that they stall")
+    stage.say(f"the fsyncs of {name} are fast again")
     await stage.join((await stage.do(cluster.spares))[0])
     (other,) = stage.some([n for n in await stage.do(cluster.members) if n != name], 1)
-    stage.say(f"{other} leaves, and the fsyncs of {name} stall in the midst of it")
+    stage.say(f"{other} leaves, and meanwhile the fsyncs of {name} stall")
     await stage.do(cluster.begin_leave, [other])
     await stage.midway()
     disks.stall(name)
     await asyncio.sleep(stage.pause_s)
     disks.heal(name)
-    stage.say(f"the fsyncs of {name} are quick again")
+    stage.say(f"the fsyncs of {name} are fast again")
     await stage.do(cluster.renew, [other])
     await stage.do(cluster.rest)
 

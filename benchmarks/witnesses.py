@@ -1,4 +1,4 @@
-"""Clients of real nodes that note what they were told, and the record that the checker judges."""
+"""Clients of real nodes that record what they were told, and the record for the checker."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from dynamo_core.testing.history import Attempt, Damage, Event, Setting, save
 TIMEOUT_MS = 4000
 CLIENTS = 6
 MEANINGS = {"C1": "lost", "C2": "invented", "C14": "invented", "C3": "resurrected"}
-"""What people call the violation of a claim; of the rest each has its own name."""
+"""People's words for the violation of a claim; other claims keep their names."""
 Kind = Literal["get", "put", "delete"]
 
 
 class Record:
-    """What clients saw of some keys, what disks lost meanwhile, and what was done when."""
+    """What clients saw of some keys, what disks lost meanwhile, and the steps of the story."""
 
     def __init__(self, keys: Sequence[bytes], n: int = 3) -> None:
         self.keys = list(keys)
         self.apart: list[bytes] = []
-        """Keys of the story itself, which the clients leave alone."""
+        """Keys of the story itself, which the clients do not touch."""
         self.events: list[Event] = [Setting(n=n)]
         self.steps: list[tuple[float, str]] = []
-        """The story, in seconds of the monotonic clock."""
+        """The steps, in seconds of the monotonic clock."""
         self._losses: list[tuple[str, float, float, bool]] = []
 
     def say(self, sentence: str) -> None:
-        """One step of the story, now."""
+        """Adds a step of the story, now."""
         self.steps.append((time.monotonic(), sentence))
 
     def lost(self, name: str, since: float = 0.0, silent: bool = False) -> None:
-        """The disk of `name` lost now what had been written since then. Each put may have had a
-        copy there (C7: W-1 disks may be lost)."""
+        """The disk of `name` lost now what was written since then. Each put may have had a copy
+        there (C7: W-1 disks may be lost)."""
         self._losses.append((name, since, time.monotonic(), silent))
 
     def all_keys(self) -> list[bytes]:
-        """Everything that is looked at in the end."""
+        """All keys of the final reads."""
         return self.keys + self.apart
 
     def attempts(self) -> list[Attempt]:
@@ -55,7 +55,7 @@ class Record:
         return [event for event in self.events if isinstance(event, Attempt)]
 
     def met(self) -> Counter[tuple[str, str]]:
-        """How many operations of each kind ended how."""
+        """The number of operations by kind and outcome."""
         return Counter((attempt.kind, attempt.outcome) for attempt in self.attempts())
 
     def history(self) -> list[Event]:
@@ -69,11 +69,11 @@ class Record:
         return [*self.events, *damage]
 
     def verdict(self) -> list[Violation]:
-        """What is wrong; nothing when it is empty."""
+        """The violations; empty if there are none."""
         return check(self.history())
 
     def save(self, place: Path, wrong: Iterable[Violation]) -> None:
-        """The history, and the ladder of the keys that went wrong: steps and operations in turn."""
+        """Saves the history, and the ladder of the wrong keys: steps and operations in order."""
         place.mkdir(parents=True, exist_ok=True)
         save(place / "history.jsonl", self.history())
         wrong = list(wrong)
@@ -98,23 +98,29 @@ def rung(attempt: Attempt) -> str:
 
 
 class Witness:
-    """Reads, writes and deletes at random, one operation after the other."""
+    """Reads, writes and deletes at random, one operation after another."""
 
     def __init__(
-        self, number: int, cluster: Cluster, record: Record, seed: int, *,
-        timeout_ms: int = TIMEOUT_MS, rest_s: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        number: int,
+        cluster: Cluster,
+        record: Record,
+        seed: int,
+        *,
+        timeout_ms: int = TIMEOUT_MS,
+        rest_s: float = 0.0,
+    ) -> None:
         self.random = random.Random(seed * 100 + number)
         self.cluster = cluster
         self.record = record
         self.next_value = 1 + number
         self.timeout_ms = timeout_ms
         self.rest_s = rest_s
-        """Between two operations: so much load, and no more."""
+        """Pause between two operations, which limits the load."""
         self.contexts: dict[bytes, tuple[str, list[int]]] = {}
 
     async def run(self, stop: asyncio.Event, open_: asyncio.Event | None = None) -> None:
-        """Until it is told to stop; rests while `open_` is not set."""
+        """Runs until it is told to stop; pauses while `open_` is not set."""
         async with self.http() as http:
             while not stop.is_set():
                 if open_ is not None:
@@ -126,22 +132,26 @@ class Witness:
                 await asyncio.sleep(self.rest_s)
 
     def http(self) -> httpx.AsyncClient:
-        """Connections that wait somewhat longer than a node may take."""
+        """Connections whose timeout is a little longer than a node's."""
         return httpx.AsyncClient(timeout=self.timeout_ms / 1000 + 1)
 
     async def operation(
         self, http: httpx.AsyncClient, kind: Kind, key: bytes, known: bool = True, w: int = 0
     ) -> Attempt:
-        """One, tried again elsewhere when its outcome is not known. `known`: with the context that
-        this client has of the key."""
+        """One operation, repeated elsewhere if its outcome is unknown. `known`: with this client's
+        context of the key."""
         text, seen = "", list[int]()
         if kind != "get" and known and key in self.contexts:
             text, seen = self.contexts[key]
         attempt = Attempt(
-            kind=kind, key=key, seen=seen, known=kind != "delete" or bool(text),
-            r=self.random.choice([1, 2, 2, 3]), w=w or self.random.choice([1, 2, 2, 3]),
+            kind=kind,
+            key=key,
+            seen=seen,
+            known=kind != "delete" or bool(text),
+            r=self.random.choice([1, 2, 2, 3]),
+            w=w or self.random.choice([1, 2, 2, 3]),
             strict=self.random.random() < 0.2,
-        )  # fmt: skip
+        )
         if kind != "get":
             attempt.value = self.next_value
             self.next_value += CLIENTS + 1
@@ -160,7 +170,7 @@ class Witness:
     async def attempt(
         self, http: httpx.AsyncClient, attempt: Attempt, headers: dict[str, str]
     ) -> httpx.Response | None:
-        """One request, noted."""
+        """One request, recorded."""
         node = self.cluster.nodes[attempt.node]
         url = f"{node.endpoint}/v1/kv/{attempt.key.decode()}?timeout_ms={self.timeout_ms}"
         url += f"&strict={str(attempt.strict).lower()}"
@@ -169,9 +179,11 @@ class Witness:
         attempt.began = time.monotonic()
         try:
             answer = await http.request(
-                attempt.kind.upper(), url, headers={**headers, "Accept": "application/json"},
+                attempt.kind.upper(),
+                url,
+                headers={**headers, "Accept": "application/json"},
                 content=attempt.sent or None,
-            )  # fmt: skip
+            )
         except httpx.HTTPError as error:
             attempt.outcome, attempt.ended = "unknown", time.monotonic()
             attempt.problem = type(error).__name__

@@ -1,5 +1,5 @@
-"""What all tests need. Some press Ctrl-C: a shell that runs them in the background has told
-everybody below it to ignore that, which Python then leaves so."""
+"""What all tests need. Some tests press Ctrl-C, but a shell that runs the tests in the background
+makes all its processes ignore it, and Python keeps that."""
 
 from __future__ import annotations
 

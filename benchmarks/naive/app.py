@@ -1,10 +1,10 @@
-"""The naive design that dynamo-ring is measured against: what one writes first, and honestly.
+"""The naive design that dynamo-ring is compared with: a first version, written honestly.
 
-FastAPI handlers on every node. A put bumps this node's entry in a vector clock and sends the new
-version to the two peers by HTTP, one Task each, over kept-alive connections; two of three copies
-make it done (N=3, W=2). A get asks all three and answers at two (R=2); concurrent versions are
-shown as a list. Records lie in RocksDB: the clock as JSON, a newline, the value. Peers are called
-with aiohttp where it is installed; httpx is the fallback, and slower by an order of magnitude.
+FastAPI handlers on every node. A put increments this node's entry in a vector clock and sends the
+new version to the two peers by HTTP, one Task for each, over kept-alive connections; it is done
+when two of three copies exist (N=3, W=2). A get asks all three and answers after two answers (R=2);
+concurrent versions are a list. Records are in RocksDB: the clock as JSON, a newline, the value. It
+calls peers with aiohttp if installed; otherwise with httpx, which is about ten times slower.
 
 It has no hints, no repair, no membership, no limits: it does less than dynamo-ring, not more.
 
@@ -37,7 +37,7 @@ CLOCK = "x-vector-clock"
 
 
 def descends(a: Clock, b: Clock) -> bool:
-    """Whether a has seen everything that b has."""
+    """Whether a has seen everything that b has seen."""
     return all(a.get(node, 0) >= count for node, count in b.items())
 
 
@@ -59,7 +59,7 @@ class Replica:
         return json.loads(clock), value
 
     def write(self, key: str, clock: Clock, value: bytes) -> None:
-        """Keeps what is newer; a real store would keep siblings here."""
+        """Keeps the newer version; a real store would keep siblings here."""
         held = self.read(key)
         if held is None or not descends(held[0], clock):
             self._db.put(key.encode(), json.dumps(clock).encode() + b"\n" + value, self._write)
@@ -71,7 +71,7 @@ class Replica:
 
 
 async def first(wanted: int, calls: list[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """The first results of calls run as Tasks; the others go on by themselves."""
+    """The first results of calls that run as Tasks; the others go on."""
     waiting = {asyncio.create_task(call) for call in calls}
     results: list[Any] = []
     while waiting and len(results) < wanted:
@@ -149,8 +149,9 @@ def naive_app(name: str, replica: Replica, urls: list[str]) -> FastAPI:
         if len(others) < R - 1:
             return Response(status_code=503)
         versions = [version for version in (replica.read(key), *others) if version is not None]
-        newest = [v for v in versions if not any(o[0] != v[0] and descends(o[0], v[0])
-                                                 for o in versions)]  # fmt: skip
+        newest = [
+            v for v in versions if not any(o[0] != v[0] and descends(o[0], v[0]) for o in versions)
+        ]
         distinct = {json.dumps(clock, sort_keys=True): value for clock, value in newest}
         if not distinct:
             return Response(status_code=404)

@@ -1,4 +1,4 @@
--- Requests of `bench.py` for wrk: one thread for each node, a key of its own in every request.
+-- Requests of `bench.py` for wrk: one thread for each node, another key in every request.
 -- Arguments: get|put|same, keys, bytes of a value, prefix of new keys, query, addresses host:port...
 local threads = 0
 

@@ -1,4 +1,4 @@
-"""The card of the chaos story does what it is said to do: one bit of one frame in so many."""
+"""The bad card of the chaos story flips one bit of one frame in the given number."""
 
 from __future__ import annotations
 

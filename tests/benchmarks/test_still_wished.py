@@ -1,4 +1,4 @@
-"""What is wished for again by whoever was told that another change was quicker."""
+"""The part of a change that an administrator asks for again after another plan was faster."""
 
 from __future__ import annotations
 

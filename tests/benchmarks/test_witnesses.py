@@ -16,17 +16,33 @@ KEY = b"1-0"
 
 def write(value: int, at: float, w: int = 2, seen: tuple[int, ...] = ()) -> Attempt:
     return Attempt(
-        kind="put", key=KEY, node="n0", value=value, sent=b"v%d " % value * 9, seen=list(seen),
-        outcome="ok", status=204, began=at, ended=at + 1, w=w,
-    )  # fmt: skip
+        kind="put",
+        key=KEY,
+        node="n0",
+        value=value,
+        sent=b"v%d " % value * 9,
+        seen=list(seen),
+        outcome="ok",
+        status=204,
+        began=at,
+        ended=at + 1,
+        w=w,
+    )
 
 
 def final(*values: int, at: float = 90.0) -> Attempt:
     shown = [b"v%d " % value * 9 for value in values]
     return Attempt(
-        kind="get", key=KEY, node="n1", shown=shown, outcome="ok", status=200 if shown else 404,
-        began=at, ended=at + 1, final=True,
-    )  # fmt: skip
+        kind="get",
+        key=KEY,
+        node="n1",
+        shown=shown,
+        outcome="ok",
+        status=200 if shown else 404,
+        began=at,
+        ended=at + 1,
+        final=True,
+    )
 
 
 def record(*attempts: Attempt) -> Record:
@@ -51,7 +67,7 @@ def test_a_lost_disk_excuses_puts_at_w_1_of_before_and_no_others() -> None:
     assert history.verdict() == []
     assert record(write(1, 1.0), final()).verdict()
     history = record(write(1, 1.0, w=1), final())
-    history.lost("n0", since=50.0)  # an old copy of after the put was put back
+    history.lost("n0", since=50.0)  # a copy from after the put was put back
     assert [violation.claim for violation in history.verdict()] == ["C1"]
 
 
@@ -65,8 +81,10 @@ def test_a_ladder_has_the_steps_and_the_operations_of_the_keys_that_went_wrong(
     first, *rungs = (tmp_path / "1-story" / "ladder.txt").read_text().splitlines()
     assert first.startswith("C1 b'1-0' final read at n1")
     assert [" ".join(rung.split()[1:4]) for rung in rungs] == [
-        "n0 put 1-0", "-- n3 leaves", "n1 get 1-0",
-    ]  # fmt: skip
+        "n0 put 1-0",
+        "-- n3 leaves",
+        "n1 get 1-0",
+    ]
     assert len((tmp_path / "1-story" / "history.jsonl").read_text().splitlines()) == 4
 
 

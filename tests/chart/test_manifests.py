@@ -1,6 +1,6 @@
-"""What is installed: install.yaml, RBAC, samples, values, alerts and dashboard, without a cluster.
+"""What users install: install.yaml, RBAC, samples, values, alerts and dashboard, no cluster.
 
-`make e2e` renders the chart with helm and compares; here a digest tells that it was rendered.
+`make e2e` renders the chart with helm and compares; here a digest shows that it was rendered.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from tests.dynamo_operator.crd_check import refusals
 
 from dynamo_operator.children import OPERATOR_LABELS
-from dynamo_operator.definition import cluster_crd, repair_crd
+from dynamo_operator.definition import cluster_crd, every_crd
 from dynamo_operator.handlers import PARTS
+from tests.dynamo_operator.crd_check import refusals
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/dynamo-ring"
 INSTALL = (ROOT / "manifests/install.yaml").read_text()
 OBJECTS = [each for each in yaml.safe_load_all(INSTALL) if each]
-CRDS = {"DynamoCluster": cluster_crd(), "DynamoRepair": repair_crd()}
+CRDS = {crd["spec"]["names"]["kind"]: crd for crd in every_crd()}
 VERSIONS = [f"1.{minor}" for minor in range(29, 38)]
 YAML_FILES = sorted(
     path
@@ -111,8 +111,26 @@ def test_its_variables_are_those_that_it_reads() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "manifests/samples").glob("*.yaml")), ids=str)
 def test_samples_are_accepted(path: Path) -> None:
-    for each in yaml.safe_load_all(path.read_text()):
+    documents = yaml.safe_load_all(path.read_text())
+    ours = [each for each in documents if each["kind"] in CRDS]
+    assert ours
+    for each in ours:
         assert refusals(CRDS[each["kind"]], each) == []
+
+
+def test_examples_in_the_documentation_are_accepted() -> None:
+    shown = 0
+    for page in (ROOT / "docs/kubernetes").glob("*.md"):
+        for text in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.M | re.S):
+            example = yaml.safe_load(text)
+            whole = {"kind": "DynamoCluster", "metadata": {"name": "shop"}} | example
+            whole = {"apiVersion": "dynamo-ring.dev/v1alpha1"} | whole
+            if whole["kind"] not in CRDS:  # an autoscaler, of Kubernetes itself
+                kubernetes_validate.validate(whole, VERSIONS[0], strict=True)
+                continue
+            assert refusals(CRDS[whole["kind"]], whole) == [], (page.name, text)
+            shown += 1
+    assert shown > 5
 
 
 def test_values_keep_their_schema() -> None:
@@ -131,16 +149,55 @@ def test_values_keep_their_schema() -> None:
 def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
     page = (ROOT / "docs/operations.md").read_text().split("<!-- table: metrics -->")[1]
     metrics = set(re.findall(r"^\| `(dynamo_\w+)`", page, re.M))
+    table = (ROOT / "docs/operations.md").read_text().split("<!-- table: events -->")[1]
+    events = set(re.findall(r"^\| `(\w+)`", table, re.M))
     gauges = (ROOT / "operator/src/dynamo_operator/metrics.py").read_text()
     metrics |= set(re.findall(r'"(dynamo_operator_\w+)"', gauges))
     metrics |= {f"dynamo_cluster_{name}" for name in re.findall(r'\("(\w+)", "', gauges)}
     for file in ("alerts.yaml", "dashboard.json"):
         asked = set(re.findall(r"\bdynamo_\w+", (CHART / "files" / file).read_text()))
         assert {re.sub("_bucket$", "", name) for name in asked} <= metrics
+        text = (CHART / "files" / file).read_text()
+        named = re.findall(r'\bevent=~?\\*"([\w|]+)', text)
+        assert named and {one for each in named for one in each.split("|")} <= events, file
     dashboard = json.loads((CHART / "files/dashboard.json").read_text())
     assert all(panel["description"] for panel in dashboard["panels"])
     alerts = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"][0]["rules"]
     assert all({"summary", "description"} <= set(each["annotations"]) for each in alerts)
+
+
+def test_each_alert_leads_to_its_part_of_a_page() -> None:
+    source = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Source"]
+    page = "docs/alerts.md"
+    parts = re.findall(r"^## (\w+)$", (ROOT / page).read_text(), re.M)
+    alerts = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"][0]["rules"]
+    for each in alerts:
+        address = f"{source}/blob/main/{page}#{each['alert'].lower()}"
+        assert each["annotations"].get("runbook_url") == address, each["alert"]
+    assert parts == [each["alert"] for each in alerts], "a part for each alert, in its order"
+
+
+def test_the_dashboard_works_outside_kubernetes() -> None:
+    """There series have no namespace and no service: each variable may be All, which matches a
+    label that is not there."""
+    dashboard = json.loads((CHART / "files/dashboard.json").read_text())
+    chosen = {each["name"]: each for each in dashboard["templating"]["list"]}
+    del chosen["datasource"]
+    assert chosen.keys() == {"namespace", "service", "job"}
+    assert {each["allValue"] for each in chosen.values()} == {".*"}
+    marks = [each["expr"] for each in dashboard["annotations"]["list"]]
+    asked = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", [])]
+    for expression in marks + asked:
+        for metric, selector in re.findall(r"(dynamo_\w+)(\{[^}]*\})?", expression):
+            of_operator = metric.startswith("dynamo_cluster_")  # it has no label of the nodes
+            for name in ["namespace"] if of_operator else chosen:
+                assert f'{name}=~"${name}"' in selector, expression
+    assert any("dynamo_ring_epoch" in expression for expression in marks)
+    rows = [panel["title"] for panel in dashboard["panels"] if panel["type"] == "row"]
+    assert rows[:3] == ["Health", "Requests", "Transfers and the ring"]
+    places = [tuple(panel["gridPos"][side] for side in "xy") for panel in dashboard["panels"]]
+    assert len(set(places)) == len(places), "two panels in one place"
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(places)
 
 
 def test_a_hub_can_show_where_the_chart_comes_from() -> None:

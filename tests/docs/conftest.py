@@ -21,15 +21,15 @@ PLACES = (0, 100, 200)
 """Of the client, admin and peer listeners, behind the base port."""
 NODES = 3
 NODES_MAX = 4
-"""With the one that a page adds."""
+"""With the node that a page adds."""
 FAST = ("--moves-max=8",)
-"""Else as `make up` starts them."""
+"""Otherwise as `make up` starts them."""
 START_S_MAX = 60.0
 SYNCED_S_MAX = 20.0
 
 
 class Room(NamedTuple):
-    """A directory with a `.local/`; the addresses that pages name, and the ones that there are."""
+    """A directory with a `.local/`; the addresses in the pages, and the real ones."""
 
     directory: Path
     addresses: dict[str, str]
@@ -62,9 +62,16 @@ class Other(NamedTuple):
         clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
         path = os.pathsep.join([str(COMMANDS), clean["PATH"]])
         done = subprocess.run(
-            ["sh"], input=script, cwd=cwd, env={**clean, "PATH": path}, check=False, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=START_S_MAX,
-        )  # fmt: skip
+            ["sh"],
+            input=script,
+            cwd=cwd,
+            env={**clean, "PATH": path},
+            check=False,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=START_S_MAX,
+        )
         return done.returncode, done.stdout
 
 
@@ -72,15 +79,20 @@ def local(directory: Path, *words: str) -> str:
     """One command of `dynamoctl local`, and what it says."""
     clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
     done = subprocess.run(
-        [COMMANDS / "dynamoctl", "local", *words], cwd=directory, env=clean, check=False,
-        capture_output=True, text=True, timeout=START_S_MAX,
-    )  # fmt: skip
+        [COMMANDS / "dynamoctl", "local", *words],
+        cwd=directory,
+        env=clean,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=START_S_MAX,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def wait_until_synced(room: Room) -> None:
-    """Until then a 404 is a 503: no node has compared numbers with another one."""
+    """Until then a missing key is a 503, because no node has compared numbers with another."""
     end = time.monotonic() + SYNCED_S_MAX
     for number in range(1, NODES + 1):
         while httpx.get(room.admin(number) + "/readyz?level=synced").status_code != 200:
@@ -110,7 +122,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Other]:
-    """A second ring, which no page is about. It has a key, and it is started from elsewhere."""
+    """A second ring, which no page describes. It has a key, and is started from elsewhere."""
     home, elsewhere = tmp_path_factory.mktemp("other"), tmp_path_factory.mktemp("elsewhere")
     base = free_base(1)
     flags = ("--nodes=1", "--", "--engine=memory")

@@ -1,5 +1,5 @@
-"""As much of curl as the pages use, for machines that have none: -s -i -I -o -X -d -H, one URL; and
---retry of a 503 after the second that it asks for."""
+"""As much of curl as the pages use, for machines that have none: -s -i -I -o -X -d -H, one URL;
+--json; and --retry of a 503 after the second that it asks for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import time
 from urllib.parse import urlsplit
 
-WITH_VALUE = {"-X", "-d", "-H", "-o", "--retry"}
+WITH_VALUE = {"-X", "-d", "-H", "-o", "--json", "--retry"}
 WAIT_S_MAX = 10.0
 RETRY_S = 1.0
 
@@ -33,6 +33,9 @@ def main(arguments: list[str]) -> int:
     flags, url, given = understood(arguments)
     data = "&".join(given.get("-d", ())).encode() if "-d" in given else None
     headers = dict(line.split(": ", 1) for line in given.get("-H", ()))
+    if "--json" in given:
+        data = given["--json"][0].encode()
+        headers = {"Content-Type": "application/json", "Accept": "application/json"} | headers
     if data is not None:
         headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
     method = given.get("-X", ["HEAD" if "I" in flags else "POST" if data else "GET"])[0]

@@ -1,12 +1,12 @@
 """The commands of the pages, run word for word as a reader pastes them, against real nodes.
 
-A page is one story: its `console`, `sh` and `python` blocks run in order, in one shell. What they
-print is compared with what the page shows, by two rules. "…" stands for anything within a line,
-and for any number of lines when it is alone on one. A line of JSON is compared as data, a list of
-siblings in any order, because siblings lie in the order of their random dots. A command must end
-with 0, unless the page shows the line with which `dynamoctl` fails. Only the ports are others, so
-that a ring that runs on this machine is left alone. A second ring runs beside the one that the
-pages are about, and no command of a page may touch it.
+A page is one story: its `console`, `sh` and `python` blocks run in order, in one shell. Their
+output is compared with the page by two rules. "…" stands for any text within a line, and for any
+number of lines if it is alone on a line. A line of JSON is compared as data, a list of siblings in
+any order, because siblings have the order of their random dots. A command must exit with 0, unless
+the page shows the error line of `dynamoctl`. Only the ports differ, so that a running ring on this
+machine is not touched. A second ring runs beside the ring of the pages, and no command of a page
+may touch it.
 """
 
 from __future__ import annotations
@@ -22,27 +22,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
 from tests.docs.conftest import Other, Room, wait_until_synced
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
-    "README.md", "docs/http-api.md", "docs/causality.md", "docs/client.md", "docs/operations.md"
+    "README.md", "docs/ten-pictures.md", "docs/http-api.md", "docs/causality.md", "docs/client.md",
+    "docs/operations.md",
 )  # fmt: skip
 NOT_HERE = {
     "make": "`make up` is what the fixture plays; the others run for minutes, or need docker",
+    "docker": "builds an image",
     "helm": "needs a cluster",
     "kubectl": "needs a cluster",
     "pip": "the dev group has the packages, and no test asks a registry",
     "dynamo-node": "its flags name machines and files of the reader",
 }
-"""Commands of the pages that are not played, by their first word, and why."""
+"""Commands of the pages that do not run here, by their first word, with the reason."""
 STORY_S_MAX = 300
 MARK = "---- end of step"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
 
 class Step(NamedTuple):
-    """One command or program, where it stands, and what the page says that it prints."""
+    """One command or program, its place, and its output in the page."""
 
     line: int
     script: str
@@ -156,22 +159,28 @@ def tools(tmp_path: Path) -> str:
 
 
 def played(page: str) -> list[Step]:
-    """The steps of a page but those that are not for here."""
+    """The steps of a page except those that do not run here."""
     steps = steps_of((ROOT / page).read_text())
     return [step for step in steps if step.script.split()[0] not in NOT_HERE]
 
 
 def printed(steps: list[Step], path: str, room: Room) -> list[tuple[str, int]]:
-    """What each step prints, both streams together, with the page's addresses; and how it ends."""
+    """The output of each step, both streams together, with the page's addresses; and its exit."""
     script = "".join(f"{step.script}\nprintf '\\n{MARK} %s\\n' $?\n" for step in steps)
     for page, real in room.addresses.items():
         script = script.replace(page, real)
     clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
     done = subprocess.run(
-        ["sh"], input=script, env={**clean, "PATH": path, "PYTHONWARNINGS": "error"},
-        cwd=room.directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        timeout=STORY_S_MAX, check=False,
-    )  # fmt: skip
+        ["sh"],
+        input=script,
+        env={**clean, "PATH": path, "PYTHONWARNINGS": "error"},
+        cwd=room.directory,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=STORY_S_MAX,
+        check=False,
+    )
     said = done.stdout.replace("\r\n", "\n")
     for page, real in room.addresses.items():
         said = said.replace(real, page)

@@ -1,4 +1,4 @@
-"""What the pages say in tables is what the code has; and every link of theirs leads somewhere."""
+"""The tables of the pages agree with the code, and every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from dynamo_node.settings import NodeSettings
+from dynamo_operator.metrics import Metrics
 from tests.docs.conftest import Room
 from tests.test_tidy import LAYERS
 
-from dynamo_node.settings import NodeSettings
-
 ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
+CONDITIONS = (ROOT / "docs/kubernetes/conditions.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SOURCES = [
     path
@@ -31,14 +33,16 @@ NO_PROBLEMS = {
     "dynamo-node", "dynamo-ring",  # ours
     "hints-full", "wrong-name",  # between nodes; of a data directory
     "stand-in",
+    "date-time",  # a format of OpenAPI
+    "last-event-id", "no-store", "no-cache", "no-referrer", "same-origin",  # of browsers
 }  # fmt: skip
-"""Words of the code that look like slugs and are none."""
+"""Words of the code that look like slugs but are none."""
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 
 
-def table(name: str) -> list[list[str]]:
+def table(name: str, page: str = OPERATIONS) -> list[list[str]]:
     """The rows of a marked table, without its head."""
-    rows = OPERATIONS.split(f"<!-- table: {name} -->\n")[1].split("\n\n")[0].splitlines()
+    rows = page.split(f"<!-- table: {name} -->\n")[1].split("\n\n")[0].splitlines()
     return [[cell.strip().strip("`") for cell in row.split("|")[1:-1]] for row in rows[2:]]
 
 
@@ -55,6 +59,8 @@ def test_settings() -> None:
             return "host name"
         if default in (None, "", ()):
             return "none"
+        if isinstance(default, tuple):
+            return ",".join(default)
         return str(default).lower() if isinstance(default, bool) else _number(default)
 
     assert [row[:2] for row in table("settings")] == [
@@ -79,13 +85,13 @@ def test_events() -> None:
             found |= set(re.findall(r'"([a-z_]+)"', name))
     causes = {row[0] for row in table("events") if row[0].startswith("stored_by_")}
     assert causes == {
-        f"stored_by_{cause}" for cause in ("put", "repair", "hint", "exchange", "offer")
+        f"stored_by_{cause}" for cause in ("put", "repair", "hint", "exchange", "offer", "restore")
     }
     assert sorted(row[0] for row in table("events")) == sorted(found | causes)
 
 
 def test_metrics(room: Room) -> None:
-    """As one of the nodes exposes them, named and typed as in its text."""
+    """Names and types as one of the nodes exposes them."""
     text = httpx.get(room.admin(1) + "/metrics").text
     exposed = dict(re.findall(r"^# TYPE (dynamo_\w+) (\w+)$", text, re.M))
     assert {row[0]: row[1] for row in table("metrics")} == exposed
@@ -95,6 +101,25 @@ def test_metrics(room: Room) -> None:
             name = family.name + ("_total" if family.type == "counter" else "")
             if name in labels:
                 assert set(sample.labels) - {"le"} == labels[name]
+
+
+def test_metrics_of_the_operator() -> None:
+    """Names and types as the operator exposes them."""
+    exposed = {
+        metric.name + ("_total" if metric.type == "counter" else ""): metric.type
+        for metric in Metrics().registry.collect()
+    }
+    assert {row[0]: row[1] for row in table("operator metrics", CONDITIONS)} == exposed
+
+
+def test_the_threat_model_names_tests_that_are_there() -> None:
+    named = set(re.findall(r"`((?:[\w/]+/)?test_\w+\.py)`", (ROOT / "SECURITY.md").read_text()))
+    assert len(named) > 20
+    there = {path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py")}
+    places = {str(path) for path in there} | {
+        path.name for path in there if path.parts[1] == "dynamo_node"
+    }
+    assert named - places == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 from benchmarks.processes import until
-from command_line import QUICK, document, ok
 
 from dynamo_client.local_nodes import LISTENERS, LocalNode, free_ports
+from tests.dynamoctl.command_line import QUICK, document, ok
 
 
 @pytest.fixture

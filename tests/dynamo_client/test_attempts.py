@@ -1,4 +1,4 @@
-"""What is tried again, where, when, and what is said in the end; no sockets."""
+"""What is repeated, where and when, and the final error; no sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stepping import LOST, PROBLEMS, REFUSED, World, record, refused, stored
 
 from dynamo_client import (
     Acks,
@@ -33,6 +32,7 @@ from dynamo_client import (
 from dynamo_client.batch import batch
 from dynamo_client.problems import error_of, problem_of
 from dynamo_client.steps import Ask, Failure, Reply
+from tests.dynamo_client.stepping import LOST, PROBLEMS, REFUSED, World, record, refused, stored
 
 FIELDS = ["type", "title", "detail", "acks", "context"]
 NO = {"dynamo-applied": "no", "retry-after": "1"}
@@ -50,20 +50,28 @@ def ids(world: World) -> set[str]:
 def test_a_put_says_all_of_it_and_reads_the_answer() -> None:
     world = World()
     put = world.client.put(
-        "a/.é", "tea", context="seen", w=2, dw="all", strict=True, request_id="me",
-        expires_in_s=9, return_values=True,
-    )  # fmt: skip
+        "a/.é",
+        "tea",
+        context="seen",
+        w=2,
+        dw="all",
+        strict=True,
+        request_id="me",
+        expires_in_s=9,
+        return_values=True,
+    )
     found = world.run(put, stored("node%201"))
     (ask,) = world.asked
-    assert ask.url == (
-        "http://e1/v1/kv/a%2F%2E%C3%A9?w=2&dw=all&strict=true&timeout_ms=1800"
-    )  # fmt: skip
+    assert ask.url == ("http://e1/v1/kv/a%2F%2E%C3%A9?w=2&dw=all&strict=true&timeout_ms=1800")
     assert (ask.method, ask.content) == ("PUT", b"tea")
     assert ask.headers == {
-        "Content-Type": "application/octet-stream", "Accept": "application/json",
-        "Dynamo-Context": "seen", "Dynamo-Request-Id": "me", "Dynamo-Expires-In": "9",
+        "Content-Type": "application/octet-stream",
+        "Accept": "application/json",
+        "Dynamo-Context": "seen",
+        "Dynamo-Request-Id": "me",
+        "Dynamo-Expires-In": "9",
         "Prefer": "return=representation",
-    }  # fmt: skip
+    }
     assert (found.context, found.node) == ("ctx", "node 1")
     assert (found.acks.total, found.acks.hinted) == (2, 1)
 
@@ -92,7 +100,7 @@ def test_the_id_stays_over_all_attempts_and_endpoints() -> None:
     assert world.hosts[:2] == ["e1", "e2"]
 
 
-def test_a_refused_connection_costs_no_pause_while_somebody_else_is_there() -> None:
+def test_a_refused_connection_costs_no_pause_while_another_node_answers() -> None:
     world = World()
     world.run(world.client.get("k"), REFUSED, record(b"v"))
     assert (world.hosts, world.pauses) == (["e1", "e2"], [])
@@ -101,6 +109,15 @@ def test_a_refused_connection_costs_no_pause_while_somebody_else_is_there() -> N
     world.now += 2
     world.run(world.client.get("k"), record(b"v"))
     assert world.hosts[-1] == "e1"
+
+
+def test_who_was_not_asked_has_not_failed() -> None:
+    """No connection of the client became free in time."""
+    world = World("http://e1", "http://e2")
+    with pytest.raises(ConnectionFailed, match="none of 32"):
+        world.run(world.client.get("k"), Failure(False, "none of 32", asked=False))
+    world.run(world.client.get("k"), record(b"v"))
+    assert world.hosts[0] == world.hosts[-1] == "e1"
 
 
 def test_who_keeps_failing_is_avoided_longer_each_time() -> None:
@@ -142,7 +159,7 @@ def test_retry_after_is_honoured_by_this_and_the_next_operation() -> None:
     assert world.now - before == pytest.approx(3.0)
 
 
-def test_who_wants_too_long_a_pause_is_not_waited_for() -> None:
+def test_the_client_does_not_wait_for_too_long_a_pause() -> None:
     world = World("http://e1")
     with pytest.raises(Overloaded) as caught:
         world.run(world.client.put("k", "v"), refused(503, "overloaded", {"retry-after": "60"}))
@@ -274,7 +291,7 @@ def test_what_cannot_be_sent_is_refused_here() -> None:
             world.run(world.client.get(wrong), stored())
         with pytest.raises(BadKey):
             world.run(batch(world.client, [GetOp(wrong)]), stored())
-        with pytest.raises(BadParameter, match="data: wants text or bytes"):
+        with pytest.raises(BadParameter, match="data: needs text or bytes"):
             world.run(world.client.put("k", wrong), stored())
         with pytest.raises(BadParameter, match="data: "):
             world.run(batch(world.client, [PutOp("k", wrong)]), stored())
@@ -298,14 +315,16 @@ def test_where_all_are_silent_an_operation_ends_within_what_is_promised() -> Non
 
 
 def test_the_most_telling_error_is_raised_with_all_attempts_in_it() -> None:
-    """Two of three are down: the last dead address says less than the node that is there."""
+    """Two of three are down: the node that answers says more than the last dead address."""
     world = World("http://e1", "http://e2", "http://e3", attempts_max=3)
     missing = refused(503, "quorum-not-met", UNKNOWN, acks={"total": 1})
     with pytest.raises(QuorumNotMet) as caught:
         world.run(world.client.put("k", "v"), missing, REFUSED, LOST)
     assert caught.value.attempts == (
-        "http://e1: field: quorum-not-met", "http://e2: refused", "http://e3: reset"
-    )  # fmt: skip
+        "http://e1: field: quorum-not-met",
+        "http://e2: refused",
+        "http://e3: reset",
+    )
     assert caught.value.applied == "unknown" and caught.value.acks is not None
     with pytest.raises(Draining):
         world.run(world.client.get("k"), REFUSED, refused(503, "draining", NO), REFUSED)
@@ -316,7 +335,7 @@ def test_the_most_telling_error_is_raised_with_all_attempts_in_it() -> None:
 
 def test_an_answer_for_another_key_is_no_answer() -> None:
     world = World()
-    with pytest.raises(BadAnswer, match="answered for the key b'other', not for b'k'"):
+    with pytest.raises(BadAnswer, match="the answer is for the key b'other', not for b'k'"):
         world.run(world.client.get("k"), record(b"v", key=b"other"))
 
 
@@ -357,9 +376,9 @@ def test_reads_and_writes_of_an_update_carry_one_trace() -> None:
 
 
 def test_a_trace_that_is_malformed_is_not_sent() -> None:
-    """It came from a stranger's request: that must not fail the call that hands it on."""
+    """It came from a stranger's request, so it must not fail this call."""
     world = World()
     world.run(world.client.put(b"k", b"v", traceparent=TRACE[:-1]), stored())
     assert "traceparent" not in world.asked[-1].headers
-    with pytest.raises(BadParameter, match="traceparent: wants text, not bytes"):
+    with pytest.raises(BadParameter, match="traceparent: needs text, not bytes"):
         world.client.get(b"k", traceparent=TRACE.encode())  # type: ignore[arg-type]

@@ -1,10 +1,9 @@
-"""Batches: what is sent again, and what is known of each item; no sockets."""
+"""Batches: what is sent again, and what is known about each item; no sockets."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
-from stepping import LOST, PROBLEMS, REFUSED, World, refused
 
 from dynamo_client import (
     BadAnswer,
@@ -17,6 +16,7 @@ from dynamo_client import (
 )
 from dynamo_client.batch import OPERATIONS_MAX, batch
 from dynamo_client.steps import Ask, Reply
+from tests.dynamo_client.stepping import LOST, PROBLEMS, REFUSED, World, refused
 
 
 def results(*items: dict[str, object]) -> Reply:
@@ -71,7 +71,7 @@ def test_a_batch_is_unknown_item_by_item() -> None:
     assert [item.error and item.error.applied for item in items] == ["unknown", "unknown", "no"]
 
 
-def test_a_batch_that_nobody_answers_fails_item_by_item() -> None:
+def test_a_batch_without_an_answer_fails_item_by_item() -> None:
     world = World()
     items = world.run(batch(world.client, [PutOp("a", "1"), GetOp("b")]), REFUSED)
     assert all(isinstance(item.error, ConnectionFailed) for item in items)

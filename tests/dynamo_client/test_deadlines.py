@@ -1,4 +1,4 @@
-"""Every call ends within its deadline, whatever the nodes, the network and the program do."""
+"""Every call ends within its deadline, whatever nodes, network and program do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from stepping import LOST, REFUSED, World, absent, record, refused, ring, stored
 
 from dynamo_client import (
     AsyncDynamoClient,
@@ -30,21 +30,33 @@ from dynamo_client.async_pool import INTERRUPTED_MAX
 from dynamo_client.batch import batch
 from dynamo_client.pool import CONNECTIONS_MAX
 from dynamo_client.steps import Ask, Failure, Reply, Steps
+from tests.dynamo_client.stepping import LOST, REFUSED, World, absent, record, refused, ring, stored
 
 SCHEDULES = 10_000
 BOUND_S = 30.0
 JOIN_S = 60.0
-"""Of a test that waits for what must happen; far from what it takes."""
+"""Time limit of a test that waits for an event; much longer than the event takes."""
+
+
+def leaves_connections_to_the_collector(test: Callable[..., None]) -> Callable[..., None]:
+    """httpcore leaves a connection that was cut while it was made to the collector: that it does
+    is why the pool is made anew."""
+    for warning in ("pytest.PytestUnraisableExceptionWarning", "ResourceWarning"):
+        test = pytest.mark.filterwarnings(f"ignore::{warning}")(test)
+    return test
 
 
 def erratic(world: World, draw: random.Random) -> Callable[[Ask], Reply | Failure]:
-    """A network and nodes that do anything: each request takes any time up to its own timeout."""
+    """A network and nodes that do anything: each request takes any time up to its own timeout, and
+    may wait for a connection before."""
     kinds = draw.choices(range(7), k=draw.randint(1, 4))
+    crowded = draw.random() < 0.3
 
     def answer(ask: Ask) -> Reply | Failure:
         kind = draw.choice(kinds)
+        waited_s = draw.random() ** 2 * ask.whole_s if crowded else 0.0
         took_s = 1.0 if kind == 0 else draw.random() ** 3
-        world.now += took_s * ask.timeout_s
+        world.now += waited_s + took_s * min(ask.timeout_s, ask.whole_s - waited_s)
         if kind == 0:
             return Failure(True, "silent")
         if kind == 1:
@@ -81,8 +93,11 @@ def test_a_deadline_holds_over_all_attempts_pauses_and_schedules() -> None:
     longest = 0.0
     for seed in range(SCHEDULES):
         draw = random.Random(seed)
-        world = World(*draw.sample(("http://e1", "http://e2", "http://e3"), draw.randint(1, 3)),
-                      routing=draw.random() < 0.5, attempts_max=draw.randint(1, 8))  # fmt: skip
+        world = World(
+            *draw.sample(("http://e1", "http://e2", "http://e3"), draw.randint(1, 3)),
+            routing=draw.random() < 0.5,
+            attempts_max=draw.randint(1, 8),
+        )
         began = world.now
         with suppress(ClientError):
             world.run(some_call(world, draw), erratic(world, draw))
@@ -109,10 +124,12 @@ def test_the_first_attempt_leaves_time_for_another_one() -> None:
 
 
 class Server:
-    """Answers gets of the key `k`, drop by drop or not at all where it is told so."""
+    """Answers gets of the key `k`, byte by byte or not at all if told so; each answer takes
+    `pace_s`."""
 
     def __init__(self) -> None:
         self.silent = False
+        self.pace_s = 0.0
         self.drop_by_drop = False
         self.asked = 0
         self._stop = threading.Event()
@@ -156,6 +173,8 @@ class Server:
         reply = record(b"v", key=key.encode())
         body = reply.body
         text = b"HTTP/1.1 200 OK\r\nDynamo-Node: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+        if self._stop.wait(self.pace_s):
+            return False
         try:
             if self.drop_by_drop:
                 connection.sendall(text)
@@ -213,12 +232,9 @@ def test_a_node_that_does_not_end_its_answer_costs_no_more_than_the_deadline(
             client.get("k", deadline_s=0.5)
 
 
-# httpcore leaves a connection that was cut while it was made to the collector: that it does is why
-# the pool is made anew.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@leaves_connections_to_the_collector
 def test_after_many_cancelled_calls_the_client_still_answers(server: Server) -> None:
-    """httpcore loses connections of calls that are cancelled; ours must not lose the client."""
+    """httpcore loses connections of cancelled calls; our client must go on working."""
 
     async def web_handlers() -> None:
         async with AsyncDynamoClient(server.url, routing=False) as client:
@@ -252,10 +268,38 @@ def test_calls_that_wait_for_a_connection_end_at_their_deadline(server: Server) 
     assert {type(outcome) for outcome in outcomes} == {ConnectionFailed}
 
 
+def test_more_calls_than_connections_take_turns(server: Server) -> None:
+    """The wait for a connection is no part of an attempt. Else the calls that have waited longest
+    are cut off on the connection for which they have waited, and the others wait longer for it."""
+    server.pace_s = 3.5
+    calls = CONNECTIONS_MAX + 1
+    how: dict[str, Any] = {"routing": False, "attempts_max": 1, "timeout_s": 6.5}
+    assert server.pace_s < how["timeout_s"] < 2 * server.pace_s
+
+    async def tasks() -> list[bytes]:
+        async with AsyncDynamoClient(server.url, **how, deadline_s=BOUND_S) as client:
+            found = await asyncio.gather(*[client.get("k") for _ in range(calls)])
+        return [each.value for each in found]
+
+    def threads() -> list[bytes]:
+        with (
+            DynamoClient(server.url, **how, deadline_s=BOUND_S) as client,
+            ThreadPoolExecutor(calls) as pool,
+        ):
+            return list(pool.map(lambda _: client.get("k").value, range(calls)))
+
+    async def both() -> list[list[bytes]]:
+        return await asyncio.gather(tasks(), asyncio.to_thread(threads))
+
+    assert asyncio.run(both()) == [[b"v"] * calls] * 2
+    assert server.asked == 2 * calls
+
+
 class Interrupted(Exception):
-    """Out of a signal handler."""
+    """Raised by a signal handler."""
 
 
+@leaves_connections_to_the_collector
 def test_an_exception_out_of_a_signal_handler_leaves_a_client_that_works(server: Server) -> None:
     def interrupt(*_: object) -> None:
         raise Interrupted
@@ -274,6 +318,7 @@ def test_an_exception_out_of_a_signal_handler_leaves_a_client_that_works(server:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    gc.collect()
 
 
 def test_a_client_goes_on_after_a_fork_on_connections_of_its_own(server: Server) -> None:
@@ -294,8 +339,7 @@ def test_a_client_goes_on_after_a_fork_on_connections_of_its_own(server: Server)
 
 
 # The first loops end with connections open: that is what is tried here.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@leaves_connections_to_the_collector
 def test_a_second_event_loop_is_wrong_while_the_first_lives_and_right_after(
     server: Server,
 ) -> None:
@@ -316,4 +360,4 @@ def test_a_second_event_loop_is_wrong_while_the_first_lives_and_right_after(
             await client.get("k")
 
     asyncio.run(in_two())
-    gc.collect()  # what was left open is complained of here, not in another test
+    gc.collect()  # warnings about open connections come here, not in another test

@@ -1,4 +1,4 @@
-"""What clients say and learn of expiries: put, update, batch, and the words of times (S-TTL-2)."""
+"""Expiries for clients: put, update, batch, and the text of times (S-TTL-2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stepping import LOST, World, absent, record, refused, stored
 
 from dynamo_client import BadParameter, GetOp, PutOp, set_union
 from dynamo_client.batch import Op, batch
@@ -17,6 +16,7 @@ from dynamo_client.expiry import longest, outlives, time_of, time_text
 from dynamo_client.steps import Ask, Reply
 from dynamo_node.expiry import ms_of
 from dynamo_node.expiry import time_of as shown_by_nodes
+from tests.dynamo_client.stepping import LOST, World, absent, record, refused, stored
 
 SOON, LATER = "2130-01-01T00:00:00.250Z", "2130-06-01T00:00:00.000Z"
 AT, IN = "Dynamo-Expires-At", "Dynamo-Expires-In"
@@ -46,8 +46,9 @@ def test_a_read_shows_when_each_value_expires() -> None:
     world = World()
     found = world.run(world.client.get("k"), expiring(SOON, None))
     assert [version.expires_at for version in found.values] == [
-        datetime(2130, 1, 1, microsecond=250_000, tzinfo=UTC), None
-    ]  # fmt: skip
+        datetime(2130, 1, 1, microsecond=250_000, tzinfo=UTC),
+        None,
+    ]
 
 
 def test_a_put_sends_the_time_in_utc_to_the_millisecond() -> None:
@@ -58,11 +59,11 @@ def test_a_put_sends_the_time_in_utc_to_the_millisecond() -> None:
 
 
 BAD = [
-    ({"expires_in_s": 9, "expires_at": datetime(2130, 1, 1, tzinfo=UTC)}, "expires_at: not beside"),
-    ({"expires_in_s": 1.5}, "expires_in_s: wants whole seconds"),
-    ({"expires_in_s": True}, "expires_in_s: wants whole seconds"),
-    ({"expires_at": datetime(2130, 1, 1)}, "expires_at: wants a datetime with its zone"),
-    ({"expires_at": SOON}, "expires_at: wants a datetime with its zone"),
+    ({"expires_in_s": 9, "expires_at": datetime(2130, 1, 1, tzinfo=UTC)}, "expires_at: not with"),
+    ({"expires_in_s": 1.5}, "expires_in_s: needs whole seconds"),
+    ({"expires_in_s": True}, "expires_in_s: needs whole seconds"),
+    ({"expires_at": datetime(2130, 1, 1)}, "expires_at: needs a datetime with a zone"),
+    ({"expires_at": SOON}, "expires_at: needs a datetime with a zone"),
     ({"expires_at": datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))}, "expires_at: "),
     ({"expires_in_s": "soon"}, "expires_in_s: "),
 ]  # fmt: skip
@@ -95,7 +96,7 @@ def test_what_cannot_be_an_expiry_is_refused_before_anything_is_sent(
 def test_an_update_keeps_the_longest_life_of_what_it_merges(
     there: list[str | None], kept: dict[str, str]
 ) -> None:
-    """A session that is updated does not live for ever, and no value ends before its time."""
+    """An updated session does not live for ever, and no value ends too early."""
     world = World()
     world.run(world.client.update("k", set_union(add=[9])), expiring(*there), stored())
     assert expiry_headers(put_of(world)) == kept
@@ -125,7 +126,7 @@ def test_an_update_sets_another_expiry_or_none_where_the_caller_says_so(
 
 
 def test_an_update_that_begins_again_keeps_what_it_has_read_then() -> None:
-    """A write that is repeated is the same; what was not stored is made anew of what is there."""
+    """A repeated write is unchanged; after a write that was not stored, the merge runs again."""
     world = World("http://e1", attempts_max=1)
     no = refused(503, "draining", {"dynamo-applied": "no", "retry-after": "1"})
     steps = world.client.update("k", set_union(add=[9]))
@@ -151,8 +152,10 @@ def test_a_batch_says_and_shows_it() -> None:
     *_, got = world.run(batch(world.client, asked), Reply(200, {}, body))
     sent = msgspec.msgpack.decode(world.asked[0].content)["operations"]
     assert [(one.get("expires_in_s"), one.get("expires_at")) for one in sent] == [
-        (60, None), (None, LATER), (None, None)
-    ]  # fmt: skip
+        (60, None),
+        (None, LATER),
+        (None, None),
+    ]
     assert got.found is not None and got.found.values[0].expires_at == time_of(SOON)
 
 

@@ -1,4 +1,4 @@
-"""A small real server that answers what no healthy node would, and nobody at all."""
+"""A small real server that gives answers that no healthy node gives, and none at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from benchmarks.processes import free_ports
-from stepping import PROBLEMS
 
 from dynamo_client import (
     AdminClient,
@@ -25,13 +24,14 @@ from dynamo_client import (
     Unauthorized,
     WrongUse,
 )
+from tests.dynamo_client.stepping import PROBLEMS
 
 JOIN_S = 60.0
 STORED = (204, {"Dynamo-Node": "a", "Dynamo-Context": "ctx"}, b"")
 
 
 class Scripted:
-    """Answers in turn, the last one for ever; None closes the connection without a word."""
+    """Answers in turn, the last one for ever; None closes the connection without an answer."""
 
     def __init__(self) -> None:
         self.script: list[tuple[int, dict[str, str], bytes] | None] = []
@@ -110,7 +110,7 @@ def test_a_connection_that_ends_without_an_answer_is_unknown_and_tried_again(
     assert caught.value.applied == "unknown"
 
 
-def test_nobody_there_is_certainly_no() -> None:
+def test_a_write_that_no_node_got_is_certainly_not_applied() -> None:
     with client_of(nobody(), nobody()) as client, pytest.raises(ConnectionFailed) as caught:
         client.put("k", "v")
     assert caught.value.applied == "no"
@@ -121,7 +121,7 @@ def test_nobody_there_is_certainly_no() -> None:
     ["127.0.0.1:8080", "http://[", "http://a b", "ftp://a:1", "", "http://", "http://a:99999",
      "http://a:1/v1/kv", "http://a:1/v1/kv/", "http://a:1?x=1", "http://u:p@a:1"],
 )  # fmt: skip
-def test_an_address_that_is_none_is_told_at_once(endpoint: str) -> None:
+def test_a_malformed_address_is_an_error_at_once(endpoint: str) -> None:
     with pytest.raises(BadParameter, match="endpoints: ") as caught:
         client_of(endpoint)
     assert caught.value.field == "endpoints"
@@ -129,7 +129,7 @@ def test_an_address_that_is_none_is_told_at_once(endpoint: str) -> None:
         AdminClient(endpoint)
 
 
-def test_a_token_that_is_none_is_told_at_once() -> None:
+def test_a_malformed_token_is_an_error_at_once() -> None:
     for token in ("", "k\xe4se", "two\nlines"):
         with pytest.raises(BadParameter, match="token"):
             AdminClient("http://127.0.0.1:1", token)

@@ -1,4 +1,4 @@
-"""Merges: it does not matter who merges what, how often and in which order."""
+"""Merges: the order and the number of merges do not matter."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_value_of_something_else_is_not_overwritten(value: bytes) -> None:
 
 
 class Odd:
-    """Nothing that JSON knows."""
+    """A type that JSON does not know."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What users of the package get: types, and an install that needs no node."""
+"""The package for users: types, and an installation that needs no node."""
 
 from __future__ import annotations
 
@@ -38,8 +38,11 @@ def test_the_types_are_there_for_strict_users(tmp_path: Path) -> None:
     program.write_text(PROGRAM)
     said = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file=", str(program)],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    ).stdout
     lines = [line.partition(": ")[2] for line in said.splitlines()]
     assert lines[0] == 'note: Revealed type is "tuple[str, ...]"'
     assert "context" in lines[1] and "arg-type" in lines[1]

@@ -289,8 +289,8 @@ def test_a_node_in_no_ring(tmp_path: Path) -> None:
         node.stop()
 
 
-def test_one_of_three_freezes_then_is_killed_and_nobody_notices(tmp_path: Path) -> None:
-    """Every write succeeds, though an endpoint in the list is unreachable all the time."""
+def test_one_of_three_freezes_then_is_killed_and_no_client_fails(tmp_path: Path) -> None:
+    """Every write succeeds, although an endpoint in the list is unreachable all the time."""
     with ring_of_three(tmp_path) as nodes:
         nowhere = f"http://127.0.0.1:{free_ports(1)[0]}"
         with DynamoClient(nowhere, *(node.endpoint for node in nodes), timeout_s=1) as client:

@@ -1,16 +1,16 @@
-"""Whom a client asks: owners by the ring, refreshed by age and on a miss [P 6.4]; no sockets."""
+"""Which node a client asks: owners by the ring, refreshed by age and on a miss [P 6.4]."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from stepping import LOST, REFUSED, World, record, refused, ring, stored
 
 from dynamo_client import BadAnswer, ConnectionFailed
 from dynamo_client.routing import ANSWERED_MAX, DOUBT_S, Routes
 from dynamo_client.steps import Ask, Failure, Reply
 from dynamo_core.keys import partition_of, store_key
+from tests.dynamo_client.stepping import LOST, REFUSED, World, record, refused, ring, stored
 
 
 class Cluster:
@@ -87,7 +87,7 @@ def test_a_node_that_is_no_owner_is_a_miss() -> None:
     world.now += 1.5
     world.run(world.client.get("k"), cluster)
     assert asks_for_ring(world) == 2
-    # However many misses there are, the ring is not asked for all the time.
+    # Even many misses do not make the client ask for the ring all the time.
     world.run(world.client.get("k"), cluster)
     assert asks_for_ring(world) == 2
 
@@ -101,7 +101,7 @@ def test_the_node_that_answered_is_preferred() -> None:
     world.now += 5
     world.run(world.client.put("k", "v", context="ctx"), stored("c"))
     assert world.hosts[-1] == "c:1"
-    # Whoever passed it on: the node that did it is the one that has it.
+    # Whichever node passed it on, the coordinator has it.
     world.run(world.client.put("k", "v", context="ctx"), stored("d"))
     world.run(world.client.get("k"), record(b"v"))
     assert world.hosts[-1] == "d:1"
@@ -116,7 +116,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(routes._answered) == ANSWERED_MAX
 
 
-def test_everybody_is_asked_before_it_is_given_up() -> None:
+def test_every_node_is_asked_before_the_client_gives_up() -> None:
     world, cluster = World(routing=True, attempts_max=7), Cluster()
     world.run(world.client.ring(), cluster)
     cluster.down = {"a:1", "b:1", "c:1", "d:1", "e1"}
@@ -171,7 +171,7 @@ def test_no_routing_no_ring() -> None:
 
 
 def test_a_node_that_reaches_no_quorum_is_asked_last_for_a_while() -> None:
-    """It may be cut off from all the others and not know for how long."""
+    """It may be cut off from all others and not know it for a long time."""
     world = World("http://e1", "http://e2")
     lonely = refused(503, "quorum-not-met", {"dynamo-applied": "no", "dynamo-node": "a"})
     world.run(world.client.put("k", "v"), lonely, stored())

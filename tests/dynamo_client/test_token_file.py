@@ -1,26 +1,44 @@
-"""A client's token is what its file has now, against a node that asks for it."""
+"""A client's token is the present content of its file, tested with a node that asks for one."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 
 import pytest
-from client_listener import Listener
 
-from dynamo_client import AsyncDynamoClient, BadParameter, DynamoClient, Forbidden, Unauthorized
+from dynamo_client import (
+    AdminClient,
+    AsyncDynamoClient,
+    BadParameter,
+    DynamoClient,
+    Forbidden,
+    Unauthorized,
+)
 from dynamo_client.token_file import TokenFile
 from dynamo_node.http_limits import Limits
 from dynamo_node.rights import Rights, Rule
+from dynamoctl.credentials import Credentials
+from dynamoctl.inside import streamed
+from dynamoctl.session import Session
+from tests.dynamo_node.http.client_listener import Listener
 
 
 def rights(*tokens: str) -> Rights:
-    return Rights([
-        Rule(token_sha256=sha256(token.encode()).hexdigest(), prefixes=["a"], verbs=["get", "put"])
-        for token in tokens
-    ])  # fmt: skip
+    return Rights(
+        [
+            Rule(
+                token_sha256=sha256(token.encode()).hexdigest(),
+                prefixes=["a"],
+                verbs=["get", "put"],
+            )
+            for token in tokens
+        ]
+    )
 
 
 @pytest.fixture
@@ -68,6 +86,41 @@ def test_the_same_under_asyncio(listener: Listener, tmp_path: Path) -> None:
                 await client.get("a")
 
     asyncio.run(body())
+
+
+def test_an_administrator_follows_the_file_as_well(tmp_path: Path) -> None:
+    """A program in a pod whose ServiceAccount is an administrator, and `dynamoctl --token-file`."""
+    one, two = (sha256(token).hexdigest() for token in (b"one", b"two"))
+    rules = {token: Rights([Rule(token_sha256=token, admin=True)]) for token in (one, two)}
+    listener = Listener("admin", Limits(1 << 20), rights=rules[one])
+    access, file = listener.driver.access, tmp_path / "token"
+    assert access is not None
+    put(file, "one")
+    try:
+        credentials = Credentials(token_file=file)
+        session = Session([], [listener.url], credentials.token(), as_json=True)
+        with (
+            AdminClient(listener.url, TokenFile(file)) as program,
+            AdminClient(listener.url, session.token) as command,
+        ):
+            assert program.status()["name"] == command.status()["name"] == "a"
+            put(file, "two")
+            listener.call(lambda: access.take(rules[two]))
+            assert program.status()["name"] == command.status()["name"] == "a"
+            stream = streamed(session, listener.url + "/v1/events")
+            assert next(stream)[0] > 0
+            stream.close()
+    finally:
+        listener.stop()
+
+
+def test_a_token_that_is_written_into_a_pipe_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=lambda: pipe.write_text("one\n"))
+    writer.start()
+    assert Credentials(token_file=pipe).token() == "one"
+    writer.join(10)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "a\nb", "\u00fc", "x" * 20_000])

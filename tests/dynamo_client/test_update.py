@@ -1,9 +1,10 @@
-"""What `update` reads, merges and writes again, and what it must not; no sockets."""
+"""What `update` reads, merges and writes again, and what it must not write; no sockets."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from stepping import LOST, World, absent, record, refused, stored
 
 from dynamo_client import (
     ConnectionFailed,
@@ -14,6 +15,7 @@ from dynamo_client import (
     set_union,
 )
 from dynamo_client.steps import Ask, Reply
+from tests.dynamo_client.stepping import LOST, World, absent, record, refused, stored
 
 NO = {"dynamo-applied": "no", "retry-after": "1"}
 
@@ -81,7 +83,7 @@ def test_found_has_one_value_or_says_why_not() -> None:
 
 
 def test_an_update_that_must_not_be_refused_writes_what_it_could_not_read() -> None:
-    """[P 2.3]: as a sibling, without a context, so that it covers nothing."""
+    """[P 2.3]: as a sibling, without a context, so that it covers no other version."""
     world = World("http://e1")
     unread = refused(503, "insufficient-owners", {"dynamo-applied": "no", "retry-after": "1"})
     steps = world.client.update("k", set_union(add=[2]), always_write=True)
@@ -94,9 +96,12 @@ def test_an_update_that_must_not_be_refused_writes_what_it_could_not_read() -> N
         world.run(world.client.update("k", set_union(add=[2])), unread)
 
 
-def test_with_one_node_alive_an_update_that_must_not_be_refused_is_written_there() -> None:
+@pytest.mark.parametrize("attempts_max", [1, 8])
+def test_with_one_node_alive_an_update_that_must_not_be_refused_is_written_there(
+    attempts_max: int,
+) -> None:
     """The paper's cart [P 2.3]: what one node has is merged, and the same write, by its id, goes to
-    one node when no quorum answers."""
+    one node when no quorum answers, also after a single attempt."""
     world = World("http://e1", deadline_s=10.0)
     unknown = {"dynamo-applied": "unknown"}
 
@@ -108,7 +113,8 @@ def test_with_one_node_alive_an_update_that_must_not_be_refused_is_written_there
         return record(b"[1]") if ask.method == "GET" else stored()
 
     began = world.now
-    world.run(world.client.update("k", set_union(add=[2]), always_write=True, w=2, dw=2), alone)
+    how: dict[str, Any] = {"w": 2, "dw": 2, "attempts_max": attempts_max}
+    world.run(world.client.update("k", set_union(add=[2]), always_write=True, **how), alone)
     assert world.now - began < 10.0
     puts = [ask for ask in world.asked if ask.method == "PUT"]
     assert {ask.content for ask in puts} == {b"[1,2]"}

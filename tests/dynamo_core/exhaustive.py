@@ -1,4 +1,4 @@
-"""The fewest moves to a balanced placement, by looking at every one: for small rings."""
+"""The fewest moves to a balanced placement, by an exhaustive search: for small rings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small rings and what becomes of them, for tests of changes."""
+"""Small rings, and rings after changes, for tests of changes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def after(ring: Ring, body: Mapping[str, Any], operation: str = "op") -> Ring:
 
 
 def done(ring: Ring) -> Ring:
-    """Every move of the target has switched, the members know what they are."""
+    """Every move of the target has switched, and the members have their final states."""
     entries = tuple(
         Entry(entry.term + 1, 0, owners) if set(owners) != set(entry.owners) else entry
         for entry, owners in zip(ring.entries, ring.target.owners, strict=True)

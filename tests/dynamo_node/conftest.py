@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from client_listener import Listener
 
 from dynamo_node.http_limits import Limits
+from tests.dynamo_node.http.client_listener import Listener
 
 
 @pytest.fixture(scope="module", params=["protocol", "asgi"])

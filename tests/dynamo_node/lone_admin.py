@@ -17,6 +17,7 @@ from dynamo_core.settings import Settings
 from dynamo_node.admin_api import admin_app
 from dynamo_node.budget import Books
 from dynamo_node.driver import Driver, LastResort
+from dynamo_node.http_limits import Limits
 from dynamo_node.keyring import Keyring
 from dynamo_node.link_ends import LinkEnds
 from dynamo_node.memory_store import MemoryStore
@@ -63,7 +64,8 @@ def with_node(
         driver = Driver(node, store, links, LastResort(die, lambda: None))
         driver.start(True)
         books = Books(1 << 20, 1 << 20, 8 << 20, 8, asyncio.get_running_loop())
-        transport = httpx.ASGITransport(admin_app(driver, keyring, "1.2.3", books))
+        app = admin_app(driver, keyring, "1.2.3", books, Limits(1 << 20))
+        transport = httpx.ASGITransport(app)
         async with Admin(transport=transport, base_url="http://node") as admin:
             admin.driver = driver
             if founded:

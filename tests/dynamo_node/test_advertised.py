@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from dynamo_node.app import CannotStart, Listeners, advertised, bind
+from dynamo_node.listeners import CannotStart, Listeners, advertised, bind
 from dynamo_node.settings import NodeSettings
 
 
 def told(**fields: str) -> tuple[str, str, str]:
-    """With listeners on free ports of the addresses that the settings name."""
+    """With listeners on free ports of the addresses in the settings."""
     listen = {f"{which}_listen": "127.0.0.1:0" for which in ("client", "admin", "peer")}
     settings = NodeSettings(**{**listen, **fields})  # type: ignore[arg-type]
     sockets = [bind(field, getattr(settings, field)) for field in listen]
     listeners = Listeners(*sockets)
     try:
         peer, client, admin = advertised(settings, listeners)
-        ports = {listeners.address(which).rpartition(":")[2]: which for which in
-                 ("client", "admin", "peer")}  # fmt: skip
+        ports = {
+            listeners.address(which).rpartition(":")[2]: which
+            for which in ("client", "admin", "peer")
+        }
     finally:
         for each in sockets:
             each.close()
@@ -48,9 +50,9 @@ def told(**fields: str) -> tuple[str, str, str]:
         ),
     ],
 )
-def test_what_is_told(fields: dict[str, str], expected: tuple[str, str, str]) -> None:
-    """An admin listener that only this machine reaches is told to none of another: dialled there it
-    would be another node, or nothing."""
+def test_the_advertised_addresses(fields: dict[str, str], expected: tuple[str, str, str]) -> None:
+    """If only this machine reaches the admin listener, its address is not told to other machines:
+    there it would lead to another node, or to nothing."""
     assert told(**fields) == expected
 
 

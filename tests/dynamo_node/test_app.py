@@ -20,7 +20,8 @@ import pytest
 from benchmarks.processes import until
 
 from dynamo_core.secret_keys import token_of
-from dynamo_node.app import CannotStart, bind, main
+from dynamo_node.app import main
+from dynamo_node.listeners import CannotStart, bind
 
 DEADLINE_S = 20.0
 STOP_S_MAX = 10.0
@@ -45,9 +46,11 @@ class Process:
         self.log.unlink(missing_ok=True)  # another process of the directory may write there yet
         with self.log.open("w") as log:
             self.child = subprocess.Popen(
-                [*command, "--data-dir", str(directory)], stderr=log, env={**clean, **variables},
+                [*command, "--data-dir", str(directory)],
+                stderr=log,
+                env={**clean, **variables},
                 preexec_fn=self.limit,
-            )  # fmt: skip
+            )
 
     def started(self) -> Process:
         until(
@@ -201,7 +204,7 @@ def _lines(document: dict[str, Any]) -> dict[str, Any]:
 def test_a_restart_remembers_and_knows_how_it_ended(start: Start) -> None:
     for number, why in (
         (signal.SIGTERM, "clean stop"),
-        (signal.SIGKILL, "the process ended without a clean stop; the machine did not"),
+        (signal.SIGKILL, "the process ended without a clean stop, but the machine did not restart"),
     ):
         name = f"n{number}"
         first = start(name).started()
@@ -237,7 +240,7 @@ def test_a_port_that_is_taken(start: Start) -> None:
     assert said == f"cannot start: peer_listen: cannot listen on {address}: Address already in use"
 
 
-def test_an_address_that_nobody_can_dial(start: Start) -> None:
+def test_an_address_that_cannot_be_dialled(start: Start) -> None:
     assert "advertise: needed" in failure(start("a", "--peer-listen=0.0.0.0:0"))
 
 
@@ -256,9 +259,11 @@ def test_a_full_disk_at_the_start_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dynamo_node.app", "--name=a", *ANY_PORTS]
     ended = subprocess.run(
         [*command, "--data-dir", str(tmp_path / "a")],
-        stderr=subprocess.PIPE, timeout=DEADLINE_S, check=False,
+        stderr=subprocess.PIPE,
+        timeout=DEADLINE_S,
+        check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
-    )  # fmt: skip
+    )
     (line,) = ended.stderr.splitlines()
     assert ended.returncode == 1
     assert json.loads(line)["event"].startswith("cannot start: data_dir: ")
@@ -274,7 +279,7 @@ def test_a_disk_that_fills_up_is_lived_with(start: Start) -> None:
     until(lambda: "reads go on" in process.log.read_text(), "not noticed")
     assert process.get("/livez").status_code == 200
     resource.prlimit(process.child.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
-    until(lambda: "takes writes again" in process.log.read_text(), "not opened again")
+    until(lambda: "accepts writes again" in process.log.read_text(), "not opened again")
     assert process.ask("POST", "/v1/ring", json=body).status_code in (200, 201)
     assert process.ready()
     assert process.stop() == 0
@@ -302,7 +307,7 @@ def test_unknown_variables_are_warned_of(start: Start) -> None:
 
 
 def test_no_secret_is_said(start: Start, tmp_path: Path) -> None:
-    in_memory = "nothing is kept over a restart: puts answer durable=0, whatever dw is"
+    in_memory = "a restart loses all data: puts answer durable=0, whatever dw is"
     process = Process(tmp_path / "bare", "bare", "--engine=memory").started()
     event = "no cluster secret: peers and administrators are not asked who they are"
     until(lambda: event in process.log.read_text(), "nothing said")

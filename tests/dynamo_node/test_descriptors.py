@@ -16,7 +16,6 @@ import pytest
 from benchmarks.processes import until
 from hypothesis import given
 from hypothesis import strategies as st
-from test_app import DEADLINE_S, Process, Start, failure, found, start
 
 from dynamo_node.descriptors import (
     DESCRIPTORS_MIN,
@@ -28,6 +27,7 @@ from dynamo_node.descriptors import (
     store_share,
 )
 from dynamo_node.settings import load
+from tests.dynamo_node.test_app import DEADLINE_S, Process, Start, failure, found, start
 
 __all__ = ["start"]
 LISTENERS = ("client", "admin", "peer")
@@ -45,7 +45,7 @@ def test_the_shares_fit_and_each_part_has_one(limit: int, admin: int, clients: i
 def test_enough_is_not_lowered_and_too_little_is_refused() -> None:
     assert shares(65_536, 256, 4160) == (512, 2048, 256, 4160)
     assert shares(FEW, 256, 4160) == (48, 24, 24, 72)
-    with pytest.raises(TooFew, match="191, a node wants 192"):
+    with pytest.raises(TooFew, match="191, a node needs at least 192"):
         shares(191, 256, 4160)
 
 
@@ -61,7 +61,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
 
 @contextmanager
 def few_descriptors(count: int) -> Iterator[None]:
-    """Nodes that are started meanwhile have so many, and may not have more."""
+    """Nodes that start now have this many, and may not have more."""
     with pytest.MonkeyPatch.context() as patched:
         limits = (count, count)
         limit = staticmethod(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits))
@@ -87,7 +87,7 @@ def test_clients_cannot_take_the_descriptors_of_store_and_links(start: Start) ->
         nodes = [start(name).started() for name in "abc"]
     found(nodes)
     first, second = nodes[:2]
-    said = first.said("the limit of open files is low: fewer connections are taken")
+    said = first.said("the limit of open files is low: the node accepts fewer connections")
     assert (said["level"], said["open_files_max"]) == ("warning", FEW)
     assert said["connections_max"] + said["admin_connections_max"] < FEW
     with ExitStack() as held:
@@ -135,7 +135,7 @@ def test_too_few_descriptors_are_one_line(start: Start) -> None:
     with few_descriptors(100):
         process = start("a")
     said = failure(process)
-    assert said == "cannot start: the limit of open files is 100, a node wants 192 at least"
+    assert said == "cannot start: the limit of open files is 100, a node needs at least 192"
 
 
 def test_what_a_node_writes_is_for_its_user_alone(start: Start, tmp_path: Path) -> None:
@@ -150,15 +150,17 @@ def test_what_a_node_writes_is_for_its_user_alone(start: Start, tmp_path: Path) 
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
-def test_a_secret_that_is_open_to_all_is_told(tmp_path: Path) -> None:
+def test_a_secret_that_all_users_can_read_is_logged(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_bytes(b"x" * 32)
     for mode, doubts in ((0o600, 0), (0o440, 0), (0o644, 1), (0o604, 1)):
         path.chmod(mode)
         told = load([f"--cluster-secret-file={path}"]).doubts()
-        assert told == [
-            f"cluster_secret_file: {path} may be read by every user of this machine"
-        ] * doubts  # fmt: skip
+        assert told == [f"cluster_secret_file: every user of this machine can read {path}"] * doubts
+    for setting, more in (("tls-key-file", ["--tls-cert-file=none", "--tls-ca-file=none"]),
+                          ("backup-identity-file", [])):  # fmt: skip
+        doubt = f"{setting.replace('-', '_')}: every user of this machine can read {path}"
+        assert doubt in load([f"--{setting}={path}", *more]).doubts()
     assert load([]).doubts() == []
 
 
@@ -166,4 +168,4 @@ def test_the_doubts_are_in_the_log(start: Start, tmp_path: Path) -> None:
     (tmp_path / "secret").chmod(0o644)
     process = start("a").started()
     said = [line["event"] for line in process.lines() if line["level"] == "warning"]
-    assert any("may be read by every user" in event for event in said)
+    assert any("every user of this machine can read" in event for event in said)

@@ -12,7 +12,6 @@ from typing import NoReturn
 import msgspec
 import pytest
 import uvloop
-from waiting import until
 
 from dynamo_core.errors import Corrupt, StoreFailed, StoreFull, SyncFailed
 from dynamo_core.keys import DATA, META
@@ -26,6 +25,7 @@ from dynamo_node.keyring import Keyring
 from dynamo_node.link_ends import LinkEnds
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.peer_link import Links
+from tests.dynamo_node.waiting import until
 
 DEADLINE_S = 20.0
 QUICK = Settings(heartbeat_s=0.05, suspect_s=0.5, exchange_s=0.2, hint_scan_s=0.2, confirm_s=0.05)
@@ -198,7 +198,7 @@ def test_a_failed_fsync_is_the_end_and_nothing_is_acknowledged() -> None:
     [
         (Corrupt(DATA, b"k", "bad block"), "the store is damaged", 1),
         (StoreFailed("gone"), "the store failed: gone", 0),
-        (KeyError("k"), "a fault of our own", 0),
+        (KeyError("k"), "an internal error", 0),
     ],
     ids=["damage that stays", "no store", "a fault of ours"],
 )
@@ -220,7 +220,7 @@ def test_what_cannot_be_lived_with_ends_the_process(
     with_ring(body)
 
 
-def test_a_frame_that_finds_a_fault_of_ours_costs_its_link_only(
+def test_a_frame_that_causes_an_error_of_our_own_costs_only_its_link(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def body(nodes: list[Process]) -> None:
@@ -239,7 +239,7 @@ def test_a_frame_that_finds_a_fault_of_ours_costs_its_link_only(
     with_ring(body)
 
 
-def test_an_answer_that_fails_costs_nobody_else() -> None:
+def test_an_answer_that_fails_costs_no_other_client() -> None:
     async def body(nodes: list[Process]) -> None:
         a = nodes[0]
 

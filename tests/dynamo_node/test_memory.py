@@ -1,4 +1,4 @@
-"""The memory formula, and that it is kept under every input (T-4), with shares of clients (T-5)."""
+"""The memory formula, and that every input stays within it (T-4), with shares of clients (T-5)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 import pytest
-from client_listener import DEADLINE_S, Listener, everything
 
 import dynamo_core.settings as core
 from dynamo_node.access import Asker
@@ -24,6 +23,7 @@ from dynamo_node.http_limits import Limits
 from dynamo_node.kv_protocol import SLICE_BYTES
 from dynamo_node.link_ends import LinkLimits
 from dynamo_node.memory import MIB, TLS_BYTES, bound_bytes, terms, tls_bytes
+from tests.dynamo_node.http.client_listener import DEADLINE_S, Listener, everything
 
 ROOT = Path(__file__).parents[2]
 VALUE = b"v" * MIB
@@ -48,11 +48,14 @@ def test_the_formula_is_what_the_page_and_the_operator_say() -> None:
     assert f"**{bound} MiB**" in page
     parts = (ROOT / "operator/src/dynamo_operator/spec_types.py").read_text()
     assert re.search(r'NODE_MEMORY = "(\d+)Mi"', parts)[1] == str(bound)  # type: ignore[index]
+    with_tls = bound_bytes({**formula(), "tls": tls_bytes(Limits(MIB))}) // MIB
+    assert re.search(r'NODE_MEMORY_TLS = "(\d+)Mi"', parts)[1] == str(with_tls)  # type: ignore[index]
     for name, size in formula().items():
         assert f"| {name.replace('_', ' ')} |" in page, name
         assert f"| {size // MIB} MiB |" in page, name
     assert bound <= 1280
-    assert f"up to {TLS_BYTES // 1024} KiB more: {tls_bytes(Limits(MIB)) // MIB} MiB for" in page
+    assert f"up to {TLS_BYTES // 1024} KiB more." in page
+    assert f"strangers this is {tls_bytes(Limits(MIB)) // MIB} MiB:" in page
 
 
 def test_the_formula_follows_the_limits() -> None:
@@ -91,7 +94,7 @@ def test_pipelined_gets_are_answered_as_they_are_read(listener: Listener) -> Non
 
 
 @pytest.mark.parametrize("front", ["protocol", "asgi"])
-def test_answers_that_nobody_reads_are_bounded_over_all_connections(front: str) -> None:
+def test_unread_answers_are_bounded_over_all_connections(front: str) -> None:
     listener = Listener(front, Limits(8 * MIB, answers_bytes_max=32 * MIB))
     with listener.client() as client:
         assert client.put("/v1/kv/big", content=8 * VALUE).status_code == 204
@@ -162,7 +165,7 @@ def test_a_batch_shows_what_its_answer_has_room_for(listener: Listener) -> None:
 
 
 def test_a_batch_takes_few_slots_and_refuses_what_it_could_not_begin() -> None:
-    """T-5: of its operations few are under way at once; here none of them ends."""
+    """T-5: few of its operations are under way at once; here none of them ends."""
     listener = Listener("protocol", Limits(MIB), in_flight_max=4096)
     submitted = []
 
@@ -172,15 +175,16 @@ def test_a_batch_takes_few_slots_and_refuses_what_it_could_not_begin() -> None:
     listener.call(lambda: setattr(listener.driver, "submit", swallow))
     item = {"op": "get", "key": base64.b64encode(b"k").decode()}
     body = json.dumps({"operations": [item] * 1024, "timeout_ms": 1000}).encode()
-    head = b"POST /v1/batch " + HEAD + b"Content-Length: %d\r\n\r\n" % len(body)
+    said = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /v1/batch " + HEAD + said
     with listener.connect() as connection:
         connection.sendall(head + body)
         until(lambda: len(submitted) == 16)
     listener.stop()
 
 
-def test_large_bodies_wait_until_they_are_let_in() -> None:
-    """T-5: the books have room for one; each of the others is read when its turn has come."""
+def test_large_bodies_wait_until_they_are_admitted() -> None:
+    """T-5: the books have room for one; each of the others is read when its turn comes."""
     listener = Listener("protocol", Limits(MIB, large_bytes_max=MIB))
     heads = b"PUT /v1/kv/k " + HEAD + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % MIB
     with listener.connect() as first:
@@ -203,7 +207,7 @@ def test_large_bodies_wait_until_they_are_let_in() -> None:
     listener.stop()
 
 
-def test_a_large_body_that_is_not_let_in_is_refused_before_any_effect() -> None:
+def test_a_large_body_that_is_not_admitted_is_refused_before_any_effect() -> None:
     listener = Listener("protocol", Limits(MIB, large_bytes_max=MIB, large_wait_s_max=0.1))
     heads = b"PUT /v1/kv/k " + HEAD + b"Content-Length: %d\r\n\r\n" % MIB
     with listener.connect() as first, listener.connect() as second:
@@ -218,7 +222,7 @@ def test_a_large_body_that_is_not_let_in_is_refused_before_any_effect() -> None:
 
 
 def test_a_large_body_that_is_slow_to_come_gives_its_turn_to_another() -> None:
-    """T-5: a few clients with slow uploads hold up none of the others, and end well."""
+    """T-5: a few clients with slow uploads delay no other client, and also succeed."""
     limits = Limits(MIB, large_bytes_max=3 * MIB, large_late_s_max=0.1)
     listener = Listener("protocol", limits)
     listener.call(lambda: setattr(listener.edge.books.large, "total", MIB))
@@ -239,9 +243,9 @@ def test_a_large_body_that_is_slow_to_come_gives_its_turn_to_another() -> None:
     listener.stop()
 
 
-def test_bodies_that_wait_leave_room_to_those_that_are_let_in() -> None:
-    """T-5: what has arrived of them takes half of the bytes at most. The others hold nothing, and
-    are refused when their wait is over; one that is let in has room for its body."""
+def test_waiting_bodies_leave_room_to_admitted_ones() -> None:
+    """T-5: their received bytes take at most half. The others hold nothing, and are refused when
+    their wait is over; an admitted one has room for its body."""
     size, begun = MIB // 4, MIB // 64
     limits = Limits(MIB, large_bytes_max=size, bodies_bytes_max=MIB, large_wait_s_max=1.0)
     listener = Listener("protocol", limits)
@@ -284,7 +288,7 @@ def test_idle_connections_of_a_client_make_room_for_its_next_one() -> None:
 
 
 def test_listings_wait_for_one_another_and_are_refused_behind_unread_answers() -> None:
-    """T-5: of twenty listers four are served at once; probes beside them are answered."""
+    """T-5: four of twenty listings run at once; probes are answered meanwhile."""
     listener = Listener("admin", Limits(MIB))
     asked: list[Any] = []
     admin = listener.node.admin

@@ -1,4 +1,4 @@
-"""Real nodes under what once took them past their memory: none uses more than it says (T-4)."""
+"""Real nodes under load that once exceeded their memory: none uses more than its bound (T-4)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from benchmarks.cluster import Cluster, cluster_of
 from benchmarks.processes import Node, until
 
 MIB = 1 << 20
+USED_MAX = 1 << 30
+"""Each of these inputs once took a node past 2 GiB; the formula allows more than this for all of
+them together."""
 NAMES = ["n0", "n1", "n2"]
 WAIT_S = 60.0
 
@@ -37,12 +40,12 @@ def highest_bytes(node: Node) -> int:
 
 
 def check(cluster: Cluster) -> None:
-    """Each node against the bound in its status."""
+    """Each node against the bound in its status, and against 1 GiB."""
     for name, node in cluster.nodes.items():
         with cluster.door(name) as admin:
             bound = admin.status()["memory"]["bound_bytes"]
-        assert MIB < bound < 1280 * MIB
-        assert highest_bytes(node) <= bound
+        assert MIB < bound <= 1280 * MIB
+        assert highest_bytes(node) <= min(bound, USED_MAX)
 
 
 def put(cluster: Cluster, key: str, count: int = 1) -> None:
@@ -60,7 +63,7 @@ def silent_reader(node: Node) -> socket.socket:
     return reader
 
 
-def test_pipelined_gets_that_nobody_reads(cluster: Cluster) -> None:
+def test_pipelined_gets_whose_answers_are_not_read(cluster: Cluster) -> None:
     put(cluster, "big")
     with silent_reader(cluster.nodes["n0"]) as reader:
         reader.sendall(b"GET /v1/kv/big?r=1 HTTP/1.1\r\nHost: a\r\n\r\n" * 500)

@@ -1,4 +1,4 @@
-"""Real nodes that come back with their disks at other addresses (S-MEM-5)."""
+"""Real nodes that return with their disks at other addresses (S-MEM-5)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ring_of_three(directory: Path) -> Iterator[list[Node]]:
 
 
 def move(node: Node) -> None:
-    """It will start on other ports, all three of them."""
+    """It will start on three other ports."""
     node.stop()
     node.ports = dict(zip(LISTENERS, free_ports(3), strict=True))
     node.advertise = f"127.0.0.1:{node.ports['peer']}"
@@ -51,7 +51,7 @@ def served(node: Node) -> float:
 
 
 def healed(nodes: list[Node]) -> bool:
-    """Everybody hears everybody, at the addresses that they have."""
+    """All nodes hear each other, at their present addresses."""
     for node in nodes:
         if not (node.lives() and node.ready()):
             return False
@@ -81,7 +81,7 @@ def test_one_moved_is_found_again_and_clients_follow(tmp_path: Path) -> None:
             wait_healed(nodes)
 
             def asked() -> bool:
-                """By the client, which was never told where the node is now."""
+                """By the client, which was never told the node's present address."""
                 for number in range(10):
                     client.put(f"cart-{number}", b"tea", context=None)
                 return served(moved) > 0
@@ -121,7 +121,7 @@ def test_three_moved_at_once_without_seeds_say_what_to_do(tmp_path: Path) -> Non
 
 
 def test_the_old_address_is_taken_by_another_node(tmp_path: Path) -> None:
-    """One of no ring, which answers the handshake, takes no member's place."""
+    """A node in no ring answers the handshake there, and takes no member's place."""
     with ring_of_three(tmp_path) as nodes:
         moved = nodes[0]
         assert httpx.put(f"{moved.endpoint}/v1/kv/cart?w=3", content=b"milk").status_code == 204
@@ -141,7 +141,7 @@ def test_the_old_address_is_taken_by_another_node(tmp_path: Path) -> None:
 
 
 def test_the_old_address_is_taken_by_something_else(tmp_path: Path) -> None:
-    """It accepts links and never says a word."""
+    """A listener that accepts links and never sends a byte."""
     with ring_of_three(tmp_path) as nodes:
         moved = nodes[0]
         old = moved.ports["peer"]

@@ -1,4 +1,4 @@
-"""Three real nodes: puts at and beside one that has just started, or whose fsyncs stall, are done
+"""Three real nodes: puts at and beside a node that has just started, or whose fsyncs stall, end
 within their deadline (S-NET-2, S-RW-8)."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.stalled_disks import MISSING
 NAMES = ["n0", "n1", "n2"]
 RESTARTS, PUTS = 5, 40
 DEADLINE = "timeout_ms=5000"
-"""A call that is dropped and not said again costs all of it, on a busy machine as well."""
+"""A dropped call that is not repeated costs all of this, also on a busy machine."""
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_all_puts_at_and_beside_a_node_that_has_just_started_are_done(cluster: C
 
 
 def _down(cluster: Cluster, name: str) -> bool:
-    """Whether both others know that the node is not there."""
+    """Whether both others know that the node is down."""
     for other in NAMES:
         if other != name:
             with cluster.door(other) as admin:

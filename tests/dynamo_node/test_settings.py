@@ -1,4 +1,4 @@
-"""Where settings come from, and what is said of wrong ones."""
+"""The sources of settings, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -67,15 +67,15 @@ def test_lists_and_switches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 WRONG = {
-    "no port": (["--client-listen", "here"], "client_listen: wants host:port"),
-    "port too large": (["--peer-listen", "h:70000"], "peer_listen: wants host:port"),
-    "nobody can dial it": (["--advertise", "h:0"], "advertise: wants host:port"),
-    "one of the seeds": (["--seeds", "a:1,b"], "seeds.1: wants host:port"),
+    "no port": (["--client-listen", "here"], "client_listen: needs host:port"),
+    "port too large": (["--peer-listen", "h:70000"], "peer_listen: needs host:port"),
+    "no node can dial it": (["--advertise", "h:0"], "advertise: needs a host:port"),
+    "one of the seeds": (["--seeds", "a:1,b"], "seeds.1: needs host:port"),
     "not a number": (["--weight", "much"], "weight: "),
     "out of range": (["--value-bytes-max", "0"], "value_bytes_max: "),
     "not a word of it": (["--engine", "paper"], "engine: "),
     "a name that is a sign": (["--name", "~n1"], "name: a name has 1 to 255 bytes, no ~"),
-    "silent before it is heard": (["--suspect-ms", "1400"], "suspect_ms: wants three heartbeats"),
+    "silent before it is heard": (["--suspect-ms", "1400"], "suspect_ms: needs at least three"),
     "no such flag": (["--bogus", "1"], "--bogus"),
     "stray": (["stray"], "stray"),
     "no file": (["--config", "/nowhere.toml"], "config: /nowhere.toml"),
@@ -168,18 +168,18 @@ def test_a_secret_is_a_line_and_the_first_makes(tmp_path: Path) -> None:
     assert NodeSettings().secrets() == ()
 
 
-def test_a_secret_that_is_none_is_refused_and_not_told(tmp_path: Path) -> None:
+def test_a_wrong_secret_is_refused_and_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     settings = NodeSettings(cluster_secret_file=file)
     for text, words in (
         (b"", "has 0"),
         (b"\n", "has 0"),
-        (b"\xff" * 40 + b"\n", "line 1: wants printable ASCII"),
-        (b"q" * 31, "line 1: has 31 characters, wants 32 to 4096"),
+        (b"\xff" * 40 + b"\n", "line 1: needs printable ASCII"),
+        (b"q" * 31, "line 1: has 31 characters, needs 32 to 4096"),
         (LONG + b"\nqqqq", "line 2: has 4 characters"),
         (b"q" * 5000, "has 5000"),
         (LONG + b"\n" + LONG, "line 2: the same secret twice"),
-        (b"\n".join(b"%040d" % n for n in range(9)), "wants 1 to 8 secrets, has 9"),
+        (b"\n".join(b"%040d" % n for n in range(9)), "needs 1 to 8 secrets, has 9"),
     ):
         file.write_bytes(text)
         with pytest.raises(BadSettings, match="cluster_secret_file: ") as caught:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import structlog
-from client_listener import DEADLINE_S, Listener
 
 from dynamo_core.protocol.operations import Asked
 from dynamo_core.runtime.slow import LINES_MAX, Slow
 from dynamo_node.http_limits import Limits
 from dynamo_node.slow_log import fields_of
+from tests.dynamo_node.http.client_listener import DEADLINE_S, Listener
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SLOW = "a slow operation"
@@ -66,14 +66,31 @@ def test_each_kind_has_a_line_with_its_trace(logged: list[Any], all_slow: Listen
 def test_a_line_names_whom_it_waited_for() -> None:
     late = [Asked("n3", "owner", "stored", 812.3)]
     line = Slow(
-        kind="put", seconds=0.8124, status=204, position="9b2a61c0", late=late, silent=["n2"],
-        hedged=True, answers=2, wanted=2, durable=1, dw=1, forwarded_to="n3", trace=TRACE,
-    )  # fmt: skip
+        kind="put",
+        seconds=0.8124,
+        status=204,
+        position="9b2a61c0",
+        late=late,
+        silent=["n2"],
+        hedged=True,
+        answers=2,
+        wanted=2,
+        durable=1,
+        dw=1,
+        forwarded_to="n3",
+        trace=TRACE,
+    )
     assert fields_of(line) == {
-        "key_hash": "9b2a61c0", "status": 204, "hedged": True, "acks": "2 of w=2",
-        "durable": "1 of dw=1", "late": ["n3: stored after 812.3 ms"], "silent": ["n2"],
-        "forwarded_to": "n3", "traceparent": TRACE,
-    }  # fmt: skip
+        "key_hash": "9b2a61c0",
+        "status": 204,
+        "hedged": True,
+        "acks": "2 of w=2",
+        "durable": "1 of dw=1",
+        "late": ["n3: stored after 812.3 ms"],
+        "silent": ["n2"],
+        "forwarded_to": "n3",
+        "traceparent": TRACE,
+    }
 
 
 def test_a_trace_that_a_peer_made_up_is_not_logged() -> None:

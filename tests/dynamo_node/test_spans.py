@@ -80,9 +80,15 @@ def seen(node: str, span: Span) -> Seen:
     assert 0 < span.start_time_unix_nano <= span.end_time_unix_nano
     about = {a.key: a.value.string_value or str(a.value.int_value) for a in span.attributes}
     return Seen(
-        node, span.name, span.kind, span.span_id.hex(), span.parent_span_id.hex(),
-        span.trace_id.hex(), span.status.code == 2, about,
-    )  # fmt: skip
+        node,
+        span.name,
+        span.kind,
+        span.span_id.hex(),
+        span.parent_span_id.hex(),
+        span.trace_id.hex(),
+        span.status.code == 2,
+        about,
+    )
 
 
 @pytest.fixture
@@ -119,8 +125,9 @@ def put_well(node: LocalNode, headers: dict[str, str]) -> None:
     url = f"{node.endpoint}/v1/kv/{KEY}?w=2&timeout_ms=5000"
     until(
         lambda: httpx.put(url, content=VALUE, headers=headers).status_code == 204,
-        "no put is done", WAIT_S_MAX,
-    )  # fmt: skip
+        "no put is done",
+        WAIT_S_MAX,
+    )
 
 
 def test_one_trace_goes_through_two_nodes(tmp_path: Path, receiver: Receiver) -> None:
@@ -156,11 +163,11 @@ def test_a_receiver_that_is_not_there_costs_no_request_and_no_clean_end(tmp_path
             process = node.process
             assert process is not None
             node.stop()
-            assert not process.alive and "a fault" not in node.log.read_text()
+            assert not process.alive and "an internal error" not in node.log.read_text()
 
 
 def test_without_the_extra_the_setting_is_refused_in_one_line(tmp_path: Path) -> None:
-    """Refused, not ignored: who set it waits for spans."""
+    """Refused, not ignored, because the person who set it expects spans."""
     program = (
         "import sys; sys.modules['opentelemetry.exporter'] = None;"
         "from dynamo_node.app import main; main(sys.argv[1:])"
@@ -179,7 +186,9 @@ def test_without_the_extra_the_setting_is_refused_in_one_line(tmp_path: Path) ->
 def test_a_receiver_is_a_url(url: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "dynamo_node.app", f"--otel-endpoint={url}"],
-        capture_output=True, text=True, timeout=WAIT_S_MAX,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S_MAX,
+    )
     assert ended.returncode == 2
-    assert ended.stderr == "dynamo-node: otel_endpoint: wants a URL like http://host:4318\n"
+    assert ended.stderr == "dynamo-node: otel_endpoint: needs a URL like http://host:4318\n"

@@ -1,4 +1,4 @@
-"""What the API server says to an object of ours, without one: defaults, schema, CEL rules."""
+"""What the API server would say to an object of ours: defaults, schema, CEL rules."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def schema_of(crd: Object) -> Object:
 
 
 def defaulted(schema: Object, value: Any) -> Any:
-    """As the API server fills an object in before it looks at it."""
+    """As the API server fills an object before it checks it."""
     if isinstance(value, dict):
         filled = dict(value)
         for field, inner in schema.get("properties", {}).items():
@@ -40,7 +40,7 @@ def defaulted(schema: Object, value: Any) -> Any:
 
 
 def refusals(crd: Object, new: Object, old: Object | None = None) -> list[str]:
-    """Messages of everything that is wrong with an object; with `old`, with the change to it."""
+    """Messages about everything that is wrong with an object; with `old`, with the change to it."""
     schema = schema_of(crd)
     new = defaulted(schema, new)
     wrong = [error.message for error in jsonschema.Draft7Validator(schema).iter_errors(new)]

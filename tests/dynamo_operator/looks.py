@@ -1,4 +1,4 @@
-"""Looks to begin from: a ring that is as wanted, with one thing changed."""
+"""Looks for tests: a ring in the wanted state, with one thing changed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from functools import cache
 from typing import Any
 
 from msgspec import structs
-from stories import make
-from world import NAMESPACE, World
 
-from dynamo_operator.snapshot import LEFT, Entry, Node, Snapshot
+from dynamo_operator.node_answers import LEFT, Entry, Node
+from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.spec import cluster_spec
+from tests.dynamo_operator.stories import make
+from tests.dynamo_operator.world import NAMESPACE, World
 
 
 @cache
 def settled(size: int = 3, replace: str = "VolumeLost") -> Snapshot:
-    """A look at a ring that is as wanted, and has been for a while."""
+    """A look at a ring that has been in the wanted state for some time."""
     world = World()
     asyncio.run(world.play([make(size=size, recovery={"autoReplace": replace})]))
     look = world.operators[0].observer.look
@@ -26,29 +27,29 @@ def settled(size: int = 3, replace: str = "VolumeLost") -> Snapshot:
 
 
 def asked(o: Snapshot, **spec: Any) -> Snapshot:
-    """The same look, another wish."""
+    """The same look with another spec."""
     return structs.replace(o, spec=cluster_spec({**o.resource["spec"], **spec}))
 
 
 def pod(o: Snapshot, ordinal: int, **fields: Any) -> Snapshot:
-    """The same look, one pod different."""
+    """The same look with one other pod."""
     return structs.replace(o, pods={**o.pods, ordinal: structs.replace(o.pods[ordinal], **fields)})
 
 
 def claim(o: Snapshot, ordinal: int, **fields: Any) -> Snapshot:
-    """The same look, one claim different."""
+    """The same look with one other claim."""
     changed = structs.replace(o.claims[ordinal], **fields)
     return structs.replace(o, claims={**o.claims, ordinal: changed})
 
 
 def node(o: Snapshot, ordinal: int, **fields: Any) -> Snapshot:
-    """The same look, one node's word different."""
+    """The same look with another answer of one node."""
     changed = structs.replace(o.nodes[ordinal], **fields)
     return structs.replace(o, nodes={**o.nodes, ordinal: changed})
 
 
 def line(o: Snapshot, ordinal: int, **fields: Any) -> Snapshot:
-    """The same look, one line of the ring different."""
+    """The same look with another line in the ring."""
     assert o.ring is not None
     name = o.pod_name(ordinal)
     members = tuple(structs.replace(m, **fields) if m.name == name else m for m in o.ring.members)
@@ -56,7 +57,7 @@ def line(o: Snapshot, ordinal: int, **fields: Any) -> Snapshot:
 
 
 def ring(o: Snapshot, **fields: Any) -> Snapshot:
-    """The same look, another document."""
+    """The same look with another ring document."""
     assert o.ring is not None
     return structs.replace(o, ring=structs.replace(o.ring, **fields))
 
@@ -67,7 +68,7 @@ def without(o: Snapshot, what: str, ordinal: int) -> Snapshot:
 
 
 def silent(o: Snapshot) -> Snapshot:
-    """Nobody shows a ring."""
+    """No node shows a ring."""
     return structs.replace(o, ring=None, exact=False, unanimous=False, nodes={})
 
 
@@ -79,7 +80,7 @@ def old(o: Snapshot, *ordinals: int) -> Snapshot:
 
 
 def empty(o: Snapshot, age: float = -1.0) -> Snapshot:
-    """As before the founding; claims are so many seconds older than the resource."""
+    """As before the ring is created; claims are this many seconds older than the resource."""
     nodes = {i: Node(name=n.name, id=n.id, disk="empty") for i, n in o.nodes.items()}
     claims = {
         i: structs.replace(c, annotations={}, created=o.created - age) for i, c in o.claims.items()
@@ -88,7 +89,7 @@ def empty(o: Snapshot, age: float = -1.0) -> Snapshot:
 
 
 def left(o: Snapshot, ordinal: int) -> Snapshot:
-    """A node that has left: the ring says so, and nobody owns through it."""
+    """A node that has left: the ring says so, and it owns nothing."""
     assert o.ring is not None
     name = o.pod_name(ordinal)
     others = [m.name for m in o.ring.members if m.name != name]
@@ -103,5 +104,5 @@ def lost(o: Snapshot, **fields: Any) -> Snapshot:
 
 
 def unjoined(o: Snapshot, ordinal: int, disk: Any = "empty") -> Snapshot:
-    """A node that says that it is in no ring."""
+    """A node that reports that it is in no ring."""
     return node(o, ordinal, disk=disk, state=None, cluster_id=None, digest="")

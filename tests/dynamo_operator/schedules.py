@@ -1,7 +1,8 @@
-"""C18, the schedules: who is killed when, and that all of them end alike.
+"""C18, the schedules: which operator is killed when, and that all schedules end alike.
 
-Run as a program it tries every kill of every story and many random schedules, and prints how many:
-`python tests/dynamo_operator/schedules.py [random schedules a story [every so-manieth kill]]`.
+Run as a program, it tries every kill of every story and many random schedules, and prints the
+numbers: `python -m tests.dynamo_operator.schedules [random schedules a story [every so-manieth
+kill]]`.
 """
 
 from __future__ import annotations
@@ -11,26 +12,23 @@ import random
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from stories import STORIES
-from world import World
+from tests.dynamo_operator.stories import STORIES
+from tests.dynamo_operator.world import World
 
 POINTS_MAX = 5000
 
 
 def ended(name: str, world: World) -> dict[str, Any]:
-    """The end of a story; nothing that must not happen has happened on the way."""
+    """The end of a story; checks that nothing forbidden has happened before it."""
     asyncio.run(world.play(STORIES[name]))
     assert not world.ring.wrong, world.ring.wrong[:3]
     return world.end()
 
 
 def once(name: str) -> tuple[dict[str, Any], int]:
-    """The end that nobody disturbed, and how many points there are to be killed at."""
+    """The end of the undisturbed story, and the number of points for a kill."""
     world = World()
     return ended(name, world), world.points
 
@@ -42,15 +40,15 @@ def killed_at_each(points: int, every: int = 1) -> Iterator[World]:
 
 
 def killed_again(seeds: int) -> Iterator[World]:
-    """About every fourth request is the last of its operator."""
+    """About every fourth request is the last one of its operator."""
     for seed in range(seeds):
         draw = random.Random(seed)
         yield World(frozenset(p for p in range(POINTS_MAX) if draw.random() < 0.25))
 
 
 def two_at_once(seeds: int) -> Iterator[World]:
-    """Each at its own pace, now and then stalled between its look and its act; in every other
-    schedule they are killed as well."""
+    """Each has its own pace and sometimes stalls between look and act; in every other schedule they
+    are killed as well."""
     for seed in range(seeds):
         draw = random.Random(seed)
         share = 0.05 if seed % 2 else 0.0
@@ -59,7 +57,7 @@ def two_at_once(seeds: int) -> Iterator[World]:
 
 
 def try_all(name: str, seeds: int, every: int) -> tuple[str, int, int, list[str]]:
-    """Points, schedules and whatever ended otherwise, of one story."""
+    """Points and schedules of one story, and those with another end."""
     wanted, points = once(name)
     tried, wrong = 0, []
     for worlds in (killed_at_each(points, every), killed_again(seeds), two_at_once(seeds)):
@@ -74,7 +72,7 @@ def try_all(name: str, seeds: int, every: int) -> tuple[str, int, int, list[str]
 
 
 def main() -> int:
-    """Exit 0 when every schedule of every story has ended as the undisturbed one."""
+    """Exit 0 if every schedule of every story has ended like the undisturbed one."""
     seeds, every = (int(given) for given in [*sys.argv[1:3], *("25", "1")[len(sys.argv) - 1 :]])
     total, bad = 0, 0
     with ProcessPoolExecutor(2) as pool:

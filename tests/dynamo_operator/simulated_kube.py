@@ -1,8 +1,8 @@
-"""An API server, its controllers and its kubelets, as far as the operator can tell.
+"""A simulated API server with its controllers and kubelets, as the operator sees them.
 
-Objects are replaced, never changed in place, so a look stays what it was. Optimistic locking,
-server-side apply, preconditions, finalizers of claims, owner references and disruption budgets are
-those that a real API server showed; the StatefulSet controller is Parallel and OnDelete.
+Objects are replaced, never changed in place, so a look does not change later. Optimistic locking,
+server-side apply, preconditions, finalizers of claims, owner references and disruption budgets
+behave as those of a real API server; the StatefulSet controller is Parallel and OnDelete.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
-from simulated_ring import SimulatedRing
-
 from dynamo_operator.ports import FIELD_MANAGER, failure
 from dynamo_operator.quantity import amount, instant, stamp
+from tests.dynamo_operator.merging import applied, merged, without
+from tests.dynamo_operator.simulated_machines import Key, Object, SimulatedMachines, machine_of
+from tests.dynamo_operator.simulated_mounts import mount_of
+from tests.dynamo_operator.simulated_ring import SimulatedRing
 
-Object = dict[str, Any]
-Key = tuple[str, str, str]
 
-
-class SimulatedKube:
+class SimulatedKube(SimulatedMachines):
     """`ports.KubeApi`; `point` is called before and after each request that changes something,
-    `audit` with what is about to be taken or was applied. A volume takes `attach_s` to be attached
-    to the machine of a new pod; `pods_max` is a quota; claims of `classes_unknown` get none; there
-    is no room for the pods named in `homeless`, so neither is a volume made for them."""
+    `audit` with what a request will delete or has applied. A volume needs `attach_s` to attach to
+    the machine of a new pod; `pods_max` is a quota; claims of `classes_unknown` get no volume; the
+    pods in `homeless` find no machine, so they get no volume either; `snapshots` are copies of
+    disks, by name."""
 
     def __init__(
         self, ring: SimulatedRing, point: Callable[[str], Any], audit: Callable[[str, Object], None]
     ) -> None:
-        self.ring = ring
+        super().__init__(ring)
         self.point = point
         self.audit = audit
         self.now = 1_700_000_000.0
-        self.objects: dict[Key, Object] = {}
         self.applied: dict[Key, Object] = {}
         self.count = 0
         self.broken_images: set[str] = set()
-        self.zones = ("zone-a", "zone-b", "zone-c")
         self.attach_s = 0.0
         self.pods_max: int | None = None
         self.classes_unknown: set[str] = set()
         self.homeless: set[str] = set()
         self.size_max = "1Pi"
+        self.snapshots: dict[str, Any] = {}
+        self.keys: Object | None = {"keys": [{"kty": "EC"}]}
 
     # ------------------------------------------------------------ requests
 
@@ -53,13 +53,17 @@ class SimulatedKube:
         """A read."""
         await self.point(f"get {kind}")
         if kind == "Node":
-            label = self.zones[int(name.rpartition("-")[2]) % len(self.zones)]
-            return {"metadata": {"labels": {"topology.kubernetes.io/zone": label}}}
+            return None if name in self.gone else machine_of(name)
+        if kind == "PersistentVolume":
+            return self._volume(name)
         return self.objects.get((kind, namespace, name))
 
     async def find(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
         """Reads by label."""
         await self.point(f"list {kind}")
+        if kind == "Node":
+            name = selector.partition("=")[2]
+            return [] if name in self.gone else [machine_of(name)]
         return list(self._all(kind, namespace, selector))
 
     def _all(self, kind: str, namespace: str, selector: str = "") -> Iterator[Object]:
@@ -70,18 +74,27 @@ class SimulatedKube:
                 if wanted.items() <= labels.items():
                     yield item
 
+    async def read(self, path: str) -> Object:
+        """Its keys, and itself as an issuer."""
+        await self.point(f"get {path}")
+        if self.keys is None:
+            raise failure(403, "forbidden")
+        return self.keys if path.endswith("jwks") else {"issuer": "https://kubernetes"}
+
     async def create(self, body: Mapping[str, Any]) -> Object:
         """POST."""
         await self.point(f"create {body['kind']} {body['metadata']['name']}")
         key = _key(body)
         if key in self.objects:
             raise failure(409, f"{key[0]} {key[2]} already exists")
-        made = self._store(key, dict(body))
+        bare = {"status": {"phase": "Pending"}} if key[0] == "PersistentVolumeClaim" else {}
+        made = self._store(key, {**body, **bare})
         await self.point("done")
         return made
 
     async def apply(self, body: Mapping[str, Any]) -> Object:
-        """Server-side apply: what the manager applied before and leaves out now is removed."""
+        """Server-side apply: fields that the manager applied before and now leaves out are
+        removed."""
         await self.point(f"apply {body['kind']} {body['metadata']['name']}")
         key = _key(body)
         seen = self.objects.get(key)
@@ -90,12 +103,14 @@ class SimulatedKube:
         wanted = {**body, "metadata": meta}
         if version is not None and (seen is None or seen["metadata"]["resourceVersion"] != version):
             raise failure(409, f"{key[2]}: the object has been modified")
-        templates = [item["spec"].get("volumeClaimTemplates") for item in (seen or wanted, wanted)]
+        templates = [
+            item.get("spec", {}).get("volumeClaimTemplates") for item in (seen or wanted, wanted)
+        ]
         if templates[0] != templates[1]:
             raise failure(422, "spec: Forbidden: updates to volumeClaimTemplates")
-        base = _without(seen, self.applied.get(key, {})) if seen else {}
+        base = without(seen, self.applied.get(key, {})) if seen else {}
         hands = {"managedFields": [{"manager": FIELD_MANAGER, "operation": "Apply"}]}
-        body = _applied(base, wanted)
+        body = applied(base, wanted)
         made = self._store(key, {**body, "metadata": body["metadata"] | hands})
         self.applied[key] = wanted
         self.audit("apply", made)
@@ -110,11 +125,11 @@ class SimulatedKube:
         key = kind, namespace, name
         seen = self._precise(key, body.get("metadata", {}))
         if kind == "PersistentVolumeClaim" and "spec" in body:
-            _resizable(seen, body["spec"]["resources"]["requests"]["storage"])
+            _changeable(seen, body["spec"])
         wanted = json.loads(json.dumps(body))
         if sub == "status":
             wanted = {"status": wanted["status"]}
-        made = self._store(key, _merged(seen, wanted))
+        made = self._store(key, merged(seen, wanted))
         await self.point("done")
         return made
 
@@ -128,7 +143,7 @@ class SimulatedKube:
         await self.point("done")
 
     async def evict(self, namespace: str, name: str, preconditions: Mapping[str, str]) -> None:
-        """Under the budget; a pod that is not ready may always go."""
+        """Under the budget; a pod that is not ready may always be evicted."""
         await self.point(f"evict {name}")
         pod = self._precise(("Pod", namespace, name), preconditions)
         if "deletionTimestamp" not in pod["metadata"] and is_ready(pod):
@@ -177,7 +192,7 @@ class SimulatedKube:
     def change(self, kind: str, namespace: str, name: str, **fields: Any) -> None:
         """An edit by a person or a controller: each field is merged in at the top."""
         key = kind, namespace, name
-        self._store(key, _merged(self.objects[key], fields))
+        self._store(key, merged(self.objects[key], fields))
 
     def put(self, body: Object) -> Object:
         """A creation by a person or a controller."""
@@ -203,7 +218,7 @@ class SimulatedKube:
             self.ring.wipe(gone["metadata"]["uid"])
 
     def orphan(self, kind: str, namespace: str, name: str) -> None:
-        """A deletion with `--cascade=orphan`: what it owns stays, and forgets it."""
+        """A deletion with `--cascade=orphan`: the owned objects stay, without their owner."""
         gone = self.objects[kind, namespace, name]["metadata"]["uid"]
         for key, item in list(self.objects.items()):
             owners = item["metadata"].get("ownerReferences") or []
@@ -215,7 +230,7 @@ class SimulatedKube:
     # ------------------------------------------------------------ controllers and kubelets
 
     def step(self, seconds: float = 1.0) -> None:
-        """Time passes: what controllers and kubelets do by themselves."""
+        """Time passes: controllers and kubelets do their work."""
         self.now += seconds
         self._collect_garbage()
         for item in [i for k, i in self.objects.items() if k[0] == "StatefulSet"]:
@@ -252,8 +267,7 @@ class SimulatedKube:
         pod, namespace = f"{meta['name']}-{ordinal}", meta["namespace"]
         template = spec["volumeClaimTemplates"][0]
         if ("PersistentVolumeClaim", namespace, f"data-{pod}") not in self.objects:
-            labels = spec["selector"]["matchLabels"]
-            name = {"name": f"data-{pod}", "namespace": namespace, "labels": labels}
+            name = template["metadata"] | {"name": f"data-{pod}", "namespace": namespace}
             claim = {"kind": "PersistentVolumeClaim", "metadata": name, "spec": template["spec"]}
             self.put({**claim, "status": {"phase": "Pending"}})
         room = self.pods_max is None or len(list(self._all("Pod", namespace))) < self.pods_max
@@ -273,15 +287,24 @@ class SimulatedKube:
         elif key[2].removeprefix("data-") in self.homeless:
             return  # its class waits for the first consumer
         elif item["status"]["phase"] == "Bound" and number(size) > number(self.size_max):
-            return  # no such disk is to be had
+            return  # such a disk does not exist
         elif item["status"]["phase"] != "Lost" and item["status"].get("capacity") != size:
+            if source := item["spec"].get("dataSource"):
+                copy = deepcopy(self.snapshots[source["name"]])
+                self.ring.disks.setdefault(item["metadata"]["uid"], copy)
+            self.ring.disks.pop(f"copy of {key[2]}", None)
             capacity = {"storage": size}
-            self.change(*key, status={"phase": "Bound", "capacity": capacity})
+            self._place(item)
+            volume = {"volumeName": f"pv-{key[2]}"} if self.local else {}
+            self.change(*key, spec=volume, status={"phase": "Bound", "capacity": capacity})
 
     def _pod(self, key: Key, item: Object) -> None:
         meta, status = item["metadata"], item["status"]
         address = status.get("podIP", "")
-        if "deletionTimestamp" in meta:
+        dead = item["spec"].get("nodeName") in self.dead
+        if dead:
+            self.ring.stop(address)
+        elif "deletionTimestamp" in meta:
             self.ring.stop(address)
             self._forget(key)
             return
@@ -289,6 +312,12 @@ class SimulatedKube:
         bound = claim is not None and claim["status"]["phase"] == "Bound"
         bound = bound and self.now - (instant(meta["creationTimestamp"]) or 0.0) >= self.attach_s
         image = item["spec"]["containers"][0]["image"]
+        mount = mount_of(item, self.objects)
+        pace_s = 2 + 8 * int(meta["name"].rpartition("-")[2])
+        if address and mount is not None and self.now % pace_s < 1.0:
+            self.ring.mounted(address, mount)  # each kubelet brings files up to date at its pace
+        if mount is None and not address:
+            return  # ContainerCreating
         if not address and bound and claim and "deletionTimestamp" not in claim["metadata"]:
             if image in self.broken_images:
                 waiting = {"waiting": {"reason": "ErrImagePull"}}
@@ -298,7 +327,12 @@ class SimulatedKube:
                 return
             self.count += 1
             address = f"10.0.{self.count // 256}.{self.count % 256}"
-            machine = f"machine-{meta['name'].rpartition('-')[2]}"
+            machine = self.pinned[claim["metadata"]["uid"]]
+            if machine in self.gone:
+                why = "1 node(s) had volume node affinity conflict"
+                condition = {"type": "PodScheduled", "status": "False", "message": why}
+                self.change(*key, status={"conditions": [condition]})
+                return
             state = {"running": {"startedAt": stamp(self.now)}}
             running = [{"name": "node", "state": state}]
             self.change(
@@ -306,6 +340,8 @@ class SimulatedKube:
                 spec={"nodeName": machine},
                 status={"podIP": address, "containerStatuses": running},
             )
+            assert mount is not None
+            self.ring.mounted(address, mount)
             self.ring.start(meta["name"], address, claim["metadata"]["uid"])
         elif address:
             told = "True" if self.ring.ready(address) else "False"
@@ -322,8 +358,10 @@ def number(size: str) -> Decimal:
     return found
 
 
-def _resizable(claim: Object, asked: str) -> None:
-    """As Kubernetes 1.34: bound claims only, and never to what the volume has, or less."""
+def _changeable(claim: Object, spec: Object) -> None:
+    """As Kubernetes 1.34: only bound claims, only to more than the volume has, and to another class
+    of attributes."""
+    asked = spec.get("resources", claim["spec"]["resources"])["requests"]["storage"]
     wish, had = number(asked), number(claim["spec"]["resources"]["requests"]["storage"])
     if claim["status"]["phase"] != "Bound":
         raise failure(
@@ -334,7 +372,7 @@ def _resizable(claim: Object, asked: str) -> None:
 
 
 def is_ready(pod: Object) -> bool:
-    """Whether the kubelet calls it Ready."""
+    """Whether the kubelet calls the pod Ready."""
     conditions = pod["status"].get("conditions") or ()
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
@@ -350,35 +388,3 @@ def _key(body: Mapping[str, Any]) -> Key:
 
 def _instance(item: Object) -> str:
     return str(item["metadata"].get("labels", {}).get("app.kubernetes.io/instance", ""))
-
-
-def _merged(below: Any, above: Any) -> Any:
-    """RFC 7386."""
-    if not isinstance(above, dict) or not isinstance(below, dict):
-        return above
-    made = {name: value for name, value in below.items() if name not in above}
-    return made | {n: _merged(below.get(n, {}), v) for n, v in above.items() if v is not None}
-
-
-def _applied(below: Any, above: Any) -> Any:
-    """Merged as a server-side apply does: selectors are replaced whole."""
-    if not isinstance(above, dict) or not isinstance(below, dict):
-        return above
-    merged = _merged(below, {n: v for n, v in above.items() if n not in below})
-    return merged | {
-        name: value if name.lower().endswith("selector") else _applied(below[name], value)
-        for name, value in above.items()
-        if name in below
-    }
-
-
-def _without(seen: Any, applied: Any) -> Any:
-    """What is left when a manager's own fields are taken out."""
-    if not isinstance(seen, dict) or not isinstance(applied, dict):
-        return None
-    kept = {}
-    for name, value in seen.items():
-        left = value if name not in applied else _without(value, applied[name])
-        if left is not None and (left != {} or name not in applied):
-            kept[name] = left
-    return kept

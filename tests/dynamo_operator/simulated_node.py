@@ -1,4 +1,4 @@
-"""One simulated node: its disk, its process, its own word."""
+"""One simulated node: its disk, its process, its answers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dynamo_core.ring import planning
-from dynamo_core.ring.document import Member, Ring, Target
+from dynamo_core.ring.document import LEFT, Member, Ring, Target
+from dynamo_operator.ports import failure
+from tests.dynamo_operator.simulated_mounts import PLAIN, Mount
 
 
 @dataclass
 class Disk:
-    """What outlives a process."""
+    """The state that outlives a process."""
 
     id: int
     ring: Ring | None = None
@@ -31,10 +33,12 @@ class SimNode:
     began: float = 0.0
     left_at: float | None = None
     repairs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    mount: Mount = PLAIN
 
     @property
     def member(self) -> bool:
-        """In a ring, and not out of it again."""
+        """In a ring, and not LEFT."""
         return self.disk.ring is not None and not self.disk.left
 
     @property
@@ -72,4 +76,27 @@ def status(node: SimNode, now: float) -> dict[str, Any]:
         },
         "emptied": disk.emptied,
         "uptime_s": now - node.began,
+        "access": "1 rules" if node.mount.access else "open",
+        "tls": {
+            "peers": node.mount.tls,
+            "certificate": shown.mark if (shown := node.mount.trust.certificate) else "",
+            "authorities": list(node.mount.trust.marks),
+        },
+        "speaks": 2,
     }
+
+
+def start_repair(node: SimNode, ring: Ring, body: dict[str, Any]) -> dict[str, Any]:
+    """POST /v1/repairs."""
+    if unknown := set(body.get("nodes", ())) - set(ring.members):
+        raise failure(400, f"nodes: no member {min(unknown)!r}")
+    made = {"id": body["id"], "state": "running", "partitions_done": 0, "keys_repaired": 0}
+    made["partitions_total"] = len(body.get("partitions", ring.entries))
+    node.repairs.setdefault(body["id"], made)
+    return {"id": body["id"], "state": "running"}
+
+
+def asked(node: SimNode, names: tuple[str, ...]) -> list[str]:
+    """Those of the names that `node` has to hear of: a removed one never answers (S-MOVE-4)."""
+    assert node.disk.ring is not None
+    return [name for name in names if node.disk.ring.members[name].state != LEFT]

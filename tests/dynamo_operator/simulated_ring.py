@@ -1,9 +1,9 @@
 """Nodes without sockets: the real ring documents and the real planning, moves in a few steps.
 
 Each node has a disk (kept by its claim's uid) and its own copy of the ring document; `step` lets
-copies meet their neighbours, moves go on, nodes join and leave. Behind `ports.NodeApi`, so that
-the operator's loop cannot tell. Values are numbers written to partitions: an acked one must never
-be missing from every disk of its owners.
+copies merge with their neighbours, moves go on, and nodes join and leave. It implements
+`ports.NodeApi`, so the operator's loop sees no difference. Values are numbers written to
+partitions: some disk of the owners must always have each acked value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from simulated_node import Disk, SimNode, status
 
 from dynamo_core.errors import BadRequest
 from dynamo_core.ring import planning
@@ -32,16 +31,21 @@ from dynamo_core.ring.document import (
 )
 from dynamo_core.ring.json_form import to_document
 from dynamo_core.ring.placement import found
-from dynamo_operator.ports import Failed, failure
+from dynamo_operator.ports import Failed, Way, failure
+from tests.dynamo_operator.simulated_archive import SimulatedArchives, report
+from tests.dynamo_operator.simulated_mounts import PLAIN, Mount, marks_in, strangers
+from tests.dynamo_operator.simulated_node import Disk, SimNode, asked, start_repair, status
 
 MOVES_PER_STEP = 6
+RUNS = ("/v1/backups", "/v1/restores", "/v1/deletions")
 _replace = msgspec.structs.replace
 
 
 class SimulatedRing:
-    """All nodes of all clusters; the admin listeners' door. Time is theirs: a process answers
-    `start_s` after its start, and one that has left needs `emptying_s` in one go to learn it and to
-    empty its disk; `older` ones do not say when they have."""
+    """All nodes of all clusters, behind their admin listeners. They have their own time: a process
+    answers `start_s` after its start, and a node that has left needs `emptying_s` in one run to
+    learn it and to empty its disk; `older` nodes do not report when they have. The names in `first`
+    are nodes of the first version, which do not report the protocol that they speak."""
 
     def __init__(self, point: Callable[[str], Any]) -> None:
         self.point = point
@@ -50,17 +54,20 @@ class SimulatedRing:
         self.acked: dict[str, dict[int, set[int]]] = {}
         self.born = 0
         self.written = 0
-        self.wrong: list[str] = []
+        self.archives = SimulatedArchives()
+        self.wrong: list[str] = self.archives.wrong
         self.now = 0.0
         self.start_s = 0.0
         self.emptying_s = 0.0
         self.older = False
+        self.first: set[str] = set()
         self._starting: dict[str, tuple[float, str, str]] = {}
+        self._mounts: dict[str, Mount] = {}
 
     # ------------------------------------------------------------ the kubelet's side
 
     def start(self, name: str, address: str, disk_key: str) -> None:
-        """A process on the disk of that claim, which answers once it has opened it."""
+        """A process on the disk of that claim; it answers after it has opened the disk."""
         self._starting[address] = self.now + self.start_s, name, disk_key
         self._begin()
 
@@ -71,16 +78,24 @@ class SimulatedRing:
                 self._answers(name, address, disk_key)
 
     def _answers(self, name: str, address: str, disk_key: str) -> None:
-        """From now on; what its disk holds has to be compared first."""
+        """From now on it answers; the data of its disk must be compared first."""
         disk = self.disks.get(disk_key)
-        if disk is None or disk.emptied:  # S-MEM-3: an emptied disk is a new node's
+        if disk is None or disk.emptied:  # S-MEM-3: an emptied disk belongs to a new node
             self.born += 1
             disk = self.disks[disk_key] = Disk(self.born)
         disk.complete.clear()
         self.nodes[address] = SimNode(name, address, disk, self.now)
+        self.nodes[address].mount = self._mounts.get(address, PLAIN)
+
+    def mounted(self, address: str, mount: Mount) -> None:
+        """What the pod of a node has from Secrets now."""
+        self._mounts[address] = mount
+        if address in self.nodes:
+            self.nodes[address].mount = mount
 
     def stop(self, address: str) -> None:
         """The process is gone, its disk stays."""
+        self._mounts.pop(address, None)
         self.nodes.pop(address, None)
         self._starting.pop(address, None)
 
@@ -95,30 +110,31 @@ class SimulatedRing:
 
     # ------------------------------------------------------------ the operator's side
 
-    async def get(self, address: str, path: str, token: str) -> dict[str, Any]:
+    async def get(self, way: Way, path: str) -> dict[str, Any]:
         """GET of a node."""
         await self.point(f"GET {path}")
-        node = self._node(address)
+        node = self._node(way)
         if path == "/v1/status":
             told = status(node, self.now)
-            for word in ("emptied", "uptime_s") if self.older else ():
+            for word in ("emptied", "uptime_s", "tls", "access") if self.older else ():
                 del told[word]
+            if node.name in self.first:
+                del told["speaks"]
             return told
         if path == "/v1/ring":
             if node.disk.ring is None:
                 raise failure(503, "not-a-member")
             return to_document(node.disk.ring)
-        repair = node.repairs.get(path.rpartition("/")[2])
-        if repair is None:
-            raise failure(404, "no such repair")
-        return dict(repair)
+        name = path.rpartition("/")[2]
+        run = node.repairs.get(name) or node.runs.get(name)
+        if run is None:
+            raise failure(404, "no such run")
+        return report(run)
 
-    async def post(
-        self, address: str, path: str, token: str, body: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    async def post(self, way: Way, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """POST to a node."""
         await self.point(f"POST {path}")
-        node = self._node(address)
+        node = self._node(way)
         try:
             answer = self._posted(node, path, dict(body))
         except BadRequest as error:
@@ -126,10 +142,18 @@ class SimulatedRing:
         await self.point("done")
         return answer
 
-    def _node(self, address: str) -> SimNode:
-        node = self.nodes.get(address)
+    def _node(self, way: Way) -> SimNode:
+        """As TLS has it: both sides speak it or neither, and the certificate is believed."""
+        node = self.nodes.get(way.address)
         if node is None:
             raise Failed("refused to connect")
+        plain = not way.believed
+        if (plain and node.mount.tls == "require") or (not plain and node.mount.tls == "off"):
+            raise Failed("the other side speaks otherwise")
+        if not plain and (way.name != node.name or way.believed != node.mount.trust.believed):
+            mine = marks_in(way.believed)
+            if way.name != node.name or node.mount.trust.certificate.signer not in mine:
+                raise Failed("certificate verify failed")
         return node
 
     def _posted(self, node: SimNode, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -141,14 +165,10 @@ class SimulatedRing:
         if body.pop("cluster_id") != ring.identity.cluster_id:
             raise failure(409, "wrong-cluster")
         if path == "/v1/repairs":
-            if unknown := set(body.get("nodes", ())) - set(ring.members):
-                raise failure(400, f"nodes: no member {min(unknown)!r}")
-            node.repairs.setdefault(
-                body["id"],
-                {"id": body["id"], "state": "running", "partitions_done": 0, "keys_repaired": 0}
-                | {"partitions_total": len(body.get("partitions", ring.entries))},
-            )
-            return {"id": body["id"], "state": "running"}
+            return start_repair(node, ring, body)
+        if path in RUNS:
+            acked = self.acked.get(ring.identity.cluster_id, {}).values()
+            return self.archives.posted(node, path, body, set().union(*acked))
         if path == "/v1/ring/cancel":
             node.disk.ring = planning.cancelled(ring)
             return {}
@@ -205,6 +225,7 @@ class SimulatedRing:
         self.now += 1
         self._begin()
         names = sorted(self.nodes.values(), key=lambda node: node.name)
+        self.wrong += strangers((node.name, node.mount) for node in names)
         for node, peer in zip(names, [*names[1:], *names[:1]], strict=True):
             self._gossip(node, peer)
         for node in names:
@@ -219,6 +240,7 @@ class SimulatedRing:
             for repair in node.repairs.values():
                 repair["partitions_done"] = repair["partitions_total"]
                 repair["state"] = "done"
+        self.archives.step(names, self.disks.values(), self.newest, self.acked)
         self._write()
         self._audit()
 
@@ -260,12 +282,12 @@ class SimulatedRing:
     def _next(self, node: SimNode, p: int, entry: Entry, wanted: tuple[str, ...]) -> Entry | None:
         """This node's next step with one partition, if it has one."""
         if entry.old is not None:
-            if node.name in entry.owners and all(self._knows(o, p, entry) for o in entry.old):
+            if node.name in entry.owners and self._promised(node, p, entry, entry.old):
                 return _replace(entry, old=None, version=entry.version + 1)
         elif entry.move is not None and entry.move[1] == node.name:
             if node.name not in wanted:
                 return _replace(entry, move=None, version=entry.version + 1)
-            if all(self._knows(o, p, entry) for o in entry.owners):
+            if self._promised(node, p, entry, entry.owners):
                 out, into = entry.move
                 self._copy(node, p, entry.owners)
                 owners = tuple(into if o == out else o for o in entry.owners)
@@ -273,12 +295,15 @@ class SimulatedRing:
         elif entry.move is None:
             ins = [name for name in wanted if name not in entry.owners]
             outs = [name for name in entry.owners if name not in wanted]
-            if ins and ins[0] == node.name and all(self._knows(o, p, entry) for o in entry.owners):
+            if ins and ins[0] == node.name and self._promised(node, p, entry, entry.owners):
                 return _replace(entry, move=(outs[0], node.name), version=entry.version + 1)
         return None
 
+    def _promised(self, asks: SimNode, p: int, entry: Entry, names: tuple[str, ...]) -> bool:
+        return all(self._knows(name, p, entry) for name in asked(asks, names))
+
     def _knows(self, name: str, p: int, entry: Entry) -> bool:
-        """Whether that node is up, complete and has this entry: it has promised."""
+        """Whether that node is up, complete and has this entry: then it has promised."""
         node = self._named(name)
         if node is None or node.disk.ring is None or node.disk.ring.entries[p] != entry:
             return False
@@ -298,11 +323,11 @@ class SimulatedRing:
         assert ring is not None
         for p, entry in enumerate(ring.entries):
             if node.name in entry.owners:
-                others = [self._named(name) for name in entry.owners if name != node.name]
+                others = [self._named(name) for name in asked(node, entry.owners)]
                 if p not in node.disk.complete and all(o is not None and o.member for o in others):
                     self._copy(node, p, entry.owners)
             elif entry.old is None and entry.move is None:
-                owners = [self._named(name) for name in entry.owners]
+                owners = [self._named(name) for name in asked(node, entry.owners)]
                 if all(o is not None and p in o.disk.complete for o in owners):
                     node.disk.data.pop(p, None)
                 node.disk.complete.discard(p)
@@ -330,7 +355,7 @@ class SimulatedRing:
         node.disk.emptied = self.now - node.left_at >= self.emptying_s
 
     def _tell_others(self, node: SimNode) -> None:
-        """The last word of a node that leaves: it is silent once others have it."""
+        """The last message of a leaving node: it is silent after others have it."""
         mine = node.disk.ring
         assert mine is not None
         for other in self.nodes.values():
@@ -339,7 +364,7 @@ class SimulatedRing:
                 other.disk.ring = merge(theirs, mine)
 
     def newest(self) -> dict[str, Ring]:
-        """The merge of all documents of each cluster, those of stopped nodes too."""
+        """The merge of all documents of each cluster, also of stopped nodes."""
         rings: dict[str, Ring] = {}
         for disk in self.disks.values():
             if disk.ring is not None:
@@ -361,7 +386,7 @@ class SimulatedRing:
                 self.acked.setdefault(cluster, {}).setdefault(p, set()).add(self.written)
 
     def _audit(self) -> None:
-        """Nothing acked is missing from every disk of the partition's owners."""
+        """For each acked value, some disk of the partition's owners has it."""
         for cluster, ring in self.newest().items():
             disks = [d for d in self.disks.values() if d.ring and not d.left]
             ids = {line.id: name for name, line in ring.members.items()}

@@ -1,4 +1,4 @@
-"""The objects of a ring: golden files, real schemas, pod security, and what a node understands.
+"""The objects of a ring: golden files, real schemas, pod security, and the node's settings.
 
 `python tests/dynamo_operator/test_children.py` writes the golden files anew.
 """
@@ -17,14 +17,18 @@ import yaml
 from dynamo_node.settings import NodeSettings
 from dynamo_operator.children import (
     OPERATOR_LABELS,
-    Owner,
     companions,
     secret,
     selector_text,
     stateful_set,
 )
+from dynamo_operator.claims import claim_template
 from dynamo_operator.overlay import laid_over
+from dynamo_operator.owner import Owner
+from dynamo_operator.protection import names_of
 from dynamo_operator.spec import cluster_spec
+from dynamo_operator.spec_types import NODE_MEMORY, NODE_MEMORY_TLS
+from dynamo_operator.trust import PLAIN, Security
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSIONS = [f"1.{minor}" for minor in range(29, 38)]
@@ -50,23 +54,53 @@ EVERYTHING = {
         },
     },
     "service": {"type": "LoadBalancer", "port": 80, "annotations": {"example.com/lb": "internal"}},
+    "exposure": {
+        "type": "LoadBalancer",
+        "hosts": "$(pod).ring.example",
+        "advertise": True,
+        "annotations": {"external-dns.alpha.kubernetes.io/hostname": "$(pod).ring.example"},
+        "loadBalancerClass": "example.com/metal",
+        "loadBalancerSourceRanges": ["192.0.2.0/24"],
+        "externalTrafficPolicy": "Local",
+    },
     "auth": {"secretName": "mine"},
     "networkPolicy": {
         "clients": [{"namespaceSelector": {"matchLabels": {"team": "carts"}}}],
         "monitoring": [{"namespaceSelector": {"matchLabels": {"team": "watchers"}}}],
+        "egress": [{"ports": [{"port": 443, "protocol": "TCP"}]}],
     },
     "monitoring": {"serviceMonitor": True, "labels": {"release": "prometheus"}},
     "recovery": {"autoReplace": "Never"},
+    "update": {"peerProtocolMin": 2},
+    "backup": {
+        "target": "file:///backups/shop",
+        "secretName": "archive",
+        "volumeClaim": "backups",
+    },
 }
-SPECS = {"plain": {}, "everything": EVERYTHING}
+SECURE = {
+    "tls": {"mode": "Required"},
+    "access": {
+        "mode": "Required",
+        "rules": [
+            {"serviceAccount": "shop/checkout", "prefixes": ["cart:"], "verbs": ["get", "put"]}
+        ],
+        "administrators": ["ops/on-call"],
+    },
+    "monitoring": {"serviceMonitor": True},
+}
+SPECS = {"plain": {}, "everything": EVERYTHING, "secure": SECURE}
+SECURITY = Security("require", True, 3, "PEM", '{"keys":[]}', "https://kubernetes.default.svc")
 
 
 def rendered(which: str) -> list[dict[str, Any]]:
     spec = cluster_spec(SPECS[which])
+    security = SECURITY if which == "secure" else PLAIN
+    first = claim_template(OWNER, cluster_spec({})) if which == "everything" else None
     return [
-        *companions(OWNER, spec),
+        *companions(OWNER, spec, security),
         secret(OWNER, spec, "a secret"),
-        stateful_set(OWNER, spec, spec.size, None if which == "plain" else "10Gi"),
+        stateful_set(OWNER, spec, spec.size, first, security),
     ]
 
 
@@ -99,7 +133,8 @@ def test_pod_security_is_restricted() -> None:
     assert spec["securityContext"]["runAsUser"] > 0
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert spec["automountServiceAccountToken"] is False
-    assert {kind for volume in spec["volumes"] for kind in volume} <= {"name", "secret", "emptyDir"}
+    kinds = {kind for volume in pod_of("secure")["spec"]["volumes"] for kind in volume}
+    assert kinds == {"name", "secret", "emptyDir", "configMap"}
     for container in spec["containers"]:
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -130,10 +165,8 @@ def test_services_have_both_families_where_that_is_asked_for() -> None:
             for each in companions(OWNER, cluster_spec({"service": service}))
             if each["kind"] == "Service"
         ]
-        for policy, service in (
-            ("unset", {}), ("both", {"ipFamilyPolicy": "PreferDualStack"}),
-        )
-    }  # fmt: skip
+        for policy, service in (("unset", {}), ("both", {"ipFamilyPolicy": "PreferDualStack"}))
+    }
     assert services == {"unset": [None, None], "both": ["PreferDualStack", "PreferDualStack"]}
 
 
@@ -145,6 +178,7 @@ def test_a_node_understands_every_variable(which: str) -> None:
     assert values.keys() <= known
     assert values["DYNAMO_ADVERTISE"] == "$(DYNAMO_NAME).shop-nodes.rings.svc:8082"
     fields = {name.removeprefix("DYNAMO_").lower(): value for name, value in values.items()}
+    fields |= {"token_issuer": "https://issuer"} if which == "secure" else {}
     fields["advertise"] = fields["advertise"].replace("$(DYNAMO_NAME)", "shop-0")
     NodeSettings(_cli_parse_args=[], **fields)  # type: ignore[call-arg]
 
@@ -169,7 +203,7 @@ def test_the_budget_keeps_the_larger_quorum() -> None:
     budgets = [
         next(o for o in rendered(which) if o["kind"] == "PodDisruptionBudget") for which in SPECS
     ]
-    assert [budget["spec"]["maxUnavailable"] for budget in budgets] == [1, 2]
+    assert [budget["spec"]["maxUnavailable"] for budget in budgets] == [1, 2, 1]
 
 
 def test_what_is_switched_off_is_not_made() -> None:
@@ -181,6 +215,26 @@ def test_what_is_switched_off_is_not_made() -> None:
     ]
 
 
+@pytest.mark.parametrize("given", [[], [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]])
+def test_nodes_dial_dns_and_the_ring_and_what_is_named(given: list[dict[str, Any]]) -> None:
+    def policy(spec: dict[str, Any]) -> Any:
+        made = companions(OWNER, cluster_spec({"networkPolicy": spec}))
+        return next(each["spec"] for each in made if each["kind"] == "NetworkPolicy")
+
+    assert "egress" not in policy({}) and policy({})["policyTypes"] == ["Ingress"]
+    made = policy({"egress": given})
+    assert made["policyTypes"] == ["Ingress", "Egress"]
+    dns, peers, *more = made["egress"]
+    assert {(each["protocol"], each["port"]) for each in dns["ports"]} == {
+        (how, port) for how in ("UDP", "TCP") for port in (53, 5353)
+    }
+    assert "to" not in dns, "the address of a resolver on the machine is in no pod"
+    assert peers["to"] == [{"podSelector": {"matchLabels": OWNER.selector}}]
+    assert peers["ports"] == [{"port": 8082, "protocol": "TCP"}]
+    assert more == given
+    assert made["ingress"] == policy({})["ingress"]
+
+
 def test_the_secret_outlives_the_resource() -> None:
     made = next(each for each in rendered("plain") if each["kind"] == "Secret")
     assert "ownerReferences" not in made["metadata"]
@@ -189,6 +243,50 @@ def test_the_secret_outlives_the_resource() -> None:
         for each in rendered("plain")
         if each["kind"] != "Secret"
     )
+
+
+def container(spec: dict[str, Any], security: Security) -> dict[str, Any]:
+    made = stateful_set(OWNER, cluster_spec(spec), 3, None, security)
+    found: dict[str, Any] = made["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def test_a_pod_with_tls_has_the_memory_of_the_formula() -> None:
+    limits = [container({}, each)["resources"]["limits"] for each in (PLAIN, SECURITY)]
+    assert limits == [{"memory": NODE_MEMORY}, {"memory": NODE_MEMORY_TLS}]
+    own = {"resources": {"limits": {"memory": "3Gi"}}}
+    assert container(own, SECURITY)["resources"]["limits"] == {"memory": "3Gi"}
+
+
+def test_probes_and_services_say_how_nodes_speak() -> None:
+    schemes = [
+        container({}, Security(tls=tls))["readinessProbe"]["httpGet"].get("scheme")
+        for tls in ("off", "allow", "require")
+    ]  # fmt: skip
+    assert schemes == [None, "HTTPS", "HTTPS"]
+    for which, protocol in (("plain", "http"), ("secure", "https")):
+        ports = [
+            port for made in rendered(which) if made["kind"] == "Service"
+            for port in made["spec"]["ports"]
+        ]  # fmt: skip
+        assert {p.get("appProtocol") for p in ports if p["name"] != "peer"} == {protocol}
+
+
+def test_cert_manager_is_asked_for_the_same_names() -> None:
+    spec = cluster_spec({"tls": {"mode": "Required", "issuerRef": {"name": "ours"}}})
+    security = Security("require", True, 20)
+    made = next(o for o in companions(OWNER, spec, security) if o["kind"] == "Certificate")
+    wanted = names_of(OWNER, spec, 20)
+    assert set(made["spec"]["dnsNames"] + made["spec"]["ipAddresses"]) == set(wanted)
+    assert made["spec"]["ipAddresses"] == ["127.0.0.1", "::1"]
+    assert {"shop-0", "shop-31"} <= set(made["spec"]["dnsNames"])
+    assert made["spec"]["issuerRef"] == {
+        "name": "ours", "kind": "Issuer", "group": "cert-manager.io",
+    }  # fmt: skip
+    template = stateful_set(OWNER, spec, 3, None, security)["spec"]["template"]["spec"]
+    assert {"secretName": made["spec"]["secretName"], "defaultMode": 0o440} in [
+        volume.get("secret") for volume in template["volumes"]
+    ]
 
 
 def test_the_selector_as_text() -> None:

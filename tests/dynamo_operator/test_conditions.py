@@ -1,4 +1,4 @@
-"""What people are told: conditions, status, Events; the sentence that belongs to each trouble."""
+"""Conditions, status and Events for people, with the sentence for each trouble."""
 
 from __future__ import annotations
 
@@ -10,27 +10,39 @@ from typing import Any
 
 import msgspec
 import pytest
-from looks import claim, line, lost, node, old, pod, ring, settled, silent, without
 from msgspec import structs
-from stories import SLOW, edit, make
-from world import Scene, World
 
 from dynamo_operator.act import Outcome
 from dynamo_operator.conditions import facts
+from dynamo_operator.node_answers import Backlog, Owned
 from dynamo_operator.plan.table import plan
-from dynamo_operator.snapshot import Backlog, Owned, Snapshot
+from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.status import changes, cluster_status
 from dynamo_operator.status_fields import ClusterStatus
+from tests.dynamo_operator.looks import (
+    claim,
+    line,
+    lost,
+    node,
+    old,
+    pod,
+    ring,
+    settled,
+    silent,
+    without,
+)
+from tests.dynamo_operator.stories import SLOW, edit, make
+from tests.dynamo_operator.world import Scene, World
 
 GOOD = {
     "Ready": True, "Available": True, "Progressing": False, "Degraded": False, "RingStable": True,
     "QuorumSafe": True, "Converged": True, "RepairUpToDate": None, "SpecValid": True,
-    "Paused": False,
+    "BackupUpToDate": None, "Paused": False, "CertificatesReady": False, "AccessReady": False,
 }  # fmt: skip
 
 
 def told(o: Snapshot) -> dict[str, Any]:
-    """Conditions that are not as they should be, with reason and sentence."""
+    """Conditions that are not in the good state, with reason and sentence."""
     return {
         fact.type: (fact.reason, fact.message)
         for fact in facts(o, plan(o))
@@ -70,7 +82,7 @@ TROUBLES: dict[str, tuple[Callable[[], Snapshot], dict[str, str], str]] = {
     "claim being deleted": (
         lambda: claim(settled(), 1, deleting=True),
         {"Degraded": "ClaimTerminating"},
-        "the other owners rebuild it"),
+        "the node then copies its data from the other owners"),
     "pod does not end": (
         lambda: pod(settled(), 1, deleting_since=settled().now - 300, machine="m-1"),
         {"Ready": "WaitingForNodes", "Progressing": "WaitingForNodes",
@@ -143,7 +155,7 @@ def test_what_has_not_changed_keeps_its_time() -> None:
 
 @pytest.mark.parametrize(("cluster", "falls"), [("the same", 0), ("another", 3)])
 def test_the_epoch_never_falls(cluster: str, falls: int) -> None:
-    """While nodes agree a look may see the older document; only another ring begins anew."""
+    """While nodes learn of a change, a look may see the older document; a new ring starts at 0."""
     first = ring(settled(), cluster_id="the same")
     before = cluster_status(first, plan(first), Outcome())
     resource = {**first.resource, "status": _from_json(msgspec.to_builtins(before))}
@@ -158,17 +170,20 @@ def test_the_epoch_never_falls(cluster: str, falls: int) -> None:
 ROOT = Path(__file__).parents[2]
 GOOD_REASONS = {
     "Ready", "Valid", "QuorumUp", "Agreed", "SpareNode", "NothingMissing", "NotAllReady",
-    "Complete", "NoneYet",
+    "Complete", "NoneYet", "Encrypted", "Required",
 }  # fmt: skip
-"""Those whose sentence says all that there is to say."""
+"""Conditions whose sentence says everything."""
 
 
 def test_every_reason_has_its_row_in_the_documentation() -> None:
-    """What a Step, a fault, a trouble or a condition gives as its reason."""
+    """Every reason of a Step, a fault, a trouble or a condition."""
     sources = [*(ROOT / "operator/src/dynamo_operator").glob("plan/*.py")]
-    told = ("conditions.py", "troubles.py")
+    told = ("conditions.py", "troubles.py", "trust_conditions.py", "backup_conditions.py")
     sources += [ROOT / "operator/src/dynamo_operator" / name for name in told]
-    given = re.compile(r'(?:Step\(|yield \(?|Fact\("\w+", \w+,)\s*"([A-Z]\w+)"')
+    given = re.compile(
+        r'(?:Step\(|yield \(?|Fact\("\w+", \w+,|(?:Protected|Kept)\((?:True|False|None),)'
+        r'\s*"([A-Z]\w+)"'
+    )
     reasons = {reason for path in sources for reason in given.findall(path.read_text())}
     page = (ROOT / "docs/kubernetes/conditions.md").read_text()
     assert len(reasons) > 40
@@ -188,7 +203,7 @@ def test_fields_that_go_are_taken_away() -> None:
 
 
 def test_a_status_is_what_the_schema_has() -> None:
-    """Decoded again by the very structs that the CRD is made of."""
+    """Decoded again by the structs that make the CRD."""
     status = cluster_status(settled(), plan(settled()), Outcome())
     assert msgspec.convert(_from_json(msgspec.to_builtins(status)), ClusterStatus) == status
     assert (status.ready, status.members, status.replicas) == ("3/3", 3, 3)
@@ -209,7 +224,13 @@ def events(*story: Scene) -> list[str]:
 def test_the_story_of_a_ring_in_events() -> None:
     told = events(make(size=4, update=SLOW), edit(size=3), edit(image="node:2"))
     assert told == [
-        "RingFounded", "ScalingUp", "Ready",
-        "ScalingDown", "PodRemoved", "Ready",
-        "PodUpdated", "PodUpdated", "PodUpdated",
-    ]  # fmt: skip
+        "RingFounded",
+        "ScalingUp",
+        "Ready",
+        "ScalingDown",
+        "PodRemoved",
+        "Ready",
+        "PodUpdated",
+        "PodUpdated",
+        "PodUpdated",
+    ]

@@ -1,4 +1,4 @@
-"""Rings beside one another, and objects of other people under our names."""
+"""Several rings side by side, and objects of other people under our names."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from looks import pod, settled
 from msgspec import structs
-from stories import SELECTORS, SLOW, edit, make
-from world import NAMESPACE, Scene, World
 
 from dynamo_operator.conditions import facts
 from dynamo_operator.drift import covers
@@ -17,10 +14,13 @@ from dynamo_operator.observe import Observer
 from dynamo_operator.plan.table import plan
 from dynamo_operator.ports import Failed, failure
 from dynamo_operator.spec_types import NODE_MEMORY
+from tests.dynamo_operator.looks import pod, settled
+from tests.dynamo_operator.stories import SELECTORS, SLOW, edit, make
+from tests.dynamo_operator.world import NAMESPACE, Scene, World
 
 
 def service(name: str) -> dict[str, Any]:
-    """Somebody's Service."""
+    """Another user's Service."""
     return {
         "kind": "Service",
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": "theirs"}},
@@ -124,7 +124,7 @@ def test_what_selects_is_compared_exactly(wanted: Any, seen: Any, same: bool) ->
 
 
 def test_a_service_without_endpoints_is_not_available() -> None:
-    """Told while nothing is put back: `paused`, or a pod whose label somebody took."""
+    """Reported while it is not put back: `paused`, or a pod whose label was removed."""
     o = settled()
     good = {f.type: f for f in facts(o, plan(o))}["Available"]
     assert good.holds is True
@@ -173,7 +173,7 @@ def test_what_lacks_a_mark_of_ours_is_not_taken_up(lacks: str) -> None:
 
 
 def test_an_edit_that_only_spells_differently_is_no_edit() -> None:
-    """A mutating server writes quantities its own way: one apply that changes nothing, no loop."""
+    """A mutating server rewrites quantities: one apply that changes nothing, and no loop."""
     world = World()
     asyncio.run(world.play([make(resources={"requests": {"cpu": "1000m", "memory": "1024Mi"}})]))
     found = world.found("StatefulSet")["cart"]
@@ -187,7 +187,7 @@ def test_an_edit_that_only_spells_differently_is_no_edit() -> None:
 
 
 def test_an_apply_that_changes_nothing_does_not_stop_the_pass() -> None:
-    """What the comparison takes for an edit, and the server for the same, is settled in a pass."""
+    """An edit for both the comparison and the server is settled in one pass."""
     world = World()
     asyncio.run(world.play([make()]))
     service_now = world.found("Service")["cart-nodes"]
@@ -224,7 +224,7 @@ def test_a_namespaced_operator_takes_the_zones_that_pods_tell() -> None:
 
 
 def test_an_api_server_that_fails_changes_nothing() -> None:
-    """If one read fails nothing is done; when it is back all goes on."""
+    """If one read fails, the operator does nothing; when reads work again, it goes on."""
     world = World()
     asyncio.run(world.play([make(size=4)]))
     world.edit(size=3)
@@ -248,7 +248,7 @@ def test_an_api_server_that_fails_changes_nothing() -> None:
     assert len(world.found("Pod")) == 3
 
 
-def test_what_the_api_server_refuses_is_told_and_holds_nothing_up() -> None:
+def test_what_the_api_server_refuses_is_reported_and_delays_nothing() -> None:
     """A class that does not let volumes grow, and a kind that is not installed."""
     world = World()
     asyncio.run(world.play([make()]))

@@ -1,35 +1,44 @@
-"""The real doors, each against a server on loopback that answers what is given."""
+"""The real ports, each with a server on loopback that gives prepared answers."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
+from msgspec import structs
 
-from dynamo_operator import node_admin
+from dynamo_core.secret_keys import token_of
 from dynamo_operator.kube import Kube
 from dynamo_operator.node_admin import NodeAdmin
-from dynamo_operator.ports import Busy, Conflict, Failed, Gone, Refused
+from dynamo_operator.ports import Busy, Conflict, Failed, Gone, Refused, Way
+from dynamo_operator.tokens import tokens_of
+from dynamoctl.trial_ca import make_ca, make_node
 
 Answer = tuple[int, Any]
+HERE = Way("127.0.0.1")
 
 
 class Server:
-    """Answers each request with the next of `answers`; `asked` is what came."""
+    """Answers each request with the next of `answers`; `asked` has the requests."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.answers = list(answers)
+        self.tls = tls
+        self.accepted: list[str] = []
         self.asked: list[tuple[str, str, dict[str, str], Any]] = []
 
     async def handle(self, request: web.Request) -> web.Response:
         """Any request."""
         text = await request.text()
         kind = request.headers.get("Content-Type", "")
+        self.accepted.append(request.headers.get("Accept", ""))
         about = {"type": kind, "auth": request.headers.get("Authorization", "")}
         self.asked.append((request.method, request.path_qs, about, text))
         status, body = self.answers.pop(0)
@@ -45,7 +54,7 @@ class Server:
             app.router.add_route("*", "/{tail:.*}", self.handle)
             runner = web.AppRunner(app)
             await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
+            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self.tls)
             await site.start()
             try:
                 return await call(runner.addresses[0][1])
@@ -91,6 +100,14 @@ def test_lists_are_read_in_pages() -> None:
         "/api/v1/pods?limit=500&labelSelector=app%3Dx",
         "/api/v1/pods?limit=500&labelSelector=app%3Dx&continue=more",
     ]
+
+
+def test_keys_of_accounts_are_read_in_their_own_type() -> None:
+    """The API server has them as application/jwk-set+json, and answers 406 to who wants JSON."""
+    server = Server((200, {"keys": []}))
+    assert kube(server, lambda door: door.read("/openid/v1/jwks")) == {"keys": []}
+    assert [path for _, path, _, _ in server.asked] == ["/openid/v1/jwks"]
+    assert server.accepted == ["application/json, application/jwk-set+json"]
 
 
 def test_statuses_are_patched_and_deletions_are_precise() -> None:
@@ -146,14 +163,11 @@ def test_a_server_that_is_gone_is_a_failure() -> None:
         asyncio.run(body())
 
 
-def node(
-    server: Server, monkeypatch: pytest.MonkeyPatch, call: Callable[[NodeAdmin], Awaitable[Any]]
-) -> Any:
+def node(server: Server, call: Callable[[NodeAdmin], Awaitable[Any]]) -> Any:
     """A call of the nodes' door."""
 
     async def body(port: int) -> Any:
-        monkeypatch.setitem(node_admin.PORTS, "admin", port)
-        door = NodeAdmin()
+        door = NodeAdmin(port)
         try:
             return await call(door)
         finally:
@@ -162,25 +176,67 @@ def node(
     return server.run(body)
 
 
-def test_nodes_are_asked_with_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_are_asked_with_the_token() -> None:
     server = Server((200, {"name": "a-0"}), (202, {"id": "1"}))
 
     async def calls(door: NodeAdmin) -> list[Any]:
         return [
-            await door.get("127.0.0.1", "/v1/status", "s3cret"),
-            await door.post("127.0.0.1", "/v1/repairs", "", {"id": "1"}),
+            await door.get(Way("127.0.0.1", tokens_of("s3cret")), "/v1/status"),
+            await door.post(Way("127.0.0.1"), "/v1/repairs", {"id": "1"}),
         ]
 
-    assert node(server, monkeypatch, calls) == [{"name": "a-0"}, {"id": "1"}]
-    assert [ask[2]["auth"] for ask in server.asked] == ["Bearer s3cret", ""]
+    assert node(server, calls) == [{"name": "a-0"}, {"id": "1"}]
+    assert [ask[2]["auth"] for ask in server.asked] == [f"Bearer {token_of(b's3cret')}", ""]
     assert server.asked[1][3] == '{"id": "1"}'
 
 
-def test_a_problem_of_a_node_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_hears_the_secret_itself_only_after_it_has_refused_all_tokens() -> None:
+    """A node of 0.1.0 knows no tokens, and the second secret may be the one that a node has."""
+    refused = 401, {"type": "x/unauthorized", "detail": "no"}
+    server = Server(refused, refused, (200, {}), refused, refused, refused)
+
+    async def calls(door: NodeAdmin) -> None:
+        assert await door.get(Way("127.0.0.1", tokens_of("new\r\nold\n")), "/v1/status") == {}
+        with pytest.raises(Failed):
+            await door.post(Way("127.0.0.1", tokens_of("new\nold")), "/v1/repairs", {"id": "1"})
+
+    node(server, calls)
+    tokens = [token_of(b"new"), token_of(b"old"), "new"]
+    assert [ask[2]["auth"] for ask in server.asked] == [f"Bearer {token}" for token in tokens] * 2
+
+
+def test_nodes_with_tls_are_believed_by_authority_and_name(tmp_path: Path) -> None:
+    """A node of another name, or of another authority, gets nothing."""
+    for place in ("ours", "theirs"):
+        make_ca(tmp_path / place)
+    cert = make_node(tmp_path / "ours", "a-0", [], 1.0)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, cert.with_suffix(".key"))
+    server = Server(*[(401, {"detail": "no"})] * 2, tls=context)
+    ours, theirs = ((tmp_path / place / "ca.crt").read_text() for place in ("ours", "theirs"))
+
+    async def calls(door: NodeAdmin) -> None:
+        good = Way("127.0.0.1", ("t",), ours, "a-0")
+        for way in (
+            structs.replace(good, name="a-1"), structs.replace(good, believed=theirs),
+            structs.replace(good, believed=""), structs.replace(good, believed="no PEM"),
+        ):  # fmt: skip
+            with pytest.raises(Failed) as failed:
+                await door.get(way, "/v1/status")
+            assert failed.value.status == 0
+        with pytest.raises(Failed) as refused:
+            await door.get(good, "/v1/status")
+        assert refused.value.status == 401
+
+    node(server, calls)
+    assert [ask[2]["auth"] for ask in server.asked] == ["Bearer t"]
+
+
+def test_a_problem_of_a_node_is_a_failure() -> None:
     problem = {"type": "x/plan-changed", "detail": "the ring is another now"}
     with pytest.raises(Conflict, match="another now") as caught:
-        node(Server((409, problem)), monkeypatch, lambda door: door.post("127.0.0.1", "/x", "", {}))
+        node(Server((409, problem)), lambda door: door.post(HERE, "/x", {}))
     assert caught.value.body == problem
     for answer in ((200, "<html>"), (200, [1])):
         with pytest.raises(Failed):
-            node(Server(answer), monkeypatch, lambda door: door.get("127.0.0.1", "/x", ""))
+            node(Server(answer), lambda door: door.get(HERE, "/x"))

@@ -1,4 +1,4 @@
-"""The operator's process: how it begins, answers and ends, before an API server on loopback."""
+"""The operator's process: its start, answers and end, with an API server on loopback."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_without_the_crds_it_says_so_and_ends(tmp_path: Path) -> None:
         process = started(tmp_path, port, free_ports(1)[0])
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert said.splitlines()[-1].startswith("dynamo-operator: no DynamoCluster")
+    assert said.splitlines()[-1].startswith("dynamo-operator: this API server has no DynamoCluster")
 
 
 def test_it_answers_probes_and_ends_clean(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def refused(port: int, listen: int, directory: Path, namespaces: str) -> tuple[s
 
 
 def test_a_namespace_that_cannot_be_listed_keeps_no_other_waiting(tmp_path: Path) -> None:
-    """As after one of several was deleted, with its Role: 403, until it is made again."""
+    """As after one of several was deleted with its Role: 403 until it is made again."""
     denied = {"kind": "Status", "message": "dynamoclusters is forbidden", "code": 403}
     place = "/apis/dynamo-ring.dev/v1alpha1/namespaces"
     both = WITH_CRDS | {
@@ -140,7 +140,7 @@ def test_a_namespace_that_cannot_be_listed_keeps_no_other_waiting(tmp_path: Path
 
 
 def test_an_api_server_that_refuses_everything_is_asked_again(tmp_path: Path) -> None:
-    """It answers its probes meanwhile, and begins when it may."""
+    """It answers its probes meanwhile, and starts when it may."""
     (listen,) = free_ports(1)
     replies = WITH_CRDS | {f"{GROUP}/dynamoclusters": {"message": "not yet", "code": 503}}
     with api_server(replies) as port:
@@ -165,7 +165,7 @@ def metrics(port: int) -> str:
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether it does, with 200."""
+    """Whether it answers with 200."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}{path}").status_code == 200
     except httpx.TransportError:
@@ -186,4 +186,4 @@ def test_without_a_cluster_it_says_so_and_ends(tmp_path: Path, file: str) -> Non
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("dynamo-operator: no way into a cluster")
+    assert done.stderr.splitlines()[-1].startswith("dynamo-operator: no connection to a cluster")

@@ -1,7 +1,7 @@
-"""Any story: people do what they like, when they like, and the operator dies as it goes.
+"""Random stories: people do anything at any time, and the operator dies in between.
 
-Whatever happens, no theorem is broken, no acked value is lost, and when people let it be the ring
-is as the spec says.
+In every story the theorems hold, no acked value is lost, and when people stop, the ring becomes
+what the spec says.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stories import SLOW, make
-from world import NAMESPACE, Scene, World
+
+from dynamo_operator.plan.going_over import TARGETS
+from tests.dynamo_operator.stories import SLOW, make
+from tests.dynamo_operator.world import NAMESPACE, Scene, World
 
 SPECS = st.one_of(
     st.builds(dict, size=st.integers(3, 6)),
@@ -21,12 +23,16 @@ SPECS = st.one_of(
     st.builds(dict, paused=st.booleans()),
     st.builds(dict, storage=st.sampled_from([{"size": "2Gi"}, {"size": "3Gi"}])),
     st.builds(dict, service=st.sampled_from([{"type": "NodePort"}, {"type": "ClusterIP"}])),
+    st.builds(dict, exposure=st.sampled_from([{"type": "NodePort"}, {"type": "Disabled"}])),
+    st.builds(dict, tls=st.builds(dict, mode=st.sampled_from(["Disabled", "Allowed", "Required"]))),
+    st.builds(dict, access=st.builds(dict, mode=st.sampled_from(["Open", "Required"]))),
 )
 
 
 def _scaled(replicas: int) -> Any:
     def change(w: World) -> None:
-        """kubectl scale, upwards: downwards takes pods before anybody can help it."""
+        """kubectl scale, upwards only: downwards, Kubernetes deletes pods before the operator can
+        act."""
         found = w.found("StatefulSet").get("cart")
         if found is not None and found["spec"]["replicas"]:
             more = max(replicas, found["spec"]["replicas"])
@@ -45,7 +51,7 @@ def _restarted(ordinal: int) -> Any:
 
 
 def _deleted(w: World) -> None:
-    """The StatefulSet is deleted, its pods are left: the next one takes them up."""
+    """The StatefulSet is deleted, its pods stay: the next StatefulSet takes them over."""
     if w.object("StatefulSet", "cart") is not None:
         w.kube.remove("StatefulSet", NAMESPACE, "cart")
 
@@ -84,5 +90,7 @@ def test_any_story_ends_as_the_spec_says(
     assert len({revision for _, revision in end["pods"].values()}) == 1
     image = world.found("StatefulSet")["cart"]["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image == spec.get("image", image)
+    ways = {node.mount.tls for node in world.ring.nodes.values()}
+    assert ways == {TARGETS[spec.get("tls", {}).get("mode", "Disabled")]}
     conditions = end["conditions"]["cart"]
     assert (conditions["Ready"], conditions["Converged"]) == ("True", "True")

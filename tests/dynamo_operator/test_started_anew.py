@@ -1,8 +1,8 @@
-"""The theorem of progress: a node that has left and is to be in the ring again gets there, however
-long its volume is attached, it starts and it empties its disk.
+"""The theorem of progress: a node that has left and should be in the ring again gets there, however
+long its volume attaches, it starts and it empties its disk.
 
-S-MEM-3: its id never comes back. Its pod is evicted once the disk is empty; a pod that is evicted
-before that begins again, and for ever where each start takes longer than the patience.
+S-MEM-3: its id never returns. Its pod is evicted when the disk is empty. A pod that is evicted
+before that starts again, and for ever if each start takes longer than the patience.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from looks import claim, left, node, pod, settled, unjoined, without
-from stories import STORIES, edit, make
-from world import World
 
 from dynamo_operator import actions as do
 from dynamo_operator.plan.anew import EMPTYING_S, PAUSE_S_MAX
@@ -24,6 +21,9 @@ from dynamo_operator.plan.ring import PATIENCE_S
 from dynamo_operator.plan.table import plan
 from dynamo_operator.quantity import stamp
 from dynamo_operator.snapshot import RESTARTS, Snapshot
+from tests.dynamo_operator.looks import claim, left, node, pod, settled, unjoined, without
+from tests.dynamo_operator.stories import STORIES, edit, make
+from tests.dynamo_operator.world import World
 
 SECONDS_MAX = 3600
 AGAIN = [make(size=4), edit(size=3), edit(size=4)]
@@ -39,7 +39,7 @@ def slow(attach_s: float, start_s: float, emptying_s: float, older: bool = False
 
 
 def evictions(world: World, pod: str = "cart-3") -> int:
-    """How often that pod was taken so that its node starts anew."""
+    """How often that pod was evicted so that its node starts as a new one."""
     return world.log.count(f"evict {pod}")
 
 
@@ -63,9 +63,11 @@ def test_a_node_that_has_left_comes_back(attach_s: float, start_s: float, story:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    attach_s=st.floats(0, 60), start_s=st.floats(0, 60), emptying_s=st.floats(0.05, 30),
+    attach_s=st.floats(0, 60),
+    start_s=st.floats(0, 60),
+    emptying_s=st.floats(0.05, 30),
     story=st.sampled_from([AGAIN, BY_HAND]),
-)  # fmt: skip
+)
 def test_it_comes_back_whatever_takes_how_long(
     attach_s: float, start_s: float, emptying_s: float, story: list[Any]
 ) -> None:
@@ -95,7 +97,7 @@ def test_it_comes_back_while_the_operator_dies_again_and_again(seed: int) -> Non
 
 
 def gone(**word: Any) -> Snapshot:
-    """cart-3 has left, is to be in the ring, and says of its disk and its time what is given."""
+    """cart-3 has left, should be in the ring, and reports the given disk state and time."""
     o = unjoined(left(settled(4), 3), 3, "left")
     notes = {**o.claims[3].annotations, "dynamo-ring.dev/node-state": "LEFT"}
     return node(claim(o, 3, annotations=notes), 3, **{"emptied": None, "uptime_s": None} | word)
@@ -122,7 +124,7 @@ def test_it_is_evicted_when_its_disk_is_empty_and_not_before() -> None:
 
 
 def test_patience_with_an_older_node_counts_from_its_own_start() -> None:
-    """Not from the making of its pod, which was long ago."""
+    """Not from the creation of its pod, which was long ago."""
     o = gone()
     assert evicted(o)
     began = o.now - EMPTYING_S
@@ -145,8 +147,8 @@ def test_each_eviction_is_a_longer_pause(count: int, pause_s: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", "often", "2", "x 2026-01-01T00:00:00Z", "3 2099-01-01T00:00:00Z"]
 )
-def test_a_note_that_says_nothing_holds_nothing_up(text: str) -> None:
-    """Somebody else's words, or the time of a clock that was put back."""
+def test_a_note_without_meaning_delays_nothing(text: str) -> None:
+    """Another user's text, or the time of a clock that was set back."""
     assert evicted(tried(gone(emptied=True), text))
 
 
@@ -158,7 +160,7 @@ def test_the_note_goes_when_the_node_is_a_member_again() -> None:
 
 
 def test_one_that_does_not_get_empty_holds_up_the_others_for_a_while_only() -> None:
-    """Neither does one that does not answer; and alone each is waited for."""
+    """Nor does a node that does not answer; if it is the only one, the operator waits for it."""
     o = left(gone(emptied=False, uptime_s=PATIENCE_S - 1), 2)
     notes = {**o.claims[2].annotations, "dynamo-ring.dev/node-state": "LEFT"}
     o = claim(unjoined(o, 2), 2, annotations=notes)

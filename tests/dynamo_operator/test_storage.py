@@ -1,25 +1,25 @@
-"""Sizes and classes that were mistyped can be taken back; what a person did by hand is left."""
+"""Wrong sizes and classes can be corrected; what a person did by hand is not changed."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-from looks import asked, claim, settled
 from msgspec import structs
-from stories import edit, make
-from test_troubles import NOTHING, passes, shown
-from world import Scene, World
 
 from dynamo_operator.actions import Delete
 from dynamo_operator.plan.storage import grow, without_volumes
 from dynamo_operator.plan.table import plan
+from tests.dynamo_operator.looks import asked, claim, settled
+from tests.dynamo_operator.stories import edit, make
+from tests.dynamo_operator.test_troubles import NOTHING, passes, shown
+from tests.dynamo_operator.world import Scene, World
 
 CLAIMS = "PersistentVolumeClaim"
 
 
 def sizes(world: World) -> set[str]:
-    """What the claims ask for."""
+    """The sizes that the claims ask for."""
     found = world.found(CLAIMS).values()
     return {item["spec"]["resources"]["requests"]["storage"] for item in found}
 
@@ -30,13 +30,14 @@ def _limit(w: World) -> None:
 
 @pytest.mark.parametrize(("back", "asks"), [("2Gi", "2Gi"), ("1Gi", "1025Mi"), ("512Mi", "1025Mi")])
 def test_a_size_with_a_zero_too_many_is_taken_back(back: str, asks: str) -> None:
-    """As far as Kubernetes lets claims go: to more than their volumes have."""
+    """As far as Kubernetes lets claims shrink: to more than their volumes have."""
     world = World()
     asyncio.run(world.play([make(), Scene(_limit), edit(0, storage={"size": "100Ti"})]))
     assert sizes(world) == {"100Ti"}
     assert (shown(world, "Ready")["status"], shown(world, "Ready")["reason"]) == (
-        "False", "StorageNotGrown",
-    )  # fmt: skip
+        "False",
+        "StorageNotGrown",
+    )
     asyncio.run(world.play([edit(0, storage={"size": back})]))
     assert sizes(world) == {asks}
     assert shown(world, "Ready")["status"] == "True"
@@ -80,14 +81,14 @@ def test_a_first_size_is_taken_back_while_no_volume_is_there() -> None:
 
 
 def test_a_class_is_fixed_once_a_volume_is_there() -> None:
-    """Nothing is touched, and SpecValid says so."""
+    """Nothing is changed, and SpecValid says why."""
     step = plan(asked(settled(), storage={"size": "1Gi", "className": "gp3"}))
     assert (step.reason, step.invalid, step.actions) == ("FixedAtCreation", True, ())
     assert "spec.storage.className is gp3" in step.message
 
 
 def test_a_claim_from_a_snapshot_is_never_deleted() -> None:
-    """It has no volume until its pod has a machine, and is all that a person has."""
+    """It has no volume until its pod has a machine, and may be the only copy of the data."""
     o = settled()
     assert not without_volumes(o)
     bare = structs.replace(o, ring=None, exact=False, nodes={}, objects={}, workload=None)
@@ -106,7 +107,7 @@ def test_a_claim_from_a_snapshot_is_never_deleted() -> None:
 
 
 def test_a_volume_that_binds_meanwhile_is_kept() -> None:
-    """The deletion names the claim as it was seen."""
+    """The deletion names the claim in the version of the look."""
     world = World()
     _no_such(world)
     world.make(storage={"size": "1Gi", "className": "gp3-typo"})

@@ -1,4 +1,4 @@
-"""While a person is needed, that is told, with the command that shows why; the worst first."""
+"""Troubles that need a person are shown, the worst first, each with a command."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from looks import asked, claim, left, line, pod, settled, silent, without
 from msgspec import structs
-from stories import make
-from world import NAMESPACE, Scene, World
 
 from dynamo_operator.act import Outcome
 from dynamo_operator.conditions import Fact, facts
@@ -19,6 +16,9 @@ from dynamo_operator.plan.table import plan
 from dynamo_operator.reconcile import RESYNC_S
 from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.troubles import STARTING_S_MAX, not_grown
+from tests.dynamo_operator.looks import asked, claim, left, line, pod, settled, silent, without
+from tests.dynamo_operator.stories import DELETE_MACHINE, REMOVE, make
+from tests.dynamo_operator.world import NAMESPACE, Scene, World
 
 NOTHING = Scene(lambda w: None, 0)
 
@@ -29,7 +29,7 @@ def told(o: Snapshot, refused: str = "") -> dict[str, Fact]:
 
 
 def passes(world: World, seconds: int) -> None:
-    """So many seconds with an operator that looks each second."""
+    """This many seconds with an operator that looks each second."""
     for _ in range(seconds):
         asyncio.run(world.operators[0].reconcile(NAMESPACE, "cart"))
         world.step()
@@ -127,7 +127,7 @@ def test_a_secret_that_is_gone_needs_a_person() -> None:
 
 
 def _removed_by_force() -> Snapshot:
-    """cart-1 was removed, its machine is dead: its pod stands there and answers nobody."""
+    """cart-1 was removed, its machine is dead: its pod object stays and does not answer."""
     return without(pod(left(settled(4), 1), 1, ready_since=None, machine="m-1"), "nodes", 1)
 
 
@@ -157,7 +157,7 @@ def test_the_worst_is_told_first(name: str) -> None:
 
 
 def test_what_cannot_be_known_is_unknown() -> None:
-    """No node shows the ring, and no minute is over yet."""
+    """No node shows the ring, and one minute has not passed."""
     o = structs.replace(silent(settled()), now=settled().pods[0].created + 1)
     found = told(o)
     for kind in ("Available", "Degraded", "RingStable", "QuorumSafe", "Converged"):
@@ -191,7 +191,7 @@ NOT_READY: dict[str, tuple[Callable[[], Snapshot], str, str, str]] = {
 
 @pytest.mark.parametrize("name", NOT_READY)
 def test_what_is_not_carried_out_is_not_ready(name: str) -> None:
-    """`kubectl wait`, Flux and Argo believe Ready."""
+    """`kubectl wait`, Flux and Argo rely on Ready."""
     look, refused, reason, words = NOT_READY[name]
     o = look()
     rest = structs.replace(plan(settled()), reason="AsWanted", progressing=False)
@@ -200,26 +200,22 @@ def test_what_is_not_carried_out_is_not_ready(name: str) -> None:
     assert words in found.message
 
 
-REMOVE = "kubectl dynamo -n shop --cluster cart remove cart-3 --force"
-NODE = "kubectl delete node machine-3"
-
-
 def _dead(o: Snapshot, ordinal: int) -> Snapshot:
-    """Its machine is off: the kubelet no longer tells, the pod stands there and is silent."""
+    """Its machine is off: the kubelet reports nothing, the pod object stays and is silent."""
     return without(pod(o, ordinal, ready_since=None), "nodes", ordinal)
 
 
 def test_the_way_out_when_a_machine_never_comes_back_is_told() -> None:
-    """A node that leaves cannot hand over what its dead machine has: that waits for ever."""
+    """A leaving node cannot hand over the data of its dead machine: that waits for ever."""
     o = _dead(line(asked(settled(4), size=3), 3, state="LEAVING"), 3)
     leaving = plan(o)
     assert leaving.reason == "ScalingDown"
-    assert f"{REMOVE}, then {NODE}" in leaving.message
+    assert f"{REMOVE}, then {DELETE_MACHINE}" in leaving.message
     assert REMOVE in told(o)["Degraded"].message
     removed = plan(_dead(left(asked(settled(4), size=3), 3), 3))
     assert removed.reason == "ScalingDown"
     assert REMOVE not in removed.message
-    assert NODE in removed.message
+    assert DELETE_MACHINE in removed.message
 
 
 def test_a_node_that_restarts_is_not_to_be_removed() -> None:

@@ -1,4 +1,4 @@
-"""What the operator watches, before an API server on loopback: every part of a ring, ours alone."""
+"""What the operator watches, with an API server on loopback: every part of our rings only."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from dynamo_operator.handlers import GROUP, OURS, PARTS, watch
+from dynamo_operator.handlers import GROUP, OURS, PARTS, RUNS, watch
 
 NAMESPACES = ("v1", "namespaces")
-OWN = ((GROUP, "v1alpha1", "dynamoclusters"), (GROUP, "v1alpha1", "dynamorepairs"))
+OWN = tuple((GROUP, "v1alpha1", plural) for plural in ("dynamoclusters", *RUNS))
 Workqueue = list[tuple[str, str]]
 WAIT_S = 30.0
 
 
 class ApiServer:
-    """Discovery of the kinds in `kinds`, empty lists, and watches that say what they are told."""
+    """Discovery of the kinds in `kinds`, empty lists, and watches with prepared events."""
 
     def __init__(self, *kinds: tuple[str, ...]) -> None:
         self.kinds = (*kinds, NAMESPACES)  # kopf looks that it is there
@@ -56,11 +56,16 @@ class ApiServer:
 
     def _resources(self, place: tuple[str, ...]) -> list[dict[str, Any]]:
         return [
-            {"name": kind[-1], "singularName": "", "kind": kind[-1], "namespaced": True,
-             "verbs": ["list", "watch", "patch"]}
+            {
+                "name": kind[-1],
+                "singularName": "",
+                "kind": kind[-1],
+                "namespaced": True,
+                "verbs": ["list", "watch", "patch"],
+            }
             for kind in self.kinds
             if kind[:-1] == place
-        ]  # fmt: skip
+        ]
 
     async def tell(self, plural: str, event: str, instance: str) -> None:
         """One event of an object of that ring."""
@@ -116,7 +121,7 @@ async def watched(server: ApiServer, directory: Path) -> Workqueue:
 def test_an_edit_or_a_deletion_of_any_part_wakes_its_ring(
     absent: tuple[str, ...] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kind that the API server does not have takes nothing from the others."""
+    """If the API server lacks a kind, the others are still watched."""
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     server = ApiServer(*(kind for kind in (*OWN, *PARTS) if kind != absent))

@@ -1,4 +1,4 @@
-"""Small words: amounts, times, drift of objects, cron, the operator's settings."""
+"""Small parts: amounts, times, drift of objects, cron, the operator's settings."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from looks import settled
 from msgspec import structs
-from stories import make
-from world import World
 
 from dynamo_operator import children
 from dynamo_operator.actions import Note
 from dynamo_operator.app import Settings
 from dynamo_operator.drift import controlled, covers, differs, sealed
 from dynamo_operator.handlers import Endless
+from dynamo_operator.owner import Owner
 from dynamo_operator.plan.schedule import last_due, rest_s
 from dynamo_operator.quantity import amount, instant, precise, stamp
 from dynamo_operator.spec import cluster_spec
+from tests.dynamo_operator.looks import settled
+from tests.dynamo_operator.stories import make
+from tests.dynamo_operator.world import World
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_drift(wanted: Any, seen: Any, same: bool) -> None:
 
 
 def test_a_wish_and_an_edit_are_told_apart() -> None:
-    owner = children.Owner("cart", "shop", "u")
+    owner = Owner("cart", "shop", "u")
     made = children.client_service(owner, cluster_spec({}))
     applied = sealed(made)
     assert differs(applied, applied) == ""

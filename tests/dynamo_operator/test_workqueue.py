@@ -13,7 +13,7 @@ A, B = ("shop", "a"), ("shop", "b")
 
 
 class Work:
-    """Notes who was looked at; `answers` are what the looks come to, then None."""
+    """Notes the keys; `answers` are the results of the looks, then None."""
 
     def __init__(self, *answers: float | Exception | None) -> None:
         self.answers = list(answers)
@@ -40,7 +40,7 @@ class Work:
         self.failures.append(again_s)
 
     async def until(self, count: int) -> None:
-        """So many looks have been."""
+        """Waits for this many looks."""
         async with asyncio.timeout(10), self.changed:
             await self.changed.wait_for(lambda: len(self.done) >= count)
 

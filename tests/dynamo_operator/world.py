@@ -1,8 +1,8 @@
-"""The operator's own loop in a simulated cluster, and the stories that are told in it.
+"""The operator's own loop in a simulated cluster, and the stories that run in it.
 
-A story is a list of scenes; each changes the world and begins when its time has come: when all is
-as wanted, or midway, so many seconds after the scene before. The operator may be killed at any
-request, before or after it has been carried out, and two of them may run at once.
+A story is a list of scenes; each changes the world and begins at its time: when all is as wanted,
+or midway, some seconds after the scene before. The operator may be killed at any request, before or
+after the request is carried out, and two operators may run at once.
 """
 
 from __future__ import annotations
@@ -13,31 +13,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulated_kube import Object, SimulatedKube, is_ready
-from simulated_ring import SimulatedRing
-
 from dynamo_core.ring.document import JOINING
 from dynamo_operator.act import Actor
 from dynamo_operator.events import EventRecorder
 from dynamo_operator.observe import Observer
+from dynamo_operator.pod import PEER_PROTOCOL_MIN
 from dynamo_operator.ports import Failed
 from dynamo_operator.reconcile import RESYNC_S, Reconciler
 from dynamo_operator.snapshot import NODE_STATE
+from tests.dynamo_operator.simulated_kube import Object, SimulatedKube, is_ready
+from tests.dynamo_operator.simulated_ring import SimulatedRing
 
 SECONDS_MAX = 900
 QUIET = 3
-"""All is as wanted when each operator's last looks, so many, found nothing to do."""
+"""All is as wanted when this many last looks of each operator found nothing to do."""
 NAMESPACE = "shop"
+OPEN: dict[str, Any] = {"tls": {"mode": "Disabled"}, "access": {"mode": "Open"}}
 
 
 class Killed(BaseException):
-    """The operator's process ends, wherever it is."""
+    """The operator's process ends at this point."""
 
 
 @dataclass
 class Scene:
-    """`change` happens `after` so many seconds, or (None) when all has been as wanted; or when
-    whoever makes it sees what he waits for."""
+    """`change` happens `after` this many seconds, or (None) when all is as wanted; or when the
+    person who makes it sees what the person waits for."""
 
     change: Callable[[World], None]
     after: int | None = None
@@ -84,15 +85,15 @@ class World:
             raise Killed(what)
 
     def _audit(self, verb: str, item: Object) -> None:
-        """The theorems, by what is true and not by what was looked at."""
+        """The theorems, judged by the true state and not by a look."""
         if not isinstance(self.ring, SimulatedRing):
             return
         meta, wrong = item["metadata"], self.ring.wrong
         rings = self.ring.newest().values()
         if (verb, item["kind"]) == ("apply", "StatefulSet"):
             replicas = item["spec"]["replicas"]
-            # Of two operators one may have a newcomer join that the other has just seen as LEFT: it
-            # owns nothing yet, and its pod comes back with the next look.
+            # One of two operators may let a newcomer join whose line the other has just seen as
+            # LEFT: it owns nothing yet, and its pod returns with the next look.
             live = [
                 n
                 for ring in rings
@@ -101,11 +102,21 @@ class World:
             ]
             ours = [n for n in live if n.rpartition("-")[0] == meta["name"]]
             above = [n for n in ours if int(n.rpartition("-")[2]) >= replicas]
+            text = str(item["spec"]["template"])
+            if PEER_PROTOCOL_MIN in text and self.ring.first:
+                wrong.append(f"{self.ring.first} do not speak the protocol of {meta['name']}")
             if above and replicas:  # 0: it is asked to stop
                 wrong.append(f"{replicas} replicas while {above} have not left")
         elif (verb, item["kind"]) == ("delete", "PersistentVolumeClaim"):
             disk = self.ring.disks.get(meta["uid"])
-            if item["status"]["phase"] != "Lost" and disk and disk.ring and not disk.left:
+            gone = self.kube.pinned.get(meta["uid"]) in self.kube.gone
+            if (
+                item["status"]["phase"] != "Lost"
+                and not gone
+                and disk
+                and disk.ring
+                and not disk.left
+            ):
                 wrong.append(f"{meta['name']} is deleted, its node has not left")
         elif verb == "evict":
             known = [ring for ring in rings if meta["name"] in ring.members]
@@ -113,7 +124,7 @@ class World:
                 wrong.append(f"{meta['name']} is evicted, partitions {few} have too few then")
 
     def _few(self, ring: Any, name: str) -> list[int]:
-        """Partitions that the eviction of a node that serves would put below their quorum."""
+        """Partitions that would fall below their quorum if a serving node were evicted."""
         serving = {n.name: n.disk.complete for n in self.ring.nodes.values() if n.member}
         spare = max(1, ring.identity.n - max(ring.target.r, ring.target.w))
         found = []
@@ -133,8 +144,9 @@ class World:
     # ------------------------------------------------------------ what people do
 
     def make(self, name: str = "cart", **spec: Any) -> None:
-        """kubectl apply of a DynamoCluster."""
-        wanted = {"ring": {"partitions": 16}, "storage": {"size": "1Gi"}} | spec
+        """kubectl apply of a DynamoCluster; plain and open unless the spec has these parts: most
+        stories are of other things, and certificates cost time."""
+        wanted = {"ring": {"partitions": 16}, "storage": {"size": "1Gi"}} | OPEN | spec
         self.kube.put(
             {
                 "apiVersion": "dynamo-ring.dev/v1alpha1",
@@ -152,6 +164,11 @@ class World:
         """kubectl apply of a DynamoRepair."""
         meta = {"name": "now", "namespace": NAMESPACE}
         self.kube.put({"kind": "DynamoRepair", "metadata": meta, "spec": {"clusterName": "cart"}})
+
+    def run(self, kind: str, name: str, **spec: Any) -> None:
+        """kubectl apply of a DynamoBackup or DynamoRestore."""
+        meta = {"name": name, "namespace": NAMESPACE}
+        self.kube.put({"kind": kind, "metadata": meta, "spec": {"clusterName": "cart"} | spec})
 
     def object(self, kind: str, name: str) -> Object | None:
         """One object of the namespace."""
@@ -222,13 +239,13 @@ class World:
             self.quiet[which, name] = quiet + 1 if again in (None, RESYNC_S) else 0
 
     def _unsettle(self) -> None:
-        """What was seen before a scene does not count as calm after it."""
+        """Looks from before a scene do not count as calm after it."""
         self.scene += 1
         both = (0, 1) if self.pauses is not None else (0,)
         self.quiet = {(which, name): 0 for which in both for name in self.names}
 
     def told(self) -> list[tuple[str, str, str]]:
-        """What the operator says, for people who debug a test."""
+        """What the operator reports, for people who debug a test."""
         return [
             (c["type"], c["reason"], c["message"])
             for item in self.found("DynamoCluster").values()
@@ -236,10 +253,10 @@ class World:
         ]
 
     def end(self) -> dict[str, Any]:
-        """The state that a story must end in, whoever was killed on the way. How often something
-        was tried leaves traces (versions, uids, lines of nodes that have left), which do not count;
-        where partitions lie is a consequence of who was there when; and who was scaled away midway
-        may have been a member already or not, as its claim tells."""
+        """The state in which a story must end, whichever operator was killed. Traces of the number
+        of tries (versions, uids, lines of nodes that have left) do not count. The places of
+        partitions follow from who was there when. A node that was scaled away midway may have been
+        a member or not; its claim shows it."""
         rings = {
             cluster: {
                 "members": {
@@ -278,6 +295,12 @@ class World:
                 for key in self.kube.objects
                 if key[0] not in ("Event", "Pod", "PersistentVolumeClaim")
             ),
+            "archives": self.ring.archives.names() if hasattr(self.ring, "archives") else {},
+            "runs": {
+                name: item["status"]["state"]
+                for kind in ("DynamoBackup", "DynamoRestore")
+                for name, item in self.found(kind).items()
+            },
             "conditions": {
                 name: {
                     c["type"]: c["status"]

@@ -1,16 +1,26 @@
-"""`dynamoctl certs` and `local up --secure`: what is made, and what is not overwritten."""
+"""`dynamoctl certs` and `local up --secure`: the files that they make and never overwrite."""
 
 from __future__ import annotations
 
 import ssl
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
-from command_line import document, ok, run
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from dynamo_client.local_nodes import LocalRing, free_base
+from dynamo_node.certificates import Certificates, TlsFiles
+from dynamoctl.trial_ca import make_ca, make_node
+from tests.dynamoctl.command_line import document, ok, run
 
 
 def names(file: Path) -> list[str]:
@@ -45,6 +55,53 @@ def test_nothing_is_overwritten(tmp_path: Path, what: list[str]) -> None:
     next(tmp_path.glob(f"{what[0]}*.crt")).unlink()
     assert run("certs", *what, *place).exit_code == 2, "a key that is there alone stays"
     assert all(file.read_bytes() == text for file, text in before.items() if file.exists())
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (["node", "a/b"], "NAME"), (["node", "../x"], "NAME"), (["node", ""], "NAME"),
+        (["node", "n 1"], "NAME"), (["node", "n1\n"], "NAME"), (["node", "n" * 300], "NAME"),
+        (["client", "\u00fc"], "NAME"), (["client", "a/b"], "NAME"),
+        (["node", "n1", "--host", "https://shop"], "--host"),
+        (["node", "n1", "--host", "10.0.0.1:8080"], "--host"),
+        (["node", "n1", "--host", "shop", "--host", ""], "--host"),
+        (["node", "n1", "--days", "nan"], "--days"), (["node", "n1", "--days", "-1"], "--days"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_certificate_is_told_with_its_field(
+    tmp_path: Path, words: list[str], field: str
+) -> None:
+    place = ["--dir", str(tmp_path / "certs")]
+    ok("certs", "ca", *place)
+    told = run("certs", *words, *place)
+    assert told.exit_code == 2 and field in told.stderr, told.output
+    assert told.stderr.count("\n") == 1
+    assert sorted(file.name for file in (tmp_path / "certs").iterdir()) == ["ca.crt", "ca.key"]
+
+
+def test_a_node_whose_name_is_an_address_has_it_as_a_name_for_peers(tmp_path: Path) -> None:
+    make_ca(tmp_path)
+    made = make_node(tmp_path, "10.0.0.1", ["10.0.0.1", "shop"])
+    files = TlsFiles(made, made.with_suffix(".key"), tmp_path / "ca.crt")
+    assert Certificates(files, "10.0.0.1").names == ("10.0.0.1", "shop")
+    assert names(made) == ["10.0.0.1", "10.0.0.1", "shop"], "and as an address, for clients"
+
+
+@pytest.mark.parametrize("case", ["encrypted", "of another authority", "no key", "Ed25519"])
+def test_an_authority_that_cannot_sign_is_told(tmp_path: Path, case: str) -> None:
+    make_ca(tmp_path)
+    file = tmp_path / "ca.key"
+    key: Any = ec.generate_private_key(ec.SECP256R1())
+    if case == "Ed25519":
+        key = ed25519.Ed25519PrivateKey.generate()
+    sealed = BestAvailableEncryption(b"word") if case == "encrypted" else NoEncryption()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, sealed)
+    file.write_bytes(b"" if case == "no key" else pem)
+    told = run("certs", "node", "n1", "--dir", str(tmp_path))
+    assert told.exit_code == 2 and "--dir" in told.stderr and "ca.key" in told.stderr, told.output
+    assert told.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("node*"))
 
 
 def test_a_secure_ring_by_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 from benchmarks.processes import until
-from command_line import QUICK, document, ok, run
 
 from dynamo_client.local_nodes import LocalRing, free_base
+from tests.dynamoctl.command_line import QUICK, document, ok, run
 
 LINES = 6000
 MANY = [f'{{"data":"{base64.b64encode(b"%d" % n).decode()}"}}' for n in range(101)]
@@ -63,7 +63,7 @@ def test_put_get_delete_with_contexts() -> None:
     ok("delete", "cart", "--context", "@both")
     gone = run("get", "cart")
     assert gone.exit_code == 3 and gone.stdout == ""
-    assert gone.stderr == "dynamoctl: KEY: no value under cart\n"
+    assert gone.stderr == "dynamoctl: KEY: no value at cart\n"
 
 
 @pytest.mark.parametrize("key", [b"\xff\xfe", b"a/../b %", "käse".encode(), b"."])
@@ -116,6 +116,11 @@ def test_programs_get_json() -> None:
     assert set(document("preference-list", "k")["owners"]) == {"n1", "n2", "n3"}
     assert document("explain", "k")["decided"] == "200"
     assert document("repair", "--partitions", "0-7")["partitions_done"] == 8
+    staleness = document("staleness")
+    assert staleness["n"] == 3 and staleness["nodes"] == ["n1", "n2", "n3"]
+    two = document("staleness", "--n", "2")
+    assert (two["n"], two["ring_n"], len(two["settings"])) == (2, 3, 4)
+    assert "n: 1 to 3 copies" in run("staleness", "--n", "4").stderr
     top = document("top", "--once")
     assert {row["name"] for row in top} == {"n1", "n2", "n3"} and "get_p99_ms" in top[0]
     assert [row["running"] for row in document("local", "status")] == [True] * 3
@@ -147,6 +152,10 @@ def test_people_get_pictures_of_eighty_columns() -> None:
                     ["top", "--once"], ["local", "status"]):  # fmt: skip
         said = ok(*command).stdout
         assert "n2" in said and max(map(len, said.splitlines())) <= 80
+    said = ok("staleness", "--delays").stdout
+    assert "N=2 instead of 3" in ok("staleness", "--n", "2").stdout
+    assert "R=2, W=2, as now" in said and "100%" in said and "n3" in said
+    assert max(map(len, said.splitlines())) <= 80
     assert "256 partitions" in ok("ring").stdout and "MEMBER" in ok("status").stdout
 
 
@@ -157,10 +166,14 @@ def lines_of(file: Path) -> list[str]:
 def test_an_interrupted_import_goes_on_and_an_export_gives_the_same(tmp_path: Path) -> None:
     source, out = tmp_path / "in.ndjson", tmp_path / "out.ndjson"
     rows = [
-        {"key_text": f"line-{n}", "values": [{"data": base64.b64encode(b"%d" % n).decode(),
-                                              "content_type": "text/plain"}]}
+        {
+            "key_text": f"line-{n}",
+            "values": [
+                {"data": base64.b64encode(b"%d" % n).decode(), "content_type": "text/plain"}
+            ],
+        }
         for n in range(LINES)
-    ]  # fmt: skip
+    ]
     octets = "application/octet-stream"
     values = [{"data": data, "content_type": octets} for data in ("YQ==", "Yg==")]
     rows.append({"key": "//4A", "values": values})
@@ -180,13 +193,27 @@ def test_an_interrupted_import_goes_on_and_an_export_gives_the_same(tmp_path: Pa
 
     names = {row.get("key_text", "") for row in rows}
     assert document("export", str(out))["keys"] >= LINES + 1
-    ours = [line for line in out.read_text().splitlines()
-            if (row := json.loads(line)).get("key_text", "") in names or "key" in row]  # fmt: skip
+    ours = [
+        line
+        for line in out.read_text().splitlines()
+        if (row := json.loads(line)).get("key_text", "") in names or "key" in row
+    ]
     assert sorted(ours) == lines_of(source)
     other = tmp_path / "other"
     port = str(free_base(4))
-    ok("local", "up", "-d", "--dir", str(other), "--nodes", "1", "--base-port", port,
-       "--", "--engine=memory")  # fmt: skip
+    ok(
+        "local",
+        "up",
+        "-d",
+        "--dir",
+        str(other),
+        "--nodes",
+        "1",
+        "--base-port",
+        port,
+        "--",
+        "--engine=memory",
+    )
     there = ["--endpoint", f"http://127.0.0.1:{port}",
              "--admin", f"http://127.0.0.1:{int(port) + 100}"]  # fmt: skip
     try:
@@ -235,8 +262,11 @@ def test_a_full_disk_is_one_line_and_no_traceback(tmp_path: Path) -> None:
         with open("/dev/full", "wb") as full:
             ended = subprocess.run(
                 [sys.executable, "-c", command, words],
-                stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-            )  # fmt: skip
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
         assert ended.returncode == 1
         assert ended.stderr == f"dynamoctl: {field}standard output: No space left on device\n"
     (tmp_path / "out.checkpoint").mkdir()
@@ -261,7 +291,7 @@ def test_a_node_is_killed_and_comes_back_and_one_is_added() -> None:
         assert "cannot be used" in run("local", "add").stderr
     assert len(document("local", "status")) == 3
     said = ok("local", "add", "--unjoined").stdout
-    assert "n4" in said and "unjoined" in said
+    assert "n4" in said and "not joined" in said
     assert len(document("local", "status")) == 4 and len(document("status")) == 3
 
 
@@ -302,7 +332,7 @@ def test_a_ring_with_a_secret_is_administered_like_any_other(
 
 @contextmanager
 def foreground(*words: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
-    """`local up` when it is ready, and what it says from then on; it is ended in any case."""
+    """`local up` when it is ready, and its later output; it is ended in any case."""
     program = "from dynamoctl.app import main; main()"
     command = [sys.executable, "-c", program, "local", "up", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as front:

@@ -1,4 +1,4 @@
-"""`dynamoctl create` founds a ring of real nodes; what an output tells to paste works as pasted."""
+"""`dynamoctl create` makes a ring of real nodes; commands in its output work when pasted."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from benchmarks.processes import until
-from command_line import QUICK, document, ok, run
 
 from dynamo_client.local_nodes import LocalNode, LocalRing, free_base
 from dynamoctl.create import founder_of
 from dynamoctl.session import Failed
+from tests.dynamoctl.command_line import QUICK, document, ok, run
 
 BIN = Path(sys.executable).parent
 
@@ -67,20 +67,27 @@ def test_a_ring_is_made_of_nodes_that_run(nodes: list[LocalNode], tmp_path: Path
 
 def test_a_founder_is_written_in_one_word() -> None:
     assert founder_of("n1=h:1,weight=3,zone=z") == {
-        "name": "n1", "address": "h:1", "zone": "z", "weight": 3,
-    }  # fmt: skip
+        "name": "n1",
+        "address": "h:1",
+        "zone": "z",
+        "weight": 3,
+    }
     for text in ("n1=h:1,weight=0", "n1=h:1,weight=1001", "n1=h:1,zone", "=h:1", "n1=h"):
         with pytest.raises(Failed):
             founder_of(text)
 
 
 def pasted(words: str, elsewhere: Path) -> str:
-    """What a shell in another directory prints for a line that was copied."""
+    """The output of a copied line in a shell in another directory."""
     clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
     ended = subprocess.run(
-        ["sh", "-c", words], cwd=elsewhere, capture_output=True, text=True, check=False,
+        ["sh", "-c", words],
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**clean, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
-    )  # fmt: skip
+    )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -120,5 +127,5 @@ def test_a_change_tells_how_to_come_back_to_it(nodes: list[LocalNode], tmp_path:
     ok("create", *members, "--partitions", "16", *first)
     until(nodes[0].ready, "ready")
     said = ok("weights", "n1=2", "--yes", "--detach", *first).stdout
-    back = hint("it goes on; (.*) shows how", said)
+    back = hint("it goes on; (.*) follows it", said)
     assert "moves" in pasted(back, tmp_path)

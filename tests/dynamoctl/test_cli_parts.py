@@ -1,4 +1,4 @@
-"""What the command line decides without a node."""
+"""Decisions of the command line without a node."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from command_line import run
+import typer
 from rich.console import Console
 
 from dynamo_client.local_fault import LocalFault
 from dynamo_client.local_nodes import LocalRing, free_ports, said
 from dynamo_client.local_process import Process
-from dynamoctl.app import hoisted, trace_of
+from dynamoctl.app import ANYWHERE, app, hoisted, trace_of
 from dynamoctl.change import member_of, picture, ranges, weights_of
 from dynamoctl.follow import going_on, operation_of, switched
 from dynamoctl.picture import circle
@@ -27,8 +27,9 @@ from dynamoctl.ring import partitions_of, troubles
 from dynamoctl.session import USAGE, Failed, Session, key_of, shown_key, size
 from dynamoctl.top import quantile, rates, scrape_of
 from dynamoctl.transfer import in_order
+from tests.dynamoctl.command_line import run
 
-METRICS = """# HELP dynamo_requests_total Operations of clients answered.
+METRICS = """# HELP dynamo_requests_total Answered client operations.
 dynamo_requests_total{operation="get",status="200"} %d.0
 dynamo_requests_total{operation="get",status="503"} 3.0
 dynamo_request_seconds_bucket{le="0.001",operation="get"} %d.0
@@ -42,10 +43,23 @@ dynamo_hints{target="n3"} 5.0
 def test_global_options_stand_anywhere_before_the_double_dash() -> None:
     given = ["put", "k", "--endpoint", "http://a", "-o", "json", "--", "--output", "json"]
     assert hoisted(given) == [
-        "--endpoint", "http://a", "-o", "json", "put", "k", "--", "--output", "json",
-    ]  # fmt: skip
+        "--endpoint",
+        "http://a",
+        "-o",
+        "json",
+        "put",
+        "k",
+        "--",
+        "--output",
+        "json",
+    ]
     assert hoisted(["ring", "--output=json"]) == ["--output=json", "ring"]
     assert hoisted(["ring", "-o", "json", "--endpoint"]) == ["-o", "json", "--endpoint"]
+
+
+def test_every_option_before_a_command_may_follow_it() -> None:
+    values = [p for p in typer.main.get_command(app).params if not getattr(p, "is_flag", False)]
+    assert {name for option in values for name in option.opts} == set(ANYWHERE)
 
 
 def test_keys_are_bytes_as_the_shell_gave_them() -> None:
@@ -88,8 +102,13 @@ def test_the_circle_shows_first_owners_in_proportion() -> None:
 
 
 def test_sizes_are_read_by_people() -> None:
-    assert [size(n) for n in (None, 0, 999, 1000, 2_500_000)] == ["-", "0 B", "999 B", "1.0 KB",
-                                                                  "2.5 MB"]  # fmt: skip
+    assert [size(n) for n in (None, 0, 999, 1000, 2_500_000)] == [
+        "-",
+        "0 B",
+        "999 B",
+        "1.0 KB",
+        "2.5 MB",
+    ]
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -143,7 +162,7 @@ def status_of(epoch: int, current: str | None, *earlier: str, state: str = "MEMB
     return {"epoch": epoch, "state": state, "operation": operation}
 
 
-def test_an_operation_is_told_by_whoever_knows_most_of_it() -> None:
+def test_an_operation_is_reported_by_the_node_that_knows_most() -> None:
     stale, fresh = status_of(9, "old"), status_of(2, "mine", "old")
     assert operation_of({"a": stale, "b": fresh, "c": None}, "mine")["moves_done"] == 2
     assert operation_of({"a": stale, "b": fresh}, None)["id"] == "old"
@@ -170,8 +189,11 @@ def test_bytes_are_counted_by_what_has_switched() -> None:
 
 def test_members_weights_and_ranges_are_words() -> None:
     assert member_of("n4=[::1]:82", "x", 2) == {
-        "name": "n4", "address": "[::1]:82", "zone": "x", "weight": 2,
-    }  # fmt: skip
+        "name": "n4",
+        "address": "[::1]:82",
+        "zone": "x",
+        "weight": 2,
+    }
     assert weights_of(["a=2", "b=3"], "F") == {"a": 2, "b": 3}
     for wrong in ("n4", "=h:1", "n4=h", "n4=h:x"):
         with pytest.raises(Failed):
@@ -191,7 +213,7 @@ def test_a_plan_is_drawn_with_what_is_kept_gained_and_given() -> None:
     assert lines[1].endswith("█" * 10 + "░" * 20) and lines[2].endswith(" " + "▒" * 20)
     assert lines[-4:] == [
         "20 moves: 20 from a to b",
-        "how much to copy is not known",
+        "the bytes to copy are not known",
         "two",
         "hash cafe",
     ]
@@ -220,7 +242,7 @@ def test_the_trace_of_a_command() -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     assert trace_of(trace, "") == trace_of("", trace) == trace_of(trace, "x") == trace
     assert trace_of("", "x") == trace_of("", "") == ""
-    with pytest.raises(Failed, match="wants a W3C traceparent") as failed:
+    with pytest.raises(Failed, match="needs a W3C traceparent") as failed:
         trace_of(trace[:-1], trace)
     assert (failed.value.code, failed.value.field) == (USAGE, "--traceparent")
 
@@ -251,3 +273,21 @@ def test_a_client_of_a_command_sends_its_trace() -> None:
             server.shutdown()
             thread.join(30.0)
     assert asked == [trace, ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"", "printable ASCII"), (b"\n\n", "printable ASCII"), (b"\xff" * 40, "printable ASCII"),
+        (b"s" * 31 + b"\n", "has 31 characters, and nodes refuse fewer than 32"),
+    ],
+)  # fmt: skip
+def test_a_secret_that_no_node_takes_gives_no_token(tmp_path: Path, text: bytes, told: str) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(text)
+    for words in (["token", str(file)], ["token", "--secret-file", str(file)]):
+        heard = run(*words)
+        assert heard.exit_code == 2 and told in heard.stderr, heard.output
+        assert heard.stderr.count("\n") == 1 and not heard.stdout
+    file.write_bytes(b"s" * 32)
+    assert len(run("token", str(file)).stdout.strip()) == 64

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import ring_of_three
 
 from dynamo_client import DynamoClient
 from dynamo_client.local_nodes import LocalRing
 from dynamo_node.settings import NodeSettings
 from dynamoctl.complete import KEYS_OFFERED_MAX, NODE_FLAGS, bash_words, in_time
+from tests.dynamoctl.command_line import ring_of_three
 
 BIN = Path(sys.executable).parent
 KEYS = ("cart:1", "cart:2", "cart/käse", "cat", "dog=1")
@@ -42,15 +42,20 @@ def asked(home: Path, shell: str, **how: str) -> str:
     """What the command answers a shell; the error stream must be empty."""
     clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
     ended = subprocess.run(
-        [BIN / "dynamoctl"], cwd=home, capture_output=True, text=True, check=False, timeout=60,
+        [BIN / "dynamoctl"],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
         env={**clean, "PYTHONUTF8": "1", "_DYNAMOCTL_COMPLETE": f"complete_{shell}", **how},
-    )  # fmt: skip
+    )
     assert ended.stderr == ""
     return ended.stdout
 
 
 def in_bash(home: Path, *words: str) -> set[str]:
-    """As bash asks: its own words, a line each, and which of them is typed."""
+    """As bash asks: its own words, one in each line, and which of them is typed."""
     place = str(len(words))
     said = asked(home, "bash", COMP_WORDS="\n".join(("dynamoctl", *words)), COMP_CWORD=place)
     return set(filter(None, said.split("\n")))
@@ -58,7 +63,7 @@ def in_bash(home: Path, *words: str) -> set[str]:
 
 def test_keys_with_what_is_typed_in_three_shells(home: Path) -> None:
     want = {"cart:1", "cart:2", "cart/käse"}
-    for command in ("get", "put", "delete", "explain", "preference-list"):
+    for command in ("get", "put", "delete", "explain", "preference-list", "records", "history"):
         assert in_bash(home, command, "car") == want
     line = {"_TYPER_COMPLETE_ARGS": "dynamoctl get car"}
     fish = asked(home, "fish", _TYPER_COMPLETE_FISH_ACTION="get-args", **line)
@@ -79,8 +84,10 @@ def test_bash_breaks_words_at_colons_and_gets_what_comes_after(home: Path) -> No
     assert in_bash(home, "get", "dog", "=") == {"1"}
     assert in_bash(home, "--output", "=", "j") == {"json"}
     assert bash_words("x\n--a\n=\nhttp\n:\n//h\n:\n1\nget\nk\n:", 10) == (
-        ["x", "--a=http://h:1", "get", "k:"], 3, "k:",
-    )  # fmt: skip
+        ["x", "--a=http://h:1", "get", "k:"],
+        3,
+        "k:",
+    )
     assert bash_words("x\n", 1) == (["x", ""], 1, "")
 
 
@@ -93,9 +100,14 @@ def test_a_real_bash_gets_them(home: Path) -> None:
     )
     clean = {name: text for name, text in os.environ.items() if not name.startswith("DYNAMO_")}
     ended = subprocess.run(
-        ["bash", "--norc", "-c", ask], cwd=home, env=clean, capture_output=True, text=True,
-        check=False, timeout=60,
-    )  # fmt: skip
+        ["bash", "--norc", "-c", ask],
+        cwd=home,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert (sorted(ended.stdout.split()), ended.stderr) == (["1", "2"], "")
 
 
@@ -113,7 +125,7 @@ def test_names_of_nodes(home: Path) -> None:
 
 
 def test_commands_and_words_that_options_take(home: Path) -> None:
-    assert in_bash(home, "st") == {"status"}
+    assert in_bash(home, "st") == {"status", "staleness"}
     assert in_bash(home, "local", "st") == {"status", "start"}
     assert in_bash(home, "get", "k", "--r", "") == {"one", "quorum", "all"}
     assert in_bash(home, "import", "f", "--format", "js") == {"json", "jsonl"}

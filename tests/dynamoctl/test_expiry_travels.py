@@ -1,8 +1,8 @@
-"""The expiry of a value that lives is the same to the last millisecond, whatever becomes of it:
-put, update, merge, export, import, repair, move (S-TTL-2).
+"""The expiry of a live value stays the same to the last millisecond through every operation: put,
+update, merge, export, import, repair, move (S-TTL-2).
 
-The steps of the real client ask real nodes on simulated disks, through the real words of HTTP; a
-model of a few lines knows what must be there.
+The steps of the real client ask real nodes on simulated disks, through the real HTTP codec; a small
+model knows the expected values.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def time_at(ms: int) -> datetime:
 
 
 class Shop:
-    """A town, a client of it, and what must be there. Values are never used twice."""
+    """A town, a client of it, and the expected values. Values are never used twice."""
 
     def __init__(self) -> None:
         self.town = Town("a b c d", members="a b c")
@@ -117,7 +117,7 @@ class Shop:
         self.there[key][value] = end
 
     def put(self, key: str, way: str, ms: int, replaces: bool) -> None:
-        """Beside what is there, or in its place."""
+        """Beside the present values, or in their place."""
         value = self.fresh()
         context = self.run(self.client.get(key)).context if replaces else None
         how: dict[str, Any] = {"context": context}
@@ -131,7 +131,7 @@ class Shop:
         self.written(key, value, end, replaces)
 
     def update(self, key: str, way: str, ms: int) -> None:
-        """Merges what is there; the longest life is kept unless another one is set."""
+        """Merges the present values; the longest life is kept unless another one is set."""
         value, lives = self.fresh(), self.live(key).values()
         end = NEVER if NEVER in lives or not lives else max(lives)
         how: dict[str, Any] = {}
@@ -167,7 +167,7 @@ class Shop:
         self.town.run(1.0)
 
     def repair(self, key: str, ms: int) -> None:
-        """A disk is lost, and filled by the others; an update meets one node less."""
+        """A disk is lost, and the others fill it; an update finds one node less."""
         lost = next(name for name in self.town.owners(key.encode()) if name != self.at)
         self.town.kill(lost)
         self.town.wipe(lost)
@@ -196,7 +196,7 @@ class Shop:
     # ------------------------------------------------------------ what must be so
 
     def check(self) -> None:
-        """Every member shows what lives, and when it ends, and nothing else."""
+        """Every member shows exactly the live values and their ends."""
         for name in [n for n, node in self.town.nodes.items() if node.member]:
             self.at = name
             for key in KEYS:
@@ -233,7 +233,7 @@ def test_an_expiry_is_the_same_wherever_its_value_goes(
 
 
 def test_all_of_it_once() -> None:
-    """Each step that there is, with siblings that end at different times."""
+    """Every kind of step, with siblings that end at different times."""
     shop = Shop()
     shop.put("cart", "time", 5000, False)
     shop.put("cart", "seconds", 9000, False)

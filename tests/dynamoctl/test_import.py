@@ -1,4 +1,4 @@
-"""Imports as people make them: again, over live data, from pipes and from other programs' files."""
+"""Imports as people use them: repeated, over live data, from pipes and from other programs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, document, ok, run
 
 from dynamo_client import BadParameter
 from dynamo_client.local_nodes import LocalRing, free_base
 from dynamoctl.rows import Fields, Row, rows, unpacked
+from tests.dynamoctl.command_line import QUICK, document, ok, run
 
 JOIN_S = 60.0
 
@@ -61,9 +61,13 @@ def test_an_export_put_back_over_its_own_ring_doubles_nothing(tmp_path: Path) ->
     file, back = tmp_path / "in", tmp_path / "out"
     file.write_text(line("twice", "x", "y") + line("twice", "y", "z") + line("once", "1"))
     assert document("import", str(file)) == {
-        "keys": 2, "values": 4, "values_there": 1, "values_expired": 0, "skipped": 0,
+        "keys": 2,
+        "values": 4,
+        "values_there": 1,
+        "values_expired": 0,
+        "skipped": 0,
         "keys_before": 0,
-    }  # fmt: skip
+    }
     ok("export", str(back))
     again = document("import", str(back))
     assert again["values"] == 0 and again["values_there"] >= 4
@@ -89,7 +93,7 @@ def ends(key: str) -> dict[str, str | None]:
 
 
 def test_an_export_carries_the_time_and_an_import_keeps_it(tmp_path: Path) -> None:
-    """S-TTL-2: to the last millisecond, over a delete, and over its own ring nothing is doubled."""
+    """S-TTL-2: to the last millisecond, over a delete; into its own ring nothing is duplicated."""
     file, back = tmp_path / "in", tmp_path / "out"
     file.write_text(expiring("ttl", SOON, None, LATER))
     assert document("import", str(file))["values"] == 3
@@ -114,8 +118,7 @@ def test_what_has_expired_does_not_come_back(tmp_path: Path) -> None:
 
 
 def test_a_value_that_ends_before_that_of_the_file_is_not_taken_for_it(tmp_path: Path) -> None:
-    """Nothing expires before its time: what lives as long is there already, what ends sooner is
-    not."""
+    """No value expires too early: a value exists already only if the present one lives as long."""
     file = tmp_path / "in"
     for there, given, written in (
         (SOON, SOON, 0), (SOON, LATER, 1), (LATER, SOON, 0), (None, SOON, 0), (SOON, None, 1)
@@ -194,7 +197,7 @@ def test_pipes_and_gzip_are_read_and_written(tmp_path: Path) -> None:
     ok("export", "/dev/null")
 
 
-def test_a_directory_that_takes_no_checkpoint_is_told_and_no_hindrance(tmp_path: Path) -> None:
+def test_an_import_goes_on_where_no_checkpoint_can_be_written(tmp_path: Path) -> None:
     """A directory in the checkpoint's place stands for a disk that takes no file: root may write
     anywhere else."""
     file = tmp_path / "in"
@@ -202,7 +205,7 @@ def test_a_directory_that_takes_no_checkpoint_is_told_and_no_hindrance(tmp_path:
     (tmp_path / "in.checkpoint.new").mkdir()
     ended = run("import", str(file))
     assert ended.exit_code == 2 and "line 201" in ended.stderr
-    assert "in.checkpoint: Is a directory; cut off, it begins anew" in ended.stderr
+    assert "in.checkpoint: Is a directory; if interrupted, the run starts again" in ended.stderr
     assert values("ro-199") == ["v"]
 
 
@@ -231,8 +234,8 @@ def test_files_of_other_programs(tmp_path: Path) -> None:
     assert (values("e1"), values("e2")) == (["[1,2]"], ["text"])
     for options, words in (
         (["--format", "xml"], "--format: one of ndjson, jsonl, json, csv"),
-        (["--format", "csv"], "--key: csv needs the field that is the key"),
-        (["--format", "ndjson", "--key", "k"], "--key: ndjson has fields of its own"),
+        (["--format", "csv"], "--key: csv needs the field with the key"),
+        (["--format", "ndjson", "--key", "k"], "--key: ndjson has fixed fields"),
         (["--key", "none"], "line 1: none: no such field"),
     ):
         ended = run("import", str(lines), *options)
@@ -263,7 +266,7 @@ def test_a_run_that_goes_on_skips_the_rows_that_are_done(form: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("k\n\xff", "UTF-8"), ("x\n1\n", "no column k"), ('k\n"open', "no CSV")],
+    [("k\n\xff", "UTF-8"), ("x\n1\n", "no column k"), ('k\n"open', "not CSV")],
 )
 def test_a_file_that_is_no_csv_is_told(text: str, words: str) -> None:
     with pytest.raises(BadParameter, match=words):
@@ -276,7 +279,7 @@ def test_a_row_that_is_wrong_says_why_and_the_next_one_is_read() -> None:
     for text in ('{"k": null}', '{"k": true}', '{"k": ""}', '{"k": [1]}', "[]", "7"):
         (row,) = read(text, Fields("jsonl", "k"))
         assert row.wrong and not row.key
-    with pytest.raises(BadParameter, match="no JSON array"):
+    with pytest.raises(BadParameter, match="not a JSON array"):
         read('{"k": 1}', Fields("json", "k"))
 
 

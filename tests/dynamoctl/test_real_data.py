@@ -1,5 +1,5 @@
-"""Files of other people, in their own formats: imported, exported, compared byte for byte; then the
-export into another ring. What is expected is made by Python's own csv and json."""
+"""Files of other people in their own formats: imported, exported, compared byte for byte; then the
+export goes into another ring. Python's own csv and json make the expected values."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import QUICK, document, ok
 
 from dynamo_client.local_nodes import LocalRing, free_base
+from tests.dynamoctl.command_line import QUICK, document, ok
 
 ROWS_MAX = 400
 Expected = dict[str, set[tuple[bytes, str]]]
@@ -59,7 +59,7 @@ def whole(found: Any) -> tuple[bytes, str]:
 
 
 def airports(tmp_path: Path) -> tuple[Path, list[str], Expected]:
-    """CSV, of which every row is one value."""
+    """CSV in which every row is one value."""
     file = tmp_path / "airports.csv"
     with of("airportsdata", "airports.csv").open(encoding="utf-8", newline="") as source:
         file.write_text("".join(source.readline() for _ in range(ROWS_MAX + 1)), "utf-8")
@@ -69,7 +69,7 @@ def airports(tmp_path: Path) -> tuple[Path, list[str], Expected]:
 
 
 def weather(tmp_path: Path) -> tuple[Path, list[str], Expected]:
-    """CSV, of which one column is the value; its name says no format."""
+    """CSV in which one column is the value; the file's name shows no format."""
     file = tmp_path / "weather"
     text = of("vega_datasets", "_data/seattle-weather.csv").read_text("utf-8")
     file.write_text("\n".join(text.splitlines()[: ROWS_MAX + 1]), "utf-8")
@@ -101,7 +101,7 @@ def products(tmp_path: Path) -> tuple[Path, list[str], Expected]:
 
 
 def exported(file: Path) -> Expected:
-    """What the lines of an export say."""
+    """The content of the lines of an export."""
     found: Expected = {}
     for line in map(json.loads, file.read_text("utf-8").splitlines()):
         values = line["values"]

@@ -1,4 +1,4 @@
-"""What a command loads before it does anything: that is what most of its time goes into."""
+"""The modules that a command loads before it starts: most of its time goes into that."""
 
 from __future__ import annotations
 
@@ -19,19 +19,24 @@ LAZY = (
     *("dynamoctl.transfer", "dynamoctl.change", "dynamoctl.ring", "dynamoctl.complete"),
     *("rich", "dynamo_client.local_nodes"),
 )
-"""What a plain `get` has no use for."""
+"""Modules that a plain `get` does not need."""
 NO_PRODUCTION = ("httpx", "multiprocessing", "urllib.request", "pygments.lexers")
-"""What no command has a use for, once it is loaded."""
+"""Modules that no command needs after it is loaded."""
 
 
 def loaded(program: str, names: tuple[str, ...]) -> list[str]:
-    """Those of the names that are modules once the program has run."""
+    """Those of the names that are loaded modules after the program has run."""
     ended = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{program}\n"
-         f"print([name for name in {names!r} if name in sys.modules])"],
-        capture_output=True, text=True, check=True,
+        [
+            sys.executable,
+            "-c",
+            f"import sys\n{program}\nprint([name for name in {names!r} if name in sys.modules])",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ, "DYNAMO_ENDPOINT": "http://127.0.0.1:1"},
-    )  # fmt: skip
+    )
     found: list[str] = eval(ended.stdout.splitlines()[-1])
     return found
 
@@ -66,6 +71,7 @@ def test_each_command_is_where_the_table_says() -> None:
             continue
         commands = module.commands.registered_commands
         names = {each.name or each.callback.__name__ for each in commands}
+        names |= {each.name for each in module.commands.registered_groups}
         assert names == {name for name, (where, _) in WHERE.items() if where == room}
     assert callable(app)
 
@@ -73,8 +79,11 @@ def test_each_command_is_where_the_table_says() -> None:
 def test_the_help_has_a_whole_sentence_for_each_command() -> None:
     said = subprocess.run(
         [sys.executable, "-c", "from dynamoctl import main; main()", "--help"],
-        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "80"},
-    ).stdout  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "80"},
+    ).stdout
     for name, (_, words) in WHERE.items():
         assert f"  {name:<15}  {words}\n" in said
 
@@ -88,3 +97,20 @@ def test_no_authorities_are_read_where_nothing_is_encrypted() -> None:
 def test_the_async_client_is_there_when_it_is_asked_for() -> None:
     assert loaded("import dynamo_client", ("asyncio")) == []
     assert loaded("from dynamo_client import AsyncDynamoClient", ("asyncio",)) == ["asyncio"]
+
+
+@pytest.mark.parametrize("entry", ["main", "plugin"])
+def test_garbage_is_collected_once_a_command_is_loaded(entry: str) -> None:
+    """While it loads there is none to collect. A command may run for hours."""
+    program = f"""
+import gc, sys
+from dynamoctl import {entry}
+states = []
+gc.enable, enable = lambda: (enable(), states.append(len(sys.modules) > before)), gc.enable
+before, sys.argv = len(sys.modules) + 100, ["kubectl-dynamo", "--version"]
+try:
+    {entry}()
+except SystemExit:
+    assert gc.isenabled() and states == [True]
+print()"""
+    assert loaded(program, ()) == []

@@ -1,4 +1,4 @@
-"""kubectl as the stories use it, and waiting for what it shows."""
+"""kubectl for the stories, and waits for what it shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Refused(Exception):
 
 
 class Slow(Exception):
-    """Something was waited for and did not come."""
+    """A wait has reached its bound."""
 
 
 def run(*command: str, given: str | None = None, timeout_s: float = 120.0) -> str:
@@ -66,16 +66,17 @@ def patch(kind: str, namespace: str, name: str, change: Object) -> None:
 
 
 def until(what: str, seen: Callable[[], Any], seconds: float) -> float:
-    """Seconds until `seen` gives something true; errors of kubectl count as not yet. Raises
-    Slow."""
+    """Waits until `seen` returns something true; returns the seconds. An error of kubectl counts as
+    not yet, and so does a field that is not there: an object has no `status` until its controller
+    has written one. Raises Slow."""
     began = time.monotonic()
     last: Any = None
     while time.monotonic() - began < seconds:
         try:
             last = seen()
-        except Refused as refused:
-            last = refused
-        if last and not isinstance(last, Refused):
+        except (Refused, LookupError) as not_yet:
+            last = not_yet
+        if last and not isinstance(last, (Refused, LookupError)):
             return time.monotonic() - began
         time.sleep(POLL_S)
     raise Slow(f"{what}: not within {seconds:.0f} s; last seen: {last!r}")

@@ -1,7 +1,7 @@
-"""Load and counting, in a pod of the cluster: writes a history and has it judged.
+"""Load and counting, in a pod of the cluster: writes a history and lets the checker judge it.
 
-Runs until the file `stop` is there, and rests while `pause` is; then reads everything and prints
-one line of JSON. Failures are those that the client library could not hide by trying again.
+Runs until the file `stop` exists, and pauses while `pause` exists; then reads everything and prints
+one line of JSON. A failure is one that the client library could not hide by a retry.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from dynamo_client import AsyncDynamoClient, ClientError
+from dynamo_client import AsyncDynamoClient, ClientError, Tls
 from dynamo_core.testing.checker import check
 from dynamo_core.testing.history import OK, Attempt, Event, Setting
 
@@ -36,7 +36,7 @@ class Shopper:
         self.next_value = 1 + number
 
     async def run(self) -> None:
-        """Until the load ends; as many operations a second as its share of the rate."""
+        """Runs until the load ends, with its share of the rate in operations a second."""
         pause_s = self.load.options.clients / self.load.options.rate
         while not STOP.exists():
             if PAUSE.exists():
@@ -51,16 +51,19 @@ class Shopper:
             await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - began)))
 
     async def put(self, key: bytes) -> None:
-        """One write under an id of its own."""
+        """One write under its own id."""
         context, seen = self.contexts.get(key, (None, []))
         value = self.next_value
         self.next_value += self.load.options.clients + 1
         attempt = self._attempt("put", key, value=value, seen=seen, sent=b"v%d " % value * 9)
         try:
             stored = await self.load.client.put(
-                key, attempt.sent, context=context, w=self.load.options.w,
+                key,
+                attempt.sent,
+                context=context,
+                w=self.load.options.w,
                 request_id=f"{self.load.run_id}-{value}",
-            )  # fmt: skip
+            )
         except ClientError as error:
             self._failed(attempt, error, error.applied)
         else:
@@ -84,9 +87,14 @@ class Shopper:
     def _attempt(self, kind: Literal["put", "get"], key: bytes, **more: Any) -> Attempt:
         options = self.load.options
         return Attempt(
-            kind=kind, key=key, node=options.endpoint, r=options.r, w=options.w,
-            began=time.monotonic(), **more,
-        )  # fmt: skip
+            kind=kind,
+            key=key,
+            node=options.endpoint,
+            r=options.r,
+            w=options.w,
+            began=time.monotonic(),
+            **more,
+        )
 
     def _failed(self, attempt: Attempt, error: ClientError, applied: str) -> None:
         attempt.problem, attempt.status = error.slug, error.status
@@ -147,7 +155,7 @@ class Load:
         return round(self.took[at] * 1000, 1) if self.took else 0.0
 
     async def _read_all(self, reader: Shopper) -> int:
-        """Reads every key once that can be read within the time; how many could not."""
+        """Reads every key once if it can be read in time; returns the number of the others."""
         until = time.monotonic() + FINAL_S_MAX
         left = [*self.counted, *self.hot]
         while left and time.monotonic() < until:
@@ -159,12 +167,17 @@ async def main() -> None:
     """One run."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--ca-file")
+    parser.add_argument("--token-file")
     for name, default in (("keys", 300), ("clients", 4), ("rate", 60), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     for name, default in (("n", 3), ("r", 2), ("w", 2)):
         parser.add_argument(f"-{name}", type=int, default=default)
     options = parser.parse_args()
-    async with AsyncDynamoClient(options.endpoint, attempts_max=8) as client:
+    tls = Tls(ca_file=options.ca_file)
+    async with AsyncDynamoClient(
+        options.endpoint, attempts_max=8, tls=tls, token_file=options.token_file
+    ) as client:
         verdict = await Load(options, client).run()
     print(json.dumps(verdict), flush=True)
 

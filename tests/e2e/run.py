@@ -2,8 +2,8 @@
 
     python -m tests.e2e.run [--no-images] [--list] [STORY ...]
 
-Each story ends with its figure. At the first that fails everything that tells why is written to
-`.local/e2e/`, and the rest is not played.
+Each story ends with its figure. If one fails, all evidence is written to `.local/e2e/`, and the
+other stories do not run.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
 from tests.e2e import (
     stories_begin,
     stories_change,
+    stories_keep,
     stories_machines,
+    stories_secure,
     stories_troubles,
     stories_upgrade,
 )
@@ -46,28 +49,40 @@ STORIES: tuple[Callable[[], str], ...] = (
     stories_change.token_moves_approved,
     stories_change.repair_heals,
     stories_change.updated_and_back,
+    stories_secure.rights_by_service_account,
+    stories_secure.stranger_in_the_namespace,
     stories_machines.machine_stopped,
     stories_machines.machine_cut_off,
+    stories_machines.shrunk_past_a_dead_machine,
     stories_change.operator_killed_midway,
     stories_machines.made_again_on_kept_claims,
     stories_machines.rings_never_mix,
     stories_machines.chart_upgraded_and_uninstalled,
 )
+LONG: tuple[Callable[[], str], ...] = (
+    stories_secure.certificates_and_secret_change_under_load,
+    stories_secure.plain_ring_goes_over_and_back,
+    stories_keep.backed_up_by_the_clock,
+    stories_keep.restored_after_the_namespace_was_deleted,
+)
+"""They wait for kubelets to bring files up to date, or for the clock, some minutes each: played by
+name alone, after the chart was installed."""
 
 
 def keep(story: str, error: str) -> Path:
-    """What tells why a story failed."""
+    """Saves the evidence of a failed story."""
     place = KEPT / f"{time.strftime('%H%M%S')}-{story}"
     place.mkdir(parents=True, exist_ok=True)
     (place / "error.txt").write_text(error)
     commands = {
-        "objects": ("get", "all,pvc,pdb,dring,drepair,nodes", "-A", "-o", "wide"),
+        "objects": ("get", "all,pvc,pdb,dynamo,nodes", "-A", "-o", "wide"),
         "rings": ("get", "dring", "-A", "-o", "yaml"),
+        "runs": ("get", "drepair,dbackup,drestore", "-A", "-o", "yaml"),
         "described": ("describe", "dring", "-A"),
         "events": ("get", "events", "-A", "--sort-by=.metadata.creationTimestamp"),
         "operator": ("logs", "-n", SYSTEM, "deploy/dynamo-ring", "--tail=2000"),
     }
-    for namespace in (RINGS, SHOPPERS):
+    for namespace in (RINGS, SHOPPERS, stories_keep.KEPT.namespace, stories_keep.AGAIN.namespace):
         try:
             pods = kubectl("get", "pods", "-n", namespace, "-o", "name").split()
         except Refused:
@@ -91,16 +106,21 @@ def keep(story: str, error: str) -> Path:
 
 
 def main() -> None:
-    """Plays the stories; exit code 1 when one fails."""
+    """Runs the stories; exit code 1 if one fails."""
     parser = argparse.ArgumentParser(description="The stories on a real cluster.")
     parser.add_argument("--no-images", action="store_true", help="they are on the machines already")
     parser.add_argument("--list", action="store_true", help="only name the stories")
     parser.add_argument("stories", nargs="*", help="only these")
     options = parser.parse_args()
     if options.list:
-        print("\n".join(story.__name__ for story in STORIES))
+        print("\n".join(story.__name__ for story in (*STORIES, *LONG)))
         return
-    unknown = set(options.stories) - {story.__name__ for story in STORIES}
+    played = [
+        story
+        for story in (*STORIES, *LONG)
+        if (story.__name__ in options.stories if options.stories else story in STORIES)
+    ]
+    unknown = set(options.stories) - {story.__name__ for story in played}
     if unknown:
         parser.error(f"no such story: {', '.join(sorted(unknown))}")
     console = Console(width=160)
@@ -111,14 +131,12 @@ def main() -> None:
         rows.add_row("images", "built and on every machine", f"{time.monotonic() - began:.0f}")
     namespaces()
     failed = 0
-    for story in STORIES:
-        if options.stories and story.__name__ not in options.stories:
-            continue
+    for story in played:
         at = time.monotonic()
         console.print(f"{story.__name__} ...", highlight=False)
         try:
             figure = story()
-        except (AssertionError, Refused, Slow, KeyError, ValueError):
+        except (AssertionError, Refused, Slow, LookupError, ValueError):
             error = traceback.format_exc()
             print(error, file=sys.stderr)
             figure, failed = f"FAILED, see {keep(story.__name__, error)}", 1

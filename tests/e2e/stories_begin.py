@@ -38,9 +38,10 @@ def chart_is_sound() -> str:
     rendered.unlink()
     words = ("helm", "template", "x", str(ROOT / CHART), "--kube-version=1.34.0")
     every = run(
-        *words, "--set=alerts.enabled=true,dashboard.enabled=true,serviceMonitor.enabled=true",
+        *words,
+        "--set=alerts.enabled=true,dashboard.enabled=true,serviceMonitor.enabled=true",
         "--set=watchNamespaces={a,b}",
-    )  # fmt: skip
+    )
     for kind in ("PrometheusRule", "ServiceMonitor", "ConfigMap", "Role", "RoleBinding"):
         assert f"kind: {kind}\n" in every, kind
     other = run(*words, "--set=nodeImage=example/node:1,runAs=Assigned")
@@ -67,14 +68,27 @@ def _alerts_tested() -> str:
 
 
 def installed() -> str:
-    """helm install, a ring applied, Ready."""
+    """helm install, a ring applied, Ready; it is secure, and a person uses it with no secret."""
     repository, tag = OPERATOR_IMAGE.split(":")
     began = time.monotonic()
     run(
-        "helm", "upgrade", "--install", "dynamo-ring", str(ROOT / CHART), "--namespace", SYSTEM,
-        "--create-namespace", "--wait", "--timeout=90s", "--set", f"image.repository={repository}",
-        "--set", f"image.tag={tag}", "--set", f"nodeImage={NEXT_IMAGE}",
-    )  # fmt: skip
+        "helm",
+        "upgrade",
+        "--install",
+        "dynamo-ring",
+        str(ROOT / CHART),
+        "--namespace",
+        SYSTEM,
+        "--create-namespace",
+        "--wait",
+        "--timeout=90s",
+        "--set",
+        f"image.repository={repository}",
+        "--set",
+        f"image.tag={tag}",
+        "--set",
+        f"nodeImage={NEXT_IMAGE}",
+    )
     helm = since(began)
     try:
         run("helm", "test", "dynamo-ring", "--namespace", SYSTEM, timeout_s=90)
@@ -83,11 +97,15 @@ def installed() -> str:
         raise AssertionError(f"{error}\n{logs}") from error
     ring.create()
     ready = ring.settle(3, 60)
-    return f"helm {helm}, apply to Ready {ready:.0f} s"
+    truths = {kind: each["status"] for kind, each in ring.conditions().items()}
+    assert truths["CertificatesReady"] == truths["AccessReady"] == "True", ring.conditions()
+    ring.dynamo("put", "cart-1", "tea")
+    assert ring.dynamo("get", "cart-1") == "tea"
+    return f"helm {helm}, apply to Ready {ready:.0f} s, secure; a person has put and got a key"
 
 
 def rules_on_the_api_server() -> str:
-    """Every case of the offline check, on the real one; nothing is kept."""
+    """Every case of the offline check, on the real API server; nothing is kept."""
     accepted = 0
     for case in CASES:
         said = _said(case)
@@ -127,7 +145,7 @@ def _said(case: Case) -> str:
                     kubectl("replace", "--dry-run=server", *words, given=document(case.spec))
                     break
                 except Refused as refused:
-                    # The operator may have written its status meanwhile.
+                    # Meanwhile the operator may have written its status.
                     if "(Conflict)" not in str(refused) or not left:
                         raise
             return ""
@@ -145,14 +163,14 @@ def used_from_another_namespace() -> str:
 
 
 def _is_old(load: Load, seconds: float) -> bool:
-    """Whether a load has run for so long, by the clock of its pod."""
+    """Whether a load has run for this time, by the clock of its pod."""
     code = "import os,time; print(time.time() - os.stat('/proc/1').st_mtime)"
     words = ("exec", load.name, "-n", "shoppers", "--", "python", "-c", code)
     return float(kubectl(*words)) > seconds
 
 
 def pod_killed() -> str:
-    """A pod is killed under load: no write fails, and it is back on its disk."""
+    """A pod is killed under load: no write fails, and it returns on its disk."""
     load = Load(ring, "killed", {"seed": 2}).start()
     before = get("pod", RINGS, ring.pod(1))["metadata"]["uid"]
     kubectl("delete", "pod", ring.pod(1), "-n", RINGS, "--force", "--grace-period=0")
@@ -173,8 +191,8 @@ def is_ready(pod: Object) -> bool:
 
 
 def claim_lost() -> str:
-    """A claim and its pod are deleted: the node starts empty and copies its share back, while no
-    client asks for anything."""
+    """A claim and its pod are deleted: the node starts empty and copies its share back, without
+    requests of clients."""
     load = Load(ring, "lost", {"seed": 3}).start()
     load.touch("pause")
     name = f"data-{ring.pod(2)}"
@@ -196,7 +214,8 @@ def _node_id(ordinal: int) -> str:
 
 
 def foreign_changes_reverted() -> str:
-    """kubectl scale on the StatefulSet, and a Service edited: put back, and said."""
+    """kubectl scale on the StatefulSet, and an edited Service: the operator puts both back and
+    reports it."""
     load = Load(ring, "foreign", {"seed": 4}).start()
     began = time.monotonic()
     kubectl("scale", "statefulset", ring.name, "-n", RINGS, "--replicas=2")
@@ -232,7 +251,7 @@ def foreign_changes_reverted() -> str:
 
 
 def operator_deleted() -> str:
-    """The operator's pod is deleted while nothing is to be done: nothing happens to anyone."""
+    """The operator's pod is deleted while no change is due: nothing else happens."""
     load = Load(ring, "alone", {"seed": 5}).start()
     kubectl("scale", "deployment", "dynamo-ring", "-n", SYSTEM, "--replicas=0")
     uid = get("pod", RINGS, ring.pod(0))["metadata"]["uid"]

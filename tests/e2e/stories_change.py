@@ -1,4 +1,4 @@
-"""Scaling, moves, repairs and updates under load; and the operator killed amid each."""
+"""Scaling, moves, repairs and updates under load; and the operator is killed during each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def scaled_up_and_down() -> str:
 
 
 def _quorums_changed() -> str:
-    """W of 3 without stand-ins, and back: the ring shows both, Events tell them."""
+    """W of 3 without stand-ins, and back: the ring shows both, and Events report them."""
     began = time.monotonic()
     for w, sloppy in ((3, False), (2, True)):
         ring.change(replication={"writeQuorum": w, "sloppyQuorum": sloppy})
@@ -62,7 +62,7 @@ def _tokens() -> dict[str, int]:
 
 
 def flipped_midway() -> str:
-    """5 to 3, and back to 5 before both have left: nobody leaves who need not."""
+    """5 to 3, and back to 5 before both have left: no node leaves without need."""
     load = Load(ring, "flipped", {"seed": 12, "keys": 500}).start()
     ring.change(size=5)
     ring.arrive(5)
@@ -80,14 +80,15 @@ def _states() -> list[str]:
 
 
 def token_moves_approved() -> str:
-    """A move by hand waits as a plan in the status, and is made once it is approved."""
+    """A manual move waits as a plan in the status, and is made after its approval."""
     load = Load(ring, "moved", {"seed": 13}).start()
     ring.change(size=4)
     ring.arrive(4)
     number = next(
-        p for p, entry in enumerate(ring.ask(0, "/v1/ring")["entries"])
+        p
+        for p, entry in enumerate(ring.ask(0, "/v1/ring")["entries"])
         if ring.pod(0) in entry["owners"] and ring.pod(3) not in entry["owners"]
-    )  # fmt: skip
+    )
     move = {"partitions": [number], "from": ring.pod(0), "to": ring.pod(3)}
     ring.change(ring={"policy": "Preview", "moves": [move]})
     until("a plan", lambda: ring.resource()["status"].get("plan"), 60)
@@ -107,8 +108,9 @@ def _owns(ordinal: int, partition: int) -> bool:
 
 
 def repair_heals() -> str:
-    """Bytes of a store are damaged behind the node's back. A full repair reads them: the node ends,
-    salvages what still reads, and copies the rest back; the next repair finds everything whole."""
+    """Bytes of a store are damaged while the node does not look. A full repair reads them: the node
+    ends, salvages the readable rows, and copies the rest back; the next repair finds everything
+    complete."""
     load = Load(ring, "repaired", {"seed": 14, "keys": 1500}).start()
     load.touch("pause")
     name = ring.pod(1)
@@ -174,8 +176,8 @@ def _restart(name: str) -> None:
 
 
 def updated_and_back() -> str:
-    """A new image, the old one again, and a restart, one pod at a time under load: nothing fails at
-    W=2."""
+    """A new image, then the old one again, then a restart, one pod at a time under load: nothing
+    fails at W=2."""
     load = Load(ring, "updated", {"seed": 15}).start()
     ring.change(image=NEXT_IMAGE)
     there = until(
@@ -202,9 +204,10 @@ def _all_run(image: str) -> bool:
 
 
 def operator_killed_midway() -> str:
-    """The operator deleted and the API server restarted amid growing, shrinking and updating."""
+    """The operator is deleted and the API server restarted while the ring grows, shrinks and
+    updates."""
     load = Load(ring, "midway", {"seed": 16, "keys": 500}).start()
-    figures = []
+    figures, rings = [], _rings()
     for name, change, size, amid in (
         ("up", {"size": 5}, 5, lambda: "JOINING" in _states()),
         ("down", {"size": 3}, 3, lambda: "LEAVING" in _states()),
@@ -227,8 +230,12 @@ def operator_killed_midway() -> str:
             300,
         )
         figures.append(f"{name} {since(began)}")
-    assert len(find("dring", RINGS)) == 1
+    assert _rings() == rings
     return f"{', '.join(figures)}; {nothing_lost(load.finish())}"
+
+
+def _rings() -> list[str]:
+    return [found["metadata"]["name"] for found in find("dring", RINGS)]
 
 
 def _amid(what: str, seen: Callable[[], bool]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.kubectl import Object, apply, find, get, kubectl, run, until
@@ -28,8 +30,8 @@ def _machine(pod: Object) -> str:
 
 
 def _victim() -> tuple[Object, str]:
-    """A pod of the ring whose machine carries neither the operator, nor the cluster's DNS where
-    that can be had; and a machine that stays."""
+    """A pod of the ring whose machine does not run the operator and, if possible, not the cluster's
+    DNS; and a machine that stays."""
     busy = {_machine(pod) for pod in find("pods", SYSTEM) + find("pods", "kube-system", "k8s-app")}
     pods = sorted(ring.pods(), key=lambda pod: (_machine(pod) in busy, pod["metadata"]["name"]))
     other = next(pod for pod in pods if _machine(pod) != _machine(pods[0]))
@@ -37,7 +39,7 @@ def _victim() -> tuple[Object, str]:
 
 
 def machine_stopped() -> str:
-    """A machine loses its power under load, and comes back."""
+    """A machine loses its power under load, and returns."""
     pod, elsewhere = _victim()
     name, machine = pod["metadata"]["name"], _machine(pod)
     load = Load(ring, "stopped", {"seed": 21}, machine=elsewhere).start()
@@ -54,12 +56,11 @@ def machine_stopped() -> str:
 
 
 def machine_cut_off() -> str:
-    """A machine is cut off from all others and from the API server: who is on it still writes and
-    reads at W=1 and R=1, and all of that is there when the cut heals."""
+    """A machine is cut off from all others and from the API server: clients on it still write and
+    read at W=1 and R=1, and all these writes exist when the cut heals."""
     pod, elsewhere = _victim()
     name, machine = pod["metadata"]["name"], _machine(pod)
-    address = f"http://{pod['status']['podIP']}:8080"
-    inside = Load(ring, "inside", {"seed": 22, "r": 1, "w": 1, "keys": 50}, machine, address)
+    inside = Load(ring, "inside", {"seed": 22, "r": 1, "w": 1, "keys": 50}, machine, near=pod)
     outside = Load(ring, "outside", {"seed": 23}, elsewhere)
     inside.start()
     outside.start()
@@ -80,8 +81,58 @@ def machine_cut_off() -> str:
     )
 
 
+def shrunk_past_a_dead_machine() -> str:
+    """The machine of a node that should leave dies. The resource names the way out; its two
+    commands, as they are told, make the ring smaller, and no acked key is lost."""
+    few = Ring("few")
+    quorums = {"factor": 2, "readQuorum": 1, "writeQuorum": 2}
+    few.create(size=3, replication=quorums, ring={"partitions": 16})
+    few.settle(3)
+    machine = _machine(get("pod", RINGS, few.pod(2)))
+    _freed(machine)
+    load = Load(few, "dead", {"seed": 26, "n": 2, "r": 1}, _machine(few.pods()[0])).start()
+    command("MACHINE_STOP", MACHINE=machine)
+    try:
+        few.change(size=2)
+        waited = until("the way out is told", lambda: len(_way_out(few)) == 2, 240)
+        assert few.conditions()["Degraded"]["reason"] == "NodeDown", few.conditions()
+        remove, delete = _way_out(few)
+        assert delete == f"kubectl delete node {machine}", delete
+        began = time.monotonic()
+        for words in (remove, delete):
+            path = f"{Path(sys.executable).parent}:$PATH"
+            run("sh", "-c", f'PATH="{path}" exec {words}', given="y\n")  # a person is asked
+        few.arrive(2)
+        took = since(began)
+        verdict = nothing_lost(load.finish(2))
+    finally:
+        command("MACHINE_START", MACHINE=machine)
+    kubectl("delete", "dring", few.name, "-n", RINGS)
+    kubectl("delete", "pvc", "-n", RINGS, "--wait=false", *few.claims())
+    ring.settle(3)
+    return f"told after {waited:.0f} s, smaller {took} after the commands; {verdict}"
+
+
+def _freed(machine: str) -> None:
+    """The operator and the cluster's DNS move to other machines."""
+    kubectl("cordon", machine)
+    for namespace, label in ((SYSTEM, ""), ("kube-system", "k8s-app=kube-dns")):
+        for pod in find("pods", namespace, label):
+            if pod["spec"].get("nodeName") == machine:
+                kubectl("delete", "pod", pod["metadata"]["name"], "-n", namespace)
+    until("the operator", lambda: is_ready(operator_pod()), 60)
+    kubectl("uncordon", machine)
+
+
+def _way_out(of: Ring) -> list[str]:
+    """The commands that `Progressing` names for a machine that is dead."""
+    told = of.conditions()["Progressing"]["message"]
+    commands = told.partition("If its machine will never return: ")[2]
+    return [words for words in commands.split(", then ") if words]
+
+
 def made_again_on_kept_claims() -> str:
-    """The resource is deleted and its objects are orphaned: a new one takes them up, under load.
+    """The resource is deleted and its objects are orphaned: a new one takes them over, under load.
     Then it is deleted with them, its claims stay, and a new one of its name has all keys."""
     load = Load(ring, "again", {"seed": 24, "keys": 800}).start()
     was = ring.resource()["status"]["clusterId"]
@@ -133,43 +184,27 @@ def rings_never_mix() -> str:
         addresses = {m["address"] for m in each.ask(0, "/v1/ring")["members"]}
         suffix = f".{each.name}-nodes.{each.namespace}.svc:8082"
         assert all(address.endswith(suffix) for address in addresses), addresses
-        _put(each, f"of {each.namespace}/{each.name}")
+        each.dynamo("put", "whose", f"of {each.namespace}/{each.name}")
     for each in rings:
-        assert _get(each) == f"of {each.namespace}/{each.name}"
+        assert each.dynamo("get", "whose") == f"of {each.namespace}/{each.name}"
     for each in (carts, twin):
         kubectl("delete", "dring", each.name, "-n", each.namespace)
         kubectl(
-            "delete", "pvc", "-n", each.namespace, "-l",
-            f"app.kubernetes.io/instance={each.name}", "--wait=false",
-        )  # fmt: skip
+            "delete",
+            "pvc",
+            "-n",
+            each.namespace,
+            "-l",
+            f"app.kubernetes.io/instance={each.name}",
+            "--wait=false",
+        )
     ring.settle(3)
     return "3 rings, 3 ids, members and keys of their own"
 
 
-def _put(each: Ring, value: str) -> None:
-    _ask(each, f"{_url(each)!r},{value.encode()!r},method='PUT'")
-
-
-def _get(each: Ring) -> str:
-    return _ask(each, f"{_url(each)!r}")
-
-
-def _url(each: Ring) -> str:
-    return f"http://{each.name}.{each.namespace}.svc:8080/v1/kv/whose"
-
-
-def _ask(each: Ring, asked: str) -> str:
-    code = (
-        f"import urllib.request as web; r=web.Request({asked});"
-        "print(web.urlopen(r,timeout=30).read().decode())"
-    )
-    words = ("exec", each.pod(0), "-n", each.namespace, "--", "python", "-c", code)
-    return kubectl(*words).strip()
-
-
 def chart_upgraded_and_uninstalled() -> str:
-    """Rings and resources outlive an upgrade of the chart, and the chart itself. The operator keeps
-    to some namespaces; one of them is deleted, and it starts all the same."""
+    """Rings and resources outlive an upgrade of the chart, and its removal. The operator manages
+    only some namespaces; one of them is deleted, and the operator still starts."""
     load = Load(ring, "uninstalled", {"seed": 25}).start()
     chart = str(ROOT / "charts/dynamo-ring")
     words = ("--namespace", SYSTEM, "--wait", "--timeout=90s")

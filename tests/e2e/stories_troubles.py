@@ -1,4 +1,4 @@
-"""What is in the way is told, and what selects is put back."""
+"""Obstacles are reported, and edited selectors are put back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANY_USER = 1000650000
 
 
 def selectors_put_back() -> str:
-    """One key more in each map that selects: it would select nothing."""
+    """One more key in each map that selects: it would select nothing."""
     edits: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("svc", ring.name, {"selector": ONE_MORE}),
         ("svc", f"{ring.name}-nodes", {"selector": ONE_MORE}),
@@ -41,9 +41,10 @@ def selectors_put_back() -> str:
 
 
 def refused_told() -> str:
-    """Three rings whose pods cannot be: a quota has room for three of five, and these found the
-    ring; a class does not exist, and is corrected while no volume is there; a restricted namespace
-    takes no `hostNetwork`. `Degraded` says each, with the command that shows why; each heals."""
+    """Three rings whose pods cannot be made. A quota has room for three of five pods, and these
+    three make the ring. A storage class does not exist, and is corrected while there is no volume.
+    A restricted namespace refuses `hostNetwork`. `Degraded` reports each with a command; each
+    heals."""
     barred, typo, exposed = Ring("barred", "quota"), Ring("typo", "other"), Ring("exposed", "other")
     _quota(3)
     few: dict[str, Any] = {"ring": {"partitions": 16}}
@@ -103,8 +104,8 @@ def _told(of: Ring, reason: str, words: str) -> None:
 
 
 def slips_taken_back() -> str:
-    """A size with zeros too many, and a Secret that was deleted: told, `Ready` is False, and
-    both are put right."""
+    """A size with too many zeros, and a deleted Secret: reported, `Ready` is False, and both are
+    corrected."""
     began = time.monotonic()
     ring.change(storage={"size": "100Ti"})
     until("the size is told", lambda: "100Ti" in _unready(), 60)

@@ -15,7 +15,9 @@ from tests.e2e.stage import (
     OPERATOR_IMAGE,
     RINGS,
     ROOT,
+    SHOPPERS,
     SYSTEM,
+    VERBS,
     Load,
     Ring,
     command,
@@ -24,7 +26,7 @@ from tests.e2e.stage import (
 )
 
 RELEASED = "881e895645bff5bcd3415b24d690ef297bfb4417"
-"""The commit of version 0.1.0, the one before this."""
+"""The commit of version 0.1.0, the version before this one."""
 OLD_IMAGE, OLD_OPERATOR = "dynamo-ring-node:released", "dynamo-ring-operator:released"
 CRDS = ("dynamoclusters.dynamo-ring.dev", "dynamorepairs.dynamo-ring.dev")
 ring = Ring("aged")
@@ -32,8 +34,9 @@ ring = Ring("aged")
 
 def upgraded_from_the_release_and_back() -> str:
     """A ring of the released version, its operator and its chart, under load. A newer operator
-    restarts no pod. Then one pod is of this version beside two of the last, then all are, then all
-    are of the last again; nothing fails, and every key is there."""
+    restarts no pod. Then one pod has this version and two the last, then all have this one, then
+    all have the last again; nothing fails, and every key exists. At last it gets this version, TLS
+    and rights, while its clients go over."""
     packed = subprocess.run(
         ("git", "archive", RELEASED), cwd=ROOT, capture_output=True, check=False, timeout=60
     )
@@ -45,10 +48,10 @@ def upgraded_from_the_release_and_back() -> str:
             files.extractall(place, filter="data")
         _images(Path(place))
         _installed(Path(place), OLD_OPERATOR)
-    ring.create(image=OLD_IMAGE, update={"minReadySeconds": 2, "canary": 1})
+    ring.create(image=OLD_IMAGE, update={"minReadySeconds": 2, "canary": 1}, access=None)
     ring.settle(3)
     figures = [f"released version runs after {since(began)}"]
-    load = Load(ring, "aged", {"seed": 31, "keys": 500}).start()
+    load = Load(ring, "aged", {"seed": 31, "keys": 500}, account="", encrypted=False).start()
     figures.append(f"operator upgraded {_operator_upgraded()}, no pod touched")
     figures.append(f"one of three pods {_canary()}")
     for name, image in (("all", IMAGE), ("back", OLD_IMAGE)):
@@ -58,7 +61,17 @@ def upgraded_from_the_release_and_back() -> str:
         if image == IMAGE:
             until("all links are of version 2", lambda: _links(0, 1) == 0 < _links(0, 2), 30)
         figures.append(f"{name} {since(began)}")
-    figures.append(no_failure(load.finish()))
+    began = time.monotonic()
+    ring.change(image=IMAGE, tls={"mode": "Allowed"})
+    until("nodes take both", lambda: _is("CertificatesReady", "PlainAllowed"), 360)
+    figures += [f"this version and TLS {since(began)}", no_failure(load.finish())]
+    load = Load(ring, "secured", {"seed": 32, "keys": 100}).start()  # clients have gone over
+    began = time.monotonic()
+    every = {"serviceAccount": f"{SHOPPERS}/load", "prefixes": [""], "verbs": VERBS}
+    ring.change(tls={"mode": "Required"}, access={"mode": "Required", "rules": [every]})
+    until("it is secure", lambda: _is("CertificatesReady", "Encrypted"), 240)
+    until("it asks clients", lambda: _is("AccessReady", "Required"), 60)
+    figures += [f"secure {since(began)}", no_failure(load.finish())]
     _taken_away()
     return "; ".join(figures)
 
@@ -75,14 +88,25 @@ def _images(source: Path) -> None:
 def _installed(source: Path, image: str) -> None:
     repository, tag = image.split(":")
     run(
-        "helm", "upgrade", "--install", "dynamo-ring", str(source / "charts/dynamo-ring"),
-        "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout=90s",
-        "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
-    )  # fmt: skip
+        "helm",
+        "upgrade",
+        "--install",
+        "dynamo-ring",
+        str(source / "charts/dynamo-ring"),
+        "--namespace",
+        SYSTEM,
+        "--create-namespace",
+        "--wait",
+        "--timeout=90s",
+        "--set",
+        f"image.repository={repository}",
+        "--set",
+        f"image.tag={tag}",
+    )
 
 
 def _operator_upgraded() -> str:
-    """Until the new operator has looked and found nothing to do."""
+    """Waits until the new operator has looked and found nothing to do."""
     began = time.monotonic()
     before = _lives()
     _installed(ROOT, OPERATOR_IMAGE)
@@ -95,7 +119,7 @@ def _operator_upgraded() -> str:
 
 
 def _canary() -> str:
-    """One pod is of this version, and speaks to the others in the protocol that they know."""
+    """One pod has this version, and uses the protocol that the others know."""
     began = time.monotonic()
     ring.change(image=IMAGE)
     until("the canary", lambda: ring.conditions()["Progressing"]["reason"] == "CanaryReached", 120)
@@ -104,12 +128,17 @@ def _canary() -> str:
     return f"{since(began)}, {_links(2, 1)} of its links are of the first protocol"
 
 
+def _is(kind: str, reason: str) -> bool:
+    """Whether a ring under load is as its spec says, and a condition has this reason."""
+    return ring.settled(3, whole=False) and ring.conditions()[kind]["reason"] == reason
+
+
 def _run_by(image: str) -> int:
     return sum(pod["spec"]["containers"][0]["image"] == image for pod in ring.pods())
 
 
 def _lives() -> dict[str, tuple[str, int]]:
-    """Of each pod its uid, and how often its container has been started again."""
+    """The uid of each pod, and how often its container has restarted."""
     return {
         pod["metadata"]["name"]: (
             pod["metadata"]["uid"],
@@ -128,7 +157,7 @@ def _links(ordinal: int, version: int) -> int:
 
 
 def _taken_away() -> None:
-    """Nothing is left: the next story installs into an empty cluster."""
+    """Removes everything: the next story installs into an empty cluster."""
     kubectl("delete", "dring", ring.name, "-n", RINGS)
     until("no pods", lambda: not ring.pods() or None, 90)
     kubectl("delete", "pvc", "-n", RINGS, *ring.claims())

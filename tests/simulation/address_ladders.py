@@ -1,12 +1,11 @@
-"""Scripted histories of members that come back at another address (S-MEM-5, S-MEM-3)."""
+"""Scripted histories of members that return at another address (S-MEM-5, S-MEM-3)."""
 
 from __future__ import annotations
-
-from ladders import ladder
 
 from dynamo_core.protocol.ring_messages import Prepare
 from dynamo_core.ring.document import LEAVING, MEMBER, Member
 from dynamo_core.testing.town import Town
+from tests.simulation.ladders import ladder
 
 LEAVES = "a member leaves, moves twice, and the administrator has not heard of it"
 CLONE = "a copy of a disk is started beside the original"
@@ -16,19 +15,19 @@ OLD = "a disk whose name has a later life comes back at another address"
 
 
 def lines(town: Town, name: str) -> set[str]:
-    """Where the members that run have that name."""
+    """The addresses of that name at the running members."""
     return {n.ring.members[name].address for n in town.nodes.values() if n.member}
 
 
 def moved(town: Town, name: str, address: str, **fields: object) -> None:
-    """The node comes back with its disk, there."""
+    """The node returns with its disk at that address."""
     town.kill(name)
     town.start(name, address=address, **fields)
 
 
 @ladder(LEAVES)
 def a_leave_stands() -> None:
-    """The administrator had the line of before; the leave and the new address both stand."""
+    """The administrator had the old line; the leave and the new address both remain."""
     town = Town("a b c d", n=2)
     town.cut = {("c", "a"), ("a", "c"), ("d", "a"), ("a", "d"), ("b", "a"), ("a", "b")}
     moved(town, "c", "c:8")
@@ -45,7 +44,7 @@ def a_leave_stands() -> None:
 
 @ladder(CLONE)
 def the_original_keeps_its_place() -> None:
-    """The copy acknowledges nothing, and the line stays; once the original is silent the copy is
+    """The copy acknowledges nothing, and the line stays; when the original is silent, the copy is
     the member."""
     town = Town("a b c")
     town.disks["copy"] = town.disks["a"].copy()
@@ -82,7 +81,7 @@ def a_gone_id_changes_no_line() -> None:
 
 @ladder(TWO_COMMANDS)
 def the_ring_has_it_where_it_is() -> None:
-    """The earlier command would ask it where the later one has it, first (S-RING-5)."""
+    """Otherwise the earlier command asks it at the later command's address first (S-RING-5)."""
     town = Town("a b c", founded=False)
     town.kill("c")
     for address in ("c:1", "c:9"):
@@ -99,7 +98,7 @@ def the_ring_has_it_where_it_is() -> None:
 
 @ladder(ASKED_ELSEWHERE)
 def a_line_with_another_address_is_not_believed() -> None:
-    """Two administrators: the plan of one had its old address, and the other one asked it."""
+    """Two administrators: the plan of one had its old address, and the other asked it."""
     town = Town("a b c", members="a b", n=2)
     c = town.start("c", address="c:9")
     c.membership.prepared(Prepare(0, "town", "c", "c:9"))

@@ -1,17 +1,17 @@
-"""Deliberate faults in what a member's address is, and the histories that show them (S-MEM-5)."""
+"""Deliberate faults in the handling of addresses, and the histories that show them (S-MEM-5)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from address_ladders import ASKED_ELSEWHERE, CLONE, LEAVES, OLD, TWO_COMMANDS
-from mutants import LADDER_OF, MIX_OF, Patch, mutant
-
 from dynamo_core.membership.bootstrap import Founding
 from dynamo_core.membership.membership import Membership
 from dynamo_core.membership.whereabouts import Whereabouts
 from dynamo_core.protocol.ring_messages import Parts
+from dynamo_core.protocol.route import At
 from dynamo_core.ring import document
+from tests.simulation.address_ladders import ASKED_ELSEWHERE, CLONE, LEAVES, OLD, TWO_COMMANDS
+from tests.simulation.mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 LADDER_OF |= {
     "a cloned disk takes the line": CLONE,
@@ -41,7 +41,7 @@ def _() -> list[Patch]:
 
     def answer_unknown(self: Any, frame: Any, message: Any) -> None:
         if isinstance(message, Parts):
-            self._parts(frame, "@" + frame.address, message)
+            self._parts(frame, At(frame.address), message)
         else:
             told(self, frame, message)
 

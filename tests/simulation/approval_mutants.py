@@ -1,4 +1,4 @@
-"""Deliberate faults in what a person approves, and the histories that show them (S-MEM-6)."""
+"""Deliberate faults in approvals, and the histories that show them (S-MEM-6)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from ladders import ladder
-from mutants import LADDER_OF, Patch, mutant
 
 from dynamo_core.membership.replacement import Approval, Replacements
 from dynamo_core.ring.document import Member
 from dynamo_core.testing.town import SETTINGS, Town
+from tests.simulation.ladders import ladder
+from tests.simulation.mutants import LADDER_OF, Patch, mutant
 
 ONCE, LATE, ALIVE = (
     "an approval lets one empty disk in", "an approval lapses", "who answers is not replaced",
@@ -25,16 +25,16 @@ BY_A_PERSON = msgspec.structs.replace(SETTINGS, replace_lost=False)
 
 
 def replace(town: Town, at: str, name: str) -> tuple[int, dict[str, Any]]:
-    """What the node answers to the administrator."""
+    """The node's answer to the administrator."""
     told: list[tuple[int, dict[str, Any]]] = []
     town.nodes[at].admin.replace(name, lambda status, body: told.append((status, body)))
-    town.settle()
+    town.deliver()
     town.until(lambda: bool(told), 5.0)
     return told[0]
 
 
 def lost(town: Town, name: str) -> None:
-    """The name comes back with an empty disk, when no member hears its old life any more."""
+    """The name returns with an empty disk when no member hears its old life any more."""
     town.kill(name)
     town.wipe(name)
     town.run(3.0)
@@ -44,7 +44,7 @@ def lost(town: Town, name: str) -> None:
 
 @ladder(ONCE)
 def one_empty_disk() -> None:
-    """The second disk that the same name loses waits for another word, at every member."""
+    """The second disk that the same name loses waits for another approval, at every member."""
     town = Town("a b c", settings=BY_A_PERSON)
     lost(town, "c")
     assert not town.nodes["c"].member
@@ -61,7 +61,7 @@ def one_empty_disk() -> None:
 
 @ladder(LATE)
 def ten_minutes() -> None:
-    """The disk that comes later waits; status shows how long is left."""
+    """A disk that comes too late waits; the status shows the remaining time."""
     town = Town("a b c", settings=BY_A_PERSON)
     town.kill("c")
     town.wipe("c")
@@ -78,7 +78,7 @@ def ten_minutes() -> None:
 
 @ladder(ALIVE)
 def who_answers_stays() -> None:
-    """It is refused by who hears it, by who knows one that hears it, and by itself."""
+    """A member that hears it refuses, a member that knows such a member, and the node itself."""
     town = Town("a b c", settings=BY_A_PERSON)
     town.cut = {("a", "c"), ("c", "a")}
     town.run(4.0)

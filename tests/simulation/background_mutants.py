@@ -1,16 +1,15 @@
-"""Deliberate faults in the budget of background work (S-BG-1), and the history that shows them; and
-one in the hash tree."""
+"""Deliberate faults in the budget of background work (S-BG-1), with the history that shows them,
+and one in the hash tree."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ladders import ladder
-from mutants import LADDER_OF, MIX_OF, Patch, mutant
-
 from dynamo_core.replica import merkle
 from dynamo_core.runtime import throttle
 from dynamo_core.testing.town import Town
+from tests.simulation.ladders import ladder
+from tests.simulation.mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 BUSY = "clients wait while a node joins"
 LADDER_OF |= {"background work ignores its budget": BUSY, "a budget never comes back": BUSY}
@@ -18,8 +17,8 @@ MIX_OF |= {"a budget may come to nothing": "busy"}
 
 
 def _joining(slow: bool) -> tuple[Town, int]:
-    """A ring in which a fourth node begins to take partitions, and how many at once; in `slow` ones
-    clients had waited for their reads before."""
+    """A ring in which a fourth node begins to take partitions, and how many at once; in `slow`
+    rings, clients had waited for their reads before."""
     town = Town("a b c d", members="a b c")
     for number in range(60):
         assert town.put("a", b"cart-%d" % number, b"milk", w=2).status == 204
@@ -39,8 +38,8 @@ def _joining(slow: bool) -> tuple[Town, int]:
 
 @ladder(BUSY)
 def a_join_yields_to_clients() -> None:
-    """Less of it happens at once while they wait, it ends all the same, and the budget is whole
-    again when they have not waited for a minute."""
+    """Less of it runs at once while clients wait, it ends all the same, and the budget is full
+    again when they have not waited for one minute."""
     assert _joining(slow=False)[1] == 2
     town, at_once = _joining(slow=True)
     assert at_once == 1

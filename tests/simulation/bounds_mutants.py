@@ -1,17 +1,14 @@
-"""Deliberate faults where what is large goes in parts, where a link takes no more, where what is
-finished is let go (T-4, S-NET-2), and in what is remembered of lives (S-DISK-2).
+"""Deliberate faults in bounds: large work in parts, full links, memory of finished work (T-4,
+S-NET-2), and what is remembered of lives (S-DISK-2).
 
-That a page has a bound in bytes is seen by no history: memory is all that it costs. It is guarded
-by `test_pages_are_together_what_a_scan_shows`, as other bounds are by `test_memory.py`.
+No history shows that a page has a bound in bytes, because a page costs only memory.
+`test_pages_are_together_what_a_scan_shows` tests it, as `test_memory.py` tests other bounds.
 """
 
 from __future__ import annotations
 
 import gc
 from typing import Any
-
-from ladders import KEY, ladder
-from mutants import LADDER_OF, Patch, mutant
 
 from dynamo_core.protocol.frames import Frame, encode_frame
 from dynamo_core.protocol.messages import Fetch, Forward, Store
@@ -24,15 +21,17 @@ from dynamo_core.runtime import failure_detector
 from dynamo_core.runtime.dispatcher import Dispatcher
 from dynamo_core.runtime.machine import NEVER, Machine
 from dynamo_core.testing.town import SETTINGS, Town
+from tests.simulation.ladders import KEY, ladder
+from tests.simulation.mutants import LADDER_OF, Patch, mutant
 
 VALUE = b"milk" * 1000
 
 
 def submit(town: Town, at: str, operation: Operation) -> list[Outcome]:
-    """The answers so far; no time passes."""
+    """The answers until now; no time passes."""
     answers: list[Outcome] = []
     town.nodes[at].submit(operation, answers.append)
-    town.settle()
+    town.deliver()
     return answers
 
 
@@ -64,7 +63,7 @@ def _() -> list[Patch]:
 
 @ladder("what is finished holds no records")
 def finished_machines_hold_no_records() -> None:
-    """Their timers keep them until their deadline, but not what they were about (T-4)."""
+    """Their timers keep them until their deadline, but without their records (T-4)."""
     town = Town("a b c")
     first, *_ = town.owners(KEY)
     (put,) = submit(town, first, Put(key=KEY, value=VALUE, w=3))
@@ -99,7 +98,7 @@ def _() -> list[Patch]:
 
 @ladder("a link that takes no more")
 def a_link_that_takes_no_more() -> None:
-    """It stands, and is full: nothing is said again on it, and others are asked at once."""
+    """It is open and full: nothing is sent on it again, and others are asked at once."""
     town = Town("a b c d")
     first, second, third = town.owners(KEY)
     town.lost = lambda sender, to, frame: (
@@ -110,7 +109,7 @@ def a_link_that_takes_no_more() -> None:
         answers = submit(town, first, operation)
         for other in (second, third):
             node.link_lost(other, NEVER)
-        town.settle()
+        town.deliver()
         assert len(answers) == 1, "each node that can be asked has been asked"
         town.run(0.5)
     assert not node.counters["calls_said_again"]
@@ -126,8 +125,8 @@ def _() -> list[Patch]:
 
 @ladder("a forwarded put that is not wanted any more")
 def a_forwarded_put_that_is_not_wanted_any_more() -> None:
-    """The node has coordinated it meanwhile: said again it would be made a second time, which its
-    request id alone undoes (S-NET-2)."""
+    """The node has coordinated it meanwhile: a repeated call would make it a second time, and only
+    its request id would undo that (S-NET-2)."""
     town = Town("a b c d")
     first = town.owners(KEY)[0]
     (outsider,) = town.others(KEY)
@@ -142,7 +141,7 @@ def a_forwarded_put_that_is_not_wanted_any_more() -> None:
     town.run(SETTINGS.hedge_s + 0.01)
     assert len(said) == 1
     town.nodes[outsider].dispatcher.send_again(first, True)
-    town.settle()
+    town.deliver()
     assert len(said) == 1
 
 
@@ -156,8 +155,8 @@ def _() -> list[Patch]:
 
 @ladder("late frames of a life before")
 def late_frames_of_a_life_before() -> None:
-    """A node hears another after a long silence, late frames of an earlier life in between. What
-    the present life has told is no number of a disk that was rolled back (S-DISK-2)."""
+    """A node hears another after a long silence, with late frames of an earlier life in between. A
+    number from the present life does not mean that the disk was rolled back (S-DISK-2)."""
     town = Town("a b c")
     late: list[Frame] = []
 
@@ -186,7 +185,7 @@ def late_frames_of_a_life_before() -> None:
 
 @ladder("a disk that was rolled back")
 def a_disk_that_was_rolled_back() -> None:
-    """Its peers remember what its life before was durable up to (S-DISK-2)."""
+    """Its peers remember the durable number of its earlier life (S-DISK-2)."""
     town = Town("a b c")
     backup = town.disks["a"].copy()
     town.put("b", KEY, b"v", w=3)
@@ -200,7 +199,7 @@ def a_disk_that_was_rolled_back() -> None:
 
 @mutant("what a life has told is held against itself")
 def _() -> list[Patch]:
-    """As it was: at each change of the life the number of the one before is remembered."""
+    """The old code: each change of the life remembers the number of the life before."""
     last, number, before = -1, -2, -3
 
     def told(self: Any, boot: int, at: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from dynamo_node import storage
 
-DISK_TESTS = Path(__file__).parents[1] / "dynamo_node" / "test_disk_rules.py"
+DISK_TESTS = Path(__file__).parents[1] / "dynamo_node/disk/test_disk_rules.py"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Deliberate faults at the edges: frames and slices that are cut, full disks, rings of two, several
+"""Deliberate faults at limits: frames and slices that are cut, full disks, rings of two, several
 operations in one turn (S-MOVE-5, S-AE-3, S-RW-2, S-DOT-3)."""
 
 from __future__ import annotations
@@ -6,8 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from ladders import ladder
-from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 from dynamo_core.keys import DATA, partition_of, range_of, store_key
 from dynamo_core.membership import retirement
@@ -21,16 +19,18 @@ from dynamo_core.request import admission_control, put
 from dynamo_core.request.quorum import MET
 from dynamo_core.runtime import outbox, shares
 from dynamo_core.testing.town import SETTINGS, Town
+from tests.simulation.ladders import ladder
+from tests.simulation.mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 
 @mutant("cut frames lose their tail")
 def _() -> list[Patch]:
-    original = outbox.Outbox._fitting
+    original = outbox.Outbox._cut
 
-    def fitting(self: Any, route: str, messages: Any) -> list[bytes]:
-        return original(self, route, messages)[:1]
+    def cut(self: Any, route: str, messages: Any, frame: bytes) -> list[bytes]:
+        return original(self, route, messages, frame)[:1]
 
-    return [(outbox.Outbox, "_fitting", fitting)]
+    return [(outbox.Outbox, "_cut", cut)]
 
 
 @mutant("records that an answer had no room for count as settled")
@@ -125,7 +125,7 @@ def _() -> list[Patch]:
             at, why = known[self.node] = self.node.now, original(self)
         return why
 
-    # The share of one client is looked at with each operation: that is not what fails here.
+    # Each operation checks the share of its client; this fault is another one.
     every = (shares.Shares, "refusal", lambda self, client, amount=1: 0)
     return [(admission_control.AdmissionControl, "refusal", refusal), every]
 
@@ -147,7 +147,7 @@ MIX_OF |= {
 
 
 def _unowned(count: int) -> tuple[Town, dict[bytes, bytes]]:
-    """Records of a partition of `c`'s that lie at `a` alone, and go one by one."""
+    """Records of a partition of `c`'s that only `a` has, and that go one by one."""
     town, other = (Town("a b c", n=1, settings=ONE_BY_ONE) for _ in range(2))
     keys = [key for key in map(b"%d".__mod__, range(1000)) if other.owners(key) == ("c",)]
     first = partition_of(store_key(keys[0]), BITS)
@@ -156,13 +156,13 @@ def _unowned(count: int) -> tuple[Town, dict[bytes, bytes]]:
     rows = dict(other.disks["c"].rows[DATA])
     for stored, record in rows.items():
         town.nodes["a"].replica.merge(stored, record)
-    town.settle()
+    town.deliver()
     return town, rows
 
 
 @ladder(FULL)
 def an_owner_is_full() -> None:
-    """What it refuses stays where it lies, until it is taken."""
+    """Refused records stay where they are until they are accepted."""
     town, rows = _unowned(1)
     town.disks["c"].full = True
     town.run(3.0)
@@ -174,7 +174,7 @@ def an_owner_is_full() -> None:
 
 @ladder(SLICED)
 def slice_by_slice() -> None:
-    """A record goes when it has been shown, not with the slice before."""
+    """A record is deleted after it was shown, not with the slice before."""
     town, rows = _unowned(3)
     town.until(lambda: not town.disks["a"].rows[DATA])
     assert town.disks["c"].rows[DATA] == rows

@@ -1,16 +1,16 @@
-"""Deliberate faults in expiries (S-TTL-1): each version of a put has one time, the one stamped."""
+"""Deliberate faults in expiries (S-TTL-1): each version of a put has only the stamped time."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from mutants import Patch, mutant
 
 from dynamo_core.causality import codec, records
 from dynamo_core.causality.records import Record, Sibling
 from dynamo_core.protocol.operations import Put
 from dynamo_core.request import admission_control
+from tests.simulation.mutants import Patch, mutant
 
 LOST = "an expiry is lost in a merge"
 
@@ -29,14 +29,14 @@ def _() -> list[Patch]:
 
 @mutant("a second coordinator stamps an expiry again")
 def _() -> list[Patch]:
-    original = admission_control.settle
+    original = admission_control.fill_in
 
-    def settle(operation: Any, target: Any, wall_ms: int) -> None:
+    def fill_in(operation: Any, target: Any, wall_ms: int) -> None:
         if isinstance(operation, Put) and operation.expires_in_s:
             operation.expires_ms = 0
         original(operation, target, wall_ms)
 
-    return [(admission_control, "settle", settle)]
+    return [(admission_control, "fill_in", fill_in)]
 
 
 @mutant("expired values are shown")
@@ -56,11 +56,11 @@ def _() -> list[Patch]:
 
 @mutant("a time that has passed stands for no expiry")
 def _() -> list[Patch]:
-    original = admission_control.settle
+    original = admission_control.fill_in
 
-    def settle(operation: Any, target: Any, wall_ms: int) -> None:
+    def fill_in(operation: Any, target: Any, wall_ms: int) -> None:
         if isinstance(operation, Put) and operation.expires_ms <= wall_ms:
             operation.expires_ms = 0
         original(operation, target, wall_ms)
 
-    return [(admission_control, "settle", settle)]
+    return [(admission_control, "fill_in", fill_in)]

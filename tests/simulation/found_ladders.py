@@ -1,7 +1,7 @@
-"""Scripted histories of states that only long runs met, and what was mended for them left out.
+"""Scripted histories of states that only long runs reached, each without its mend.
 
-Random seeds meet each of these states once in tens of thousands of histories, and a stored plan
-meets its state only until something takes another time: so each is scripted.
+Random seeds reach each of these states once in tens of thousands of histories, and a stored plan
+reaches its state only until some time changes: so each is scripted.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from ladders import KEY, STORED, ladder, partition
-from move_ladders import apart
-from mutants import LADDER_OF, Patch, mutant
 
 from dynamo_core.causality.codec import decode_record, encode_record
 from dynamo_core.causality.records import EMPTY
@@ -26,10 +23,13 @@ from dynamo_core.protocol.ring_messages import Admit, Entries, Gossip, Parts
 from dynamo_core.replica import coordination, replica
 from dynamo_core.runtime import outbox
 from dynamo_core.testing.town import SETTINGS, Town
+from tests.simulation.ladders import KEY, STORED, ladder, partition
+from tests.simulation.move_ladders import apart
+from tests.simulation.mutants import LADDER_OF, Patch, mutant
 
 
 def keep_from(town: Town, name: str, kept: Callable[[Any], bool]) -> None:
-    """Frames reach this node without those of their messages."""
+    """Frames reach this node without their messages of these types."""
 
     def lost(sender: str, to: str, frame: Frame) -> bool:
         rest = [message for message in frame.messages if not kept(message)]
@@ -44,8 +44,8 @@ def keep_from(town: Town, name: str, kept: Callable[[Any], bool]) -> None:
 
 @ladder("answers to two lives at one address")
 def answers_to_two_lives_at_one_address() -> None:
-    """A late knock of a disk that is gone is answered in the turn in which a read asks the node's
-    present life: both have one address, and both frames leave (C8)."""
+    """A late knock of a lost disk is answered in the turn in which a read asks the node's present
+    life: both have one address, and both frames leave (C8)."""
     town = Town("a b c")
     town.put("a", KEY, b"v", w=3)
     knocks: list[Frame] = []
@@ -67,14 +67,14 @@ def answers_to_two_lives_at_one_address() -> None:
     answers: list[Outcome] = []
     town.nodes["a"].submit(Get(key=KEY, r=3), answers.append)
     town.nodes["a"].receive(encode_frame(knocks[0]))
-    town.settle()
+    town.deliver()
     assert [answer.status for answer in answers] == [200]
 
 
 @ladder("delete retried where nothing is")
 def a_delete_retried_where_nothing_is() -> None:
-    """Two owners have its tombstone; its retry, through a stranger, comes to the one that has not:
-    as many nodes keep the delete as its answer counts (C7, S-REQ-1)."""
+    """Two owners have its tombstone. Its retry, through another node, comes to the owner without
+    it: as many nodes keep the delete as its answer counts (C7, S-REQ-1)."""
     town = Town("a b c d", settings=msgspec.structs.replace(SETTINGS, anti_entropy=False))
     one, two, three = town.owners(KEY)
     (stranger,) = town.others(KEY)
@@ -95,7 +95,7 @@ def a_delete_retried_where_nothing_is() -> None:
 
 
 def _keeps(town: Town, name: str, request_id: str) -> bool:
-    """Whether something on this node's disk knows the request as done."""
+    """Whether this node's disk knows the request as done."""
     rows = town.disks[name].rows
     found = [row for key, row in rows[DATA].items() if key == STORED]
     found += [row for key, row in rows[HINTS].items() if key.endswith(STORED)]
@@ -104,7 +104,7 @@ def _keeps(town: Town, name: str, request_id: str) -> bool:
 
 @ladder("read after a switch to one that joins")
 def a_read_after_a_switch_to_one_that_joins() -> None:
-    """It has copied everything before the first beat of another owner comes: until it has compared
+    """It has copied everything before the first beat of another owner comes. Until it has compared
     its numbers it proves no absence, so it does not switch, and R=N can be met (C8, S-DISK-2)."""
     town = Town("a b c d", members="a b c")
     first = town.owners(KEY)[0]
@@ -166,8 +166,8 @@ LADDER_OF |= {
 
 @ladder("entries of members that a disk has forgotten")
 def entries_of_members_that_a_disk_has_forgotten() -> None:
-    """An answer without members comes after the disk that asked was put back to before a join: the
-    node asks for the members and finds no fault with its peer (S-IN-2, seed 20000444)."""
+    """An answer without members comes after the disk that asked was put back to a time before a
+    join: the node asks for the members and blames no peer (S-IN-2, seed 20000444)."""
     town = Town("a b c d", members="a b c")
     backup = town.disks["a"].copy()
     late: list[Frame] = []

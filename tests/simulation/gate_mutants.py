@@ -1,15 +1,14 @@
-"""Deliberate faults of the gate: what makes no sense is believed, or taken in part (S-IN-2)."""
+"""Deliberate faults of the gate: senseless input is accepted, or accepted in part (S-IN-2)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mutants import MIX_OF, Patch, mutant
-
 from dynamo_core.membership import ring_state
 from dynamo_core.protocol import intake
 from dynamo_core.protocol.round_messages import NumbersTold
 from dynamo_core.ring.document import Ring
+from tests.simulation.mutants import MIX_OF, Patch, mutant
 
 SENSELESS = ("gate skipped", "half-taken ring", "numbers without sense are believed")
 MIX_OF |= dict.fromkeys(SENSELESS, "senseless")

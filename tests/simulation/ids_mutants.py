@@ -1,27 +1,27 @@
-"""A deliberate fault of request ids: what flips in them on its way is believed (T-1, S-REQ-1).
+"""A deliberate fault of request ids: bits that flip in them are not noticed (T-1, S-REQ-1).
 
-One id differs from another by one bit, so a superseded id becomes that of a value that was acked,
-and the next merge drops it. The memory of a simulated node flips such bits too; that one bit makes
-an id of a value that is not superseded yet is met once in thousands of histories.
+Two ids differ by one bit, so a superseded id becomes the id of a value that was acked, and the next
+merge drops that value. The memory of a simulated node flips such bits too, but one bit makes the id
+of a live value only once in thousands of histories.
 """
 
 from __future__ import annotations
 
 import msgspec
-from ladders import KEY, ladder
-from mutants import LADDER_OF, Patch, mutant
 
 from dynamo_core.causality import codec
 from dynamo_core.protocol.frames import Frame, encode_frame
 from dynamo_core.protocol.messages import Message, Store
 from dynamo_core.testing.town import SETTINGS, Town, known
+from tests.simulation.ladders import KEY, ladder
+from tests.simulation.mutants import LADDER_OF, Patch, mutant
 
 FLIPPED = "a request id with one bit wrong"
 QUIET = msgspec.structs.replace(SETTINGS, anti_entropy=False)
 
 
 def spoilt(message: Message) -> Message:
-    """One bit of a superseded id is wrong by the time it is sent."""
+    """One bit of a superseded id is wrong when it is sent."""
     if not isinstance(message, Store):
         return message
     record = message.record.replace(b"request-1", b"request-3")
@@ -30,7 +30,7 @@ def spoilt(message: Message) -> Message:
 
 @ladder(FLIPPED)
 def a_request_id_with_one_bit_wrong() -> None:
-    """It costs no value that was acked under the id that it becomes (C1)."""
+    """No value that was acked under the other id is lost (C1)."""
     town = Town("a b c", settings=QUIET)
     first, second, third = town.owners(KEY)
     town.put(first, KEY, b"milk", w=3, request_id="request-1")

@@ -1,7 +1,7 @@
 """Scripted histories that once broke a rule of forgetting, each on real nodes (S-DEL-2, S-DEL-3).
 
-The names are those of the model of the rules that found them. Each asserts what must hold, so each
-fails when its rule is taken out of the core: tests/simulation/round_mutants.py names which.
+The names are those of the model of the rules that found them. Each asserts a rule, so each fails if
+the rule is removed from the core: tests/simulation/round_mutants.py names which.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def stands(name: str) -> bool:
 
 @ladder("M1")
 def a_disk_from_before_a_collection() -> None:
-    """It still holds the value whose tombstone everybody has forgotten."""
+    """It still holds a value whose tombstone all others have forgotten."""
     town = Town("a b c", settings=QUICK)
     town.put("a", KEY, b"v", w=3)
     backup = town.disks["b"].copy()
@@ -92,7 +92,7 @@ def a_disk_from_before_a_collection() -> None:
 
 @ladder("M1 after a restart")
 def a_disk_from_before_a_collection_and_others_that_started_again() -> None:
-    """What the others know of the round they know from their disks."""
+    """The others know the round from their disks."""
     town = Town("a b c", settings=QUICK)
     town.put("a", KEY, b"v", w=3)
     backup = town.disks["b"].copy()
@@ -107,7 +107,7 @@ def a_disk_from_before_a_collection_and_others_that_started_again() -> None:
 
 @ladder("M2")
 def a_rebuild_from_one_owner_only() -> None:
-    """What only the third owner holds is not absent because two others say so."""
+    """A record that only the third owner holds is not absent because two others say so."""
     town = Town("a b c", settings=QUICK)
     town.cut |= {(one, other) for one in "ab" for other in "c"} | {("c", "a"), ("c", "b")}
     assert town.put("a", KEY, b"v", w=2, strict=True).status == 204
@@ -122,7 +122,7 @@ def a_rebuild_from_one_owner_only() -> None:
 
 @ladder("L3")
 def a_hint_that_comes_twice() -> None:
-    """Its second copy reaches the stand-in when that has agreed to the round."""
+    """Its second copy reaches the stand-in after the stand-in has agreed to the round."""
     town = Town("a b c", n=2, settings=QUICK)
     first, second = town.owners(KEY)
     (third,) = town.others(KEY)
@@ -148,7 +148,7 @@ def a_hint_that_comes_twice() -> None:
 
 @ladder("L4")
 def a_read_repair_past_a_round() -> None:
-    """What was read before the round is written back after it, by a live node."""
+    """A live node writes back after the round what it read before."""
     town = Town("a b c d", settings=QUICK)
     one, two, three = town.owners(KEY)
     (reader,) = town.others(KEY)
@@ -163,7 +163,7 @@ def a_read_repair_past_a_round() -> None:
     town.lost = silent
     answers: list[Outcome] = []
     town.nodes[reader].submit(Get(key=KEY, r=3, timeout_s=60.0), answers.append)
-    town.settle()
+    town.deliver()
     town.cut.clear()
     town.until(lambda: all(rows(town, name) for name in (one, two, three)))
     delete(town, one)
@@ -174,7 +174,7 @@ def a_read_repair_past_a_round() -> None:
 
 @ladder("L5")
 def a_put_that_a_stale_disk_took_alone() -> None:
-    """Its copy is dropped, what it acked in this life is not."""
+    """Its copy is dropped, but not the puts that it acked in this life."""
     town = Town("a b", n=2, settings=QUICK)
     town.put("a", KEY, b"v", w=2)
     backup = town.disks["b"].copy()
@@ -191,7 +191,7 @@ def a_put_that_a_stale_disk_took_alone() -> None:
 
 @ladder("L6")
 def a_put_that_a_new_life_took_alone() -> None:
-    """It comes back under a new id after a round, and is cut off: it is not stale by that."""
+    """It returns under a new id after a round, and is cut off: this does not make it stale."""
     town = Town("a b c d", n=2, settings=QUICK)
     owners, (third, fourth) = town.owners(KEY), town.others(KEY)
     town.put(owners[0], KEY, b"v", w=2)
@@ -212,7 +212,7 @@ def a_put_that_a_new_life_took_alone() -> None:
 
 @ladder("L7")
 def a_number_below_one_that_was_seen() -> None:
-    """A round that was abandoned high up, one below it, and a disk from in between."""
+    """A round with a high number that was abandoned, one below it, and a disk from in between."""
     town = Town("a b", n=2, settings=QUICK)
     leader, other = town.owners(KEY)
     town.put("a", KEY, b"v", w=2)
@@ -223,7 +223,7 @@ def a_number_below_one_that_was_seen() -> None:
     town.nodes[other].round_participant.ask(
         RoundAsk(0, here, entry, number, members, target, []), lambda reply: None
     )
-    town.settle()
+    town.deliver()
     backup = town.disks[other].copy()
     delete(town, leader)
     town.until(lambda: forgotten(town))
@@ -233,7 +233,7 @@ def a_number_below_one_that_was_seen() -> None:
 
 @ladder("a hint that waits")
 def a_hint_that_waits_for_its_link() -> None:
-    """As long as it lies anywhere its tombstone stays, and the node says why."""
+    """While it is on any disk, its tombstone stays, and the node says why."""
     town = Town("a b c", n=2, settings=QUICK)
     first, second = town.owners(KEY)
     (third,) = town.others(KEY)
@@ -257,7 +257,7 @@ def a_hint_that_waits_for_its_link() -> None:
 
 @ladder("a dot after a collection")
 def a_dot_after_a_collection() -> None:
-    """An old context covers what its client saw, and no value that was written since."""
+    """An old context covers what its client saw, and no value that was written later."""
     town = Town("a b c", settings=QUICK)
     at = town.owners(KEY)[0]
     town.put(at, KEY, b"v", w=3)
@@ -271,7 +271,7 @@ def a_dot_after_a_collection() -> None:
 
 @ladder("L10")
 def a_twin_of_a_retry_that_was_read() -> None:
-    """One request under two dots; who read the one that did not stay supersedes both (S-REQ-1)."""
+    """One request under two dots; a client that read the dropped one supersedes both (S-REQ-1)."""
     for first, second in ("ab", "ba"):  # either dot may be the smaller one, which stays
         town = Town("a b", n=2, settings=QUICK)
         town.cut |= {("a", "b"), ("b", "a")}

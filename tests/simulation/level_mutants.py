@@ -1,16 +1,16 @@
-"""A deliberate fault in what counts as durable, and the history that shows it (S-RW-3)."""
+"""A deliberate fault in counting durable copies, and the history that shows it (S-RW-3)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from ladders import ladder
-from mutants import LADDER_OF, Patch, mutant
 
 from dynamo_core.protocol.operations import Acks
 from dynamo_core.request.put import PutOperation
 from dynamo_core.testing.town import SETTINGS, Town
+from tests.simulation.ladders import ladder
+from tests.simulation.mutants import LADDER_OF, Patch, mutant
 
 MIXED = "a node that keeps nothing beside two disks"
 LADDER_OF |= {"memory counts as durable": MIXED}
@@ -19,7 +19,7 @@ KEY = b"cart"
 
 @ladder(MIXED)
 def two_disks_and_a_memory() -> None:
-    """A coordinator with a disk counts disks; three of them are not there."""
+    """A coordinator with a disk counts disks; there are not three of them."""
     town = Town("a b c")
     town.kill("c")
     town.settings = msgspec.structs.replace(SETTINGS, volatile=True)

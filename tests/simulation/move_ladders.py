@@ -1,13 +1,10 @@
-"""Scripted histories of moves, each on real nodes: what a rule of S-MOVE is there for.
+"""Scripted histories of moves, each on real nodes: what each rule of S-MOVE prevents.
 
-The names L1, L2, L8 are those of the model of the rules. Each asserts what must hold, so each fails
-when its rule is taken out of the core: tests/simulation/move_mutants.py names which.
+The names L1, L2, L8 are those of the model of the rules. Each asserts a rule, so each fails if the
+rule is removed from the core: tests/simulation/move_mutants.py names which.
 """
 
 from __future__ import annotations
-
-from ladders import KEY, QUICK, delete, forgotten, isolate, ladder, put_back
-from ladders import partition as partition_of_key
 
 from dynamo_core.protocol.frames import Frame
 from dynamo_core.protocol.messages import LeavesReply
@@ -16,6 +13,8 @@ from dynamo_core.protocol.operations import Put
 from dynamo_core.protocol.ring_messages import Entries
 from dynamo_core.ring.planning import cancelled, removed
 from dynamo_core.testing.town import Town
+from tests.simulation.ladders import KEY, QUICK, delete, forgotten, isolate, ladder, put_back
+from tests.simulation.ladders import partition as partition_of_key
 
 
 def four() -> tuple[Town, list[str], str]:
@@ -31,7 +30,7 @@ def move(town: Town, at: str, out: str, receiver: str) -> None:
 
 
 def apart(one: str, other: str) -> set[tuple[str, str]]:
-    """The links between each of one side and each of the other, both ways."""
+    """The links between the nodes of both sides, in both directions."""
     return {(a, b) for a in one for b in other} | {(b, a) for a in one for b in other}
 
 
@@ -42,7 +41,7 @@ def switched(frame: Frame) -> bool:
 
 
 def hold_copies(town: Town, source: str, receiver: str) -> None:
-    """No pass of the receiver over the source ends until the town forgets this."""
+    """No pass of the receiver over the source ends until the town removes this."""
 
     def lost(sender: str, to: str, frame: Frame) -> bool:
         leaves = any(isinstance(message, LeavesReply) for message in frame.messages)
@@ -94,7 +93,7 @@ def data_that_is_offered_after_a_round() -> None:
 
 @ladder("L8")
 def a_forgotten_promise_and_a_strict_put() -> None:
-    """An owner whose disk was put back to before its promise proves nothing alone."""
+    """An owner whose disk was put back to a time before its promise proves nothing alone."""
     town, (first, second, third), receiver = four()
     backup = town.disks[second].copy()
     hold_copies(town, third, receiver)
@@ -125,7 +124,7 @@ def a_put_between_copy_and_switch() -> None:
 
 @ladder("a put that one owner misses")
 def a_put_that_one_owner_misses() -> None:
-    """The receiver copies from every owner: what two of three hold is not absent after it."""
+    """The receiver copies from every owner: a record of two of three is not absent after it."""
     town, (first, second, third), receiver = four()
     town.cut = apart(first, second + third)
     assert town.put(third, KEY, b"v", w=2, strict=True).status == 204
@@ -144,7 +143,7 @@ def a_put_that_one_owner_misses() -> None:
 
 @ladder("a second receiver of the term")
 def a_second_receiver_of_the_term() -> None:
-    """One has switched and nobody heard; its promises bind the owners all the same."""
+    """One receiver has switched, and no other node knows; its promises still bind the owners."""
     town = Town("a b c d e")
     owners, (one, other) = town.owners(KEY), town.others(KEY)
     first, third = owners[0], owners[2]
@@ -178,7 +177,7 @@ def a_second_receiver_of_the_term() -> None:
 
 @ladder("a plan that is taken back")
 def a_plan_that_is_taken_back() -> None:
-    """What has not switched is undone, and every promise is released."""
+    """Moves that have not switched are undone, and every promise is released."""
     town, (first, second, third), receiver = four()
     hold_copies(town, third, receiver)
     move(town, first, second, receiver)
@@ -195,8 +194,8 @@ def a_plan_that_is_taken_back() -> None:
 
 @ladder("two removed, and the disk of the third lost")
 def two_removed_and_the_disk_of_the_third_lost() -> None:
-    """W=3 survives two disks: the third copy is a hint for a removed node, whose place nobody can
-    take, for too few are left (C7, S-HINT-3)."""
+    """W=3 survives two disks: the third copy is a hint for a removed node, whose place no node can
+    take, because too few are left (C7, S-HINT-3)."""
     town, (first, second, third), _ = four()
     town.kill(first)
     assert town.put(second, KEY, b"v", w=3).status == 204

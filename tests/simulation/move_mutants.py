@@ -1,12 +1,11 @@
-"""Deliberate faults in moves, in what may leave a node, and in defaults that change (S-MOVE-1..7,
-S-MEM-3, S-RING-3)."""
+"""Deliberate faults in moves, in the data that may leave a node, and in changes of defaults
+(S-MOVE-1..7, S-MEM-3, S-RING-3)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 from dynamo_core.causality import records
 from dynamo_core.forgetting import participant
@@ -17,16 +16,17 @@ from dynamo_core.replica import replica
 from dynamo_core.request import admission_control
 from dynamo_core.ring import document as ring_document
 from dynamo_core.ring import preference
+from tests.simulation.mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 
 @mutant("sloppy false is not obeyed")
 def _() -> list[Patch]:
-    original = admission_control.settle
+    original = admission_control.fill_in
 
-    def settle(operation: Any, target: Any, wall_ms: int) -> None:
+    def fill_in(operation: Any, target: Any, wall_ms: int) -> None:
         original(operation, msgspec.structs.replace(target, sloppy=True), wall_ms)
 
-    return [(admission_control, "settle", settle)]
+    return [(admission_control, "fill_in", fill_in)]
 
 
 @mutant("a promise kept for another node id")

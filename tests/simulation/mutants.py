@@ -1,9 +1,10 @@
-"""Deliberate faults: each breaks one rule of the core, and the simulator must notice.
+"""Deliberate faults: each breaks one rule of the core, and the simulator must notice it.
 
-A mutant patches one function or attribute for as long as its context lasts; the product knows
-nothing of it. A fault of the real store is sought by the tests of the disk rules, since the
-simulator has another disk. Those of moves, of rounds and others have their files.
-A node that never scrubs is caught by tests/dynamo_core/test_anti_entropy.py: reads find most first.
+A mutant patches one function or attribute while its context lasts; product code has no switch for
+it. Tests of the disk rules look for a fault of the real store, because the simulator has another
+disk. Mutants of moves, of rounds and others are in separate files.
+tests/dynamo_core/repair/test_anti_entropy.py catches a node that never scrubs: in the simulator
+reads find most damage first.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from typing import Any
 from unittest.mock import patch
-
-from ladders import stands
 
 from dynamo_core import keys
 from dynamo_core.causality import codec, records
@@ -28,6 +27,7 @@ from dynamo_core.ring import document as ring_document
 from dynamo_core.runtime import dispatcher
 from dynamo_core.testing.simulation import run
 from dynamo_core.testing.workload import make_plan
+from tests.simulation.ladders import stands
 
 Patch = tuple[Any, str, Any]
 MUTANTS: dict[str, Callable[[], list[Patch]]] = {}
@@ -57,13 +57,13 @@ MIX_OF = {
     "absence from an incomplete owner is proof": "rebuild",
     "membership by wall clock": "lives",
 }
-"""Where a fault is sought that the random mixture shows once in hundreds of seeds."""
+"""The mix in which a fault is sought that random plans show once in hundreds of seeds."""
 LADDER_OF: dict[str, str] = {}
-"""Where a scripted history shows a fault that seeds do not: the name of its ladder."""
+"""The ladder that shows a fault that seeds do not show."""
 
 
 def seeds_to_catch(name: str, seeds_max: int) -> tuple[int, str]:
-    """How many seeds it took, 0 when it survived them all, and the claim that broke."""
+    """The number of seeds that it took, 0 if it survived, and the broken claim."""
     with planted(name):
         if name in LADDER_OF:
             return (0, "") if stands(LADDER_OF[name]) else (1, "ladder " + LADDER_OF[name])
@@ -234,7 +234,7 @@ def _() -> list[Patch]:
 
 
 def _count_again(operation: Any, flags: int) -> None:
-    """One ack more, as if another owner had given it."""
+    """One more ack, as if another owner had given it."""
     copies = operation.copies
     for bit in map(copies.bits.__getitem__, operation.place.writers):
         if not bit & copies.counted(False)[0]:
@@ -322,7 +322,7 @@ def _() -> list[Patch]:
 
 @mutant("repair overwrites")
 def _() -> list[Patch]:
-    def merge(self: Any, stored: bytes, record: bytes) -> bool:
+    def merge(self: Any, stored: bytes, record: bytes, cause: str = "") -> bool:
         before = self.data(stored)
         if before == record:
             return False
@@ -354,9 +354,16 @@ def _() -> list[Patch]:
     def next_life(line: Any, node_id: int, address: str, client: str) -> Any:
         life = bootstrap.next_life(line, node_id, address, client)
         return ring_document.Member(
-            life.name, line.incarnation, life.id, life.address, life.client, life.zone,
-            life.weight, life.state, walls[0],
-        )  # fmt: skip
+            life.name,
+            line.incarnation,
+            life.id,
+            life.address,
+            life.client,
+            life.zone,
+            life.weight,
+            life.state,
+            walls[0],
+        )
 
     return [(replacement.Replacements, "admit", admit), (replacement, "next_life", next_life)]
 

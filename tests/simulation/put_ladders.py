@@ -1,7 +1,7 @@
-"""Scripted histories of puts and of nodes that go, and the deliberate faults that they show.
+"""Scripted histories of puts and of nodes that leave, and the deliberate faults that they show.
 
-Each needs several nodes to be late in one order: a thousand seeds of every mix meet none of these
-states, one history in a hundred thousand did.
+Each needs several nodes to be late in one order: a thousand seeds of every mix reach none of these
+states; one history in a hundred thousand did.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from typing import Any
 from unittest.mock import patch
 
 import msgspec
-from ladders import KEY, ladder, partition
-from move_ladders import apart, copied, hold_copies, move
-from mutants import LADDER_OF, Patch, mutant
 
 from dynamo_core import node
 from dynamo_core.membership import ring_news
@@ -21,15 +18,18 @@ from dynamo_core.protocol.frames import Frame, encode_frame
 from dynamo_core.protocol.messages import Forward, LeavesReply, Store
 from dynamo_core.protocol.move_messages import Promise
 from dynamo_core.protocol.operations import Acks, Outcome, Put
+from dynamo_core.replica import replica
 from dynamo_core.request import copies, put
 from dynamo_core.ring.document import LEAVING
 from dynamo_core.ring.planning import removed
-from dynamo_core.runtime import dispatcher
 from dynamo_core.testing.town import Town
+from tests.simulation.ladders import KEY, ladder, partition
+from tests.simulation.move_ladders import apart, copied, hold_copies, move
+from tests.simulation.mutants import LADDER_OF, Patch, mutant
 
 
 def of_a_later_entry(town: Town, *names: str) -> None:
-    """These nodes, and nobody else yet, have the next version of the entry of KEY's partition."""
+    """Only these nodes have the next version of the entry of KEY's partition."""
     ring, here = town.ring, partition(town)
     later = msgspec.structs.replace(ring.entries[here], version=ring.entries[here].version + 1)
     for name in names:
@@ -38,8 +38,8 @@ def of_a_later_entry(town: Town, *names: str) -> None:
 
 @ladder("a switch before the second copy")
 def a_switch_before_the_second_copy() -> None:
-    """The receiver keeps a copy for the silent owner as well, under the entry that stands by then:
-    W=1 needs nobody else (C8, S-MOVE-1)."""
+    """The receiver also keeps a copy for the silent owner, under the present entry: W=1 needs no
+    other node (C8, S-MOVE-1)."""
     town = Town("a b", n=1)
     (owner,), (receiver,) = town.owners(KEY), town.others(KEY)
     hold_copies(town, owner, receiver)
@@ -56,9 +56,9 @@ def a_switch_before_the_second_copy() -> None:
     town.lost = lost
     town.until(lambda: bool(kept))
     town.nodes[receiver].submit(Put(key=KEY, value=b"v", w=1), answers.append)
-    town.settle()
+    town.deliver()
     town.nodes[receiver].receive(encode_frame(kept.pop()))
-    town.settle()
+    town.deliver()
     assert town.nodes[receiver].counters["switches"] == 1
     assert not answers
     town.until(lambda: bool(answers))
@@ -67,8 +67,8 @@ def a_switch_before_the_second_copy() -> None:
 
 @ladder("an entry that the last who could keep a copy learns from it")
 def an_entry_that_is_learnt_from_a_copy() -> None:
-    """A stand-in refused an entry, not the copy, and is asked again; so is, under strict, an owner
-    that was taken for down and for whom somebody keeps a hint (C8, S-RING-4)."""
+    """A stand-in refused the entry, not the copy, and is asked again. With strict, so is an owner
+    that seemed down and for which another node keeps a hint (C8, S-RING-4)."""
     town = Town("a b c d")
     one, two, three = town.owners(KEY)
     town.kill(three)
@@ -85,7 +85,8 @@ def an_entry_that_is_learnt_from_a_copy() -> None:
 
 @ladder("the last who stays is down")
 def nobody_leaves_the_ring_to_a_node_that_is_down() -> None:
-    """The last who stays has lost its disk: who leaves lets its next life in first (S-MEM-4)."""
+    """The last staying member has lost its disk: the leaving node first admits its next life
+    (S-MEM-4)."""
     town = Town("a b", n=1)
     town.change("b", leave=["a"])
     town.until(lambda: all(entry.owners == ("b",) for entry in town.nodes["a"].ring.entries))
@@ -101,10 +102,10 @@ def nobody_leaves_the_ring_to_a_node_that_is_down() -> None:
     assert town.put("b", b"k", b"v", w=1).status == 204
 
 
-@ladder("a move that nobody heard of")
+@ladder("a move that no other node heard of")
 def a_move_that_nobody_heard_of() -> None:
-    """Its receiver is removed by force, and hands over the hint that it keeps: it goes by the entry
-    of those who own, older than its own (S-MEM-3, S-MOVE-4)."""
+    """Its receiver is removed by force, and hands over its hint under the entry of the owners,
+    which is older than its own (S-MEM-3, S-MOVE-4)."""
     town = Town("a b c", n=1)
     (owner,), (receiver, other) = town.owners(KEY), town.others(KEY)
     town.kill(owner)
@@ -133,8 +134,8 @@ def a_move_that_nobody_heard_of() -> None:
 
 @ladder("an own copy that waits for its fsync")
 def an_own_copy_that_waits_for_its_fsync() -> None:
-    """A node stands in, becomes an owner meanwhile, and the put ends before its disk does: nobody
-    exchanges with itself, so the mark goes to the other owner (C4, S-HINT-4)."""
+    """A node stands in, becomes an owner meanwhile, and the put ends before its fsync: a node does
+    not exchange with itself, so the mark goes to the other owner (C4, S-HINT-4)."""
     town = Town("a b c", n=2)
     (first, second), (receiver,) = town.owners(KEY), town.others(KEY)
     node = town.nodes[receiver]
@@ -181,7 +182,7 @@ def _() -> list[Patch]:
     return [(put.PutOperation, "outdated", outdated)]
 
 
-@mutant("LEFT though nobody who stays is up")
+@mutant("LEFT though no member that stays is up")
 def _() -> list[Patch]:
     original = receiver_module.Moves._change_state
 
@@ -210,24 +211,16 @@ def _() -> list[Patch]:
 
 @mutant("a node marks itself dirty")
 def _() -> list[Patch]:
-    original = dispatcher.Dispatcher._run
+    def mark_dirty(self: Any, partition: int, owner: str) -> None:
+        self.hints.mark_dirty(partition, owner)
 
-    def run(self: Any, machine: Any, effects: Any) -> None:
-        ended = machine.finished and isinstance(machine, put.PutOperation)
-        missed: set[str] = set()
-        if ended and machine.me in machine.missed:
-            missed, machine.missed = machine.missed.intersection(machine.place.owners), missed
-        original(self, machine, effects)
-        for owner in sorted(missed):
-            self.node.hints.mark_dirty(machine.partition, owner)
-
-    return [(dispatcher.Dispatcher, "_run", run)]
+    return [(replica.Replica, "mark_dirty", mark_dirty)]
 
 
 LADDER_OF |= {
-    "LEFT though nobody who stays is up": "the last who stays is down",
+    "LEFT though no member that stays is up": "the last who stays is down",
     "a node marks itself dirty": "an own copy that waits for its fsync",
-    "a removed node goes by an entry that it alone has": "a move that nobody heard of",
+    "a removed node goes by an entry that it alone has": "a move that no other node heard of",
     "a second copy refused for its entry counts as tried": "a switch before the second copy",
     "who refused only for the entry is not asked again": (
         "an entry that the last who could keep a copy learns from it"

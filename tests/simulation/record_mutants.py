@@ -1,13 +1,9 @@
-"""Deliberate faults at the gates through which records come in: a digest that is not looked at, one
-way in after the other (T-1). A node with a bad memory shows each."""
+"""Deliberate faults where records come in: one digest check is left out, in each way in turn (T-1).
+A node with a bad memory shows each."""
 
 from __future__ import annotations
 
 from typing import Any
-
-from ladders import KEY, ladder
-from move_ladders import move
-from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 from dynamo_core.keys import DATA
 from dynamo_core.protocol.frames import Frame, encode_frame
@@ -21,6 +17,9 @@ from dynamo_core.request.get import GetOperation
 from dynamo_core.request.put import PutOperation
 from dynamo_core.runtime import dispatcher
 from dynamo_core.testing.town import Town
+from tests.simulation.ladders import KEY, ladder
+from tests.simulation.move_ladders import move
+from tests.simulation.mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 
 def _answers(chosen: Any) -> list[Patch]:
@@ -57,7 +56,7 @@ def _is_get(machine: Any) -> bool:
 
 
 def _deletes(machine: Any) -> bool:
-    """Whether a read is that of a delete without a context."""
+    """Whether a read belongs to a delete without a context."""
     return _is_get(machine) and getattr(machine.done, "__name__", "") == "read"
 
 
@@ -124,11 +123,18 @@ def _() -> list[Patch]:
 MIX_OF |= {
     f"digest not checked: {way}": "bad memory"
     for way in (
-        "a get's answers", "what a delete without a context has read",
-        "the outcome of a forwarded put", "a forwarded put", "a coordinator's record",
-        "a read repair", "a hint", "an exchange's push", "an exchange", "an offered record",
+        "a get's answers",
+        "what a delete without a context has read",
+        "the outcome of a forwarded put",
+        "a forwarded put",
+        "a coordinator's record",
+        "a read repair",
+        "a hint",
+        "an exchange's push",
+        "an exchange",
+        "an offered record",
     )
-}  # fmt: skip
+}
 
 
 def _spoil(record: bytes) -> bytes:
@@ -137,7 +143,7 @@ def _spoil(record: bytes) -> bytes:
 
 
 def _lying(town: Town, name: str) -> list[Frame]:
-    """All records that the node answers with are wrong from now on; the frames that are changed."""
+    """All records in the node's answers are wrong from now on; returns the changed frames."""
     changed: list[Frame] = []
 
     def lost(sender: str, receiver: str, frame: Frame) -> bool:
@@ -167,7 +173,7 @@ LADDER_OF |= {
 
 @ladder(COPIED)
 def copied_from_a_bad_memory() -> None:
-    """The receiver takes nothing that does not hold, and does not switch before it has all."""
+    """The receiver takes no record with a wrong digest, and switches only when it has all."""
     town = Town("a b", n=1)
     (owner,), (receiver,) = town.owners(KEY), town.others(KEY)
     assert town.put(owner, KEY, b"100 euro", w=1).status == 204
@@ -184,15 +190,15 @@ def copied_from_a_bad_memory() -> None:
 
 @ladder(READ_AGAIN)
 def read_again_at_a_bad_memory() -> None:
-    """A record is read anew where an owner found it too old. That node is another one by now when
-    this one was replaced in the midst of its put (S-DEL-3, S-MEM-4)."""
+    """A node reads a record again if an owner found it too old. The node is another life by then if
+    it was replaced during its put (S-DEL-3, S-MEM-4)."""
     town = Town("a b c")
     town.lost = lambda sender, to, frame: (
         to == "c" and any(isinstance(m, Store) for m in frame.messages)
     )
     node, answers = town.nodes["a"], list[Outcome]()
     node.submit(Put(key=KEY, value=b"100 euro", w=3), answers.append)
-    town.settle()
+    town.deliver()
     pending = node.dispatcher._pending.values()
     operation, store = next((m, r) for m, _, r in pending if isinstance(r, Store))
     assert isinstance(operation, PutOperation)
@@ -206,7 +212,7 @@ def read_again_at_a_bad_memory() -> None:
     town.lost = heard
     operation.me = "b"
     node.dispatcher._run(operation, operation.failed("c", store, Refusal.STALE, node.now))
-    town.settle()
+    town.deliver()
     assert len(changed) == 1
     assert all(b"100 euro" in record for record in (operation.record, *sent) if record)
     assert node.corrupt_from == {"b": 1}

@@ -1,13 +1,12 @@
-"""Refusals that are left out (S-REQ-2)."""
+"""Histories that need a refusal (S-REQ-2)."""
 
 from __future__ import annotations
-
-from ladders import KEY, ladder
-from mutants import LADDER_OF, Patch, mutant
 
 from dynamo_core.protocol.operations import Put
 from dynamo_core.replica import coordination
 from dynamo_core.testing.town import Town
+from tests.simulation.ladders import KEY, ladder
+from tests.simulation.mutants import LADDER_OF, Patch, mutant
 
 
 @ladder("an id that comes again with another value")

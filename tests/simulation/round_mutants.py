@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 from dynamo_core.forgetting import coordinator, participant, quarantine
 from dynamo_core.repair import scheduler
@@ -13,6 +12,7 @@ from dynamo_core.replica import actors
 from dynamo_core.replica import round_numbers as numbers
 from dynamo_core.request import get
 from dynamo_core.runtime import failure_detector
+from tests.simulation.mutants import LADDER_OF, MIX_OF, Patch, mutant
 
 LADDER_OF |= {
     "a collected tombstone's count forgotten": "a dot after a collection",

@@ -4,47 +4,15 @@ from __future__ import annotations
 
 import sys
 from multiprocessing import get_context
-from pathlib import Path
 from time import monotonic
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "dynamo_core"))
-
-import address_mutants
-import approval_mutants
-import background_mutants
-import bounds_mutants
-import edge_mutants
-import expiry_mutants
-import found_ladders
-import gate_mutants
-import ids_mutants
-import level_mutants
-import move_ladders
-import put_ladders
-import record_mutants
-import refusal_ladders
-import secret_mutants
-import share_mutants
-import wire_mutants
-import writeable_mutants
-from disk_fault import blind_iterator, disk_rules_broken
-from move_mutants import MIX_OF
-from mutants import MUTANTS, seeds_to_catch
-from round_mutants import LADDER_OF
-
-assert address_mutants.LADDER_OF and background_mutants.BUSY and edge_mutants.FULL
-assert wire_mutants.TAG and bounds_mutants.VALUE
-assert record_mutants.COPIED and gate_mutants.SENSELESS and ids_mutants.FLIPPED
-assert expiry_mutants.LOST and refusal_ladders.LADDER_OF
-assert approval_mutants.LADDER_OF and secret_mutants.TAKEN
-assert level_mutants.LADDER_OF
-assert writeable_mutants.LADDER_OF and share_mutants.SLOW
+from tests.simulation.all_mutants import MUTANTS
+from tests.simulation.disk_fault import blind_iterator, disk_rules_broken
+from tests.simulation.move_mutants import MIX_OF
+from tests.simulation.mutants import seeds_to_catch
+from tests.simulation.round_mutants import LADDER_OF
 
 SEEDS_MAX = 1000
-assert (
-    move_ladders.four and put_ladders.LADDER_OF and found_ladders.LADDER_OF
-)  # they register themselves
 
 
 def catch(name: str) -> tuple[str, int, str, float]:

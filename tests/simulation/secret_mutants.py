@@ -1,12 +1,12 @@
-"""Deliberate faults in what becomes of the secret when it changes (S-CTX-1, C6)."""
+"""Deliberate faults in changes of the secret (S-CTX-1, C6)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mutants import Patch, mutant
-
-from dynamo_core.secret_keys import ContextKeys
+from dynamo_core.secret_keys import ContextKeys, keys_of
+from dynamo_core.testing import rotation
+from tests.simulation.mutants import Patch, mutant
 
 TAKEN = "a context of a secret that was taken away is taken"
 
@@ -20,7 +20,10 @@ def _() -> list[Patch]:
         all_keys.update(dict.fromkeys(keys))
         original(self, *keys, *all_keys)
 
-    return [(ContextKeys, "__init__", init)]
+    def made(secrets: tuple[bytes, ...]) -> ContextKeys:
+        return keys_of(secrets).contexts  # not those that were made before the fault was planted
+
+    return [(ContextKeys, "__init__", init), (rotation, "context_keys", made)]
 
 
 @mutant("only contexts of the secret that makes are taken")

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ladders import ladder
-from mutants import LADDER_OF, MIX_OF, Patch, mutant
-
-from dynamo_core.protocol.frames import Frame
-from dynamo_core.protocol.messages import Fetched
-from dynamo_core.protocol.operations import Get, Outcome
 from dynamo_core.runtime import hedging, shares
 from dynamo_core.testing.town import SETTINGS, Town
+from tests.dynamo_core.runtime.slow_peers import KEY, reads, slow_town
+from tests.simulation.ladders import ladder
+from tests.simulation.mutants import LADDER_OF, MIX_OF, Patch, mutant
 
-KEY = b"cart"
 SLOW, FROZEN, LATE = "all nodes are slow", "a node is frozen", "the own loop is late"
 MIX_OF |= {"shares not kept": "greedy"}
 LADDER_OF |= {
@@ -23,31 +19,11 @@ LADDER_OF |= {
 }
 
 
-def _reads(town: Town, count: int) -> list[Outcome]:
-    answers: list[Outcome] = []
-    for _ in range(count):
-        town.nodes["a"].submit(Get(key=KEY, r=2), answers.append)
-    town.settle()
-    return answers
-
-
-def _slow() -> Town:
-    """Peers of `a` speak all the time, and answer no read."""
-    town = Town("a b c")
-    town.put("a", KEY, b"milk", w=3)
-
-    def lost(sender: str, receiver: str, frame: Frame) -> bool:
-        return receiver == "a" and any(isinstance(one, Fetched) for one in frame.messages)
-
-    town.lost = lost
-    return town
-
-
 @ladder(SLOW)
 def one_in_twenty_asks_more() -> None:
-    """While all nodes are slow and speak, no more gets ask another node than the share."""
-    town = _slow()
-    _reads(town, 400)
+    """While all nodes are slow but send messages, at most the share of gets asks another node."""
+    town = slow_town()
+    reads(town, 400)
     end = town.now + 4 * SETTINGS.hedge_s
     while town.now < end:
         for name in "bc":
@@ -59,22 +35,22 @@ def one_in_twenty_asks_more() -> None:
 
 @ladder(FROZEN)
 def around_a_frozen_node() -> None:
-    """A node that says nothing is asked around at once, however many gets need it."""
+    """Gets ask others at once if a node sends nothing, however many gets this needs."""
     town = Town("a b c")
     town.put("a", KEY, b"milk", w=3)
     town.cut = {("b", "a"), ("a", "b")}
     town.run(0.4)
-    answers = _reads(town, 400)
+    answers = reads(town, 400)
     town.run(1.5 * SETTINGS.hedge_s)
     assert [one.status for one in answers] == [200] * 400
 
 
 @ladder(LATE)
 def not_while_late() -> None:
-    """What a late loop waits for may lie unread before it."""
-    town = _slow()
+    """The answers that a late loop waits for may be in its socket already."""
+    town = slow_town()
     node = town.nodes["a"]
-    _reads(town, 10)
+    reads(town, 10)
     town.now += 3 * SETTINGS.hedge_s
     node.tick(town.now, town.wall_ms)
     assert not node.counters["hedges"] and not node.counters["hedges_around_silence"]

@@ -1,4 +1,4 @@
-"""The judge is judged: histories that must pass, and corrupted ones that must be flagged."""
+"""Tests of the judge: histories that must pass, and corrupted ones that must fail."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dynamo_core.testing.history import (
     Damage,
     Dot,
     Event,
+    Restored,
     Setting,
     Trouble,
     load,
@@ -52,6 +53,24 @@ def claims(*events: Event) -> set[str]:
 CORRUPTED: dict[str, tuple[str, list[Event]]] = {
     "an acked value is dropped": ("C1", [put(1, 1), put(2, 2), final([2])]),
     "404 for a live key after convergence": ("C1", [put(1, 1), final([])]),
+    "a deleted value comes back that no merged backup had": (
+        "C3",
+        [
+            put(1, 1),
+            put(2, 2, seen=[1]),
+            delete(3, 3, seen=[2]),
+            Restored(K, [b"value 1"]),
+            final([2]),
+        ],
+    ),
+    "a value that was in a backup of another key comes back": (
+        "C3",
+        [put(1, 1), delete(2, 2, seen=[1]), Restored(L, [b"value 1"]), final([1])],
+    ),
+    "a backup brings back what was superseded and not deleted": (
+        "C3",
+        [put(1, 1), put(2, 2, seen=[1]), Restored(K, [b"value 1"]), final([1, 2])],
+    ),
     "a value is lost that has not expired by any clock": (
         "C1",
         [put(1, 1, expires=True, expires_ms=5000), final([], earliest_ms=1000, latest_ms=4999)],
@@ -186,6 +205,12 @@ CLEAN: dict[str, list[Event]] = {
         final([]),
     ],
     "an expired value": [put(1, 1, expires=True), final([])],
+    "a merged backup brings back a value that was deleted": [
+        put(1, 1),
+        delete(2, 2, seen=[1]),
+        Restored(K, [b"value 1"]),
+        final([1]),
+    ],
     "a value that has expired by one clock may be gone": [
         put(1, 1, expires=True, expires_ms=5000),
         final([], latest_ms=5000),
@@ -219,7 +244,7 @@ CLEAN: dict[str, list[Event]] = {
         get([], 3, strict=True),
     ],
     "R+W<=N promises no fresh read": [put(1, 1, strict=True, w=1), get([], 2, strict=True)],
-    "404 after a rollback that nobody could see": [
+    "404 after a rollback that no node could see": [
         put(1, 1, strict=True),
         Damage(1, "a", silent=True),
         get([], 2),
@@ -258,7 +283,7 @@ def test_clean_histories_pass(name: str) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("pmdg"), st.integers(0, 2), st.integers(0, 3))))
 def test_a_perfect_store_passes(steps: list[tuple[str, int, int]]) -> None:
-    """One copy, sequential, siblings by sets: whatever the clients do, nothing is wrong."""
+    """One copy, sequential, siblings as sets: whatever the clients do, there is no violation."""
     live: dict[bytes, set[int]] = {}
     contexts: dict[bytes, list[list[int]]] = {}
     events: list[Event] = [Setting(1)]

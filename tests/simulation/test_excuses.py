@@ -1,4 +1,4 @@
-"""What excuses a put at a node with slow fsyncs, and what does not (C8, S-RW-8)."""
+"""What excuses a failed put at a node with slow fsyncs, and what does not (C8, S-RW-8)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ from dynamo_core.testing.world import World
 STORED = store_key(b"cart")
 CALM: Plan = msgspec.structs.replace(
     next(plan for plan in map(make_plan, range(100)) if plan.quiet and not plan.created),
-    nodes=4, n=2, r=1, w=1, dw=1, weather=Weather(), founders=0,
-)  # fmt: skip
+    nodes=4,
+    n=2,
+    r=1,
+    w=1,
+    dw=1,
+    weather=Weather(),
+    founders=0,
+)
 
 
 def calm(plan: Plan = CALM) -> tuple[World, Process, Process]:
@@ -37,7 +43,7 @@ def calm(plan: Plan = CALM) -> tuple[World, Process, Process]:
 
 
 def due(world: World, process: Process) -> bool:
-    """Whether a put that begins now is due though this node's fsyncs are slow."""
+    """Whether a put that begins now must succeed although this node's fsyncs are slow."""
     assert process.node is not None
     heard = owners_at_hand(world, process.node, STORED)
     return fsynced_elsewhere(world, process, heard, world.now)

@@ -1,26 +1,30 @@
-"""Every ladder holds on the real core, and the test of that: none does without its rule."""
+"""Every ladder holds on the real core, and each fails without its rule."""
 
 from __future__ import annotations
 
-import address_mutants
-import approval_mutants
-import background_mutants
-import bounds_mutants
-import edge_mutants
-import found_ladders
-import ids_mutants
-import level_mutants
-import move_ladders
-import move_mutants
-import put_ladders
 import pytest
-import record_mutants
-import refusal_ladders
-import round_mutants
-import share_mutants
-import writeable_mutants
-from ladders import LADDERS
-from mutants import LADDER_OF, planted
+
+from tests.simulation import (
+    address_mutants,
+    approval_mutants,
+    background_mutants,
+    bounds_mutants,
+    edge_mutants,
+    found_ladders,
+    ids_mutants,
+    level_mutants,
+    move_ladders,
+    move_mutants,
+    put_ladders,
+    record_mutants,
+    refusal_ladders,
+    round_mutants,
+    share_mutants,
+    staleness_ladders,
+    writeable_mutants,
+)
+from tests.simulation.ladders import LADDERS
+from tests.simulation.mutants import LADDER_OF, planted
 
 
 @pytest.mark.parametrize("name", LADDERS)
@@ -42,6 +46,7 @@ def test_every_ladder_has_a_rule() -> None:
         address_mutants.MIX_OF
         and approval_mutants.LADDER_OF
         and level_mutants.LADDER_OF
+        and staleness_ladders.LADDER_OF
         and background_mutants.BUSY
         and bounds_mutants.VALUE
         and edge_mutants.FULL

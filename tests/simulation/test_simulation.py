@@ -19,6 +19,7 @@ from dynamo_core.testing.world import World
 STORED = sorted((Path(__file__).parent / "seeds").glob("*.json"))
 SEEDS, CHUNK = 400, 50
 RAREST = {
+    "canaries_stale",
     "cancelled while a partition moves",
     "disk of a removed node found stale",
     "full while it hands over",
@@ -38,13 +39,14 @@ RAREST = {
     "moves_undone",
     "old disk came back",
     "put coordinated by a stand-in after a refused forward",
-    "removed in the midst of a move",
+    "removed during a move",
     "replaced_node_emptied",
     "rolled_back_disk_found",
     "stale_records_refused",
     "store salvaged",
     "stored_by_offer",
     "superseded plan made again",
+    "stored_by_restore",
 }
 
 
@@ -59,7 +61,7 @@ def test_seeds(first: int) -> None:
 
 
 def test_a_history_reaches_the_hard_states() -> None:
-    """All that a long run must reach, but for the rarest, within a few hundred seeds."""
+    """All states that a long run must reach, except the rarest, within a few hundred seeds."""
     counters = run_seeds((1000, 1300)).counters
     assert {name for name in EXPECTED if not counters[name]} <= RAREST
 
@@ -78,7 +80,7 @@ def test_quiet_seeds_have_neither_siblings_nor_repairs() -> None:
 
 
 def test_a_late_frame_stays_at_the_address_to_which_it_was_sent() -> None:
-    """A socket is bound to its address: who has moved from there hears nothing of it."""
+    """A socket is bound to its address: a node that has moved does not get the frame."""
     world = World(make_plan(0))
     begin(world)
     sender, receiver = world.processes[:2]
@@ -99,7 +101,7 @@ def test_plans_and_histories_survive_the_file(tmp_path: Path) -> None:
 
 
 def test_shrinking_keeps_the_failure_and_drops_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan that breaks a rule by three of its steps is cut down to these."""
+    """A plan in which three steps break a rule is cut down to these steps."""
 
     def claims(plan: Plan) -> set[str]:
         kinds = [step.kind for step in plan.steps]

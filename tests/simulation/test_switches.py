@@ -60,7 +60,7 @@ def test_nor_one_that_another_node_hears_of_later() -> None:
     assert switches.seen(3, ONE, A, {C})
 
 
-def test_the_removal_of_somebody_else_excuses_nothing() -> None:
+def test_the_removal_of_another_node_excuses_nothing() -> None:
     switches = Switches()
     assert not switches.seen(3, ONE, C, NOBODY)
     assert switches.seen(3, OTHER, D, {E})

@@ -1,13 +1,12 @@
-"""Deliberate faults of links: what the wire has changed or moved is taken (S-NET-3, T-2)."""
+"""Deliberate faults of links: changed or moved bytes on the wire are accepted (S-NET-3, T-2)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mutants import Patch, mutant
-
 from dynamo_core.protocol import frame_tags
 from dynamo_core.protocol.frame_tags import Opener
+from tests.simulation.mutants import Patch, mutant
 
 TAG, NUMBER = "tag not checked", "number not checked"
 
@@ -22,7 +21,7 @@ def _() -> list[Patch]:
 
 @mutant(NUMBER)
 def _() -> list[Patch]:
-    """Both ends stay at 0: the tag is that of the frame alone."""
+    """Both ends stay at 0: the tag covers only the frame."""
     check, head = Opener.check, frame_tags.Sealer.head
 
     def checked(self: Any, data: Any, at: int, frame: Any) -> None:

@@ -1,5 +1,5 @@
-"""What keeps a put going when a node has just started, a link is lost or an fsync stalls, left out
-(S-NET-2, S-RW-8)."""
+"""Deliberate faults: what keeps a put going after a start, a lost link or a stalled fsync is left
+out (S-NET-2, S-RW-8)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from operator import or_
 from types import SimpleNamespace
 from typing import Any
 
-from ladders import KEY, STORED, ladder, partition
-from move_ladders import copied, hold_copies, move
-from mutants import LADDER_OF, Patch, mutant
-
 from dynamo_core.keys import DATA, HINTS
 from dynamo_core.protocol.messages import Fetch, Store
 from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
@@ -21,18 +17,21 @@ from dynamo_core.request import copies, get, put, quorum, replication
 from dynamo_core.runtime import dispatcher
 from dynamo_core.runtime.machine import NEVER
 from dynamo_core.testing.town import Town
+from tests.simulation.ladders import KEY, STORED, ladder, partition
+from tests.simulation.move_ladders import copied, hold_copies, move
+from tests.simulation.mutants import LADDER_OF, Patch, mutant
 
 
 def submit(town: Town, at: str, operation: Operation) -> list[Outcome]:
-    """The answers so far; no time passes."""
+    """The answers until now; no time passes."""
     answers: list[Outcome] = []
     town.nodes[at].submit(operation, answers.append)
-    town.settle()
+    town.deliver()
     return answers
 
 
 def durable_for(town: Town, owner: str) -> bool:
-    """Whether a copy for this owner would be there after a power cut of every machine."""
+    """Whether a copy for this owner would survive a power cut of every machine."""
     for name, disk in town.disks.items():
         after: Any = deepcopy(disk)
         after.power_cut(SimpleNamespace(randint=lambda least, most: least))
@@ -44,8 +43,8 @@ def durable_for(town: Town, owner: str) -> bool:
 
 @ladder("puts beside nodes that have just started")
 def puts_beside_nodes_that_have_just_started() -> None:
-    """The first call of a peer that has not heard this life yet is refused, and so is the first one
-    to such a peer: neither waits for its deadline (S-NET-2)."""
+    """A peer that has not heard this life yet refuses its first call, and a peer that has just
+    started refuses the first call to it: neither waits for its deadline (S-NET-2)."""
     town = Town("a b c")
     for name in town.names:
         town.kill(name)
@@ -88,7 +87,7 @@ def a_put_at_a_node_whose_fsync_stalls() -> None:
 @ladder("a put during a move to a node whose fsync stalls")
 def a_put_during_a_move_to_a_node_whose_fsync_stalls() -> None:
     """Both owner lists have an fsynced copy when it is acked: after the switch only the new owners
-    answer, whatever the machines went through meanwhile (S-RW-8, S-MOVE-1)."""
+    answer, whatever happened to the machines (S-RW-8, S-MOVE-1)."""
     town = Town("a b", n=1)
     (owner,), (receiver,) = town.owners(KEY), town.others(KEY)
     hold_copies(town, owner, receiver)

@@ -7,7 +7,7 @@
         found = client.get("cart/7")
         client.put("cart/7", b"{}", context=found.context)
 
-The tree of errors is drawn in `errors`; `merges` says what unites siblings; AsyncDynamoClient has
+`errors` has the tree of errors; `merges` has functions that merge siblings; AsyncDynamoClient has
 the same methods.
 """
 
@@ -52,6 +52,7 @@ from dynamo_client.merges import (
     set_union,
 )
 from dynamo_client.tls import Tls
+from dynamo_client.token_file import TokenFile
 from dynamo_client.versions import Acks, Version
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ __all__ = [
     "DeleteOp", "Draining", "DynamoClient", "Forbidden", "Found", "GetOp",
     "InsufficientOwners", "Merge",
     "NotAMember", "NotFound", "NotMergeable", "Overloaded", "PutOp", "QuorumNotMet",
-    "RequestIdReused", "SiblingsFound", "Stored", "Tls", "TooManySiblings", "Unauthorized",
+    "RequestIdReused", "SiblingsFound", "Stored", "Tls", "TokenFile", "TooManySiblings",
+    "Unauthorized",
     "Unavailable", "ValueTooLarge", "Version", "WrongUse", "cart_union", "counter", "counter_value",
     "last_value", "last_writer", "set_union",
 ]
@@ -72,7 +74,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The client under asyncio is loaded when it is asked for."""
+    """Loads the asyncio client when a program first uses it."""
     if name != "AsyncDynamoClient":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from dynamo_client.async_client import AsyncDynamoClient

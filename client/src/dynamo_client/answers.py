@@ -1,4 +1,4 @@
-"""What answers are: versions, what was found, what was stored. Plain immutable values."""
+"""Results of operations: versions, what was found, what was stored. Plain immutable values."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Found(msgspec.Struct, frozen=True):
     key: bytes
     values: tuple[Version, ...]
     context: str | None
-    """What was seen, for the next put or delete of this key; there may be one without a value,
-    where something was deleted (S-CTX-2)."""
+    """What this read saw, for the next put or delete of this key. A deleted key has a context and
+    no value (S-CTX-2)."""
 
     @property
     def exists(self) -> bool:
@@ -24,21 +24,21 @@ class Found(msgspec.Struct, frozen=True):
 
     @property
     def value(self) -> bytes:
-        """The one value. Raises NotFound when there is none, SiblingsFound when there are more."""
+        """The one value. Raises NotFound if there is none, SiblingsFound if there are several."""
         if not self.values:
-            raise NotFound(f"nothing is at {self.key!r}")
+            raise NotFound(f"the key {self.key!r} has no value")
         if len(self.values) > 1:
             raise SiblingsFound(self.values)
         return self.values[0].data
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What became of a put or delete. `node` is its coordinator ("" in a batch). `values` are the
-    versions that are there now, where `return_values` asked for them."""
+    """The result of a put or delete. `node` is its coordinator ("" in a batch). `values` are the
+    versions of the key after it, if `return_values` asked for them."""
 
     context: str
-    """Covers what the put's own context covered and this write; "" when nothing was there to
-    delete."""
+    """Covers this write and everything that the put's own context covered; "" if there was nothing
+    to delete."""
     acks: Acks
     node: str
     values: tuple[Version, ...] = ()

@@ -1,4 +1,4 @@
-"""The client under asyncio: it carries out steps and decides nothing."""
+"""The client under asyncio: it carries out steps and makes no decisions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dynamo_client.async_pool import AsyncPool
 from dynamo_client.batch import BatchOptions, Op, batch
 from dynamo_client.client import Client
 from dynamo_client.merges import Merge
-from dynamo_client.operations import DeleteOptions, Key, PutOptions, ReadOptions, UpdateOptions
+from dynamo_client.request_options import DeleteOptions, Key, PutOptions, ReadOptions, UpdateOptions
 from dynamo_client.steps import Ask, Failure, Pause, Reply, Steps, T
 from dynamo_core.ring.document import Ring
 
 
 class AsyncDynamoClient(Client[AsyncPool]):
-    """The same for asyncio: methods, options and errors as those of DynamoClient. Tasks of one
-    event loop may share it; in a second loop while the first one lives it is WrongUse. A write
-    that is cancelled may have been stored."""
+    """DynamoClient for asyncio: the same methods, options and errors. Tasks of one event loop may
+    share it; using it in a second loop while the first one runs raises WrongUse. A cancelled write
+    may have been stored."""
 
     _kind = AsyncPool
 

@@ -1,16 +1,15 @@
-"""The HTTP connections of a client under asyncio; seam and limits are those of `pool`.
+"""The HTTP connections of a client under asyncio; interface and limits are those of `pool`.
 
-A call that is cancelled inside httpcore may leave one of its connections in a state that nothing
-repairs: a pool in which many calls were cut off is thrown away and made anew. A pool belongs to one
-process and one event loop: after a fork, or in a new loop when the old one is closed, there is a
-new one.
+If a call is cancelled inside httpcore, one of its connections may stay in a broken state for ever.
+So a pool with many cancelled calls is replaced by a new one. A pool belongs to one process and one
+event loop: after a fork, or in a new loop after the old one was closed, there is a new pool.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -21,24 +20,23 @@ from dynamo_client.pool import (
     CONNECTIONS_MAX,
     HTTP_ERRORS,
     NO_SLOT,
+    PROGRESS_S,
+    Pool,
     failure_of,
-    pool_options,
     reply_of,
     request_of,
 )
 from dynamo_client.steps import Ask, Failure, Reply
-from dynamo_client.tls import SYSTEM, Tls
-from dynamo_client.token_file import TokenFile
 
 INTERRUPTED_MAX = 16
-"""After this many cancelled calls the pool is made again."""
+"""After this many cancelled calls the pool is replaced."""
 CLOSE_S_MAX = 5.0
 MARGIN_S = 0.05
-"""httpcore's timeouts come this much before the client's, because they keep the pool intact."""
+"""httpcore's timeouts end this much before the client's, because they keep the pool intact."""
 
 
 class _LoopPool:
-    """One pool of httpcore of one event loop in one process."""
+    """One pool of httpcore, for one event loop in one process."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.http = httpcore.AsyncConnectionPool(**options)
@@ -49,39 +47,23 @@ class _LoopPool:
         self.retired = False
 
 
-class AsyncPool:
+class AsyncPool(Pool):
     """The connections of a client under asyncio. Tasks of one event loop may share it."""
 
-    def __init__(
-        self, urls: Sequence[str], headers: dict[str, str] | None = None, tls: Tls = SYSTEM,
-        token_file: TokenFile | None = None,
-    ) -> None:  # fmt: skip
-        self._options, self._fixed = pool_options(urls, tls), headers or {}
-        self._token_file = token_file
+    def _begin(self) -> None:
         self._pool: _LoopPool | None = None
-        self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
 
-    @property
-    def _headers(self) -> dict[str, str]:
-        return self._fixed if self._token_file is None else self._token_file.headers()
-
     async def ask(self, ask: Ask) -> Reply | Failure:
-        """The answer, or why there is none, within `ask.timeout_s`. Raises WrongUse when closed,
-        or in a second event loop while the first one lives."""
-        pool = self._current()
-        ended = pool.ended
-        ends_at = pool.loop.time() + ask.timeout_s
-        try:
-            async with asyncio.timeout_at(ends_at):
-                await pool.slots.acquire()
-        except TimeoutError:
-            if pool.ended == ended:
-                self.renew(pool)  # nothing ends there any more
+        """The answer, or the reason why there is none, within `ask.whole_s`. Raises WrongUse if
+        it is closed, or in a second event loop while the first one runs."""
+        ends_at = asyncio.get_running_loop().time() + ask.whole_s
+        pool = await self._slot(ends_at, max(ask.timeout_s, PROGRESS_S))
+        if pool is None:
             return NO_SLOT
         pool.under_way += 1
         try:
-            return await self._send(pool, ask, ends_at)
+            return await self._send(pool, ask, min(ends_at, pool.loop.time() + ask.timeout_s))
         finally:
             pool.under_way -= 1
             pool.ended += 1
@@ -89,10 +71,27 @@ class AsyncPool:
             if pool.retired and not pool.under_way:
                 self._spawn(_closed(pool.http))
 
+    async def _slot(self, ends_at: float, patience_s: float) -> _LoopPool | None:
+        """A pool in which the caller has a place now; None if no place became free in time."""
+        while True:
+            pool = self._current()
+            ended, now = pool.ended, pool.loop.time()
+            if now >= ends_at:
+                return None
+            try:
+                async with asyncio.timeout_at(min(ends_at, now + patience_s)):
+                    await pool.slots.acquire()
+                return pool
+            except TimeoutError:
+                if pool.ended == ended:
+                    self.renew(pool)  # no call of this pool ends any more
+                patience_s *= 2
+
     async def _send(self, pool: _LoopPool, ask: Ask, ends_at: float) -> Reply | Failure:
         left_s = ends_at - pool.loop.time()
         if left_s <= 0:
             return NO_SLOT
+        self._authorities.look()
         try:
             async with asyncio.timeout_at(ends_at + MARGIN_S):
                 response = await pool.http.request(**request_of(ask, self._headers, left_s))
@@ -100,7 +99,7 @@ class AsyncPool:
             return failure_of(error)
         except TimeoutError:
             self._interrupted(pool)
-            return Failure(True, "ReadTimeout: the answer did not end in time")
+            return Failure(True, "ReadTimeout: the answer was not complete in time")
         except BaseException:
             self._interrupted(pool)
             raise
@@ -119,12 +118,12 @@ class AsyncPool:
             if pool.loop is asyncio.get_running_loop():
                 return pool
             if not pool.loop.is_closed():
-                raise WrongUse("this client belongs to another event loop; make one in each")
+                raise WrongUse("this client belongs to another event loop; make one in each loop")
         self._pool = pool = _LoopPool(self._options)
         return pool
 
     def renew(self, old: object = None) -> None:
-        """The next call finds new connections; calls under way end on the old ones."""
+        """The next call uses new connections; calls under way end on the old ones."""
         pool = self._pool
         if pool is None or old not in (None, pool):
             return
@@ -149,7 +148,7 @@ class AsyncPool:
 
 
 async def _closed(http: httpcore.AsyncConnectionPool) -> None:
-    """Closes what is left; a connection that cannot be closed in time is left to the collector."""
+    """Closes the rest; a connection that cannot be closed in time is left to the collector."""
     with suppress(TimeoutError, *HTTP_ERRORS, OSError, RuntimeError):
         async with asyncio.timeout(CLOSE_S_MAX):
             await http.aclose()

@@ -1,10 +1,11 @@
-"""One request until it is answered for good: attempts, back-off, and what is known if none is.
+"""One request with its attempts: back-off, and what is known when no attempt succeeds.
 
-A request is sent again, the same id on it, after a lost connection, a 429 or a 5xx; to another node
-if there is one. Of 4xx only a 429 is tried again. An operation that fails is `unknown` if any of
-its attempts may have stored something, whatever later ones say (docs/rules.md). All attempts and
-the pauses between end within the deadline of the operation. Of several errors the most telling one
-is raised: what a node said of its quorum says more than the address that did not answer after it.
+A request is sent again, with the same id, after a lost connection, a 429 or a 5xx; to another node
+if there is one. Of 4xx only a 429 is repeated. A failed operation is `unknown` if any of its
+attempts may have stored something, whatever later attempts say (docs/rules.md). All attempts and
+the pauses between them end within the deadline of the operation. Of several errors, the most
+informative one is raised: a node's answer about its quorum says more than a later address without
+an answer.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from dynamo_client.steps import Ask, Failure, Pause, Reply, Steps
 
 BACK_OFF_S, BACK_OFF_S_MAX = 0.05, 2.0
 RETRY_AFTER_S_MAX = 10.0
-"""A node that asks for a longer pause is not waited for: the caller gets `retry_after_s`."""
+"""The client does not wait for a longer pause: the caller gets `retry_after_s`."""
 NODE_TIMEOUT_MS_MAX = 30_000
 NODE_SHARE = 0.9
-"""Of the time of an attempt the node hears of less, so that its own honest answer is here before
-the client stops listening."""
+"""The node is told this part of an attempt's time, so that its answer arrives before the client
+stops waiting."""
 
 
 class Request(NamedTuple):
-    """What is asked, of any node; `writes` unless it can have no effect. Where the target has a
-    query of ours (`timed`), each attempt tells the node how long it has."""
+    """A request to any node; `writes` is false only if it can have no effect. If the target has a
+    query of ours (`timed`), each attempt adds the time that the node has."""
 
     key: bytes | None
     method: str
@@ -53,9 +54,9 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True)
 class Attempts:
-    """How the requests of one operation are tried. `draw` gives numbers in [0, 1); `timeout_s` is
-    how long one attempt may take, `ends_at` when all is over, by the clock of `routes`;
-    `traceparent` goes with each request, "" for none."""
+    """How the requests of one operation are repeated. `draw` gives numbers in [0, 1); `timeout_s`
+    is the maximum time of one attempt, `ends_at` the end of the operation, by the clock of
+    `routes`; `traceparent` goes with each request, "" means none."""
 
     routes: Routes
     attempts_max: int
@@ -70,7 +71,7 @@ class Attempts:
         return self.ends_at - self.routes.now()
 
     def within(self, seconds: float) -> Attempts:
-        """The same, with an end after `seconds`, or earlier if its end is earlier."""
+        """The same, but it ends after `seconds`, or earlier if its own end is earlier."""
         return replace(self, ends_at=min(self.ends_at, self.routes.now() + seconds))
 
     def few(self, attempts_max: int) -> Attempts:
@@ -78,23 +79,22 @@ class Attempts:
         return replace(self, attempts_max=min(attempts_max, self.attempts_max))
 
     def refresh(self) -> Steps[None]:
-        """The ring, when it is due."""
+        """Fetches the ring if it is due."""
         if self.routes.refresh_due():
             known = {"If-None-Match": self.routes.etag} if self.routes.etag else {}
             url = self.routes.choose(None)
             timeout_s = min(self.timeout_s, self.left_s / 2)
             heard = yield Ask("GET", url + "/v1/ring", known, timeout_s=timeout_s)
-            if isinstance(heard, Failure):
+            if isinstance(heard, Failure) and heard.asked:
                 self.routes.failed(url)
             self.routes.learn(heard)
 
     def back_off(self, attempt: int) -> Pause:
-        """Before attempt 1, 2, ...: full jitter, so that clients do not come back as one."""
+        """The pause before attempt 1, 2, ...: full jitter, so that clients return one by one."""
         return Pause(self.draw() * min(BACK_OFF_S_MAX, BACK_OFF_S * 2 ** min(attempt, 16)))
 
     def attempt_s(self, attempt: int) -> float:
-        """How long this attempt may take: one that others may follow leaves them half of what is
-        left until the deadline."""
+        """Maximum time of this attempt: half of the remaining time if others may follow."""
         last = attempt == self.attempts_max - 1
         return min(self.timeout_s, self.left_s if last else self.left_s / 2)
 
@@ -136,7 +136,8 @@ class Attempts:
                     held_until[url] = routes.now() + (error.retry_after_s or 0.0)
             else:
                 assert isinstance(heard, Failure)
-                routes.failed(url)
+                if heard.asked:
+                    routes.failed(url)
                 story.tell(url, _no_answer(url, heard))
         raise story.end(request.writes)
 
@@ -148,11 +149,11 @@ class Attempts:
         headers = request.headers
         if self.traceparent:
             headers = {**headers, "traceparent": self.traceparent}
-        return Ask(request.method, target, headers, request.content, timeout_s)
+        return Ask(request.method, target, headers, request.content, timeout_s, self.left_s)
 
 
 class _Story:
-    """What came of the attempts so far."""
+    """The results of the attempts until now."""
 
     def __init__(self) -> None:
         self.error: ClientError | None = None
@@ -161,7 +162,7 @@ class _Story:
         self._attempts: list[str] = []
 
     def tell(self, url: str, error: ClientError) -> None:
-        """One more attempt has failed."""
+        """Adds a failed attempt."""
         self.last = error
         self.doubt |= error.applied == "unknown"
         self._attempts.append(f"{url}: {error.detail.removeprefix(url + ': ')}")
@@ -169,7 +170,7 @@ class _Story:
             self.error = error
 
     def end(self, writes: bool) -> ClientError:
-        """The most telling error, the last one of these, with all attempts in it."""
+        """The most informative error, the last one of several, with all attempts in it."""
         error = self.error or ConnectionFailed("deadline_s: too short for an attempt")
         error.applied = "unknown" if self.doubt and writes else "no"
         error.attempts = tuple(self._attempts)
@@ -177,7 +178,7 @@ class _Story:
 
 
 def _telling(error: ClientError) -> int:
-    """How much an error says: of the request itself, of the quorum, of a node, of an address."""
+    """How informative an error is: address, node, quorum, the request itself."""
     if isinstance(error, QuorumNotMet | InsufficientOwners):
         return 2
     if isinstance(error, Unavailable):
@@ -186,7 +187,7 @@ def _telling(error: ClientError) -> int:
 
 
 def _held(url: str, pause_s: float) -> ClientError:
-    error = Overloaded(f"{url} wants no request for {pause_s:.0f} s")
+    error = Overloaded(f"{url} asked for a pause of {pause_s:.0f} s")
     error.retry_after_s = pause_s
     return error
 
@@ -203,12 +204,12 @@ def node_ms(timeout_s: float) -> int:
 
 
 def node_of(reply: Reply) -> str:
-    """The coordinator that an answer names, "" for none."""
+    """The coordinator that an answer names, "" if it names none."""
     return unquote(reply.headers.get("dynamo-node", ""))
 
 
 def error_of_reply(reply: Reply) -> ClientError:
-    """The error that an answer of 400 and more is."""
+    """The error of an answer with a status from 400."""
     headers = reply.headers
     applied, retry_after = headers.get("dynamo-applied", ""), headers.get("retry-after", "")
     return error_of(reply.status, problem_of(reply.body), applied, retry_after)

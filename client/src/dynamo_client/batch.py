@@ -1,6 +1,6 @@
 """Many operations in one request, each with its own outcome: one failure fails only itself.
 
-What a node could not do now is sent again, under the ids that it had, without what it could do.
+Operations that a node could not do are sent again, with the same ids, without the others.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from dynamo_client.errors import (
     ValueTooLarge,
 )
 from dynamo_client.expiry import expiry_of
-from dynamo_client.operations import OCTETS, Count, Key, Operations, ReadOptions, fresh_id, octets
+from dynamo_client.operations import OCTETS, Operations, fresh_id, octets
 from dynamo_client.problems import error_of
+from dynamo_client.request_options import Count, Key, ReadOptions
 from dynamo_client.steps import Reply, Steps
 from dynamo_client.versions import Acks, Version
 
 OPERATIONS_MAX = 256
-"""Of one request: what its gets find is held in memory, there and here. More are several requests,
-one after the other."""
+"""Of one request: the node and the client keep the values of its gets in memory. More operations
+become several requests, one after another."""
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
 ITEM_BYTES = 512
-"""For the rest of an item: ids, types, names of fields."""
+"""Bytes of the rest of an item: ids, types, names of fields."""
 _HEADERS = {"Content-Type": "application/msgpack"}
 
 
@@ -42,7 +43,7 @@ class GetOp(msgspec.Struct, frozen=True):
 
 
 class PutOp(msgspec.Struct, frozen=True):
-    """A put of a batch; its fields as those of `DynamoClient.put`."""
+    """A put of a batch; the fields are those of `DynamoClient.put`."""
 
     key: Key
     data: bytes | str
@@ -55,7 +56,7 @@ class PutOp(msgspec.Struct, frozen=True):
 
 
 class DeleteOp(msgspec.Struct, frozen=True):
-    """A delete of a batch; its fields as those of `DynamoClient.delete`."""
+    """A delete of a batch; the fields are those of `DynamoClient.delete`."""
 
     key: Key
     context: str | None = None
@@ -66,7 +67,7 @@ Op = GetOp | PutOp | DeleteOp
 
 
 class BatchOptions(ReadOptions, total=False):
-    """Of all operations of a batch: as of a get, and as of a put."""
+    """Options of all operations of a batch: those of a get, and those of a put."""
 
     w: Count | None
     dw: Count | None
@@ -100,7 +101,7 @@ class _Results(msgspec.Struct):
 def batch(
     client: Operations, operations: Sequence[Op], **how: Unpack[BatchOptions]
 ) -> Steps[list[BatchResult]]:
-    """The results, in order. Raises BadRequest where the request as a whole is wrong."""
+    """The results, in order. Raises BadRequest if the request as a whole is wrong."""
     attempts = client.within(how.pop("deadline_s", None), how.pop("traceparent", None))
     ways = {name: value for name, value in how.items() if value is not None}
     results: dict[int, BatchResult] = {}
@@ -137,9 +138,11 @@ def _chunks(items: Iterable[_Item]) -> Iterator[dict[int, _Item]]:
 
 
 def _send(
-    attempts: Attempts, items: dict[int, _Item], ways: dict[str, Any],
+    attempts: Attempts,
+    items: dict[int, _Item],
+    ways: dict[str, Any],
     results: dict[int, BatchResult],
-) -> Steps[None]:  # fmt: skip
+) -> Steps[None]:
     """One request, and again for what is left of it; `results` has the last word on each item."""
     doubted: set[int] = set()
     for attempt in range(attempts.attempts_max):

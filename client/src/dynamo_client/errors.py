@@ -1,27 +1,27 @@
-"""Every error of the client, one tree; whose fault it is stands in the type.
+"""Every error of the client, one tree; the type says whose fault it is.
 
 ClientError
-├── BadRequest           the caller's: a 4xx, nothing was stored
+├── BadRequest           fault of the caller: a 4xx, nothing was stored
 │   ├── BadKey           not 1..1024 bytes (S-KEY-1)
 │   ├── BadContext       not of this key, not of this cluster, too long (S-CTX-1)
 │   ├── BadParameter     `field` names it
-│   ├── ValueTooLarge    over the cluster's cap, 1 MiB unless it was set (S-VAL-1)
-│   ├── RequestIdReused  the id is of another value, content type or expiry (S-REQ-2)
-│   └── TooManySiblings  a put without a context at the cap; `context` lets it be repeated (S-SIB-1)
-├── NotFound             nothing is there, and somebody asked for one value or one repair
-├── SiblingsFound        several versions are there, and somebody asked for one; `values` has them
-├── Unauthorized         a token is wanted, and none is shown that a node knows
-├── Forbidden            who asks is known and has no right to this
-├── Conflict             the ring's: wrong-cluster, plan-changed, superseded, not-lost
-├── Unavailable          the cluster's: 429 or 5xx, after all attempts
+│   ├── ValueTooLarge    larger than the cluster's maximum, by default 1 MiB (S-VAL-1)
+│   ├── RequestIdReused  the id belongs to another value, content type or expiry (S-REQ-2)
+│   └── TooManySiblings  a put at the maximum needs a context; here in `context` (S-SIB-1)
+├── NotFound             the one value or the repair that was asked for does not exist
+├── SiblingsFound        the key has several versions, not one; `values` has them
+├── Unauthorized         the node asks for a token and does not know this one
+├── Forbidden            the name of the sender has no right to this
+├── Conflict             state of the ring: wrong-cluster, plan-changed, superseded, not-lost
+├── Unavailable          fault of the cluster: 429 or 5xx, after all attempts
 │   ├── QuorumNotMet     fewer than R or W nodes answered (S-RW-5)
 │   ├── InsufficientOwners  enough answered, but they cannot prove "not found" (S-RW-4)
 │   ├── NotAMember       the node is in no ring
-│   ├── Overloaded       it has as much under way as it takes
-│   └── Draining         it is stopping
+│   ├── Overloaded       the node has too many operations under way
+│   └── Draining         the node is stopping
 ├── ConnectionFailed     no node answers at any endpoint
-├── BadAnswer            what answers is not a dynamo-ring node of a version that we know
-├── NotMergeable         a value is not of the kind that a merge merges, or cannot be kept as one
+├── BadAnswer            the answer is not from a dynamo-ring node of a known version
+├── NotMergeable         a merge cannot read a value, or cannot store its result
 └── WrongUse             the client is closed, or belongs to another event loop
 """
 
@@ -40,10 +40,10 @@ class ClientError(Exception):
     """Root of the tree: `status` (0: no answer), `slug` of the problem ("" for none), `detail`."""
 
     applied: Applied = "no"
-    """For writes: `no` promises that no node stored anything; `unknown`: it cannot be known."""
+    """For writes: `no` promises that no node stored anything; `unknown`: some node may have."""
 
     attempts: tuple[str, ...] = ()
-    """What came of each attempt, in order: where, and why it did not end the operation."""
+    """The result of each attempt, in order: the address, and why the operation went on."""
 
     def __init__(self, detail: str, status: int = 0, slug: str = "") -> None:
         super().__init__(detail)
@@ -53,11 +53,11 @@ class ClientError(Exception):
 
 
 class BadRequest(ClientError):
-    """The caller's fault."""
+    """A fault of the caller."""
 
     @property
     def field(self) -> str:
-        """The part of the request that is wrong, "" where the detail does not begin with it."""
+        """The wrong part of the request, "" if the detail does not begin with it."""
         word, colon, _ = self.detail.partition(": ")
         return word if colon and " " not in word else ""
 
@@ -67,7 +67,7 @@ class BadKey(BadRequest):
 
 
 class BadContext(BadRequest):
-    """Not a context of this key and this cluster."""
+    """The context does not belong to this key and this cluster."""
 
 
 class BadParameter(BadRequest):
@@ -75,25 +75,25 @@ class BadParameter(BadRequest):
 
 
 class ValueTooLarge(BadRequest):
-    """The value is over the cap of the cluster."""
+    """The value is larger than the cluster's maximum."""
 
 
 class TooManySiblings(BadRequest):
-    """Read, merge, and put with a context; `context` is the one that the node answered with."""
+    """Read, merge, and put with a context; `context` is from the node's answer."""
 
     context: str | None = None
 
 
 class RequestIdReused(BadRequest):
-    """The request id is that of another write of the key, which is still there; take a new one."""
+    """The request id belongs to another write of the key, which still exists; use a new id."""
 
 
 class NotFound(ClientError):
-    """There is no such thing."""
+    """The key has no value, or the repair does not exist."""
 
 
 class SiblingsFound(ClientError):
-    """`values` are the versions that somebody must merge."""
+    """`values` are the versions that your program must merge."""
 
     def __init__(self, values: tuple[Version, ...]) -> None:
         super().__init__(f"{len(values)} versions; merge them, see DynamoClient.update")
@@ -104,29 +104,29 @@ class SiblingsFound(ClientError):
 
 
 class Unauthorized(ClientError):
-    """No token, or one that no node knows, or that is over."""
+    """No token, or one that no node knows, or one that has expired."""
 
 
 class Forbidden(ClientError):
-    """Who asks is known and has no right to this."""
+    """The name of the sender has no right to this."""
 
 
 class Conflict(ClientError):
-    """The ring is not as the request assumes; `slug` says in what; `document` has the answer."""
+    """The ring is not as the request assumes; `slug` says why; `document` has the answer."""
 
     document: Mapping[str, Any] = {}
 
 
 class Unavailable(ClientError):
-    """The cluster cannot now. `acks` is how far a write came, `retry_after_s` what was asked for
-    in seconds, None when nothing was."""
+    """The cluster cannot do this now. `acks` says which acks a write got; `retry_after_s` is the
+    pause in seconds that the node asked for, None if it asked for none."""
 
     acks: Acks | None = None
     retry_after_s: float | None = None
 
 
 class QuorumNotMet(Unavailable):
-    """Fewer nodes than R or W within the deadline."""
+    """Fewer than R or W nodes answered within the deadline."""
 
 
 class InsufficientOwners(Unavailable):
@@ -146,7 +146,7 @@ class Draining(Unavailable):
 
 
 class ConnectionFailed(ClientError):
-    """No endpoint answers; `applied` is `unknown` when a write may have reached a node."""
+    """No endpoint answers; `applied` is `unknown` if a write may have reached a node."""
 
 
 class BadAnswer(ClientError):
@@ -156,9 +156,8 @@ class BadAnswer(ClientError):
 
 
 class NotMergeable(ClientError):
-    """A stored value was written by something else, or the merged one could not be read again;
-    nothing was written."""
+    """The merge cannot read a stored value, or its own result; nothing was written."""
 
 
 class WrongUse(ClientError):
-    """The program uses the client where or when it must not; nothing was sent."""
+    """The program uses the client at a wrong time or place; nothing was sent."""

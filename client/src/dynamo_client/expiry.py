@@ -1,4 +1,4 @@
-"""When values expire, as callers say it and as the HTTP API has it (S-TTL-1, S-TTL-2)."""
+"""Expiries of values, for callers and for the HTTP API (S-TTL-1, S-TTL-2)."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ Never = Literal["never"]
 
 
 class Expiry(NamedTuple):
-    """Whole seconds from now, or the moment itself in RFC 3339; neither: it never expires."""
+    """Whole seconds from now, or the time in RFC 3339; without both, the value never expires."""
 
     seconds: int | None = None
     at: str | None = None
 
     def headers(self) -> dict[str, str]:
-        """What a put says of it."""
+        """The headers of a put for it."""
         if self.at is not None:
             return {"Dynamo-Expires-At": self.at}
         return {} if self.seconds is None else {"Dynamo-Expires-In": str(self.seconds)}
 
 
 def expiry_of(expires_in_s: int | None, expires_at: datetime | None) -> Expiry:
-    """What a caller asks for. Raises BadParameter: both at once, seconds that are no whole number,
-    a time without a zone. The cluster knows the bounds."""
+    """The expiry that a caller asks for. Raises BadParameter: both given, seconds that are not a
+    whole number, a time without a zone. The cluster checks the bounds."""
     if expires_in_s is not None and expires_at is not None:
-        raise BadParameter("expires_at: not beside expires_in_s: one of both")
+        raise BadParameter("expires_at: not with expires_in_s")
     if expires_in_s is not None and type(expires_in_s) is not int:
-        raise BadParameter(f"expires_in_s: wants whole seconds, not {expires_in_s!r}")
+        raise BadParameter(f"expires_in_s: needs whole seconds, not {expires_in_s!r}")
     if expires_at is None:
         return Expiry(expires_in_s)
     if not isinstance(expires_at, datetime) or expires_at.utcoffset() is None:
-        raise BadParameter(f"expires_at: wants a datetime with its zone, not {expires_at!r}")
+        raise BadParameter(f"expires_at: needs a datetime with a zone, not {expires_at!r}")
     return Expiry(at=time_text(expires_at))
 
 
 def expiry_of_update(
     expires_in_s: int | Never | None, expires_at: datetime | None
-) -> Expiry | None:  # fmt: skip
-    """The same for an update, None for "keep what is there". Raises BadParameter."""
+) -> Expiry | None:
+    """The same for an update; None means "keep the present expiry". Raises BadParameter."""
     if expires_in_s == "never" and expires_at is None:
         return Expiry()
     if isinstance(expires_in_s, str):
-        raise BadParameter(f'expires_in_s: whole seconds or "never", not {expires_in_s!r}')
+        raise BadParameter(f'expires_in_s: needs whole seconds or "never", not {expires_in_s!r}')
     expiry = expiry_of(expires_in_s, expires_at)
     return expiry if expiry != Expiry() else None
 
 
 def longest(times: Iterable[datetime | None]) -> Expiry:
-    """The expiry of what is made of several values: that of the one which lives longest. None is a
-    value that never expires, and outlives all others; so nothing expires before its time."""
+    """The expiry of a value made of several: that of the one that lives longest. None means a value
+    that never expires, so it is the longest; no merged value expires too early."""
     found = list(times)
     ends = [time for time in found if time is not None]
     return Expiry(at=time_text(max(ends))) if ends and len(ends) == len(found) else Expiry()
@@ -75,9 +75,9 @@ def time_text(time: datetime) -> str:
 
 
 def time_of(text: str) -> datetime:
-    """The inverse, for any zone; what is finer than a millisecond is cut off. Raises ValueError."""
+    """The inverse, for any zone; finer digits than milliseconds are cut off. Raises ValueError."""
     try:
         time: datetime = msgspec.convert(text, Time).astimezone(UTC)
     except (msgspec.ValidationError, OverflowError) as error:
-        raise ValueError(f"wants a time with its zone in RFC 3339: {error}") from None
+        raise ValueError(f"needs a time with a zone in RFC 3339: {error}") from None
     return time.replace(microsecond=time.microsecond // 1000 * 1000)

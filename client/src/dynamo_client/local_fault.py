@@ -1,13 +1,13 @@
-"""What hinders nodes of this machine; apart from `local_nodes`, which takes a moment to load."""
+"""Errors of local nodes; a separate module, because `local_nodes` takes long to load."""
 
 from __future__ import annotations
 
 EXTRA = "[node]"
-"""Of this package: without it there is no node to start."""
+"""The extra of this package that has the node."""
 
 
 class LocalFault(RuntimeError):
-    """What hinders local nodes, in one line; `field` names what to change, when it is an option."""
+    """Why local nodes cannot run, in one line; `field` is the option to change, if any."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)

@@ -1,9 +1,13 @@
-"""Nodes of dynamo-ring as processes of this machine: one, and the ring of them in one directory.
+"""Nodes of dynamo-ring as processes on this machine: one node, and a ring in one directory.
 
     .local/nodes.json   names, ports and flags
-    .local/n1/          data of a node; beside it n1.log, what it said, and n1.pid, who it is
+    .local/n1/          data of a node; beside it n1.log, its log, and n1.pid, its process
+    .local/backups/     the only directory for backups of its nodes
 
-Nothing is kept in memory: every question reads the files, so several shells may ask and act.
+While `dynamoctl local up` stays, peers may dial its nodes through proxies (`local_links`), so that
+links can be cut. Each node then has a second address, and the directory says so.
+
+This module keeps no state in memory: it reads the files each time, so several shells may use it.
 """
 
 from __future__ import annotations
@@ -11,69 +15,36 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from fcntl import LOCK_EX, flock
 from importlib.util import find_spec
-from os import getuid, strerror
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 from dynamo_client.admin import AdminClient
 from dynamo_client.errors import BadParameter, ClientError
 from dynamo_client.local_fault import EXTRA, LocalFault
+from dynamo_client.local_ports import LISTENERS, PORTS_APART, check_free, link_port
+from dynamo_client.local_ports import free_base as free_base
+from dynamo_client.local_ports import free_ports as free_ports
 from dynamo_client.local_process import Process, until
 from dynamo_client.tls import SYSTEM, Tls
 from dynamo_client.tokens import token_of_secret_file
 
-LISTENERS = ("client", "admin", "peer")
 BASE_PORT = 7101
-PORTS_APART = 100
-"""Between the listeners of one node."""
 NODES_MAX = 64
 SECRET = "--cluster-secret-file"
+HISTORY, HISTORY_BYTES_MAX = "--history-bytes-max", 8 * 1024 * 1024
+BACKUPS = "--backup-targets"
+STORES = "s3://,gs://,az://"
 CERTS = "certs"
-"""In the directory of a ring."""
-FREE_PORTS = range(10_000, 32_000)
+"""Directory of the certificates in the directory of a ring."""
 PROBE_S_MAX = 2.0
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now, below those that the system gives to outgoing
-    connections: one of these could take a port while its node is down. They are given in turn, to
-    all processes of this user: who drew at random now and then drew what another had not yet
-    opened, or had closed to open it again."""
-    ports: list[int] = []
-    with open(Path(gettempdir()) / f"dynamo-ring-ports-{getuid()}", "a+b") as turn:
-        flock(turn, LOCK_EX)
-        turn.seek(0)
-        last = int(turn.read() or 0)
-        while len(ports) < count:
-            last += 1
-            port = FREE_PORTS[last % len(FREE_PORTS)]
-            with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-                ports.append(port)
-        turn.truncate(0)
-        turn.write(b"%d" % last)
-    return ports
-
-
-def free_base(nodes: int) -> int:
-    """A base port from which the ports of `nodes` nodes in one directory are free, as with
-    `free_ports`."""
-    apart = [PORTS_APART * which for which in range(len(LISTENERS))]
-    while True:
-        ports = free_ports(apart[-1] + nodes)
-        base = ports[0]
-        if {base + place + node for place in apart for node in range(nodes)} <= set(ports):
-            return base
-
-
 def said(line: str) -> tuple[str, str]:
-    """Level and words of a line of a node's log, JSON or not."""
+    """Level and text of a line of a node's log, JSON or not."""
     try:
         fields = json.loads(line)
         level, event = fields.pop("level"), fields.pop("event")
@@ -84,7 +55,7 @@ def said(line: str) -> tuple[str, str]:
 
 
 class LocalNode:
-    """One `dynamo-node` on loopback that can be killed, wiped and started again in its place."""
+    """One `dynamo-node` on loopback that can be killed, wiped and started again."""
 
     def __init__(
         self, name: str, directory: Path, advertise: str = "", ports: dict[str, int] | None = None
@@ -95,15 +66,17 @@ class LocalNode:
         self.advertise = advertise or f"127.0.0.1:{self.ports['peer']}"
         self.seeds: list[str] = []
         self.before: list[str] = []
-        """What stands before its command, as `env` and variables."""
+        """Words before its command, such as `env` and variables."""
+        self.skew_s = 0.0
+        """Seconds by which its clock is ahead from its next start on."""
         self.certs: Path | None = None
-        """Where its certificate is; None for a plain node."""
+        """The directory of its certificate; None for a plain node."""
         self.log = directory.with_suffix(".log")
         self.pid_file = directory.with_suffix(".pid")
 
     @property
     def process(self) -> Process | None:
-        """Its last process, which may have ended; None before its start and after a clean stop."""
+        """Its last process, which may have ended; None before a start and after a clean stop."""
         return Process.of_file(self.pid_file)
 
     @property
@@ -124,12 +97,12 @@ class LocalNode:
 
     @property
     def scheme(self) -> str:
-        """Of both URLs."""
+        """The scheme of both URLs."""
         return "https" if self.certs else "http"
 
     @property
     def tls(self) -> Tls:
-        """Whom a client of it believes."""
+        """Which authorities its clients trust."""
         return Tls(self.certs / "ca.crt") if self.certs else SYSTEM
 
     def _tls_flags(self) -> list[str]:
@@ -139,42 +112,60 @@ class LocalNode:
         files = {"cert": cert, "key": cert.with_suffix(".key"), "ca": self.certs / "ca.crt"}
         return [f"--tls-{which}-file={file.resolve()}" for which, file in files.items()]
 
+    def _usual_flags(self, flags: Iterable[str]) -> list[str]:
+        """Unless the flags say it: where it may write backups, and that it remembers histories."""
+        beside = (self.directory.parent / "backups").resolve()
+        usual = {BACKUPS: f"{STORES},{beside.as_uri()}", HISTORY: str(HISTORY_BYTES_MAX)}
+        named = {flag.partition("=")[0] for flag in flags}
+        return [f"{name}={value}" for name, value in usual.items() if name not in named]
+
     def start(self, *flags: str) -> None:
         """Starts the process; `until(self.lives, ...)` waits for it."""
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         listen = [f"--{which}-listen=127.0.0.1:{port}" for which, port in self.ports.items()]
         seeds = [f"--seeds={','.join(self.seeds)}"] if self.seeds else []
         process = Process.start(
-            [*self.before, sys.executable, "-m", "dynamo_node.app", f"--name={self.name}",
-             f"--data-dir={self.directory}", f"--advertise={self.advertise}",
-             *listen, *seeds, *self._tls_flags(), *flags],
+            [
+                *self.before,
+                *[sys.executable, "-m"],
+                *(["dynamo_client.skewed_clock", str(self.skew_s)] if self.skew_s else []),
+                "dynamo_node.app",
+                f"--name={self.name}",
+                f"--data-dir={self.directory}",
+                f"--advertise={self.advertise}",
+                *listen,
+                *seeds,
+                *self._tls_flags(),
+                *self._usual_flags(flags),
+                *flags,
+            ],
             self.log,
-        )  # fmt: skip
+        )
         process.save(self.pid_file)
 
     def kill(self) -> None:
-        """As a power switch would."""
+        """Kills it, like a power cut."""
         if (process := self.process) is not None:
             process.end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """The clean way; nothing when it does not run."""
+        """Stops it cleanly; does nothing if it does not run."""
         if (process := self.process) is not None:
             process.end()
             self.pid_file.unlink(missing_ok=True)
 
     def wipe(self) -> None:
-        """Its disk is lost."""
+        """Deletes its disk."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def lives(self) -> bool:
-        """Whether the process answers; raises LocalFault when it has ended."""
+        """Whether the process answers; raises LocalFault if it has ended."""
         if not self.alive:
             raise LocalFault(f"{self.name} has ended: {self.last_words()}")
         return self._probe("/livez")
 
     def ready(self) -> bool:
-        """Whether it takes operations."""
+        """Whether it accepts operations."""
         return self._probe("/readyz")
 
     def last_words(self) -> str:
@@ -182,10 +173,10 @@ class LocalNode:
         lines: list[str] = []
         with suppress(FileNotFoundError):
             lines = self.log.read_text(errors="replace").splitlines()
-        return said(lines[-1])[1] if lines else "it said nothing"
+        return said(lines[-1])[1] if lines else "its log is empty"
 
     def _probe(self, path: str) -> bool:
-        # Cheaper than an AdminClient, as it is asked often while the nodes need the processors.
+        # Cheaper than an AdminClient: called often while the nodes need the processors.
         from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
         where = ("127.0.0.1", self.ports["admin"])
@@ -202,8 +193,7 @@ class LocalNode:
 
 
 def found(nodes: Iterable[LocalNode], token: str | None = None, **settings: int | str) -> None:
-    """Makes one ring of nodes that are up and empty. Raises RuntimeError, or
-    ClientError when they do not want."""
+    """Makes one ring of nodes that are up and empty. Raises RuntimeError, ClientError."""
     nodes = list(nodes)
     for node in nodes:
         until(node.lives, f"{node.name} does not answer")
@@ -219,16 +209,19 @@ class LocalRing:
     """The nodes of one directory."""
 
     def __init__(self, directory: Path) -> None:
-        """Reads what is there. Raises LocalFault."""
+        """Reads the directory. Raises LocalFault."""
         self.directory = directory
         self.nodes: dict[str, LocalNode] = {}
         self.flags: list[str] = []
         self.certs: Path | None = None
-        """Where certificates of its nodes are; None for a plain ring."""
+        """The directory of its nodes' certificates; None for a plain ring."""
+        self.linked = False
+        """Whether peers dial its nodes through proxies."""
         try:
             document = json.loads((directory / "nodes.json").read_text())
             self.flags = document["flags"]
             self.certs = directory / CERTS if document.get("secure") else None
+            self.linked = document.get("linked", False)
             for name, ports in document["ports"].items():
                 self._take(name, ports)
         except FileNotFoundError:
@@ -243,7 +236,7 @@ class LocalRing:
 
     @property
     def token(self) -> str | None:
-        """Of administrators, from the secret that the flags name. Raises LocalFault."""
+        """The administrator's token, from the secret that the flags name. Raises LocalFault."""
         if not (path := self.secret_file):
             return None
         try:
@@ -255,20 +248,20 @@ class LocalRing:
 
     @property
     def secret_file(self) -> str:
-        """Where the flags say that it is; "" when they name none."""
+        """The file of the secret in the flags, "" if they name none."""
         named = dict(flag.partition("=")[::2] for flag in self.flags)
         return named.get(SECRET, "")
 
     def node(self, name: str) -> LocalNode:
-        """One of them. Raises LocalFault when there is none of that name."""
+        """The node of that name. Raises LocalFault if there is none."""
         if name not in self.nodes:
             has = ", ".join(self.nodes) or "no nodes"
             raise LocalFault(f"no node {name!r} in {self.directory}, which has {has}", "NAME")
         return self.nodes[name]
 
     def add(self, base_port: int = BASE_PORT) -> LocalNode:
-        """One more node, not started, under the first name that is free; n1 has the base port, the
-        others follow it. Raises LocalFault."""
+        """Adds a node, not started, with the first free name; n1 has the base port, the others the
+        following ones. Raises LocalFault."""
         taken = {int(name[1:]) - 1: node for name, node in self.nodes.items()}
         number = next(n for n in range(NODES_MAX + 1) if n not in taken)
         for other, node in taken.items():
@@ -281,7 +274,7 @@ class LocalRing:
         return self.nodes[f"n{number + 1}"]
 
     def drop(self, node: LocalNode) -> None:
-        """Stops a node that has left the ring; its directory goes with it."""
+        """Stops a node that has left the ring and deletes its directory."""
         node.stop()
         node.wipe()
         del self.nodes[node.name]
@@ -293,20 +286,32 @@ class LocalRing:
             "ports": {n.name: n.ports for n in self.nodes.values()},
             "flags": self.flags,
         }
-        document["secure"] = self.certs is not None
+        document["secure"], document["linked"] = self.certs is not None, self.linked
         new = self.directory / "nodes.new"
         new.write_text(json.dumps(document, indent=1) + "\n")
         new.rename(self.directory / "nodes.json")
 
+    def link(self, linked: bool) -> None:
+        """From their next start on, peers dial the nodes through proxies, or directly."""
+        self.linked = linked
+        ports = {name: node.ports for name, node in self.nodes.items()}
+        self.nodes.clear()
+        for name, each in ports.items():
+            self._take(name, each)
+        self._save()
+
     def forget(self) -> None:
-        """The next try begins anew, with other ports if it likes."""
+        """Deletes the list of nodes, so that the next try may take other ports."""
         (self.directory / "nodes.json").unlink(missing_ok=True)
 
     def start(self, nodes: list[LocalNode]) -> None:
-        """Starts nodes and waits until they answer; stops them when one does not. Raises
+        """Starts nodes and waits until they answer; stops all of them if one does not. Raises
         LocalFault."""
-        if missing := [name for name in ("dynamo_node", "fastapi", "rocksdict", "uvicorn")
-                       if find_spec(name) is None]:  # fmt: skip
+        if missing := [
+            name
+            for name in ("dynamo_node", "fastapi", "rocksdict", "uvicorn")
+            if find_spec(name) is None
+        ]:
             raise LocalFault(
                 f"nodes need the package's extra [node] ({missing[0]} is not installed):"
                 " pip install 'dynamo-ring[node]'",
@@ -314,7 +319,7 @@ class LocalRing:
             )
         for node in nodes:
             for port in node.ports.values():
-                _check_free(port)
+                check_free(port)
         try:
             for node in nodes:
                 node.start(*self.flags)
@@ -325,7 +330,7 @@ class LocalRing:
             raise
 
     def stop(self, nodes: list[LocalNode] | None = None) -> None:
-        """Stops nodes the clean way, all at once; all of them when none are named."""
+        """Stops these nodes, or all, cleanly and at the same time."""
         nodes = list(self.nodes.values()) if nodes is None else nodes
         for node in nodes:
             if (process := node.process) is not None:
@@ -334,7 +339,7 @@ class LocalRing:
             node.stop()
 
     def up(self, partitions: int) -> None:
-        """All nodes, and a ring of them unless they are in one. Raises RuntimeError or
+        """Starts all nodes, and makes a ring of them unless they are in one. Raises RuntimeError or
         ClientError."""
         nodes = list(self.nodes.values())
         n = min(3, len(nodes))
@@ -351,7 +356,7 @@ class LocalRing:
             raise
 
     def members(self) -> set[str]:
-        """Names in the ring, as the first node that is in one knows it; empty without a ring."""
+        """The names in the ring, from the first node that is in one; empty without a ring."""
         for node in self.running:
             door = AdminClient(node.admin, self.token, timeout_s=PROBE_S_MAX, tls=node.tls)
             with door as admin, suppress(ClientError):
@@ -360,17 +365,10 @@ class LocalRing:
         return set()
 
     def _take(self, name: str, ports: dict[str, int]) -> None:
-        new = LocalNode(name, self.directory / name, ports=ports)
+        link = f"127.0.0.1:{link_port(ports)}" if self.linked else ""
+        new = LocalNode(name, self.directory / name, link, ports)
         new.certs = self.certs
         for node in self.nodes.values():
             node.seeds.append(new.advertise)
             new.seeds.append(node.advertise)
         self.nodes[name] = new
-
-
-def _check_free(port: int) -> None:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        reason = f"127.0.0.1:{port} cannot be used: {strerror(error.errno or 0)}"
-        raise LocalFault(reason, "--base-port") from None

@@ -1,7 +1,8 @@
-"""A process of this machine that is started now and ended later, perhaps from another shell.
+"""A process on this machine that may be ended later, also from another shell.
 
-A process number alone is not enough: after a process has ended, the system may give its number to
-another one. So a process is its number and its start time; a signal goes only to one with both.
+A process number alone does not name a process: after it has ended, the system may give the number
+to another process. So a process is its number and its start time; a signal goes only to a process
+with both.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def until(condition: Callable[[], bool], what: str, wait_s_max: float = WAIT_S_M
 
 
 def _seen(pid: int) -> tuple[str, str]:
-    """State (Z: has ended) and time of start in the system's own words; "" when there is none."""
+    """State (Z: has ended) and start time in the system's words; "" if there is no such process."""
     if Path("/proc/self/stat").exists():
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -45,31 +46,35 @@ def _seen(pid: int) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Process:
-    """One process; `started` is as the system says it."""
+    """One process; `started` is the system's text of its start time."""
 
     pid: int
     started: str
 
     @classmethod
     def start(cls, command: list[str], log: Path) -> Self:
-        """Starts a command whose words go to a file. It lives on when its starter ends, and Ctrl-C
-        on the terminal is not for it. Raises OSError when the command cannot be run."""
-        # What is started here is told everything by flags.
+        """Starts a command and writes its output to a file. The process goes on when its starter
+        ends, and Ctrl-C on the terminal does not reach it. Raises OSError if the command cannot be
+        run."""
+        # The process gets all its settings by flags.
         clean = {k: v for k, v in os.environ.items() if not k.startswith("DYNAMO_")}
         appended = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         pid = os.posix_spawnp(
-            command[0], command, clean, setpgroup=0,
+            command[0],
+            command,
+            clean,
+            setpgroup=0,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, log, appended, 0o644),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
-        )  # fmt: skip
+        )
         return cls(pid, _seen(pid)[1])
 
     @classmethod
     def of_file(cls, file: Path) -> Self | None:
-        """The process that `save` wrote down, which may have ended; None when none is there."""
+        """The process that `save` has written, which may have ended; None if there is none."""
         try:
             pid, _, started = file.read_text().strip().partition(" ")
             return cls(int(pid), started)
@@ -77,28 +82,28 @@ class Process:
             return None
 
     def save(self, file: Path) -> None:
-        """Writes it down for other shells."""
+        """Writes it to a file for other shells."""
         file.write_text(f"{self.pid} {self.started}\n")
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs. One of our own children that has ended is buried."""
+        """Whether it still runs. An ended child of this process is reaped."""
         state, started = _seen(self.pid)
         if started != self.started or not started:
             return False
         if state != "Z":
             return True
-        with suppress(ChildProcessError):  # another's child, whom its parent buries
+        with suppress(ChildProcessError):  # not our child: its parent reaps it
             os.waitpid(self.pid, os.WNOHANG)
         return False
 
     def send(self, number: int) -> None:
-        """Signals it; nothing when it has ended."""
+        """Sends it a signal; does nothing if it has ended."""
         if self.alive:
             os.kill(self.pid, number)
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """Ends it and waits; kills what does not want to end."""
+        """Ends it and waits; kills it if it does not end."""
         self.send(number)
         try:
             until(lambda: not self.alive, "", STOP_S_MAX)

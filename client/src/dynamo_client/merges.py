@@ -1,20 +1,20 @@
-"""Merges for `update`: how siblings become one value [P 4.4], and a change made to it.
+"""Merges for `update`: they make one value from siblings [P 4.4] and apply a change.
 
 A merge takes the data of all siblings and returns the new value, or None for "nothing to write".
-Each factory here first unites the siblings by a function that is commutative, associative and
-idempotent, so that it does not matter who merges what, how often and in which order; then it makes
-its change. What unites:
+Each factory here first merges the siblings with a function that is commutative, associative and
+idempotent, so that the order and the number of merges do not matter; then it applies its change.
+The merges:
 
-    cart_union   lines of all siblings; of one line's contents the larger in canonical JSON.
-                 An added line is never lost; one removed beside a concurrent write may come back
+    cart_union   lines of all siblings; of two contents of one line, the larger in canonical JSON.
+                 An added line is never lost; a removed line may return after a concurrent write
                  (the paper's cart).
     set_union    elements of all siblings; the same holds.
-    counter      by actor, the larger of its plus and of its minus. Sums nothing that was counted.
-    last_writer  the newest stamp, the others are thrown away: **lossy**, on purpose.
+    counter      by actor, the larger of its plus and of its minus. It counts nothing twice.
+    last_writer  the newest stamp; the others are deleted: **lossy**, on purpose.
 
 Values are canonical JSON: equal contents have equal bytes. What JSON cannot hold (NaN, bytes, keys
-that are no text) is refused before anything is read or written, and what a merge has made is read
-back before it is written.
+that are not text) is refused before anything is read or written, and the result of a merge is
+decoded again before it is written.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _decoded(values: list[bytes], kind: type[T], what: str) -> list[T]:
 
 
 def _held(value: Any, field: str) -> Any:
-    """The value, as JSON gives it back. Raises BadParameter where that is not what was given."""
+    """The value as JSON gives it back. Raises BadParameter if that differs from the given one."""
     try:
         back = msgspec.json.decode(_encode(value))
         same = back == _listed(value)
@@ -59,7 +59,7 @@ def _held(value: Any, field: str) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """Tuples as lists, all the way down: JSON has but one of them."""
+    """Tuples as lists, at every depth: JSON has only lists."""
     if isinstance(value, list | tuple):
         return [_listed(each) for each in value]
     if isinstance(value, Mapping):
@@ -75,8 +75,8 @@ def _sealed(value: Any, kind: type[T], what: str) -> bytes:
 
 
 def cart_union(add: Mapping[str, Any] | None = None, remove: Iterable[str] = ()) -> Merge:
-    """A cart: JSON object of line id to anything. Lines of `add` replace lines of their id,
-    after those of `remove` are gone. Raises BadParameter, and NotMergeable in use."""
+    """A cart: JSON object of line id to any value. Removes the lines of `remove`, then sets the
+    lines of `add`. Raises BadParameter, and NotMergeable in use."""
     added, removed = _held(dict(add or {}), "add"), frozenset(_texts(remove, "remove"))
 
     def merge(values: list[bytes]) -> bytes | None:
@@ -95,7 +95,7 @@ def _texts(given: Iterable[str], field: str) -> list[str]:
     texts = [given] if isinstance(given, str) else list(given)
     for text in texts:
         if not isinstance(text, str):
-            raise BadParameter(f"{field}: ids of lines are text, not {type(text).__name__}")
+            raise BadParameter(f"{field}: ids of lines must be text, not {type(text).__name__}")
     return texts
 
 
@@ -116,15 +116,15 @@ def set_union(add: Iterable[Any] = (), remove: Iterable[Any] = ()) -> Merge:
 def counter(by: int, actor: str) -> Merge:
     """A counter that goes up and down: JSON object of actor to [plus, minus].
 
-    An actor is one writer that does one update after the other: two at once under one name count
-    as one. So does an actor that does not read its own last write; where R + W > N and both are
-    strict it always does (C9). Raises BadParameter, and NotMergeable in use.
+    An actor is one writer whose updates follow one after another: two concurrent updates under one
+    name count as one. An actor must also read its own last write; it always does if R + W > N and
+    both are strict (C9). Raises BadParameter, and NotMergeable in use.
     """
     if type(by) is not int:
-        raise BadParameter(f"by: a whole number, not {by!r}")
+        raise BadParameter(f"by: must be a whole number, not {by!r}")
     _held(actor, "actor")
     if not isinstance(actor, str):
-        raise BadParameter(f"actor: text, not {type(actor).__name__}")
+        raise BadParameter(f"actor: must be text, not {type(actor).__name__}")
 
     def merge(values: list[bytes]) -> bytes | None:
         actors: dict[str, tuple[int, int]] = {}
@@ -142,22 +142,22 @@ def counter(by: int, actor: str) -> Merge:
 
 
 def counter_value(data: bytes) -> int:
-    """What a counter counts. Raises NotMergeable."""
+    """The value of a counter. Raises NotMergeable."""
     (actors,) = _decoded([data], dict[str, tuple[int, int]], "a counter")
     return sum(plus - minus for plus, minus in actors.values())
 
 
 def last_writer(data: bytes, now_ms: int | None = None) -> Merge:
-    """A register where the newest stamp wins: `data` is written unless what is there is newer.
+    """A register in which the newest stamp wins: `data` is written unless a newer value exists.
 
-    **Lossy**: of concurrent writes all but one are thrown away, and the clocks of the writers
-    decide which [P 6]; one whose clock is behind may never win. `now_ms` is the stamp, None the
-    clock of this machine. Raises BadParameter, and NotMergeable in use.
+    **Lossy**: of concurrent writes, all but one are deleted, and the clocks of the writers decide
+    which one stays [P 6]; a writer whose clock is slow may never win. `now_ms` is the stamp; None
+    means the clock of this machine. Raises BadParameter, and NotMergeable in use.
     """
     if not isinstance(data, bytes | bytearray | memoryview):
-        raise BadParameter(f"data: bytes, not {type(data).__name__}")
+        raise BadParameter(f"data: must be bytes, not {type(data).__name__}")
     if now_ms is not None and type(now_ms) is not int:
-        raise BadParameter(f"now_ms: a whole number, not {now_ms!r}")
+        raise BadParameter(f"now_ms: must be a whole number, not {now_ms!r}")
     at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     mine = _Stamped(at_ms, b64encode(data).decode())
 

@@ -1,11 +1,11 @@
-"""The HTTP connections of a client that blocks: bounded waits, and a new pool where the old one is
-in doubt. `async_pool` has those of a client under asyncio.
+"""The HTTP connections of a blocking client: bounded waits, and a new pool if the old one may be
+broken. `async_pool` has those of a client under asyncio.
 
-Below is httpcore. A call that is interrupted inside it may leave one of its connections in a state
-that nothing repairs, and a limit of connections would count it for ever. So the limit is ours
-(`slots`), in front of a pool without a limit; and a pool in which calls were interrupted is thrown
-away and made anew. A pool belongs to one process: after a fork there is a new one. Each wait on a
-socket ends at the deadline of its request, however the answer drips.
+The library is httpcore. If a call is interrupted inside it, one of its connections may stay in a
+broken state, and a limit of connections would count it for ever. So the limit is ours (`slots`), in
+front of a pool without a limit; and a pool with interrupted calls is replaced by a new one. A pool
+belongs to one process: after a fork there is a new pool. Each wait on a socket ends at the deadline
+of its request, even if the answer arrives byte by byte.
 """
 
 from __future__ import annotations
@@ -21,16 +21,22 @@ import httpcore
 
 from dynamo_client.errors import WrongUse
 from dynamo_client.steps import Ask, Failure, Reply
-from dynamo_client.tls import SYSTEM, Tls
+from dynamo_client.tls import SYSTEM, CaWatch, Tls
 from dynamo_client.token_file import TokenFile
 
 CONNECT_S_MAX = 1.0
 CONNECTIONS_MAX = 32
-"""Of one client; further calls wait for one, as long as their deadline lets them."""
+"""Connections of one client; further calls wait for a free one until their deadline. That wait is
+no part of an attempt. Else the calls that have waited longest have the least time left, and are cut
+off on the connection for which they have waited."""
+PROGRESS_S = 2.0
+"""If no call has ended for this time, or for that of an attempt if it is longer, while others wait,
+the client makes a new pool. A call that has waited this long while others ended looks again after
+twice the time, because each look costs its place in the queue."""
 KEPT_S = 5.0
-"""How long a connection that has nothing to do stays open."""
+"""How long an idle connection stays open."""
 WRITE_BYTES = 65_536
-"""What is handed to a socket at once; before each the deadline is looked at."""
+"""Bytes given to a socket at once; the deadline is checked before each part."""
 NEVER_SENT = (
     httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout,
     httpcore.UnsupportedProtocol,
@@ -39,12 +45,12 @@ HTTP_ERRORS = (
     httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError,
     httpcore.UnsupportedProtocol,
 )  # fmt: skip
-NO_SLOT = Failure(False, f"none of {CONNECTIONS_MAX} connections became free in time")
+NO_SLOT = Failure(False, f"none of {CONNECTIONS_MAX} connections became free in time", asked=False)
 
 
 def pool_options(urls: Sequence[str], tls: Tls = SYSTEM) -> dict[str, Any]:
-    """For a pool of httpcore, which reads no proxies of the environment: they are not meant for
-    databases. No files of authorities are read where nothing is encrypted. Raises BadParameter."""
+    """Options of a pool of httpcore. It ignores proxies of the environment, which are not meant for
+    databases. It reads files of authorities only if something is encrypted. Raises BadParameter."""
     made: dict[str, Any] = {
         "max_connections": None, "max_keepalive_connections": CONNECTIONS_MAX,
         "keepalive_expiry": KEPT_S,
@@ -55,7 +61,7 @@ def pool_options(urls: Sequence[str], tls: Tls = SYSTEM) -> dict[str, Any]:
 
 
 def request_of(ask: Ask, more: dict[str, str], left_s: float) -> dict[str, Any]:
-    """A request in httpcore's words; `left_s` bounds each of its waits."""
+    """A request in the form of httpcore; `left_s` bounds each of its waits."""
     parts = urlsplit(ask.url)
     host = (parts.hostname or "").encode("ascii" if ask.url.isascii() else "idna")
     near = b"[%b]" % host if b":" in host else host
@@ -75,7 +81,7 @@ def request_of(ask: Ask, more: dict[str, str], left_s: float) -> dict[str, Any]:
 
 
 def reply_of(response: httpcore.Response, body: bytes) -> Reply:
-    """What came, its headers by name."""
+    """The answer, with its headers by name."""
     headers: dict[str, str] = {}
     for raw, value in response.headers:
         name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
@@ -84,18 +90,18 @@ def reply_of(response: httpcore.Response, body: bytes) -> Reply:
 
 
 def failure_of(error: Exception) -> Failure:
-    """What the steps know of a failure: whether the request may have arrived."""
+    """A failure for the steps: it says whether the request may have arrived."""
     reason = str(error) or "no answer in time"
     return Failure(not isinstance(error, NEVER_SENT), f"{type(error).__name__}: {reason}")
 
 
 class _Deadline(threading.local):
-    """When the request of this thread ends. Every read and write of it is in this thread."""
+    """When the request of this thread ends. Every read and write of a request is in one thread."""
 
     ends_at = 0.0
 
     def left_s(self, timeout: float | None) -> float:
-        """What a wait may take: none may, and it is over at once, after the end."""
+        """The maximum time of a wait; 0 after the end."""
         left = max(0.001, self.ends_at - time.monotonic())
         return left if timeout is None else min(timeout, left)
 
@@ -105,7 +111,7 @@ class _Deadline(threading.local):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A socket whose every wait is within the deadline of the request that waits."""
+    """A socket whose waits end at the deadline of the waiting request."""
 
     def __init__(self, below: httpcore.NetworkStream, deadline: _Deadline) -> None:
         self._below, self._deadline = below, deadline
@@ -113,14 +119,14 @@ class _Stream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """As httpcore has it."""
         if self._deadline.over:
-            raise httpcore.ReadTimeout("the answer did not end in time")
+            raise httpcore.ReadTimeout("the answer was not complete in time")
         return self._below.read(max_bytes, self._deadline.left_s(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """As httpcore has it."""
         for at in range(0, len(buffer), WRITE_BYTES):
             if self._deadline.over:
-                raise httpcore.WriteTimeout("the request was not taken in time")
+                raise httpcore.WriteTimeout("the node did not read the request in time")
             part = buffer[at : at + WRITE_BYTES]
             self._below.write(part, self._deadline.left_s(timeout))
 
@@ -141,15 +147,19 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Network(httpcore.NetworkBackend):
-    """Connections whose waits are within the deadline of the request."""
+    """Connections whose waits end at the deadline of the request."""
 
     def __init__(self, deadline: _Deadline) -> None:
         self._below, self._deadline = httpcore.SyncBackend(), deadline
 
     def connect_tcp(
-        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:  # fmt: skip
+    ) -> httpcore.NetworkStream:
         """As httpcore has it."""
         left = self._deadline.left_s(timeout)
         made = self._below.connect_tcp(host, port, left, local_address, socket_options)
@@ -157,7 +167,7 @@ class _Network(httpcore.NetworkBackend):
 
 
 class _BlockingPool:
-    """One pool of httpcore of one process."""
+    """One pool of httpcore, for one process."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.deadline = _Deadline()
@@ -168,38 +178,58 @@ class _BlockingPool:
         self.ended = 0
 
 
-class BlockingPool:
-    """The connections of a client that blocks. Threads may share it."""
+class Pool:
+    """What both kinds of pools know: whom they may dial, and how each request shows who asks."""
 
     def __init__(
-        self, urls: Sequence[str], headers: dict[str, str] | None = None, tls: Tls = SYSTEM,
+        self,
+        urls: Sequence[str],
+        headers: dict[str, str] | None = None,
+        tls: Tls = SYSTEM,
         token_file: TokenFile | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._options, self._fixed = pool_options(urls, tls), headers or {}
+        self._authorities = CaWatch(tls, self._options.get("ssl_context"))
         self._token_file = token_file
-        self._pool: _BlockingPool | None = None
         self._closed = False
-        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is dialled yet."""
+        raise AssertionError("each kind of pool has its own connections")
 
     @property
     def _headers(self) -> dict[str, str]:
         return self._fixed if self._token_file is None else self._token_file.headers()
 
+
+class BlockingPool(Pool):
+    """The connections of a blocking client. Threads may share it."""
+
+    def _begin(self) -> None:
+        self._pool: _BlockingPool | None = None
+        self._lock = threading.Lock()
+
     def ask(self, ask: Ask) -> Reply | Failure:
-        """The answer, or why there is none, within `ask.timeout_s`. Raises WrongUse when closed."""
-        ends_at = time.monotonic() + ask.timeout_s
-        pool = self._current()
-        ended = pool.ended
-        if not pool.slots.acquire(timeout=max(0.0, ask.timeout_s)):
+        """The answer, or the reason why there is none, within `ask.whole_s`. Raises WrongUse if
+        closed."""
+        ends_at, patience_s = time.monotonic() + ask.whole_s, max(ask.timeout_s, PROGRESS_S)
+        while True:
+            pool = self._current()
+            ended, left_s = pool.ended, ends_at - time.monotonic()
+            if left_s <= 0:
+                return NO_SLOT
+            if pool.slots.acquire(timeout=min(left_s, patience_s)):
+                break
             if pool.ended == ended:
-                self.renew(pool)  # nothing ends there any more
-            return NO_SLOT
+                self.renew(pool)  # no call of this pool ends any more
+            patience_s *= 2
         try:
-            return self._send(pool, ask, ends_at)
+            return self._send(pool, ask, min(ends_at, time.monotonic() + ask.timeout_s))
         except (*HTTP_ERRORS, UnicodeError) as error:
             return failure_of(error)
         except BaseException:
-            # An exception out of a signal handler, say, in the middle of a request.
+            # For example an exception of a signal handler during a request.
             self.renew(pool)
             raise
         finally:
@@ -211,6 +241,7 @@ class BlockingPool:
         if left_s <= 0:
             return NO_SLOT
         pool.deadline.ends_at = ends_at
+        self._authorities.look()
         with pool.http.stream(**request_of(ask, self._headers, left_s)) as response:
             return reply_of(response, response.read())
 
@@ -224,13 +255,13 @@ class BlockingPool:
             self._lock = threading.Lock()  # another thread may have held it at the fork
         with self._lock:
             if self._pool is pool:
-                # The old one is not closed: its connections are the parent's.
+                # The old pool is not closed: its connections belong to the parent.
                 self._pool = _BlockingPool(self._options)
             assert self._pool is not None
             return self._pool
 
     def renew(self, old: object = None) -> None:
-        """The next call finds new connections; calls under way end on the old ones."""
+        """The next call uses new connections; calls under way end on the old ones."""
         with self._lock:
             if old is None or self._pool is old:
                 self._pool = None

@@ -1,4 +1,4 @@
-"""From a node's answers to errors: by the slug of the problem, else by the status."""
+"""Errors from a node's answers: by the slug of the problem, else by the status."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BY_STATUS: dict[int, type[ClientError]] = {
 
 
 def problem_of(body: bytes) -> dict[str, Any]:
-    """The problem document (RFC 9457) in an answer, {} when there is none."""
+    """The problem document (RFC 9457) in an answer, {} if there is none."""
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -44,7 +44,7 @@ def problem_of(body: bytes) -> dict[str, Any]:
 def error_of(
     status: int, problem: Mapping[str, Any], applied: str = "", retry_after: str = ""
 ) -> ClientError:
-    """The error that an answer is; `applied` and `retry_after` are its headers, "" for none."""
+    """The error of an answer; `applied` and `retry_after` are its headers, "" if there are none."""
     slug = str(problem.get("type", "")).rpartition("/problems/")[2]
     kind = _BY_SLUG.get(slug) or _BY_STATUS.get(status)
     if kind is None:

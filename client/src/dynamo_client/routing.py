@@ -1,4 +1,4 @@
-"""Which node to ask: the owners of the key by the ring document [P 6.4], else the given endpoints.
+"""Chooses the node to ask: the owners of the key by the ring document [P 6.4], or an endpoint.
 
 Theory of operation. A client that knows the ring saves the hop from a node without the key to one
 with it. It fetches the document from any node. It fetches it again when it is RING_AGE_S_MAX old,
@@ -6,10 +6,10 @@ and after a miss: an owner cannot be reached, or the node that answered is not a
 answers for every key, so an old ring only costs time. The endpoints that the client was given
 always stay in the list.
 
-Among several, in this order: one that did not fail lately nor asked for a pause; fewest attempts of
-this operation; fewest failures, if all failed; the owner that answered last for this key, as it has
-what the client saw there (S-RW-7); an owner, in the ring's order; an endpoint, in the caller's
-order; the other owners; another member.
+Among several, in this order: a node that did not fail lately and asked for no pause; fewest
+attempts of this operation; fewest failures, if all failed; the owner that answered last for this
+key, because it has what the client saw there (S-RW-7); an owner, in the ring's order; an endpoint,
+in the caller's order; the other owners; another member.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from dynamo_core.ring.json_form import from_document
 
 RING_AGE_S_MAX = 10.0
 RING_PAUSE_S = 1.0
-"""The shortest time between two requests for the ring, also with many misses."""
+"""The shortest time between two requests for the ring, even after many misses."""
 AVOID_S, AVOID_S_MAX = 1.0, 60.0
-"""After a failure: doubled with each further one, so that members whose addresses cannot be
-reached from here (behind a gateway, say) cost little."""
+"""Time to avoid a node after a failure, doubled after each further one: members whose addresses
+this client cannot reach (for example behind a gateway) then cost little."""
 DOUBT_S = 5.0
-"""A node that could not reach a quorum is asked last for this time: it may be cut off."""
+"""A node that did not reach a quorum is asked last for this time: it may be cut off."""
 ANSWERED_MAX = 4096
 OWNERS_FIRST = 2
-"""This many owners come before the endpoints, which can be reached when owners cannot."""
+"""Number of owners before the endpoints; endpoints can be reached when owners cannot."""
 
 
 def checked_url(url: object, field: str) -> str:
     """`http://host:port` without a slash at its end. Raises BadParameter that names the field: a
-    path would be a part of every key, and an address without a scheme is none."""
+    path would be part of every key, and an address needs a scheme."""
     if not isinstance(url, str):
-        raise BadParameter(f"{field}: wants text like http://host:port, not {type(url).__name__}")
+        raise BadParameter(f"{field}: needs text like http://host:port, not {type(url).__name__}")
     bare = url.rstrip("/")
     try:
         parts = urlsplit(bare)
@@ -52,7 +52,7 @@ def checked_url(url: object, field: str) -> str:
     except ValueError:
         well = False
     if not well or any(c.isspace() or not c.isprintable() for c in bare):
-        raise BadParameter(f"{field}: {url!r} is no URL like http://host:port")
+        raise BadParameter(f"{field}: {url!r} is not a URL like http://host:port")
     if parts.path or parts.query or parts.fragment or parts.username is not None:
         bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         raise BadParameter(f"{field}: {url!r} has more than {bare}")
@@ -60,11 +60,11 @@ def checked_url(url: object, field: str) -> str:
 
 
 class Routes:
-    """The endpoints, the ring, and what is known of who answers. Shared by all operations."""
+    """The endpoints, the ring, and which nodes have answered. All operations share it."""
 
     def __init__(self, endpoints: Sequence[str], routing: bool, now: Callable[[], float]) -> None:
         if not endpoints:
-            raise BadParameter("endpoints: one at least")
+            raise BadParameter("endpoints: give at least one")
         self.endpoints = tuple(checked_url(url, "endpoints") for url in endpoints)
         self.ring: Ring | None = None
         self.etag = ""
@@ -82,7 +82,7 @@ class Routes:
     # ------------------------------------------------------------ the choice
 
     def choose(self, key: bytes | None, tried: Sequence[str] = ()) -> str:
-        """Base URL of whom to ask next."""
+        """Base URL of the next node to ask."""
         now = self.now()
 
         def order(url: str) -> tuple[bool, int, int]:
@@ -92,7 +92,7 @@ class Routes:
         return min(self._candidates(key), key=order)
 
     def held_s(self, url: str) -> float:
-        """Seconds until this node may be asked again; it said so itself."""
+        """Seconds until this node may be asked again, as it told the client."""
         return max(0.0, self._held.get(url, 0.0) - self.now())
 
     def _candidates(self, key: bytes | None) -> list[str]:
@@ -113,7 +113,7 @@ class Routes:
             return ()
         return self.ring.entries[partition_of(store_key(key), self.ring.partition_bits)].owners
 
-    # ------------------------------------------------------------ what came of it
+    # ------------------------------------------------------------ results of attempts
 
     def failed(self, url: str) -> None:
         """The node at this URL did not answer."""
@@ -126,11 +126,11 @@ class Routes:
         self._held[url] = self.now() + seconds
 
     def doubt(self, url: str) -> None:
-        """The node answered that it does not reach enough others."""
+        """The node answered that it reaches too few others."""
         self._avoided[url] = self.now() + DOUBT_S
 
     def answered(self, url: str, key: bytes | None, node: str) -> None:
-        """Somebody answered at `url`; `node` is the coordinator that it names, "" for none."""
+        """A node answered at `url`; `node` is the coordinator that it names, "" for none."""
         self._failures.pop(url, None)
         self._avoided.pop(url, None)
         if key is None or not node:
@@ -145,7 +145,7 @@ class Routes:
     # ------------------------------------------------------------ the ring
 
     def refresh_due(self) -> bool:
-        """Whether the ring should be asked for now; True once, then not again for a while."""
+        """Whether to ask for the ring now; True once, then not again for a while."""
         now = self.now()
         if not self._routing or now - self._asked_at < RING_PAUSE_S:
             return False
@@ -155,7 +155,7 @@ class Routes:
         return True
 
     def learn(self, heard: Reply | Failure | None) -> None:
-        """What came of asking for the ring; what is not a newer ring changes nothing."""
+        """The answer to a request for the ring; only a newer ring changes something."""
         if not isinstance(heard, Reply) or heard.status not in (200, 304):
             return
         self._fetched_at = self._asked_at = self.now()

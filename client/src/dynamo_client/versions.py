@@ -1,4 +1,4 @@
-"""What answers show of one key: its versions, and how many nodes hold a write."""
+"""The versions of one key, and how many nodes hold a write, as answers show them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import msgspec
 from msgspec import Meta
 
 Time = Annotated[datetime, Meta(tz=True)]
-"""A moment, with its zone."""
+"""A time with a zone."""
 
 
 class Version(msgspec.Struct, frozen=True):
     """One value. `dot` is equal for the same write event and never used again (C5). `expires_at`
-    (UTC) is when it begins to read as deleted, None for never (S-TTL-1). `content_encoding` is what
-    its writer said, "" for none: `data` is as it was put, never decoded here."""
+    (UTC) is the time of its expiry, None for never (S-TTL-1). `content_encoding` is the writer's,
+    "" for none: `data` is unchanged, never decoded here."""
 
     data: bytes
     content_type: str
@@ -25,8 +25,8 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Acks(msgspec.Struct, frozen=True):
-    """How many distinct nodes hold a write: in all, owners, hinted replicas, and how many of all
-    have it on the disk (S-RW-2, S-RW-3)."""
+    """How many distinct nodes hold a write: in total, owners, hinted replicas, and how many of all
+    have it on disk (S-RW-2, S-RW-3)."""
 
     total: int = 0
     owners: int = 0

@@ -29,53 +29,72 @@ from dynamo_client import (
 from dynamo_client.local_fault import EXTRA, LocalFault
 from dynamo_client.operations import sendable
 from dynamoctl.credentials import Credentials
+from dynamoctl.global_options import (
+    Admin,
+    CaFile,
+    CertFile,
+    ClientTokenFile,
+    Endpoint,
+    KeyFile,
+    SecretFile,
+    TokenFile,
+)
 from dynamoctl.session import FAILED, NOT_FOUND, USAGE, Failed
 from dynamoctl.whom import session_of
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 ClickException: Any = typer.BadParameter.__mro__[2]
-"""Of the click that typer brings along, wherever it keeps it."""
+"""Of the click that comes with typer, in whatever module typer has it."""
 WHERE = {
     "get": ("data", "Print a value as it is, byte for byte."),
     "put": ("data", "Write a value."),
-    "delete": ("data", "Delete what the context has seen, or what is there."),
+    "delete": ("data", "Delete the versions of the context, or the present ones."),
     "import": ("importing", "Write every value of a file."),
     "export": ("transfer", "Write every key with its values to a file."),
-    "ring": ("ring", "Draw who is first owner of what; show the members."),
-    "status": ("ring", "Show how all members are."),
+    "ring": ("ring", "Draw the first owner of each partition; show members."),
+    "status": ("ring", "Show the state of all members."),
     "repair": ("ring", "Run anti-entropy now and wait until it is done."),
-    "keys": ("ring", "List live keys, a line each."),
+    "keys": ("ring", "List live keys, one in each line."),
     "preference-list": ("ring", "Show the owners of a key and their stand-ins."),
-    "explain": ("ring", "Read a key and show who was asked."),
-    "plan": ("change", "Show what a change would mean."),
+    "explain": ("ring", "Read a key and show which nodes were asked."),
+    "records": ("inside", "Show every copy of a key and what it lacks."),
+    "history": ("inside", "Show how a watched key came to be what it is."),
+    "trees": ("inside", "Compare the hash trees of a partition's owners."),
+    "hints": ("inside", "Show hints and what they wait for."),
+    "events": ("inside", "Follow what happens on a node."),
+    "console": ("console_door", "Print the address of the console."),
+    "staleness": ("staleness", "Show how likely a read sees the last write."),
+    "plan": ("change", "Show what a change would do."),
     "join": ("change", "Take nodes into the ring."),
-    "leave": ("change", "Let nodes leave; others get their partitions."),
-    "move": ("change", "Move replicas by hand."),
-    "weights": ("change", "Let a node hold more, or less, than others."),
+    "leave": ("change", "Let nodes leave; other nodes get their partitions."),
+    "move": ("change", "Move single replicas."),
+    "weights": ("change", "Let a node hold more or fewer replicas than others."),
     "defaults": ("change", "Show or change the quorums of requests."),
-    "cancel": ("change", "Take back what has not switched yet."),
-    "replace": ("change", "Let one empty node of that name take its place."),
-    "remove": ("change", "Show what goes with a dead node, or remove it."),
+    "cancel": ("change", "Cancel the moves that have not switched yet."),
+    "replace": ("change", "Let one empty node replace the member of its name."),
+    "remove": ("change", "Show what is lost with a dead node, or remove it."),
+    "backup": ("backup", "Save the whole ring; list, verify and delete backups."),
+    "restore": ("backup", "Merge a backup into this ring."),
     "create": ("create", "Make a ring of empty nodes."),
     "top": ("top", "Watch rates and latencies of all nodes."),
     "token": ("show_token", "Print the token of an administrator."),
     "certs": ("certs", "Make certificates for a trial."),
-    "local": ("local", "Nodes as processes of this machine."),
+    "local": ("local", "Run nodes as processes on this machine."),
 }
-"""The room of each command and what it does, in the order of the help. A room is loaded when a
-command of it is wanted: loading all of them takes longer than most commands."""
+"""The module of each command and its help, in the order of the help. A module is loaded when one of
+its commands runs: loading all takes longer than most commands."""
 COMPLETE = "_DYNAMOCTL_COMPLETE"
-"""Where a shell says that it wants words, and which shell it is."""
+"""The variable in which a shell asks for completions and names itself."""
 ANYWHERE = (
-    "--endpoint", "--admin", "--token-file", "--secret-file", "--ca-file", "--cert-file",
-    "--key-file",
+    "--endpoint", "--admin", "--token-file", "--secret-file", "--client-token-file", "--ca-file",
+    "--cert-file", "--key-file",
     "--output", "-o", "--traceparent",
 )  # fmt: skip
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:
-    """Global options may stand anywhere: they are taken to the front. After `--` nothing is. One
-    that lacks its value is last, so that it does not take the command for it."""
+    """Moves global options to the front, except those after `--`. An option without its value comes
+    last, so that it does not take the command as its value."""
     front: list[str] = []
     rest: list[str] = []
     left = iter(arguments)
@@ -94,7 +113,7 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 
 
 def line_of(error: BaseException) -> tuple[int, str, str]:
-    """Exit code, field and words of an error."""
+    """Exit code, field and message of an error."""
     if isinstance(error, Failed):
         return error.code, error.field, str(error)
     if isinstance(error, LocalFault):
@@ -117,7 +136,7 @@ def line_of(error: BaseException) -> tuple[int, str, str]:
 
 
 def end(error: BaseException, program: str, as_json: bool) -> NoReturn:
-    """One line on standard error, then the end."""
+    """Prints one line on standard error and ends."""
     code, field, words = line_of(error)
     words = " ".join(words.split())
     if as_json:
@@ -129,14 +148,14 @@ def end(error: BaseException, program: str, as_json: bool) -> NoReturn:
 
 
 class Dynamoctl(TyperGroup):
-    """Global options anywhere, errors as one line, and commands that are loaded when wanted."""
+    """Global options at any place, errors as one line, commands loaded on demand."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order of the help."""
         return list(WHERE)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command by its name, None when there is none; its name and help alone for a list."""
+        """The command of that name, None if there is none; for a list, only its name and help."""
         if self._listing:
             return TyperCommand(cmd_name, help=WHERE[cmd_name][1])
         if cmd_name not in self.commands and cmd_name in WHERE:
@@ -159,25 +178,25 @@ class Dynamoctl(TyperGroup):
             self._listing = False
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Into the help, without loading a room."""
+        """Adds the commands to the help without loading them."""
         with self._listed():
             super().format_commands(ctx, formatter)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        """Commands that begin so, likewise."""
+        """Commands that begin with the word, also without loading them."""
         with self._listed():
             return super().shell_complete(ctx, incomplete)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """With global options in front."""
+        """Parses with the global options in front."""
         return super().parse_args(ctx, hoisted(args))
 
     def main(
         self, args: Sequence[str] | None = None, *_: Any, obj: Any = None, **__: Any
     ) -> NoReturn:
-        """Runs a command and ends the process; `obj` makes its session instead of the options."""
+        """Runs a command and ends the process; `obj` makes the session instead of the options."""
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, TextIOWrapper):  # a letter that it lacks ends no command
+            if isinstance(stream, TextIOWrapper):  # a missing letter must not end a command
                 stream.reconfigure(errors="backslashreplace")
         if COMPLETE in os.environ:
             self._complete(obj)
@@ -197,14 +216,14 @@ class Dynamoctl(TyperGroup):
         except (typer.Abort, KeyboardInterrupt):
             sys.exit(130)
         except OSError as error:
-            # Nothing more can be said there, not even by the flush at the end of the process.
+            # Nothing more can be written, not even by the flush at the end of the process.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(error, BrokenPipeError):  # who reads us has seen enough
+            if isinstance(error, BrokenPipeError):  # the reader wants no more
                 sys.exit(FAILED)
             end(error, program, as_json)
 
     def _complete(self, obj: Any) -> NoReturn:
-        """Answers a shell that asks what may stand there; what goes wrong is not told."""
+        """Answers a shell that asks for completions; hides errors."""
         kept = ""
         if os.environ[COMPLETE] == "complete_bash":
             from dynamoctl.complete import bash_words
@@ -227,17 +246,20 @@ class Dynamoctl(TyperGroup):
 
 
 class Output(StrEnum):
-    """For people or for programs."""
+    """Output for people or for programs."""
 
     table = "table"
     json = "json"
 
 
 app = typer.Typer(
-    cls=Dynamoctl, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+    cls=Dynamoctl,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-)  # fmt: skip
+)
 
 
 def _version(asked: bool) -> None:
@@ -249,83 +271,49 @@ def _version(asked: bool) -> None:
 
 
 def trace_of(given: str, inherited: str) -> str:
-    """The traceparent to send: what the option says, else what the environment says where that is
+    """The traceparent to send: that of the option, else that of the environment if it is
     well-formed. Raises Failed for an option that is malformed."""
     if not given:
         return sendable(inherited)
     if trace := sendable(given):
         return trace
     raise Failed(
-        "wants a W3C traceparent: 00-, 32 hex digits, -, 16 hex digits, - and 2 hex digits",
-        USAGE, "--traceparent",
-    )  # fmt: skip
+        "needs a W3C traceparent: 00-, 32 hex digits, -, 16 hex digits, - and 2 hex digits",
+        USAGE,
+        "--traceparent",
+    )
 
 
 @app.callback()
 def options(
     ctx: typer.Context,
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="DYNAMO_ENDPOINT", metavar="URL",
-            help="Client HTTP of a node; several may be given. Default: the ring of .local/ where"
-            " one runs, else http://127.0.0.1:8080.",
-        ),
-    ] = None,
+    endpoint: Endpoint = None,
     *,
-    admin: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="DYNAMO_ADMIN", metavar="URL",
-            help="Admin HTTP of a node. Default: of the local ring, else port 8081 of the"
-            " endpoint's host.",
-        ),
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(envvar="DYNAMO_TOKEN_FILE", metavar="FILE",
-                     help="The token that the admin HTTP asks for, as it is."),
-    ] = None,
-    secret_file: Annotated[
-        Path | None,
-        typer.Option(envvar="DYNAMO_SECRET_FILE", metavar="FILE",
-                     help="The cluster secret, of which the token is derived; never sent."),
-    ] = None,
-    client_token_file: Annotated[
-        Path | None,
-        typer.Option(envvar="DYNAMO_CLIENT_TOKEN_FILE", metavar="FILE",
-                     help="The token that nodes ask for keys and values."),
-    ] = None,
-    ca_file: Annotated[
-        Path | None,
-        typer.Option(envvar="DYNAMO_CA_FILE", metavar="FILE",
-                     help="Authorities that https:// believes. Default: those of the system."),
-    ] = None,
-    cert: Annotated[
-        Path | None,
-        typer.Option(
-            "--cert-file", envvar="DYNAMO_CERT_FILE", metavar="FILE", help="A client certificate."
-        ),
-    ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key-file", envvar="DYNAMO_KEY_FILE", metavar="FILE", help="Its key."),
-    ] = None,
+    admin: Admin = None,
+    token_file: TokenFile = None,
+    secret_file: SecretFile = None,
+    client_token_file: ClientTokenFile = None,
+    ca_file: CaFile = None,
+    cert: CertFile = None,
+    key: KeyFile = None,
     output: Annotated[
-        Output, typer.Option("--output", "-o", help="For people, or for programs.")
+        Output, typer.Option("--output", "-o", help="Output for people or for programs.")
     ] = Output.table,
     traceparent: Annotated[
         str,
-        typer.Option(metavar="TEXT", help="The W3C trace of the command. Default: $TRACEPARENT."),
+        typer.Option(metavar="TEXT", help="The W3C traceparent to send. Default: $TRACEPARENT."),
     ] = "",
     _: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and end.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version; exit."
+        ),
     ] = False,
-) -> None:  # fmt: skip
-    """dynamo-ring from a terminal: data, the ring, and nodes on this machine.
+) -> None:
+    """dynamo-ring in a terminal: data, the ring, and nodes on this machine.
 
-    Options before a command may also stand after it. Exit codes: 0 done, 1 failed, 2 usage,
-    3 not found, 4 siblings where one value was asked for.
+    Options before a command may also follow it. Exit codes: 0 done, 1 failed, 2 usage, 3 not found,
+    4 siblings instead of the one value that you asked for.
     """
     as_json = output is Output.json
     made = ctx.obj

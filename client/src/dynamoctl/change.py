@@ -1,8 +1,8 @@
 """Changes of the ring: `plan`, `join`, `leave`, `move`, `weights`, `defaults`, `cancel`, `replace`,
 `remove`.
 
-Each is shown as a plan first, with a bar of replicas for every node before and after, and asked
-for; then it is applied by its hash and followed until it is done.
+Each command first shows a plan with a bar of replicas for every node, before and after, and asks
+the user. Then it applies the plan by its hash and follows it to its end.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from dynamoctl.room import offer, room
 from dynamoctl.session import RETURN, USAGE, Failed, Session, table, to_copy, writable
 
 BAR = 30
-"""Columns of the fullest node's bar."""
+"""Columns of the longest bar."""
 TRIES_MAX = 5
-"""How often an agreed plan is made again when the ring has changed meanwhile."""
+"""How often an agreed plan is made again because the ring has changed."""
 commands = room()
 
 Names = Annotated[
@@ -37,15 +37,15 @@ Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Such as n3.", autocompletion=offer("nodes"))
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
-Hash = Annotated[str, typer.Option("--hash", metavar="HASH", help="Apply if the plan is this one.")]
-Detach = Annotated[bool, typer.Option("--detach", "-d", help="Do not wait until it is done.")]
-Count = Annotated[int | None, typer.Option(min=1, help="1 to N; dw at most w.")]
-Zone = Annotated[str, typer.Option(help="Their failure domain.")]
+Hash = Annotated[str, typer.Option("--hash", metavar="HASH", help="Apply only this plan.")]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for the end.")]
+Count = Annotated[int | None, typer.Option(min=1, help="1 to N; dw is at most w.")]
+Zone = Annotated[str, typer.Option(help="The nodes' failure domain.")]
 
 
 def picture(plan: Mapping[str, Any]) -> list[Table | Text | str]:
-    """A plan for people: a bar of each node's replicas, kept, gained and given; then what moves;
-    then the defaults, where others are wished for."""
+    """A plan for people: for each node a bar of the replicas that it keeps, gains and gives; then
+    the moves; then changed defaults."""
     before, after = plan["before"], plan["after"]
     unit = max(1, *before.values(), *after.values()) / BAR
     keeps, gains, gives = "█▒░" if writable("█▒░") else "#+-"
@@ -78,14 +78,17 @@ def _plain(value: int) -> str:
 
 
 def change(
-    session: Session, wishes: Mapping[str, Any], yes: bool = False, quoted: str = "",
+    session: Session,
+    wishes: Mapping[str, Any],
+    yes: bool = False,
+    quoted: str = "",
     detach: bool = False,
-) -> None:  # fmt: skip
-    """From wishes to their end. Raises Failed and ClientError."""
+) -> None:
+    """Carries a change out to its end. Raises Failed and ClientError."""
     with session.admin() as admin:
         plan = admin.plan(wishes)
         if quoted and plan["hash"] != quoted:
-            raise Failed("the plan is another one now; look at it, and quote its hash", 1, "--hash")
+            raise Failed("the plan has changed; look at it and give its hash", 1, "--hash")
         _agree(session, plan, yes or bool(quoted))
         operation = uuid4().hex
         with going_on(session):
@@ -101,7 +104,7 @@ def change(
 def _apply(
     admin: AdminClient, wishes: Mapping[str, Any], quoted: str, operation: str, tries: int
 ) -> dict[str, Any] | None:
-    """None when it is applied, the new plan when it is another one now and may be tried again."""
+    """None after it was applied, or the new plan if it has changed and may be tried again."""
     try:
         admin.apply(wishes, quoted, operation)
     except Conflict as error:
@@ -127,7 +130,7 @@ def _ask(session: Session, question: str, yes: bool) -> None:
     if yes:
         return
     if session.as_json:
-        raise Failed("needed, as programs are not asked", USAGE, "--yes")
+        raise Failed("required, because a program cannot answer the question", USAGE, "--yes")
     with suppress(typer.Abort):
         if typer.confirm(question):
             return
@@ -137,12 +140,12 @@ def _ask(session: Session, question: str, yes: bool) -> None:
 def _end(session: Session, operation: str, said: dict[str, Any], detach: bool) -> None:
     if detach:
         session.show(
-            {**said, "operation_id": operation}, f"it goes on; {session.again(RETURN)} shows how"
+            {**said, "operation_id": operation}, f"it goes on; {session.again(RETURN)} follows it"
         )
         return
     end = follow(session, operation, said.get("plan"))
     if end["state"] == "cancelled":
-        raise Failed("cancelled; what had switched stays")
+        raise Failed("cancelled; moves that had switched stay")
     done = f"{end['moves_done']} of {end['moves_total']} moves are done"
     session.show({**said, "operation_id": operation, "operation": end}, f"{end['state']}: {done}")
 
@@ -174,21 +177,21 @@ def plan(
     ] = None,
     leave: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Likewise.", autocompletion=offer("nodes")),
+        typer.Option(metavar="NAME", help="Repeatable.", autocompletion=offer("nodes")),
     ] = None,
     weight: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=N", help="Likewise.", autocompletion=offer("weighed")),
+        typer.Option(metavar="NAME=N", help="Repeatable.", autocompletion=offer("weighed")),
     ] = None,
     *,
     zone: Zone = "",
-    apply: Annotated[bool, typer.Option("--apply", help="Then ask, and apply it.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Then ask, and apply the plan.")] = False,
     yes: Yes = False,
     quoted: Hash = "",
     detach: Detach = False,
 ) -> None:
-    """Show what a change would mean; without wishes, how the ring would be balanced. Changes
-    nothing without --apply."""
+    """Show what a change would do; without options, how the ring would be balanced. Changes nothing
+    without --apply."""
     session: Session = ctx.obj
     wishes = {
         "join": [member_of(text, zone, 1) for text in join or ()],
@@ -207,7 +210,7 @@ def join(
     ctx: typer.Context,
     members: Annotated[
         list[str],
-        typer.Argument(metavar="NAME=HOST:PORT...", help="Empty nodes that run; their peer port."),
+        typer.Argument(metavar="NAME=HOST:PORT...", help="Running, empty nodes; peer ports."),
     ],
     zone: Zone = "",
     weight: Annotated[int, typer.Option(min=1, max=1000, help="Relative capacity.")] = 1,
@@ -225,7 +228,7 @@ def join(
 def leave(
     ctx: typer.Context, names: Names, yes: Yes = False, quoted: Hash = "", detach: Detach = False
 ) -> None:
-    """Let nodes leave: their partitions go to the others, then they may be stopped."""
+    """Let nodes leave: their partitions go to other nodes, then you may stop them."""
     change(ctx.obj, {"leave": names}, yes, quoted, detach)
 
 
@@ -233,26 +236,26 @@ def leave(
 def move(
     ctx: typer.Context,
     partition: Annotated[
-        int | None, typer.Argument(metavar="[PARTITION]", help="One replica of this one.")
+        int | None, typer.Argument(metavar="[PARTITION]", help="One replica of it moves.")
     ] = None,
     *,
     to: Annotated[
-        str, typer.Option(metavar="NAME", help="Who gets it.", autocompletion=offer("nodes"))
+        str, typer.Option(metavar="NAME", help="Receiving node.", autocompletion=offer("nodes"))
     ],
     source: Annotated[
         str,
-        typer.Option("--from", metavar="NAME", help="Who gives it.", autocompletion=offer("nodes")),
+        typer.Option("--from", metavar="NAME", help="Giving node.", autocompletion=offer("nodes")),
     ] = "",
     tokens: Annotated[
-        int | None, typer.Option(min=1, help="Instead: one replica each of so many partitions.")
+        int | None, typer.Option(min=1, help="Instead: a number of partitions, one replica each.")
     ] = None,
-    zone: Annotated[str | None, typer.Option(help="... from nodes of this zone.")] = None,
+    zone: Annotated[str | None, typer.Option(help="Move them from nodes of this zone.")] = None,
     yes: Yes = False,
     quoted: Hash = "",
     detach: Detach = False,
 ) -> None:
-    """Move replicas by hand: one of PARTITION, or --tokens of whoever is fullest. Nothing else
-    changes; a later plan may balance it away."""
+    """Move replicas: one of PARTITION, or --tokens from the nodes with the most. Nothing else
+    changes; a later plan may move them back."""
     wish = {"to": to, "from": source or None, "partition": partition, "tokens": tokens}
     wish["zone"] = zone
     given = {word: value for word, value in wish.items() if value is not None}
@@ -271,7 +274,7 @@ def weights(
     quoted: Hash = "",
     detach: Detach = False,
 ) -> None:
-    """Weigh nodes: one of weight 2 holds twice what one of weight 1 holds."""
+    """Weigh nodes: a node of weight 2 holds twice as much as a node of weight 1."""
     change(ctx.obj, {"weights": weights_of(pairs, "NAME=N")}, yes, quoted, detach)
 
 
@@ -282,15 +285,15 @@ def defaults(
     w: Count = None,
     dw: Count = None,
     sloppy: Annotated[
-        bool | None, typer.Option("--sloppy/--strict", help="Whether stand-ins count.")
+        bool | None, typer.Option("--sloppy/--strict", help="Whether acks of stand-ins count.")
     ] = None,
     *,
     yes: Yes = False,
     quoted: Hash = "",
     detach: Detach = False,
 ) -> None:
-    """Change what requests get that do not say r, w, dw or strict themselves; without options,
-    show it. Moves nothing; what is acknowledged already stays as it was acknowledged."""
+    """Change r, w, dw and strict for requests that give none themselves; without options, show
+    them. Moves nothing; earlier acknowledgements keep their meaning."""
     asked = {"r": r, "w": w, "dw": dw, "sloppy": sloppy}
     given = {word: value for word, value in asked.items() if value is not None}
     if given:
@@ -307,20 +310,21 @@ def defaults(
 
 @commands.command()
 def cancel(ctx: typer.Context) -> None:
-    """Take back what the last change has not switched yet. Who joins and owns nothing leaves; who
-    leaves and owns something stays; weights and defaults stay as they are."""
+    """Cancel the moves of the last change that have not switched yet. A joining node that owns
+    nothing leaves; a leaving node that owns something stays; weights and defaults keep their new
+    values."""
     session: Session = ctx.obj
     with session.admin() as admin:
         said = admin.cancel()
         operation = admin.status()["operation"]
-    done, nothing = "cancelled; what has switched stays", "nothing is under way: nothing is changed"
+    done, nothing = "cancelled; moves that have switched stay", "no change is under way"
     session.show({**said, "operation": operation}, done if said["undone"] else nothing)
 
 
 @commands.command()
 def replace(ctx: typer.Context, name: Name) -> None:
-    """Let one empty node of that name take its place, where that waits for a person. The member
-    must be down; the approval is used up by one disk, and lapses."""
+    """Let one empty node take the place of the member of its name, if a person must approve. The
+    member must be down; the approval is for one disk and expires."""
     session: Session = ctx.obj
     with session.admin() as admin:
         answer = admin.replace(name)
@@ -334,7 +338,7 @@ def replace(ctx: typer.Context, name: Name) -> None:
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Numbers for people, as `0-15, 20`."""
+    """Numbers for people, for example `0-15, 20`."""
     found: list[list[int]] = []
     for number in sorted(numbers):
         if found and number == found[-1][-1] + 1:
@@ -350,17 +354,17 @@ def remove(
     name: Name,
     force: Annotated[
         bool,
-        typer.Option("--force", help="It is dead, and will not start again on its old disk."),
+        typer.Option("--force", help="Remove it; it must never start again on its old disk."),
     ] = False,
     accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Even where no owner would be left.")
+        bool, typer.Option("--accept-loss", help="Remove it even if partitions then have no owner.")
     ] = False,
     *,
     yes: Yes = False,
     detach: Detach = False,
 ) -> None:
-    """Show what would be lost without a node that is dead; with --force remove it. Others take its
-    places. A node that lives is better told to leave."""
+    """Show what would be lost without a dead node; with --force, remove it. Other nodes take its
+    places. If the node is alive, let it leave instead."""
     session: Session = ctx.obj
     with session.admin() as admin:
         would = admin.remove(name)
@@ -382,12 +386,12 @@ def remove(
 
 def _losses(name: str, would: Mapping[str, Any], up: bool) -> list[Text | str]:
     lost, below = would["may_be_lost"], would["below_n"]
-    alive = Text(f"{name} answers: let it leave instead, nothing is lost by that", "bold red")
+    alive = Text(f"{name} answers: let it leave instead, which loses nothing", "bold red")
     return [
         *([alive] if up else []),
-        f"{name} owns {len(below)} partitions, which have fewer than N owners until others have"
-        f" taken its places: {ranges(below)}",
+        f"{name} owns {len(below)} partitions. They have fewer than N owners until other nodes"
+        f" have taken its places: {ranges(below)}",
         Text(f"acked writes may be lost in: {ranges(lost)}", "bold red" if lost else ""),
-        f"this goes by W = {would['w']} as it is now; what fewer nodes had acked, by a request's"
-        " own w or before W was raised, may be lost with any of them",
+        f"this list assumes W = {would['w']}, the present value; writes with fewer acks, by their"
+        " own w or before W was raised, may be lost in any partition of the node",
     ]

@@ -1,8 +1,8 @@
-"""What a shell offers after TAB: keys of the ring, names of its nodes, flags of a node.
+"""Shell completion: keys of the ring, names of its nodes, flags of a node.
 
-A shell takes what it is offered into its command line, and some shells evaluate it. So a key is
-offered only if every shell reads it as the one word that it is. All is bounded: a ring that is
-silent for ANSWER_S_MAX offers nothing, and no error is printed into the prompt.
+A shell puts an offered word into its command line, and some shells evaluate it. So a key is offered
+only if every shell reads it as one plain word. Everything is bounded: if the ring is silent for
+ANSWER_S_MAX, nothing is offered. No error is printed into the prompt.
 """
 
 from __future__ import annotations
@@ -22,32 +22,35 @@ from dynamoctl.session import LOCAL_DIR, Failed, Session, shown_key, text_of
 from dynamoctl.whom import session_of
 
 ANSWER_S_MAX = 0.8
-"""How long the ring may take, names of hosts and all."""
+"""Time limit of the ring's answer, with look-ups of hosts."""
 KEYS_OFFERED_MAX = 100
 PLAIN = re.compile(r"[\w/:@+.,][\w/:@+.,=%-]*")
-"""What every shell reads as one word, as it stands."""
+"""Words that every shell reads as one word without quotes."""
 NODE_FLAGS = (
-    "--access-file", "--admin-advertise", "--admin-tls", "--anti-entropy", "--client-advertise",
-    "--client-tls", "--cluster", "--cluster-secret-file", "--engine", "--exchange-ms",
-    "--exchanges-max", "--fsync-stall-ms", "--heartbeat-ms", "--hedge-ms", "--hint-bytes-max",
-    "--http-front", "--in-flight-max", "--insecure", "--jwks-file", "--latency-threshold-ms",
-    "--log-level", "--memtable-bytes", "--moves-max", "--otel-endpoint",
+    "--access-file", "--admin-advertise", "--admin-tls", "--anti-entropy",
+    "--backup-identity-file", "--backup-recipients", "--backup-targets", "--canaries-per-minute",
+    "--client-advertise", "--client-tls", "--cluster", "--cluster-secret-file",
+    "--delay-samples-per-minute", "--engine",
+    "--exchange-ms", "--exchanges-max", "--fsync-stall-ms", "--heartbeat-ms", "--hedge-ms",
+    "--hint-bytes-max", "--history-bytes-max", "--history-one-in", "--history-prefixes",
+    "--http-front", "--in-flight-max", "--insecure", "--jwks-file",
+    "--latency-threshold-ms", "--log-level", "--memtable-bytes", "--moves-max", "--otel-endpoint",
     "--peer-arriving-bytes-max", "--peer-protocol-min", "--peer-tls", "--peer-waiting-bytes-max",
     "--replace-lost", "--siblings-max", "--slow-request-ms", "--suspect-ms", "--tls-ca-file",
     "--tls-cert-file", "--tls-key-file", "--token-audience", "--token-issuer",
     "--tombstone-age-min-s", "--value-bytes-max", "--weight", "--zone",
 )  # fmt: skip
-"""Of dynamo-node, but those that `local` gives each node itself."""
+"""Flags of dynamo-node, without those that `local` sets for each node."""
 
 
 def in_time(found: Iterator[str], seconds: float = ANSWER_S_MAX) -> list[str]:
-    """What an iterator has yielded by then; its errors end it."""
+    """What an iterator yields in time; an error ends it."""
     offered: list[str] = []
 
     def run() -> None:
         try:
             for one in found:
-                offered.append(one)  # noqa: PERF402  (each is there for the other thread)
+                offered.append(one)  # noqa: PERF402  (the other thread sees each one at once)
         except (ClientError, Failed, RuntimeError, OSError):
             return
 
@@ -58,7 +61,7 @@ def in_time(found: Iterator[str], seconds: float = ANSWER_S_MAX) -> list[str]:
 
 
 def _session(ctx: typer.Context) -> Session:
-    """As the options before the word say it. Raises Failed."""
+    """The session for the options before the word. Raises Failed."""
     given: dict[str, Any] = ctx.find_root().params
     endpoints, admins = (list(given.get(name) or ()) for name in ("endpoint", "admin"))
     names = ("token_file", "secret_file", "ca_file", "cert", "key", "client_token_file")
@@ -74,7 +77,7 @@ def _admins(ctx: typer.Context) -> Iterator[AdminClient]:
 
 
 def _first(ctx: typer.Context, ask: Callable[[AdminClient], Iterator[str]]) -> Iterator[str]:
-    """What the first node says that answers at all."""
+    """The answer of the first node that answers."""
     for admin in _admins(ctx):
         try:
             yield from ask(admin)
@@ -84,7 +87,7 @@ def _first(ctx: typer.Context, ask: Callable[[AdminClient], Iterator[str]]) -> I
 
 
 def keys(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Live keys that begin so, the first that a walk through the ring comes to."""
+    """Live keys that begin with the word, the first ones of a walk through the ring."""
     coded = bool(ctx.params.get("is_base64"))
 
     def ask(admin: AdminClient) -> Iterator[str]:
@@ -112,7 +115,7 @@ def _members(ctx: typer.Context) -> Iterator[dict[str, Any]]:
 
 
 def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of members, but those that stand there already; also the last of a comma list."""
+    """Names of members without those already given; also the last name of a comma list."""
     head, comma, _ = incomplete.rpartition(",")
     there = {*(ctx.params.get("names") or ()), *head.split(",")}
     names = (member["name"] for member in _members(ctx))
@@ -120,7 +123,7 @@ def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def weighed(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Members with the weights that they have."""
+    """Members with their present weights."""
     return in_time(f"{member['name']}={member['weight']}" for member in _members(ctx))
 
 
@@ -141,24 +144,24 @@ def local_any(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def local_running(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Those that run."""
+    """Nodes of `--dir` that run."""
     return _local(ctx, True)
 
 
 def local_stopped(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Those that do not."""
+    """Nodes of `--dir` that do not run."""
     return _local(ctx, False)
 
 
 def node_flags(ctx: typer.Context, incomplete: str) -> list[str]:
-    """What `local up` passes on to the nodes of a new directory."""
+    """The flags that `local up` passes to the nodes of a new directory."""
     return list(NODE_FLAGS)
 
 
 def bash_words(said: str, at: int) -> tuple[list[str], int, str]:
-    """The words of a command line as a user sees them, the place of the one that is typed, and
-    what of it bash leaves as it is. Bash splits words at `:` and `=`, so that `cart:1`
-    comes as three, and puts what it is offered in the place of the last."""
+    """The words of a command line as a user sees them, the index of the word that is typed, and the
+    part of it that bash keeps. Bash splits words at `:` and `=`, so that `cart:1` becomes three
+    words, and replaces only the last by the offer."""
     raw = said.split("\n")
     joined: list[str] = []
     open_end = False

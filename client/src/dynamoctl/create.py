@@ -1,4 +1,4 @@
-"""`create`: a ring of nodes that run and are in none (S-RING-5)."""
+"""`create`: makes a ring of running nodes that are in no ring (S-RING-5)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Count = Annotated[int | None, typer.Option(min=1, help="1 to N; default: more th
 
 
 class Conflicts(StrEnum):
-    """What becomes of writes that did not know of each other."""
+    """How concurrent writes are treated."""
 
     siblings = "Siblings"
     last = "LastWriteWins"
@@ -35,7 +35,7 @@ def founder_of(text: str) -> dict[str, Any]:
     zone, weight = more.pop("zone", ""), more.pop("weight", "1")
     if more or ("zone" in text.partition(",")[2] and not zone):
         unknown = ", ".join(more) or "zone"
-        raise Failed(f"{unknown!r} of {text!r}: wants zone=ZONE or weight=N", USAGE, FIELD)
+        raise Failed(f"{unknown!r} of {text!r}: needs zone=ZONE or weight=N", USAGE, FIELD)
     if not (weight.isdecimal() and 1 <= int(weight) <= WEIGHT_MAX):
         raise Failed(f"weight of {text!r}: 1 to {WEIGHT_MAX}", USAGE, FIELD)
     return member_of(first, zone, int(weight))
@@ -45,32 +45,30 @@ def founder_of(text: str) -> dict[str, Any]:
 def create(
     ctx: typer.Context,
     members: Annotated[
-        list[str], typer.Argument(metavar=f"{MEMBERS}...", help="Nodes that run; their peer port.")
+        list[str], typer.Argument(metavar=f"{MEMBERS}...", help="Running nodes; their peer ports.")
     ],
     *,
-    partitions: Annotated[
-        int, typer.Option(help="A power of two; it cannot be changed afterwards.")
-    ] = 256,
+    partitions: Annotated[int, typer.Option(help="A power of two; fixed after creation.")] = 256,
     n: Annotated[int | None, typer.Option("--n", min=1, help="Copies; default 3.")] = None,
     r: Count = None,
     w: Count = None,
-    dw: Annotated[int | None, typer.Option(min=1, help="Of W fsynced; default 1.")] = None,
+    dw: Annotated[int | None, typer.Option(min=1, help="Fsynced acks of W; default 1.")] = None,
     sloppy: Annotated[
-        bool | None, typer.Option("--sloppy/--strict", help="Whether stand-ins count.")
+        bool | None, typer.Option("--sloppy/--strict", help="Whether acks of stand-ins count.")
     ] = None,
     conflicts: Annotated[
-        Conflicts, typer.Option(help="Keep both, or throw the earlier one away.")
+        Conflicts, typer.Option(help="Keep both values, or delete the earlier one.")
     ] = Conflicts.siblings,
     cluster_id: Annotated[str, typer.Option(help="Default: a new one.")] = "",
 ) -> None:
-    """Make a ring of nodes that run, are empty and reach each other; asked of any of them by
-    --admin. Each is named with the address that its peers dial (its `advertise`)."""
+    """Make a ring of nodes that run, are empty and reach each other; --admin names any of them.
+    Give each node the address that its peers dial (its `advertise`)."""
     session: Session = ctx.obj
     founders = [founder_of(text) for text in members]
     for what in ("name", "address"):
         ((most, count),) = Counter(founder[what] for founder in founders).most_common(1)
         if count > 1:
-            raise Failed(f"{most} is there twice", USAGE, FIELD)
+            raise Failed(f"{most} is given twice", USAGE, FIELD)
     if partitions.bit_count() != 1 or not PARTITIONS_MIN <= partitions <= PARTITIONS_MAX:
         words = f"a power of two from {PARTITIONS_MIN} to {PARTITIONS_MAX}, not {partitions}"
         raise Failed(words, USAGE, "--partitions")

@@ -1,4 +1,4 @@
-"""How a command shows who it is: files that options name, and what is read of them."""
+"""How a command proves who it is: the files in its options, and their content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynamoctl.session import USAGE, Failed
 
 @dataclass(frozen=True)
 class Credentials:
-    """Files, as the options name them."""
+    """The files in the options."""
 
     token_file: Path | None = None
     secret_file: Path | None = None
@@ -24,7 +24,7 @@ class Credentials:
     client_token_file: Path | None = None
 
     def tls(self) -> Tls:
-        """Whom commands believe. Raises Failed."""
+        """The authorities that commands trust. Raises Failed."""
         made = Tls(self.ca_file, self.cert_file, self.key_file)
         if made != SYSTEM:
             try:
@@ -33,16 +33,18 @@ class Credentials:
                 raise Failed(str(error), USAGE, "--ca-file") from None
         return made
 
-    def token(self) -> str | None:
-        """Of an administrator, None where no file tells one. Raises Failed."""
+    def token(self) -> str | TokenFile | None:
+        """The administrator's token, None if no file gives one. A file of it is followed when it
+        changes. Raises Failed."""
         if self.token_file is not None and self.secret_file is not None:
-            raise Failed("one of both: --token-file, --secret-file", USAGE, "--secret-file")
+            raise Failed("give only one: --token-file or --secret-file", USAGE, "--secret-file")
         if self.token_file is not None:
-            return _token(self.token_file)
+            token = _token(self.token_file)
+            return TokenFile(self.token_file) if self.token_file.is_file() else token
         return None if self.secret_file is None else derived(self.secret_file, "--secret-file")
 
     def client_token(self) -> TokenFile | None:
-        """For keys and values, None where nothing is shown. Raises Failed."""
+        """The token for keys and values, None if there is none. Raises Failed."""
         if self.client_token_file is None:
             return None
         try:
@@ -51,7 +53,7 @@ class Credentials:
             raise Failed(str(error), USAGE, "--client-token-file") from None
 
     def options(self) -> list[str]:
-        """What a command in another directory has to be told."""
+        """The options for a command in another directory."""
         files = {
             "--token-file": self.token_file, "--secret-file": self.secret_file,
             "--ca-file": self.ca_file, "--cert-file": self.cert_file, "--key-file": self.key_file,
@@ -61,7 +63,7 @@ class Credentials:
 
 
 def derived(file: Path, field: str) -> str:
-    """The administrator's token of the secret in a file. Raises Failed."""
+    """The administrator's token from the secret in a file. Raises Failed."""
     try:
         return token_of_secret_file(file)
     except OSError as error:
@@ -78,5 +80,5 @@ def _token(file: Path) -> str:
     except UnicodeDecodeError:
         token = ""
     if not (token and token.isprintable()):
-        raise Failed(f"{file}: wants one line of printable ASCII", USAGE, "--token-file")
+        raise Failed(f"{file}: needs one line of printable ASCII", USAGE, "--token-file")
     return token

@@ -36,15 +36,15 @@ Quorum = Annotated[
     str,
     typer.Option(help="Answers to wait for: 1 to N, one, quorum, all.", autocompletion=QUORUMS),
 ]
-Durable = Annotated[str, typer.Option(help="Of these fsynced.", autocompletion=QUORUMS)]
+Durable = Annotated[str, typer.Option(help="Fsynced acks among these.", autocompletion=QUORUMS)]
 Strict = Annotated[
     bool | None,
-    typer.Option("--strict/--sloppy", help="Whether only owners count, or stand-ins too."),
+    typer.Option("--strict/--sloppy", help="Whether only owners count, or also stand-ins."),
 ]
-ContextOut = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the context there.")]
+ContextOut = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the context here.")]
 ContextIn = Annotated[
     str | None,
-    typer.Option(metavar="TEXT|@FILE", help="What was seen before: exactly that is superseded."),
+    typer.Option(metavar="TEXT|@FILE", help="From a get: the write replaces what it showed."),
 ]
 
 
@@ -96,17 +96,22 @@ def _found_json(found: Found) -> dict[str, Any]:
 
 @commands.command()
 def get(
-    ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False, *,
-    r: Quorum = "", strict: Strict = None, context_out: ContextOut = None,
-) -> None:  # fmt: skip
-    """Print a value as it is, byte for byte. Several siblings are printed as a table, or
-    all as JSON, and the command ends with 4, for there is no one value; 3 when there is none."""
+    ctx: typer.Context,
+    key: KeyArgument,
+    is_base64: Base64Option = False,
+    *,
+    r: Quorum = "",
+    strict: Strict = None,
+    context_out: ContextOut = None,
+) -> None:
+    """Print a value as it is, byte for byte. Several siblings are printed as a table or as JSON,
+    and the command exits with 4. It exits with 3 if there is no value."""
     session: Session = ctx.obj
     with session.client() as client:
         found = client.get(key_of(key, is_base64), r=_count(r), strict=strict)
     _write(found.context, context_out)
     if not found.values:
-        raise Failed(f"no value under {shown_key(found.key)}", NOT_FOUND, "KEY")
+        raise Failed(f"no value at {shown_key(found.key)}", NOT_FOUND, "KEY")
     if session.as_json:
         session.show(_found_json(found))
     elif len(found.values) == 1:
@@ -128,7 +133,7 @@ def get(
             siblings.add_row(one.dot, *said, *until, Text(preview))
         session.show(None, siblings)
     if len(found.values) > 1:
-        words = f"{len(found.values)} siblings: put their merge with --context"
+        words = f"{len(found.values)} siblings: merge them and put the result with --context"
         raise Failed(words, SIBLINGS, "KEY")
 
 
@@ -147,26 +152,32 @@ def _done(session: Session, what: str, stored: Stored, context_out: Path | None)
 
 @commands.command()
 def put(
-    ctx: typer.Context, key: KeyArgument,
+    ctx: typer.Context,
+    key: KeyArgument,
     value: Annotated[
         str, typer.Argument(metavar="[VALUE|@FILE|-]", help="Default: standard input.")
     ] = "-",
-    is_base64: Base64Option = False, *, context: ContextIn = None, context_out: ContextOut = None,
-    content_type: Annotated[str, typer.Option(help="Kept with the value.")] =
-        "application/octet-stream",
+    is_base64: Base64Option = False,
+    *,
+    context: ContextIn = None,
+    context_out: ContextOut = None,
+    content_type: Annotated[
+        str, typer.Option(help="Stored with the value.")
+    ] = "application/octet-stream",
     content_encoding: Annotated[
-        str, typer.Option(help="Kept with the value, which is stored as it is given.")
+        str, typer.Option(help="Stored with the value; the value is not encoded.")
     ] = "",
-    w: Quorum = "", dw: Durable = "",
+    w: Quorum = "",
+    dw: Durable = "",
     strict: Strict = None,
-    request_id: Annotated[str | None, typer.Option(help="The same id is one event.")] = None,
-    expires_in_s: Annotated[int | None, typer.Option(help="Gone after so many seconds.")] = None,
+    request_id: Annotated[str | None, typer.Option(help="The same id is the same write.")] = None,
+    expires_in_s: Annotated[int | None, typer.Option(help="Seconds until it expires.")] = None,
     expires_at: Annotated[
-        str, typer.Option(metavar="TIME", help="Gone from then on: RFC 3339, with a zone.")
+        str, typer.Option(metavar="TIME", help="Time at which it expires: RFC 3339, with a zone.")
     ] = "",
-) -> None:  # fmt: skip
-    """Write a value. Without the context of a get it becomes a sibling of what is there already;
-    with it, it supersedes what that get showed."""
+) -> None:
+    """Write a value. Without the context of a get, it becomes a sibling of the present values; with
+    it, it replaces the values of that get."""
     session: Session = ctx.obj
     if value == "-":
         data = sys.stdin.buffer.read()
@@ -176,25 +187,41 @@ def put(
         data = os.fsencode(value)
     with session.client() as client:
         stored = client.put(
-            key_of(key, is_base64), data, context=_context(context), content_type=content_type,
-            content_encoding=content_encoding, w=_count(w), dw=_count(dw), strict=strict,
-            request_id=request_id, expires_in_s=expires_in_s, expires_at=_time(expires_at),
-        )  # fmt: skip
+            key_of(key, is_base64),
+            data,
+            context=_context(context),
+            content_type=content_type,
+            content_encoding=content_encoding,
+            w=_count(w),
+            dw=_count(dw),
+            strict=strict,
+            request_id=request_id,
+            expires_in_s=expires_in_s,
+            expires_at=_time(expires_at),
+        )
     _done(session, "stored", stored, context_out)
 
 
 @commands.command()
 def delete(
-    ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False, *,
-    context: ContextIn = None, context_out: ContextOut = None,
-    w: Quorum = "", dw: Durable = "",
+    ctx: typer.Context,
+    key: KeyArgument,
+    is_base64: Base64Option = False,
+    *,
+    context: ContextIn = None,
+    context_out: ContextOut = None,
+    w: Quorum = "",
+    dw: Durable = "",
     strict: Strict = None,
-) -> None:  # fmt: skip
-    """Delete what the context has seen; without one, what a quorum has now."""
+) -> None:
+    """Delete the versions of the context; without a context, those that a quorum has now."""
     session: Session = ctx.obj
     with session.client() as client:
         stored = client.delete(
-            key_of(key, is_base64), context=_context(context),
-            w=_count(w), dw=_count(dw), strict=strict,
-        )  # fmt: skip
+            key_of(key, is_base64),
+            context=_context(context),
+            w=_count(w),
+            dw=_count(dw),
+            strict=strict,
+        )
     _done(session, "deleted", stored, context_out)

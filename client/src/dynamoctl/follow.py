@@ -1,4 +1,4 @@
-"""A change of the ring while it goes on: bars until it is done; Ctrl-C leaves it running."""
+"""Follows a change of the ring with bars until it ends; Ctrl-C does not stop the change."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dynamoctl.session import RETURN, Failed, Session
 POLL_S = 0.3
 SILENT_S_MAX = 30.0
 SHOWN_MAX = 8
-"""Transfers that are shown, a line each."""
+"""Maximum number of transfers shown, one in each line."""
 Statuses = dict[str, dict[str, Any] | None]
 
 
 def looks(session: Session) -> Iterator[tuple[Statuses, list[dict[str, Any]]]]:
-    """The status of all nodes and the ring's entries, repeatedly, with nodes that join meanwhile.
-    Raises Failed when no node has answered for a while."""
+    """The status of all nodes and the ring's entries, again and again, with nodes that join later.
+    Raises Failed if no node has answered for some time."""
     doors: dict[str, str] = {}
     heard = time.monotonic()
     while True:
@@ -37,13 +37,13 @@ def looks(session: Session) -> Iterator[tuple[Statuses, list[dict[str, Any]]]]:
             heard = time.monotonic()
             yield statuses, ring["entries"]
         elif time.monotonic() - heard > SILENT_S_MAX:
-            raise Failed(f"no node answers; {session.again(RETURN)} tells how the change goes on")
+            raise Failed(f"no node answers; {session.again(RETURN)} follows the change")
         time.sleep(POLL_S)
 
 
 def operation_of(statuses: Statuses, operation_id: str | None) -> dict[str, Any]:
-    """An operation, by default the last one, from the node with the newest ring. Raises Failed
-    when another one took its place."""
+    """An operation, by default the last one, from the node with the newest ring. Raises Failed if
+    another one has replaced it."""
     known = [one for one in statuses.values() if one is not None and one["state"] is not None]
     known.sort(key=lambda one: int(one["epoch"]))
     told: list[dict[str, Any]] = [one["operation"] for one in known]
@@ -59,8 +59,8 @@ def operation_of(statuses: Statuses, operation_id: str | None) -> dict[str, Any]
 def follow(
     session: Session, operation_id: str | None = None, plan: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Shows an operation, by default the last one, until it is over, and returns how it ended; with
-    its plan in bytes too. Raises Failed when another one took its place."""
+    """Shows an operation, by default the last one, until it ends, and returns its result; with the
+    plan, also in bytes. Raises Failed if another one has replaced it."""
     from rich.console import Group
     from rich.live import Live
     from rich.progress import (
@@ -74,13 +74,19 @@ def follow(
     )
 
     moves = Progress(
-        TextColumn("moves"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("moves"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
         console=session.err,
-    )  # fmt: skip
+    )
     copied = Progress(
-        TextColumn("bytes"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        TextColumn("bytes"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
         console=session.err,
-    )  # fmt: skip
+    )
     bars = [moves, copied] if plan is not None and plan["bytes"] else [moves]
     tasks = [bar.add_task("", total=None) for bar in bars]
     quiet = session.as_json or not session.err.is_terminal
@@ -100,7 +106,7 @@ def follow(
 
 
 def switched(plan: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> int:
-    """Bytes of those moves of a plan that have switched."""
+    """Bytes of the plan's moves that have switched."""
     return sum(
         move["bytes"] or 0
         for move in plan["moves"]
@@ -110,25 +116,30 @@ def switched(plan: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> i
 
 @contextmanager
 def going_on(session: Session, words: str = "") -> Iterator[None]:
-    """Ctrl-C does not stop a change: says how to come back to it."""
+    """Ctrl-C does not stop a change: prints the command that follows it again."""
     try:
         yield
     except KeyboardInterrupt:
-        words = words or f"it goes on without us; {session.again(RETURN)} shows how"
+        words = words or f"it goes on; {session.again(RETURN)} follows it"
         session.err.print(words, soft_wrap=True)
         raise
 
 
 def _lines(statuses: Statuses) -> list[Text]:
-    """What is under way at each receiver, and why it waits."""
+    """What is under way at each receiver, and the reason if it waits."""
     lines = [
-        Text(f"  {one['in']} takes partition {one['partition']} from {one['out']}: {one['state']}"
-             + f", {one['bytes_done']:,} bytes of"
-               f" about {one['bytes_total']:,}" * bool(one["bytes_total"])
-             + f", {one['reason']}" * bool(one["reason"]), "dim")
-        for status in statuses.values() if status is not None
+        Text(
+            f"  {one['in']} takes partition {one['partition']} from {one['out']}: {one['state']}"
+            + f", {one['bytes_done']:,} bytes of"
+            f" about {one['bytes_total']:,}"
+            * bool(one["bytes_total"])
+            + f", {one['reason']}" * bool(one["reason"]),
+            "dim",
+        )
+        for status in statuses.values()
+        if status is not None
         for one in status["transfers"]
-    ]  # fmt: skip
+    ]
     lines += [Text(f"  {name} is down", "red") for name, one in statuses.items() if one is None]
     if len(lines) > SHOWN_MAX:
         lines[SHOWN_MAX:] = [Text(f"  and {len(lines) - SHOWN_MAX} more", "dim")]

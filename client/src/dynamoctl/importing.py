@@ -1,7 +1,7 @@
-"""`import`: a file of keys and values into the store.
+"""`import`: writes a file of keys and values to the store.
 
-What is there already is read first, so that a file that is loaded again, or an export that is put
-back over the ring it came from, doubles nothing. What is missing is put beside what is there.
+It first reads the present values, so that a file that is loaded again, or an export that is put
+back into its own ring, duplicates nothing. Missing values are added beside the present ones.
 """
 
 from __future__ import annotations
@@ -29,20 +29,25 @@ from dynamoctl.transfer import Run, in_order, io_told, opened, regular
 BATCH_VALUES = 32
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 KEYS_REMEMBERED_MAX = 1_000_000
-"""Some 100 bytes each, to count keys and not lines."""
+"""About 100 bytes each, to count keys instead of lines."""
 commands = room()
 Name = tuple[bytes, str, str]
 """Values with the same data, content type and content encoding are the same value here."""
 FormatOption = Annotated[
-    str, typer.Option("--format", metavar="FORMAT", help="ndjson, jsonl, json or csv. Default: by"
-                      " the file's name where --key is given, else ndjson.",
-                      autocompletion=either("ndjson", "jsonl", "json", "csv"))
-]  # fmt: skip
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="ndjson, jsonl, json or csv. Default: from"
+        " the file's name if --key is given, else ndjson.",
+        autocompletion=either("ndjson", "jsonl", "json", "csv"),
+    ),
+]
 
 
 class Loaded(msgspec.Struct):
-    """What became of a batch: values written, values that were there, values whose expiry has
-    passed, rows that are wrong."""
+    """The result of a batch: values written, values that existed, values that have expired, and
+    wrong rows."""
 
     written: int = 0
     there: int = 0
@@ -53,7 +58,7 @@ class Loaded(msgspec.Struct):
 
 
 def batches(found: Iterable[Row]) -> Iterator[list[Row]]:
-    """All rows, in order, a few at a time."""
+    """All rows, in order, in small batches."""
     batch: list[Row] = []
     values = size = 0
     for row in found:
@@ -68,10 +73,10 @@ def batches(found: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def load(client: DynamoClient, batch: list[Row], run_id: str, now: datetime) -> Loaded:
-    """Puts what is not there yet, and has not expired by `now` (S-TTL-2). A value is there if one
-    with its data and content type is there that lives as long. The id of a put is that of the run,
-    the key and the value: a value that the file has twice, or a batch that is sent again, is one
-    event (S-REQ-1)."""
+    """Puts values that do not exist yet and have not expired by `now` (S-TTL-2). A value exists if
+    the key has one with its data and content type that lives as long. The id of a put comes from
+    the run, the key and the value: a value that the file has twice, or a batch that is sent again,
+    is one event (S-REQ-1)."""
     done = Loaded(wrong=[row for row in batch if row.wrong])
     keys = list(dict.fromkeys(row.key for row in batch if row.key))
     there: dict[bytes, dict[Name, datetime | None]] = {}
@@ -98,9 +103,14 @@ def load(client: DynamoClient, batch: list[Row], run_id: str, now: datetime) -> 
             else:
                 request_id = f"import-{run_id}-{_digest(row.key, name, ends)}"
                 put = PutOp(
-                    row.key, value.data, None, value.content_type, request_id, expires_at=ends,
+                    row.key,
+                    value.data,
+                    None,
+                    value.content_type,
+                    request_id,
+                    expires_at=ends,
                     content_encoding=value.content_encoding,
-                )  # fmt: skip
+                )
                 puts.append((row, put))
         if row.values and done.expired - expired == len(row.values):
             done.gone.add(row.number)
@@ -121,7 +131,7 @@ def _asked(client: DynamoClient, operations: Sequence[Op]) -> list[BatchResult]:
 
 
 def _longest(lives: dict[Name, datetime | None], name: Name, ends: datetime | None) -> bool:
-    """Writes down that such a value lives until then; False where one lives as long already."""
+    """Notes that such a value lives until then; False if another lives as long already."""
     if name in lives and outlives(lives[name], ends):
         return False
     lives[name] = ends
@@ -141,14 +151,14 @@ def _digest(key: bytes, name: Name, ends: datetime | None) -> str:
 
 
 def _fields(file: str, form: str, key: str, value: str, expires_at: str) -> Fields:
-    """The options, with the format that the file's name says where only a key is given."""
+    """The options; if only a key is given, the format comes from the file's name."""
     kind = Path(file.removesuffix(".gz")).suffix.removeprefix(".")
     guessed = {"csv": "csv", "json": "json"}.get(kind, "jsonl") if key else "ndjson"
     return Fields(form or guessed, key, value, expires_at).checked()
 
 
 class Tally:
-    """How much of a file is in the store; rows that are wrong end the run, or are set aside."""
+    """Counts the rows in the store; a wrong row ends the run or is set aside."""
 
     def __init__(self, aside: BinaryIO | None, keys: int) -> None:
         self._aside = aside
@@ -157,7 +167,7 @@ class Tally:
         self.values = self.there = self.expired = self.skipped = 0
 
     def add(self, batch: list[Row], done: Loaded) -> None:
-        """One batch more. Raises Failed at a wrong row, unless `--skip-bad` sets it aside."""
+        """Adds one batch. Raises Failed at a wrong row, unless `--skip-bad` sets it aside."""
         for row in sorted(done.wrong, key=lambda row: row.number):
             if self._aside is None:
                 again = "; --skip-bad sets such lines aside"
@@ -173,7 +183,7 @@ class Tally:
         self.expired += done.expired
 
     def _count(self, key: bytes) -> None:
-        """Count a key once if the file has it twice, as far as this process can remember keys."""
+        """Counts a key once even if the file has it twice, if this process still remembers it."""
         name = int.from_bytes(blake2b(key, digest_size=8).digest(), "big")
         if name in self._keys:
             return
@@ -185,26 +195,40 @@ class Tally:
 @commands.command("import")
 def import_(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="- is standard input; gzip is read"
-                                        " as what is in it.")],
-    form: FormatOption = "", *,
-    key: Annotated[str, typer.Option(metavar="FIELD", help="The field that is the key.")] = "",
-    value: Annotated[str, typer.Option(metavar="FIELD", help="The field that is the value."
-                                       " Default: the whole object, as JSON.")] = "",
-    expires_at: Annotated[str, typer.Option(metavar="FIELD", help="The field that is the time when"
-                                            " the value expires, in RFC 3339.")] = "",
-    skip_bad: Annotated[Path | None, typer.Option(metavar="FILE", help="Lines that are wrong go"
-                                                  " there, and the import goes on.")] = None,
-) -> None:  # fmt: skip
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="- is standard input; a gzip file is unpacked.")
+    ],
+    form: FormatOption = "",
+    *,
+    key: Annotated[str, typer.Option(metavar="FIELD", help="The field with the key.")] = "",
+    value: Annotated[
+        str,
+        typer.Option(
+            metavar="FIELD", help="The field with the value. Default: the whole object, as JSON."
+        ),
+    ] = "",
+    expires_at: Annotated[
+        str,
+        typer.Option(
+            metavar="FIELD", help="The field with the time at which the value expires, in RFC 3339."
+        ),
+    ] = "",
+    skip_bad: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Wrong lines are written to this file, and the import goes on."
+        ),
+    ] = None,
+) -> None:
     """Write every value of a file.
 
     ndjson, as export writes it: {"key": base64, or "key_text": text, "values": [{"data": base64,
-    "content_type": ..., "content_encoding": ..., "expires_at": time}]}. jsonl: a JSON object a
-    line. json: an array of objects. csv: a header, then rows. A value that is there already, with
-    the same content type and encoding, is left as it is; others become siblings beside what is
-    there, and nothing is replaced; merge them with `update` of the client library. A value keeps
-    the time when it expires; one whose time has passed, by the clock of this machine, is counted
-    and not written. A run over a file that was interrupted goes on from FILE.checkpoint.
+    "content_type": ..., "content_encoding": ..., "expires_at": time}]}. jsonl: one JSON object in
+    each line. json: an array of objects. csv: a header, then rows. A value that exists already with
+    the same content type and encoding is not written; other values become siblings of the present
+    ones, and nothing is replaced; merge them with `update` of the client library. A value keeps its
+    time of expiry; a value that has expired, by the clock of this machine, is counted and not
+    written. An interrupted run goes on from FILE.checkpoint.
     """
     session: Session = ctx.obj
     fields = _fields(file, form, key, value, expires_at)
@@ -239,7 +263,7 @@ def import_(
 def _end(session: Session, run: Run, tally: Tally) -> None:
     words = f"{tally.keys:,} keys imported, {tally.values:,} values written"
     if tally.there:
-        words += f", {tally.there:,} values were there already"
+        words += f", {tally.there:,} values existed already"
     if tally.expired:
         words += f", {tally.expired:,} values had expired"
     if tally.skipped:
@@ -248,4 +272,4 @@ def _end(session: Session, run: Run, tally: Tally) -> None:
         "keys": tally.keys, "values": tally.values, "values_there": tally.there,
         "values_expired": tally.expired, "skipped": tally.skipped, "keys_before": run.before,
     }  # fmt: skip
-    session.show(document, words + f" after the {run.before:,} lines of before" * bool(run.before))
+    session.show(document, words + f" after {run.before:,} earlier lines" * bool(run.before))

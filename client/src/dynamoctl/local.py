@@ -1,4 +1,4 @@
-"""`local`: nodes as processes of this machine, their data under `.local/`."""
+"""`local`: nodes as processes on this machine, with their data in `.local/`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from dynamo_client.local_door import LocalConsole
 from dynamo_client.local_fault import LocalFault
 from dynamo_client.local_nodes import BASE_PORT, NODES_MAX, LocalNode, LocalRing, said
 from dynamo_client.local_process import Process, until
@@ -30,13 +31,13 @@ NODES, PARTITIONS = 3, 256
 WATCH_S = 0.2
 LOUD = {"warning": "yellow", "error": "red", "critical": "red"}
 NEWS = "a peer is "
-"""Of what nodes say at level info, only this is for people."""
+"""Only these lines of level info are shown to people."""
 EXPECTED = "no cluster secret"
-"""On loopback that is how it should be."""
+"""Not worth a warning on loopback."""
 CLEAN = "stopped clean"
-commands = room(no_args_is_help=True, help="Nodes as processes of this machine.")
+commands = room(no_args_is_help=True, help="Run nodes as processes on this machine.")
 
-Directory = Annotated[Path, typer.Option("--dir", help="Where their data is.")]
+Directory = Annotated[Path, typer.Option("--dir", help="Directory of their data.")]
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Such as n1.", autocompletion=offer("local_any"))
 ]
@@ -54,34 +55,48 @@ def up(
     flags: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[-- NODE-FLAGS]", help="For every dynamo-node of a new directory.",
+            metavar="[-- NODE-FLAGS]",
+            help="Flags of dynamo-node, for a new directory.",
             autocompletion=offer("node_flags"),
         ),
     ] = None,
     *,
     directory: Directory = LOCAL_DIR,
     nodes: Annotated[
-        int | None, typer.Option(min=1, max=NODES_MAX, help="Of a new directory; default 3.")
+        int | None, typer.Option(min=1, max=NODES_MAX, help="Nodes in a new directory; default 3.")
     ] = None,
     base_port: Annotated[
         int | None,
-        typer.Option(min=1024, max=65000, help="Client port of n1; admin is 100, peer 200 above it"
-                                               f"; default {BASE_PORT}."),
+        typer.Option(
+            min=1024,
+            max=65000,
+            help=f"Client port of n1; admin: +100, peer: +200; default {BASE_PORT}.",
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave them running.")] = False,
+    what_if: Annotated[
+        bool,
+        typer.Option("--what-if/--no-what-if", help="Offer faults to the console, on loopback."),
+    ] = True,
     with_tls: Annotated[
-        bool, typer.Option("--secure", help="With a secret, a trial authority, and TLS everywhere.")
+        bool, typer.Option("--secure", help="With a secret, a trial authority and TLS.")
     ] = False,
-) -> None:  # fmt: skip
-    """Start nodes, make a ring of them, and stay until Ctrl-C. A directory that has nodes already
-    is taken up again with its data."""
+) -> None:
+    """Start nodes, make a ring of them, and stay until Ctrl-C. If the directory has nodes, start
+    them again with their data. The console of the ring offers faults while this command stays."""
     session: Session = ctx.obj
     ring = LocalRing(directory)
     new = not ring.nodes
     _prepare(ring, nodes, base_port, flags or [], with_tls)
     began = time.monotonic()
-    with _terminated_like_interrupted():
+    with _terminated_like_interrupted(), ExitStack() as stack:
+        console = None
         try:
+            if what_if and not detach:
+                console = LocalConsole(ring)
+                stack.callback(console.stop)
+            elif ring.linked:
+                ring.link(False)
             ring.up(PARTITIONS)
         except BaseException:
             if new:
@@ -94,11 +109,13 @@ def up(
             return
         try:
             ran = _processes(ring)
-            _welcome(session, ring, time.monotonic() - began, "Ctrl-C stops them.")
-            _watch(session, directory, ran)
+            _welcome(session, ring, time.monotonic() - began, "Ctrl-C stops them.", console)
+            _watch(session, directory, ran, console)
         except KeyboardInterrupt:
             pass
         finally:
+            if console is not None:
+                console.release()
             LocalRing(directory).stop()
     session.say(f"stopped; their data stays in {directory}/")
 
@@ -106,7 +123,7 @@ def up(
 def _prepare(
     ring: LocalRing, nodes: int | None, base_port: int | None, flags: list[str], with_tls: bool
 ) -> None:
-    """Checks what is asked against what is there; a new directory gets its nodes."""
+    """Checks the options against the directory; a new directory gets its nodes."""
     if ring.running:
         names = ", ".join(node.name for node in ring.running)
         raise LocalFault(
@@ -121,7 +138,7 @@ def _prepare(
         certify(ring)
         return
     if with_tls and ring.certs is None:
-        raise LocalFault(f"{ring.directory} has plain nodes; name another --dir", "--secure")
+        raise LocalFault(f"{ring.directory} has nodes without TLS; give another --dir", "--secure")
     if nodes not in (None, len(ring.nodes)):
         raise LocalFault(
             f"{ring.directory} has {len(ring.nodes)} nodes;"
@@ -139,7 +156,7 @@ def _prepare(
 def _terminated_like_interrupted() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # nohup means that we stay
+        if handler != signal.SIG_IGN:  # nohup: stay
             signal.signal(number, signal.default_int_handler)
     try:
         yield
@@ -148,7 +165,9 @@ def _terminated_like_interrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _welcome(session: Session, ring: LocalRing, seconds: float, end: str) -> None:
+def _welcome(
+    session: Session, ring: LocalRing, seconds: float, end: str, console: LocalConsole | None = None
+) -> None:
     nodes = list(ring.nodes.values())
     ours = "dynamoctl" if shutil.which("dynamoctl") else _beside_python("dynamoctl")
     curl = f"curl --cacert {shlex.quote(str(ring.certs / 'ca.crt'))}" if ring.certs else "curl"
@@ -162,17 +181,20 @@ Try:
 or {ours} get, put, ring, status, top{_named(ring)}{end}"""
     count = "1 node is" if len(nodes) == 1 else f"{len(nodes)} nodes are"
     ready = Text(f"{count} ready after {seconds:.1f} s", "bold green")
-    session.show(_document(ring), ready, _table(ring), Text(first))
+    url = console.url if console else f"{nodes[0].admin}/console"
+    session.show(
+        _document(ring), ready, _table(ring), Text(f"\nConsole: {url}", "bold"), Text(first)
+    )
 
 
 def of(directory: Path, words: str) -> str:
-    """A `local` command about this directory, to be pasted into a shell in any other one."""
+    """A `local` command for this directory, to be pasted into a shell in any directory."""
     where = "" if directory == LOCAL_DIR else f" --dir {shlex.quote(str(directory.resolve()))}"
     return f"dynamoctl local {words}{where}"
 
 
 def _named(ring: LocalRing) -> str:
-    """What commands have to be told that do not find the ring by themselves."""
+    """The variables for commands that do not find the ring by themselves."""
     if ring.directory == LOCAL_DIR:
         return ". "
     nodes = ring.nodes.values()
@@ -204,19 +226,30 @@ def _table(ring: LocalRing) -> Table:
 
 def _document(ring: LocalRing) -> list[dict[str, Any]]:
     return [
-        {"name": node.name, "running": node.alive, "pid": process.pid if process else None,
-         "endpoint": node.endpoint, "admin": node.admin, "peer": node.advertise}
-        for node in ring.nodes.values() for process in [node.process]
-    ]  # fmt: skip
+        {
+            "name": node.name,
+            "running": node.alive,
+            "pid": process.pid if process else None,
+            "endpoint": node.endpoint,
+            "admin": node.admin,
+            "peer": node.advertise,
+        }
+        for node in ring.nodes.values()
+        for process in [node.process]
+    ]
 
 
-def _watch(session: Session, directory: Path, ran: dict[str, Process]) -> None:
-    """Shows what is loud in the logs, and who ends, until all have been stopped."""
+def _watch(
+    session: Session, directory: Path, ran: dict[str, Process], console: LocalConsole | None
+) -> None:
+    """Shows warnings and errors of the logs, and ended nodes, until all have been stopped."""
     ring = LocalRing(directory)
     read = {node.name: _size(node.log) for node in ring.nodes.values()}
     while ran or any(node.process for node in ring.nodes.values()):
         time.sleep(WATCH_S)
-        ring = LocalRing(directory)  # another shell may have added one
+        ring = LocalRing(directory)  # another shell may have added a node
+        if console is not None:
+            console.follow(ring)
         for node in ring.nodes.values():
             begin = read.get(node.name, 0)
             for level, words in _news(node, begin):
@@ -224,12 +257,12 @@ def _watch(session: Session, directory: Path, ran: dict[str, Process]) -> None:
             read[node.name] = _size(node.log)
         running = _processes(ring)
         for name in sorted(ran.keys() - running.keys()):
-            ran[name].end()  # if its files were removed, no other command can
+            ran[name].end()  # its files are removed, so no other command can end it
             if there := ring.nodes.get(name):
                 clean = there.process is None or there.last_words() == CLEAN
                 words = "stopped" if clean else f"ended; {of(directory, f'start {name}')} starts it"
             else:
-                clean, words = True, f"stopped, and is no more in {directory}/"
+                clean, words = True, f"stopped, and its directory in {directory}/ is removed"
             session.say(f"{name:<4} has {words}", "dim" if clean else "red")
         ran = running
 
@@ -256,7 +289,7 @@ def _news(node: LocalNode, begin: int) -> Iterator[tuple[str, str]]:
 
 @commands.command()
 def down(ctx: typer.Context, directory: Directory = LOCAL_DIR) -> None:
-    """Stop all nodes the clean way; their data stays."""
+    """Stop all nodes cleanly; their data stays."""
     session: Session = ctx.obj
     ring = LocalRing(directory)
     names = [node.name for node in ring.running]
@@ -275,9 +308,9 @@ def status(ctx: typer.Context, directory: Directory = LOCAL_DIR) -> None:
 def add(
     ctx: typer.Context,
     directory: Directory = LOCAL_DIR,
-    unjoined: Annotated[bool, typer.Option("--unjoined", help="Leave it in no ring.")] = False,
+    unjoined: Annotated[bool, typer.Option("--unjoined", help="Do not join the ring.")] = False,
 ) -> None:
-    """Start one node more and take it into the ring."""
+    """Start one more node and take it into the ring."""
     session: Session = ctx.obj
     ring = LocalRing(directory)
     if not ring.nodes:
@@ -293,7 +326,7 @@ def add(
     where = {"name": node.name, "endpoint": node.endpoint, "admin": node.admin}
     words = f"{node.name} runs at {node.endpoint}, admin {node.admin}"
     if unjoined:
-        session.show(where, f"{words}, unjoined: it holds no partition and answers 503")
+        session.show(where, f"{words}, not joined: it holds no partition and answers 503")
         return
     if not session.as_json:
         session.say(words)
@@ -302,7 +335,7 @@ def add(
 
 @commands.command()
 def leave(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> None:
-    """Let a node leave the ring, then stop it; its directory is removed."""
+    """Let a node leave the ring, then stop it and remove its directory."""
     session: Session = ctx.obj
     ring = LocalRing(directory)
     node = ring.node(name)
@@ -314,7 +347,7 @@ def leave(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> N
 
 
 def _door(session: Session, ring: LocalRing, but: str = "") -> Session:
-    """The session with the administrators of this directory, one that stays first."""
+    """The session with the nodes of this directory as administrators, without `but`."""
     doors = [node.admin for node in ring.running if node.name != but]
     options = () if ring.directory == LOCAL_DIR else tuple(f"--admin={url}" for url in doors)
     if options and ring.secret_file:
@@ -327,7 +360,7 @@ def _door(session: Session, ring: LocalRing, but: str = "") -> Session:
 
 @commands.command()
 def kill(ctx: typer.Context, name: Running, directory: Directory = LOCAL_DIR) -> None:
-    """End a node as a power switch would (SIGKILL)."""
+    """Kill a node, like a power cut (SIGKILL)."""
     session: Session = ctx.obj
     node = LocalRing(directory).node(name)
     if not node.alive:
@@ -340,7 +373,7 @@ def kill(ctx: typer.Context, name: Running, directory: Directory = LOCAL_DIR) ->
 
 @commands.command()
 def start(ctx: typer.Context, name: Stopped, directory: Directory = LOCAL_DIR) -> None:
-    """Start a node that does not run, on the data that it has."""
+    """Start a stopped node on its data."""
     session: Session = ctx.obj
     ring = LocalRing(directory)
     node = ring.node(name)

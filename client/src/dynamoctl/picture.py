@@ -1,4 +1,4 @@
-"""The ring as a picture: a circle of partitions, coloured by their first owner."""
+"""Draws the ring: a circle of partitions in the colours of their first owners."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ COLOURS = (
 )  # fmt: skip
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ACROSS = 36
-"""Columns, and half lines: a half block is as high as it is wide."""
+"""Columns and half lines: a half block is as high as it is wide."""
 THICK = 5.5
 
 
 def mark(number: int, colours: bool) -> Text:
-    """How a member is drawn: a colour, or a letter where there are none."""
+    """The mark of a member: a colour, or a letter if there are no colours."""
     if colours:
         return Text("██", COLOURS[number % len(COLOURS)])
     return Text(LETTERS[number % len(LETTERS)])
 
 
 def _owner(first: Sequence[int], column: int, row: int) -> int | None:
-    """Which member a point of the picture belongs to; partition 0 is at the top, then clockwise."""
+    """The member at a point of the picture; partition 0 is at the top, then clockwise."""
     x, y = column - (ACROSS - 1) / 2, row - (ACROSS - 1) / 2
     if not ACROSS / 2 - THICK <= hypot(x, y) <= ACROSS / 2:
         return None
@@ -34,8 +34,8 @@ def _owner(first: Sequence[int], column: int, row: int) -> int | None:
 
 
 def circle(first: Sequence[int], words: Sequence[str], colours: bool) -> Text:
-    """The circle, with words in its middle; `first` is the number of each partition's first owner.
-    More partitions than fit are drawn as a sample."""
+    """The circle, with words in its middle; `first` has the number of each partition's first owner.
+    If there are more partitions than points, it draws a sample."""
     picture = Text()
     begins = ACROSS // 4 - len(words) // 2
     for line in range(ACROSS // 2):

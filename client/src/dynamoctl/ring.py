@@ -1,4 +1,4 @@
-"""The ring and who is in it: `ring`, `status`, `repair`, `keys`, `preference-list`, `explain`."""
+"""Commands about the ring: `ring`, `status`, `repair`, `keys`, `preference-list`, `explain`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ring(ctx: typer.Context) -> None:
 
 
 def ring_picture(session: Session, document: Mapping[str, Any]) -> list[Table | Text]:
-    """A ring for people; on a narrow terminal its members are below the circle."""
+    """The ring for people; on a narrow terminal, the members are below the circle."""
     colours = session.coloured and writable("█▀")
     owners = [entry["owners"] for entry in document["entries"]]
     first = Counter(names[0] for names in owners if names)
@@ -57,9 +57,13 @@ def ring_picture(session: Session, document: Mapping[str, Any]) -> list[Table | 
         name = member["name"]
         said = [member["zone"]] * zones + [str(member["weight"])] * weights
         members.add_row(
-            mark(numbers[name], colours), name, *said, member["state"],
-            str(first[name]), str(held[name]),
-        )  # fmt: skip
+            mark(numbers[name], colours),
+            name,
+            *said,
+            member["state"],
+            str(first[name]),
+            str(held[name]),
+        )
     moving = sum(entry["move"] is not None for entry in document["entries"])
     words = [
         f"{document['partitions']} partitions",
@@ -76,14 +80,15 @@ def ring_picture(session: Session, document: Mapping[str, Any]) -> list[Table | 
 
 
 def status_row(name: str, status: dict[str, Any] | None) -> list[str | Text]:
-    """A line of `status`."""
+    """One row of `status`."""
     if status is None:
         return [name, Text("down", "bold red"), *["-"] * 6]
     parts = status["partitions"]
     whole = f"{parts['complete']}/{parts['owned']}"
     hints = sum(hint["count"] for hint in status["hints"].values())
     down = [peer for peer, state in status["peers"].items() if state != "up"]
-    # Nodes of before do not say it: the last exchange of theirs is of what differed, at any time.
+    # Older nodes do not have this; their `last_exchange` counts only exchanges with a difference,
+    # so it may be old.
     oldest = status.get("oldest_comparison_s")
     return [
         name,
@@ -98,13 +103,13 @@ def status_row(name: str, status: dict[str, Any] | None) -> list[str | Text]:
 
 
 def troubles(found: Mapping[str, dict[str, Any] | None]) -> list[Text]:
-    """What nodes say of their addresses, a line each; older ones say nothing of it."""
+    """What nodes say about their addresses, one in each line; older nodes say nothing."""
     said = {name: answer.get("address_trouble") for name, answer in found.items() if answer}
     return [Text(f"{name}: {words}", "red") for name, words in said.items() if words]
 
 
 def approvals(found: Mapping[str, dict[str, Any] | None]) -> list[Text]:
-    """Which replacements are approved and not used yet, a line each; older nodes do not say."""
+    """Approved replacements that are not used yet, one in each line; older nodes say nothing."""
     return [
         Text(
             f"{name}: one empty {lost} may take its place for {approval['lapses_s']:.0f} s", "bold"
@@ -122,14 +127,16 @@ def status(
         bool, typer.Option("--follow", help="Follow the last change of the ring until it is done.")
     ] = False,
 ) -> None:
-    """Show all members: up, state, complete of owned partitions, hints held, bytes on disk, the
-    oldest comparison with a peer, peers that it takes for down. Ends with 1 when one is down."""
+    """Show for all members: up, state, complete of owned partitions, hints, bytes on disk, the
+    oldest comparison with a peer, and peers that seem down. Exits with 1 if one is down."""
     session: Session = ctx.obj
     if until_done:
         with going_on(session):
             end = follow(session)
         moved = f"{end['moves_done']} of {end['moves_total']} moves"
-        return session.show(end, f"{end['state']}: {moved}" if end["id"] else "nothing is changing")
+        return session.show(
+            end, f"{end['state']}: {moved}" if end["id"] else "no change is under way"
+        )
     found = session.of_all(session.doors(), lambda admin: admin.status())
     rows = table(
         "node", "up", "state", ">complete", ">hints", ">disk", ">oldest comparison", "sees down"
@@ -148,12 +155,14 @@ def partitions_of(text: str) -> list[int]:
     found: list[int] = []
     for part in text.split(",") if text else ():
         if not re.fullmatch(r"\d{1,4}(-\d{1,4})?", part):
-            raise Failed(f"{part!r} is no number or range, like 0-15,20", USAGE, "--partitions")
+            raise Failed(
+                f"{part!r} is not a number or a range, like 0-15,20", USAGE, "--partitions"
+            )
         low, _, high = part.partition("-")
         numbers = range(int(low), int(high or low) + 1)
         if not numbers:
             raise Failed(
-                f"{part!r} is no range, its end is before its start", USAGE, "--partitions"
+                f"{part!r} is not a range: its end is before its start", USAGE, "--partitions"
             )
         found += numbers
     return found
@@ -162,15 +171,18 @@ def partitions_of(text: str) -> list[int]:
 @commands.command()
 def repair(
     ctx: typer.Context,
-    partitions: Annotated[str, typer.Option(help="Such as 0-15,20; default: all.")] = "",
+    partitions: Annotated[str, typer.Option(help="For example 0-15,20; default: all.")] = "",
     nodes: Annotated[
         str,
-        typer.Option(help="Only partitions of these, comma list.", autocompletion=offer("nodes")),
+        typer.Option(
+            help="Only these nodes' partitions, with commas.", autocompletion=offer("nodes")
+        ),
     ] = "",
     mode: Annotated[
         str,
         typer.Option(
-            help="tree compares digests, full every key.", autocompletion=either("tree", "full")
+            help="tree: compare digests; full: read every record first.",
+            autocompletion=either("tree", "full"),
         ),
     ] = "tree",
 ) -> None:
@@ -187,12 +199,20 @@ def repair(
     with session.admin() as admin:
         job = admin.repair(partitions_of(partitions), [n for n in nodes.split(",") if n], mode)
         report = admin.repair_status(job)
-        words = f"it goes on without us; {admin.url}/v1/repairs/{job} tells of it"
-        with going_on(session, words), Progress(
-            TextColumn("repair"), BarColumn(), MofNCompleteColumn(), TextColumn("partitions"),
-            TimeRemainingColumn(), console=session.err, transient=True,
-            disable=session.as_json or not session.err.is_terminal,
-        ) as progress:  # fmt: skip
+        words = f"the repair goes on; see {admin.url}/v1/repairs/{job}"
+        with (
+            going_on(session, words),
+            Progress(
+                TextColumn("repair"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("partitions"),
+                TimeRemainingColumn(),
+                console=session.err,
+                transient=True,
+                disable=session.as_json or not session.err.is_terminal,
+            ) as progress,
+        ):
             task = progress.add_task("", total=None)
             while report["state"] == "running":
                 total = report["partitions_total"]
@@ -211,11 +231,13 @@ def repair(
 @commands.command()
 def keys(
     ctx: typer.Context,
-    partition: Annotated[int | None, typer.Option(help="Only this one.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
-    in_base64: Annotated[bool, typer.Option("--base64", "-b", help="All as base64.")] = False,
+    partition: Annotated[int | None, typer.Option(help="Only this partition.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number.")] = None,
+    in_base64: Annotated[
+        bool, typer.Option("--base64", "-b", help="Print all keys as base64.")
+    ] = False,
 ) -> None:
-    """List live keys, a line each; what cannot be read as text is percent-encoded."""
+    """List live keys, one in each line; bytes that are not readable text are percent-encoded."""
     session: Session = ctx.obj
     with session.admin() as admin:
         for key in islice(admin.keys(partition=partition), limit):
@@ -225,7 +247,7 @@ def keys(
 
 @commands.command("preference-list")
 def preference_list(ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False) -> None:
-    """Show the owners of a key and their stand-ins, in order, and who is up."""
+    """Show the owners of a key and their stand-ins, in order, and which of them are up."""
     session: Session = ctx.obj
     with session.admin() as admin:
         answer = admin.preference_list(key_of(key, is_base64))
@@ -239,7 +261,7 @@ def preference_list(ctx: typer.Context, key: KeyArgument, is_base64: Base64Optio
 
 @commands.command()
 def explain(ctx: typer.Context, key: KeyArgument, is_base64: Base64Option = False) -> None:
-    """Read a key and show who was asked, who was skipped and why, what was decided."""
+    """Read a key and show which nodes were asked or skipped, why, and what was decided."""
     session: Session = ctx.obj
     answer = session.explain(key_of(key, is_base64))
     head = f"partition {answer['partition']}, coordinator {answer['coordinator']}"

@@ -1,5 +1,5 @@
-"""What rooms of commands are made of: their table, the key that many are about, and what a shell
-offers for a word. What is offered lies in `complete`, which is loaded when TAB is pressed."""
+"""Common parts of the command modules: their table, the argument KEY, and completions. The
+completions are in `complete`, which is loaded when the user presses TAB."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Offer = Callable[[typer.Context, str], list[str]]
 
 
 def room(**more: Any) -> typer.Typer:
-    """An empty room. Its help is plain text: what draws boxes takes longer to load than most
-    commands to run."""
+    """An empty table of commands. Its help is plain text: the library for boxes takes longer to
+    load than most commands take to run."""
     return typer.Typer(rich_markup_mode=None, add_completion=False, **more)
 
 

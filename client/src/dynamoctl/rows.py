@@ -1,12 +1,13 @@
-"""Rows of a file that is imported: what each format says of keys and values, line by line.
+"""Rows of an import file: how each format gives keys and values, line by line.
 
-    ndjson   our own, as `export` writes it: {"key_text": ..., "values": [{"data": base64, ...}]}
-    jsonl    one JSON object a line, any fields
+    ndjson   the format of `export`: {"key_text": ..., "values": [{"data": base64, ...}]}
+    jsonl    one JSON object in each line, any fields
     json     one JSON array of objects
     csv      a header, then rows
 
-For all but the first the key is one field, and the value another one or the whole object. A further
-field may say when the value expires, in RFC 3339; null or nothing in it stands for never.
+In all but the first, the key is one field, and the value is another field or the whole object. A
+third field may have the time at which the value expires, in RFC 3339; null or an empty field means
+never.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ OCTETS = "application/octet-stream"
 BOM = b"\xef\xbb\xbf"
 GZIP_MAGIC = b"\x1f\x8b"
 JSON_BYTES_MAX = 1 << 30
-"""A JSON array is read whole."""
+"""A JSON array is read as a whole."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -47,7 +48,7 @@ class Value(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     @property
     def ends(self) -> datetime | None:
-        """When it begins to read as deleted, None for never."""
+        """The time at which it expires, None for never."""
         return None if self.expires_at is None else time_of(self.expires_at)
 
 
@@ -60,9 +61,9 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_on
 
 
 class Row(NamedTuple):
-    """What one line or object of the file is: a key with its values, or `wrong`, why it is none.
-    `offset` is where the next one begins, 0 where the format does not tell; a blank line has
-    neither key nor fault."""
+    """One line or object of the file: a key with its values, or `wrong`, why it is not valid.
+    `offset` is where the next one begins, 0 if the format does not tell; a blank line has neither a
+    key nor a fault."""
 
     number: int
     raw: bytes
@@ -73,8 +74,8 @@ class Row(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """How rows are read: the format, the field of the key, that of the value ("": all), and that of
-    the time when the value expires ("": none does)."""
+    """How rows are read: the format, the field of the key, the field of the value ("": all), and
+    the field of the time of expiry ("": none)."""
 
     format: str = "ndjson"
     key: str = ""
@@ -82,25 +83,25 @@ class Fields(NamedTuple):
     expires_at: str = ""
 
     def checked(self) -> Fields:
-        """Raises BadParameter that names the option."""
+        """Checks them. Raises BadParameter that names the option."""
         if self.format not in FORMATS:
             raise BadParameter(f"--format: one of {', '.join(FORMATS)}")
         if self.format == "ndjson" and (self.key or self.value or self.expires_at):
-            raise BadParameter("--key: ndjson has fields of its own; say --format")
+            raise BadParameter("--key: ndjson has fixed fields; give --format")
         if self.format != "ndjson" and not self.key:
-            raise BadParameter(f"--key: {self.format} needs the field that is the key")
+            raise BadParameter(f"--key: {self.format} needs the field with the key")
         return self
 
 
 def unpacked(file: BinaryIO) -> BinaryIO:
-    """The file, through gzip where its first bytes say so; `file` must be able to peek."""
+    """The file, through gzip if its first bytes are gzip's; `file` must be able to peek."""
     head = file.peek(2)[:2]  # type: ignore[attr-defined]
     return gzip.open(file) if head == GZIP_MAGIC else file  # type: ignore[return-value]
 
 
 def rows(file: BinaryIO, fields: Fields, offset: int, number: int) -> Iterator[Row]:
-    """All rows behind `offset`, the first of them after `number` others. Raises BadParameter where
-    the file as a whole is none of its format."""
+    """All rows behind `offset`, the first of them after `number` others. Raises BadParameter if the
+    file as a whole is not of its format."""
     if fields.format == "csv":
         yield from _csv(file, fields, number)
     elif fields.format == "json":
@@ -129,7 +130,7 @@ def _of_ours(row: Row, text: bytes) -> Row:
         return row._replace(wrong=str(error))
     key = line.key or (line.key_text or "").encode()
     if not key or (line.key and line.key_text):
-        return row._replace(wrong="wants one of key, key_text")
+        return row._replace(wrong="needs one of key, key_text")
     return row._replace(key=key, values=tuple(line.values))
 
 
@@ -143,13 +144,13 @@ def _of_json(row: Row, text: bytes, fields: Fields) -> Row:
 
 def _of_object(row: Row, found: Any, fields: Fields) -> Row:
     if not isinstance(found, dict):
-        return row._replace(wrong=f"wants an object, not {type(found).__name__}")
+        return row._replace(wrong=f"needs an object, not {type(found).__name__}")
     for name in filter(None, fields[1:]):
         if name not in found:
             return row._replace(wrong=f"{name}: no such field")
     key = found[fields.key]
     if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
-        return row._replace(wrong=f"{fields.key}: wants text or a whole number as the key")
+        return row._replace(wrong=f"{fields.key}: the key must be text or a whole number")
     held = found[fields.value] if fields.value else found
     until = found[fields.expires_at] if fields.expires_at else None
     until = None if until == "" else until
@@ -170,7 +171,7 @@ def _array(file: BinaryIO, fields: Fields, number: int) -> Iterator[Row]:
     try:
         found = msgspec.json.decode(data.removeprefix(BOM), type=list[msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadParameter(f"FILE: no JSON array: {error}") from None
+        raise BadParameter(f"FILE: not a JSON array: {error}") from None
     for at, raw in enumerate(found[number:], number + 1):
         text = bytes(raw)
         yield _of_json(Row(at, text + b"\n"), text, fields)
@@ -187,7 +188,7 @@ def _csv(file: BinaryIO, fields: Fields, number: int) -> Iterator[Row]:
             if at > number:
                 yield _of_csv(at, found, fields)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise BadParameter(f"FILE: no CSV in UTF-8: {error}") from None
+        raise BadParameter(f"FILE: not CSV in UTF-8: {error}") from None
     finally:
         text.detach()
 

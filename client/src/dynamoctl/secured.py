@@ -1,5 +1,5 @@
-"""What `local up --secure` makes for a ring on this machine: an authority, certificates of its
-nodes, a cluster secret. All of it lies in the directory of the ring."""
+"""Files of `local up --secure`: an authority, certificates of the nodes, a cluster secret. All are
+in the directory of the ring."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECRET_BYTES = 32
 
 
 def secure(ring: LocalRing) -> None:
-    """A ring that has no nodes yet becomes one of nodes with certificates. Raises LocalFault."""
+    """Prepares a ring without nodes for nodes with certificates. Raises LocalFault."""
     ring.certs = ring.directory / CERTS
     ring.directory.mkdir(parents=True, exist_ok=True)
     file = ring.directory / "secret"
@@ -26,7 +26,7 @@ def secure(ring: LocalRing) -> None:
 
 
 def certify(ring: LocalRing) -> None:
-    """Makes the certificates that are missing, where the ring has any. Raises LocalFault."""
+    """Makes missing certificates if the ring has any. Raises LocalFault."""
     if ring.certs is None:
         return
     try:

@@ -1,4 +1,4 @@
-"""What every command has in its hands: whom to ask, how to show, how to fail."""
+"""What every command needs: which nodes to ask, how to show results, how to fail."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from dynamo_client.steps import Ask, Reply
 from dynamo_client.tls import SYSTEM, Tls
 from dynamo_client.token_file import TokenFile
 
-if TYPE_CHECKING:  # rich takes a moment, which a plain command need not spend
+if TYPE_CHECKING:  # rich takes long to load, and a plain command does not need it
     from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
 FAILED, USAGE, NOT_FOUND, SIBLINGS = 1, 2, 3, 4
 RETURN = "status --follow"
-"""The command that comes back to a change."""
+"""The command that follows a change again."""
 DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
 ADMIN_PORT = 8081
 NOWHERE = "http://127.0.0.1:0"
 EXPLAIN_S_MAX = 5.0
 PROBE_S_MAX = 2.0
-"""A node that is silent for longer is shown as down."""
+"""A node that is silent for longer than this is shown as down."""
 WIDTH_MAX = 10_000
 LOCAL_DIR = Path(".local")
 PLAIN_WORDS: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
-"""Names and values are shown as they are, brackets and all."""
+"""Names and values are printed unchanged, with their brackets."""
 Answer = TypeVar("Answer")
 
 
 class Failed(Exception):
-    """A command's end that is no success: one line, an exit code, and the field it is about."""
+    """A command has failed: one line, an exit code, and the field with the fault."""
 
     def __init__(self, message: str, code: int = FAILED, field: str = "") -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ class Failed(Exception):
 
 
 def key_of(text: str, is_base64: bool) -> bytes:
-    """A key as bytes: what the shell gave, byte for byte, or base64 of it. Raises Failed."""
+    """A key as bytes: those from the shell, or base64 of them. Raises Failed."""
     if not is_base64:
         return os.fsencode(text)
     try:
@@ -65,7 +65,7 @@ def key_of(text: str, is_base64: bool) -> bytes:
 
 
 def text_of(key: bytes) -> str | None:
-    """A key as text, None when it is not UTF-8."""
+    """A key as text, None if it is not UTF-8."""
     try:
         return key.decode()
     except UnicodeDecodeError:
@@ -73,8 +73,8 @@ def text_of(key: bytes) -> str | None:
 
 
 def shown_key(key: bytes) -> str:
-    """A key for people: as it is when that can be read and copied, else percent-encoded. On a
-    terminal that does not speak UTF-8 a copied letter would be other bytes."""
+    """A key for people: unchanged if it can be read and copied, else percent-encoded. On a terminal
+    without UTF-8, a copied letter would be other bytes."""
     text = text_of(key)
     spoken = text is not None and (text.isascii() or _speaks_utf8())
     return text if text is not None and text.isprintable() and spoken else quote(key, safe="")
@@ -96,12 +96,12 @@ def size(count: float | None) -> str:
 
 
 def shown(words: str) -> str:
-    """Words without what would command a terminal."""
+    """Text without control sequences for the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in words)
 
 
 def styled(words: str, style: str) -> Text | str:
-    """Words with a colour where a terminal may show it."""
+    """Text with a colour, if the terminal can show it."""
     if not style or not sys.stdout.isatty():
         return words
     from rich.text import Text
@@ -110,7 +110,7 @@ def styled(words: str, style: str) -> Text | str:
 
 
 def fitted(out: Console, picture: RenderableType) -> None:
-    """Prints it without a lost column: what is wider than the terminal is a block a row."""
+    """Prints it without losing columns: if it is wider than the terminal, each row is a block."""
     from rich.measure import Measurement
     from rich.table import Table
 
@@ -127,7 +127,7 @@ def fitted(out: Console, picture: RenderableType) -> None:
 
 
 def blocks(rows: Table) -> Iterator[str | Text]:
-    """Each row of a table as a block of lines: its first cell, then a name and a value each."""
+    """Each row of a table as a block of lines: its first cell, then one name and value per line."""
     from rich.text import Text
 
     names = [str(column.header) for column in rows.columns]
@@ -140,8 +140,8 @@ def blocks(rows: Table) -> Iterator[str | Text]:
 
 
 def within(out: Console, rows: Table) -> RenderableType:
-    """A table that is drawn again and again in one place: where it is wider than the terminal each
-    row is a few lines of names and values, as many to a line as it has room for."""
+    """A table that is redrawn in place: if it is wider than the terminal, each row is a few lines
+    of names and values, as many in one line as have room."""
     from rich.console import Group
     from rich.measure import Measurement
     from rich.text import Text
@@ -175,12 +175,12 @@ def writable(text: str) -> bool:
 
 
 def to_copy(count: int | None) -> str:
-    """What a plan costs, for people."""
-    return "how much to copy is not known" if count is None else f"{size(count)} to copy"
+    """The cost of a plan, for people."""
+    return "the bytes to copy are not known" if count is None else f"{size(count)} to copy"
 
 
 def table(*columns: str) -> Table:
-    """An empty table; a column whose name begins with `>` is of numbers."""
+    """An empty table; a column whose name begins with `>` has numbers."""
     from rich.table import Table
 
     made = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
@@ -192,72 +192,75 @@ def table(*columns: str) -> Table:
 
 @dataclass
 class Session:
-    """Of one run of the command line."""
+    """One run of the command line."""
 
     endpoints: list[str]
     admins: list[str]
-    token: str | None
+    token: str | TokenFile | None
     as_json: bool
     forwarded: dict[str, str] = field(default_factory=dict)
-    """Admin URL by member where the ring's own addresses cannot be dialled from here."""
+    """Admin URL by member if the ring's own addresses cannot be dialled from here."""
     program: str = "dynamoctl"
-    """As it was called."""
+    """The name under which it was called."""
     options: tuple[str, ...] = ()
     tls: Tls = SYSTEM
-    """What a command needs to act on the same ring, from any directory."""
+    """The options of a command for the same ring, from any directory."""
     client_token: TokenFile | None = None
-    """What nodes are shown for keys and values."""
+    """The token for keys and values."""
     traceparent: str = ""
-    """The trace that a command is part of (W3C Trace Context), "" for none."""
+    """The trace of the command (W3C Trace Context), "" for none."""
 
     @cached_property
     def out(self) -> Console:
-        """The terminal, or wherever standard output goes."""
+        """Standard output, a terminal or not."""
         from rich.console import Console
 
         return Console(**PLAIN_WORDS)
 
     @cached_property
     def err(self) -> Console:
-        """The same of standard error."""
+        """Standard error, likewise."""
         from rich.console import Console
 
         return Console(stderr=True, **PLAIN_WORDS)
 
     def show(self, document: Any, *pictures: RenderableType) -> None:
-        """The answer: JSON for programs, pictures for people."""
+        """The result: JSON for programs, pictures for people."""
         if self.as_json:
             sys.stdout.write(json.dumps(document) + "\n")
         else:
             for picture in pictures:
-                # A long line is for the terminal to wrap, or a key could not be copied.
+                # The terminal wraps a long line, so that a key can be copied.
                 if isinstance(picture, str):
                     sys.stdout.write(shown(picture) + "\n")
                 else:
                     fitted(self.out, picture)
 
     def say(self, words: str, style: str = "") -> None:
-        """News while a command runs."""
+        """A message while a command runs."""
         self.show({"news": words}, styled(words, style))
 
     @property
     def coloured(self) -> bool:
-        """Whether colours are seen: not in a file, and not where NO_COLOR says so."""
+        """Whether colours are shown: not in a file, and not with NO_COLOR."""
         return self.out.color_system is not None and not self.out.no_color
 
     def again(self, words: str) -> str:
-        """A command about this ring, to be pasted into a shell in any directory."""
+        """A command for this ring, to be pasted into a shell in any directory."""
         return " ".join([self.program, words, *map(shlex.quote, self.options)])
 
     def client(self) -> DynamoClient:
-        """For data; to be closed."""
+        """The client for data; the caller closes it."""
         return DynamoClient(
-            *self.endpoints, routing=not self.forwarded, traceparent=self.traceparent, tls=self.tls,
+            *self.endpoints,
+            routing=not self.forwarded,
+            traceparent=self.traceparent,
+            tls=self.tls,
             token_file=self.client_token,
-        )  # fmt: skip
+        )
 
     def explain(self, key: bytes) -> dict[str, Any]:
-        """A read with `?explain=true`, whatever came of it. Raises ClientError."""
+        """A read with `?explain=true`, also if it fails. Raises ClientError."""
         with closing(BlockingPool(self.endpoints, None, self.tls, self.client_token)) as pool:
             for url in self.endpoints:
                 target = f"{url}/v1/kv/{quoted(key)}?explain=true"
@@ -271,7 +274,7 @@ class Session:
 
     @contextmanager
     def admin(self) -> Iterator[AdminClient]:
-        """The first administrator's door that opens. Raises Failed when none does."""
+        """The first admin listener that answers. Raises Failed if none does."""
         for url in self.admins:
             with AdminClient(url, timeout_s=PROBE_S_MAX, tls=self.tls) as probe:
                 if not probe.livez():
@@ -282,9 +285,9 @@ class Session:
         raise Failed(f"no node answers at {', '.join(self.admins)}", field="--admin")
 
     def doors(self) -> dict[str, str]:
-        """Admin URL by member that has not LEFT, as each has told it to the node that is asked. One
-        that has told none gets a guess: its admin port is as far from its client port as the two
-        ports of the node that is asked are apart."""
+        """Admin URL by member that has not LEFT, as each has told the node that is asked. A member
+        that has told none gets a guess: the distance between its two ports is that of the node that
+        is asked."""
         with self.admin() as admin:
             mine, ring = admin.status(), admin.ring()
             if self.forwarded:
@@ -308,7 +311,7 @@ class Session:
     def of_all(
         self, doors: dict[str, str], ask: Callable[[AdminClient], Answer]
     ) -> dict[str, Answer | None]:
-        """The same question to all nodes at once; None of those that do not answer."""
+        """The same question to all nodes at once; None for those that do not answer."""
 
         def one(url: str) -> Answer | None:
             try:

@@ -1,4 +1,4 @@
-"""`token`: what administrators show to nodes."""
+"""`token`: prints the token that administrators send to nodes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dynamo_client.token_file import TokenFile
 from dynamoctl.credentials import derived
 from dynamoctl.room import room
 from dynamoctl.session import USAGE, Failed, Session
@@ -21,10 +22,11 @@ def token(
         Path | None, typer.Argument(metavar="[FILE]", help="Instead of --secret-file.")
     ] = None,
 ) -> None:
-    """Print the administrator's token, which is derived from the cluster secret. Nodes take it as
-    `Authorization: Bearer`; it opens no link between nodes."""
+    """Print the administrator's token, which is derived from the cluster secret. Nodes accept it as
+    `Authorization: Bearer`; it cannot open a link between nodes."""
     session: Session = ctx.obj
     made = session.token if file is None else derived(file, "FILE")
+    made = made.token if isinstance(made, TokenFile) else made
     if made is None:
-        raise Failed("name the file of the secret", USAGE, "--secret-file")
+        raise Failed("give the file of the secret", USAGE, "--secret-file")
     session.show({"token": made}, made)

@@ -26,11 +26,11 @@ commands = room()
 
 @dataclass
 class Scrape:
-    """One reading of a node: `at` is of our monotonic clock, in seconds."""
+    """One reading of a node: `at` is the time of our monotonic clock, in seconds."""
 
     at: float
     counts: dict[tuple[str, int], float] = field(default_factory=dict)
-    """Operations answered, by kind and status."""
+    """Answered operations, by kind and status."""
     buckets: dict[str, dict[float, float]] = field(default_factory=dict)
     """Cumulative, by kind and upper limit in seconds."""
     gauges: dict[str, float] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Scrape:
 
 
 def scrape_of(text: str, at: float) -> Scrape:
-    """From Prometheus text."""
+    """A reading from Prometheus text."""
     scrape = Scrape(at)
     for name, inside, value in _SAMPLE.findall(text):
         labels = dict(_LABEL.findall(inside))
@@ -54,7 +54,7 @@ def scrape_of(text: str, at: float) -> Scrape:
 
 
 def quantile(share: float, before: dict[float, float], after: dict[float, float]) -> float | None:
-    """Seconds, between two scrapes; even within a bucket. None without operations."""
+    """A quantile in seconds between two scrapes, linear in a bucket. None without operations."""
     counts = {limit: count - before.get(limit, 0.0) for limit, count in sorted(after.items())}
     wanted = share * max(counts.values(), default=0.0)
     low, seen = 0.0, 0.0
@@ -68,7 +68,7 @@ def quantile(share: float, before: dict[float, float], after: dict[float, float]
 
 
 def rates(before: Scrape, after: Scrape) -> dict[str, Any]:
-    """What one node did between two scrapes; latencies in milliseconds."""
+    """The work of one node between two scrapes; latencies in milliseconds."""
     seconds = max(after.at - before.at, 1e-9)
     grown = {key: n - before.counts.get(key, 0.0) for key, n in after.counts.items()}
     row: dict[str, Any] = {}
@@ -93,9 +93,18 @@ def _read(admin: AdminClient) -> Scrape:
 
 def _picture(rows: dict[str, dict[str, Any] | None]) -> Table:
     made = table(
-        "node", ">get/s", ">p50", ">p99", ">put/s", ">p50", ">p99", ">del/s", ">5xx/s", ">hints",
+        "node",
+        ">get/s",
+        ">p50",
+        ">p99",
+        ">put/s",
+        ">p50",
+        ">p99",
+        ">del/s",
+        ">5xx/s",
+        ">hints",
         "sees down",
-    )  # fmt: skip
+    )
     for name, row in rows.items():
         if row is None:
             made.add_row(name, Text("down", "bold red"))
@@ -104,12 +113,13 @@ def _picture(rows: dict[str, dict[str, Any] | None]) -> Table:
                  f"{row['put_rate']:,.0f}", _ms(row["put_p50_ms"]), _ms(row["put_p99_ms"]),
                  f"{row['delete_rate']:,.0f}"]  # fmt: skip
         made.add_row(
-            name, *cells,
+            name,
+            *cells,
             Text(f"{row['errors_rate']:,.0f}", "red" if row["errors_rate"] else ""),
             Text(str(row["hints"]), "yellow" if row["hints"] else ""),
             Text(", ".join(row["peers_down"]), "red"),
-        )  # fmt: skip
-    made.caption = "as each node answered its clients; latencies in ms; Ctrl-C ends"
+        )
+    made.caption = "operations that each node answered; latencies in ms; Ctrl-C ends"
     return made
 
 
@@ -120,9 +130,9 @@ def _ms(value: float | None) -> str:
 @commands.command()
 def top(
     ctx: typer.Context,
-    once: Annotated[bool, typer.Option("--once", help="One picture of one second.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show one second and exit.")] = False,
 ) -> None:
-    """Watch rates, latencies, hints and peers of all nodes, renewed every second."""
+    """Watch rates, latencies, hints and peers of all nodes, updated every second."""
     session: Session = ctx.obj
     doors = session.doors()
     before = session.of_all(doors, _read)
@@ -137,8 +147,9 @@ def top(
 
     if once or session.as_json or not session.out.is_terminal:
         rows = turn()
-        session.show([{"name": n, "up": r is not None, **(r or {})} for n, r in rows.items()],
-                     _picture(rows))  # fmt: skip
+        session.show(
+            [{"name": n, "up": r is not None, **(r or {})} for n, r in rows.items()], _picture(rows)
+        )
         return
     with (
         suppress(KeyboardInterrupt),

@@ -1,10 +1,10 @@
-"""`export`: the whole store as NDJSON, a line a key; and what it shares with `import`: a run that
-shows how far it is and keeps a checkpoint to go on from.
+"""`export`: the whole store as NDJSON, one key in each line; and the part shared with `import`: a
+run that shows its progress and keeps a checkpoint.
 
     {"key_text": "cart-1", "values": [{"data": "<base64>", "content_type": "text/plain"}]}
 
-`key`, base64 of a key, stands in the place of `key_text` for one that is not UTF-8. A value that
-expires has `expires_at`, the time in RFC 3339 (S-TTL-2).
+`key`, base64 of the key, replaces `key_text` if the key is not UTF-8. A value with an expiry has
+`expires_at`, the time in RFC 3339 (S-TTL-2).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dynamoctl.session import USAGE, Failed, Session, text_of
 
 BATCH_OPERATIONS = 32
 AT_ONCE = 4
-"""Batches under way; with their size they bound memory."""
+"""Batches under way; this number and their size bound the memory."""
 SAVE_S = 0.5
 TAIL_BYTES = 4096
 commands = room()
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 
 class Place(msgspec.Struct):
-    """How far it came: all before `offset` of the file is done. `partition` is where an export
+    """The progress: everything before `offset` of the file is done. `partition` is where an export
     goes on; `tail` is a digest of the bytes before the offset, `cluster` the ring's id."""
 
     cluster: str
@@ -50,12 +50,12 @@ class Place(msgspec.Struct):
     tail: str = ""
     keys: int = 0
     run: str = ""
-    """What tells the puts of this import from those of others."""
+    """Tells the puts of this import from those of other imports."""
 
 
 class Run:
-    """One import or export: its place, on the terminal and in a checkpoint beside the file, which
-    is gone when all is done. Without a file (`data` None) nothing is kept."""
+    """One import or export: its progress, shown on the terminal and stored in a checkpoint beside
+    the file, which is removed at the end. Without a file (`data` None) there is no checkpoint."""
 
     def __init__(self, session: Session, what: str, data: Path | None, cluster: str) -> None:
         self._session = session
@@ -69,10 +69,14 @@ class Run:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._progress = Progress(
-            TextColumn(what), BarColumn(), TextColumn("{task.fields[said]}"),
-            TimeRemainingColumn(), console=session.err, transient=True,
+            TextColumn(what),
+            BarColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeRemainingColumn(),
+            console=session.err,
+            transient=True,
             disable=session.as_json or not session.err.is_terminal,
-        )  # fmt: skip
+        )
         self._task = self._progress.add_task("", total=None, said="")
         self._began = self._saved_at = time.monotonic()
         self._told = False
@@ -84,7 +88,7 @@ class Run:
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
         self._progress.stop()
         if self.data is not None and kind is None:
-            if self.checkpoint.exists():  # a disk that is read-only refuses to unlink nothing
+            if self.checkpoint.exists():  # on a read-only disk even this unlink would fail
                 self.checkpoint.unlink()
         elif self.data is not None:
             self._save()
@@ -95,7 +99,7 @@ class Run:
             raise Failed(f"after line {self.place.lines}: {error}{again}") from None
 
     def at(self, done: int, total: int | None, lines: int) -> None:
-        """So far; `place` is up to date."""
+        """Shows the progress; `place` is up to date."""
         now = time.monotonic()
         rate = (lines - self.before) / max(0.1, now - self._began)
         said = f"{lines:,} keys  {rate:,.0f}/s"
@@ -107,13 +111,13 @@ class Run:
         try:
             place = msgspec.json.decode(self.checkpoint.read_bytes(), type=Place)
         except msgspec.MsgspecError as error:
-            raise Failed(f"{self.checkpoint}: {error}; remove it to begin anew") from None
+            raise Failed(f"{self.checkpoint}: {error}; remove it to start again") from None
         if place.cluster != cluster or place.tail != self._tail(place.offset):
-            raise Failed(f"{self.checkpoint}: of another file or ring; remove it to begin anew")
+            raise Failed(f"{self.checkpoint}: of another file or ring; remove it to start again")
         return place
 
     def _save(self) -> None:
-        """Where the directory takes no file, the run goes on without a checkpoint, and says so."""
+        """If the directory accepts no file, the run goes on without a checkpoint, and says so."""
         self.place.tail = self._tail(self.place.offset)
         new = self.checkpoint.with_name(self.checkpoint.name + ".new")
         self._saved_at = time.monotonic()
@@ -123,7 +127,7 @@ class Run:
         except OSError as error:
             if not self._told:
                 self._told = True
-                words = f"{self.checkpoint}: {error.strerror}; cut off, it begins anew"
+                words = f"{self.checkpoint}: {error.strerror}; if interrupted, the run starts again"
                 self._session.err.print(words, soft_wrap=True)
 
     def _tail(self, offset: int) -> str:
@@ -136,7 +140,7 @@ class Run:
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[tuple[Item, Result]]:
-    """Results in the order of the items, AT_ONCE of them under way."""
+    """Results in the order of the items; AT_ONCE of them are under way."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         waiting: deque[tuple[Item, Future[Result]]] = deque()
         for item in items:
@@ -150,7 +154,7 @@ def in_order(
 
 @contextmanager
 def io_told(file: str) -> Iterator[None]:
-    """A file or its disk that does not take what is written ends the command with one line."""
+    """An error while a file is written ends the command with one line."""
     try:
         yield
     except BrokenPipeError:
@@ -161,8 +165,8 @@ def io_told(file: str) -> Iterator[None]:
 
 
 def regular(file: str) -> bool:
-    """Whether a run that was cut off can go on in the file: it is no pipe and no device. Raises
-    Failed when nothing is there."""
+    """Whether an interrupted run can go on in the file: it is not a pipe or a device. Raises Failed
+    if it does not exist."""
     try:
         return stat.S_ISREG(Path(file).stat().st_mode)
     except OSError as error:
@@ -180,7 +184,7 @@ def opened(file: Path, mode: str) -> BinaryIO:
 def _end(session: Session, run: Run, lines: int, values: int) -> None:
     words = f"{lines:,} keys exported, {values:,} values"
     document = {"keys": lines, "values": values, "keys_before": run.before}
-    session.show(document, words + f" after the {run.before:,} keys of before" * bool(run.before))
+    session.show(document, words + f" after {run.before:,} earlier keys" * bool(run.before))
 
 
 def _value_of(version: Version) -> Value:
@@ -189,7 +193,7 @@ def _value_of(version: Version) -> Value:
 
 
 def lines_of(client: DynamoClient, keys: list[bytes]) -> list[Line]:
-    """What is there under these keys; one that was deleted since it was listed has no line."""
+    """The lines of these keys; a key that was deleted since the listing has no line."""
     lines = []
     for key, result in zip(keys, client.batch(list(map(GetOp, keys))) if keys else [], strict=True):
         if result.error is not None:
@@ -221,8 +225,8 @@ def export(
 ) -> None:
     """Write every live key with all its siblings as NDJSON, partition by partition.
 
-    Not a snapshot: a key that changes meanwhile is there as it was before or after. A run that was
-    interrupted goes on from FILE.checkpoint; without one, FILE is written anew.
+    Not a snapshot: a key that changes meanwhile has its old or its new values. An interrupted run
+    goes on from FILE.checkpoint; without a checkpoint, FILE is overwritten.
     """
     session: Session = ctx.obj
     data = Path(file) if file != "-" and (not Path(file).exists() or regular(file)) else None

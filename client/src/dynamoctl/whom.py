@@ -1,4 +1,4 @@
-"""Whom a command asks when not all is said: the ring of `.local/` if it runs, else usual ports."""
+"""Which nodes a command asks by default: the ring of `.local/` if it runs, else usual ports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dynamoctl.session import ADMIN_PORT, DEFAULT_ENDPOINT, LOCAL_DIR, USAGE, Fa
 def session_of(
     endpoints: list[str], admins: list[str], credentials: Credentials, as_json: bool
 ) -> Session:
-    """Whom to ask when not all is said: the ring of `.local/` if it runs, else usual ports."""
+    """Completes the options: the ring of `.local/` if it runs, else the usual ports."""
     token, tls = credentials.token(), credentials.tls()
     local, named = [], bool(endpoints or admins)
     if not (endpoints and admins) and (LOCAL_DIR / "nodes.json").exists():
@@ -41,12 +41,12 @@ def session_of(
 
 
 def _beside(url: str, field: str) -> str:
-    """The usual admin port of a URL's host. Raises Failed when it is none."""
+    """The URL of the usual admin port on the same host. Raises Failed if it is no such URL."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host or parts.scheme not in ("http", "https"):
-        raise Failed(f"{url!r} is no URL like http://host:port", USAGE, field)
+        raise Failed(f"{url!r} is not a URL like http://host:port", USAGE, field)
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{ADMIN_PORT}"

@@ -35,6 +35,8 @@ NAME_BYTES_MAX = 255
 """The key of a hint has one byte for the length of its target's name."""
 TEXT_MAX = 1024
 """Characters of zones, addresses, operation ids, reasons."""
+WHY_MAX = 500
+"""Characters of what another program said of a failure."""
 ACTORS_MAX = 1 << 16
 """Of one history: there is one for each start of a node that coordinated puts of this key."""
 REFUSED_PEERS_MAX = 1024
@@ -55,6 +57,7 @@ StoreKey = Annotated[bytes, Meta(min_length=5, max_length=4 + 1024)]
 Cursor = Annotated[bytes, Meta(max_length=4 + 1024)]
 Digest = Annotated[bytes, Meta(max_length=64)]
 Text = Annotated[str, Meta(max_length=TEXT_MAX)]
+Why = Annotated[str, Meta(max_length=WHY_MAX)]
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_BYTES_MAX)]
 
 _ADDRESS = re.compile(r"[^\s@]+:[0-9]{1,5}")
@@ -77,6 +80,11 @@ def address_fault(address: str) -> str:
     if len(address) > TEXT_MAX or not _ADDRESS.fullmatch(address):
         return f"{address[:40]!r} is not host:port"
     return ""
+
+
+def one_line(words: str) -> str:
+    """What another program said, as people may be shown it: cut, and what does not print is ?."""
+    return "".join(c if c.isprintable() else "?" for c in words[:WHY_MAX])
 
 
 class Refusals:

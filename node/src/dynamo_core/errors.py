@@ -6,7 +6,7 @@ DynamoError
 │   ├── BadParameter
 │   ├── RequestIdReused   S-REQ-2
 │   └── TooManySiblings   S-SIB-1
-├── Refused               the ring's: this node may not do that now (409, 503)
+├── RingRefused           the ring's: this node may not do that now (409, 503)
 ├── NotHere               S-REQ-1: another node may have it (503)
 ├── BadFrame              a peer's: the frame is dropped, the node lives on
 ├── PeerCorrupt           a peer's: what it sent is refused and counted, this disk is well (T-1)
@@ -58,7 +58,7 @@ class TooManySiblings(BadRequest):
     slug = "too-many-siblings"
 
 
-class Refused(DynamoError):
+class RingRefused(DynamoError):
     """The ring says no for now; `slug` is the problem type."""
 
     def __init__(self, slug: str, detail: str) -> None:

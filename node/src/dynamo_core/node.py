@@ -16,9 +16,9 @@ import msgspec
 
 from dynamo_core.parts import Parts
 from dynamo_core.protocol.frames import decode_frame
-from dynamo_core.protocol.operations import Operation
-from dynamo_core.replica.store import Store
-from dynamo_core.request.admission_control import Done
+from dynamo_core.protocol.operations import Done, Operation
+from dynamo_core.protocol.route import Route
+from dynamo_core.replica.store import StoreContract
 from dynamo_core.runtime.hedging import LATE_S
 from dynamo_core.runtime.host import NodeIdentity
 from dynamo_core.runtime.traced import Spans
@@ -31,11 +31,21 @@ class Node(Parts):
     """The one place where machines, messages and the store meet."""
 
     def __init__(
-        self, identity: NodeIdentity, store: Store, settings: Settings, draw: Callable[[], int]
+        self,
+        identity: NodeIdentity,
+        store: StoreContract,
+        settings: Settings,
+        draw: Callable[[], int],
     ) -> None:
         super().__init__(identity, store, settings, draw)
-        self._next_beat = self._next_scan = 0.0
+        self._next_beat = 0.0
+        self.wake_at = 0.0
+        """When `tick` must be called next, in the driver's monotonic seconds, as of the last
+        `flush`."""
+        self._due_at = 0.0
+        """Before then `tick` has nothing to do, if nothing has entered since the last `flush`."""
         self._boots: list[int] = []
+        self._epoch = 0
 
     @property
     def ready(self) -> bool:
@@ -47,16 +57,6 @@ class Node(Parts):
     def sync_wanted(self) -> bool:
         """Whether a caller waits for an fsync."""
         return self.write_batch.sync_wanted
-
-    @property
-    def wake_at(self) -> float:
-        """When `tick` must be called next, in the driver's monotonic seconds."""
-        own = min(
-            self.dispatcher.wake_at, self._next_beat, self._next_scan, self.durability.wake_at
-        )
-        if not self.member:
-            return own
-        return min(own, self.moves.wake_at, self.repairs.wake_at, self.round_coordinator.wake_at)
 
     # ------------------------------------------------------------ the ways in
 
@@ -95,8 +95,8 @@ class Node(Parts):
     def retune(self, settings: Settings) -> None:
         """Use other settings from now on. They may differ in hedge_s, fsync_stall_s, exchange_s,
         exchanges_max, moves_max, latency_threshold_ms, siblings_max, hint_bytes_max, anti_entropy,
-        replace_lost and slow_s. Raises ValueError when another one differs: those hold until the
-        node ends."""
+        replace_lost, slow_s, delay_samples_per_minute and canaries_per_minute. Raises ValueError
+        when another one differs: those hold until the node ends."""
         kept = {field: getattr(settings, field) for field in RETUNED}
         if msgspec.structs.replace(self.settings, **kept) != settings:
             raise ValueError(f"only {', '.join(RETUNED)} may change while a node runs")
@@ -108,11 +108,18 @@ class Node(Parts):
         self.slow.retune(settings.slow_s)
         self.durability.retune(settings.fsync_stall_s)
         self.hints.retune(settings.hint_bytes_max)
+        self.sampler.retune(settings.delay_samples_per_minute)
+        self.staleness.retune()
 
     def tick(self, now: float, wall_ms: int) -> None:
         """Take the new time and do what is due."""
         self.now, self.wall_ms = now, wall_ms
         self.detector.tick(now)
+        if now >= self._due_at:
+            self._do_due(now)
+        self._due_at = 0.0
+
+    def _do_due(self, now: float) -> None:
         late_s = now - min(self.dispatcher.wake_at, self._next_beat)
         if late_s > LATE_S:
             self.hedging.late(now, late_s)
@@ -126,12 +133,13 @@ class Node(Parts):
             self.membership.heartbeat()
             self.quarantine.beat()
             self._notice_changes()
+            self._tell_events()
             if self.write_batch.number > self.durable_number or self.stalled:
                 # No caller waits. But the peers must know a recent number of this disk (S-DISK-2),
                 # and only an fsync shows that a slow disk is quick again (S-RW-8).
                 self.write_batch.then(None, lambda durable: None)
-        if now >= self._next_scan:
-            self._next_scan = now + self.settings.hint_scan_s
+        if now >= self.next_scan:
+            self.next_scan = now + self.settings.hint_scan_s
             if self.ring_or_none is not None:
                 self.retirement.offer()
                 self.deliveries.scan()
@@ -146,6 +154,8 @@ class Node(Parts):
             self.repairs.tick(now)
         if now >= self.round_coordinator.wake_at:
             self.round_coordinator.tick(now)
+        if now >= self.staleness.wake_at:
+            self.staleness.tick(now)
 
     def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
         """Take a client's operation. `done` is called exactly once: at once, or in a later call of
@@ -163,7 +173,7 @@ class Node(Parts):
         self.inbox.take(frame)
         self.dispatcher.drain()
 
-    def link_lost(self, name: str, redial_s: float = 0.0) -> None:
+    def link_lost(self, name: Route, redial_s: float = 0.0) -> None:
         """The link from this node to `name` broke or was refused. It may be dialled again in
         `redial_s` seconds. Calls under way on it get no answer (S-NET-2)."""
         self.detector.lost(name)
@@ -174,7 +184,21 @@ class Node(Parts):
         """The end of a tick: one batch to the store, then the frames, each with its address."""
         self._write()
         self._watch_fsync()
+        self.wake_at = self._next_due()
+        self._due_at = min(self.wake_at, self.throttle.wake_at)
         return self.outbox.frames()
+
+    def _next_due(self) -> float:
+        own = min(self.dispatcher.wake_at, self._next_beat, self.next_scan, self.durability.wake_at)
+        if not self.member:
+            return own
+        return min(
+            own,
+            self.moves.wake_at,
+            self.repairs.wake_at,
+            self.round_coordinator.wake_at,
+            self.staleness.wake_at,
+        )
 
     def _watch_fsync(self) -> None:
         if self.write_batch.sync_wanted and self.durability.wanted(self.now, self.wall_ms):
@@ -209,13 +233,23 @@ class Node(Parts):
 
     # ------------------------------------------------------------ background
 
+    def _tell_events(self) -> None:
+        """What happened since the last heartbeat becomes lines for people."""
+        ring = self.ring_or_none
+        if ring is not None and ring.epoch != self._epoch:
+            self._epoch = ring.epoch
+            self.happened("ring", "S-RING-3", {"epoch": ring.epoch})
+        self.events.beat(self.wall_ms, self.counters)
+
     def _notice_changes(self) -> None:
         if self.ring_or_none is None:
             return
-        for _, up in self.detector.changes(list(self.preference.names)):
+        for name, up in self.detector.changes(list(self.preference.names)):
+            kind = "peer_up" if up else "peer_down"
             self.counters["peer_up" if up else "peer_down"] += 1
+            self.happened(kind, "S-MEM-2", {"node": name})
             if up:
-                self._next_scan = self.now
+                self.next_scan = self.now
         boots, self._boots = self._boots, self.detector.boots(self.preference.names)
         if boots != self._boots:
             self.hints.hand_on_again()

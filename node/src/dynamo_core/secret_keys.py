@@ -24,6 +24,8 @@ from hmac import digest as hmac_digest
 from math import ceil
 from typing import NamedTuple
 
+SECRET_CHARS_MIN, SECRET_CHARS_MAX = 32, 4096
+"""What nodes take for a secret."""
 KEY_BYTES = 32
 TAG_BYTES = 16
 """Of the tag of a context."""

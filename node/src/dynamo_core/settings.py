@@ -88,6 +88,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """False stops the continuous exchange; repairs on demand and rebuilding still run."""
     replace_lost: bool = True
     """S-MEM-4."""
+    history_bytes_max: int = 0
+    """Memory for the causal history of watched keys; 0: the node keeps none, at no cost. Higher: a
+    longer past is shown."""
+    history_prefixes: tuple[bytes, ...] = ()
+    """Keys that begin with one of these are watched; empty: all keys."""
+    history_one_in: int = 1
+    """Of these keys one in so many is watched, by its place on the ring. Higher: a longer past of
+    fewer keys."""
+    delay_samples_per_minute: int = 300
+    """Reads, writes and own fsyncs of which the node keeps the delays, each so many a minute, for
+    the prediction of staleness; 0 keeps none. Higher: the prediction follows changes sooner."""
+    canaries_per_minute: int = 0
+    """Writes of canary keys a minute, each with one read through another node, to measure
+    staleness; 0 writes none. Higher: a more exact share, and more work."""
     approval_s: float = 600.0
     """S-MEM-6: a person's approval of one replacement ends after this time. Lower: a disk that
     comes late needs a second approval. Higher: a forgotten approval may let a later disk in."""
@@ -105,6 +119,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 RETUNED = (
     "hedge_s", "fsync_stall_s", "exchange_s", "exchanges_max", "moves_max", "latency_threshold_ms",
     "siblings_max", "hint_bytes_max", "anti_entropy", "replace_lost", "slow_s",
+    "delay_samples_per_minute", "canaries_per_minute",
 )  # fmt: skip
 """Settings that may change while a node runs. Other nodes rely on none of these (they rely on the
 heartbeat and the age of tombstones), and the bound of memory does not depend on them."""

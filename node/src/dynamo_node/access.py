@@ -1,21 +1,22 @@
-"""Who asks, and whether they may: what both listeners ask of the credentials of a request.
+"""Authentication and authorization of requests, for both listeners.
 
-A credential is a bearer token, of which only the SHA-256 is known here, a ServiceAccount token of
-Kubernetes, or the client certificate of the connection. A token that is shown counts alone: one
-that does not hold is refused, also beside a good certificate. What a name may do is looked up in
-the rights of this moment, which are replaced as a whole when their file changes.
+A credential is a bearer token (the node knows only its SHA-256), a ServiceAccount token of
+Kubernetes, or the client certificate of the connection. If a request has a token, only the token
+counts: a wrong token is refused even if the certificate is good. The node looks a name up in the
+current rights. When their file changes, all rights are replaced at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from math import inf
 from typing import Any, NamedTuple
 
 from dynamo_node.audit import Audit
 from dynamo_node.clock import now_s
-from dynamo_node.http_codec import key_of
+from dynamo_node.http_codec import key_of, wants_values
 from dynamo_node.problems import Problem
 from dynamo_node.rights import Rights, Who
 from dynamo_node.service_accounts import ServiceAccounts
@@ -26,28 +27,28 @@ KV, BATCH = b"/v1/kv/", b"/v1/batch"
 VERBS = {"GET": "get", "HEAD": "get", "PUT": "put", "DELETE": "delete"}
 """What a request does with its key."""
 Head = tuple[str, bytes, list[tuple[bytes, bytes]]]
-"""Of a request: method, target, fields by lower case names. No named tuple: it is made for each."""
+"""Method, target and fields of a request; field names in lower case. A plain tuple is cheap."""
 Names = Callable[[], tuple[str, ...]]
-"""Those of the certificate that the connection has shown."""
+"""Returns the names in the certificate of the connection."""
 
 
 class Known(NamedTuple):
-    """The name behind a credential, its rights, and until when they hold, in seconds."""
+    """The name of a credential, its rights, and the time until which it is valid, in seconds."""
 
     who: Who
     rights: Rights
     until: float
     shown: bytes
-    """The header, which a further request of the connection is compared with."""
+    """The Authorization header; the next request with the same header needs no new check."""
 
     def holds(self, rights: Rights, shown: bytes) -> bool:
-        """Whether a further request of the connection need not be looked at anew."""
+        """Whether the next request of the connection needs no new check."""
         return self.rights is rights and self.shown == shown and now_s() < self.until
 
 
 class Asker(NamedTuple):
-    """Who asks: from where, whose share an operation takes (T-5), and who that is, where it is
-    asked and known."""
+    """Who sends a request: the address, the name whose share an operation takes (T-5), and the
+    credential if the listener asks for one and knows it."""
 
     address: str
     share: str
@@ -58,7 +59,7 @@ NOBODY = Asker("", "")
 
 
 def shown_in(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The `Authorization` of a request, b"" for none. Raises Problem. Names are lower case."""
+    """The `Authorization` of a request, b"" for none. Names are lower case. Raises Problem."""
     found = b""
     for name, value in headers:
         if name == b"authorization":
@@ -69,19 +70,19 @@ def shown_in(headers: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def unauthorized(detail: str = "") -> Problem:
-    """401: what the client has shown names no one that this node knows."""
+    """401: this node does not know the credential of the request."""
     wants = "wants Authorization: Bearer and a token, or a client certificate"
     head = b"WWW-Authenticate: Bearer\r\nDynamo-Applied: no\r\n"
     return Problem(401, "unauthorized", detail or wants, head)
 
 
 def forbidden(detail: str) -> Problem:
-    """403: the name is known and has no right to this. The answer does not tell what is there."""
+    """403: the name is known and has no right to this. The answer does not tell what exists."""
     return Problem(403, "forbidden", detail, b"Dynamo-Applied: no\r\n")
 
 
 class Access:
-    """The rights of a node, its ServiceAccounts, and what is told of refusals."""
+    """The rights of a node, its ServiceAccounts, and its log of refusals."""
 
     def __init__(self, rights: Rights, accounts: ServiceAccounts | None, audit: Audit) -> None:
         self.rights = rights
@@ -89,13 +90,21 @@ class Access:
         self.audit = audit
 
     def take(self, rights: Rights) -> None:
-        """From now on these, on connections that are open too."""
+        """Use these rights from now on, on open connections too."""
         self.rights = rights
 
+    def take_keys(self) -> None:
+        """Read the keys of ServiceAccounts again; tokens on open connections are verified again,
+        too. Raises BadRights and then changes nothing."""
+        if self.accounts is not None:
+            self.accounts.take()
+            self.rights = copy(self.rights)  # another object: no connection has been checked by it
+
     def ask(self, last: Asker, transport: Any, head: Head, has_body: bool) -> Asker:
-        """Who asks, by what the head of a request shows; `last` asked before on this connection.
-        Raises Problem: what is shown does not hold, or a body is announced that would not be taken,
-        which is not read then. What else may not be is refused where it would be done."""
+        """Find out who sends a request, from its head; `last` sent the request before on this
+        connection. Raises Problem if the credential is not valid, or if a request with a body has
+        no right to it: then its body is not read. All other rights are checked where the work is
+        done."""
         method, url, headers = head
         known, shown = last.known, shown_in(headers)
         if known is None or not known.holds(self.rights, shown):
@@ -108,17 +117,20 @@ class Access:
         return last
 
     def known(self, shown: bytes, names: Names, what: str, last: Asker) -> Known | None:
-        """Who shows that; None where nothing is shown. Raises Problem: what is shown does not hold
-        (401), or is not looked at for now (429)."""
+        """The owner of the credential, or None if the request has none. Raises Problem: 401 if the
+        credential is not valid, 429 if this address has shown too many wrong ones."""
         if not shown:
             own = names()
             return Known(self.rights.of_certificate(own), self.rights, inf, shown) if own else None
-        if last.known is None or last.known.shown != shown:
-            self.audit.check_pace(last.address)
+        fresh = last.known is None or last.known.shown != shown
+        if fresh:
+            self.audit.check_pace(last.address, shown)
         found = self._of_token(shown)
         if found is None:
-            self.audit.credential_refused(what, last.address, "not known, or not valid any more")
-            raise unauthorized("what Authorization has is not known, or not valid any more")
+            self.audit.credential_refused(what, last.address, "unknown or expired")
+            raise unauthorized("the credential in Authorization is unknown or expired")
+        if fresh:
+            self.audit.proven(last.address, shown)
         return found
 
     def _of_token(self, shown: bytes) -> Known | None:
@@ -134,18 +146,20 @@ class Access:
         return None
 
     def allow(self, asker: Asker, head: Head) -> None:
-        """Whether a request of the client listener may be done, its body unread. Of a batch: that
-        there is any key for it; `may` is asked for each item. Raises Problem."""
-        if asker.known is None:
-            self.audit.counters["requests_without_credential"] += 1
-            raise unauthorized()
+        """Check the rights of a request on the client listener before its body is read. For a
+        batch: the name has a right to some key; `may` checks each item. Raises Problem."""
         method, url, headers = head
+        if asker.known is None:
+            self.audit.nothing_shown(f"{method} {endpoint_of(url)}", asker.address)
+            raise unauthorized()
         who = asker.known.who
         if url.startswith(KV):
             verb = VERBS.get(method)
             if verb is None:
-                return  # 405 follows
-            target = url[len(KV) :].partition(b"?")[0]
+                return  # the answer will be 405
+            target = url[len(KV) :]
+            if b"?" in target:
+                target = target.partition(b"?")[0]
             key = key_of(target) if b"%" in target else target
             allowed = key.startswith(getattr(who, verb))
             if allowed and verb == "put" and _shows_values(headers):
@@ -160,22 +174,23 @@ class Access:
 
 
 def may(who: Who, verb: str, key: bytes) -> bool:
-    """Whether a name may do that with a key."""
+    """Whether a name has the right to this verb on this key."""
     prefixes: tuple[bytes, ...] = getattr(who, verb)
     return key.startswith(prefixes)
 
 
 def _shows_values(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether a put asks to be answered as a get is, with all values that are there."""
+    """Whether a put asks for all values in its answer, as a get does. A loop, because a generator
+    would cost as much as the rest of the check."""
     found = False
     for name, value in headers:
         if name == b"prefer":
-            found = found or b"representation" in value.lower()
+            found = found or wants_values(value)
     return found
 
 
 def endpoint_of(url: bytes) -> str:
-    """What an audit line may say of a target: no key, and nothing that a stranger made up."""
+    """The target for an audit line: without a key, and without text that a stranger chose."""
     if url.startswith(KV):
         return "/v1/kv"
     path = url.partition(b"?")[0]
@@ -183,7 +198,7 @@ def endpoint_of(url: bytes) -> str:
 
 
 def unasked(secret: bool, access: Access | None) -> list[str]:
-    """Who may do all without being asked who they are, as the log of a start tells it."""
+    """Lines for the log at the start: which clients are not asked who they are."""
     told = []
     if not secret:
         told.append("no cluster secret: peers and administrators are not asked who they are")

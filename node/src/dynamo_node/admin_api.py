@@ -1,30 +1,30 @@
 """Admin HTTP, listener 2: probes, metrics, status and what administrators ask (docs/http-api.md).
 
-Bodies are decoded strictly into typed structs with bounds; every error is a problem (RFC 9457). The
-bearer token is asked before anything is routed (`admin_door`).
+Bodies are decoded strictly into typed structs with bounds; every error is a problem (RFC 9457).
+`admin_door` checks the bearer token before a request is routed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, MutableMapping
-from datetime import UTC, datetime
+from collections.abc import Callable
+from functools import cache, partial
 from time import monotonic
 from typing import Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse
 from msgspec import UNSET
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
+from dynamo_archive.sealing import PLAIN, Sealing
 from dynamo_core.admin.admin import KEYS_PAGE_MAX
 from dynamo_core.keys import KEY_BYTES_MAX
-from dynamo_core.node import Node
+from dynamo_node.admin_answers import answer, durability, problem, query_of, refusal
 from dynamo_node.admin_document import (
     ApplyChange,
     Body,
@@ -37,36 +37,34 @@ from dynamo_node.admin_document import (
     RemoveNode,
     ReplaceNode,
     StartRepair,
-    docs_page,
+    WantedReport,
     extra,
-    with_client_listener,
 )
-from dynamo_node.admin_door import Door, problem
+from dynamo_node.admin_door import Door
+from dynamo_node.backup_api import BackupApi
 from dynamo_node.budget import Books, holder
+from dynamo_node.client_api import ClientApi
 from dynamo_node.driver import Driver
+from dynamo_node.http_limits import Limits
 from dynamo_node.keyring import Keyring
-from dynamo_node.memory import used_bytes
+from dynamo_node.kv_asgi import KvApp
+from dynamo_node.look_api import LookApi
+from dynamo_node.media import JSON, media_of
 from dynamo_node.metrics import registry_of
+from dynamo_node.openapi import camel, complete
 from dynamo_node.own_keys import page_of
+from dynamo_node.own_status import of_shell
 from dynamo_node.problems import Problem
 
 BODY_BYTES_MAX = 1024 * 1024
 ANSWER_S_MAX = 30.0
-T = TypeVar("T")
 B = TypeVar("B", bound=Body)
 
 
 LISTINGS_MAX = 4
-"""Pages of keys that are made at once; the others wait (T-5)."""
+"""Listings of keys that run at once; further listings wait (T-5)."""
 PAGE_BYTES_MAX = 4 * KEYS_PAGE_MAX * KEY_BYTES_MAX // 3
 """A page of the longest keys, in base64."""
-
-
-def answer(status: int, body: MutableMapping[str, Any]) -> Response:
-    """What the core answered: a document, or an error in its own words."""
-    if "problem" in body:
-        return problem(status, body.pop("problem"), body.pop("detail"), **body)
-    return Response(msgspec.json.encode(body), status, media_type="application/json")
 
 
 class AdminApi:
@@ -79,16 +77,16 @@ class AdminApi:
         self.node = driver.node
         self.version = version
         self.registry = registry_of(driver)
-        self.began = monotonic()
+        self.node.inside.own.attach(partial(of_shell, driver, version, monotonic()))
 
     async def livez(self) -> Response:
-        """200 while the event loop turns and the store is open; never depends on peers."""
+        """200 while the event loop runs and the store is open; never depends on peers."""
         alive = not self.driver.stopped
         return answer(200 if alive else 503, {"live": alive})
 
     async def readyz(self, request: Request) -> Response:
-        """200 for a member that can write and does not drain; `level=synced`: and is complete."""
-        level = _query(request, Level).level
+        """200 for a member that can write and does not drain; `level=synced`: also complete."""
+        level = query_of(request, Level).level
         node = self.node
         why = ""
         if not node.member:
@@ -115,17 +113,7 @@ class AdminApi:
     async def status(self) -> Response:
         """This node: its disk, partitions, hints, peers."""
         self.driver.enter()
-        body = self.node.admin.status()
-        body["durability"] = durability(self.node)
-        body["disk_bytes"] = self.driver.store.disk_bytes()
-        body["version"] = self.version
-        body["uptime_s"] = round(monotonic() - self.began, 3)
-        bound = self.driver.memory_bound_bytes
-        body["memory"] = {"bound_bytes": bound, "used_bytes": used_bytes()}
-        access = self.driver.access
-        body["access"] = "open" if access is None else f"{access.rights.rules} rules"
-        body["secrets"] = list(self.driver.links.ends.keyring.now.names)
-        return answer(200, body)
+        return answer(200, self.node.inside.own.status())
 
     async def ring(self) -> Response:
         """The ring document."""
@@ -134,65 +122,65 @@ class AdminApi:
         return answer(200, self.node.admin.ring_document())
 
     async def create_ring(self, request: Request) -> Response:
-        """201 with the new ring; 200 with the one that is, under the same id; 409 under another."""
-        body = await self._body(request, CreateRing)
-        return await self._ask(self.node.admin.create_ring, msgspec.to_builtins(body))
+        """201 with the new ring; 200 if this id has one already; 409 if the ring has another id."""
+        body = await self.body_of(request, CreateRing)
+        return await self.ask(self.node.admin.create_ring, msgspec.to_builtins(body))
 
     async def plan(self, request: Request) -> Response:
-        """What joins, leaves, weights and moves would mean, with a hash; changes nothing."""
+        """Shows what joins, leaves, weights and moves would do, with a hash; changes nothing."""
         return await self._change(request, PlanChange, self.node.admin.planner.plan)
 
     async def apply(self, request: Request) -> Response:
-        """Carries out the plan that the hash quotes; 409 with the new plan when it would differ."""
+        """Carries out the plan with this hash; 409 with the new plan if the plan has changed."""
         return await self._change(request, ApplyChange, self.node.admin.planner.apply)
 
     async def cancel(self, request: Request) -> Response:
-        """Takes back what has not been switched yet."""
+        """Cancels the moves that have not switched yet."""
         return await self._change(request, CancelChange, self.node.admin.planner.cancel)
 
     async def remove(self, request: Request) -> Response:
-        """Removes a node that will never come back; without `force` tells what that would mean."""
+        """Removes a node that will never return; without `force` only shows what that would do."""
         return await self._change(request, RemoveNode, self.node.admin.planner.remove)
 
     async def _change(
         self, request: Request, kind: type[Body], call: Callable[..., None]
     ) -> Response:
-        body = await self._body(request, kind, in_ring=True)
-        return await self._ask(call, msgspec.to_builtins(body))
+        body = await self.body_of(request, kind, in_ring=True)
+        return await self.ask(call, msgspec.to_builtins(body))
 
     async def replace(self, request: Request) -> Response:
-        """Lets the empty node of that name take its place (S-MEM-4)."""
-        body = await self._body(request, ReplaceNode, in_ring=True)
-        return await self._ask(self.node.admin.replace, body.name)
+        """Lets the empty node of that name take the place of the lost one (S-MEM-4)."""
+        body = await self.body_of(request, ReplaceNode, in_ring=True)
+        return await self.ask(self.node.admin.replace, body.name)
 
     async def start_repair(self, request: Request) -> Response:
-        """Anti-entropy over all partitions, or those named, or those of the nodes named."""
-        body = await self._body(request, StartRepair, in_ring=True)
+        """Anti-entropy over all partitions, over named ones, or over those of named nodes."""
+        body = await self.body_of(request, StartRepair, in_ring=True)
         full, name = body.mode == "full", "" if body.id is UNSET else body.id
-        return await self._ask(self.node.admin.repair, name, body.partitions, body.nodes, full)
+        return await self.ask(self.node.admin.repair, name, body.partitions, body.nodes, full)
 
     async def repair(self, repair_id: str) -> Response:
-        """Progress and result of a repair that this node was asked for."""
+        """Progress and result of a repair that was started on this node."""
         report = self.node.admin.repair_status(repair_id)
         if report is None:
-            raise Problem(404, "not-found", f"no repair {repair_id!r} was asked of this node")
+            raise Problem(404, "not-found", f"no repair {repair_id!r} was started on this node")
         return answer(200, report)
 
     async def keys(self, request: Request) -> Response:
         """A page of live keys of the whole cluster; `after` is `next` of the page before."""
-        page = _query(request, Page)
+        page = query_of(request, Page)
         ask = (page.partition, page.after, page.limit)
         client = holder(request.client.host) if request.client else ""
         async with self._listings:
             if status := self.books.room_for(client, PAGE_BYTES_MAX):
-                raise Problem(status, "overloaded", "read the answers before")
+                raise Problem(status, "overloaded", "read the earlier answers first")
             prefixes = request.scope.get("dynamo_list")
             if prefixes is None:
-                return await self._ask(self.node.admin.list_keys, *ask)
+                return await self.ask(self.node.admin.list_keys, *ask)
             return await self._own_keys(page, prefixes)
 
     async def _own_keys(self, page: Page, prefixes: tuple[bytes, ...]) -> Response:
-        """For who may list keys that begin so, and no others."""
+        """A page for a name that may list only keys with these prefixes."""
         if not self.node.member:
             raise Problem(503, "not-a-member", "this node is in no ring")
 
@@ -204,20 +192,27 @@ class AdminApi:
         return answer(*await page_of(ask, page.after, page.limit, prefixes, bits))
 
     async def preference_list(self, request: Request) -> Response:
-        """Partition, owners and stand-ins of a key, and who of them is up."""
+        """Partition, owners and stand-ins of a key, and which of them are up."""
         key = request.scope["dynamo_key"]
         if not self.node.member:
             raise Problem(503, "not-a-member", "this node is in no ring")
         return answer(200, self.node.admin.preference_list(key))
 
-    async def _body(self, request: Request, kind: type[B], in_ring: bool = False) -> B:
-        """The request's body, checked; and the cluster that it names, in body or query."""
-        asked = _query(request, Cluster).cluster_id
+    async def staleness(self, request: Request) -> Response:
+        """How likely a read sees the last write, for each R and W: predicted, and measured."""
+        wanted = query_of(request, WantedReport)
+        return await self.ask(self.node.staleness.ask, wanted.max_age_s, wanted.n)
+
+    async def body_of(self, request: Request, kind: type[B], in_ring: bool = False) -> B:
+        """The checked body of a request; checks also the cluster that body or query names."""
+        asked = query_of(request, Cluster).cluster_id
         data = bytearray()
         async for chunk in request.stream():
             data += chunk
             if len(data) > BODY_BYTES_MAX:
                 raise Problem(413, "value-too-large", f"body: at most {BODY_BYTES_MAX} bytes")
+        if data:
+            _check_kind(request)
         try:
             body = msgspec.json.decode(bytes(data) or b"{}", type=kind)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -235,8 +230,8 @@ class AdminApi:
             raise Problem(409, "wrong-cluster", "cluster_id: this node is in no ring")
         return body
 
-    async def _ask(self, call: Callable[..., None], *arguments: object) -> Response:
-        """Enters the node and waits for its answer."""
+    async def ask(self, call: Callable[..., None], *arguments: object) -> Response:
+        """Asks the node and waits for its answer."""
         return answer(*await self._answered(call, *arguments))
 
     async def _answered(
@@ -257,39 +252,30 @@ class AdminApi:
             raise Problem(503, "insufficient-owners", "no answer in time") from None
 
 
-def _query(request: Request, kind: type[T]) -> T:
-    """The query, each parameter known and given once."""
-    pairs = request.query_params.multi_items()
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise Problem(400, "bad-parameter", "query: a parameter is given twice")
-    try:
-        return msgspec.convert(found, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise Problem(400, "bad-parameter", f"query: {error}") from None
+def _check_kind(request: Request) -> None:
+    """A body says that it is JSON: a page of another site cannot have a browser send that. Programs
+    of the first version say nothing and show a token, which no page can either (C17). Raises
+    Problem."""
+    kind = media_of(request.headers.get("content-type", "").encode("latin-1"))
+    if kind != JSON and (kind or "authorization" not in request.headers):
+        raise Problem(415, "", f"content-type: a body is {JSON.decode()}")
 
 
-def durability(node: Node) -> str:
-    """ "ok", "memory" where nothing is kept over a restart (S-RW-3), or since when fsyncs stall
-    (S-RW-8)."""
-    if node.settings.volatile:
-        return "memory"
-    if not node.stalled:
-        return "ok"
-    since = datetime.fromtimestamp(node.durability.since_ms / 1000, UTC)
-    return "fsyncs stall since " + since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def admin_app(driver: Driver, keyring: Keyring, version: str, books: Books) -> ASGIApp:
-    """The ASGI application of listener 2."""
+def admin_app(
+    driver: Driver, keyring: Keyring, version: str, books: Books, limits: Limits,
+    sealing: Sealing = PLAIN,
+) -> ASGIApp:  # fmt: skip
+    """The ASGI application of listener 2, with the console's files and `/v1/kv` for its page."""
     api = AdminApi(driver, version, books)
     app = FastAPI(
-        title="dynamo-ring node", version=version, docs_url=None, redoc_url=None,
+        title="dynamo-ring node",
+        version=version,
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
-        description="Both listeners of a node: `/v1/kv`, `/v1/batch` and `GET /v1/ring` are"
-        " answered by the client listener, everything else by the admin listener.",
-    )  # fmt: skip
-    for method, path, endpoint, status in (
+        generate_unique_id_function=lambda route: camel(route.name),
+    )
+    routes: list[tuple[str, str, Callable[..., Any], int]] = [
         ("GET", "/livez", api.livez, 200),
         ("GET", "/readyz", api.readyz, 200),
         ("GET", "/metrics", api.metrics, 200),
@@ -303,33 +289,36 @@ def admin_app(driver: Driver, keyring: Keyring, version: str, books: Books) -> A
         ("POST", "/v1/ring/replace", api.replace, 202),
         ("POST", "/v1/repairs", api.start_repair, 202),
         ("GET", "/v1/repairs/{repair_id}", api.repair, 200),
+        *BackupApi(api, sealing).routes(),
         ("GET", "/v1/keys", api.keys, 200),
         ("GET", "/v1/preference-list/{key}", api.preference_list, 200),
-    ):
+        ("GET", "/v1/staleness", api.staleness, 200),
+        *LookApi(driver, keyring, api._answered).routes(),
+    ]
+    for method, path, endpoint, status in routes:
         app.add_api_route(
-            path, endpoint, methods=[method], status_code=status, response_class=Response,
-            tags=["admin listener"], summary=(endpoint.__doc__ or "").strip(),
-            description="", openapi_extra=extra(path, method),
-        )  # fmt: skip
-    generated = app.openapi
-
-    def both() -> dict[str, Any]:
-        return with_client_listener(generated())
-
-    app.openapi = both  # type: ignore[method-assign]
-
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(docs_page(app.openapi()))
-
-    app.add_api_route("/docs", docs, include_in_schema=False)
+            path,
+            endpoint,
+            methods=[method],
+            status_code=status,
+            response_class=Response,
+            tags=["admin listener"],
+            summary=(endpoint.__doc__ or "").strip(),
+            description="",
+            openapi_extra=extra(path, method),
+        )
+    app.openapi = cache(partial(complete, app))  # type: ignore[method-assign]
     _add_error_handlers(app)
-    return Door(app, keyring, driver.access, driver.audit)
+    keys = ClientApi(driver, keyring, limits, books)
+    keys.access = driver.access
+    paths = [path for _, path, _, _ in routes]
+    return Door(app, KvApp(keys), keyring, driver.access, driver.audit, paths=paths)
 
 
 def _add_error_handlers(app: FastAPI) -> None:
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
-        return problem(error.status, error.slug, error.detail)
+        return refusal(error)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -340,7 +329,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         return problem(400, "bad-parameter", str(error))
 
     async def fault(request: Request, error: Exception) -> Response:
-        return problem(500, "", "a fault of this node; its log says more")
+        return problem(500, "", "an error inside this node; see its log")
 
     async def gone(request: Request, error: Exception) -> Response:
         return problem(400, "", "the body did not arrive")

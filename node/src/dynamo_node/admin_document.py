@@ -1,17 +1,17 @@
-"""What the admin listener takes and how it describes itself: bodies, OpenAPI, the docs page.
+"""Bodies and parameters that the admin listener takes, as types and as OpenAPI shows them.
 
-The OpenAPI document covers both listeners, as the client listener answers keys and nothing else.
+`openapi` makes the whole document of them.
 """
 
 from __future__ import annotations
 
-from html import escape
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from dynamo_node.batch import BatchRequest
+from dynamo_core.protocol.look_messages import KEYS_SHOWN_MAX
+from dynamo_core.staleness.staleness import YOUNG_S
 
 MEMBERS_MAX = 1024
 Word = Annotated[str, Meta(min_length=1, max_length=253)]
@@ -20,13 +20,13 @@ Count = Annotated[int, Meta(ge=1, le=1024)]
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """Every changing request may name the cluster that it is for (S-RING-5)."""
+    """Every change may name the cluster that it is for (S-RING-5)."""
 
     cluster_id: Annotated[str, Meta(max_length=253)] | UnsetType = UNSET
 
 
 class Founder(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A member of a ring to be."""
+    """A member of a ring that is to be created."""
 
     name: Word
     address: Annotated[str, Meta(pattern=r"^[^\s@]+:\d{1,5}$", max_length=300)]
@@ -48,8 +48,8 @@ class CreateRing(Body):
 
 
 class ManualMove(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """One wish by hand: `partition` from one node to another, or `tokens` to one, from a node, from
-    nodes of a zone, or from whoever is fullest."""
+    """One manual move: `partition` from one node to another, or `tokens` to one node, from a node,
+    from the nodes of a zone, or from the node with the most."""
 
     to: Word
     source: Word | UnsetType = msgspec.field(name="from", default=UNSET)
@@ -59,7 +59,7 @@ class ManualMove(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_
 
 
 class Defaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """Those of the ring's defaults that are to be others (S-RING-3)."""
+    """The defaults of the ring that change (S-RING-3)."""
 
     r: Count | UnsetType = UNSET
     w: Count | UnsetType = UNSET
@@ -68,7 +68,7 @@ class Defaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_de
 
 
 class PlanChange(Body):
-    """POST /v1/ring/plan; an empty one balances what is there."""
+    """POST /v1/ring/plan; an empty request balances the present ring."""
 
     join: Annotated[list[Founder], Meta(max_length=MEMBERS_MAX)] = []
     leave: Annotated[list[Word], Meta(max_length=MEMBERS_MAX)] = []
@@ -80,7 +80,7 @@ class PlanChange(Body):
 
 
 class ApplyChange(PlanChange, kw_only=True):
-    """POST /v1/ring/apply: the plan's request, its hash, and an id that makes it one operation."""
+    """POST /v1/ring/apply: the request of the plan, its hash, and the id of the operation."""
 
     hash: Annotated[str, Meta(max_length=64)]
     operation_id: OperationId | UnsetType = UNSET
@@ -91,7 +91,7 @@ class CancelChange(Body):
 
 
 class RemoveNode(Body):
-    """POST /v1/ring/remove; without `force` it only tells what that would mean."""
+    """POST /v1/ring/remove; without `force` it only shows what the removal would do."""
 
     name: Word
     force: bool = False
@@ -100,13 +100,47 @@ class RemoveNode(Body):
 
 
 class StartRepair(Body):
-    """POST /v1/repairs; in full the records are held against their tree first. The same id again
-    is the same repair."""
+    """POST /v1/repairs; mode `full` also compares the records with their hash tree. A request with
+    the same id is the same repair."""
 
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | UnsetType = UNSET
     partitions: Annotated[list[Annotated[int, Meta(ge=0, lt=4096)]], Meta(max_length=4096)] = []
     nodes: Annotated[list[Word], Meta(max_length=MEMBERS_MAX)] = []
     mode: Literal["tree", "full"] = "tree"
+
+
+BackupId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+ArchiveUrl = Annotated[str, Meta(max_length=1000)]
+"""Held against the setting `backup_targets`."""
+
+
+class StartBackup(Body):
+    """POST /v1/backups; the same id again goes on with the same backup. `base`: an earlier backup
+    there, whose parts are referred to where nothing changed."""
+
+    id: BackupId
+    archive: ArchiveUrl
+    base: BackupId | UnsetType = UNSET
+
+
+class StartRestore(Body):
+    """POST /v1/restores; the same id again is the same restore. `backup`: unset, the newest whole
+    one. `prefix`: base64 of what the keys begin with. `into_past`: the values of the backup become
+    the newest."""
+
+    id: BackupId
+    archive: ArchiveUrl
+    backup: BackupId | UnsetType = UNSET
+    prefix: Annotated[bytes, Meta(max_length=1024)] = b""
+    into_past: bool = False
+
+
+class StartDeletion(Body):
+    """POST /v1/deletions; the same id again is the same deletion."""
+
+    id: BackupId
+    archive: ArchiveUrl
+    backups: Annotated[list[BackupId], Meta(min_length=1, max_length=4096)]
 
 
 class ReplaceNode(Body):
@@ -129,6 +163,14 @@ class Page(msgspec.Struct, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
+class WantedReport(msgspec.Struct, forbid_unknown_fields=True):
+    """Query of GET /v1/staleness: a report that is younger, in seconds, is given again. `n`: as if
+    each key had so many copies; 0: as many as the ring keeps."""
+
+    max_age_s: Annotated[float, Meta(ge=0, le=3600)] = YOUNG_S
+    n: Annotated[int, Meta(ge=0, le=MEMBERS_MAX)] = 0
+
+
 class Cluster(msgspec.Struct, forbid_unknown_fields=True):
     """Query of every changing request."""
 
@@ -136,33 +178,17 @@ class Cluster(msgspec.Struct, forbid_unknown_fields=True):
 
 
 # fmt: off
-_READ = {"r": "answers wanted: 1 to N, one, quorum, all"}
-_WRITE = {"w": "acks wanted: 1 to N, one, quorum, all", "dw": "of these fsynced"}
-_BOTH = {
-    "timeout_ms": "1 to 30000, default 1000",
-    "strict": "true: only complete owners count; false: stand-ins too; else as the ring has it",
-    "explain": "true: who was asked, who was skipped, what was decided",
-}
-_HEADERS = {"Dynamo-Context": "what the writer has seen", "Dynamo-Request-Id": "for retries"}
-_EXPIRY = {
-    "Dynamo-Expires-In": "seconds until the value reads as deleted",
-    "Dynamo-Expires-At": "the time of that, RFC 3339; one of both headers",
-}
-_SAID = {"Content-Encoding": "kept with the value, which is stored as it is sent"}
-_CLIENT: list[tuple[str, str, str, dict[str, str], dict[str, str], str]] = [
-    ("get", "/v1/kv/{key}", "Read a key.", _READ | _BOTH, {}, "200 300 404 503"),
-    ("head", "/v1/kv/{key}", "Read a key, headers only.", _READ | _BOTH, {}, "200 300 404 503"),
-    ("put", "/v1/kv/{key}", "Write a key; the body is the value.", _WRITE | _BOTH,
-     _HEADERS | _EXPIRY | _SAID, "200 204 300 400 409 413 503"),
-    ("delete", "/v1/kv/{key}", "Delete a key.", _WRITE | _BOTH, _HEADERS, "204 400 503"),
-    ("post", "/v1/batch", "Gets, puts and deletes, each with its own outcome.", {}, {}, "200 400"),
-]
-_OCTETS = {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 _QUERIES = {
     ("GET", "/readyz"): {"level": "`synced`: ask for completeness too"},
+    ("GET", "/v1/staleness"): {
+        "max_age_s": "a younger report is given again; default 15",
+        "n": "as if each key had so many copies; default: as many as the ring keeps",
+    },
     ("GET", "/v1/keys"): {
         "partition": "only this one", "after": "`next` of the page before", "limit": "1 to 1000",
     },
+    ("GET", "/v1/hints"): {"target": "the node whose keys are wanted", "limit": "0 to 100 keys"},
+    ("GET", "/v1/events"): {"after": "only events with a higher number"},
 }
 _BODIES: dict[tuple[str, str], type] = {
     ("POST", "/v1/ring"): CreateRing,
@@ -172,79 +198,74 @@ _BODIES: dict[tuple[str, str], type] = {
     ("POST", "/v1/ring/remove"): RemoveNode,
     ("POST", "/v1/ring/replace"): ReplaceNode,
     ("POST", "/v1/repairs"): StartRepair,
+    ("POST", "/v1/backups"): StartBackup,
+    ("POST", "/v1/restores"): StartRestore,
+    ("POST", "/v1/deletions"): StartDeletion,
 }
 # fmt: on
-_PROBLEM = {
-    "description": "RFC 9457: type, title, status, detail",
-    "content": {"application/problem+json": {"schema": {"type": "object"}}},
+EVENTS = "/v1/events"
+WITHOUT_TOKEN = frozenset(("/livez", "/readyz", "/metrics"))
+"""What probes and Prometheus ask for."""
+LEVEL = {"type": "string", "pattern": "^([1-9][0-9]*|one|quorum|all)$"}
+_KINDS: dict[str, dict[str, Any]] = {
+    "r": LEVEL, "w": LEVEL, "dw": LEVEL,
+    "strict": {"type": "boolean"}, "explain": {"type": "boolean"},
+    "timeout_ms": {"type": "integer", "minimum": 1, "maximum": 30_000, "default": 1000},
+    "level": {"type": "string", "enum": ["synced"]},
+    "partition": {"type": "integer", "minimum": 0, "maximum": 4095},
+    "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+    "max_age_s": {"type": "number", "minimum": 0, "maximum": 3600},
+    "Dynamo-Request-Id": {"type": "string", "maxLength": 64},
+    "Dynamo-Expires-In": {"type": "integer", "minimum": 1, "maximum": 315_360_000},
+    "Dynamo-Expires-At": {"type": "string", "format": "date-time"},
+}  # fmt: skip
+"""Schemas of parameters by name; all others are text."""
+_NUMBER = {"type": "integer", "minimum": 0}
+_KINDS_OF: dict[tuple[str, str], dict[str, Any]] = {
+    ("/v1/staleness", "n"): _NUMBER | {"maximum": MEMBERS_MAX},
+    ("/v1/hints", "limit"): _NUMBER | {"maximum": KEYS_SHOWN_MAX},
+    ("/v1/events", "after"): _NUMBER, ("/v1/events", "Last-Event-ID"): _NUMBER,
+}  # fmt: skip
+"""The same where a path has another one."""
+_CLUSTER_ID = {"cluster_id": "the ring that the request is for; another one answers 409"}
+_STREAM = {
+    "description": "Server-Sent Events; each has an id and JSON with at_ms, kind, rule",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
-
-
-def with_client_listener(document: dict[str, Any]) -> dict[str, Any]:
-    """The admin listener's OpenAPI document, with the client listener's paths."""
-    for method, path, summary, query, headers, statuses in _CLIENT:
-        document["paths"].setdefault(path, {})[method] = {
-            "tags": ["client listener"],
-            "summary": summary,
-            "parameters": _parameters(path, query, headers),
-            "responses": {status: {"description": ""} for status in statuses.split()}
-            | {"default": _PROBLEM},
-        }
-    document["paths"]["/v1/kv/{key}"]["put"]["requestBody"] = _OCTETS
-    document["paths"]["/v1/batch"]["post"]["requestBody"] = {
-        "content": {
-            f"application/{form}": {"schema": _schema(BatchRequest)} for form in ("json", "msgpack")
-        }
-    }
-    return document
+REF = "#/components/schemas/{name}"
 
 
 def extra(path: str, method: str) -> dict[str, Any]:
     """Parameters and body that the handlers read themselves."""
-    parameters = [] if "repair_id" in path else _parameters(path, _QUERIES.get((method, path), {}))
-    found: dict[str, Any] = {"responses": {"default": _PROBLEM}, "parameters": parameters}
+    query = _QUERIES.get((method, path), _CLUSTER_ID if method == "POST" else {})
+    headers = {"Last-Event-ID": "the same; it comes before `after`"} if path == EVENTS else {}
+    found: dict[str, Any] = {"parameters": parameters(path, query, headers)}
+    if path == EVENTS:
+        found["responses"] = {"200": _STREAM}
     if (method, path) in _BODIES:
-        whole = _schema(_BODIES[method, path])
+        whole = {"$ref": REF.format(name=_BODIES[method, path].__name__)}
         found["requestBody"] = {"content": {"application/json": {"schema": whole}}}
     return found
 
 
-def _schema(kind: type) -> dict[str, Any]:
-    """The JSON schema of a body, in one piece."""
-    (schema,), parts = msgspec.json.schema_components([kind], ref_template="#/{name}")
-    whole: dict[str, Any] = parts[schema["$ref"].removeprefix("#/")]
-    for field in whole["properties"].values():
-        if "$ref" in field.get("items", {}):
-            field["items"] = parts[field["items"]["$ref"].removeprefix("#/")]
-    return whole
+def bodies() -> list[type]:
+    """Every body of the admin listener."""
+    return list(_BODIES.values())
 
 
-def _parameters(
+def parameters(
     path: str, query: dict[str, str], headers: dict[str, str] | None = None
 ) -> list[dict[str, Any]]:
+    """The key of a path, and these parameters of query and head: names with descriptions."""
     key = {"key": "raw path bytes, percent-decoded, 1..1024 of them"} if "{key}" in path else {}
     return [
-        {"in": place, "name": name, "description": text, "required": place == "path",
-         "schema": {"type": "string"}}
+        {
+            "in": place,
+            "name": name,
+            "description": text,
+            "required": place == "path",
+            "schema": _KINDS_OF.get((path, name)) or _KINDS.get(name, {"type": "string"}),
+        }
         for place, named in (("path", key), ("query", query), ("header", headers or {}))
         for name, text in named.items()
-    ]  # fmt: skip
-
-
-def docs_page(document: dict[str, Any]) -> str:
-    """One page made here, with nothing to load from elsewhere."""
-    rows = []
-    for path, methods in document["paths"].items():
-        for method, what in methods.items():
-            where = ", ".join(what.get("tags", ()))
-            text = " ".join((what.get("summary", ""), what.get("description", "")))
-            cells = (f"<code>{method.upper()} {escape(path)}</code>", escape(where), escape(text))
-            rows.append("<tr><td>" + "<td>".join(cells))
-    style = "body{font:16px sans-serif;margin:2em}td{padding:.4em 1em;vertical-align:top}"
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>dynamo-ring</title>"
-        f"<style>{style}</style><h1>{escape(document['info']['title'])}"
-        f" {escape(document['info']['version'])}</h1>"
-        f"<p>{escape(document['info']['description'])} Machines read"
-        f' <a href="openapi.json">openapi.json</a>.<table>{"".join(rows)}</table></html>'
-    )
+    ]

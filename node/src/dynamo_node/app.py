@@ -1,20 +1,17 @@
 """`dynamo-node`: puts the parts together, in one process, one event loop, one data directory.
 
-Every way that a start can fail ends with one line and exit code 1 (2 for settings). SIGTERM: not
-ready at once, what is under way is finished, the store is closed clean, exit code 0.
+Every failed start ends with one line and exit code 1 (2 for settings). SIGTERM: the node is not
+ready at once, finishes the operations under way, closes the store cleanly and exits with 0.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,16 +24,19 @@ import structlog
 import uvicorn
 import uvloop
 
+from dynamo_archive.sealing import PLAIN as UNSEALED
+from dynamo_archive.sealing import Sealing
 from dynamo_core.errors import DynamoError
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_node import log as logs
 from dynamo_node.access import unasked
 from dynamo_node.admin_api import admin_app
+from dynamo_node.archivist import Archivist
 from dynamo_node.certificates import Certificates
 from dynamo_node.client_api import ClientApi
 from dynamo_node.data_dir import open_store
 from dynamo_node.descriptors import Shares, TooFew, raise_limit, shares
-from dynamo_node.driver import Disk, Driver, LastResort, settle_memory
+from dynamo_node.driver import Disk, Driver, LastResort, freeze_memory
 from dynamo_node.guarded_protocol import GuardedProtocol
 from dynamo_node.handshake import VERSION
 from dynamo_node.http_limits import AdminEdge, Edge, Limits
@@ -44,11 +44,11 @@ from dynamo_node.keyring import Keyring
 from dynamo_node.kv_asgi import KvApp
 from dynamo_node.kv_protocol import KvProtocol
 from dynamo_node.link_ends import LinkEnds
+from dynamo_node.listeners import BACKLOG_MAX, CannotStart, Listeners, advertised
 from dynamo_node.memory import told
 from dynamo_node.memory_store import MemoryStore
 from dynamo_node.peer_link import Links
 from dynamo_node.reload import Reload
-from dynamo_node.setting_values import is_loopback, split_address
 from dynamo_node.settings import (
     BadSettings,
     NodeSettings,
@@ -59,42 +59,13 @@ from dynamo_node.settings import (
 from dynamo_node.side_file import mark_damaged
 from dynamo_node.tls import PLAIN, Within
 
-if TYPE_CHECKING:  # of an extra that need not be installed
+if TYPE_CHECKING:  # from an optional extra
     from dynamo_node.spans import NodeSpans
 
 DRAIN_S_MAX = 5.0
 GRACE_S_MAX = 2
-"""For answers on their way out once no operation is left."""
-BACKLOG_MAX = 4096
-ANY_HOST = ("0.0.0.0", "::")
+"""Time for answers to leave after the last operation has ended."""
 log = structlog.get_logger()
-
-NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-"""What a machine says that has no IPv6."""
-
-
-class CannotStart(Exception):
-    """One line for people."""
-
-
-@dataclass(slots=True)
-class Listeners:
-    """They listen before the store is opened: a port that is taken is known at once."""
-
-    client: socket.socket
-    admin: socket.socket
-    peer: socket.socket
-
-    @classmethod
-    def of(cls, settings: NodeSettings) -> Listeners:
-        """All three, bound. Raises CannotStart."""
-        names = ("client_listen", "admin_listen", "peer_listen")
-        return cls(*(bind(name, getattr(settings, name)) for name in names))
-
-    def address(self, which: str) -> str:
-        """host:port as it is, also where port 0 was asked for."""
-        host, port = getattr(self, which).getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Server(uvicorn.Server):
@@ -102,64 +73,14 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing is captured."""
+        """Captures no signal."""
         yield
-
-
-def bind(field: str, address: str) -> socket.socket:
-    """A listening socket; who connects early waits. Without a host it takes both families, or IPv4
-    alone where the machine has no IPv6. Raises CannotStart."""
-    host, port = split_address(address)
-    try:
-        try:
-            return _listening(host or "::", port)
-        except OSError as error:
-            if host or error.errno not in NO_IPV6:
-                raise
-            return _listening("0.0.0.0", port)
-    except OSError as error:
-        raise CannotStart(f"{field}: cannot listen on {address}: {error.strerror}") from None
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """`::` takes IPv4 as well, whatever the default of the system is (RFC 3493, 5.3)."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setblocking(False)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind((host, port))
-        listener.listen(BACKLOG_MAX)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def advertised(settings: NodeSettings, listeners: Listeners) -> tuple[str, str, str]:
-    """Where peers, clients and administrators dial this node; the last is "" where the admin
-    listener is for this machine alone. Raises CannotStart where the first cannot be guessed."""
-    peer = settings.advertise or listeners.address("peer")
-    host = split_address(peer)[0]
-    if settings.advertise is None and host in ANY_HOST:
-        raise CannotStart(f"advertise: needed, as nobody can dial {peer}")
-    host = f"[{host}]" if ":" in host else host
-    client, admin = listeners.address("client"), listeners.address("admin")
-    clients = settings.client_advertise or f"{host}:{split_address(client)[1]}"
-    admin_host, admin_port = split_address(admin)
-    if admin_host in ANY_HOST:
-        admin = f"{host}:{admin_port}"
-    elif is_loopback(admin) and not is_loopback(peer):
-        admin = ""  # dialled elsewhere it would be another node
-    return peer, clients, settings.admin_advertise or admin
 
 
 def open_disk(settings: NodeSettings) -> tuple[Disk, int, bool]:
     """The store, the node's id, and whether the store may be believed. Raises CannotStart."""
     if settings.engine == "memory":
-        log.warning("nothing is kept over a restart: puts answer durable=0, whatever dw is")
+        log.warning("a restart loses all data: puts answer durable=0, whatever dw is")
         return MemoryStore(), randbits(64) or 1, True
     try:
         opened = open_store(
@@ -180,15 +101,15 @@ def free_bytes(directory: Path) -> int:
 
 
 def die(line: str) -> NoReturn:
-    """At once, from any thread, whatever is under way: nothing more may be acknowledged."""
+    """Ends the process at once, from any thread, so that nothing more is acknowledged."""
     log.error(line)
     sys.stderr.flush()
     os._exit(1)
 
 
 def limits_of(settings: NodeSettings) -> tuple[Limits, Shares]:
-    """The limits of the listeners, lowered to what there are descriptors for (T-7), and how these
-    are shared. Raises CannotStart."""
+    """The limits of the listeners, lowered to the number of descriptors (T-7), and the descriptors
+    that each part may hold. Raises CannotStart."""
     wanted = Limits(settings.value_bytes_max)
     limit = raise_limit()
     try:
@@ -199,20 +120,24 @@ def limits_of(settings: NodeSettings) -> tuple[Limits, Shares]:
         raise CannotStart(str(error)) from None
     refusals = min(wanted.refusals_max, share.clients // 8)
     limits = wanted._replace(
-        connections_max=share.clients - refusals, refusals_max=refusals,
+        connections_max=share.clients - refusals,
+        refusals_max=refusals,
         admin_connections_max=share.admin,
-    )  # fmt: skip
+    )
     if limits != wanted:
         log.warning(
-            "the limit of open files is low: fewer connections are taken",
-            open_files_max=limit, connections_max=limits.connections_max,
-            admin_connections_max=share.admin, links_max=share.links, store_files_max=share.store,
-        )  # fmt: skip
+            "the limit of open files is low: the node accepts fewer connections",
+            open_files_max=limit,
+            connections_max=limits.connections_max,
+            admin_connections_max=share.admin,
+            links_max=share.links,
+            store_files_max=share.store,
+        )
     return limits, share
 
 
 async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Sequence[str]) -> None:
-    """A node from start to end; SIGHUP: `arguments` again. Raises CannotStart, BadSettings."""
+    """A node from start to end; SIGHUP reads `arguments` again. Raises CannotStart, BadSettings."""
     spans = spans_of(settings)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -224,9 +149,14 @@ async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Seque
     peer_address, client_address, admin_address = advertised(settings, listeners)
     store, node_id, trusted = open_disk(settings)
     identity = NodeIdentity(
-        settings.name, node_id, peer_address, client_address, settings.zone, settings.weight,
+        settings.name,
+        node_id,
+        peer_address,
+        client_address,
+        settings.zone,
+        settings.weight,
         admin=admin_address,
-    )  # fmt: skip
+    )
     node = Node(identity, store, settings.of_core(), partial(randbits, 64))
     if settings.engine != "memory":
         node.attach(free_bytes=partial(free_bytes, settings.data_dir))
@@ -240,27 +170,23 @@ async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Seque
     last = LastResort(die, partial(mark_damaged, settings.data_dir))
     driver = Driver(node, store, Links(ends, share.links), last)
     driver.memory_bound_bytes = told(
-        node.settings, limits, settings.memtable_bytes, settings.of_links(),
+        node.settings,
+        limits,
+        settings.memtable_bytes,
+        settings.of_links(),
         tls=certificates is not None,
-    )  # fmt: skip
+    )
     driver.access = settings.access(driver.audit)
     reload = Reload(arguments, settings, keyring, driver, certificates)
     loop.add_signal_handler(signal.SIGHUP, reload.again)
+    Archivist(driver, settings.backup_targets, settings.sealing())
     driver.start(trusted, settings.seeds)
     seeds = loop.create_task(driver.follow_seeds(list(settings.seeds)))
     reload.watch()
     servers = servers_of(settings, driver, limits, certificates, spans)
     await driver.links.listen(listeners.peer)
-    serving = [
-        loop.create_task(server.serve([getattr(listeners, which)]))
-        for which, server in servers.items()
-    ]
-    while not all(server.started for server in servers.values()):
-        for task in serving:
-            if task.done():
-                task.result()
-        await asyncio.sleep(0.005)
-    settle_memory()
+    serving = await started(servers, listeners)
+    freeze_memory()
     announce(settings, listeners)
     for doubt in unasked(bool(secrets), driver.access):
         log.warning(doubt)
@@ -278,9 +204,23 @@ async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Seque
     log.info("stopped clean")
 
 
+async def started(servers: dict[str, Server], listeners: Listeners) -> list[asyncio.Task[None]]:
+    """The servers at work, each on its listener. Raises what a server raises."""
+    serving = [
+        asyncio.get_running_loop().create_task(server.serve([getattr(listeners, which)]))
+        for which, server in servers.items()
+    ]
+    while not all(server.started for server in servers.values()):
+        for task in serving:
+            if task.done():
+                task.result()
+        await asyncio.sleep(0.005)
+    return serving
+
+
 def spans_of(settings: NodeSettings) -> NodeSpans | None:
-    """Where spans are exported; None where the settings want none. Raises BadSettings where the
-    extra is not installed."""
+    """The exporter of spans, or None if the settings want none. Raises BadSettings if the extra is
+    not installed."""
     if not settings.otel_endpoint:
         return None
     try:
@@ -296,33 +236,46 @@ def spans_of(settings: NodeSettings) -> NodeSpans | None:
 
 
 def servers_of(
-    settings: NodeSettings, driver: Driver, limits: Limits, certificates: Certificates | None,
+    settings: NodeSettings,
+    driver: Driver,
+    limits: Limits,
+    certificates: Certificates | None,
     spans: NodeSpans | None,
-) -> dict[str, Server]:  # fmt: skip
-    """Both listeners of HTTP, by their names."""
+) -> dict[str, Server]:
+    """Both HTTP listeners, by name."""
     ends = driver.links.ends
     tls = partial(Within, certificates=certificates, counters=ends.counters)
     front, clients = settings.http_front, tls(settings.of_client_tls)
+    admins = tls(settings.of_admin_tls)
     return {
         "client": Server(client_config(driver, front, ends.keyring, limits, clients, spans)),
-        "admin": Server(admin_config(driver, ends.keyring, limits, tls(settings.of_admin_tls))),
+        "admin": Server(admin_config(driver, ends.keyring, limits, admins, settings.sealing())),
     }
 
 
 def _config(app: Any, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
-        app, loop="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, ws="none", backlog=BACKLOG_MAX,
-        timeout_graceful_shutdown=GRACE_S_MAX, **more,
-    )  # fmt: skip
+        app,
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        backlog=BACKLOG_MAX,
+        timeout_graceful_shutdown=GRACE_S_MAX,
+        **more,
+    )
 
 
 def admin_config(
-    driver: Driver, keyring: Keyring, limits: Limits, tls: Within = PLAIN
-) -> uvicorn.Config:
+    driver: Driver, keyring: Keyring, limits: Limits, tls: Within = PLAIN,
+    sealing: Sealing = UNSEALED,
+) -> uvicorn.Config:  # fmt: skip
     """The admin listener, behind the same guard as the client listener."""
     edge = AdminEdge(limits, asyncio.get_running_loop())
-    app = admin_app(driver, keyring, version("dynamo-ring"), edge.books)
+    app = admin_app(driver, keyring, version("dynamo-ring"), edge.books, limits, sealing)
     return _config(app, http=tls.around(partial(GuardedProtocol, edge)))
 
 
@@ -334,7 +287,7 @@ def client_config(
     tls: Within = PLAIN,
     spans: NodeSpans | None = None,
 ) -> uvicorn.Config:
-    """The client listener, in the front that the settings choose."""
+    """The client listener, with the front that the settings choose."""
     edge = Edge(limits, asyncio.get_running_loop())
     driver.books = edge.books
     api = ClientApi(driver, keyring, limits, edge.books)
@@ -346,21 +299,21 @@ def client_config(
 
 
 def announce(settings: NodeSettings, listeners: Listeners) -> None:
-    """The ports as they are: a line in the log and the file `ports` in the data directory."""
+    """Writes the real ports to the log and to the file `ports` in the data directory."""
     ports = {which: listeners.address(which) for which in ("client", "admin", "peer")}
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         new = settings.data_dir / "ports.new"
         new.write_bytes(msgspec.json.encode(ports))
         new.rename(settings.data_dir / "ports")
-    except OSError as error:  # a full disk may still be read
+    except OSError as error:  # a node with a full disk still answers reads
         log.warning("the file of ports cannot be written", why=error.strerror)
     log.info("listening", **ports)
 
 
 def _loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """A callback that raised: its connection is closed by the loop, the node lives on."""
-    log.error(context.get("message", "a fault in a callback"), exc_info=context.get("exception"))
+    """A callback raised: the loop closes its connection, and the node goes on."""
+    log.error(context.get("message", "an error in a callback"), exc_info=context.get("exception"))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -369,8 +322,8 @@ def main(arguments: list[str] | None = None) -> None:
     if "--version" in arguments:
         print(version("dynamo-ring"))
         return
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until `run` reads settings again for it
-    os.umask(0o077)  # values, the id and the log of a node are for its own user alone (T-7)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until `run` installs its handler
+    os.umask(0o077)  # only the node's user may read values, id and log (T-7)
     settings = load(arguments)
     logs.configure(settings.log_level, settings.name)
     try:

@@ -1,13 +1,16 @@
-"""What is told of those who ask: one line for each refusal and each change, and who guesses.
+"""Audit log: one line for each refusal and each change, and addresses that guess credentials.
 
-Lines are bounded, as a stranger must not fill a disk with them; counters go on. An address that has
-shown ten credentials in vain is not looked at for a while: a connection that is known goes on.
+The rate of lines is bounded, so that a stranger cannot fill a disk; counters are never bounded.
+After ten wrong credentials, the node checks no new credential of that address for some time. A
+connection whose credential is known goes on, and so does a credential that was right from this
+address before: otherwise one guesser behind a proxy would lock out every client behind it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from hashlib import sha256
 
 import structlog
 
@@ -15,31 +18,51 @@ from dynamo_node.clock import now_s
 from dynamo_node.problems import Problem
 
 REFUSALS_MAX = 10
-"""Credentials of one address that are refused before it is slowed down."""
+"""Wrong credentials after which an address is slowed down."""
 FORGIVEN_S = 6.0
-"""Seconds until one refusal is forgiven: an address that goes on may try once in this time."""
+"""Seconds until one refusal is forgiven: then the address may try one more credential."""
 ADDRESSES_MAX = 10_000
-"""Of which refusals are remembered; the one whose last refusal is oldest makes room."""
+"""Addresses whose refusals are remembered; the one with the oldest last refusal is forgotten."""
+PROVEN_MAX = 10_000
+"""Right credentials that are remembered with their address, as hashes; the one that was shown the
+longest ago is forgotten."""
 LINES_S_MAX = 50.0
-"""Lines of refusals in a second; more are counted and not written."""
+"""Lines of refusals in one second; further refusals are only counted. Half of them are never for
+requests that show nothing: otherwise a stranger who shows nothing could hide one who guesses."""
 log = structlog.get_logger()
 
 
 class Audit:
-    """Lines, counters and guessers of one node. `counters` are those of its core."""
+    """Lines, counters and guessing addresses of one node. `counters` are those of its core."""
 
     def __init__(self, counters: Counter[str], clock: Callable[[], float] = now_s) -> None:
         self.counters = counters
         self._clock = clock
         self._guessers: dict[str, tuple[float, float]] = {}
-        """By address: refusals that are not forgiven, and when that was so."""
+        """By address: refusals that are not forgiven, and the time when that number was right."""
+        self._proven: dict[bytes, None] = {}
         self._lines, self._lines_at = LINES_S_MAX, clock()
 
-    def check_pace(self, source: str) -> None:
-        """Raises Problem where credentials of this address are not looked at for now."""
+    def check_pace(self, source: str, shown: bytes) -> None:
+        """Raises Problem if this credential of this address is not checked at present."""
         if self._guessers and self._owed(source) > REFUSALS_MAX - 1:
-            detail = "too many credentials of this address were refused; wait"
+            if _mark(source, shown) in self._proven:
+                return
+            detail = "this address has sent too many wrong credentials; wait"
             raise Problem(429, "overloaded", detail, b"Dynamo-Applied: no\r\n")
+
+    def proven(self, source: str, shown: bytes) -> None:
+        """The credential is right."""
+        mark = _mark(source, shown)
+        self._proven.pop(mark, None)
+        if len(self._proven) >= PROVEN_MAX:
+            del self._proven[next(iter(self._proven))]
+        self._proven[mark] = None
+
+    def forget(self) -> None:
+        """Forgets the guessers and the right credentials."""
+        self._guessers.clear()
+        self._proven.clear()
 
     def credential_refused(self, what: str, source: str, why: str) -> None:
         """A client has shown a credential that this node does not know."""
@@ -53,13 +76,24 @@ class Audit:
             self.counters["guessers_slowed"] += 1
         self._tell("", what, source, f"refused: {why}")
 
+    def nothing_shown(self, what: str, source: str) -> None:
+        """A request has no credential, and this node asks for one."""
+        self.counters["requests_without_credential"] += 1
+        self._tell("", what, source, "refused: no credential", LINES_S_MAX / 2)
+
     def forbidden(self, who: str, what: str, source: str) -> None:
-        """A known name has asked for something that it has no right to."""
+        """A known name has asked for something to which it has no right."""
         self.counters["requests_forbidden"] += 1
         self._tell(who, what, source, "refused: no right")
 
+    def items_forbidden(self, who: str, count: int, of: int, source: str) -> None:
+        """A known name has sent a batch with items to which it has no right."""
+        self.counters["batch_items_forbidden"] += count
+        outcome = f"refused: no right to {count} of {of} items"
+        self._tell(who, "POST /v1/batch", source, outcome)
+
     def changed(self, who: str, what: str, source: str, status: int) -> None:
-        """An administrator has asked for a change. These lines are never left out."""
+        """An administrator has asked for a change. These lines are always written."""
         self.counters["admin_changes"] += 1
         outcome = "done" if status < 400 else "refused"
         log.info("audit", who=who, what=what, source=source, outcome=f"{outcome}: {status}")
@@ -68,12 +102,16 @@ class Audit:
         refusals, at = self._guessers.get(source, (0.0, 0.0))
         return max(0.0, refusals - (self._clock() - at) / FORGIVEN_S) if refusals else 0.0
 
-    def _tell(self, who: str, what: str, source: str, outcome: str) -> None:
+    def _tell(self, who: str, what: str, source: str, outcome: str, kept: float = 0.0) -> None:
         now = self._clock()
         self._lines = min(LINES_S_MAX, self._lines + (now - self._lines_at) * LINES_S_MAX)
         self._lines_at = now
-        if self._lines < 1:
+        if self._lines < kept + 1:
             self.counters["audit_lines_left_out"] += 1
             return
         self._lines -= 1
         log.warning("audit", who=who, what=what, source=source, outcome=outcome)
+
+
+def _mark(source: str, shown: bytes) -> bytes:
+    return sha256(source.encode() + b"\0" + shown).digest()

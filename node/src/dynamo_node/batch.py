@@ -1,8 +1,8 @@
 """`POST /v1/batch`: many operations in one request, each with its own outcome (docs/http-api.md).
 
-JSON or MessagePack, as the Content-Type says; the answer comes in the same. One failure fails only
-itself: what is wrong with one operation becomes its result, what is wrong with the request as a
-whole is a problem before any effect.
+JSON or MessagePack, as the Content-Type says; the answer has the same format. An error in one
+operation becomes the result of that operation. An error in the request as a whole is a problem,
+before any effect.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from dynamo_node.http_codec import (
 )
 from dynamo_node.http_limits import Limits
 from dynamo_node.keyring import Keyring
-from dynamo_node.media import kept_word, word_of
+from dynamo_node.media import JSON, kept_word, media_of, word_of
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter
 from dynamo_node.slow_log import tell_batch
 
 OPERATIONS_MAX = 1024
 WAVE_MIN, WAVE_MAX = 16, 128
-"""Operations of one batch at once: at first, and when they turn out to be small."""
+"""Operations of one batch at once: at the start, and when the values are small."""
 WAVE_BYTES_MAX = 8 * 1024 * 1024
-"""Values of one batch on their way at once, as far as the largest so far tells."""
-JSON, MSGPACK = b"application/json", b"application/msgpack"
+"""Bytes of values of one batch under way, estimated from the largest value until now."""
+MSGPACK = b"application/msgpack"
 _EXPIRY_FIELDS = ("expires_in_s", "expires_at")
 Encode = Callable[[object], Answer]
 Answered = Callable[[Answer], None]
@@ -62,12 +62,12 @@ class Item(msgspec.Struct, forbid_unknown_fields=True):
     request_id: str = ""
     expires_in_s: int | UnsetType = UNSET
     expires_at: str | UnsetType = UNSET
-    """RFC 3339, in MessagePack as in JSON."""
+    """RFC 3339, also in MessagePack."""
     content_encoding: str = ""
 
 
 class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a batch; the ways hold for every operation."""
+    """The body of a batch; the options hold for every operation."""
 
     operations: Annotated[list[Item], Meta(max_length=OPERATIONS_MAX)]
     r: int | str = 0
@@ -93,10 +93,10 @@ def _msgpack_answer(body: object) -> Answer:
 
 
 def decode(content_type: bytes, body: bytes) -> tuple[BatchRequest, Encode]:
-    """What is asked, and how to answer it. Raises Problem that names the field."""
-    kind = content_type.partition(b";")[0].strip().lower()
+    """The request, and the encoder of its answer. Raises Problem that names the field."""
+    kind = media_of(content_type)
     packed = kind in (MSGPACK, b"application/x-msgpack", b"application/vnd.msgpack")
-    if kind and kind != JSON and not packed:
+    if kind != JSON and not packed:
         raise Problem(415, "", "content-type: application/json or application/msgpack")
     try:
         asked = _from_msgpack.decode(body) if packed else _from_json.decode(body)
@@ -106,12 +106,12 @@ def decode(content_type: bytes, body: bytes) -> tuple[BatchRequest, Encode]:
 
 
 def bytes_of(outcome: Outcome) -> int:
-    """Of the values that the outcome shows."""
+    """Bytes of the values in the outcome."""
     return sum(len(sibling.value or b"") for sibling in outcome.values)
 
 
 class Listener(Protocol):
-    """What a batch needs of the listener that took it: `client_api.ClientApi` is one."""
+    """What a batch needs of its listener; `client_api.ClientApi` is one."""
 
     driver: Driver
     books: Books
@@ -121,7 +121,7 @@ class Listener(Protocol):
 
 
 class Batch:
-    """The operations of one request; answers when the last of them has.
+    """The operations of one request; answers after the last of them has answered.
 
     They begin in waves, so that a long batch yields to others (T-5). The first wave has few gets,
     because the size of their values is unknown; if it was small, the next wave has more. When the
@@ -130,9 +130,14 @@ class Batch:
     """
 
     def __init__(
-        self, listener: Listener, asked: BatchRequest, encode: Encode, done: Answered,
-        asker: Asker = NOBODY, trace: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        listener: Listener,
+        asked: BatchRequest,
+        encode: Encode,
+        done: Answered,
+        asker: Asker = NOBODY,
+        trace: str = "",
+    ) -> None:
         self._listener = listener
         self._asked = asked
         self._encode = encode
@@ -143,11 +148,11 @@ class Batch:
         self._trace = trace
         self._results: list[dict[str, Any]] = [{}] * len(asked.operations)
         self._missing = len(asked.operations)
-        self._next = self._under_way = self._held = self._largest = 0
+        self._next = self._under_way = self._held = self._largest = self._forbidden = 0
         self._beginning = self._full = False
 
     def start(self, n: int) -> None:
-        """Begins operations, in order. Raises Problem before any of them."""
+        """Begins operations, in order. Raises Problem before any of them begins."""
         self._ways_asked = self._ways(n)
         self._began = now_s()
         self._until = self._began + self._ways_asked.timeout_s
@@ -157,7 +162,7 @@ class Batch:
             self._begin()
 
     def _room(self) -> int:
-        """How many more may be under way."""
+        """How many more operations may begin."""
         done = self._next - self._under_way
         most = min(WAVE_MAX, WAVE_MIN + done)
         if self._largest:
@@ -165,7 +170,7 @@ class Batch:
         return most - self._under_way
 
     def _begin(self) -> None:
-        """As many as there is room for, and no more in one turn than a wave."""
+        """Begins as many operations as allowed, at most one wave in one turn of the loop."""
         self._beginning = True
         turn = WAVE_MAX
         count = len(self._results)
@@ -184,18 +189,17 @@ class Batch:
         refusal: Problem | None = None
         try:
             if self._who is not None and not may(self._who, item.op, item.key):
-                counters = self._listener.driver.node.counters
-                counters["batch_items_forbidden"] += 1
+                self._forbidden += 1
                 raise forbidden(f"{self._who.name} has no right to this")
             if left_s <= 0:
                 raise overloaded(503)
             if self._full and item.op == "get":
-                raise Problem(503, "overloaded", "the answer is full: ask for the rest anew")
+                raise Problem(503, "overloaded", "the answer is full: send the rest again")
             operation = self._operation(item, self._ways_asked._replace(timeout_s=left_s))
             operation.trace = self._trace
         except Problem as problem:
             refusal = problem
-        if refusal is not None:  # not in the handler, as in `ClientApi.answer`
+        if refusal is not None:  # not in the `except` block, as in `ClientApi.answer`
             self._put(at, self._refused(refusal))
             return
         self._listener.driver.submit(operation, self._taker(at, item.key), self._share)
@@ -229,7 +233,7 @@ class Batch:
         value = None
         if item.op == "put":
             if item.data is UNSET:
-                raise bad_parameter("data", "a put needs it")
+                raise bad_parameter("data", "required in a put")
             value = item.data
             if len(value) > self._listener.value_bytes_max:
                 raise Problem(
@@ -239,13 +243,18 @@ class Batch:
         if item.context:
             context = context_of(self._listener.keyring.now.contexts, key, item.context)
         put = Put(
-            key=key, value=value, context=context, w=ways.w, dw=ways.dw, strict=ways.strict,
+            key=key,
+            value=value,
+            context=context,
+            w=ways.w,
+            dw=ways.dw,
+            strict=ways.strict,
             content_type=kept_word(
                 ("content_type", "content_encoding"), item.content_type, item.content_encoding
             ),
             request_id=word_of("request_id", item.request_id, REQUEST_ID_CHARS_MAX),
             timeout_s=ways.timeout_s,
-        )  # fmt: skip
+        )
         set_expiry(put, _EXPIRY_FIELDS, seconds, at)
         return put
 
@@ -270,12 +279,12 @@ class Batch:
         return result
 
     def _hold(self, size: int) -> Problem | None:
-        """Values for the answer; the refusal where they have no room in it or in the books."""
+        """Reserves room for values in the answer; returns the refusal if there is no room."""
         listener = self._listener
         self._largest = max(self._largest, size)
         if self._held and self._held + size > listener.limits.batch_answer_bytes_max:
             self._full = True
-            return Problem(503, "overloaded", "the answer is full: ask for the rest anew")
+            return Problem(503, "overloaded", "the answer is full: send the rest again")
         if status := listener.books.room_for(self._principal, size):
             return overloaded(status)
         listener.books.answers.take(self._principal, size)
@@ -291,6 +300,10 @@ class Batch:
                 self._beginning = True
                 asyncio.get_running_loop().call_soon(self._begin)
             return
+        if self._forbidden and self._who is not None:
+            count, of = self._forbidden, len(self._results)
+            audit = self._listener.driver.audit
+            audit.items_forbidden(self._who.name, count, of, self._principal)
         answer = self._encode({"results": self._results})
         self._results = []
         if self._held:

@@ -1,11 +1,12 @@
 """The books of one listener over all its connections: bytes and places, in shares (T-4, T-5).
 
-`requests`: bytes of requests from their first byte until they are answered. `large`: those of them
-in bodies that are larger than the usual memory of an operation. Only as many of these run at once
-as end in time (`runtime.pace`); the others wait in the kernel with their socket paused. The next
-one is of the client that holds least: the one that has waited longest, or, if its wait is long
-enough that its client may have gone, the newest one. `answers`: bytes that are made and not
-read yet. `places`: connections by client.
+`requests`: bytes of requests, from the first byte until the answer. `large`: the part of these in
+bodies that are larger than the usual memory of an operation. Only as many large bodies run at once
+as can end in time (`runtime.pace`); the others wait in the kernel, and the node does not read their
+sockets. The next body comes from the client that holds the fewest bytes. Of that client, the body
+that has waited longest is next; but if it has waited longer than `LONG_S`, its client may have
+gone, so the newest is next. `answers`: bytes of answers that are not read yet. `places`:
+connections by client.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from dynamo_core.runtime.shares import Shares
 from dynamo_node.problems import Problem
 
 LARGE_BYTES_MIN = 16 * 1024
-"""A smaller body is let in at once: it is part of what an operation takes."""
+"""A smaller body is admitted at once: the memory of an operation includes it."""
 LARGE_BYTES_FIRST = 4 * 1024 * 1024
 """Bytes of large bodies that may be under way when the node starts."""
 LARGE_BYTES_LEAST = 1024 * 1024
-"""This much may always be under way. Three nodes on two cores could not end more in time."""
+"""This much may always be under way: three nodes on two cores end it in time, but not more."""
 LATE_BYTES_MAX = 8 * 1024 * 1024
-"""Large bodies that may run but do not arrive give up their turn, up to this many bytes."""
+"""Admitted large bodies that do not arrive give up their turn, up to this many bytes."""
 REFUSED_LEAST, REFUSED_PART = 8, 16
 """Large bodies whose wait is over are refused in parts: in each sweep at least the first number, or
 the second number's fraction of those that wait. If all were refused at once, all clients would
@@ -35,7 +36,7 @@ NOT_APPLIED = b"Dynamo-Applied: no\r\n"
 
 
 class Waiting(Protocol):
-    """A connection with a large body that waits to be let in."""
+    """A connection with a large body that waits for admission."""
 
     principal: str
     waits_for: int
@@ -46,30 +47,34 @@ class Waiting(Protocol):
 
 
 def overloaded(status: int) -> Problem:
-    """A refusal before any effect: 429 where a client's share is used up, 503 where all is."""
+    """A refusal before any effect: 429 if the client's share is used up, 503 if all is."""
     detail = "your share of this node is used up; nothing was done" if status == 429 else ""
     return Problem(status, "overloaded", detail, NOT_APPLIED)
 
 
 def holder(host: str) -> str:
-    """Whose share a connection from this address takes. A client of IPv4 that comes to a listener
-    of both families (`::ffff:10.0.0.1`, RFC 4291, 2.5.5.2) keeps its name."""
+    """The name whose share a connection from this address takes. An IPv4 client of a listener for
+    both families (`::ffff:10.0.0.1`, RFC 4291, 2.5.5.2) keeps its IPv4 name."""
     return host.removeprefix("::ffff:")
 
 
 class Books:
-    """Who holds how much of one listener."""
+    """What each client holds of one listener."""
 
     def __init__(
-        self, requests: int, large: int, answers: int, places: int,
+        self,
+        requests: int,
+        large: int,
+        answers: int,
+        places: int,
         loop: asyncio.AbstractEventLoop,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.requests = Shares(requests)
         self.answers = Shares(answers)
         self.places = Shares(places)
         self.late_most = min(LATE_BYTES_MAX, large // 3)
         self.late = 0
-        """Bytes of large bodies that have given their turn to others, as they are slow to come."""
+        """Bytes of large bodies that arrive slowly and have given their turn to others."""
         most = large - self.late_most
         self.pace = Pace(min(LARGE_BYTES_LEAST, most), most, LARGE_BYTES_FIRST)
         self.large = Shares(self.pace.allowed)
@@ -78,10 +83,10 @@ class Books:
         self._due = False
         self._refusals_left = REFUSED_LEAST
         self._queues: dict[str, dict[Waiting, float]] = {}
-        """Who waits, in the order in which they came, and since when."""
+        """Waiting connections, in the order of arrival, and the time at which each wait began."""
 
     def hold(self, client: str, size: int) -> None:
-        """Bytes of a request that begins or goes on. Raises Problem when there are too many."""
+        """Count bytes of a request. Raises Problem if there are too many."""
         if status := self.requests.refusal(client, size):
             raise overloaded(status)
         self.requests.take(client, size)
@@ -89,19 +94,19 @@ class Books:
     # ------------------------------------------------------------ large bodies
 
     def begin(self, client: str, size: int) -> bool:
-        """Lets a large body in, if it may come now and no other waits."""
+        """Admit a large body if there is room and no other body waits."""
         if self._queues or not self._fits(client, size):
             return False
         self.large.take(client, size)
         return True
 
     def queue(self, connection: Waiting) -> None:
-        """It is let in when its turn has come."""
+        """The connection is admitted when its turn comes."""
         self._queues.setdefault(connection.principal, {})[connection] = self.clock()
         self._soon()
 
     def unqueue(self, connection: Waiting) -> None:
-        """It waits no more."""
+        """The connection waits no longer."""
         queue = self._queues.get(connection.principal, {})
         queue.pop(connection, None)
         if not queue:
@@ -109,7 +114,7 @@ class Books:
 
     @property
     def waiting(self) -> int:
-        """How many large bodies wait to be let in."""
+        """How many large bodies wait for admission."""
         return sum(map(len, self._queues.values()))
 
     def swept(self) -> None:
@@ -117,7 +122,7 @@ class Books:
         self._refusals_left = REFUSED_LEAST + self.waiting // REFUSED_PART
 
     def may_refuse(self) -> bool:
-        """Whether one more body whose wait is over is refused in this sweep."""
+        """Whether this sweep may refuse one more body whose wait is over."""
         self._refusals_left -= 1
         return self._refusals_left >= 0
 
@@ -130,8 +135,8 @@ class Books:
         self._soon()
 
     def give_turn(self, client: str, size: int) -> bool:
-        """A large body that was let in is slow to come: another takes its turn, where not too many
-        have done so. Else the connections of a few slow clients would hold up all."""
+        """An admitted body arrives slowly, so another body takes its turn. False if too many bodies
+        have given up their turn. Without this, a few slow clients would stop all others."""
         if self.late + size > self.late_most:
             return False
         self.late += size
@@ -139,19 +144,19 @@ class Books:
         return True
 
     def take_turn(self, client: str, size: int) -> None:
-        """The body that has given its turn is there, or its connection is gone (then `end`)."""
+        """The slow body has arrived, or its connection is gone (then `end`)."""
         self.late -= size
         self.large.take(client, size)
 
     def _soon(self) -> None:
-        """Admit in a separate turn of the loop: a request may be answered at once, and the next
-        one too."""
+        """Admit in a separate turn of the loop, because `let_in` may answer the request at once and
+        then admit the next one."""
         if self._queues and not self._due:
             self._due = True
             self._loop.call_soon(self._next)
 
     def _next(self) -> None:
-        """Lets in as many as may come now, of the clients that hold least."""
+        """Admit as many bodies as have room, first those of the clients that hold least."""
         self._due = False
         while self._queues:
             client = min(self._queues, key=self.large.held)
@@ -171,6 +176,6 @@ class Books:
     # ------------------------------------------------------------ answers
 
     def room_for(self, client: str, size: int) -> int:
-        """0 where an answer of the size may be made, else the status of the refusal. One that is
-        alone has room, whatever its size."""
+        """0 if an answer of this size may be made, else the status of the refusal. If no other
+        answer waits, an answer of any size has room."""
         return self.answers.refusal(client, size) if self.answers.used else 0

@@ -1,26 +1,27 @@
-"""The certificate of a node and the authority that it believes, read again when the files change.
+"""The certificate of a node and the authority that it trusts; read again when the files change.
 
-A reload makes new contexts whole and then takes them: new connections have the new ones, those that
-are open go on. Nothing is resumed from an earlier connection, so a certificate of an authority that
-was taken away opens no new one.
+A reload first makes all new contexts and then uses them: new connections have the new certificate,
+open connections go on. TLS sessions are never resumed, so a certificate of a removed authority
+cannot open a new connection.
 """
 
 from __future__ import annotations
 
 import ssl
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2; those of 1.3 are all good."""
+"""Ciphers of TLS 1.2; all those of TLS 1.3 are good."""
 
 
 class BadCertificates(Exception):
-    """One line for people, naming the setting."""
+    """One line for people that names the setting."""
 
 
 class TlsFiles(NamedTuple):
-    """Where they are, as PEM."""
+    """Paths of the PEM files."""
 
     cert: Path
     key: Path
@@ -28,41 +29,48 @@ class TlsFiles(NamedTuple):
 
 
 class Certificates:
-    """The contexts of a node. Raises BadCertificates when the files are not good."""
+    """The TLS contexts of a node. Raises BadCertificates if the files are wrong."""
 
     def __init__(self, files: TlsFiles, name: str = "") -> None:
-        """`name`: that of the member, which the certificate has to have; "" for any."""
+        """`name`: the member's name, which the certificate must have; "" allows any name."""
         self.files = files
         self._name = name
         self.take()
 
     def take(self) -> None:
-        """Reads the files again and takes all of them, or raises BadCertificates."""
+        """Reads all files again and uses them, or raises BadCertificates."""
         peers = self._made(ssl.PROTOCOL_TLS_SERVER, ssl.TLSVersion.TLSv1_3, mutual=True)
         dialer = self._made(ssl.PROTOCOL_TLS_CLIENT, ssl.TLSVersion.TLSv1_3, mutual=True)
         usual = self._made(ssl.PROTOCOL_TLS_SERVER, ssl.TLSVersion.TLSv1_2, mutual=False)
         mutual = self._made(ssl.PROTOCOL_TLS_SERVER, ssl.TLSVersion.TLSv1_2, mutual=True)
-        names, not_after = _own(peers, dialer) if self.files.ca else ((), "")
+        names, not_after, mark = _own(peers, dialer) if self.files.ca else ((), "", "")
         if self._name and self._name not in names:
             has = ", ".join(names) or "no names"
-            raise BadCertificates(f"tls_cert_file: has {has}; peers want {self._name}, the name")
-        self.names, self.not_after = names, not_after
+            raise BadCertificates(f"tls_cert_file: has {has}; peers require {self._name}")
+        self.names, self.not_after, self.mark = names, not_after, mark
+        self.authorities = tuple(mark_of(each) for each in peers.get_ca_certs(binary_form=True))
         self._peers, self._dialer, self._usual, self._mutual = peers, dialer, usual, mutual
 
+    @property
+    def ends_s(self) -> float | None:
+        """When the own certificate ends, in seconds since 1970; None where that is not known, as no
+        authority is."""
+        return float(ssl.cert_time_to_seconds(self.not_after)) if self.not_after else None
+
     def peers(self) -> ssl.SSLContext:
-        """For links that are accepted: both sides show a certificate, in TLS 1.3."""
+        """For accepted links: both sides show a certificate, in TLS 1.3."""
         return self._peers
 
     def dialer(self) -> ssl.SSLContext:
-        """For links that are dialled. The name is looked at after the hello, which tells it."""
+        """For dialled links. The name is checked after the hello, which gives it."""
         return self._dialer
 
     def usual(self) -> ssl.SSLContext:
-        """For a listener that wants no certificate of clients."""
+        """For a listener that does not ask clients for a certificate."""
         return self._usual
 
     def mutual(self) -> ssl.SSLContext:
-        """For a listener that wants one."""
+        """For a listener that requires a certificate of clients."""
         return self._mutual
 
     def _made(self, kind: int, least: ssl.TLSVersion, mutual: bool) -> ssl.SSLContext:
@@ -76,7 +84,7 @@ class Certificates:
             context.num_tickets = 0
         try:
             context.load_cert_chain(cert, key, password=_no_password)
-        except (OSError, ValueError) as error:  # of which SSLError is one
+        except (OSError, ValueError) as error:  # SSLError is an OSError
             raise BadCertificates(_said(self.files, error)) from None
         if mutual and ca is not None:
             try:
@@ -88,7 +96,7 @@ class Certificates:
 
 
 def _no_password() -> str:
-    """An encrypted key is refused: a node has no person to ask for the password."""
+    """An encrypted key is refused: there is no person who could type the password."""
     return ""
 
 
@@ -103,13 +111,13 @@ def _said(files: TlsFiles, error: Exception) -> str:
         except OSError as failed:
             return f"{setting}: {file}: {failed.strerror}"
         if b"-----BEGIN " not in text:
-            return f"{setting}: {file}: no PEM"
+            return f"{setting}: {file}: not PEM"
     return f"tls_cert_file, tls_key_file: {files.cert}, {files.key}: {_why(error)}"
 
 
-def _own(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[tuple[str, ...], str]:
-    """Names of the own certificate and its end, as others see it: both sides of a handshake in
-    memory. Raises BadCertificates where others would not believe it."""
+def _own(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[tuple[str, ...], str, str]:
+    """Names, end and mark of the node's certificate, as other nodes see it: both sides shake hands
+    in memory. Raises BadCertificates if other nodes would not trust it."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     dialer, acceptor = client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
     try:
@@ -121,12 +129,19 @@ def _own(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[tuple[str, ...
                     continue
     except ssl.SSLError as error:
         why = getattr(error, "verify_message", "") or error.reason or str(error)
-        raise BadCertificates(f"tls_cert_file: not believed by tls_ca_file: {why}") from None
+        raise BadCertificates(f"tls_cert_file: tls_ca_file does not trust it: {why}") from None
     shown = dialer.getpeercert() or {}
-    return names_in(shown), str(shown.get("notAfter", ""))
+    mark = mark_of(dialer.getpeercert(binary_form=True) or b"")
+    return names_in(shown), str(shown.get("notAfter", "")), mark
+
+
+def mark_of(certificate: bytes) -> str:
+    """By which people and the operator see which certificate it is: the first 16 digits of the
+    SHA-256 of its DER."""
+    return sha256(certificate).hexdigest()[:16]
 
 
 def names_in(certificate: Any) -> tuple[str, ...]:
-    """The DNS names and URIs of its subjectAltName, in their order."""
+    """The DNS names and URIs of its subjectAltName, in the order of the certificate."""
     names = certificate.get("subjectAltName", ())
     return tuple(str(name) for kind, name in names if kind in ("DNS", "URI"))

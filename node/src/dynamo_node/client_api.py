@@ -1,11 +1,12 @@
-"""Requests of clients to answers: `/v1/kv`, `/v1/batch`, `/v1/ring`, and nothing else (listener 1).
+"""Answers client requests: `/v1/kv`, `/v1/batch`, `/v1/ring`, and nothing else (listener 1).
 
-Callbacks and no tasks: `answer` is told where to put the answer, and puts it there exactly once,
-now or in a later turn. Both fronts, the protocol class and the ASGI application, call this.
+Callbacks and no tasks: `answer` calls `done` with the answer exactly once, now or in a later turn
+of the loop. Both fronts, the protocol class and the ASGI application, call this.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,12 +29,12 @@ from dynamo_node.http_limits import Limits
 from dynamo_node.keyring import Keyring
 from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not_allowed
 
-if TYPE_CHECKING:  # of an extra that need not be installed
+if TYPE_CHECKING:  # from an optional extra
     from dynamo_node.spans import NodeSpans
 
 KV = b"/v1/kv/"
 SMALL_BYTES_MAX = 64 * 1024
-"""Values up to here are shown without asking the books: most go into the kernel at once."""
+"""Values up to this size need no room in the books: the kernel takes most of them at once."""
 
 
 class ClientApi:
@@ -47,21 +48,27 @@ class ClientApi:
         self.keyring = keyring
         self.value_bytes_max = limits.value_bytes_max
         self.access: Access | None = None
-        """Who may do what; None where clients are not asked for a name."""
+        """Who may do what; None if clients are not asked for a name."""
         self.spans: NodeSpans | None = None
-        """Where spans are exported (`otel_endpoint`)."""
+        """The exporter of spans (`otel_endpoint`)."""
         self._shown_ring: tuple[tuple[Ring, int], bytes, bytes] | None = None
 
     def answer(
-        self, method: str, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes,
-        done: Answered, asker: Asker = NOBODY,
-    ) -> None:  # fmt: skip
+        self,
+        method: str,
+        url: bytes,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        done: Answered,
+        asker: Asker = NOBODY,
+    ) -> None:
         """One request of that client; `done` gets its answer exactly once. Header names are lower
         case."""
         path, _, query = url.partition(b"?")
         refusal: Problem | None = None
         try:
-            if self.access is not None:
+            if self.access is not None and (not body or asker.known is None):
+                # A body is read only where `ask` has allowed its head.
                 self.access.allow(asker, (method, url, headers))
             fields = fields_of(headers)
             if path.startswith(KV):
@@ -82,28 +89,27 @@ class ClientApi:
         except Problem as problem:
             refusal = problem
         if refusal is not None:
-            # Not in the handler: `done` may read on, and an error there would have this for its
-            # cause, so the next request would get the refusal of this one (T-6).
+            # Not in the `except` block: `done` may read on, and an error there would have this
+            # refusal as its cause, so the next request would get the refusal of this one (T-6).
             done(refusal.answer())
             return
         if self.spans is not None and (trace := asked.operation.trace):
             asked.operation.trace, done = self.spans.request(method, "/v1/kv/{key}", trace, done)
-        self.driver.submit(
-            asked.operation,
-            lambda outcome: done(self._shown(asked, outcome, asker.address)), asker.share,
-        )  # fmt: skip
+        answered = partial(self._answered, asked, asker.address, done)
+        self.driver.submit(asked.operation, answered, asker.share)
 
-    def _shown(self, asked: Asked, outcome: Outcome, principal: str) -> Answer:
+    def _answered(self, asked: Asked, principal: str, done: Answered, outcome: Outcome) -> None:
         size = bytes_of(outcome)
         try:
             if size > SMALL_BYTES_MAX and (status := self.books.room_for(principal, size)):
                 if type(asked.operation) is Get:
                     raise overloaded(status)
-                # The write is done; to show it as well was a wish (RFC 7240).
+                # The write is done; the client only preferred to see it too (RFC 7240).
                 outcome.status, outcome.values = 204, []
-            return answer_of(asked, outcome, self.keyring.now.contexts)
+            answer = answer_of(asked, outcome, self.keyring.now.contexts)
         except Problem as problem:
-            return problem.answer()
+            answer = problem.answer()
+        done(answer)
 
     def _n(self) -> int:
         ring = self.node.ring_or_none
@@ -113,9 +119,9 @@ class ClientApi:
 
     def _batch(self, fields: dict[bytes, bytes], body: bytes, done: Answered, asker: Asker) -> None:
         if b"content-range" in fields:
-            raise bad_parameter("content-range", "a batch is sent whole")
+            raise bad_parameter("content-range", "not allowed: a batch is sent whole")
         if b"content-encoding" in fields:
-            raise Problem(415, "", "content-encoding: a batch is sent without one")
+            raise Problem(415, "", "content-encoding: not allowed in a batch")
         asked, encode = decode(fields.get(b"content-type", b""), body)
         trace, n = trace_of(fields), self._n()
         if self.spans is not None and trace:
@@ -126,7 +132,7 @@ class ClientApi:
         if method not in ("GET", "HEAD"):
             raise not_allowed("GET", "HEAD")
         if query:
-            raise bad_parameter("query", "there are no parameters here")
+            raise bad_parameter("query", "this path has no parameters")
         self._n()
         shows = (self.node.ring, self.node.detector.admins_told)
         if self._shown_ring is None or self._shown_ring[0] != shows:

@@ -1,4 +1,4 @@
-"""The two clocks of a process: the one place where the shell reads the time."""
+"""The two clocks of a process. No other module of the shell reads the time."""
 
 from __future__ import annotations
 

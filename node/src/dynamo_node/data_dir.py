@@ -1,20 +1,21 @@
-"""The data directory: whose it is, whether its store may be believed, and the way back from damage.
+"""The data directory: its owner, whether its store may be trusted, and recovery from damage.
 
     id           name, 64-bit id and cluster of the node; another id after it has left a ring
     side         the side file and the directory's lock (side_file.py)
     store/       RocksDB (storage.py)
-    damaged      a mark: the next start salvages
-    quarantine/  stores that were salvaged, numbered
-    gone/        a store of an id that has left, on its way out
+    damaged      a mark: the next start salvages the store
+    quarantine/  damaged stores, numbered
+    gone/        a store of an id that has left; it is being deleted
 
-A salvage moves the old store away, opens a new one and copies every row that still reads. It can be
-cut off anywhere: the mark is made first and removed last, and a store that has gone to quarantine
-without a successor is found there. Hash tree rows are left behind, as they would vouch for rows
-that are lost; they are made anew from the data. What a salvage gives back is never trusted.
+A salvage moves the old store away, opens a new one and copies every row that can still be read. It
+may be interrupted at any point: it makes the mark first and removes it last, and a store in
+quarantine without a successor is found there. It does not copy hash tree rows, because they would
+vouch for rows that are lost; the node rebuilds them from the data. The rows of a salvage are never
+trusted.
 
-A disk whose id has left the ring, or was replaced, and has handed over all it held is an empty one
-at the next start, under a new id (S-MEM-3). The id goes first and the store last, so that a start
-that is cut off between is made again.
+A disk whose id has left the ring or was replaced, and which has handed over all its data, is
+emptied at the next start and gets a new id (S-MEM-3). The id changes first and the store is deleted
+last, so that an interrupted start can be repeated.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from pathlib import Path
 
 import msgspec
 
-from dynamo_core.errors import Corrupt, Refused, StoreDamaged, StoreError, StoreFailed, StoreFull
+from dynamo_core.errors import (
+    Corrupt,
+    RingRefused,
+    StoreDamaged,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+)
 from dynamo_core.keys import META, TREE
 from dynamo_core.membership.stored_ring import GONE_KEY
 from dynamo_node.salvage import readable
@@ -45,11 +53,11 @@ from dynamo_node.storage import MEMTABLE_BYTES_MAX, RocksStore
 
 NODE_ID_BITS = 64
 QUARANTINED_MAX = 2
-"""Damaged stores that are kept for people to look at; older ones go when a salvage is done."""
+"""Damaged stores that are kept for people to examine; a salvage deletes older ones."""
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Whose disk this is. A wiped disk gets a new id, so that no id ever means two histories."""
+    """The owner of this disk. A wiped disk gets a new id, so that no id ever has two histories."""
 
     name: str
     node_id: int
@@ -58,11 +66,11 @@ class Identity(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open store and what may be believed of it (S-DISK-2)."""
+    """An open store, and whether it may be trusted (S-DISK-2)."""
 
     store: RocksStore
     trust: bool
-    """False: the node is complete nowhere until its passes, and its hash tree is made anew."""
+    """False: the node is complete nowhere until its passes, and it rebuilds its hash tree."""
     reason: str
     identity: Identity
 
@@ -74,10 +82,10 @@ def open_store(
     memtable_bytes: int = MEMTABLE_BYTES_MAX,
     boot_id: str | None = None,
 ) -> Opened:
-    """Opens the data directory of node `name`, salvaging a damaged store. An empty one is made.
+    """Opens the data directory of node `name`; salvages a damaged store; makes a new empty one.
 
-    Raises StoreLocked (S-DISK-6), Refused `wrong-name` or `wrong-cluster`, StoreFull, StoreDamaged
-    (not even salvage helps), StoreFailed; the message of each is one line for people.
+    Raises StoreLocked (S-DISK-6), RingRefused `wrong-name` or `wrong-cluster`, StoreFull,
+    StoreDamaged (not even salvage helps), StoreFailed; the message of each is one line for people.
     """
     boot_id = read_boot_id() if boot_id is None else boot_id
     try:
@@ -98,14 +106,14 @@ def open_store(
             store, salvaged = RocksStore(directory / "store", side, memtable_bytes), ""
         trust, reason = judge(side.marks, store.sequence(), boot_id)
         if has_left:
-            reason = "the id on the disk has left the ring: emptied, and a new id"
+            reason = "the id on the disk has left the ring: the disk was emptied and has a new id"
         if salvaged:
             trust, reason = False, salvaged
         if not trust and side.marks is not None:
             store.raise_base(side.marks.durable)
         side.start(trust, store.sequence(), boot_id)
         (directory / DAMAGED).unlink(missing_ok=True)
-    except (StoreError, Refused, OSError) as error:
+    except (StoreError, RingRefused, OSError) as error:
         if store is not None:
             store.let_go()
         side.close()
@@ -116,8 +124,8 @@ def open_store(
 
 
 def _for_its_user_alone(directory: Path) -> None:
-    """A directory of an earlier version may be open to all (T-7). Not where another user owns it,
-    as the root of a mounted volume in Kubernetes."""
+    """A directory of an earlier version may be open to all users (T-7). Not changed if another user
+    owns it, as the root of a mounted volume in Kubernetes."""
     now = directory.stat()
     if now.st_uid == os.geteuid() and now.st_mode & 0o077:
         directory.chmod(now.st_mode & 0o700)
@@ -127,11 +135,11 @@ def _has_left(store: RocksStore) -> bool:
     try:
         return store.get(META, GONE_KEY) is not None
     except Corrupt:
-        return False  # the core meets it as well, and the next start salvages
+        return False  # the core finds this damage too, and the next start salvages
 
 
 def _emptied(directory: Path, left: Identity, side: SideFile) -> Identity:
-    """Nothing of an id that has left, and a new one."""
+    """Deletes the data of an id that has left, and makes a new id."""
     identity = msgspec.structs.replace(left, node_id=_new_id())
     _write(directory / "id", identity)
     side.forget()
@@ -157,23 +165,23 @@ def _identity(directory: Path, name: str, cluster: str) -> Identity:
     try:
         identity = msgspec.json.decode(path.read_bytes(), type=Identity)
     except msgspec.MsgspecError:
-        raise StoreDamaged(f"{path} does not read: start on an empty directory") from None
+        raise StoreDamaged(f"{path} cannot be read: start on an empty directory") from None
     if identity.name != name:
-        raise Refused(
+        raise RingRefused(
             "wrong-name", f"{directory} belongs to node {identity.name!r}, not to {name!r}"
         )
     if cluster and not identity.cluster:
         identity = msgspec.structs.replace(identity, cluster=cluster)
         _write(path, identity)
     if cluster and identity.cluster != cluster:
-        raise Refused(
+        raise RingRefused(
             "wrong-cluster", f"{directory} belongs to cluster {identity.cluster!r}, not {cluster!r}"
         )
     return identity
 
 
 def _write(path: Path, identity: Identity) -> None:
-    """Atomic and durable: a whole file under another name, then the name."""
+    """Atomic and durable: writes the whole file under another name and then renames it."""
     new = path.with_suffix(".new")
     file = open_file(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
     write(file, msgspec.json.encode(identity))
@@ -184,10 +192,10 @@ def _write(path: Path, identity: Identity) -> None:
 
 
 def _store(directory: Path, side: SideFile, memtable_bytes: int) -> tuple[RocksStore, str]:
-    """The open store, and what a salvage says ("" when none was needed)."""
+    """The open store, and the report of a salvage ("" if none was needed)."""
     path = directory / "store"
     if any(path.glob("*.sst")) and not (path / "CURRENT").exists():
-        mark_damaged(directory)  # the engine would begin an empty store and clear the old files
+        mark_damaged(directory)  # the engine would start an empty store and delete the old files
     if not (directory / DAMAGED).exists():
         try:
             return RocksStore(path, side, memtable_bytes), ""

@@ -1,12 +1,12 @@
-"""Descriptors of files and sockets: how many each part of a node may hold (T-7).
+"""Descriptors of files and sockets: the number that each part of a node may hold (T-7).
 
-The soft limit is raised to the hard one at the start. The descriptors are then shared out before
-anything is opened: a node that gives its last one to a client can neither open a file of its store
-nor dial a peer. Each part is held to its share, so the node does not meet `EMFILE`.
+At the start the node raises the soft limit to the hard limit. It then divides the descriptors
+before it opens anything: a node that gives its last one to a client can neither open a file of its
+store nor dial a peer. Each part is held to its share, so the node never gets `EMFILE`.
 
     OWN + store + 2 links + admin + clients <= limit
 
-The store and the links are served first, as nothing is answered without them.
+The store and the links get theirs first, because the node answers nothing without them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from contextlib import suppress
 from typing import NamedTuple
 
 OWN = 64
-"""Listeners, logs, the event loop, and files that the store opens beside its tables."""
+"""Listeners, logs, the event loop, and files that the store opens besides its tables."""
 STORE_WANTED, STORE_MIN = 512, 32
-"""Tables that the store keeps open. With fewer, a get may have to open one first."""
+"""Tables that the store keeps open. With fewer, a get may first have to open a table."""
 LINKS_WANTED = 256
 """Links in one direction: a ring of 256 nodes."""
 LINKS_MAX = 2048
-"""Links in one direction where there are descriptors enough."""
+"""Links in one direction if there are enough descriptors."""
 DESCRIPTORS_MIN = 192
 
 
 class TooFew(Exception):
-    """One line for people: a node cannot live on that."""
+    """One line for people: a node cannot run with so few descriptors."""
 
 
 class Shares(NamedTuple):
@@ -41,10 +41,10 @@ class Shares(NamedTuple):
 
 
 def raise_limit() -> int:
-    """Raises the soft limit to the hard one; the limit that then holds is returned."""
+    """Raises the soft limit to the hard limit; returns the limit that then holds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with suppress(OSError, ValueError):  # the kernel's bound may be below an endless limit
+        with suppress(OSError, ValueError):  # the kernel's bound is below an unlimited hard one
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return limit_now()
 
@@ -61,9 +61,9 @@ def store_share(limit: int) -> int:
 
 
 def shares(limit: int, admin_wanted: int, clients_wanted: int) -> Shares:
-    """The limit shared out. Raises TooFew."""
+    """Divides the limit. Raises TooFew."""
     if limit < DESCRIPTORS_MIN:
-        raise TooFew(f"the limit of open files is {limit}, a node wants {DESCRIPTORS_MIN} at least")
+        raise TooFew(f"the limit of open files is {limit}, a node needs at least {DESCRIPTORS_MIN}")
     shared = limit - OWN
     store = store_share(limit)
     links = min(LINKS_WANTED, shared // 8)

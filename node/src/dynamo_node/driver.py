@@ -1,13 +1,13 @@
 """The one place where the core's decisions become I/O.
 
-Whatever happens in one turn of the event loop, frames that arrived, requests of clients, timers,
-enters the node at once and is carried out together at the turn's end: one batch to the store, one
-frame to each peer. fsyncs run on one thread of their own and come back as one number, so that each
-covers all that was written while the one before it ran (S-DISK-3).
+In one turn of the event loop, frames, requests of clients and timers enter the node at once. The
+turn ends with one batch to the store and one frame to each peer. A separate thread runs the fsyncs
+and reports each as one number, so each fsync covers everything that was written during the one
+before it (S-DISK-3).
 
-A store that refuses writes is opened again with back-off while reads go on (S-DISK-4). What cannot
-be lived with ends the process through `die`: a failed fsync (S-DISK-5), damage that stays after it
-was given up, a fault of our own in the middle of a turn.
+A store that refuses writes is opened again with back-off while reads go on (S-DISK-4). Three things
+end the process through `die`: a failed fsync (S-DISK-5), damage that remains after the node has
+given up the partition, and an internal error in the middle of a turn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import asyncio
 import gc
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -28,9 +28,10 @@ import structlog
 from dynamo_core.errors import BadFrame, Corrupt, StoreDamaged, StoreError, SyncFailed
 from dynamo_core.membership.stored_ring import says
 from dynamo_core.node import Node
-from dynamo_core.protocol.operations import Operation, Outcome
-from dynamo_core.replica.store import Store
-from dynamo_core.request.admission_control import Done
+from dynamo_core.protocol.messages import Message
+from dynamo_core.protocol.operations import Done, Operation, Outcome
+from dynamo_core.protocol.route import At
+from dynamo_core.replica.store import StoreContract
 from dynamo_node.access import Access
 from dynamo_node.audit import Audit
 from dynamo_node.budget import Books
@@ -42,35 +43,38 @@ from dynamo_node.slow_log import tell
 
 REOPEN_S_MIN, REOPEN_S_MAX = 0.25, 8.0
 SEEDS_S = 3.0
-"""A node in no ring, or one that does not hear all members, resolves its seeds at this interval."""
+"""A node without a ring, or one that does not hear all members, resolves its seeds at this pace."""
 CHORES_S = 0.2
 CORRUPT_TOLD_S = 60.0
-"""The log says at most once in this time that a peer sends wrong bytes."""
+"""The log says at most once in this time that a peer sends corrupt records."""
 TIMER_S = 0.001
-"""The loop's timers are that coarse; waking earlier would only spin."""
+"""Resolution of the loop's timers; waking earlier would only spin."""
 GC_OBJECTS = 50_000
 log = structlog.get_logger()
 
 
-class Disk(Store, Protocol):
-    """What the shell asks of a store beyond what the core does."""
+class Disk(StoreContract, Protocol):
+    """What the shell needs of a store beyond what the core needs."""
 
     def sync(self) -> int:
-        """Blocking fsync; the number that is durable. Raises StoreError."""
+        """Blocking fsync; returns the number that is durable. Raises StoreError."""
 
     def reopen(self) -> None:
-        """After a refused write. Raises StoreError."""
+        """Opens the store again after a refused write. Raises StoreError."""
 
     def close(self) -> None:
         """A clean stop."""
 
     def disk_bytes(self) -> int:
-        """How much it takes."""
+        """Bytes that the store takes on the disk."""
+
+    def frozen(self, family: int, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Rows as they are now, to be read on another thread. Raises StoreError while read."""
 
 
 @dataclass(slots=True)
 class LastResort:
-    """How a process ends when it must; tests put their own in."""
+    """How a process ends when it must; tests replace it."""
 
     die: Callable[[str], NoReturn]
     """Logs the line and exits 1 at once; callable from any thread."""
@@ -87,10 +91,10 @@ class Driver:
         self.links = links
         self.requests = Requests()
         self.books: Books | None = None
-        """Of the client listener."""
+        """The books of the client listener."""
         self.audit = Audit(node.counters)
         self.access: Access | None = None
-        """Who may do what; None where all may."""
+        """Who may do what; None if every client may do everything."""
         self.memory_bound_bytes = 0
         self.peer_changes: Counter[str] = Counter()
         self._last = last
@@ -107,16 +111,18 @@ class Driver:
         self._peers_up: dict[str, bool] = {}
         self.roll_call = RollCall(node, links)
         self._corrupt_told: dict[str, tuple[int, float]] = {}
-        """How many records of a peer were refused when the log was last told, and when."""
+        """By peer: corrupt records at the last log line, and the time of that line."""
         self._stalled = False
         self.stopped = False
+        self.ends_with: list[Callable[[], None]] = []
+        """What is stopped with it, before the store is closed."""
         links.ends.on_frame = self.receive
         links.ends.on_lost = self.link_lost
 
     # ------------------------------------------------------------ the ways in
 
     def start(self, trusted: bool, seeds: Sequence[str] = ()) -> None:
-        """Loads the node; from here on it lives. `seeds` as the settings name them."""
+        """Loads the node; from then on it runs. `seeds` are the settings' own words."""
         try:
             self.node.start(now_s(), wall_ms(), trusted)
         except StoreError as error:
@@ -129,7 +135,7 @@ class Driver:
         self.enter()
 
     def enter(self) -> None:
-        """To be called before anything is asked of the node; the turn's end follows by itself."""
+        """Call this before you ask the node anything; the turn then ends by itself."""
         if self._entered:
             return
         self._entered = True
@@ -153,12 +159,12 @@ class Driver:
         try:
             done(outcome)
         except Exception:
-            # A client that went away, or a fault in an answer, must not cost the others' turn.
+            # A client that has gone, or an error in an answer, must not stop the turn.
             self.node.counters["answer_faults"] += 1
-            log.exception("an answer could not be given")
+            log.exception("an answer could not be sent")
 
     def receive(self, frame: bytes | bytearray) -> None:
-        """One frame of a peer. Raises BadFrame, for the link to close."""
+        """One frame of a peer. Raises BadFrame, so that the link closes."""
         self.enter()
         try:
             self.node.receive(frame)
@@ -168,7 +174,7 @@ class Driver:
         except StoreError as error:
             self._store_error(error)
         except Exception as error:
-            # A fault of ours that a peer's bytes reach: its link pays, not the node.
+            # Bytes of a peer cause an internal error: its link closes, the node goes on.
             self.node.counters["frame_faults"] += 1
             log.exception("a frame of a peer could not be handled")
             raise BadFrame(repr(error)) from error
@@ -179,11 +185,18 @@ class Driver:
             return
         names = [name for name, known in self.node.addresses.items() if known == address]
         redial_s = self.links.redial_s(address)
-        for name in (*names, "@" + address):
+        for name in (*names, At(address)):
             self._tell(self.node.link_lost, name, redial_s)
 
+    def archived(self, reply: Callable[[Message], None], answer: Message) -> None:
+        """An archive has answered."""
+        if self.stopped:
+            return
+        self._tell(reply, answer)
+        self._tell(self.node.dispatcher.drain)
+
     def _tell(self, call: Callable[..., None], *arguments: object) -> None:
-        """Something rare that the node must know."""
+        """Tells the node something rare."""
         self.enter()
         try:
             call(*arguments)
@@ -212,7 +225,7 @@ class Driver:
         self._arm()
 
     def _arm(self) -> None:
-        """One timer, for the node's next deadline; an earlier one just finds nothing due."""
+        """One timer, for the node's next deadline; if it fires too early, nothing is due."""
         wake_at = self.node.wake_at
         if self._timer is not None:
             if self._timer_at <= wake_at:
@@ -230,7 +243,7 @@ class Driver:
     # ------------------------------------------------------------ the disk
 
     def _sync_forever(self) -> None:
-        """The fsync thread: one at a time, and the next covers what came meanwhile."""
+        """The fsync thread: one fsync at a time; the next covers all writes made meanwhile."""
         while self._sync_queue.get():
             try:
                 number = self.store.sync()
@@ -247,10 +260,10 @@ class Driver:
             self._tell(self.node.synced, number)
 
     def _sync_refused(self, error: StoreError) -> None:
-        """An earlier write had failed, so no waiter for this fsync may hear that it was made."""
+        """An earlier write failed, so this fsync must not answer any waiter."""
         self._syncing = False
         self.node.refuses_writes()
-        log.warning("the store takes no writes", why=str(error))
+        log.warning("the store refuses writes", why=str(error))
         self._want_reopen()
 
     def _want_reopen(self) -> None:
@@ -276,26 +289,27 @@ class Driver:
             self._want_reopen()
             return
         self._reopen_s = REOPEN_S_MIN
-        log.info("the store takes writes again")
+        log.info("the store accepts writes again")
         self._tell(self.node.reopened)
 
     def _store_error(self, error: StoreError) -> NoReturn:
-        """What the core could not give up and go on from."""
+        """An error that the core could not handle by giving up a partition."""
         if isinstance(error, Corrupt | StoreDamaged):
             self._last.mark_damaged()
-            self._last.die(f"the store is damaged and is salvaged at the next start: {error}")
+            self._last.die(f"the store is damaged; the next start salvages it: {error}")
         self._last.die(f"the store failed: {error}")
 
     def _fatal(self, error: Exception) -> NoReturn:
         if isinstance(error, StoreError):
             self._store_error(error)
-        log.error("a fault of our own", exc_info=error)
-        self._last.die(f"a fault of our own in the middle of a turn: {error!r}")
+        log.error("an internal error", exc_info=error)
+        self._last.die(f"an internal error in the middle of a turn: {error!r}")
 
     # ------------------------------------------------------------ chores and the end
 
     def _do_chores(self) -> None:
-        for name, peer in self.node.detector.peers.items():
+        for route, peer in self.node.detector.peers.items():
+            name = str(route)
             if self._peers_up.get(name, False) != peer.was_up:
                 self._peers_up[name] = peer.was_up
                 self.peer_changes[name] += 1
@@ -308,29 +322,30 @@ class Driver:
             if self._stalled:
                 log.warning("fsyncs stall: other owners coordinate the puts of this node")
             else:
-                log.info("fsyncs are quick again")
+                log.info("fsyncs are fast again")
         untold = self.node.refusals.untold
         while untold:
             name, kind, why = untold.popleft()
-            log.warning("a peer said what makes no sense", peer=name, message=kind, why=why)
+            log.warning("a peer sent a senseless message", peer=name, message=kind, why=why)
         self.links.purge()
         self._chores = self._loop.call_later(CHORES_S, self._do_chores)
 
     def _tell_of_corrupt_peers(self) -> None:
-        """T-1: a peer that sends wrong bytes is a machine to look at, before it fails for good."""
+        """T-1: a peer that sends corrupt records has a bad machine; tell people before it fails."""
         for peer, count in self.node.corrupt_from.items():
             before, at = self._corrupt_told.get(peer, (0, -CORRUPT_TOLD_S))
             if count > before and now_s() - at >= CORRUPT_TOLD_S:
                 self._corrupt_told[peer] = (count, now_s())
                 log.warning(
-                    "a peer sends records whose checksum does not hold: they are refused, look at "
+                    "a peer sends records with wrong checksums; this node refuses them. Check "
                     "its memory, its disk and its network card",
-                    peer=peer, refused=count - before,
-                )  # fmt: skip
+                    peer=peer,
+                    refused=count - before,
+                )
 
     async def follow_seeds(self, seeds: list[str]) -> None:
-        """A name may mean many addresses, and others later: resolves while there is no ring, or
-        members of it are not heard (S-MEM-5)."""
+        """A name may have many addresses, and they change: resolves the seeds while there is no
+        ring or while some member is not heard (S-MEM-5)."""
         while not self.stopped:
             if not self.node.whereabouts.seeks:
                 await asyncio.sleep(SEEDS_S)
@@ -343,27 +358,29 @@ class Driver:
             await asyncio.sleep(SEEDS_S)
 
     async def drain(self, wait_s_max: float) -> None:
-        """Not ready from now on; returns when no operation is under way, or after the time."""
+        """The node is not ready from now on; returns when no operation is under way, or in time."""
         self.node.drain()
         until = now_s() + wait_s_max
         while self.node.admission_control.in_flight and now_s() < until:
             await asyncio.sleep(0.02)
 
     def stop(self) -> None:
-        """The last turn, then silence: links closed, fsync thread ended, store closed clean."""
+        """The last turn; then closes the links, the fsync thread and the store, cleanly."""
         self._flush()
         self.stopped = True
         for timer in (self._timer, self._chores):
             if timer is not None:
                 timer.cancel()
         self.links.close()
+        for end in self.ends_with:
+            end()
         self._sync_queue.put(False)
         self._sync_thread.join()
         self.store.close()
 
 
 async def resolve(seed: str) -> set[str]:
-    """host:port of every address behind a seed; the seed itself when it does not resolve."""
+    """host:port of every address of a seed; the seed itself if it does not resolve."""
     host, _, port = seed.rpartition(":")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
@@ -375,8 +392,8 @@ async def resolve(seed: str) -> set[str]:
     return {f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts}
 
 
-def settle_memory() -> None:
-    """What lives since the start is not looked at again by the collector: 1.09 times the rate."""
+def freeze_memory() -> None:
+    """The garbage collector skips objects made during the start: 1.09 times the rate."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_OBJECTS, 20, 100)

@@ -13,7 +13,7 @@ from dynamo_core.protocol.operations import Put
 from dynamo_node.problems import bad_parameter
 
 EXPIRES_S_MAX = 10 * 365 * 86_400
-"""Of seconds from now; a client that sends a time since 1970 in their place is refused."""
+"""Maximum of seconds from now; a client that sends seconds since 1970 is refused."""
 EARLIEST = "1970-01-01T00:00:00.001Z"
 """0 ms stands for no expiry."""
 _SINCE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,13 +22,13 @@ _Zoned = Annotated[datetime, Meta(tz=True)]
 
 
 def time_of(expires_ms: int) -> str:
-    """RFC 3339 in UTC, to the millisecond; what lies beyond the year 9999 reads as its end."""
+    """RFC 3339 in UTC, to the millisecond; a time beyond the year 9999 is shown as its end."""
     time = _SINCE + min(expires_ms, EXPIRES_MS_MAX) * _MS
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def ms_of(field: str, text: str) -> int:
-    """The inverse, for any zone; what is finer than a millisecond is cut off. Raises Problem that
+    """The inverse, for any zone; finer digits than milliseconds are cut off. Raises Problem that
     names the field."""
     try:
         time: datetime = msgspec.convert(text, _Zoned)
@@ -41,8 +41,8 @@ def ms_of(field: str, text: str) -> int:
 
 
 def set_expiry(put: Put, fields: tuple[str, str], seconds: int | None, at: str | None) -> None:
-    """Writes the expiry that a client asked for into its put: seconds from now, or a time. None
-    stands for what was not sent; `fields` are the names of both. Raises Problem."""
+    """Writes the client's expiry into its put: seconds from now, or a time. None means not sent;
+    `fields` are the names of both in the request. Raises Problem."""
     if seconds is None and at is None:
         return
     of_seconds, of_time = fields
@@ -51,7 +51,7 @@ def set_expiry(put: Put, fields: tuple[str, str], seconds: int | None, at: str |
     if seconds is None:
         put.expires_ms = ms_of(of_time, at or "")
     elif at is not None:
-        raise bad_parameter(of_time, f"not beside {of_seconds}: one of both")
+        raise bad_parameter(of_time, f"not with {of_seconds}")
     elif 1 <= seconds <= EXPIRES_S_MAX:
         put.expires_in_s = seconds
     else:
@@ -59,10 +59,10 @@ def set_expiry(put: Put, fields: tuple[str, str], seconds: int | None, at: str |
 
 
 def expiry_shown(expires_ms: int) -> dict[str, Any]:
-    """The member `expires_at` of a value that has an expiry, else no member."""
+    """The member `expires_at` of a value with an expiry, else no member."""
     return {"expires_at": time_of(expires_ms)} if expires_ms else {}
 
 
 def expiry_line(expires_ms: int) -> bytes:
-    """The header of a value that has an expiry, else no bytes."""
+    """The header of a value with an expiry, else no bytes."""
     return b"Dynamo-Expires-At: %b\r\n" % time_of(expires_ms).encode() if expires_ms else b""

@@ -1,17 +1,17 @@
-"""The guarded edge inside uvicorn's httptools protocol: one connection, held to its limits.
+"""One connection of uvicorn's httptools protocol, held to the limits of its listener.
 
-`GuardedProtocol` holds each connection to `http_limits` and then leaves requests to uvicorn
-and an ASGI application: the admin listener, and the client listener's plain front. `kv_protocol`
-answers them itself.
+`GuardedProtocol` holds each connection to `http_limits` and then gives requests to uvicorn and an
+ASGI application: the admin listener, and the client listener's plain front. `kv_protocol` answers
+requests itself.
 
-The answers of a connection are in the order of its requests, and a refusal stands where no other
-answer is owed (T-6): it waits until every answer before it is written. A request that is refused in
-the middle of its body is not carried out; the refusal is its answer.
+The answers of a connection have the order of its requests. A refusal is the last answer and waits
+for all answers before it (T-6). A request that is refused in the middle of its body is not carried
+out; its answer is the refusal.
 
-An offer of `Upgrade` is ignored. The parser would stop after the head and call the body another
-protocol, so the head is given to a new parser again without the offer.
+An offer of `Upgrade` is ignored. The parser would stop after the head and treat the body as another
+protocol, so a new parser gets the head again, without the offer.
 
-Not public API of uvicorn, hence its pinned minor version.
+Parts of uvicorn that are used here are not its public API, so its minor version is pinned.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from dynamo_node.problems import Answer, Problem
 
 STATUS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 COPIED_BYTES_MAX = 64 * 1024
-"""A larger body is not copied behind its head."""
+"""A larger body is written separately and not copied behind its head."""
 _NO_LENGTH = (204, 304)
 log = structlog.get_logger()
 
 
 class _Flow(FlowControl):
-    """Reads on only where no request waits behind another and the client reads its answers."""
+    """Reads on only if no request waits behind another and the client reads its answers."""
 
     def __init__(self, protocol: GuardedProtocol) -> None:
         super().__init__(protocol.transport)
         self._protocol = protocol
 
     def resume_reading(self) -> None:
-        """Also called by uvicorn for each request that begins, whatever waits behind it."""
+        """uvicorn also calls this for each request that begins, even if requests wait behind it."""
         if not (self.write_paused or self._protocol.pipeline):
             super().resume_reading()
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection, held to the limits."""
+    """One connection with limits."""
 
     def __init__(self, edge: Edge, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
@@ -63,39 +63,39 @@ class GuardedProtocol(HttpToolsProtocol):
         self.version = "1.1"
         self._in_head = self._in_message = self._moved = self._refused = False
         self._offered = False
-        """The head that is read offers an upgrade; it is read again without."""
+        """The head offers an upgrade; it is parsed again without the offer."""
         self._refusal: Problem | None = None
-        """What is said when no other answer is owed any more."""
+        """The refusal that is sent when no other answer is owed."""
         self._owed = 0
-        """Requests that are there, whole, and not answered."""
+        """Complete requests that are not answered."""
         self._idle_bytes = 0
         self.principal = ""
-        """Whose share of the listener the connection takes (T-5): its address."""
+        """The name whose share of the listener the connection takes (T-5): its address."""
         self.asker = NOBODY
-        """Who asks what is read now."""
+        """The sender of the request that is being read."""
         self._length = self._body_bytes = self._body_bytes_max = self._held = 0
         self._unread = self._written = self._left = 0
-        """Bytes of answers that the kernel has not taken, as the books have them; of the last."""
+        """Bytes of answers that the kernel has not taken, for the books; at the last sweep."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client is there, unless there are too many."""
+        """A new client; it is refused if there are too many."""
         super().connection_made(transport)
         self.flow = _Flow(self)
         self.principal = holder(self.client[0]) if self.client else ""
         self.asker = Asker(self.principal, self.principal)
-        transport.set_write_buffer_limits(high=0)  # the books hear of every byte that waits
+        transport.set_write_buffer_limits(high=0)  # the books count every byte that waits
         if (refusal := self.edge.enter(self)) is not None:
             self._refuse(refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone; what it had begun ends by itself."""
+        """The client is gone; its requests end by themselves."""
         self.edge.leave(self)
         self._release()
         self._read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes, from wherever the last ones ended."""
+        """Bytes of requests; they may begin and end anywhere."""
         if self._refused:
             return
         if self.timeout_keep_alive_task is not None:
@@ -104,7 +104,7 @@ class GuardedProtocol(HttpToolsProtocol):
         try:
             self._feed(data)
             if self._in_message and not self._moved:
-                # A field, a trailer or a chunk's extension without an end: the parser hands on
+                # A field, a trailer or a chunk's extension may have no end: the parser reports
                 # nothing and keeps it, so its bytes are counted here.
                 self._idle_bytes += len(data)
                 if self._idle_bytes > self.edge.limits.head_bytes_max:
@@ -116,14 +116,14 @@ class GuardedProtocol(HttpToolsProtocol):
             if isinstance(cause, Problem):
                 self._refuse(cause)
             else:
-                # A write may have been begun: no answer is true but none.
-                log.error("a fault of our own in a request", exc_info=cause)
+                # A write may have begun: every answer could be wrong, so send none.
+                log.error("an internal error in a request", exc_info=cause)
                 self.transport.abort()
         except httptools.HttpParserError as error:
             self._refuse(bad_framing(str(error)))
 
     def _feed(self, data: bytes) -> None:
-        """A loop: each request of a pipeline may offer an upgrade."""
+        """A loop, because each request of a pipeline may offer an upgrade."""
         rest: bytes | memoryview = data
         while rest:
             try:
@@ -131,10 +131,10 @@ class GuardedProtocol(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as stopped:
                 rest = memoryview(rest)[stopped.args[0] :]
-            self._read_without_offer()  # not in the handler, which would hide a Problem's cause
+            self._read_without_offer()  # not in the `except` block, else a Problem has a cause
 
     def _read_without_offer(self) -> None:
-        """The head that was just read goes to a new parser, without `Upgrade`."""
+        """Give the head again to a new parser, without `Upgrade`."""
         method = self.parser.get_method()
         fields = [line for line in self.headers if line[0] != b"upgrade"]
         lines = [b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())]
@@ -159,17 +159,17 @@ class GuardedProtocol(HttpToolsProtocol):
             check_target(self.url, self.edge.limits)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; one behind the body is refused, or it could pass for the head's."""
+        """A field of the head. A field behind the body is refused: it could pass for the head's."""
         if not self._in_head:
-            raise bad_framing("trailer: no fields behind the body")
+            raise bad_framing("trailer: no fields are allowed behind the body")
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The head is there, whole."""
+        """The head is complete."""
         if self._offers():
             return
         self._check_head()
-        url, self.url = self.url, b"/"  # uvicorn takes //a/b for the host a
+        url, self.url = self.url, b"/"  # uvicorn reads //a/b as host a
         super().on_headers_complete()
         self.url = url
         path, _, query = url.partition(b"?")
@@ -185,7 +185,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is there, whole."""
+        """The request is complete."""
         if self._offered:
             return
         self._in_message = False
@@ -201,7 +201,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """uvicorn has answered."""
         begun = self._in_message and not self._in_head
         if not (begun and self.cycle.response_complete):
-            self._owed -= 1  # else it was answered before its body was there
+            self._owed -= 1  # else it was answered before its body was complete
         if not self._in_message:
             self._release()
         super().on_response_complete()
@@ -209,7 +209,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._nothing_owed()
 
     def pause_writing(self) -> None:
-        """The client does not read its answers; it must go on within the time of an idle one."""
+        """The client does not read its answers; it must go on reading within the idle time."""
         super().pause_writing()
         self._read()
         self._left = self.transport.get_write_buffer_size()
@@ -218,7 +218,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.deadline = self.edge.now + self.edge.limits.idle_s_max
 
     def resume_writing(self) -> None:
-        """The client has read what there was."""
+        """The client has read what was sent."""
         super().resume_writing()
         self._read()
         if self._owed:
@@ -235,10 +235,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self.deadline = self.edge.now + self.edge.limits.head_s_max
 
     def _offers(self) -> bool:
-        """Whether this head is to be read again, without its offer of an upgrade."""
+        """Whether this head is parsed again without its offer of an upgrade."""
         self._offered = self.parser.should_upgrade()
         if self._offered and self.parser.get_method() == b"CONNECT":
-            raise bad_framing("CONNECT: this is no proxy")
+            raise bad_framing("CONNECT: this server is not a proxy")
         return self._offered
 
     def _check_head(self) -> None:
@@ -263,7 +263,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
 
     def _admit(self, length: int) -> None:
-        """A body of this length is to come. Raises Problem."""
+        """A body of this length will follow. Raises Problem."""
         self.edge.books.hold(self.principal, length)
         self._held += length
 
@@ -283,23 +283,23 @@ class GuardedProtocol(HttpToolsProtocol):
             self._held = 0
 
     def _read(self) -> None:
-        """What waited for the client to read it waits no more."""
+        """Requests that waited for the client to read may go on."""
         if self._unread:
             self.edge.books.answers.give(self.principal, self._unread)
             self._unread = 0
 
     @property
     def idle(self) -> bool:
-        """Whether the client may be sent away: it has asked nothing and is owed nothing."""
+        """Whether it may be closed: the client has asked nothing and no answer is owed."""
         return not (self._owed or self._in_message or self._refused or self._unread)
 
     def _wait_for_us(self) -> None:
-        """The client has said all and has no deadline, unless it leaves its answers unread."""
+        """The client has sent its whole request: no deadline, unless it leaves answers unread."""
         if not self.flow.write_paused:
             self.deadline = inf
 
     def _nothing_owed(self) -> None:
-        """Each whole request is answered: a refusal that waits is due, or the client's turn."""
+        """Every complete request is answered: a waiting refusal is sent, or the client is next."""
         limits = self.edge.limits
         if self._refused:
             problem, self._refusal = self._refusal, None
@@ -308,25 +308,25 @@ class GuardedProtocol(HttpToolsProtocol):
         elif not self._in_message:
             self.deadline = self.edge.now + limits.idle_s_max
         else:
-            # While answers were owed nothing was read: the client has its time from now on.
+            # While answers were owed, nothing was read: the client's time begins now.
             rest_s = limits.head_s_max if self._in_head else limits.body_s_max
             self.deadline = self.edge.now + rest_s
 
     @property
     def silent(self) -> bool:
-        """Whether nothing is carried out for the client: it has not said all of a request."""
+        """Whether nothing is under way for the client: it has not sent a complete request."""
         return not self._owed
 
     def cut(self) -> None:
-        """The edge wants its place."""
+        """The listener needs its place."""
         self._refused = True
         self.transport.abort()
 
     def expire(self) -> None:
-        """The sweep found the deadline passed."""
+        """The sweep found that the deadline has passed."""
         left = self.transport.get_write_buffer_size() if self.flow.write_paused else 0
         if 0 < left < self._left and not self._refused:
-            # It reads, slowly.
+            # The client reads, but slowly.
             self._left = left
             self.deadline = self.edge.now + self.edge.limits.idle_s_max
         elif self._refused or self.flow.write_paused or not self._in_message:
@@ -335,7 +335,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(Problem(408, "", "the request did not arrive in time"))
 
     def _refuse(self, problem: Problem) -> None:
-        """The last answer of this connection, after those that are owed (T-6)."""
+        """The last answer of this connection, after all answers that are owed (T-6)."""
         self._refused = True
         if not self._give_up_begun():
             self._linger()
@@ -346,8 +346,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._say_refusal(problem)
 
     def _give_up_begun(self) -> bool:
-        """The request whose body is being read is not carried out. False when it has an answer,
-        which it can have before its body is there: then nothing more may be said."""
+        """Do not carry out the request whose body is being read. False if it already has an answer,
+        which it can have before its body is complete: then nothing more may be sent."""
         cycle = self.cycle
         if cycle is None or self._in_head or not self._in_message:
             return True
@@ -365,7 +365,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """What still arrives is thrown away for a while, so that the last answer is read."""
+        """Discard what still arrives for a while, so that the client reads the last answer."""
         self.deadline = self.edge.now + self.edge.limits.linger_s_max
         if not self.transport.is_closing():
             self._read_on()
@@ -373,7 +373,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.transport.write_eof()
 
     def _read_on(self) -> None:
-        """Where reading was paused it goes on."""
+        """Go on reading after a pause."""
         self.flow.resume_reading()
 
     def _write(self, answer: Answer, keep_alive: bool, with_body: bool = True) -> None:

@@ -4,21 +4,20 @@
     acceptor -> dialer     hello: who I am, a nonce; proof
     dialer   -> acceptor   proof; frames follow
 
-A proof is an HMAC, under a key of the cluster secret (`dynamo_core.secret_keys`), over both
-hellos, the greeting included, and the prover's role: it is good for this link and this direction
-only, so neither side's bytes can be sent back to it (reflection) or kept for another link
-(replay). Where a node has several secrets, the acceptor proves by the first, and each side takes a
-proof by any; the dialer proves by the one by which the acceptor has proven itself. Without a
-secret the key is known to all: that keeps out strangers' protocols, not strangers, and is for
-loopback. A link is authenticated, not encrypted.
+A proof is an HMAC, under a key of the cluster secret (`dynamo_core.secret_keys`), over both hellos,
+the greeting included, and the prover's role. It is valid only for this link and this direction, so
+an attacker can neither send a side's bytes back to it (reflection) nor keep them for another link
+(replay). If a node has several secrets, the acceptor uses the first for its proof, and each side
+accepts a proof by any of them; the dialer uses the secret that the acceptor has used. Without a
+secret, everyone knows the key: that stops other protocols but no attackers, and is for loopback
+only. A link is authenticated, not encrypted.
 
-The greeting ends with the version of the protocol, which the dialer chooses and the acceptor takes
-or refuses (C17). Behind version 1 frames are bare; behind version 2 each has a number and a tag
-(`protocol.frame_tags`) under a key of this link. An old node closes a link that begins with 2,
-so the dialer tries 1 next, where the setting `peer_protocol_min` lets it. Each hello tells the
-highest version that its sender speaks, and the proof covers it. Two nodes that speak version 2
-refuse a link of version 1, so an attacker between them cannot force version 1.
-"""
+The greeting ends with the version of the protocol, which the dialer chooses and the acceptor
+accepts or refuses (C17). In version 1, frames follow without a number; in version 2 each has a
+number and a tag (`protocol.frame_tags`) under a key of this link. An old node closes a link that
+begins with 2, so the dialer tries 1 next, if the setting `peer_protocol_min` allows it. Each hello
+states the highest version of its sender, and the proof covers it. Two nodes that speak version 2
+refuse a link of version 1, so an attacker between them cannot force version 1."""
 
 from __future__ import annotations
 
@@ -34,9 +33,9 @@ from dynamo_core.protocol.frame_tags import KEY_BYTES
 from dynamo_core.secret_keys import PeerKeys
 
 GREETING = b"dynamo-ring"
-"""The first bytes of every link in both directions; the version of the protocol is the next."""
+"""The first bytes of every link in both directions; the next byte is the protocol's version."""
 VERSION, VERSION_OLDEST = 2, 1
-"""What this node speaks, and the oldest that it understands."""
+"""The version of this node, and the oldest one that it understands."""
 HEAD_BYTES = len(GREETING) + 1 + 2
 """Greeting, version and the hello's length."""
 HELLO_BYTES_MAX = 1024
@@ -46,13 +45,13 @@ DIALER, ACCEPTOR = "dialer", "acceptor"
 
 
 class TalkedDown(BadFrame):
-    """Both ends speak a later version than that of their link."""
+    """Both ends know a later version than the version of their link."""
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True):
-    """Who speaks. `cluster` is the name from the settings ("" = not told), `address` where the
-    speaker accepts links itself, `speaks` the latest version that it knows; the first version had
-    no such field, and no `tls`."""
+    """Who speaks. `cluster` is the name from the settings ("" = not given), `address` is where the
+    speaker accepts links, `speaks` is the latest version that it knows; the first version had
+    neither this field nor `tls`."""
 
     role: str
     name: str
@@ -62,7 +61,7 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     nonce: bytes
     speaks: int = VERSION_OLDEST
     tls: bool = False
-    """Whether it takes and makes links in TLS."""
+    """Whether it accepts and dials links in TLS."""
 
 
 _decoder = msgspec.msgpack.Decoder(Hello)
@@ -79,26 +78,29 @@ def packed(hello: Hello, version: int) -> bytes:
 class Handshake:
     """One side of one link. Send what `begin` and `receive` return; done when `peer` is set.
 
-    A dialer greets with `version`, by default the latest that its hello says; an acceptor takes
-    what lies between `version_min` and that. `rest` are the bytes that followed the handshake:
-    frames, at the acceptor. No more than a hello and a proof are kept of what comes before.
+    A dialer greets with `version`, by default the latest in its hello; an acceptor accepts versions
+    from `version_min` to that. `rest` are the bytes behind the handshake: frames, at the acceptor.
+    Of earlier bytes, at most a hello and a proof are kept.
     """
 
     __slots__ = ("_buffer", "_key", "_keys", "_me", "_mine", "_other", "_theirs", "_version_min",
                  "peer", "rest", "version")  # fmt: skip
 
     def __init__(
-        self, me: Hello, keys: Sequence[PeerKeys], version: int = 0,
+        self,
+        me: Hello,
+        keys: Sequence[PeerKeys],
+        version: int = 0,
         version_min: int = VERSION_OLDEST,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if me.role not in (DIALER, ACCEPTOR) or len(me.nonce) != NONCE_BYTES:
-            raise ValueError("a hello needs a role and a whole nonce")
+            raise ValueError("a hello needs a role and a complete nonce")
         self._me = me
         self._keys = keys
         self._key = keys[0]
-        """By which this side proves itself; once the other has, the one that both have."""
+        """The key of this side's proof; after the other side's proof, the key that both have."""
         self.version = version or me.speaks
-        """That of the link, once the dialer has greeted."""
+        """The version of the link, known when the dialer has greeted."""
         self._version_min = version_min
         self._mine = packed(me, self.version)
         self._theirs = b""
@@ -109,11 +111,11 @@ class Handshake:
 
     @property
     def heard(self) -> bool:
-        """Whether the other side has said anything."""
+        """Whether the other side has sent anything."""
         return bool(self._buffer or self._theirs)
 
     def begin(self) -> bytes:
-        """The dialer speaks first."""
+        """The dialer sends first."""
         return self._mine if self._me.role == DIALER else b""
 
     def receive(self, data: bytes) -> bytes:
@@ -134,12 +136,12 @@ class Handshake:
             raise BadFrame("the other side does not know the cluster secret")
         both = min(self._other.speaks, self._me.speaks)
         if both > self.version:
-            raise TalkedDown(f"hello: both ends speak {both}, the link {self.version}")
+            raise TalkedDown(f"hello: both ends know version {both}, the link has {self.version}")
         self.peer = self._other
         return answer if self._me.role == ACCEPTOR else self._proof(DIALER)
 
     def frame_key(self) -> bytes:
-        """For the tags of the frames that the dialer sends; when the handshake is done."""
+        """The key for the tags of the dialer's frames; call it after the handshake."""
         return blake2b(
             self._hellos(),
             key=self._key.of_version(self.version),
@@ -150,7 +152,7 @@ class Handshake:
     def _take_hello(self) -> bool:
         buffer = self._buffer
         if buffer[: len(GREETING)] != GREETING[: len(buffer)]:
-            raise BadFrame("not a peer link")
+            raise BadFrame("no greeting of a peer link")
         if len(buffer) > len(GREETING):
             self._take_version(buffer[len(GREETING)])
         if len(buffer) < HEAD_BYTES:
@@ -168,31 +170,31 @@ class Handshake:
         if {hello.role, self._me.role} != {DIALER, ACCEPTOR} or len(hello.nonce) != NONCE_BYTES:
             raise BadFrame("hello: wrong role or nonce")
         if hello.cluster and self._me.cluster and hello.cluster != self._me.cluster:
-            raise BadFrame(f"hello: of cluster {hello.cluster!r}, this is {self._me.cluster!r}")
+            raise BadFrame(f"hello: cluster {hello.cluster!r}, this node: {self._me.cluster!r}")
         if hello.speaks < self.version:
-            raise BadFrame(f"hello: speaks {hello.speaks} on a link of version {self.version}")
+            raise BadFrame(f"hello: knows version {hello.speaks} but opened version {self.version}")
         self._other = hello
         return True
 
     def _take_version(self, version: int) -> None:
-        """The acceptor answers in the version in which it was greeted."""
+        """The acceptor answers in the version of the dialer's greeting."""
         if self._me.role == DIALER:
             if version != self.version:
                 raise BadFrame(f"greeted with version {self.version}, answered with {version}")
         elif not self._version_min <= version <= self._me.speaks:
             least, most = self._version_min, self._me.speaks
-            raise BadFrame(f"a link of version {version}, this node takes {least} to {most}")
+            raise BadFrame(f"a link of version {version}; this node accepts {least} to {most}")
         elif version != self.version:
             self.version, self._mine = version, packed(self._me, version)
 
     def _hellos(self) -> bytes:
-        """The dialer's and the acceptor's."""
+        """Both hellos, the dialer's first."""
         hellos = (self._mine, self._theirs)
         first, second = hellos if self._me.role == DIALER else hellos[::-1]
         return first + second
 
     def _proven(self, proof: bytes, role: str) -> bool:
-        """By which key, if any: that is the one of this link."""
+        """Whether one of the keys made the proof; that key becomes the key of this link."""
         for key in self._keys:
             self._key = key
             if compare_digest(proof, self._proof(role)):

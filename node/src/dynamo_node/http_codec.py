@@ -1,8 +1,8 @@
-"""HTTP words to operations and back (docs/http-api.md): no sockets, no node, no clock.
+"""Translates HTTP to operations and back (docs/http-api.md): no sockets, no node, no clock.
 
-The key is the raw path, percent-decoded here to bytes (S-KEY-1): a framework's decoded path makes
-one key of `%ff`, `%fe` and `%80`. Every parameter is checked. An unknown parameter is refused, not
-ignored, because its client relies on an effect that it would not have.
+The key is the raw path, percent-decoded here to bytes (S-KEY-1): the decoded path of a framework
+maps `%ff`, `%fe` and `%80` to one key. Every parameter is checked. An unknown parameter is refused,
+not ignored, because its client relies on an effect that it would not have.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from dynamo_node.problems import FIXED_HEAD, Answer, Problem, bad_parameter, not
 TIMEOUT_MS, TIMEOUT_MS_MAX = 1000, 30_000
 REQUEST_ID_CHARS_MAX = 64
 RAW, JSON, MULTIPART = "", "-json", "-multipart"
-"""Forms of an answer, as its ETag tells them apart."""
+"""Forms of an answer, as its ETag names them."""
 METHODS = ("GET", "HEAD", "PUT", "DELETE")
 KEPT = frozenset(
     (b"accept", b"prefer", b"content-type", b"content-encoding", b"dynamo-context",
      b"dynamo-request-id", b"dynamo-expires-in", b"dynamo-expires-at", b"if-match",
      b"if-none-match", b"if-unmodified-since", b"content-range", b"traceparent")
 )  # fmt: skip
-"""Fields of a request that mean something here."""
+"""Fields of a request that this module uses."""
 _LISTS = (
     b"accept", b"prefer", b"content-encoding", b"if-match", b"if-none-match", b"traceparent",
 )  # fmt: skip
-"""Fields that may be there twice. Two traceparents are one that is malformed, and no error."""
+"""Fields that may occur twice. Two traceparents count as a malformed one, which is no error."""
 _SAID = (b"content-type", b"content-encoding")
 _CONDITIONS = (b"if-match", b"if-none-match", b"if-unmodified-since")
 _EXPIRIES = (b"dynamo-expires-in", b"dynamo-expires-at")
@@ -50,13 +50,13 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _QUALITY = re.compile(rb"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
 SANDBOX = b"Content-Security-Policy: sandbox; default-src 'none'\r\n"
-"""On values as they are: a page that a client stored runs and loads nothing in a browser."""
+"""On raw values: if a browser opens a page that a client stored, it runs and loads nothing."""
 _FORMS = {b"application/json": JSON, b"multipart/mixed": MULTIPART}
 _json = msgspec.json.Encoder()
 
 
 class Request(NamedTuple):
-    """What a front hands in: `target` is the raw path behind `/v1/kv/`, fields by lower name."""
+    """A front's request: `target` is the raw path behind `/v1/kv/`, field names in lower case."""
 
     method: str
     target: bytes
@@ -66,7 +66,7 @@ class Request(NamedTuple):
 
 
 class Ways(NamedTuple):
-    """How an operation shall be done; 0 and None stand for the ring's own."""
+    """Options of an operation; 0 and None mean the ring's default."""
 
     r: int = 0
     w: int = 0
@@ -90,7 +90,7 @@ USUAL = Ways()
 
 
 def fields_of(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """The fields that mean something. Raises Problem where one that must be single is there twice.
+    """The fields that this module uses. Raises Problem if a field that must be single occurs twice.
     Names are lower case."""
     fields: dict[bytes, bytes] = {}
     for name, value in headers:
@@ -104,7 +104,7 @@ def fields_of(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def key_of(target: bytes) -> bytes:
-    """The key: `/` stands for itself, `+` too, `.` and `..` are names like others."""
+    """The key: `/` and `+` stand for themselves, `.` and `..` are ordinary names."""
     key = target
     if b"%" in target:
         if _BAD_ESCAPE.search(target):
@@ -114,7 +114,7 @@ def key_of(target: bytes) -> bytes:
 
 
 def checked_key(key: bytes) -> bytes:
-    """The key when its length is right."""
+    """The key, if its length is valid."""
     if not 1 <= len(key) <= KEY_BYTES_MAX:
         raise Problem(400, "bad-key", f"key: {len(key)} bytes, must be 1 to {KEY_BYTES_MAX}")
     return key
@@ -130,9 +130,9 @@ def count_of(field: str, value: int | str, n: int) -> int:
 
 
 def check_levels(w: int, dw: int) -> None:
-    """Of W copies at most W can be fsynced; 0 is what the request leaves open. Raises Problem."""
+    """At most W of W copies can be fsynced; 0 means the ring's default. Raises Problem."""
     if 0 < w < dw:
-        raise bad_parameter("dw", f"at most w={w}, as each fsynced copy is one of W")
+        raise bad_parameter("dw", f"at most w={w}, because each fsynced copy is one of W")
 
 
 def timeout_s_of(timeout_ms: int) -> float:
@@ -189,22 +189,38 @@ def asked_of(request: Request, n: int, keys: ContextKeys) -> Asked:
             get.trace = trace_of(fields)
         return Asked(get, form)
     put = Put(
-        key=key, value=body if method == "PUT" else None,
-        w=w, dw=dw, strict=strict, timeout_s=timeout_s, explain=explain,
-    )  # fmt: skip
+        key=key,
+        value=body if method == "PUT" else None,
+        w=w,
+        dw=dw,
+        strict=strict,
+        timeout_s=timeout_s,
+        explain=explain,
+    )
     if fields:
         _add_fields(put, fields, keys)
     return Asked(put, form)
 
 
 def trace_of(fields: dict[bytes, bytes]) -> str:
-    """The traceparent of a request; "" where there is none or it is malformed: then the request is
-    part of no trace, and no more follows from it (W3C Trace Context, 4.3)."""
+    """The traceparent of a request; "" if there is none or it is malformed: then the request is
+    part of no trace, and there is no other effect (W3C Trace Context, 4.3)."""
     return traceparent_of(fields.get(b"traceparent", b"").decode("latin-1"))
 
 
+def wants_values(prefer: bytes) -> bool:
+    """Whether a put is to be answered as a get is (RFC 7240, 4.2). The check of rights asks this as
+    well: two readers of one field would find two meanings of it."""
+    for preference in prefer.split(b","):
+        name, _, value = preference.partition(b";")[0].partition(b"=")
+        said = value.strip().strip(b'"').lower()
+        if said == b"representation" and name.strip().lower() == b"return":
+            return True
+    return False
+
+
 def _number_of(text: str) -> int:
-    """0 for what is no number."""
+    """The number, or 0 if the text is no number."""
     return int(text) if _NUMBER.fullmatch(text) else 0
 
 
@@ -220,29 +236,29 @@ def _add_fields(put: Put, fields: dict[bytes, bytes], keys: ContextKeys) -> None
         elif name == b"traceparent":
             put.trace = trace_of(fields)
         elif name == b"prefer":
-            words = text.lower().replace(" ", "").split(",")
-            put.answer_record = put.value is not None and "return=representation" in words
+            put.answer_record = put.value is not None and wants_values(value)
         elif name in _EXPIRIES:
             seconds, at = map(fields.get, _EXPIRIES)
             set_expiry(
-                put, _EXPIRY_FIELDS,
+                put,
+                _EXPIRY_FIELDS,
                 None if seconds is None else _number_of(seconds.decode("latin-1")),
                 None if at is None else at.decode("latin-1"),
-            )  # fmt: skip
+            )
         elif name in _CONDITIONS:
-            # Done without the condition it would overwrite what the client wanted to spare.
+            # Without the condition the put would overwrite a value that the client wants to keep.
             raise bad_parameter(name.decode(), "writes are not conditional, use Dynamo-Context")
         elif name == b"content-range":
-            # A part would take the place of the whole value (RFC 9110 14.5).
+            # A part would replace the whole value (RFC 9110 14.5).
             raise bad_parameter("content-range", "a value is written whole")
 
 
 @lru_cache(maxsize=128)
 def _form(accept: bytes) -> str:
-    """The form that the client likes best; of two that it likes as much the one that it names.
+    """The form that the client prefers; of two with equal quality, the one that it names.
 
-    The raw value is of any type, so each other range speaks for it. Where nothing is acceptable it
-    is the raw value too.
+    The raw value may have any type, so every other range of types matches it. If the client accepts
+    no form, it also gets the raw value.
     """
     liked = {JSON: 0.0, MULTIPART: 0.0, RAW: 0.0}
     for part in _QUOTED.sub(b"", accept.lower()).split(b","):
@@ -255,7 +271,7 @@ def _form(accept: bytes) -> str:
 
 
 def _quality(parameters: list[bytes]) -> float:
-    """0 to 1; what does not read counts as 1, as if it were not there."""
+    """0 to 1; an unreadable quality counts as 1, as if there were none."""
     for parameter in parameters:
         name, _, text = parameter.partition(b"=")
         if name.strip() == b"q" and _QUALITY.fullmatch(text.strip()):
@@ -267,12 +283,12 @@ def _quality(parameters: list[bytes]) -> float:
 
 
 def dot_of(sibling: Sibling) -> str:
-    """One string for one event, never used again (C5)."""
+    """A string for one event; no other event ever gets it (C5)."""
     return f"{sibling.actor:016x}-{sibling.counter}"
 
 
 def shown(sibling: Sibling) -> dict[str, Any]:
-    """One item of `values`; `content_encoding` is there only where the value has one."""
+    """One item of `values`; with `content_encoding` only if the value has one."""
     kind, encoding = said_of(sibling.content_type)
     item = {"data": sibling.value, "content_type": kind, "dot": dot_of(sibling)}
     if encoding:
@@ -292,22 +308,25 @@ def _node_line(node: str) -> bytes:
 
 
 def head_of(outcome: Outcome, sealed: str) -> bytes:
-    """The lines that outcomes have in common."""
+    """The lines of every outcome."""
     head = FIXED_HEAD + _node_line(outcome.node)
     if sealed:
         head += b"Dynamo-Context: %b\r\n" % sealed.encode()
     acks = outcome.acks
     if acks is not None:
         head += b"Dynamo-Acks: total=%d owners=%d hinted=%d durable=%d\r\n" % (
-            acks.total, acks.owners, acks.hinted, acks.durable
-        )  # fmt: skip
+            acks.total,
+            acks.owners,
+            acks.hinted,
+            acks.durable,
+        )
     if outcome.applied:
         head += b"Dynamo-Applied: %b\r\n" % outcome.applied.encode()
     return head
 
 
 def problem_of(outcome: Outcome, sealed: str) -> Problem:
-    """The error that an outcome is."""
+    """The error of an outcome."""
     members: dict[str, Any] = {}
     if sealed:
         members["context"] = sealed
@@ -317,7 +336,7 @@ def problem_of(outcome: Outcome, sealed: str) -> Problem:
 
 
 def sealed_of(keys: ContextKeys, key: bytes, outcome: Outcome) -> str:
-    """The context for the client, "" where nothing was ever seen."""
+    """The context for the client, "" if the node has seen no event of the key."""
     return seal(keys, key, outcome.context) if outcome.context is not None else ""
 
 
@@ -352,7 +371,7 @@ def answer_of(asked: Asked, outcome: Outcome, keys: ContextKeys) -> Answer:
 
 
 def _explained(outcome: Outcome, head: bytes) -> Answer:
-    """2xx only where the operation was done: explaining does not make a failed put a success."""
+    """2xx only if the operation was done: an explanation does not make a failed put a success."""
     body = {"status": outcome.status, **msgspec.to_builtins(outcome.explanation)}
     status = 200 if outcome.status < 400 else outcome.status
     retry = b"Retry-After: 1\r\n" if status == 503 else b""

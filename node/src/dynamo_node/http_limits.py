@@ -1,8 +1,8 @@
-"""What the client listener lets in: limits, deadlines, strict framing (docs/http-api.md).
+"""Limits of the client listener: bytes, deadlines, strict framing (docs/http-api.md).
 
-The parser (llhttp) refuses bad lengths, bare LF, obs-fold and both framings at once; what it would
-let through is refused here: two Hosts or none, absolute-form, trailers, transfer codings on
-HTTP/1.0, heads and bodies without end, and clients that never finish what they begin.
+The parser (llhttp) refuses bad lengths, bare LF, obs-fold and both framings at once. This module
+refuses what the parser lets through: two Host fields or none, absolute-form, trailers, transfer
+codings on HTTP/1.0, endless heads and bodies, and clients that never complete a request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dynamo_node.problems import Problem
 _TARGET = re.compile(rb"/[!-\"$-~]*")
 _TIMEOUT = re.compile(rb"[?&]timeout_ms=([0-9]{1,5})(?:&|$)")
 ROOM = 64
-"""So many idle connections are closed at once where one has no place: looking takes its time."""
+"""A new connection without a place closes this many idle ones at once: the search costs time."""
 _SINGLE = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"expect", b"trailer", b"origin",
      b"sec-fetch-site")
@@ -28,7 +28,7 @@ _SINGLE = frozenset(
 
 
 class Limits(NamedTuple):
-    """Bytes, fields, seconds; each request is held to all of them."""
+    """Bytes, fields, seconds; every limit holds for each request."""
 
     value_bytes_max: int
     request_line_bytes_max: int = 8 * 1024
@@ -39,33 +39,33 @@ class Limits(NamedTuple):
     body_s_max: float = 30.0
     idle_s_max: float = 60.0
     linger_s_max: float = 2.0
-    """How long bytes after a refusal are thrown away, so that the refusal is read."""
+    """Time in which bytes after a refusal are discarded, so that the client reads the refusal."""
     connections_max: int = 4096
-    """Lowered at the start where the limit of descriptors wants it (T-7)."""
+    """Lowered at the start if there are too few descriptors (T-7)."""
     refusals_max: int = 64
-    """Connections beyond the others that are being told so; the oldest is cut for a new one."""
+    """Connections above the limit that are being refused; a new one cuts the oldest."""
     admin_connections_max: int = 256
-    """Of the admin listener: a new one takes the place of the oldest that waits for nothing."""
+    """Of the admin listener: a new one takes the place of the oldest that waits for no answer."""
     admin_body_bytes_max: int = 1024 * 1024
     admin_bodies_bytes_max: int = 16 * 1024 * 1024
-    """Of all requests of the admin listener together."""
+    """Bytes of all requests of the admin listener together."""
     admin_answers_bytes_max: int = 8 * 1024 * 1024
-    """Of all answers of the admin listener that are not read yet; beyond it listings are refused,
-    whose answers alone are long."""
+    """Bytes of unread answers of the admin listener together; above it, listings are refused,
+    because only their answers are long."""
     bodies_bytes_max: int = 64 * 1024 * 1024
-    """Of all requests together; more is 503 or 429 before any effect (C16)."""
+    """Bytes of all requests together; above it, 503 or 429 before any effect (C16)."""
     large_bytes_max: int = 24 * 1024 * 1024
-    """Of large bodies that are let in at once; fewer where they do not end in time (T-5)."""
+    """Bytes of large bodies that are admitted at once; fewer if they do not end in time (T-5)."""
     large_wait_s_max: float = 10.0
-    """A large body that was not let in by then is refused; after half of the request's own
-    `timeout_ms` where that is less. Lower: more refusals, each of which costs the node and its
-    client a connection and what was sent of the body."""
+    """A large body that is not admitted in this time is refused; in half of the request's
+    `timeout_ms` if that is less. Lower: more refusals. Each refusal costs the node and its client a
+    connection and the sent part of the body."""
     large_late_s_max: float = 2.0
-    """A large body that was let in and is not there by then gives its turn to another."""
+    """An admitted large body that is not complete in this time gives its turn to another."""
     answers_bytes_max: int = 64 * 1024 * 1024
-    """Of all answers that are made and not read yet; beyond it reads are refused."""
+    """Bytes of all unread answers together; above it, reads are refused."""
     batch_answer_bytes_max: int = 32 * 1024 * 1024
-    """Of the values of one batch; its further gets are refused, each for itself."""
+    """Bytes of the values of one batch; further gets in it are refused one by one."""
     sweep_s: float = 0.5
 
 
@@ -77,36 +77,39 @@ class Guarded(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether the client may be sent away: it has asked nothing and is owed nothing."""
+        """Whether it may be closed: the client has asked nothing and no answer is owed."""
 
     @property
     def silent(self) -> bool:
-        """Whether nothing is carried out for it."""
+        """Whether nothing is under way for its client."""
 
     def expire(self) -> None:
         """The deadline has passed."""
 
     def cut(self) -> None:
-        """It ends at once, with no answer."""
+        """Close it at once, without an answer."""
 
 
 class Edge:
-    """The books of one listener: connections, bytes of bodies held, deadlines."""
+    """The books of one listener: connections, bytes of bodies, deadlines."""
 
     def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         self.limits = limits
         self.access: Access | None = None
-        """Who may do what; None where clients are not asked for a name."""
+        """Who may do what; None if clients are not asked for a name."""
         self.connections: dict[Guarded, None] = {}
-        """The oldest first."""
+        """In the order in which they were opened."""
         self._refused: dict[Guarded, None] = {}
-        """Of them those that are too many; they hold no place."""
+        """Those above the limit; they hold no place."""
         self.books = Books(
-            limits.bodies_bytes_max, limits.large_bytes_max, limits.answers_bytes_max,
-            limits.connections_max, loop,
-        )  # fmt: skip
+            limits.bodies_bytes_max,
+            limits.large_bytes_max,
+            limits.answers_bytes_max,
+            limits.connections_max,
+            loop,
+        )
         self.now = loop.time()
-        """Seconds, as of the last sweep: no clock is read for a request."""
+        """Seconds at the last sweep: a request reads no clock."""
         self._loop = loop
         loop.call_later(limits.sweep_s, self._sweep)
 
@@ -131,7 +134,7 @@ class Edge:
         return None
 
     def _one_too_many(self, connection: Guarded, status: int) -> Problem:
-        """It is told so; the one that was told first has had its time to read that."""
+        """Refuse the connection; the oldest refused one has had time to read its answer."""
         self.connections[connection] = None
         self._refused[connection] = None
         if len(self._refused) > self.limits.refusals_max:
@@ -141,7 +144,7 @@ class Edge:
         return Problem(status, "overloaded", "too many connections")
 
     def _make_room(self, client: str) -> bool:
-        """The idle connections of the client that were opened first are closed."""
+        """Close the oldest idle connections of the client."""
         idle = (c for c in self.connections if c.principal == client and c.idle)
         found = list(islice(idle, ROOM))
         for connection in found:
@@ -150,7 +153,7 @@ class Edge:
         return bool(found)
 
     def leave(self, connection: Guarded) -> None:
-        """It is gone."""
+        """The connection is gone."""
         if connection in self.connections:
             del self.connections[connection]
             if connection in self._refused:
@@ -159,7 +162,7 @@ class Edge:
                 self.books.places.give(connection.principal)
 
     def body_bytes_max(self, url: bytes) -> int:
-        """How long a body may be there."""
+        """Maximum length of a body at this URL."""
         if url.startswith(b"/v1/kv/"):
             return self.limits.value_bytes_max
         if url.startswith(b"/v1/batch"):
@@ -175,7 +178,7 @@ class AdminEdge(Edge):
         super().__init__(limits._replace(bodies_bytes_max=bodies, answers_bytes_max=answers), loop)
 
     def enter(self, connection: Guarded) -> Problem | None:
-        """When there are too many, the oldest that waits for no answer makes room."""
+        """If there are too many, the oldest that waits for no answer makes room."""
         if self.books.places.used >= self.limits.admin_connections_max:
             silent = (c for c in self.connections if c.silent and c not in self._refused)
             other = next(silent, None)
@@ -188,13 +191,13 @@ class AdminEdge(Edge):
         return None
 
     def body_bytes_max(self, url: bytes) -> int:
-        """The same for every path, and known before the token is."""
+        """The same for every path, so it is known before the token is checked."""
         return self.limits.admin_body_bytes_max
 
 
 def patience_s(url: bytes, limits: Limits) -> float:
-    """How long a large body may wait before it is read: half of the request's timeout, because the
-    body must still be read and the request done; bounded for a request without a timeout."""
+    """How long a large body may wait for admission: half of the request's timeout, because the node
+    must still read the body and carry out the request; bounded if there is no timeout."""
     said = _TIMEOUT.search(url)
     return min(limits.large_wait_s_max, int(said[1]) / 2000) if said else limits.large_wait_s_max
 
@@ -209,14 +212,14 @@ def check_target(url: bytes, limits: Limits) -> None:
     if len(url) > limits.request_line_bytes_max - len("OPTIONS  HTTP/1.1\r\n"):
         raise Problem(414, "", f"request line: at most {limits.request_line_bytes_max} bytes")
     if not _TARGET.fullmatch(url):
-        raise bad_framing("target: wants /path?query in ASCII, other bytes percent-encoded")
+        raise bad_framing("target: needs /path?query in ASCII, with other bytes percent-encoded")
 
 
 def check_head(
     version: str, headers: list[tuple[bytes, bytes]], limits: Limits
 ) -> tuple[int, bool]:
-    """The length of the body that is announced, -1 when it comes in chunks, and whether the client
-    waits to be told to send it. Raises Problem. Names are lower case."""
+    """The announced length of the body, -1 if it comes in chunks, and whether the client waits for
+    100 Continue. Raises Problem. Names are lower case."""
     if len(headers) > limits.fields_max:
         raise Problem(431, "", f"headers: at most {limits.fields_max} fields")
     size = 4 * len(headers)
@@ -231,31 +234,31 @@ def check_head(
         raise Problem(431, "", f"headers: at most {limits.head_bytes_max} bytes")
     if version == "1.1":
         if not found.get(b"host"):
-            raise bad_framing("host: one is needed")
+            raise bad_framing("host: required")
     elif version != "1.0":
-        raise bad_framing("version: only HTTP/1.1 and HTTP/1.0")
+        raise bad_framing("version: must be HTTP/1.1 or HTTP/1.0")
     if b"origin" in found or b"sec-fetch-site" in found:
         _check_site(found)
     waits = b"expect" in found and version == "1.1"
     if waits and found[b"expect"].lower() != b"100-continue":
-        raise Problem(417, "", "expect: only 100-continue")
+        raise Problem(417, "", "expect: must be 100-continue")
     if b"trailer" in found:
-        raise bad_framing("trailer: no fields behind the body")
+        raise bad_framing("trailer: no fields are allowed behind the body")
     if b"transfer-encoding" in found:
         if version != "1.1" or found[b"transfer-encoding"].lower() != b"chunked":
-            raise bad_framing("transfer-encoding: only chunked, and only in HTTP/1.1")
+            raise bad_framing("transfer-encoding: must be chunked, in HTTP/1.1")
         return -1, waits
     length = found.get(b"content-length", b"0")
     if not length.isdigit():
-        raise bad_framing("content-length: a number")
+        raise bad_framing("content-length: must be a number")
     size = int(length) if len(length) < 16 else limits.bodies_bytes_max
     return size, waits and size > 0
 
 
 def _check_site(found: dict[bytes, bytes]) -> None:
-    """A request that a page of another site makes a browser send is refused, also with good
-    credentials. Pages of this listener may ask, and so may a person who types its address. Raises
-    Problem (Fetch Metadata; RFC 6454)."""
+    """Refuses a request that a page of another site makes a browser send, even with good
+    credentials. Pages of this listener may ask, and a person may type its address. Raises Problem
+    (Fetch Metadata; RFC 6454)."""
     if found.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
         raise forbidden("sec-fetch-site: a page of another site may not ask")
     origin = found.get(b"origin")
@@ -267,7 +270,7 @@ def _check_site(found: dict[bytes, bytes]) -> None:
 
 
 def too_large(bytes_max: int) -> Problem:
-    """413, known before the body is read to its end."""
+    """413, known before the body has been read to its end."""
     return Problem(
         413, "value-too-large", f"body: at most {bytes_max} bytes", b"Dynamo-Applied: no\r\n"
     )

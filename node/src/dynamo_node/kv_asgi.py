@@ -1,4 +1,4 @@
-"""The client listener as a plain ASGI application: slower than `kv_protocol`, the same words."""
+"""The client listener as a plain ASGI application: slower than `kv_protocol`, the same answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dynamo_node.problems import Answer
 
 
 class KvApp:
-    """Waits for the whole request, asks, and waits for the answer."""
+    """Reads the whole request, passes it on, and waits for the answer."""
 
     def __init__(self, api: ClientApi) -> None:
         self._api = api
@@ -38,7 +38,7 @@ class KvApp:
         def done(answer: Answer) -> None:
             nonlocal held
             if not answered.done():
-                # From here on, as the next answer may be made before this task runs again (T-4).
+                # Counted now: the next answer may be made before this task runs again (T-4).
                 if held := len(answer.body):
                     answers.take(principal, held)
                 answered.set_result(answer)
@@ -52,7 +52,7 @@ class KvApp:
                 answers.give(principal, held)
 
     async def _say(self, answer: Answer, send: Send) -> None:
-        """Each part waits while the client does not read what was sent before it."""
+        """Writes part by part, and waits while the client does not read what was sent."""
         status, head, content = answer
         lines: list[Any] = [line.split(b": ", 1) for line in head.split(b"\r\n")[:-1]]
         headers = [(name.lower(), value) for name, value in lines]

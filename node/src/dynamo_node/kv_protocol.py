@@ -1,9 +1,9 @@
 """The client listener inside the parser's callbacks: the fast way.
 
-`KvProtocol` answers requests with neither a task nor a scope per request: about twice the rate of
-`GuardedProtocol` and an ASGI application. One request of a connection is under way at a time, and
-the next one begins when its answer has left; what a client pipelines behind it waits as bytes, and
-reading stops meanwhile (T-4).
+`KvProtocol` answers requests without a task or a scope per request: about twice the rate of
+`GuardedProtocol` and an ASGI application. One request of a connection is under way at a time; the
+next begins after its answer has left. Bytes that a client pipelines behind it wait unparsed, and
+meanwhile the socket is not read (T-4).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class _Waiting(NamedTuple):
     body: bytes
     keep_alive: bool
     large: int = 0
-    """Its bytes among the large bodies (T-5)."""
+    """Its bytes that count as a large body (T-5)."""
     asker: Asker = NOBODY
 
 
 class KvProtocol(GuardedProtocol):
-    """One connection, its requests answered from within the parser's callbacks."""
+    """One connection; its requests are answered in the parser's callbacks."""
 
     def __init__(self, api: ClientApi, edge: Edge, **of_uvicorn: Any) -> None:
         super().__init__(edge, **of_uvicorn)
@@ -48,16 +48,16 @@ class KvProtocol(GuardedProtocol):
         self._waiting: deque[_Waiting] = deque()
         self._under_way: _Waiting | None = None
         self._waits = False
-        """The client sends its body once it is told to."""
+        """The client sends its body after 100 Continue."""
         self._turning = self._last = self._paused = self._taking = False
         self._rest = memoryview(b"")
-        """What has arrived and is not parsed yet, as an answer or a body is waited for."""
+        """Bytes that arrived and are not parsed yet, because an answer or a body comes first."""
         self._rest_held = 0
         self.waits_for = 0
-        """Bytes of the large body that is not let in yet."""
+        """Bytes of the large body that is not admitted yet."""
         self._large = 0
         self._timely = self._late = False
-        """The large body is in its turn; it was slow to come and has given its turn to another."""
+        """The large body has its turn; it was slow and has given its turn to another."""
         self._began = 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -74,7 +74,7 @@ class KvProtocol(GuardedProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes; of many at once a part, until their answers have left."""
+        """Bytes of requests; only a part of many is parsed until its requests are answered."""
         if len(data) <= SLICE_BYTES and not (self._rest or self._refused or self.waits_for):
             super().data_received(data)
         elif not self._refused:
@@ -83,12 +83,12 @@ class KvProtocol(GuardedProtocol):
 
     @property
     def _stopped(self) -> bool:
-        """Whether nothing more is parsed for now."""
+        """Whether nothing more is parsed at present."""
         waits = self._waiting or self.flow.write_paused or self.waits_for
         return bool(waits or self._last or self.transport.is_closing())
 
     def _take_rest(self) -> None:
-        """A loop: answers that are there at once come back here."""
+        """A loop, because answers may be ready at once and call this again."""
         if self._taking:
             return
         self._taking = True
@@ -106,8 +106,9 @@ class KvProtocol(GuardedProtocol):
             self._rest = memoryview(b"")
             self._hold_rest()
             if self.waits_for:
-                # It has no room to wait in, and is told so when its wait is over: at once, it would
-                # come again at once, and to refuse costs what others could be answered with (T-5).
+                # The body has no room to wait. It is refused when its wait is over: if it were
+                # refused now, the client would retry now, and each refusal takes time from other
+                # answers (T-5).
                 self.edge.books.unqueue(self)
                 self._pause()
                 return
@@ -118,8 +119,8 @@ class KvProtocol(GuardedProtocol):
             self._resume()
 
     def _hold_rest(self) -> None:
-        """The rest counts as bytes of requests; those that wait leave half to those that are let
-        in. Raises Problem."""
+        """Count the rest as bytes of requests; waiting requests leave half of the bytes to admitted
+        ones. Raises Problem."""
         more = len(self._rest) - self._rest_held
         if more > 0:
             requests = self.edge.books.requests
@@ -149,7 +150,7 @@ class KvProtocol(GuardedProtocol):
             self._tell_to_send()
 
     def _admit(self, length: int) -> None:
-        """A large body comes when it can end in time; until then its socket is paused (T-5)."""
+        """A large body is admitted when it can end in time; until then it is not read (T-5)."""
         books = self.edge.books
         if length < LARGE_BYTES_MIN:
             super()._admit(length)
@@ -169,7 +170,7 @@ class KvProtocol(GuardedProtocol):
     def _count(self, size: int) -> None:
         super()._count(size)
         if not self._length and self._body_bytes >= LARGE_BYTES_MIN:
-            # A chunked body: its size was unknown until now.
+            # A chunked body: its size was not known before.
             large, more = self.edge.books.large, self._body_bytes - self._large
             if large.used and (status := large.refusal(self.principal, more)):
                 raise overloaded(status)
@@ -194,7 +195,7 @@ class KvProtocol(GuardedProtocol):
         self._read_on()
 
     def expire(self) -> None:
-        """The sweep found the deadline passed; for a large body that was not let in: refused."""
+        """The sweep found that the deadline has passed; a large body that waits is refused."""
         if self._refused:
             super().expire()
         elif self.waits_for:
@@ -202,7 +203,7 @@ class KvProtocol(GuardedProtocol):
                 self._wait_no_more()
                 self._refuse(overloaded(503))
         elif self._timely and not self.flow.write_paused:
-            # From now on the body has the time of any other.
+            # From now on the body has the same deadline as any other.
             self._timely = False
             self._late = self.edge.books.give_turn(self.principal, self._large)
             limits = self.edge.limits
@@ -227,7 +228,7 @@ class KvProtocol(GuardedProtocol):
         self._body += body
 
     def on_message_complete(self) -> None:
-        """The request is there, whole: it is done now, or after those before it."""
+        """The request is complete: carry it out now, or after those before it."""
         if self._offered:
             return
         self._in_message = False
@@ -250,7 +251,7 @@ class KvProtocol(GuardedProtocol):
         self.transport.pause_reading()
 
     def _turn(self) -> None:
-        """Requests one after the other; a loop, as answers may be there at once."""
+        """Requests one after the other; a loop, because answers may be ready at once."""
         if self._turning:
             return
         self._turning = True
@@ -266,8 +267,8 @@ class KvProtocol(GuardedProtocol):
                 request = (now.method, now.url, now.headers, now.body)
                 self.api.answer(*request, self._answered, now.asker)
             except Exception:
-                # A write may have been begun: no answer is true but none.
-                log.exception("a fault of our own in a request")
+                # A write may have begun: every answer could be wrong, so send none.
+                log.exception("an internal error in a request")
                 self._last = True
                 self.transport.abort()
         self._turning = False
@@ -293,7 +294,8 @@ class KvProtocol(GuardedProtocol):
             self._last = True
             self.transport.close()
             return
-        self._turn()
+        if self._waiting:
+            self._turn()
         if not self._owed:
             self._nothing_owed()
 
@@ -317,17 +319,17 @@ class KvProtocol(GuardedProtocol):
                 self.transport.resume_reading()
 
     def shutdown(self) -> None:
-        """The node stops: an answer that is owed is the last one."""
+        """The node stops: an owed answer is the last one."""
         if self._under_way is None:
             self.transport.close()
         self._last = True
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: nothing more is read from it either."""
+        """The client does not read its answers, so the node reads nothing more from it."""
         super().pause_writing()
         self._pause()
 
     def resume_writing(self) -> None:
-        """The client has read what there was: the next one."""
+        """The client has read its answers: carry out the next request."""
         super().resume_writing()
         self._turn()

@@ -1,16 +1,16 @@
-"""Books of the bytes that all links of a node hold together, each with a bound (T-4).
+"""The bytes that all links of a node hold together: two books, each with a bound (T-4).
 
-*Arriving*: the beginnings of frames that are not whole yet. When they take all that they may, the
-links that hold them are read no further, but for one, whose frame gets whole, so the book empties.
-A link that holds nothing is still read, a little at a time: heartbeats pass.
+*Arriving*: beginnings of frames that are not complete yet. When they use all bytes of the book, the
+node stops reading the links that hold them, except one: its frame completes, so the book empties. A
+link that holds nothing is still read in small parts, so heartbeats pass.
 
 *Waiting*: frames that their link has not sent yet. Half of the bytes go to the links that ask
-first, the other half to each in an equal share, so a peer that does not read cannot take what the
-others need. What has no room is refused, which the core takes as a lost frame.
+first, and each link has an equal share of the other half, so a peer that does not read cannot take
+what other links need. A frame without room is refused; for the core it is a lost frame.
 
-A frame may be longer than there is room for (`MESSAGE_BYTES_MAX`), and must arrive all the same: in
-each book one at a time goes beyond. So neither holds more than `bytes_max` and one frame; arriving
-has `READ_BYTES_MIN` more for each link.
+A frame may be longer than the room that is left (`MESSAGE_BYTES_MAX`), and must arrive anyway: in
+each book, one frame at a time may exceed the bound. So each book holds at most `bytes_max` and one
+frame; arriving has `READ_BYTES_MIN` more for each link.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from dynamo_core.protocol.frames import MESSAGE_BYTES_MAX
 ARRIVING_BYTES_MAX = 64 * 1024 * 1024
 WAITING_BYTES_MAX = 96 * 1024 * 1024
 READ_BYTES_MAX, READ_BYTES_MIN = 256 * 1024, 4 * 1024
-"""Read from one link at once, and while there is no room."""
+"""Bytes read from one link at once: normally, and while there is no room."""
 
 
 class LinkBytes:
-    """How much is held, and how much may be."""
+    """The bytes that are held, and their bound."""
 
     __slots__ = ("bytes_max", "used")
 
@@ -36,7 +36,7 @@ class LinkBytes:
 
     @property
     def most(self) -> int:
-        """The bound in the worst case: with the one frame that goes beyond."""
+        """The bound in the worst case: with the one frame that exceeds it."""
         return self.bytes_max + MESSAGE_BYTES_MAX
 
 
@@ -44,10 +44,10 @@ class Reader(Protocol):
     """A link that is read."""
 
     counted: int
-    """Of its bytes, as the book knows them; the book's own."""
+    """The link's bytes in the book; only the book changes this."""
 
     def pause(self) -> None:
-        """Reads no more."""
+        """Read nothing more."""
 
     def resume(self) -> None:
         """Reads again."""
@@ -61,11 +61,11 @@ class Arriving(LinkBytes):
     def __init__(self, bytes_max: int) -> None:
         super().__init__(bytes_max)
         self._first: Reader | None = None
-        """Its frame gets whole although there is no room."""
+        """The one link whose frame may complete although there is no room."""
         self._paused: dict[Reader, None] = {}
 
     def room(self, link: Reader) -> int:
-        """So many bytes the link may read next."""
+        """How many bytes the link may read next."""
         if link is self._first:
             return READ_BYTES_MAX
         return min(READ_BYTES_MAX, max(READ_BYTES_MIN, self.bytes_max - self.used))
@@ -102,10 +102,10 @@ class Sender(Protocol):
     """A link that sends."""
 
     counted: int
-    """Of its bytes, as the book knows them; the book's own."""
+    """The link's bytes in the book; only the book changes this."""
 
     def waiting(self) -> int:
-        """Its bytes that have not been sent."""
+        """Its bytes that are not sent yet."""
 
 
 class Waiting(LinkBytes):
@@ -119,7 +119,7 @@ class Waiting(LinkBytes):
         self._holders: set[Sender] = set()
         self._passing: Sender | None = None
         self._passing_bytes = 0
-        """Of the frame that goes beyond; not in `used`."""
+        """Bytes of the frame that exceeds the bound; not in `used`."""
 
     def take(self, link: Sender, waiting: int, count: int) -> bool:
         """Take room for `count` more bytes; `waiting` bytes are on the link already. False: there
@@ -141,12 +141,12 @@ class Waiting(LinkBytes):
         return True
 
     def leave(self, link: Sender) -> None:
-        """The link is gone, and what waited with it."""
+        """The link is gone, with its waiting frames."""
         self._know(link, 0)
         self._holders.discard(link)
 
     def _share(self, link: Sender, count: int) -> bool:
-        """Looks at every link again; then whether there is room."""
+        """Counts every link again, then says whether there is room."""
         for holder in list(self._holders):
             self._know(holder, holder.waiting())
             if not holder.counted and holder is not link:

@@ -1,8 +1,8 @@
 """Both ends of a link between nodes: the handshake, then frames in one direction, callbacks only.
 
-Behind the handshake each frame has a head: of version 2 its length, number and tag, of version 1,
-for nodes of the first version, its length alone (`protocol.frame_tags`). A frame that fails the
-check is counted and closes its link; no other part of the node sees it (S-NET-3, T-2).
+Behind the handshake each frame has a head. In version 2 the head is length, number and tag; in
+version 1, for nodes of the first version, only the length (`protocol.frame_tags`). A frame that
+fails the check is counted and closes its link; no other part of the node sees it (S-NET-3, T-2).
 
 A connection without a proof yet is a *stranger*. It may send only the bytes of a hello, within
 `HANDSHAKE_S_MAX`. Strangers are counted separately, so they never take the place of a peer (T-4).
@@ -53,21 +53,26 @@ FRAME_S_MAX = 30.0
 
 @dataclass(frozen=True, slots=True)
 class LinkLimits:
-    """What settings say about links."""
+    """The settings of links."""
 
     version_min: int = VERSION_OLDEST
-    """Links of an older version are neither taken nor made (C17)."""
+    """Links of an older version are neither accepted nor dialled (C17)."""
     arriving_bytes_max: int = ARRIVING_BYTES_MAX
     waiting_bytes_max: int = WAITING_BYTES_MAX
 
 
 class LinkEnds:
-    """What the links of one node share: who it is, whom they tell, what they hold together."""
+    """What the links of one node share: the node's hello, the books of bytes, the callbacks."""
 
     def __init__(
-        self, name: str, node_id: int, cluster: str, address: str, keyring: Keyring,
+        self,
+        name: str,
+        node_id: int,
+        cluster: str,
+        address: str,
+        keyring: Keyring,
         limits: LinkLimits = LinkLimits(),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.keyring = keyring
         self.limits = limits
         self.counters: Counter[str] = Counter()
@@ -76,20 +81,20 @@ class LinkEnds:
         self.arriving = Arriving(limits.arriving_bytes_max)
         self.waiting = Waiting(limits.waiting_bytes_max)
         self.read = memoryview(bytearray(READ_BYTES_MAX))
-        """Where the kernel puts what any link receives; it is looked at before the next read."""
+        """The buffer for the bytes of every link; they are used before the next read."""
         self._who = (name, node_id, cluster, address)
         self.tls = "off"
-        """`allow`: links in TLS and plain ones are taken, and TLS is tried first; `require`."""
-        self._certificates: Certificates | None = None
+        """`allow`: accept TLS and plain links, and dial in TLS first; `require`: only TLS."""
+        self.certificates: Certificates | None = None
 
     def secure(self, how: str, certificates: Certificates | None) -> None:
-        """Links in TLS, as the setting `peer_tls` has it."""
-        self.tls, self._certificates = how, certificates
+        """TLS for links, as the setting `peer_tls` says."""
+        self.tls, self.certificates = how, certificates
 
     @property
     def ways(self) -> list[tuple[bool, int]]:
-        """How a peer is dialled, the best first: whether in TLS, and in which version. What has no
-        numbers and tags has no TLS either."""
+        """The ways to dial a peer, the best first: whether in TLS, and in which version. A link
+        without numbers and tags has no TLS either."""
         found = [(True, VERSION)] if self.tls != "off" else []
         if self.tls != "require":
             versions = range(VERSION, max(self.limits.version_min, VERSION_OLDEST) - 1, -1)
@@ -97,17 +102,17 @@ class LinkEnds:
         return found
 
     def accepted(self, link: Incoming) -> asyncio.BufferedProtocol:
-        """The protocol of a connection that was accepted."""
-        if self._certificates is None or self.tls == "off":
+        """The protocol of an accepted connection."""
+        if self.certificates is None or self.tls == "off":
             return link
         both = self.tls == "allow"
-        return TlsLayer(link, self._certificates.peers, True, both, self.counters)
+        return TlsLayer(link, self.certificates.peers, True, both, self.counters)
 
     def dialled(self, link: Outgoing, in_tls: bool) -> asyncio.BufferedProtocol:
-        """The protocol of a connection that is dialled."""
-        if self._certificates is None or not in_tls:
+        """The protocol of a dialled connection."""
+        if self.certificates is None or not in_tls:
             return link
-        link.layer = TlsLayer(link, self._certificates.dialer, False, counters=self.counters)
+        link.layer = TlsLayer(link, self.certificates.dialer, False, counters=self.counters)
         return link.layer
 
     def handshake(self, role: str, version: int = VERSION) -> Handshake:
@@ -178,8 +183,8 @@ class _End(asyncio.BufferedProtocol):
             self.receive(memoryview(handshake.rest))
 
     def _trusted(self, peer: Hello) -> bool:
-        """The peer knows the secret. Whether its certificate names it, and whether no attacker in
-        between has kept two nodes that can do TLS from TLS."""
+        """The peer knows the secret. Check that its certificate has its name, and that no attacker
+        in between has kept two nodes with TLS from using TLS."""
         assert self.transport is not None
         if self.transport.get_extra_info("ssl_object") is not None:
             named = peer.name in names_of(self.transport)
@@ -212,27 +217,27 @@ class _End(asyncio.BufferedProtocol):
         """The other side has proven itself."""
 
     def closed(self) -> None:
-        """The connection is gone, at whatever stage."""
+        """The connection is gone, at any stage."""
 
     def receive(self, data: memoryview) -> None:
         """Bytes behind the handshake. Raises BadFrame."""
 
 
 class Door(Protocol):
-    """Whom accepted links tell."""
+    """The callbacks of accepted links."""
 
     def came(self, link: Incoming) -> None:
-        """A stranger is here."""
+        """A stranger has connected."""
 
     def proven(self, link: Incoming) -> None:
-        """It is a peer."""
+        """The stranger is a peer."""
 
     def gone(self, link: Incoming) -> None:
-        """It is here no more, at whatever stage."""
+        """The connection is gone, at any stage."""
 
 
 class Incoming(_End):
-    """An accepted connection: frames come in, nothing goes out."""
+    """An accepted connection: this node receives frames and sends none."""
 
     def __init__(self, ends: LinkEnds, door: Door) -> None:
         super().__init__(ends, ends.handshake(ACCEPTOR))
@@ -241,7 +246,7 @@ class Incoming(_End):
         self._door = door
         self._opener: Opener | PlainOpener = PlainOpener()
         self._held = bytearray()
-        """The beginning of a frame, and how many bytes it must have to be looked at again."""
+        """The beginning of a frame, and the length at which it is looked at again."""
         self._due = 0
         self._due_at = float("inf")
 
@@ -267,7 +272,7 @@ class Incoming(_End):
         return read[: arriving.room(self)]
 
     def receive(self, data: memoryview) -> None:
-        """Hands on whole frames; keeps the beginning of one."""
+        """Hands on complete frames; keeps the beginning of one."""
         if self._held:
             self._held += data
             if len(self._held) < self._due:
@@ -292,8 +297,8 @@ class Incoming(_End):
         return None
 
     def _whole(self) -> memoryview:
-        """What was due is here: a frame, which is handed on and not copied, or its head. Returns
-        the bytes that are still to be looked at."""
+        """The awaited bytes are here: a frame, which is handed on without a copy, or its head.
+        Returns the bytes that are still to be processed."""
         held, opener = self._held, self._opener
         self._held, self._due_at = bytearray(), float("inf")
         size = opener.size(held, 0)
@@ -310,11 +315,11 @@ class Incoming(_End):
         return rest
 
     def overdue(self, now: float) -> bool:
-        """Whether a frame has begun to arrive, was read on, and is still not whole."""
+        """Whether a frame has begun to arrive, its link was read, and it is still not complete."""
         return now >= self._due_at
 
     def pause(self) -> None:
-        """No room for more of its frame."""
+        """There is no room for more of its frame."""
         self._due_at = float("inf")
         if self.transport is not None:
             self.transport.pause_reading()
@@ -327,7 +332,7 @@ class Incoming(_End):
 
 
 class Way(Protocol):
-    """Whom a dialled link tells."""
+    """The callbacks of a dialled link."""
 
     def opened(self, link: Outgoing) -> None:
         """The handshake is done."""
@@ -337,7 +342,7 @@ class Way(Protocol):
 
 
 class Outgoing(_End):
-    """A dialled connection: frames go out; after the handshake any byte that comes in is wrong."""
+    """A dialled connection: this node sends frames; after the handshake it must receive nothing."""
 
     def __init__(self, ends: LinkEnds, way: Way, version: int) -> None:
         super().__init__(ends, ends.handshake(DIALER, version))
@@ -347,7 +352,7 @@ class Outgoing(_End):
 
     @property
     def unheard(self) -> bool:
-        """Whether the other side accepted, and said not one byte."""
+        """Whether the other side has accepted the connection and sent no byte."""
         if self.layer is not None and self.layer.heard:
             return False
         return self._handshake is not None and not self._handshake.heard
@@ -366,11 +371,11 @@ class Outgoing(_End):
         self._way.closed(self)
 
     def receive(self, data: memoryview) -> None:
-        raise BadFrame("a dialled link only sends")
+        raise BadFrame("the peer sent bytes on a link that this node dialled")
 
 
 def tune(sock: socket.socket | None) -> None:
-    """No waiting for more bytes; a silent other side ends the link (Linux)."""
+    """Send small writes at once; end the link if the other side is silent (Linux)."""
     if sock is None:
         return
     with suppress(OSError, AttributeError):

@@ -1,6 +1,6 @@
 """Structured logs on standard error: one JSON object a line, or readable lines on a terminal.
 
-Libraries that log through the standard library take the same way out.
+Libraries that log through the standard library use the same output.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 def configure(level: str, name: str = "", human: bool | None = None) -> None:
-    """Sets the process's logs up; `human` None asks whether standard error is a terminal."""
+    """Sets up the logs of the process; `human` None: readable lines on a terminal."""
     human = sys.stderr.isatty() if human is None else human
 
     def sign(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -1,9 +1,9 @@
-"""What a value is said to be: its content type and its content encoding, in one word.
+"""The content type and the content encoding of a value, in one word.
 
-A version keeps both in its one field `content_type`: the type alone, or the type, a tab and the
-encoding. So the encoding is under the digest of the record and goes wherever the record goes, and a
-node of a version before it carries it along without knowing it (C17). No client can write such a
-word as a type: a tab is refused there. See decision 14.
+A version keeps both in its one field `content_type`: only the type, or the type, a tab and the
+encoding. So the digest of the record covers the encoding, the encoding goes wherever the record
+goes, and a node of an earlier version passes it on without knowing it (C17). No client can send
+such a word as a type, because a type with a tab is refused. See decision 14.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import re
 from dynamo_node.problems import bad_parameter
 
 OCTETS = "application/octet-stream"
-"""What a value is of which no client said what it is."""
+"""The content type of a value whose client has given none."""
+JSON = b"application/json"
 CONTENT_TYPE_CHARS_MAX = 256
 CONTENT_ENCODING_CHARS_MAX = 64
 _TAB = "\t"
@@ -22,16 +23,21 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _CODINGS = re.compile(rf"{_TOKEN}( *, *{_TOKEN})*")
 
 
+def media_of(content_type: bytes) -> bytes:
+    """The type that a body is said to be, without parameters."""
+    return content_type.partition(b";")[0].strip().lower()
+
+
 def word_of(field: str, text: str, chars_max: int) -> str:
-    """Text that is stored and shown in headers again. Raises Problem."""
+    """Text that is stored and later shown in headers. Raises Problem."""
     if len(text) > chars_max or not _PRINTABLE.fullmatch(text):
         raise bad_parameter(field, f"at most {chars_max} printable ASCII characters")
     return text
 
 
 def kept_word(fields: tuple[str, str], content_type: str, content_encoding: str) -> str:
-    """Both as a version keeps them; `fields` are their names in the request. Raises Problem that
-    names the field."""
+    """Both, in the form in which a version keeps them; `fields` are their names in the request.
+    Raises Problem that names the field."""
     kind = word_of(fields[0], content_type, CONTENT_TYPE_CHARS_MAX)
     if not content_encoding:
         return kind
@@ -39,7 +45,7 @@ def kept_word(fields: tuple[str, str], content_type: str, content_encoding: str)
         content_encoding
     ):
         limit = f"at most {CONTENT_ENCODING_CHARS_MAX} characters"
-        raise bad_parameter(fields[1], f"names of codings between commas, {limit}")
+        raise bad_parameter(fields[1], f"names of codings with commas between them, {limit}")
     return f"{kind or OCTETS}{_TAB}{content_encoding}"
 
 
@@ -50,7 +56,7 @@ def said_of(word: str) -> tuple[str, str]:
 
 
 def lines_of(word: str) -> bytes:
-    """The fields of an answer or of a part that say it."""
+    """The header fields of an answer or of a part."""
     kind, encoding = said_of(word)
     lines = b"Content-Type: %b\r\n" % kind.encode("latin-1")
     return lines + b"Content-Encoding: %b\r\n" % encoding.encode("latin-1") if encoding else lines

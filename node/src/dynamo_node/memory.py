@@ -1,7 +1,8 @@
-"""How much memory a node takes at most: one formula over its limits (T-4).
+"""The maximum memory of a node: one formula over its limits (T-4).
 
-Each term is a limit that some module keeps, times what a unit of it costs. The sum is told at the
-start, in the status and in the metrics, and is the memory limit of the operator's default pod.
+Each term is a limit that some module keeps, times the cost of one unit. The node shows the sum in
+the log at its start, in the status and in the metrics. It is the memory limit of the operator's
+default pod.
 """
 
 from __future__ import annotations
@@ -23,30 +24,30 @@ from dynamo_node.strangers import STRANGERS_MAX
 
 MIB = 1 << 20
 BASE_BYTES = 96 * MIB
-"""The interpreter, the modules and an empty store: 75 MiB measured, and what lies between blocks
+"""The interpreter, the modules and an empty store: 75 MiB measured, plus the gaps between blocks
 that are in use."""
 SLICE_ROWS = 16
-"""Rows of the largest values that one slice of background work, or of a listing, holds beside a
-page, with what is decoded of them."""
+"""Rows of the largest values that one slice of background work, or one listing, holds in addition
+to a page, with the decoded forms."""
 LINK_BYTES = 2 * READ_BYTES_MIN
-"""Of a link or a stranger: its objects, and what it reads while there is no room."""
+"""For a link or a stranger: its objects, and what it reads while there is no room."""
 CONNECTION_BYTES = 16 * 1024
-"""Its objects and its head."""
+"""For its objects and its head."""
 PUT_COPIES = 3
-"""Of a large value under way beside its body: the record, the batch of the store, and the record's
-former self. Its frames are among those that wait."""
+"""Copies of a large value under way besides its body: the record, the batch of the store, and the
+previous record. Its frames count as waiting frames."""
 ANSWER_PERMILLE = 2500
-"""An answer that is being made: encoded, a third longer, in a buffer that grows as it fills."""
+"""For an answer that is being made: encoded, it is a third longer, in a buffer that grows."""
 TOMBSTONE_BYTES = 200
 TLS_BYTES = 56 * 1024
-"""Of a connection in TLS: its keys, certificates, and room for a record in each direction; 50 KiB
-measured, when 1 MB had come in and gone out."""
+"""For a connection in TLS: its keys, certificates, and room for a record in each direction; 50 KiB
+measured, after 1 MB in each direction."""
 log = structlog.get_logger()
 
 
 def terms(core: Settings, limits: Limits, memtable_bytes: int, links: LinkLimits) -> dict[str, int]:
-    """The bytes of each part at most."""
-    # Of each connection one answer is counted as unread, and the next may wait behind it.
+    """The maximum bytes of each part."""
+    # Of each connection, one answer counts as unread, and another may wait behind it.
     admin = limits.admin_bodies_bytes_max + 2 * limits.admin_answers_bytes_max
     return {
         "base": BASE_BYTES,
@@ -65,11 +66,12 @@ def terms(core: Settings, limits: Limits, memtable_bytes: int, links: LinkLimits
         "admin": admin + limits.admin_connections_max * CONNECTION_BYTES,
         "scans": 2 * (PAGE_BYTES + SLICE_ROWS * limits.value_bytes_max),
         "tombstones": core.tombstones_max * TOMBSTONE_BYTES,
+        "history": core.history_bytes_max,
     }
 
 
 def tls_bytes(limits: Limits) -> int:
-    """What TLS adds, where any listener has it: all connections and links at once."""
+    """The bytes that TLS adds if any listener has it: all connections and links at once."""
     connections = limits.connections_max + limits.admin_connections_max
     return (connections + LINKS_MAX + STRANGERS_MAX) * TLS_BYTES
 
@@ -80,7 +82,7 @@ def bound_bytes(parts: dict[str, int]) -> int:
 
 
 def used_bytes() -> int:
-    """The memory that the process uses now, in bytes; 0 if the system does not say."""
+    """The memory that the process uses now, in bytes; 0 if the system does not tell."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -91,7 +93,7 @@ def used_bytes() -> int:
 def told(
     core: Settings, limits: Limits, memtable_bytes: int, links: LinkLimits, tls: bool = False
 ) -> int:
-    """The bound, and a line in the log that says what it is made of."""
+    """The bound; also writes a log line with its terms."""
     parts = terms(core, limits, memtable_bytes, links)
     if tls:
         parts["tls"] = tls_bytes(limits)

@@ -1,12 +1,12 @@
 """The twin of the disk: the same contract in memory, for tests and `--engine memory`.
 
-Keys of a family are kept in a list that is sorted when a scan needs it, so that writes stay cheap.
+The keys of a family are in a list that is sorted when a scan needs it, so that writes stay cheap.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dynamo_core.errors import StoreFailed
 from dynamo_core.keys import FAMILIES, until_full
@@ -14,7 +14,7 @@ from dynamo_core.replica.store import ENDLESS, Change
 
 
 class _Rows:
-    """One family: its rows, and its keys in order whenever `keys()` is asked for them."""
+    """One family: its rows, and its keys, sorted when `keys()` is called."""
 
     __slots__ = ("_keys", "_stale", "rows")
 
@@ -42,7 +42,7 @@ class _Rows:
 
 
 class MemoryStore:
-    """A Store of dynamo_core.keys; `sync` and `reopen` have nothing to do, `close` refuses on."""
+    """A Store of dynamo_core.keys; `sync` and `reopen` do nothing; after `close` calls fail."""
 
     def __init__(self) -> None:
         self._families = tuple(_Rows() for _ in FAMILIES)
@@ -64,8 +64,12 @@ class MemoryStore:
         found = [(key, rows[key]) for key in keys[first : min(after, first + max(limit, 0))]]
         return found if bytes_max == ENDLESS else until_full(found, bytes_max)
 
+    def frozen(self, family: int, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < end as they are now."""
+        return iter(self.scan(family, start, end, len(self._rows(family).rows)))
+
     def write(self, batch: Sequence[Change]) -> int:
-        """All of the batch; the sequence number after it."""
+        """Applies the whole batch; returns the sequence number after it."""
         for family, key, value in batch:
             rows = self._rows(family)
             if value is None:
@@ -80,16 +84,16 @@ class MemoryStore:
         return self._sequence
 
     def sync(self) -> int:
-        """Memory is as durable as it gets: the present sequence number."""
+        """Memory has nothing to sync: returns the present sequence number."""
         self._rows(0)
         return self._sequence
 
     def reopen(self) -> None:
-        """Takes requests again; the rows are still there."""
+        """Accepts requests again; the rows are still there."""
         self._open = True
 
     def close(self) -> None:
-        """Every later call raises StoreFailed, as with the disk."""
+        """Every later call raises StoreFailed, as on disk."""
         self._open = False
 
     def disk_bytes(self) -> int:

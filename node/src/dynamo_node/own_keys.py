@@ -1,7 +1,7 @@
-"""Pages of keys for a name that may list some prefixes and is no administrator.
+"""Pages of keys for a name that may list some prefixes and is not an administrator.
 
-What it may not see it must not learn from `next` either: that names the last key of the page, which
-is a key that the name may list, or the beginning of a partition.
+`next` must not show a key that the name may not list. It names the last key of the page, which the
+name may list, or the beginning of a partition.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dynamo_core.keys import partition_of, store_key
 from dynamo_node.clock import now_s
 
 Ask = Callable[[str], Awaitable[tuple[int, dict[str, Any]]]]
-"""One page of all keys after a `next`: status and body, as the core answers."""
+"""Returns one page of all keys after a `next`: status and body of the core."""
 LOOK_S_MAX = 10.0
-"""For one page keys of other prefixes are passed over this long; then it ends with a partition."""
+"""One page skips keys of other prefixes for at most this time; it then ends with a partition."""
 _BORDER_BYTES = 2
-"""Of a `next` that names a partition and no key."""
+"""Bytes of a `next` that names a partition and no key."""
 
 
 async def page_of(
     ask: Ask, after: str, limit: int, prefixes: tuple[bytes, ...], bits: int
 ) -> tuple[int, dict[str, Any]]:
-    """Up to `limit` keys that begin with one of the prefixes; `bits` of the ring's partitions."""
+    """Up to `limit` keys with one of the prefixes; the ring has 2**`bits` partitions."""
     found: list[str] = []
     until = now_s() + LOOK_S_MAX
     while True:

@@ -1,16 +1,16 @@
 """Frames between nodes over TCP: one connection per direction per pair, callbacks only.
 
-A node dials every address it has a frame for and uses that connection to send; on connections that
-it accepted it only receives. Both ends are in `link_ends`: a handshake, then frames with numbers
-and tags. Nothing here is reliable, and need not be: a frame that cannot be sent now is dropped, the
-driver is told that the link is lost, and the core decides.
+A node dials every address that it has a frame for, and sends only on the connections that it
+dialled; on accepted connections it only receives. Both ends are in `link_ends`: a handshake, then
+frames with numbers and tags. Links are not reliable, and need not be: a frame that cannot be sent
+now is dropped, the driver gets a `link_lost`, and the core decides.
 
-A name may lead astray for minutes after its node has moved. So who dials us and has proven itself
-is dialled back where it came from, and a link that the old name has led to somebody else is closed.
+DNS may be stale for minutes after a node has moved, so an authenticated peer is dialled back at the
+address from which it connected, and a link on which another node answers is closed.
 
-A node of the first version closes a link that is greeted in the second, and one without TLS closes
-a link that begins with TLS. So that address is dialled again at once in the next way that settings
-let it, and what waits is kept (C17).
+A node of the first version closes a link with a greeting of the second, and a node without TLS
+closes a link that begins with TLS. So the node dials that address again at once in the next way
+that the settings allow, and keeps the waiting frames (C17).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from dynamo_node.link_ends import HANDSHAKE_S_MAX, Incoming, LinkEnds, Outgoing
 from dynamo_node.strangers import Strangers
 
 SEND_BUFFER_BYTES_MAX = 64 * 1024 * 1024
-"""Waiting in one link; beyond it frames are dropped, but for one that nothing waits before."""
+"""Bytes that wait in one link; above it, a frame is dropped if other frames wait before it."""
 DIALING_BYTES_MAX = 4 * 1024 * 1024
-"""Kept for a link that is being dialled."""
+"""Bytes that are kept for a link while it is being dialled."""
 LINKS_MAX = 2048
-"""Links in one direction; fewer where the limit of descriptors wants it (T-7)."""
+"""Links in one direction; fewer if the limit of descriptors is low (T-7)."""
 IDLE_S_MAX = 60.0
 RETRY_S_MIN, RETRY_S_MAX = 0.05, 1.0
 
@@ -58,24 +58,24 @@ class Route:
         self._kept_bytes = 0
         self._retry_s = RETRY_S_MIN
         self._seen_at = ""
-        """The host from which the node there has dialled us."""
+        """The host from which the node at this address has dialled us."""
         self._to_seen = False
-        """Whether we dial there next, and not the address as it is written; in turns."""
+        """Whether the next dial goes to that host; host and written address take turns."""
         self._way = 0
-        """Which of the ways to dial is next: the one that was answered last."""
+        """The index of the next way to dial: the last one that was answered."""
         self._tried = 0
-        """How many other ways were tried since one was not answered."""
+        """How many other ways were tried since a dial was not answered."""
         self._ended = False
         self.counted = 0
 
     @property
     def open(self) -> bool:
-        """Whether frames go straight out."""
+        """Whether frames are sent immediately."""
         return self._link is not None
 
     @property
     def version(self) -> int:
-        """Of the protocol, on a link that is open; else 0."""
+        """The protocol's version on an open link, else 0."""
         return self._link.version if self._link is not None else 0
 
     def waiting(self) -> int:
@@ -85,7 +85,7 @@ class Route:
         return self._link.transport.get_write_buffer_size()
 
     def send(self, frame: bytes) -> bool:
-        """Sends the frame, now or when the link is up; False when it was dropped."""
+        """Sends the frame, now or when the link is open; False if it was dropped."""
         self.used_at = now_s()
         if len(frame) > MESSAGE_BYTES_MAX:
             self._ends.counters["frames_too_large"] += 1
@@ -118,11 +118,11 @@ class Route:
         return False
 
     async def _dial(self) -> None:
-        """Connects; the handshake's own deadline takes over from there."""
+        """Connects; then the deadline of the handshake begins."""
         loop, ends = asyncio.get_running_loop(), self._ends
         in_tls, version = ends.ways[self._way]
         host = self._seen_at if self._to_seen and self._seen_at else self._host
-        self._to_seen = not self._to_seen  # unless this way leads there
+        self._to_seen = not self._to_seen  # set back when this dial succeeds
         try:
             async with asyncio.timeout(HANDSHAKE_S_MAX):
                 await loop.create_connection(
@@ -134,12 +134,12 @@ class Route:
             self._fail()
 
     def opened(self, link: Outgoing) -> None:
-        """The handshake is done: what was kept goes out."""
+        """The handshake is done: send the waiting frames."""
         if self._astray(link):
             return link.abort()
         self._link, self._dialing, self._tried = link, None, 0
         if link.peer is not None:
-            self.why = f"{link.peer.name} answers there"
+            self.why = f"{link.peer.name} answers at this address"
         self._to_seen = not self._to_seen
         self._retry_s = RETRY_S_MIN
         kept, self._kept, self._kept_bytes = self._kept, [], 0
@@ -148,11 +148,11 @@ class Route:
         return None
 
     def _astray(self, link: Outgoing) -> bool:
-        """Whether another node is at this address than the one that dialled this node from it."""
+        """Whether another node answers at this address than the one that dialled us."""
         return bool(self._seen_at) and link.peer is not None and link.peer.address != self.address
 
     def found(self, host: str) -> None:
-        """The node there is up and has just dialled us from this host: no more waiting."""
+        """The node at this address is up and has just dialled us from this host: dial again now."""
         self._seen_at, self._to_seen = host, True
         self.retry_at = 0.0
         if self._link is not None and self._astray(self._link):
@@ -168,7 +168,7 @@ class Route:
             self._fail()
 
     def _turn(self) -> bool:
-        """Dials the same place again in another way, each once; False where there is none left."""
+        """Dials the same place again in another way, each way once; False if all were tried."""
         ways = len(self._ends.ways)
         if self._ended or self._tried >= ways - 1:
             return False
@@ -232,7 +232,7 @@ class Links:
         return route.send(frame)
 
     def came(self, link: Incoming) -> None:
-        """A stranger has a place for a moment, or takes that of another one."""
+        """A stranger has connected and may take the place of another stranger."""
         if (out := self.strangers.add(link, link.host)) is not None:
             self.ends.counters["strangers_refused"] += 1
             out.abort()
@@ -249,7 +249,7 @@ class Links:
         return None
 
     def gone(self, link: Incoming) -> None:
-        """A link that others have dialled is closed."""
+        """An accepted link is closed."""
         self.strangers.discard(link, link.host)
         self.incoming.discard(link)
 
@@ -260,8 +260,8 @@ class Links:
         return open_
 
     def redial_s(self, address: str) -> float:
-        """In how many seconds the address may be dialled again; 0 for at once (S-NET-2). Infinite
-        where the link stands: it is full, and to say more again would fill it for longer."""
+        """Seconds until the address may be dialled again; 0 means now (S-NET-2). Infinite if the
+        link is open: then it is full, and more frames would keep it full for longer."""
         route = self.routes.get(address)
         if route is not None and route.open:
             return inf
@@ -274,7 +274,7 @@ class Links:
             route.found(host)
 
     def purge(self) -> None:
-        """Closes links that were unused for long, and links whose frame stays incomplete."""
+        """Closes links that were unused for a long time, and links whose frame stays incomplete."""
         now = now_s()
         for link in [link for link in self.incoming if link.overdue(now)]:
             self.ends.counters["link_frames_late"] += 1
@@ -286,7 +286,7 @@ class Links:
                 del self.routes[address]
 
     def close(self) -> None:
-        """Closes everything, outgoing bytes first."""
+        """Sends what is buffered, then closes everything."""
         if self._server is not None:
             self._server.close()
         for route in self.routes.values():

@@ -8,18 +8,18 @@ import msgspec
 
 PROBLEMS = "https://dynamo-ring.dev/problems/"
 FIXED_HEAD = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-"""On every answer."""
+"""Lines of every answer."""
 RETRY_AFTER_S = 1
 _DETAILS = {
     "not-a-member": "this node is in no ring",
     "draining": "this node is stopping; ask another one",
-    "overloaded": "this node has as much under way as it takes; nothing was done",
-    "not-found": "nothing is there",
+    "overloaded": "this node has too many operations under way; nothing was done",
+    "not-found": "the key has no value",
 }
 
 
 class Answer(NamedTuple):
-    """`head` is whole lines, each with its CRLF, all but Content-Length and Connection."""
+    """`head` is complete lines, each with CRLF, without Content-Length and Connection."""
 
     status: int
     head: bytes
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 class Problem(Exception):
-    """A request that is refused; `head` and `members` go into the answer."""
+    """A refused request; `head` and `members` go into the answer."""
 
     def __init__(
         self, status: int, slug: str, detail: str, head: bytes = b"", **members: Any
@@ -37,7 +37,7 @@ class Problem(Exception):
         self.head, self.members = head, members
 
     def document(self) -> dict[str, Any]:
-        """The problem as data; `slug` is of docs/http-api.md, or "" where the status says all."""
+        """The problem as data; `slug` is from docs/http-api.md, "" if the status says enough."""
         return {
             "type": PROBLEMS + self.slug if self.slug else "about:blank",
             "title": self.slug.replace("-", " ") or "error",
@@ -54,12 +54,12 @@ class Problem(Exception):
 
 
 def bad_parameter(field: str, detail: str) -> Problem:
-    """400 that names the part of the request that is wrong."""
+    """400 that names the wrong part of the request."""
     return Problem(400, "bad-parameter", f"{field}: {detail}")
 
 
 def not_allowed(*methods: str) -> Problem:
-    """405 with the methods that there are."""
+    """405 with the methods that are allowed."""
     allow = ", ".join(methods)
     return Problem(
         405, "method-not-allowed", f"only {allow}", f"Allow: {allow}\r\n".encode(), allow=methods

@@ -1,9 +1,8 @@
-"""SIGHUP: settings, secrets and rights are read again; what may change while a node runs does.
+"""SIGHUP: read settings, secrets and rights again; apply those that may change in a running node.
 
-Files of secrets, certificates and rights are read again also when one has changed, which is looked
-at every `LOOK_S`: in Kubernetes no program sends a signal. A file that is wrong changes nothing.
-Each setting that changed is told in one line of the log: either it holds from now on, or it needs a
-restart.
+The node also checks the files of secrets, certificates and rights every `LOOK_S` and reads them
+again when one has changed, because no program sends signals in Kubernetes. A wrong file changes
+nothing. The log has one line for each changed setting: it holds from now on, or it needs a restart.
 """
 
 from __future__ import annotations
@@ -24,21 +23,25 @@ from dynamo_node.settings import BadSettings, NodeSettings, read
 LIVE = (
     "log_level", "hedge_ms", "fsync_stall_ms", "exchange_ms", "exchanges_max", "moves_max",
     "latency_threshold_ms", "siblings_max", "hint_bytes_max", "anti_entropy", "replace_lost",
-    "slow_request_ms",
+    "slow_request_ms", "delay_samples_per_minute", "canaries_per_minute",
 )  # fmt: skip
-"""Fields that take effect at once; the others are read at the start."""
+"""Settings that take effect at once; the others are read only at the start."""
 LOOK_S = 2.0
-"""Between two looks at the files."""
+"""Seconds between two checks of the files."""
 log = structlog.get_logger()
 
 
 class Reload:
-    """What a running node knows of its settings. `again` is for the signal."""
+    """The settings of a running node. `again` is the handler of the signal."""
 
     def __init__(
-        self, arguments: Sequence[str], settings: NodeSettings, keyring: Keyring, driver: Driver,
+        self,
+        arguments: Sequence[str],
+        settings: NodeSettings,
+        keyring: Keyring,
+        driver: Driver,
         certificates: Certificates | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._arguments = arguments
         self._settings = settings
         self._keyring = keyring
@@ -48,7 +51,7 @@ class Reload:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
-        """Looks at the files from now on."""
+        """Check the files from now on."""
         self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look)
 
     def watch_no_more(self) -> None:
@@ -57,13 +60,13 @@ class Reload:
             self._timer.cancel()
 
     def _look(self) -> None:
+        self.watch()  # first: an error in a file must not end the watch of all files
         if (marks := self._marks()) != self._seen:
             self._seen = marks
             self._take_files(self._settings)
-        self.watch()
 
     def _marks(self) -> list[tuple[int, int, int]]:
-        """Of each file that is watched, what differs once it has another content."""
+        """For each watched file, values that differ when its content has changed."""
         told = self._settings
         files = (
             told.cluster_secret_file, told.tls_cert_file, told.tls_key_file, told.tls_ca_file,
@@ -72,51 +75,54 @@ class Reload:
         return [_mark(path) for path in files if path is not None]
 
     def _take_files(self, told: NodeSettings) -> None:
-        """Rights, certificates and secrets. A file that is wrong leaves what there was."""
+        """Rights, certificates and secrets. A wrong file leaves the present values."""
         self._take_access(told)
         if self._certificates is not None:
             try:
                 self._certificates.take()
             except BadCertificates as error:
-                log.error(f"certificates are left as they were: {error}")
+                log.error(f"certificates were not changed: {error}")
             else:
-                log.info("certificates are read again", not_after=self._certificates.not_after)
+                log.info("certificates were read again", not_after=self._certificates.not_after)
         try:
             secrets = told.secrets()
         except BadSettings as error:
-            log.error(f"secrets are left as they were: {error}")
+            log.error(f"secrets were not changed: {error}")
             return
         if secrets != self._keyring.secrets:
             self._keyring.take(secrets)
-            log.info("secrets are read again", secrets=self._keyring.now.names)
+            log.info("secrets were read again", secrets=self._keyring.now.names)
 
     def _take_access(self, told: NodeSettings) -> None:
         access = self._driver.access
         if access is None:
             return
         try:
+            access.take_keys()
+        except BadRights as error:
+            log.error(f"keys of ServiceAccounts were not changed: {error}")
+        try:
             rights = told.rights()
-            if access.accounts is not None:
-                access.accounts.take()
-        except (BadSettings, BadRights) as error:
-            log.error(f"rights are left as they were: {error}")
+        except BadSettings as error:
+            log.error(f"rights were not changed: {error}")
             return
         assert rights is not None
         access.take(rights)
-        log.info("rights are read again", rules=rights.rules)
+        log.info("rights were read again", rules=rights.rules)
 
     def again(self) -> None:
-        """Read everything and do what can be done."""
+        """Read everything again and apply what may change."""
         try:
             told = read(self._arguments)
         except BadSettings as error:
-            log.error(f"settings are left as they were: {error}")
+            log.error(f"settings were not changed: {error}")
             return
         before = self._settings
         changed = [
-            field for field in NodeSettings.model_fields
+            field
+            for field in NodeSettings.model_fields
             if getattr(told, field) != getattr(before, field)
-        ]  # fmt: skip
+        ]
         live = {field: getattr(told, field) for field in changed if field in LIVE}
         self._settings = before.model_copy(update=live)
         if "log_level" in live:
@@ -134,10 +140,10 @@ class Reload:
             if field in live:
                 log.info("a setting has changed", **values)
             else:
-                log.warning("a setting needs a restart to change", **values)
+                log.warning("a changed setting needs a restart", **values)
         self._seen = self._marks()
         self._take_files(self._settings)
-        log.info("settings are read again", changed=len(live))
+        log.info("settings were read again", changed=len(live))
 
 
 def _mark(path: Path) -> tuple[int, int, int]:

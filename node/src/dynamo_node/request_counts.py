@@ -1,4 +1,4 @@
-"""Operations of clients as this node answered them: plain numbers that the hot path adds to."""
+"""Client operations that this node answered: plain numbers, cheap for the hot path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIBLINGS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 class Buckets:
-    """A histogram: `counts[i]` values up to `limits[i]`, the last beyond all."""
+    """A histogram: `counts[i]` values up to `limits[i]`, the last one above all limits."""
 
     __slots__ = ("counts", "limits", "total")
 
@@ -22,12 +22,12 @@ class Buckets:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """One value more."""
+        """Counts one value."""
         self.counts[bisect_left(self.limits, value)] += 1
         self.total += value
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """As Prometheus wants it."""
+        """Cumulative counts, as Prometheus expects them."""
         rows, seen = [], 0
         for limit, count in zip((*self.limits, float("inf")), self.counts, strict=True):
             seen += count
@@ -36,7 +36,7 @@ class Buckets:
 
 
 class Requests:
-    """Operations of clients as this node answered them."""
+    """Client operations that this node answered."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, int]] = Counter()
@@ -44,7 +44,7 @@ class Requests:
         self.siblings = Buckets(SIBLINGS)
 
     def observe(self, operation: Operation, outcome: Outcome, seconds: float) -> None:
-        """One operation has been answered."""
+        """Counts one answered operation."""
         if type(operation) is Get:
             kind = "get"
             if outcome.values:

@@ -13,12 +13,12 @@ from dynamo_node.clock import now_s
 from dynamo_node.peer_link import Links
 
 START_S = 5.0
-"""A node that starts with this one may take this time."""
+"""Time for another node that starts together with this one."""
 log = structlog.get_logger()
 
 
 class RollCall:
-    """Looks at one node now and then, and tells people."""
+    """Looks at one node at intervals and writes to the log."""
 
     def __init__(self, node: Node, links: Links) -> None:
         self._node = node
@@ -27,14 +27,14 @@ class RollCall:
         self._told = ""
 
     def look(self) -> None:
-        """One look; cheap while all is well."""
+        """One look; cheap if all is well."""
         trouble = self._node.whereabouts.trouble()
         if trouble != self._told:
             self._told = trouble
             if trouble:
                 log.warning(trouble)
             else:
-                log.info("this node is where the ring has it, and is heard")
+                log.info("members hear this node, at its address in the ring")
         if self._due and now_s() >= self._due:
             self._due = 0.0
             self._call()

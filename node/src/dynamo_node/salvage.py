@@ -1,4 +1,4 @@
-"""What still reads of a damaged RocksDB (S-DISK-1, S-DISK-2); `data_dir` copies it to a new one."""
+"""Reads the undamaged rows of a damaged RocksDB (S-DISK-1, S-DISK-2); `data_dir` copies them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dynamo_core.errors import StoreDamaged
 from dynamo_node.storage import engine_options
 
 POSITION_BYTES = 5
-"""Family and the first four bytes of a key: the step in which readable rows are felt for."""
+"""Family and the first four bytes of a key: the step of the search for readable rows."""
 Row = tuple[bytes, bytes]
 _ENDS = 1 << (8 * POSITION_BYTES)
 
 
 @contextmanager
 def readable(path: Path, memtable_bytes: int) -> Iterator[Iterator[Row | None]]:
-    """The rows of a closed, damaged database that still read, None for each range that does not.
+    """The readable rows of a closed, damaged database; None for each range that cannot be read.
 
     Raises StoreDamaged.
     """
@@ -31,7 +31,7 @@ def readable(path: Path, memtable_bytes: int) -> Iterator[Iterator[Row | None]]:
 
 
 def _open_damaged(path: Path, memtable_bytes: int) -> rocks.Rdict:
-    """Whatever opens: as it is without the log's bad records, else after the engine's repair."""
+    """Opens it without the bad records of its log, or else after the engine's repair."""
     options = engine_options(memtable_bytes, rocks.DBRecoveryMode.skip_any_corrupted_record())
     options.set_paranoid_checks(False)
     try:
@@ -41,7 +41,7 @@ def _open_damaged(path: Path, memtable_bytes: int) -> rocks.Rdict:
             rocks.Rdict.repair(str(path), options)
             return rocks.Rdict(str(path), options, access_type=rocks.AccessType.read_only())
         except Exception as error:  # noqa: BLE001
-            raise StoreDamaged(f"{path.name} cannot be read even in part: {error}") from None
+            raise StoreDamaged(f"{path.name} cannot be read, not even in part: {error}") from None
 
 
 def _readable(source: rocks.Rdict, position: int = 0) -> Iterator[Row | None]:
@@ -60,9 +60,9 @@ def _readable(source: rocks.Rdict, position: int = 0) -> Iterator[Row | None]:
 
 
 def _beyond(source: rocks.Rdict, bad: int) -> int:
-    """The nearest position after `bad` from which rows read again: gallop, then halve.
+    """The nearest position after `bad` from which rows can be read: double the step, then halve it.
 
-    An iterator for each seek: one that met damage may call good rows damaged too.
+    A new iterator for each seek, because after damage an iterator may report good rows as damaged.
     """
     step, low, high = 1, bad, bad + 1
     while high < _ENDS and not _sound(source.iter(), high):

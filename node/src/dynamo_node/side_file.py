@@ -1,14 +1,15 @@
-"""The side file: what the store must still know after a crash (S-DISK-2).
+"""The side file: what must be known about the store after a crash (S-DISK-2).
 
-A write-ahead log cannot tell that its own tail is missing: a store that lost acked writes, or an
-old copy put back in its place, opens without a word. So a small file beside it holds the last
-durable sequence number, a clean-stop mark and the kernel's boot id, and `judge` compares.
+A write-ahead log cannot tell that its last part is missing: a store that lost acked writes, or an
+old copy put back in its place, opens without an error. So a small file beside the store holds the
+last durable sequence number, a clean-stop mark and the kernel's boot id, and `judge` compares.
 
-The number is written after every sync with one `pwrite` and without a further fsync. It survives a
-process crash; after a power cut the boot id differs, which is enough reason for doubt. The marks
-(start, clean stop) are fsynced. A start in doubt stays in doubt over further crashes until the
-first sync after it, for by then the core's own note of it is durable. The file is also the lock
-of its directory (S-DISK-6): held before anything else there is touched, gone with the process.
+After every sync, one `pwrite` writes the number, without a further fsync. The number survives a
+crash of the process. After a power cut the boot id differs, and that is enough reason to distrust
+the store. The marks (start, clean stop) are fsynced. A store that is distrusted at the start stays
+so over further crashes until the first sync after it, because the core's own note of it is durable
+by then. The file is also the lock of its directory (S-DISK-6): it is locked before anything else
+there is changed, and the lock ends with the process.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _MAGIC = b"dyn-side"
 
 
 def mark_damaged(directory: Path) -> None:
-    """Lets the next `open_store` salvage this data directory; for a block that does not read."""
+    """Lets the next `open_store` salvage this data directory, because a block cannot be read."""
     marker = os.open(directory / DAMAGED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.fsync(marker)
     os.close(marker)
@@ -46,20 +47,20 @@ def sync_directory(directory: Path) -> None:
 
 
 class Marks(NamedTuple):
-    """What the side file says."""
+    """The content of the side file."""
 
     durable: int
     """The store's sequence number that the last finished sync covered."""
     clean: bool
     """The last process closed the store and synced it."""
     doubted: bool
-    """The last start was in doubt and no sync has followed it."""
+    """The last start distrusted the store, and no sync has followed it."""
     boot_id: str
     """The kernel's boot id of the last start; empty where the system has none."""
 
 
 def read_boot_id() -> str:
-    """The kernel's boot id, or "" where there is none (then only a clean stop is trusted)."""
+    """The kernel's boot id, or "" if the system has none (then only a clean stop is trusted)."""
     try:
         return BOOT_ID_PATH.read_text().strip()[:BOOT_ID_BYTES_MAX]
     except OSError:
@@ -67,18 +68,18 @@ def read_boot_id() -> str:
 
 
 def judge(marks: Marks | None, sequence: int, boot_id: str) -> tuple[bool, str]:
-    """Whether a store that opened at `sequence` may be believed, and why (S-DISK-2)."""
+    """Whether a store that opened at `sequence` may be trusted, and why (S-DISK-2)."""
     if marks is None:
         return (True, "new") if sequence == 0 else (False, "the side file is missing or damaged")
     if sequence < marks.durable:
-        return False, f"the store is at {sequence}, behind the durable {marks.durable}"
+        return False, f"the store is at {sequence}, behind {marks.durable}, which was durable"
     if marks.doubted:
-        return False, "the last start was in doubt and nothing was synced since"
+        return False, "the last start distrusted the store, and there was no sync since"
     if marks.clean:
         return True, "clean stop"
     if not boot_id or marks.boot_id != boot_id:
-        return False, "no clean stop, and the machine has started anew since"
-    return True, "the process ended without a clean stop; the machine did not"
+        return False, "no clean stop, and the machine has restarted since"
+    return True, "the process ended without a clean stop, but the machine did not restart"
 
 
 def pack(marks: Marks) -> bytes:
@@ -100,7 +101,7 @@ def unpack(raw: bytes) -> Marks | None:
 
 
 class SideFile:
-    """One open side file; `marks` is what is believed to be in it (None: nothing readable)."""
+    """One open side file; `marks` is its believed content (None: nothing readable)."""
 
     __slots__ = ("_file", "marks")
 
@@ -115,31 +116,31 @@ class SideFile:
         self.marks = unpack(os.pread(self._file, 4096, 0))
 
     def start(self, trusted: bool, sequence: int, boot_id: str) -> None:
-        """Takes the clean-stop mark away; fsynced, for a lost mark would vouch for a lost tail."""
+        """Removes the clean-stop mark; fsynced, because a wrong mark would hide lost writes."""
         durable = sequence if self.marks is None else self.marks.durable
         self._put(Marks(durable, False, not trusted, boot_id))
         os.fsync(self._file)
 
     def note_durable(self, sequence: int) -> None:
-        """After a sync that covered `sequence`."""
+        """Call this after a sync that covered `sequence`."""
         marks = self.marks
         if marks is not None and (sequence > marks.durable or marks.doubted):
             self._put(marks._replace(durable=max(sequence, marks.durable), doubted=False))
 
     def clean_stop(self, sequence: int) -> None:
-        """After the last sync of a store that was closed; fsynced."""
+        """Call this after the last sync of a closed store; fsynced."""
         if self.marks is not None:
             self._put(self.marks._replace(durable=sequence, clean=True))
             os.fsync(self._file)
 
     def forget(self) -> None:
-        """As a new file: the store that it was of is to go. The lock stays."""
+        """Becomes a new file, because its store will be deleted. The lock stays."""
         os.ftruncate(self._file, 0)
         os.fsync(self._file)
         self.marks = None
 
     def close(self) -> None:
-        """Lets the file go; what was written stays."""
+        """Closes the file; its content stays."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -14,23 +14,23 @@ log = structlog.get_logger()
 
 
 def tell(book: SlowBook) -> None:
-    """What the log has not been told of yet."""
+    """Logs the slow operations that are not logged yet."""
     while book.untold:
         line = book.untold.popleft()
         log.warning("a slow operation", kind=line.kind, ms=_ms(line.seconds), **fields_of(line))
     if suppressed := book.suppressed(now_s()):
-        log.warning("more operations were slow than the log has lines for", left_out=suppressed)
+        log.warning("further slow operations were not logged", left_out=suppressed)
 
 
 def tell_batch(book: SlowBook, seconds: float, operations: int, trace: str) -> None:
-    """A batch has been answered; it is told where it was slow as a whole."""
+    """A batch was answered; it is logged if it was slow as a whole."""
     if seconds >= book.limit_s and book.wants(now_s()):
         line = Slow(kind="batch", seconds=seconds, operations=operations, trace=trace)
         book.untold.append(line)
 
 
 def fields_of(line: Slow) -> dict[str, Any]:
-    """The fields of a line beside its kind and time; what says nothing is left out."""
+    """The fields of a line besides kind and time; empty ones are left out."""
     fields: dict[str, Any] = {}
     if line.kind == "batch":
         fields["operations"] = line.operations

@@ -29,25 +29,26 @@ from opentelemetry.trace import (
 )
 
 from dynamo_core.protocol.messages import Fetch, Forward, Message, Refused, Store
-from dynamo_core.protocol.operations import Outcome, Put
+from dynamo_core.protocol.operations import Done, Outcome, Put
+from dynamo_core.protocol.route import Route
 from dynamo_core.protocol.traceparent import PARENT_ID, TRACE_ID, sampled, traceparent_of
-from dynamo_core.runtime.traced import Done, Say
+from dynamo_core.runtime.traced import Say
 from dynamo_node.problems import Answer
 
 EXPORT_S_MAX = 2.0
-"""One export that is not done by then has failed."""
+"""An export that has not ended after this time has failed."""
 EVERY_S = 1.0
 QUEUE_SPANS_MAX = 4096
-"""Spans that wait for their export; of more, the newest are dropped."""
+"""Spans that wait for export; when it is full, new spans are dropped."""
 CALLS_MAX = 8192
-"""Calls under way that have a span; of more, the oldest spans are dropped."""
+"""Calls under way that have a span; when it is full, the oldest spans end early."""
 PATH = "/v1/traces"
-"""Where a receiver of OTLP over HTTP takes spans, below its base URL."""
+"""The path of an OTLP receiver for spans, below its base URL."""
 NAMES: dict[type, str] = {Fetch: "fetch", Store: "store", Forward: "forward"}
 
 
 class NodeSpans:
-    """The spans of one node; `endpoint` is the base URL of a receiver, or a whole URL."""
+    """The spans of one node; `endpoint` is a receiver's base URL, or a complete URL."""
 
     def __init__(self, endpoint: str, node: str, version: str) -> None:
         whole = endpoint if urlsplit(endpoint).path.strip("/") else endpoint.rstrip("/") + PATH
@@ -70,7 +71,7 @@ class NodeSpans:
         self._calls: dict[int, Span] = {}
 
     def close(self) -> None:
-        """Exports what is left. Blocks, for one export at most."""
+        """Exports the remaining spans. Blocks for one export at most."""
         self._provider.shutdown()
 
     # ------------------------------------------------------------ requests of clients
@@ -78,7 +79,7 @@ class NodeSpans:
     def request(
         self, method: str, route: str, trace: str, done: Callable[[Answer], None]
     ) -> tuple[str, Callable[[Answer], None]]:
-        """A request of a client begins: the trace for what it calls, and what takes its answer."""
+        """A client's request begins: the trace of its calls, and the callback for its answer."""
         about = {"http.request.method": method, "http.route": route}
         span = self._begin(f"{method} {route}", SpanKind.SERVER, trace, about)
         if span is None:
@@ -112,9 +113,9 @@ class NodeSpans:
 
         return said
 
-    def coordinating(self, peer: str, put: Put, done: Done) -> Done:
+    def coordinating(self, peer: Route, put: Put, done: Done) -> Done:
         """As `traced.Spans` says."""
-        span = self._begin("coordinate", SpanKind.SERVER, put.trace, {"dynamo.peer": peer})
+        span = self._begin("coordinate", SpanKind.SERVER, put.trace, {"dynamo.peer": str(peer)})
         if span is None:
             return done
         put.trace = _trace_of(span, put.trace)
@@ -127,17 +128,17 @@ class NodeSpans:
 
     # ------------------------------------------------------------ calls to peers
 
-    def calling(self, peer: str, messages: Sequence[Message]) -> None:
+    def calling(self, peer: Route, messages: Sequence[Message]) -> None:
         """As `traced.Spans` says."""
         for message in messages:
             if isinstance(message, Fetch | Store):
                 if message.trace and message.id not in self._calls:
-                    message.trace = self._call(peer, message, message.trace)
+                    message.trace = self._call(str(peer), message, message.trace)
             elif (
                 isinstance(message, Forward) and message.put.trace and message.id not in self._calls
             ):
-                # The put is the coordinator's here too, if the peer stays silent.
-                trace = self._call(peer, message, message.put.trace)
+                # If the peer stays silent, this node coordinates the same put.
+                trace = self._call(str(peer), message, message.put.trace)
                 message.put = replace(message.put, trace=trace)
 
     def _call(self, peer: str, message: Message, trace: str) -> str:
@@ -161,7 +162,7 @@ class NodeSpans:
         """As `traced.Spans` says."""
         span = self._calls.pop(number, None)
         if span is not None:
-            _end(span, "no answer while it was waited for")
+            _end(span, "no answer before the end of the wait")
 
     # ------------------------------------------------------------ inside
 
@@ -174,20 +175,22 @@ class NodeSpans:
         return self._begin(NAMES[type(message)], kind, trace, about)
 
     def _begin(self, name: str, kind: SpanKind, trace: str, about: dict[str, str]) -> Span | None:
-        """A span under a traceparent; None where that is not sampled, or is none."""
+        """A span under a traceparent; None if it is not sampled or there is none."""
         trace = traceparent_of(trace)
         if not sampled(trace):
             return None
         parent = SpanContext(
-            int(trace[TRACE_ID], 16), int(trace[PARENT_ID], 16), is_remote=True,
+            int(trace[TRACE_ID], 16),
+            int(trace[PARENT_ID], 16),
+            is_remote=True,
             trace_flags=TraceFlags(int(trace[-2:], 16)),
-        )  # fmt: skip
+        )
         context = set_span_in_context(NonRecordingSpan(parent), Context())
         return self._tracer.start_span(name, context, kind, about)
 
 
 def _trace_of(span: Span, trace: str) -> str:
-    """The traceparent of what the span calls; `trace` is that of the span."""
+    """The traceparent of the calls of a span; `trace` is the span's own."""
     return f"{trace[:35]}-{span.get_span_context().span_id:016x}-{trace[-2:]}"
 
 

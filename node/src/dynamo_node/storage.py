@@ -1,14 +1,14 @@
-"""The disk: RocksDB behind the Store protocol; only this file and `salvage` know rocksdict.
+"""The disk: RocksDB behind the Store protocol; only this file and `salvage` use rocksdict.
 
-One database; a row's key is one byte of family and then the key. Measured against four column
-families on batches of eight (data 1 KB + tree 16 B): 1.27 times the writes, the same reads, and
-69 MB instead of 123 MB of memory. A fifth family is this file's own (`_base`).
+One database; a row's key is one byte of family, then the key. Compared with four column families on
+batches of eight (data 1 KB + tree 16 B): 1.27 times the writes, the same reads, and 69 MB of memory
+instead of 123 MB. The fifth family belongs to this file (`_base`).
 
-The engine's habits that shaped this file: its iterators end early and silently on a damaged block
-unless asked for their status (S-DISK-1); `put(sync=True)` holds the interpreter lock during the
-fsync while `flush_wal` does not (S-DISK-3); after ENOSPC every write fails until the database is
-opened again, though reads go on (S-DISK-4). Identity, trust and the steps of a
-salvage are in `data_dir.py`.
+Four properties of the engine shaped this file. Its iterators end early and silently on a damaged
+block, so their status must be checked (S-DISK-1). `put(sync=True)` holds the interpreter lock
+during the fsync, `flush_wal` does not (S-DISK-3). After ENOSPC every write fails until the database
+is opened again, while reads go on (S-DISK-4). Identity, trust and the steps of a salvage are in
+`data_dir.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import rocksdict as rocks
 
@@ -32,7 +33,7 @@ from dynamo_core.errors import (
     StoreLocked,
     SyncFailed,
 )
-from dynamo_core.keys import FAMILIES
+from dynamo_core.keys import DATA, FAMILIES
 from dynamo_core.replica.store import ENDLESS, Change
 from dynamo_node.descriptors import limit_now, store_share
 from dynamo_node.side_file import DAMAGED, SideFile, mark_damaged
@@ -45,9 +46,9 @@ LOG_FILES_MAX = 3
 BLOOM_BITS = 10
 MEMTABLE_BLOOM_RATIO = 0.02
 SLOWDOWN_FILES, STOP_FILES = 40, 60
-"""Files at level 0 at which the engine slows and stops writers: each time a StoreFull."""
+"""Files at level 0 at which the engine slows and stops writers: a stopped write is StoreFull."""
 SPARE_BYTES = 4 << 20
-"""Free space wanted beside the log's size before a full store is opened again."""
+"""Free space, in addition to the log's size, that is needed to open a full store again."""
 STALL_S = 0.01
 COPY_ROWS_MAX, COPY_BYTES_MAX = 500, 1 << 20
 
@@ -65,7 +66,7 @@ _NO_FILES = "Too many open files"
 
 
 def engine_options(memtable_bytes: int, recovery: rocks.DBRecoveryMode) -> rocks.Options:
-    """The measured settings, and small limits everywhere."""
+    """The measured settings, and small limits for everything else."""
     table = rocks.BlockBasedOptions()
     table.set_bloom_filter(BLOOM_BITS, False)
     table.set_data_block_index_type(rocks.DataBlockIndexType.binary_and_hash())
@@ -90,7 +91,7 @@ def engine_options(memtable_bytes: int, recovery: rocks.DBRecoveryMode) -> rocks
 
 
 def failure(error: Exception) -> StoreError:
-    """The engine's exception in our words; the engine tells them apart by text alone."""
+    """The engine's exception as one of ours; only its text tells its kind."""
     text = str(error)
     if any(words in text for words in _SYNC):
         return SyncFailed(text)
@@ -104,14 +105,14 @@ def failure(error: Exception) -> StoreError:
 
 
 def _unreadable(error: Exception, family: int, key: bytes) -> StoreError:
-    """A read's failure. A descriptor that is missing says nothing of what is on the disk (T-7)."""
+    """The failure of a read. A missing descriptor says nothing about the disk (T-7)."""
     if isinstance(error, rocks.DbClosedError) or _NO_FILES in str(error):
         return failure(error)
     return Corrupt(family, key, str(error))
 
 
 class RocksStore:
-    """A Store of dynamo_core.keys on one directory. All calls from one thread but `sync`."""
+    """A Store of dynamo_core.keys on one directory. Only `sync` may run on another thread."""
 
     __slots__ = ("_base", "_db", "_failed", "_lock", "_memtable_bytes", "_side", "_write", "path")
 
@@ -141,8 +142,8 @@ class RocksStore:
     def scan(
         self, family: int, start: bytes, end: bytes | None, limit: int, bytes_max: int = ENDLESS
     ) -> list[tuple[bytes, bytes]]:
-        """Rows with start <= key < end, in byte order, at most `limit`; none after the one with
-        which the values are `bytes_max` or more. Raises Corrupt."""
+        """Rows with start <= key < end, in byte order, at most `limit`; it stops after the row with
+        which the values reach `bytes_max`. Raises Corrupt."""
         prefix = _FAMILY[family]
         rows: list[tuple[bytes, bytes]] = []
         size = 0
@@ -158,11 +159,45 @@ class RocksStore:
             raise _unreadable(error, family, rows[-1][0] if rows else start) from None
         return rows
 
-    def write(self, batch: Sequence[Change]) -> int:
-        """All or nothing at level wal; the sequence number after it.
+    def frozen(self, family: int, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < end as they are now, for any one thread; later writes do not
+        change them. Raises Corrupt, StoreFailed, also after the database was closed or reopened."""
+        upper = _AFTER_FAMILY[family] if end is None else _FAMILY[family] + end
+        options = rocks.ReadOptions()
+        options.set_iterate_upper_bound(upper)
+        try:
+            rows = self._db.iter(options)
+            rows.seek(_FAMILY[family] + start)
+        except Exception as error:  # noqa: BLE001
+            raise _unreadable(error, family, start) from None
+        return self._thawed(rows, options, start)
 
-        Raises StoreFull (a stall passes; for want of space it stays until `reopen`), StoreFailed
-        (outcome unknown; stays until `reopen`), SyncFailed (the process should end).
+    def _thawed(
+        self, rows: Any, options: rocks.ReadOptions, last: bytes
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """An iterator holds the lock of its database: it is let go when that is closed. Its options
+        must live as long: the engine reads the bound there."""
+        handle = self._db
+        try:
+            while rows.valid():
+                if handle is not self._db:
+                    raise StoreFailed("the store was opened again")
+                last = rows.key()[1:]
+                yield last, rows.value()
+                rows.next()
+            rows.status()
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            raise _unreadable(error, DATA, last) from None
+        finally:
+            del options
+
+    def write(self, batch: Sequence[Change]) -> int:
+        """Writes all or nothing at level wal; returns the sequence number after it.
+
+        Raises StoreFull (a stall ends by itself; without space it lasts until `reopen`),
+        StoreFailed (outcome unknown; lasts until `reopen`), SyncFailed (the process must end).
         """
         self._refuse()
         changes = rocks.WriteBatch(raw_mode=True)
@@ -178,17 +213,17 @@ class RocksStore:
         return self._base + self._db.latest_sequence_number()
 
     def sequence(self) -> int:
-        """The latest sequence number; grows with every write, also over a salvage."""
+        """The latest sequence number; grows with every write, also across a salvage."""
         try:
             return self._base + self._db.latest_sequence_number()
         except rocks.DbClosedError as error:
             raise failure(error) from None
 
     def sync(self) -> int:
-        """Everything up to the number that is returned is on the disk; blocks for one fsync.
+        """Makes everything up to the returned number durable; blocks for one fsync.
 
-        Raises SyncFailed (S-DISK-5: the process ends), StoreFull or StoreFailed when an earlier
-        write had failed: then nothing more became durable and the store wants `reopen`.
+        Raises SyncFailed (S-DISK-5: the process ends), StoreFull or StoreFailed if an earlier write
+        had failed: then nothing more became durable and the store needs `reopen`.
         """
         with self._lock:
             self._refuse()
@@ -205,22 +240,22 @@ class RocksStore:
             return sequence
 
     def reopen(self) -> None:
-        """Opens the database anew in place; writes work again when this returns.
+        """Opens the database again in place; writes work again when this returns.
 
-        Until there is space the old handle stays and goes on reading; an open that fails all the
-        same leaves a read-only handle. Raises StoreFull, StoreDamaged, StoreFailed, and SyncFailed
-        for good once a sync has failed: the kernel may call lost pages clean.
+        Until there is space, the old handle stays and reads go on; if the opening then fails, a
+        read-only handle stays. Raises StoreFull, StoreDamaged, StoreFailed; after a failed sync
+        always SyncFailed, because the kernel may report lost pages as clean.
         """
         with self._lock:
             if isinstance(self._failed, SyncFailed):
                 self._refuse()
             if (self.path.parent / DAMAGED).exists():
-                raise StoreDamaged("the store is damaged: it is salvaged when the process starts")
+                raise StoreDamaged("the store is damaged: the next start salvages it")
             try:
                 logs = (status.st_size for name, status in self._files() if name.endswith(".log"))
                 self._want_space(sum(logs), "open the store again")
             except OSError as error:
-                raise StoreFailed(f"the store's directory does not read: {error}") from None
+                raise StoreFailed(f"the store's directory cannot be read: {error}") from None
             self.let_go()
             try:
                 self._db = self._open(rocks.AccessType.read_write())
@@ -232,7 +267,7 @@ class RocksStore:
             self._failed = None
 
     def close(self) -> None:
-        """A clean stop: the log is synced, then the side file says so. Twice is once."""
+        """A clean stop: syncs the log, then marks the side file. A second call does nothing."""
         try:
             sequence = self.sync()
         except StoreError:
@@ -246,16 +281,16 @@ class RocksStore:
                 self._side = None
 
     def let_go(self) -> None:
-        """Closes the database and nothing else: no sync, no mark."""
-        with suppress(Exception):  # a log that failed says so again; files and lock are free
+        """Closes the database without a sync and without a mark."""
+        with suppress(Exception):  # a failed log fails again here; files and lock are free
             self._db.close()
 
     def disk_bytes(self) -> int:
-        """Bytes that the database's files take."""
+        """Bytes of the database's files."""
         return sum(status.st_blocks * 512 for _, status in self._files())
 
     def raise_base(self, sequence: int) -> None:
-        """From now on `sequence()` is above `sequence`: peers remember the highest they saw."""
+        """Keeps `sequence()` above `sequence` from now on: peers remember the highest they saw."""
         base = max(self._base, sequence - self._db.latest_sequence_number())
         try:
             self._db.put(_BASE_KEY, base.to_bytes(8, "big"))
@@ -266,9 +301,9 @@ class RocksStore:
     def copy_from(
         self, source: Iterable[tuple[bytes, bytes] | None], bytes_expected: int, leave_out: int
     ) -> tuple[int, int]:
-        """Every row of a damaged database (`salvage.readable`) but those of family `leave_out`.
+        """Copies every row of a damaged database (`salvage.readable`) except family `leave_out`.
 
-        Returns the rows copied and the ranges given up. Raises StoreDamaged, StoreFull.
+        Returns the number of copied rows and of lost ranges. Raises StoreDamaged, StoreFull.
         """
         copied = gaps = size = 0
         rows: list[tuple[bytes, bytes]] = []
@@ -293,8 +328,8 @@ class RocksStore:
         return copied, gaps
 
     def _write_in_turn(self, rows: list[tuple[bytes, bytes]]) -> None:
-        """Waits out a stall while there is space. The engine itself would wait for ever for a
-        flush that has found none."""
+        """Waits for a stall to end while there is space. The engine itself would wait without end
+        for a flush that has found no space."""
         while True:
             changes = rocks.WriteBatch(raw_mode=True)
             for row in rows:
@@ -323,7 +358,7 @@ class RocksStore:
             raise failure(error) from None
 
     def _rows(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """The one way to iterate (S-DISK-1): the status is asked before the end is believed."""
+        """The only way to iterate (S-DISK-1): it checks the status before it believes the end."""
         options = rocks.ReadOptions()
         options.set_iterate_upper_bound(end)
         rows = self._db.iter(options)
@@ -334,12 +369,12 @@ class RocksStore:
         rows.status()
 
     def _refuse(self) -> None:
-        """Raises the failure that lasts, as a new exception: a raised one grows its traceback."""
+        """Raises the lasting failure as a new exception: a raised one grows its traceback."""
         if self._failed is not None:
             raise type(self._failed)(str(self._failed))
 
     def _refused(self, error: Exception) -> StoreError:
-        """A write's failure; all but a stall stay until `reopen`."""
+        """The failure of a write; all but a stall last until `reopen`."""
         refused = failure(error)
         if isinstance(refused, StoreDamaged):
             refused = StoreFailed(str(error))
@@ -360,6 +395,6 @@ class RocksStore:
         found = []
         with os.scandir(self.path) as entries:
             for entry in entries:
-                with suppress(FileNotFoundError):  # a compaction was quicker
+                with suppress(FileNotFoundError):  # a compaction has just deleted it
                     found.append((entry.name, entry.stat()))
         return found

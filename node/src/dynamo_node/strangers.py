@@ -1,8 +1,8 @@
-"""Accepted links whose other side has not proven itself: few places, apart from those of peers.
+"""Accepted links whose other side has not proven itself: few places, separate from peers' places.
 
-When all are taken, the newest comes in and another goes out: the oldest of the host that has most.
-A peer needs its place for one round trip, so a flood of strangers cannot keep it out (T-4), and one
-host cannot take what others need (T-5).
+If all are taken, a new stranger takes the place of the oldest one of the host that has most. A peer
+needs its place for one round trip, so a flood of strangers cannot keep it out (T-4), and one host
+cannot take the places of the others (T-5).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Strangers:
         return (link for links in self._by_host.values() for link in links)
 
     def add(self, link: Incoming, host: str) -> Incoming | None:
-        """Takes it in; returns the one that has to go for it."""
+        """Adds the link; returns the link that loses its place."""
         out = None
         if self._count >= self.strangers_max:
             most = max(self._by_host, key=lambda host: len(self._by_host[host]))
@@ -42,7 +42,7 @@ class Strangers:
         return out
 
     def discard(self, link: Incoming, host: str) -> None:
-        """It is gone, or a peer."""
+        """The link is gone, or is a peer."""
         links = self._by_host.get(host, {})
         if link in links:
             del links[link]

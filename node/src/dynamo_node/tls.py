@@ -1,14 +1,14 @@
-"""TLS between a transport and a protocol, in the same event loop, with the standard `ssl`.
+"""TLS between a transport and a protocol, in one event loop, with the standard `ssl`.
 
-A `TlsLayer` is the protocol of a plain transport, and the transport of the protocol inside. It
-decrypts into what the inner protocol reads and encrypts what it writes, at once: nothing waits in
-between, so what the books of memory see of a transport holds with TLS as well (T-4). The layers of
-asyncio and uvloop keep up to 256 KiB of reading for each connection, and begin to count a
-connection after its handshake; here the inner protocol has its connection from the first byte on,
-with its places, deadlines and bounds, and what it writes before the handshake is done waits.
+A `TlsLayer` is the protocol of a plain transport, and the transport of the inner protocol. It
+decrypts what the inner protocol reads and encrypts what it writes, immediately: it holds nothing
+back, so the books of memory count a TLS connection correctly (T-4). The layers of asyncio and
+uvloop keep up to 256 KiB of input for each connection, and give the connection to its protocol only
+after the handshake. Here the inner protocol has its connection from the first byte on, with its
+places, deadlines and bounds; only what it writes before the end of the handshake waits.
 
-A listener that takes both looks at the first byte of a connection: 22 begins a handshake of TLS
-and nothing else (RFC 8446, 5.1). HTTP and links between nodes begin with letters.
+A listener for both looks at the first byte of a connection: 22 begins a handshake of TLS and
+nothing else (RFC 8446, 5.1). HTTP and links between nodes begin with letters.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from dynamo_node.certificates import Certificates, names_in
 HANDSHAKE_S_MAX = 5.0
 FIRST_BYTE = 22
 READ_BYTES = 64 * 1024
-"""What is read at once, for all connections: it is decrypted before the next read."""
+"""Bytes of one read, for all connections: they are decrypted before the next read."""
 RECORD_BYTES = 16 * 1024
 SLICE_BYTES = 8 * 1024
 EARLY_BYTES_MAX = 4096
-"""Written before the handshake is done: a hello between nodes."""
+"""Bytes written before the handshake is done: a hello between nodes."""
 Protocol = asyncio.Protocol | asyncio.BufferedProtocol
 
 
 class _Buffers(threading.local):
-    """Of one event loop, for all of its connections: nothing is kept in them."""
+    """Buffers for all connections of one event loop; their content is used at once."""
 
     def __init__(self) -> None:
         self.read = memoryview(bytearray(READ_BYTES))
@@ -48,22 +48,26 @@ _of_loop = _Buffers()
 
 
 def names_of(transport: Any) -> tuple[str, ...]:
-    """Who the certificate of the other side says that it is: the DNS names and URIs of its
-    subjectAltName, in their order. () without TLS, or where no certificate was shown. What is
-    shown was verified in the handshake. Known from the first byte that the protocol receives."""
+    """The DNS names and URIs in the subjectAltName of the other side's certificate, in their order.
+    () without TLS, or without a certificate. The handshake has verified the certificate. The names
+    are known from the first byte that the protocol receives."""
     found = transport.get_extra_info("ssl_object") if transport is not None else None
     certificate = found.getpeercert() if found is not None else None
     return names_in(certificate or {})
 
 
 class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
-    """One connection. `context` is asked for when it begins, so new files hold for the next one;
-    with `both` it begins with TLS only if the first byte says so."""
+    """One connection. `context` is called at its beginning, so a new connection has the new files;
+    with `both` it uses TLS only if the first byte says so."""
 
     def __init__(
-        self, inner: Protocol, context: Callable[[], ssl.SSLContext], server_side: bool,
-        both: bool = False, counters: Counter[str] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        inner: Protocol,
+        context: Callable[[], ssl.SSLContext],
+        server_side: bool,
+        both: bool = False,
+        counters: Counter[str] | None = None,
+    ) -> None:
         self._inner = inner
         self._buffered = isinstance(inner, asyncio.BufferedProtocol)
         self._make = context
@@ -75,7 +79,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._shaken = False
         self.heard = False
-        """Whether the other side has said anything."""
+        """Whether the other side has sent anything."""
         self._early: list[bytes] = []
         self._paused = self._closing = self._ended = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -83,7 +87,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
     # ------------------------------------------------------------ protocol of the plain transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The inner protocol has its connection now; whether it is TLS may be seen later."""
+        """Connects the inner protocol; whether the connection is TLS may be known later."""
         self._below = cast(asyncio.Transport, transport)
         self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_S_MAX, self._late)
         if not self._undecided:
@@ -91,11 +95,11 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
         self._inner.connection_made(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """One buffer for all: nothing of it is kept."""
+        """One buffer for all connections: its content is used at once."""
         return _of_loop.read
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Bytes as they came."""
+        """Received bytes."""
         data, self.heard = _of_loop.read[:nbytes], True
         if self._undecided:
             self._undecided = False
@@ -107,12 +111,12 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
             self._hand_on(bytes(data))
             return
         for at in range(0, nbytes, SLICE_BYTES):
-            # In slices: what a BIO has once held it keeps as room for ever (T-4).
+            # In slices, because a BIO never gives memory back (T-4).
             self._in.write(data[at : at + SLICE_BYTES])
             self._work()
 
     def eof_received(self) -> bool:
-        """The other side has said all. TLS ends whole: the inner protocol has no half."""
+        """The other side sends nothing more. A TLS connection closes in both directions at once."""
         if self._tls is None and not self._undecided:
             return bool(self._inner.eof_received())
         if self._shaken:
@@ -129,7 +133,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
             self._inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """As of the plain transport: what is encrypted waits there alone."""
+        """As of the plain transport: only there do encrypted bytes wait."""
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
@@ -144,13 +148,13 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
             self._work()
 
     def _work(self) -> None:
-        """All that can be done with what has arrived."""
+        """Does everything that is possible with the received bytes."""
         try:
             if not self._shaken and not self._shake():
                 return
             self._decrypt()
         except ssl.SSLError:
-            # Its alert, if there is one, goes out before the end.
+            # Send the alert, if there is one, before the end.
             self._flush()
             self._end()
         else:
@@ -198,10 +202,10 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
                 self.close()
                 return
             if not (self._in.pending or tls.pending()):
-                return  # to be told so by an exception takes longer than all of this
+                return  # an exception from another read would cost more than all of this
 
     def _hand_on(self, data: bytes) -> None:
-        """Plain bytes, on a listener that takes both."""
+        """Plain bytes, on a listener for both."""
         if not self._buffered:
             cast(asyncio.Protocol, self._inner).data_received(data)
             return
@@ -220,7 +224,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
 
     def _late(self) -> None:
         if self._tls is None:
-            self._deadline = None  # it has said nothing: the inner protocol's deadlines hold
+            self._deadline = None  # it has sent nothing: the inner protocol's deadlines hold
             return
         self._counters["tls_handshakes_late"] += 1
         self.abort()
@@ -244,7 +248,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
     # ------------------------------------------------------------ transport of the inner protocol
 
     def write(self, data: Any) -> None:
-        """Encrypts it and hands it on; before the handshake is done a little is kept."""
+        """Encrypts and writes; before the handshake is done, keeps a few bytes."""
         if self._below is None or self._ended or self._closing:
             return
         if not self._shaken:
@@ -270,7 +274,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
         return records
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
-        """One after the other, in one go where they are small."""
+        """Writes the parts in order, joined if they are small."""
         parts = list(list_of_data)
         if sum(map(len, parts)) <= RECORD_BYTES:
             parts = [b"".join(parts)]
@@ -278,7 +282,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
             self.write(data)
 
     def close(self) -> None:
-        """What was written goes out, and the end of it is said."""
+        """Sends what was written, then the end of TLS."""
         if self._closing or self._below is None:
             return
         if not self._shaken and self._early and self._tls is not None:
@@ -294,7 +298,7 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
             self._below.abort()
 
     def is_closing(self) -> bool:
-        """Whether nothing more may be written."""
+        """Whether the connection takes no more writes."""
         return self._closing or self._below is None or self._below.is_closing()
 
     def can_write_eof(self) -> bool:
@@ -302,18 +306,18 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
         return self._tls is None and self._shaken and cast(Any, self._below).can_write_eof()
 
     def write_eof(self) -> None:
-        """Only where it can."""
+        """Does nothing in TLS."""
         if self.can_write_eof():
             cast(Any, self._below).write_eof()
 
     def pause_reading(self) -> None:
-        """Neither reads nor decrypts."""
+        """Stops reading and decrypting."""
         self._paused = True
         if self._below is not None and not self._below.is_closing():
             self._below.pause_reading()
 
     def resume_reading(self) -> None:
-        """What has arrived and is not decrypted comes first, in a later turn."""
+        """Decrypts the received bytes first, in a later turn of the loop."""
         if not self._paused:
             return
         self._paused = False
@@ -323,11 +327,11 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
             asyncio.get_running_loop().call_soon(self._work)
 
     def is_reading(self) -> bool:
-        """Whether it does."""
+        """Whether it reads."""
         return not self._paused
 
     def get_write_buffer_size(self) -> int:
-        """Bytes that the kernel has not taken, as they are on the wire."""
+        """Bytes that the kernel has not taken, in encrypted form."""
         waits = sum(map(len, self._early))
         return waits + (self._below.get_write_buffer_size() if self._below is not None else 0)
 
@@ -337,11 +341,11 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
             self._below.set_write_buffer_limits(high, low)
 
     def get_protocol(self) -> Any:
-        """The inner one."""
+        """The inner protocol."""
         return self._inner
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Of TLS or of the plain transport."""
+        """Values of TLS or of the plain transport."""
         if name == "ssl_object":
             return self._tls if self._shaken and self._tls is not None else default
         if name == "sslcontext":
@@ -351,15 +355,15 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
 
 @dataclass(frozen=True)
 class Within:
-    """How a listener of HTTP takes connections: `off`, `allow`, `on` or `mutual`, as the settings
-    `client_tls` and `admin_tls` have it."""
+    """How an HTTP listener accepts connections: `off`, `allow`, `on` or `mutual`, as the settings
+    `client_tls` and `admin_tls` say."""
 
     how: str
     certificates: Certificates | None = None
     counters: Counter[str] | None = None
 
     def around(self, make: Callable[..., Protocol]) -> Callable[..., Protocol]:
-        """What makes the protocol of a connection, from what makes that of its requests."""
+        """Wraps the factory of a request protocol into the factory of a connection's protocol."""
         certificates = self.certificates
         if self.how == "off" or certificates is None:
             return make
@@ -370,9 +374,12 @@ class Within:
 
 
 def _layered(
-    context: Callable[[], ssl.SSLContext], both: bool, counters: Counter[str] | None,
-    make: Callable[..., Protocol], **of_uvicorn: Any,
-) -> Protocol:  # fmt: skip
+    context: Callable[[], ssl.SSLContext],
+    both: bool,
+    counters: Counter[str] | None,
+    make: Callable[..., Protocol],
+    **of_uvicorn: Any,
+) -> Protocol:
     return TlsLayer(make(**of_uvicorn), context, True, both, counters)
 
 

@@ -37,6 +37,25 @@ class MakeSecret(Act, frozen=True, kw_only=True):
     """Create the cluster secret; the operator never writes it again."""
 
 
+class MakeAuthority(Act, frozen=True, kw_only=True):
+    """Change the ring's own authority: make the first, make the next, let the next sign, or stop
+    believing the previous. `version`: only if its Secret is unchanged since the snapshot, "" if
+    there is none."""
+
+    change: Literal["first", "next", "switch", "drop"]
+    version: str
+    asked: str = ""
+
+
+class Certify(Act, frozen=True, kw_only=True):
+    """Write the Secret that is mounted into pods: a certificate of these names, or, without
+    `renew`, only the authorities that are believed now."""
+
+    names: tuple[str, ...]
+    renew: bool
+    version: str
+
+
 class Apply(Act, frozen=True, kw_only=True):
     """Server-side apply of a whole object that is absent or the operator's. `resource_version`:
     only if the object is unchanged since the snapshot."""
@@ -122,10 +141,51 @@ class StartRepair(Act, frozen=True, kw_only=True):
         return f"StartRepair {self.id}"
 
 
+class MakeClaim(Act, frozen=True, kw_only=True):
+    """Create a claim from a data source, before the StatefulSet makes an empty one."""
+
+    object: Document
+
+    @property
+    def key(self) -> str:
+        return f"MakeClaim {self.object['metadata']['name']}"
+
+
 class MakeRepair(Act, frozen=True, kw_only=True):
     """Create the DynamoRepair that the schedule asks for."""
 
     object: Document
+
+
+class StartRun(Act, frozen=True, kw_only=True):
+    """Ask a node to lead a backup or a restore, or to go on with it under the same id."""
+
+    via: int
+    path: str
+    body: Document
+
+    @property
+    def key(self) -> str:
+        return f"StartRun {self.body['id']}"
+
+
+class MakeRun(Act, frozen=True, kw_only=True):
+    """Create the DynamoBackup that the schedule asks for, or the DynamoRestore that a new ring
+    begins with."""
+
+    object: Document
+
+
+class DeleteBackups(Act, frozen=True, kw_only=True):
+    """Delete backups in an archive, and the parts that no other backup refers to; the actions after
+    it wait until that is done."""
+
+    via: int
+    body: Document
+
+    @property
+    def key(self) -> str:
+        return f"DeleteBackups {self.body['id']}"
 
 
 class Step(Struct, frozen=True):

@@ -1,9 +1,9 @@
-"""The operator's process: where the parts are put together.
+"""The operator's process: puts the parts together.
 
 Settings are environment variables, all optional:
 
     DYNAMO_OPERATOR_NAMESPACES   comma list of namespaces to watch; empty: all
-    DYNAMO_OPERATOR_NAMESPACE    where it runs itself, for the NetworkPolicy of the rings
+    DYNAMO_OPERATOR_NAMESPACE    the operator's own namespace, for the NetworkPolicy of the rings
     DYNAMO_OPERATOR_LISTEN       host:port of /livez, /readyz and /metrics (:8080)
     DYNAMO_OPERATOR_LOG_LEVEL    debug, info, warning or error (info)
 """
@@ -36,22 +36,22 @@ from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.workqueue import Key, Workqueue
 
 RELIST_S = 30.0
-"""Between two lists of the resources: nothing depends on an event that may never come."""
+"""Seconds between two lists of the resources, so that a lost event does not matter."""
 SLOWER = 1.25
-"""What says the same again and again is looked at less and less often, down to each relist."""
+"""Factor by which the look at an unchanged cluster comes later, up to each relist."""
 BEGIN_S = 5.0
-"""Between two tries to list any namespace at all, at the start."""
+"""Seconds between two tries to list some namespace at the start."""
 SILENT_S_MAX = 3 * RESYNC_S
 NOT_FOUND = 404
 log = logging.getLogger("dynamo_operator")
 
 
 class NoCRD(Exception):
-    """The API server does not know DynamoCluster: nothing can begin before it does."""
+    """The API server does not have DynamoCluster: the operator cannot start."""
 
 
 class Settings(Struct, frozen=True):
-    """From the environment."""
+    """Settings from the environment."""
 
     namespaces: tuple[str, ...] = ()
     namespace: str = ""
@@ -60,7 +60,7 @@ class Settings(Struct, frozen=True):
 
     @staticmethod
     def read() -> Settings:
-        """What DYNAMO_OPERATOR_* say."""
+        """The values of DYNAMO_OPERATOR_*."""
 
         def variable(name: str, default: str) -> str:
             return os.environ.get(f"DYNAMO_OPERATOR_{name}") or default
@@ -75,7 +75,7 @@ class Settings(Struct, frozen=True):
 
 
 class App:
-    """One operator; two at once are harmless, for each reads before it writes."""
+    """One operator; two at once do no harm, because each reads before it writes."""
 
     def __init__(self, settings: Settings, kube: Kube) -> None:
         self.settings = settings
@@ -90,10 +90,10 @@ class App:
         )
         self.workqueue = Workqueue(self._pass, self._failed)
         self._steps: dict[Key, tuple[str, int]] = {}
-        """What was said last, and how many times in a row."""
+        """The last message of each cluster, and how many times in a row it was the same."""
 
     async def run(self) -> None:
-        """Until SIGTERM, or until watching ends for good. Raises NoCRD at the start."""
+        """Runs until SIGTERM, or until watching ends for good. Raises NoCRD at the start."""
         runner = await self._serve()
         try:
             await self._begin()
@@ -104,8 +104,8 @@ class App:
             await self.kube.close()
 
     async def _begin(self) -> None:
-        """Watching is for what can be listed, in one namespace at least: what is gone or not ours
-        to see there must not keep the others waiting, and is tried again with each relist."""
+        """Start watching when at least one namespace can be listed. A missing or forbidden
+        namespace must not delay the others; each relist tries it again."""
         while not await self._relist(beginning=True):
             self.workqueue.ended = asyncio.get_running_loop().time()
             await asyncio.sleep(BEGIN_S)
@@ -126,9 +126,9 @@ class App:
             self.workqueue.wake(key)
 
     async def _relist(self, beginning: bool = False) -> bool:
-        """Whether any namespace could be listed; each that could not is told. Raises NoCRD at the
-        beginning: a 404 is the answer for a kind, a namespace that is gone has an empty list, or is
-        forbidden."""
+        """Whether any namespace could be listed; each failure is logged. Raises NoCRD at the
+        beginning: 404 means that the kind does not exist. The list of a deleted namespace is empty
+        or forbidden."""
         listed = False
         for namespace in self.settings.namespaces or ("",):
             try:
@@ -216,13 +216,13 @@ async def _run(settings: Settings) -> None:
 
 
 def main() -> None:
-    """`dynamo-operator`: exit 0 after SIGTERM, 1 with one line when it cannot begin."""
+    """`dynamo-operator`: exits with 0 after SIGTERM, with 1 and one line if it cannot start."""
     settings = Settings.read()
     handlers.log_as_json(settings.log_level)
     try:
         asyncio.run(_run(settings))
     except NoCRD:
-        sys.exit("dynamo-operator: no DynamoCluster in this API server; install the CRDs first")
+        sys.exit("dynamo-operator: this API server has no DynamoCluster; install the CRDs first")
     except Failed as failed:
         sys.exit(f"dynamo-operator: {failed}")
     except (asyncio.CancelledError, KeyboardInterrupt):

@@ -1,66 +1,29 @@
-"""The objects of a ring, as pure functions of its spec: what the operator applies, whole.
+"""The objects of a ring, as pure functions of its spec: the operator applies each as a whole.
 
-Every object but the Secret and the claims is owned by the resource. The StatefulSet never touches
-a claim by itself (Retain/Retain), is rolled by hand (OnDelete) and starts its pods at once
-(Parallel): a pod needs neither its peers nor the operator to start.
+The resource owns every object except the Secrets and the claims. The StatefulSet never changes a
+claim (Retain/Retain), the operator deletes pods to update them (OnDelete), and all pods start at
+once (Parallel): a pod starts without its peers and without the operator.
 """
 
 from __future__ import annotations
 
 import base64
-from typing import Any
 
-import msgspec
-
+from dynamo_operator import exposure, protection
+from dynamo_operator.claims import claim_template
 from dynamo_operator.overlay import laid_over
-from dynamo_operator.pod import PORTS, pod_template
-from dynamo_operator.spec import API_VERSION, GROUP, ClusterSpec
+from dynamo_operator.owner import Object, Owner, kept, owned
+from dynamo_operator.pod import PORTS, Mounts, pod_template
+from dynamo_operator.snapshot import Document
+from dynamo_operator.spec import ClusterSpec
+from dynamo_operator.trust import PLAIN, Security
 
-Object = dict[str, Any]
-CLAIM = "data"
 SECRET_KEY = "secret"
+DNS: list[Object] = [
+    {"port": port, "protocol": how} for how in ("UDP", "TCP") for port in (53, 5353)
+]
+"""Of any address: a resolver may run on each machine. 5353 is that of OpenShift's pods."""
 OPERATOR_LABELS = {"app.kubernetes.io/name": "dynamo-ring-operator"}
-
-
-class Owner(msgspec.Struct, frozen=True):
-    """The DynamoCluster whose objects they are, and where its operator runs."""
-
-    name: str
-    namespace: str
-    uid: str
-    operator_namespace: str = ""
-    """"": an operator in any namespace may reach the admin port."""
-
-    @property
-    def selector(self) -> dict[str, str]:
-        """Labels that every object of this ring has, and no other pod."""
-        return {
-            "app.kubernetes.io/component": "node",
-            "app.kubernetes.io/instance": self.name,
-            "app.kubernetes.io/name": "dynamo-ring",
-        }
-
-    @property
-    def headless(self) -> str:
-        """Name of the Service that gives each pod its own."""
-        return f"{self.name}-nodes"
-
-    def pod(self, ordinal: int) -> str:
-        """Name of a node and of its pod."""
-        return f"{self.name}-{ordinal}"
-
-    def claim(self, ordinal: int) -> str:
-        """Name of the claim of a node."""
-        return f"{CLAIM}-{self.pod(ordinal)}"
-
-    def host(self, pod: str) -> str:
-        """What the name of a pod resolves by, in every namespace."""
-        return f"{pod}.{self.headless}.{self.namespace}.svc"
-
-    def reference(self, controller: bool = True) -> Object:
-        """An ownerReference to the resource."""
-        own = {"apiVersion": API_VERSION, "kind": "DynamoCluster", "name": self.name}
-        return own | {"uid": self.uid} | ({"controller": True} if controller else {})
 
 
 def selector_text(owner: Owner) -> str:
@@ -69,60 +32,42 @@ def selector_text(owner: Owner) -> str:
 
 
 def secret_name(owner: Owner, spec: ClusterSpec) -> str:
-    """Of the cluster secret: the user's, or the one that is made."""
+    """The name of the cluster secret: the user's, or the one that the operator makes."""
     return spec.auth.secret_name or f"{owner.name}-secret"
 
 
-def labels_of(owner: Owner) -> dict[str, str]:
-    """Labels that every object has which the operator makes."""
-    return owner.selector | {"app.kubernetes.io/managed-by": "dynamo-operator"}
-
-
-def _object(owner: Owner, api: str, kind: str, name: str, **more: Any) -> Object:
-    metadata = {
-        "name": name,
-        "namespace": owner.namespace,
-        "labels": labels_of(owner),
-    }
-    return {"apiVersion": api, "kind": kind, "metadata": metadata} | more
-
-
-def _owned(owner: Owner, api: str, kind: str, name: str, **more: Any) -> Object:
-    made = _object(owner, api, kind, name, **more)
-    made["metadata"]["ownerReferences"] = [owner.reference()]
-    return made
-
-
 def secret(owner: Owner, spec: ClusterSpec, value: str) -> Object:
-    """The cluster secret. Not owned: with the claims it outlives the resource."""
+    """The cluster secret. It has no owner: like the claims, it stays after the resource."""
     data = {SECRET_KEY: base64.b64encode(value.encode()).decode()}
-    return _object(owner, "v1", "Secret", secret_name(owner, spec), type="Opaque", data=data)
+    return kept(owner, "v1", "Secret", secret_name(owner, spec), type="Opaque", data=data)
 
 
-def headless_service(owner: Owner, spec: ClusterSpec) -> Object:
-    """Gives each pod a name, ready or not: nodes find one another before they are members."""
-    made = _owned(owner, "v1", "Service", owner.headless)
-    made["metadata"]["labels"][f"{GROUP}/service"] = "nodes"
+def headless_service(owner: Owner, spec: ClusterSpec, https: bool = False) -> Object:
+    """Gives each pod a name, ready or not: nodes find each other before they are members."""
+    made = owned(owner, "v1", "Service", owner.headless)
+    made["metadata"]["labels"][exposure.SERVICE] = "nodes"
     made["spec"] = {
         "clusterIP": "None",
         "publishNotReadyAddresses": True,
         "selector": owner.selector,
-        "ports": [_port(which, port) for which, port in PORTS.items()],
+        "ports": [_port(which, port, https) for which, port in PORTS.items()],
     } | _families(spec)
     return made
 
 
-def client_service(owner: Owner, spec: ClusterSpec) -> Object:
-    """What clients call: any ready node answers for every key."""
-    made = _owned(owner, "v1", "Service", owner.name)
-    made["metadata"]["labels"][f"{GROUP}/service"] = "clients"
+def client_service(owner: Owner, spec: ClusterSpec, https: bool = False) -> Object:
+    """The Service for clients: any ready node answers for every key."""
+    made = owned(owner, "v1", "Service", owner.name)
+    made["metadata"]["labels"][exposure.SERVICE] = "clients"
     if spec.service.annotations:
         made["metadata"]["annotations"] = spec.service.annotations
     made["spec"] = {
         "type": spec.service.type,
         "selector": owner.selector,
-        "ports": [_port("client", spec.service.port)],
-    } | _families(spec)
+        "ports": [_port("client", spec.service.port, https)],
+        **_families(spec),
+        **exposure.outside(spec.service),
+    }
     return made
 
 
@@ -131,17 +76,17 @@ def _families(spec: ClusterSpec) -> Object:
     return {"ipFamilyPolicy": policy} if policy else {}
 
 
-def _port(which: str, port: int) -> Object:
-    http = {} if which == "peer" else {"appProtocol": "http"}
+def _port(which: str, port: int, https: bool) -> Object:
+    http = {} if which == "peer" else {"appProtocol": "https" if https else "http"}
     return {"name": which, "port": port, "targetPort": which, "protocol": "TCP"} | http
 
 
 def disruption_budget(owner: Owner, spec: ClusterSpec) -> Object:
-    """How many pods drains may take at once; one that is not ready never holds up a drain."""
+    """How many pods drains may take at once; a pod that is not ready never stops a drain."""
     quorums = spec.replication
     spare = quorums.factor - max(quorums.read_quorum, quorums.write_quorum)
     wanted = spec.pod_disruption_budget.max_unavailable
-    made = _owned(owner, "policy/v1", "PodDisruptionBudget", owner.name)
+    made = owned(owner, "policy/v1", "PodDisruptionBudget", owner.name)
     made["spec"] = {
         "maxUnavailable": max(1, spare) if wanted is None else wanted,
         "selector": {"matchLabels": owner.selector},
@@ -151,7 +96,8 @@ def disruption_budget(owner: Owner, spec: ClusterSpec) -> Object:
 
 
 def network_policy(owner: Owner, spec: ClusterSpec) -> Object:
-    """Peers and administrators only from the ring's pods and the operator."""
+    """Only the ring's pods and the operator may be peers and administrators. Where nodes may dial
+    is limited where the spec says it: what backups and traces need is in Secrets and variables."""
     ring = {"podSelector": {"matchLabels": owner.selector}}
     label = {"kubernetes.io/metadata.name": owner.operator_namespace}
     operator = {
@@ -159,7 +105,7 @@ def network_policy(owner: Owner, spec: ClusterSpec) -> Object:
         "podSelector": {"matchLabels": OPERATOR_LABELS},
     }
     clients = list(spec.network_policy.clients)
-    made = _owned(owner, "networking.k8s.io/v1", "NetworkPolicy", owner.name)
+    made = owned(owner, "networking.k8s.io/v1", "NetworkPolicy", owner.name)
     made["spec"] = {
         "podSelector": {"matchLabels": owner.selector},
         "policyTypes": ["Ingress"],
@@ -169,6 +115,10 @@ def network_policy(owner: Owner, spec: ClusterSpec) -> Object:
             _ingress("peer", [ring]),
         ],
     }
+    if (further := spec.network_policy.egress) is not None:
+        peers = {"to": [ring], "ports": [{"port": PORTS["peer"], "protocol": "TCP"}]}
+        made["spec"]["policyTypes"].append("Egress")
+        made["spec"]["egress"] = [{"ports": DNS}, peers, *further]
     return made
 
 
@@ -177,37 +127,52 @@ def _ingress(which: str, peers: list[Object]) -> Object:
     return rule | ({"from": peers} if peers else {})
 
 
-def service_monitor(owner: Owner, spec: ClusterSpec) -> Object:
+def service_monitor(owner: Owner, spec: ClusterSpec, https: bool = False) -> Object:
     """Tells the Prometheus operator where the nodes' metrics are."""
-    made = _owned(owner, "monitoring.coreos.com/v1", "ServiceMonitor", owner.name)
+    made = owned(owner, "monitoring.coreos.com/v1", "ServiceMonitor", owner.name)
     made["metadata"]["labels"] |= spec.monitoring.labels
+    endpoint = {"port": "admin", "path": "/metrics", "interval": "15s"}
     made["spec"] = {
-        "selector": {"matchLabels": owner.selector | {f"{GROUP}/service": "nodes"}},
-        "endpoints": [{"port": "admin", "path": "/metrics", "interval": "15s"}],
+        "selector": {"matchLabels": owner.selector | {exposure.SERVICE: "nodes"}},
+        "endpoints": [endpoint | (protection.scraped(owner, spec) if https else {})],
     }
     return made
 
 
+def mounts_of(owner: Owner, spec: ClusterSpec, security: Security = PLAIN) -> Mounts:
+    """What pods have from Secrets and ConfigMaps."""
+    return Mounts(
+        secret=secret_name(owner, spec),
+        tls=security.tls,
+        certificate=protection.certificate_secret(owner, spec) if security.tls != "off" else "",
+        access=protection.access_name(owner) if spec.access.required else "",
+        audience=spec.access.audience if spec.access.required else "",
+        backup_secret=spec.backup.secret_name or "",
+        backup_claim=spec.backup.volume_claim or "",
+    )
+
+
 def stateful_set(
-    owner: Owner, spec: ClusterSpec, replicas: int, first_size: str | None = None
-) -> Object:
+    owner: Owner, spec: ClusterSpec, replicas: int, first: Document | None = None,
+    security: Security = PLAIN,
+) -> Object:  # fmt: skip
     """The pods and their claims. `replicas` is the planner's (theorem 1), 0 when stopped.
 
-    `first_size` is the size in the template of the StatefulSet that is there: a template of claims
-    cannot be changed, so it keeps its first size and the claims themselves grow.
+    `first` is the template of the claims in the StatefulSet that is there: it cannot be changed, so
+    it keeps what it has, and the claims themselves change.
     """
     template = laid_over(
         pod_template(
             spec,
             selector=owner.selector,
-            secret=secret_name(owner, spec),
+            mounts=mounts_of(owner, spec, security),
             cluster=f"{owner.namespace}/{owner.name}",
             nodes=f"{owner.headless}.{owner.namespace}.svc",
         ),
         {"metadata": spec.pod_template.metadata, "spec": spec.pod_template.spec},
     )
     template["metadata"]["labels"] |= owner.selector
-    made = _owned(owner, "apps/v1", "StatefulSet", owner.name)
+    made = owned(owner, "apps/v1", "StatefulSet", owner.name)
     made["spec"] = {
         "replicas": replicas,
         "serviceName": owner.headless,
@@ -218,32 +183,20 @@ def stateful_set(
         "revisionHistoryLimit": 5,
         "selector": {"matchLabels": owner.selector},
         "template": template,
-        "volumeClaimTemplates": [_claim(owner, spec, first_size or spec.storage.size)],
+        "volumeClaimTemplates": [claim_template(owner, spec, first)],
     }
     return made
 
 
-def _claim(owner: Owner, spec: ClusterSpec, size: str) -> Object:
-    named = spec.storage.class_name
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": CLAIM, "labels": owner.selector},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": size}},
-        }
-        | ({} if named is None else {"storageClassName": named}),
-    }
-
-
-def companions(owner: Owner, spec: ClusterSpec) -> list[Object]:
-    """Every owned object beside the StatefulSet that the spec asks for."""
-    made = [headless_service(owner, spec), client_service(owner, spec)]
+def companions(owner: Owner, spec: ClusterSpec, security: Security = PLAIN) -> list[Object]:
+    """Every owned object of the spec except the StatefulSet."""
+    https = security.https
+    made = [headless_service(owner, spec, https), client_service(owner, spec, https)]
+    made += exposure.services(owner, spec, security.replicas, https)
     if spec.pod_disruption_budget.enabled:
         made.append(disruption_budget(owner, spec))
     if spec.network_policy.enabled:
         made.append(network_policy(owner, spec))
     if spec.monitoring.service_monitor:
-        made.append(service_monitor(owner, spec))
-    return made
+        made.append(service_monitor(owner, spec, https))
+    return made + protection.companions(owner, spec, security)

@@ -1,5 +1,5 @@
-"""`python -m dynamo_operator.crds`: writes what is made of the definition, from the root of the
-repository: the CRDs, for kubectl and for the chart, and their page in the documentation."""
+"""`python -m dynamo_operator.crds`, run at the root of the repository, writes the files that come
+from the definition: the CRDs, for kubectl and for the chart, and their documentation page."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 import yaml
 
-from dynamo_operator.definition import cluster_crd, repair_crd
+from dynamo_operator.definition import every_crd
 
 MADE = "Made by `python -m dynamo_operator.crds`; edit operator/src/dynamo_operator/spec.py."
 PLACES = ("manifests/crds", "charts/dynamo-ring/files/crds")
 PAGE = "docs/kubernetes/spec.md"
 SHOWN_MAX = 40
-"""A default that is longer is an object, whose fields have rows of their own."""
+"""A longer default is an object; its fields have separate rows."""
 
 
 def files() -> dict[str, str]:
     """Text of every file, by path."""
     made = {PAGE: page()}
-    for crd in (cluster_crd(), repair_crd()):
+    for crd in every_crd():
         text = yaml.safe_dump(crd, sort_keys=False, width=100, allow_unicode=True)
         for place in PLACES:
             made[f"{place}/{crd['spec']['names']['plural']}.yaml"] = f"# {MADE}\n{text}"
@@ -29,13 +29,13 @@ def files() -> dict[str, str]:
 
 
 def page() -> str:
-    """Every field of both resources as Markdown."""
+    """Every field of every resource as Markdown."""
     parts = [
-        "# Fields of DynamoCluster and DynamoRepair\n",
+        "# Fields of the resources\n",
         f"<!-- {MADE} -->\n",
-        "The same as `kubectl explain dring.spec --recursive`. Rules are kept by the API server.\n",
+        "The same as `kubectl explain dring.spec --recursive`. The API server checks the rules.\n",
     ]
-    for crd in (cluster_crd(), repair_crd()):
+    for crd in every_crd():
         names = crd["spec"]["names"]
         schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         short = names["shortNames"][0]

@@ -1,11 +1,11 @@
 """The CustomResourceDefinitions, made from the structs of `spec` and `status_fields`.
 
-Types, bounds, defaults and descriptions come from the structs; what stands here is what a type
-cannot say: CEL rules between fields, printer columns, names. `crds` writes the YAML.
+Types, bounds, defaults and descriptions come from the structs. This module adds what a type cannot
+express: CEL rules between fields, printer columns, names. `crds` writes the YAML.
 
-A rule's cost is estimated from maxItems and maxLength, so every list and string that a rule looks
-into has a bound. A default of an object that has rules is the full default, since the API server
-checks it against them.
+The API server estimates the cost of a rule from maxItems and maxLength, so every list and string in
+a rule has a bound. The default of an object with rules is complete, because the API server checks
+the default against them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,17 @@ import msgspec
 from msgspec import inspect
 
 from dynamo_operator.spec import GROUP, ClusterSpec, RepairSpec
+from dynamo_operator.spec_access import AccessRule, TlsSpec
+from dynamo_operator.spec_backup import Backups, BackupSource, BackupSpec, RestoreSpec
+from dynamo_operator.spec_services import Exposure, ServiceSpec
 from dynamo_operator.spec_types import Move, Part, Replication, RingSpec
-from dynamo_operator.status_fields import ClusterStatus, RepairStatus, Told
+from dynamo_operator.status_fields import (
+    BackupStatus,
+    ClusterStatus,
+    RepairStatus,
+    RestoreStatus,
+    Told,
+)
 
 Schema = dict[str, Any]
 
@@ -44,6 +53,9 @@ RULES = (
          "spec.size must not be below spec.replication.factor"),
     Rule(ClusterSpec, "", "self.size <= self.ring.partitions",
          "spec.size must not exceed spec.ring.partitions"),
+    Rule(ClusterSpec, "", "!has(self.bootstrap) || has(oldSelf.bootstrap)",
+         "bootstrap is only for a new ring: make a DynamoRestore"),
+    Rule(ClusterSpec, "bootstrap", FIXED, "bootstrap is fixed at creation"),
     Rule(ClusterSpec, "conflicts", FIXED, "conflicts is fixed at creation"),
     Rule(Replication, "", "self.readQuorum <= self.factor", "readQuorum must not exceed factor"),
     Rule(Replication, "", "self.writeQuorum <= self.factor", "writeQuorum must not exceed factor"),
@@ -59,12 +71,37 @@ RULES = (
     Rule(Move, "", "has(self.partitions) != has(self.tokens)",
          "a move has either partitions or tokens"),
     Rule(Move, "", "!has(self.partitions) || has(self.from)",
-         "a move of partitions says from which node"),
+         "a move of partitions needs from"),
     Rule(Move, "", "!has(self.zone) || has(self.tokens)", "zone is only for tokens"),
     Rule(Move, "", "!has(self.from) || self.from != self.to", "from and to must differ"),
+    *(Rule(part, "", rule, message) for part in (ServiceSpec, Exposure) for rule, message in (
+        ("!has(self.loadBalancerClass) || self.type == 'LoadBalancer'",
+         "loadBalancerClass is only for type LoadBalancer"),
+        ("size(self.loadBalancerSourceRanges) == 0 || self.type == 'LoadBalancer'",
+         "loadBalancerSourceRanges is only for type LoadBalancer"),
+        ("!has(self.externalTrafficPolicy) || self.type in ['NodePort', 'LoadBalancer']",
+         "externalTrafficPolicy is only for types NodePort and LoadBalancer"))),
+    Rule(Exposure, "", "!self.advertise || (has(self.hosts) && self.type == 'LoadBalancer')",
+         "advertise needs hosts and type LoadBalancer"),
+    Rule(TlsSpec, "", "!(has(self.issuerRef) && has(self.secretName))",
+         "tls has either issuerRef or secretName"),
+    Rule(AccessRule, "", "has(self.serviceAccount)"
+         " ? !has(self.certificate) && !has(self.tokenSha256)"
+         " : has(self.certificate) != has(self.tokenSha256)",
+         "a rule has one of serviceAccount, certificate and tokenSha256"),
+    Rule(AccessRule, "", "!has(self.name) || has(self.tokenSha256)",
+         "name is only for tokenSha256"),
     Rule(RepairSpec, "", "!(has(self.partitions) && has(self.nodes))",
          "a repair has either partitions or nodes"),
-    Rule(RepairSpec, "", FIXED, "a repair is not changed: delete it and make another"),
+    Rule(RepairSpec, "", FIXED, "a repair cannot be changed: delete it and make another"),
+    Rule(Backups, "", "!has(self.schedule) || has(self.target)",
+         "backup.schedule needs backup.target"),
+    Rule(BackupSource, "", "has(self.name) != has(self.target)",
+         "a backup is named by either name or target"),
+    Rule(BackupSource, "", "!has(self.backupId) || has(self.target)",
+         "backupId is only for target"),
+    Rule(BackupSpec, "", FIXED, "a backup cannot be changed: delete it and make another"),
+    Rule(RestoreSpec, "", FIXED, "a restore cannot be changed: delete it and make another"),
 )
 # fmt: on
 
@@ -149,16 +186,16 @@ def _column(name: str, kind: str, path: str, description: str, priority: int = 0
 def cluster_crd() -> Schema:
     """The CustomResourceDefinition of DynamoCluster."""
     columns = [
-        _column("Ready", "string", ".status.ready", "Ready pods of wanted ones."),
+        _column("Ready", "string", ".status.ready", "Ready pods, of the wanted number."),
         _column("Members", "integer", ".status.members", "Members of the ring."),
         _column("Available", "string", _condition("Available", "status"), "Reads and writes work."),
         _column("Progressing", "string", _condition("Progressing", "reason"), "What is changing."),
-        _column("Converged", "string", _condition("Converged", "status"), "All copies are whole."),
+        _column("Converged", "string", _condition("Converged", "status"), "Copies are complete."),
         _column("Epoch", "integer", ".status.ring.epoch", "How often the ring has changed."),
         _column("Copies", "integer", ".spec.replication.factor", "Copies of each key.", 1),
         _column("Reads", "integer", ".spec.replication.readQuorum", "Answers a read waits for.", 1),
         _column("Writes", "integer", ".spec.replication.writeQuorum", "Acks a write waits for.", 1),
-        _column("Age", "date", ".metadata.creationTimestamp", "Since its creation."),
+        _column("Age", "date", ".metadata.creationTimestamp", "Time since its creation."),
     ]
     version = _version(
         "A ring of nodes that keep keys and values: always writeable, without a leader.",
@@ -181,12 +218,12 @@ def repair_crd() -> Schema:
     """The CustomResourceDefinition of DynamoRepair."""
     columns = [
         _column("Cluster", "string", ".spec.clusterName", "Whose copies."),
-        _column("Mode", "string", ".spec.mode", "How they are compared."),
+        _column("Mode", "string", ".spec.mode", "How nodes compare."),
         _column("Done", "integer", ".status.partitionsDone", "Partitions compared."),
         _column("Total", "integer", ".status.partitionsTotal", "Partitions to compare."),
         _column("Repaired", "integer", ".status.keysRepaired", "Records that a copy lacked."),
         _column("Complete", "string", _condition("Complete", "status"), "Whether it has ended."),
-        _column("Age", "date", ".metadata.creationTimestamp", "Since its creation."),
+        _column("Age", "date", ".metadata.creationTimestamp", "Time since its creation."),
     ]
     version = _version(
         "One run of anti-entropy over the copies of a DynamoCluster.",
@@ -194,15 +231,56 @@ def repair_crd() -> Schema:
         RepairStatus,
         columns,
     )
-    version["schema"]["openAPIV3Schema"]["required"] = ["spec"]
     return _crd("DynamoRepair", "dynamorepairs", ["drepair"], version)
+
+
+def backup_crd() -> Schema:
+    """The CustomResourceDefinition of DynamoBackup."""
+    columns = [
+        _column("Cluster", "string", ".spec.clusterName", "Whose keys."),
+        _column("State", "string", ".status.state", "Waiting, Running, Complete or Failed."),
+        _column("Done", "integer", ".status.partitionsDone", "Partitions that are saved."),
+        _column("Total", "integer", ".status.partitionsTotal", "Partitions of the ring."),
+        _column("Records", "integer", ".status.records", "Records that are saved."),
+        _column("Bytes", "integer", ".status.bytes", "Bytes of these records."),
+        _column("New", "integer", ".status.newBytes", "Bytes that it added to the archive.", 1),
+        _column("Id", "string", ".status.backupId", "Its id in the archive.", 1),
+        _column("Target", "string", ".status.target", "URL of the archive.", 1),
+        _column("Age", "date", ".metadata.creationTimestamp", "Time since its creation."),
+    ]
+    text = "One backup of a DynamoCluster: every write that was acknowledged before its start."
+    version = _version(text, BackupSpec, BackupStatus, columns)
+    return _crd("DynamoBackup", "dynamobackups", ["dbackup"], version)
+
+
+def restore_crd() -> Schema:
+    """The CustomResourceDefinition of DynamoRestore."""
+    columns = [
+        _column("Cluster", "string", ".spec.clusterName", "Into which ring."),
+        _column("Mode", "string", ".spec.mode", "What becomes of newer values."),
+        _column("Backup", "string", ".status.backupId", "Id of the backup."),
+        _column("State", "string", ".status.state", "Waiting, Running, Complete or Failed."),
+        _column("Done", "integer", ".status.partsDone", "Parts that are merged."),
+        _column("Total", "integer", ".status.partsTotal", "Parts of the backup."),
+        _column("Records", "integer", ".status.records", "Records that are merged."),
+        _column("Age", "date", ".metadata.creationTimestamp", "Time since its creation."),
+    ]
+    text = "One restore of a backup into a DynamoCluster; the backup may be of another ring."
+    version = _version(text, RestoreSpec, RestoreStatus, columns)
+    return _crd("DynamoRestore", "dynamorestores", ["drestore"], version)
+
+
+def every_crd() -> list[Schema]:
+    """All of them."""
+    return [cluster_crd(), repair_crd(), backup_crd(), restore_crd()]
 
 
 def _version(
     description: str, spec: type[Part], status: type[Part], columns: list[Schema]
 ) -> dict[str, Any]:
-    wanted = {"description": "What is wanted."} | schema_of(spec)
-    if "required" not in wanted:
+    wanted = {"description": "The wanted state."} | schema_of(spec)
+    needed = "required" in wanted
+    if not needed:
         wanted["default"] = _known(msgspec.to_builtins(spec()))
     return {
         "name": "v1alpha1",
@@ -215,14 +293,14 @@ def _version(
                 "type": "object",
                 "description": description,
                 "properties": {
-                    "apiVersion": {"type": "string", "description": "Of this kind."},
-                    "kind": {"type": "string", "description": "Of this resource."},
+                    "apiVersion": {"type": "string", "description": "API version of this kind."},
+                    "kind": {"type": "string", "description": "Kind of this resource."},
                     "metadata": {"type": "object"},
                     "spec": wanted,
-                    "status": {"description": "What was seen at the last look."}
-                    | schema_of(status),
+                    "status": {"description": "The state at the last look."} | schema_of(status),
                 },
             }
+            | ({"required": ["spec"]} if needed else {})
         },
     }
 

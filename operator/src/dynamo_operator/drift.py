@@ -1,10 +1,11 @@
-"""Whether an object is as we want it, said without asking the server.
+"""Whether an object has the wanted content, without a request to the server.
 
-An object of ours carries the digest of what was last applied. Another digest: we want something
-else now. The same digest and yet a field that is not as we wrote it: somebody else's edit.
+Each object has the digest of the content that was last applied. If the digest differs, the operator
+now wants other content. If the digest is equal but a field differs, another client has edited the
+object.
 
-What the server adds is no edit, but a map that selects is compared exactly: one key more, and it
-selects nothing. Kubernetes replaces such maps whole when they are applied.
+Fields that the server adds are no edit. But a map that selects is compared exactly: with one more
+key it selects nothing. Kubernetes replaces such maps as a whole when they are applied.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 from hashlib import sha256
 from typing import Any, Literal
 
-from dynamo_operator.children import Owner, labels_of
+from dynamo_operator.owner import Owner, labels_of
 from dynamo_operator.ports import FIELD_MANAGER
 from dynamo_operator.quantity import amount
 from dynamo_operator.snapshot import APPLIED, Document
@@ -36,8 +37,8 @@ def differs(wanted: Document, seen: Document) -> Literal["", "wish", "edit"]:
 
 
 def covers(wanted: Any, seen: Any) -> bool:
-    """Whether everything wanted is there; what the server added does not count, but where it makes
-    a map select less, or a rule let in fewer."""
+    """Whether all wanted fields are present; fields that the server added do not count, unless they
+    make a map select less or a rule admit fewer."""
     if isinstance(wanted, dict):
         fields = seen if isinstance(seen, dict) else {}
         return all(
@@ -54,14 +55,14 @@ def covers(wanted: Any, seen: Any) -> bool:
 
 
 def selects(field: str) -> bool:
-    """Whether a key that is added to this field changes who is meant: Service selectors, label
-    selectors of budgets, policies and spreads, machines of pods, rules of who is let in."""
+    """Whether a further key in this field changes what is selected: Service selectors, label
+    selectors of budgets, policies and spreads, node selectors of pods, rules of admission."""
     return field in ("selector", "matchLabels", "ingress") or field.endswith("Selector")
 
 
 def exact(wanted: Any, seen: Any) -> bool:
-    """Whether both are the same, but for fields that are written empty or left out. An empty
-    selector selects everything, so that is not left out."""
+    """Whether both are equal, except for fields that are empty or left out. An empty selector
+    selects everything, so it is not the same as none."""
     return bool(_bare(wanted) == _bare(seen)) or (not wanted and seen is None)
 
 
@@ -77,14 +78,14 @@ def _bare(value: Any) -> Any:
 
 
 def ours(seen: Document, owner: Owner) -> bool:
-    """Whether the object may be applied: the resource's own, or one that it left behind."""
+    """Whether the operator may apply the object: the resource's own, or one that it left behind."""
     return controlled(seen, owner.uid) or orphaned(seen, owner)
 
 
 def orphaned(seen: Document, owner: Owner) -> bool:
-    """Whether it was made for a resource of this name that was deleted with `--cascade=orphan`:
-    nothing else controls it, and it bears our labels, our digest and our hand. A resource that is
-    made again takes it up."""
+    """Whether it was made for a resource of this name that was deleted with `--cascade=orphan`: no
+    other owner controls it, and it has our labels, our digest and our field manager. A resource
+    that is made again takes it over."""
     meta = seen["metadata"]
     if any(reference.get("controller") for reference in meta.get("ownerReferences") or ()):
         return False

@@ -33,6 +33,8 @@ PARTS: tuple[tuple[str, str] | tuple[str, str, str], ...] = (
     ("policy", "v1", "poddisruptionbudgets"),
 )
 """The watched objects of a ring: group, version, plural."""
+RUNS = ("dynamorepairs", "dynamobackups", "dynamorestores")
+"""What is done once, for the ring that it names."""
 Wake = Callable[[tuple[str, str]], None]
 
 
@@ -93,7 +95,7 @@ def registry(wake: Wake) -> kopf.OperatorRegistry:
     async def cluster(namespace: str | None, name: str, **_: Any) -> None:
         wake((namespace or "", name))
 
-    async def repair(namespace: str | None, spec: kopf.Spec, **_: Any) -> None:
+    async def run(namespace: str | None, spec: kopf.Spec, **_: Any) -> None:
         wake((namespace or "", spec.get("clusterName", "")))
 
     async def part(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
@@ -101,7 +103,8 @@ def registry(wake: Wake) -> kopf.OperatorRegistry:
 
     kopf.on.login(registry=made)(login)
     kopf.on.event(GROUP, "v1alpha1", "dynamoclusters", registry=made)(cluster)
-    kopf.on.event(GROUP, "v1alpha1", "dynamorepairs", registry=made)(repair)
+    for plural in RUNS:
+        kopf.on.event(GROUP, "v1alpha1", plural, registry=made)(run)
     for kind in PARTS:
         kopf.on.event(*kind, registry=made)(part)
     return made

@@ -1,6 +1,6 @@
-"""The one way to the API server, over the kubernetes package's own async client.
+"""The only connection to the API server, with the kubernetes package's own async client.
 
-Raw objects, no models: those load 30 MB more and say nothing that a dict does not.
+It uses raw objects and no models: models need 30 MB more and add nothing to a dict.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from dynamo_operator.ports import FIELD_MANAGER, Failed, Found, Gone, failure
 
+ACCEPTED = "application/json, application/jwk-set+json"
+"""The API server gives its public keys in the second type alone (else 406)."""
 TIMEOUT_S = 10.0
 PAGE = 500
 PLACES = {
     "DynamoCluster": ("apis/dynamo-ring.dev/v1alpha1", "dynamoclusters"),
     "DynamoRepair": ("apis/dynamo-ring.dev/v1alpha1", "dynamorepairs"),
+    "DynamoBackup": ("apis/dynamo-ring.dev/v1alpha1", "dynamobackups"),
+    "DynamoRestore": ("apis/dynamo-ring.dev/v1alpha1", "dynamorestores"),
     "StatefulSet": ("apis/apps/v1", "statefulsets"),
     "Pod": ("api/v1", "pods"),
     "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
@@ -29,9 +33,11 @@ PLACES = {
     "ConfigMap": ("api/v1", "configmaps"),
     "Secret": ("api/v1", "secrets"),
     "Node": ("api/v1", "nodes"),
+    "PersistentVolume": ("api/v1", "persistentvolumes"),
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "ServiceMonitor": ("apis/monitoring.coreos.com/v1", "servicemonitors"),
+    "Certificate": ("apis/cert-manager.io/v1", "certificates"),
     "Event": ("apis/events.k8s.io/v1", "events"),
 }
 
@@ -45,7 +51,7 @@ class Kube:
 
     @staticmethod
     async def connect() -> Kube:
-        """As the pod's service account; outside of a cluster as kubeconfig says. Raises Failed."""
+        """As the pod's service account; outside a cluster, as kubeconfig says. Raises Failed."""
         configuration = Configuration()
         configuration.disable_strict_ssl_verification = True  # as handlers.Connection
         try:
@@ -59,7 +65,7 @@ class Kube:
                 )
             except Exception as error:
                 why = next(iter(str(error).splitlines()), type(error).__name__)
-                raise Failed(f"no way into a cluster: {why}") from error
+                raise Failed(f"no connection to a cluster: {why}") from error
         return Kube(ApiClient(configuration))
 
     async def close(self) -> None:
@@ -67,7 +73,7 @@ class Kube:
         await self._api.close()  # type: ignore[no-untyped-call]
 
     async def get(self, kind: str, namespace: str, name: str) -> Found | None:
-        """The object, None when there is none."""
+        """The object, None if there is none."""
         try:
             return await self._ask("GET", _path(kind, namespace, name))
         except Gone:
@@ -86,13 +92,17 @@ class Kube:
                 return found
             page = [*query, ("continue", token)]
 
+    async def read(self, path: str) -> Found:
+        """A document of the API server itself, that is no object."""
+        return await self._ask("GET", path.lstrip("/"))
+
     async def create(self, body: Mapping[str, Any]) -> Found:
-        """Raises Conflict when the name is taken."""
+        """Raises Conflict if the name is taken."""
         path = _path(body["kind"], body["metadata"]["namespace"])
         return await self._ask("POST", path, [("fieldManager", FIELD_MANAGER)], body)
 
     async def apply(self, body: Mapping[str, Any]) -> Found:
-        """Server-side apply, forced: whole objects, as fields that are left out are removed."""
+        """Server-side apply of whole objects, forced: fields that are left out are removed."""
         meta = body["metadata"]
         path = _path(body["kind"], meta["namespace"], meta["name"])
         query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
@@ -101,7 +111,7 @@ class Kube:
     async def patch(
         self, kind: str, namespace: str, name: str, body: Mapping[str, Any], sub: str = ""
     ) -> Found:
-        """Merge patch; lists are replaced whole."""
+        """Merge patch; lists are replaced as a whole."""
         path = _path(kind, namespace, name, sub)
         query = [("fieldManager", FIELD_MANAGER)]
         return await self._ask("PATCH", path, query, body, "application/merge-patch+json")
@@ -109,12 +119,12 @@ class Kube:
     async def delete(
         self, kind: str, namespace: str, name: str, preconditions: Mapping[str, str]
     ) -> None:
-        """Deletes one very object."""
+        """Deletes exactly this object, by uid and resourceVersion."""
         body = {"preconditions": dict(preconditions), "propagationPolicy": "Background"}
         await self._ask("DELETE", _path(kind, namespace, name), [], body)
 
     async def evict(self, namespace: str, name: str, preconditions: Mapping[str, str]) -> None:
-        """Raises Busy when the disruption budget is used up."""
+        """Raises Busy if the disruption budget is used up."""
         body = {
             "apiVersion": "policy/v1",
             "kind": "Eviction",
@@ -136,7 +146,7 @@ class Kube:
             method,
             "/" + path,
             query_params=[pair for pair in query or () if pair[1]],
-            header_params={"Accept": "application/json", "Content-Type": kind},
+            header_params={"Accept": ACCEPTED, "Content-Type": kind},
             body=None if body is None else dict(body),
             auth_settings=["BearerToken"],
         )

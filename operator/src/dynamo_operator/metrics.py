@@ -1,4 +1,4 @@
-"""The operator's own metrics; those of the data are the nodes'."""
+"""The operator's own metrics; the nodes have those of the data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from dynamo_operator.act import Outcome
 from dynamo_operator.actions import Act, Step
+from dynamo_operator.archive_runs import complete
 from dynamo_operator.conditions import below_quorum, facts
 from dynamo_operator.snapshot import Snapshot
 
@@ -21,22 +22,24 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = made = CollectorRegistry()
         self.passes = Counter(
-            "dynamo_operator_passes", "Looks at a cluster that ended.", ["result"], registry=made
+            "dynamo_operator_passes", "Passes over a cluster that ended.", ["result"], registry=made
         )
         self.pass_seconds = Histogram(
-            "dynamo_operator_pass_seconds", "How long one look and its step took.", registry=made
+            "dynamo_operator_pass_seconds", "Duration of one look and its step.", registry=made
         )
         self.actions = Counter(
-            "dynamo_operator_actions", "Changes that were made.", ["action"], registry=made
+            "dynamo_operator_actions", "Changes that the operator made.", ["action"], registry=made
         )
         self.api_calls = Gauge(
             "dynamo_operator_api_calls", "Requests to the API server.", ["verb"], registry=made
         )
-        self.waiting = Gauge("dynamo_operator_queue", "Clusters that are queued.", registry=made)
+        self.waiting = Gauge("dynamo_operator_queue", "Clusters in the queue.", registry=made)
         self.listed = Gauge(
-            "dynamo_operator_listed", "1 while its resources can be listed.", ["namespace"],
+            "dynamo_operator_listed",
+            "1 while its resources can be listed.",
+            ["namespace"],
             registry=made,
-        )  # fmt: skip
+        )
         self._of_cluster = {
             name: Gauge(f"dynamo_cluster_{name}", text, CLUSTER, registry=made)
             for name, text in (
@@ -44,12 +47,16 @@ class Metrics:
                 ("ready_pods", "Pods that are Ready."),
                 ("members", "Members of the ring."),
                 ("readable", "1 while a majority shows one ring."),
-                ("moves_pending", "Replicas that are still to move."),
-                ("below_quorum", "Partitions with fewer owners up than R and W want."),
-                ("hints", "Hints that wait for their nodes."),
-                ("progressing", "1 while something is to be changed."),
-                ("degraded", "1 while a person should look."),
-                ("spec_valid", "0 while a person must change the spec, or what it names."),
+                ("moves_pending", "Replicas that still have to move."),
+                ("below_quorum", "Partitions with fewer owners up than R and W need."),
+                ("hints", "Hints that wait for delivery."),
+                ("progressing", "1 while a change is due or under way."),
+                ("degraded", "1 while a person should act."),
+                ("encrypted", "1 while every connection is in TLS."),
+                ("access_required", "1 while every node asks clients who they are."),
+                ("backup_up_to_date", "0 while the last backup that was due failed or is late."),
+                ("last_backup_seconds", "When the last complete backup began, 0: there is none."),
+                ("spec_valid", "0 while a person must change the spec or an object in it."),
             )
         }
 
@@ -57,6 +64,7 @@ class Metrics:
         """One pass over one cluster."""
         ring = o.ring
         told = {f.type: f.holds for f in facts(o, step, outcome.said, outcome.refused)}
+        whole = complete(o.runs)
         hints = sum(backlog.count for node in o.nodes.values() for backlog in node.hints.values())
         for name, value in (
             ("size", o.spec.size),
@@ -68,21 +76,25 @@ class Metrics:
             ("hints", hints),
             ("progressing", step.progressing),
             ("degraded", told["Degraded"] is True),
+            ("encrypted", told["CertificatesReady"] is True),
+            ("access_required", told["AccessReady"] is True),
+            ("backup_up_to_date", told["BackupUpToDate"] is not False),
+            ("last_backup_seconds", (whole[-1].started or 0.0) if whole else 0.0),
             ("spec_valid", told["SpecValid"] is not False),
         ):
             self._of_cluster[name].labels(o.namespace, o.name).set(value)
 
     def did(self, action: Act) -> None:
-        """One action was carried out."""
+        """Counts one action."""
         self.actions.labels(type(action).__name__).inc()
 
     def gone(self, key: Key) -> None:
-        """A cluster is no more."""
+        """The cluster does not exist any more."""
         for gauge in self._of_cluster.values():
             gauge.remove(*key)
 
     def text(self, queued: int, calls: Mapping[str, int]) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All metrics in the format of Prometheus."""
         self.waiting.set(queued)
         for verb, count in calls.items():
             self.api_calls.labels(verb).set(count)

@@ -7,7 +7,6 @@ A node that does not answer in time is a fact like any other.
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections import Counter
 from collections.abc import Callable, Mapping
 from time import monotonic, time
@@ -15,22 +14,36 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from dynamo_operator import children
+from dynamo_operator import authority, children, exposure, protection
+from dynamo_operator.account_keys import AccountKeys
+from dynamo_operator.archive_runs import BACKUP, RESTORE, STATES, Run
 from dynamo_operator.drift import ours
-from dynamo_operator.parse import claim_of, pod_of, repair_of, resource_of, workload_of
-from dynamo_operator.ports import Failed, KubeApi, NodeApi, Refused
-from dynamo_operator.snapshot import Claim, Node, Pod, Repair, Ring, Snapshot
+from dynamo_operator.machines import Machines
+from dynamo_operator.node_answers import Node, Ring
+from dynamo_operator.owner import labels_of
+from dynamo_operator.parse import claim_of, pod_of, repair_of, resource_of, runs_of, workload_of
+from dynamo_operator.plan.going_over import completed, secured
+from dynamo_operator.ports import Failed, Gone, KubeApi, NodeApi, Refused, Way
+from dynamo_operator.snapshot import Claim, Pod, Repair, Snapshot
+from dynamo_operator.trust import Trust
 from dynamo_operator.turns import Turns
 from dynamo_operator.waits import Waits
 
 T = TypeVar("T")
-KINDS = ("StatefulSet", "Service", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor")
+Objects = dict[tuple[str, str], Mapping[str, Any]]
+KINDS = (
+    "StatefulSet", "Service", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor",
+    "Certificate",
+)  # fmt: skip
+INSTANCE = "app.kubernetes.io/instance"
+CONFIG_MAPS = (protection.authority_name, protection.access_name)
 
 
 class Observer:
-    """Looks at clusters through the two ports. Between looks it keeps three things: the zones of
+    """Looks at clusters through the two ports. Between looks it keeps five things: the zones of
     machines, which do not change (without the right to read machines, a pod may carry its zone);
-    since when something has been missing; and the turns of clusters."""
+    since when something has been missing; since when machines are gone; the turns of clusters; and
+    for some minutes the public keys of ServiceAccounts."""
 
     def __init__(
         self,
@@ -44,6 +57,8 @@ class Observer:
         self.operator_namespace = operator_namespace
         self.waits = Waits(clock)
         self.turns = Turns(clock)
+        self.machines = Machines(kube, clock)
+        self.accounts = AccountKeys(kube, clock)
         self._zones: dict[tuple[str, str], str] = {}
 
     async def look(self, namespace: str, name: str, now: float | None = None) -> Snapshot | None:
@@ -52,6 +67,7 @@ class Observer:
         if resource is None:
             self.waits.forget((namespace, name))
             self.turns.gone((namespace, name))
+            self.machines.forget((namespace, name))
             return None
         seen = resource_of(resource, time() if now is None else now, self.operator_namespace)
         objects = await self._objects(seen)
@@ -59,36 +75,57 @@ class Observer:
         listed = await self.kube.find("Pod", namespace, selector)
         pods = {pod.ordinal: pod for item in listed if (pod := pod_of(seen, item)) is not None}
         claims = await self._claims(seen)
-        token, there = await self._secret(seen)
+        secrets = await self._secret(seen)
         pods = await self._placed(seen, pods)
-        statuses = await self._statuses(pods, token)
         seen = msgspec.structs.replace(
             seen,
-            objects=objects,
             workload=workload_of(objects.get(("StatefulSet", name))),
             pods=pods,
             claims=claims,
-            secret=there,
-            token=token,
-            nodes=statuses,
+            **secrets,
         )
-        seen = await self._ring(seen, token)
+        seen = msgspec.structs.replace(seen, spec=completed(seen))
+        seen = msgspec.structs.replace(seen, objects=_concerning(seen, objects))
+        gone, unasked = await self.machines.gone(seen)
+        seen = msgspec.structs.replace(seen, gone=gone, unasked=unasked)
+        keys, issuer = await self._keys(seen)
+        trust = await self._trust(seen)
+        seen = msgspec.structs.replace(seen, trust=trust, keys=keys, issuer=issuer)
+        seen = msgspec.structs.replace(seen, nodes=await self._statuses(seen))
+        seen = await self._ring(seen)
         seen = msgspec.structs.replace(
             seen, waited=self.waits.seen(seen), turn=self.turns.seen(seen)
         )
-        return msgspec.structs.replace(seen, repairs=await self._repairs(seen, token))
+        return await self._runs(msgspec.structs.replace(seen, repairs=await self._repairs(seen)))
 
-    async def _objects(self, seen: Snapshot) -> dict[tuple[str, str], Mapping[str, Any]]:
-        wanted = {made["kind"] for made in children.companions(seen.owner, seen.spec)}
-        wanted.add("StatefulSet")
+    async def _objects(self, seen: Snapshot) -> Objects:
+        """All with our names."""
         names = [("Service", seen.owner.headless), *((kind, seen.name) for kind in KINDS)]
-        found: dict[tuple[str, str], Mapping[str, Any]] = {}
+        names += [("ConfigMap", name(seen.owner)) for name in CONFIG_MAPS]
+        found: Objects = {}
         for kind, name in names:
             if kind == "ServiceMonitor" and not seen.spec.monitoring.service_monitor:
                 continue
+            tls = seen.spec.tls
+            if kind == "Certificate" and tls.mode == "Disabled" and tls.issuer_ref is None:
+                continue  # an API server need not know it
             item = await self.kube.get(kind, seen.namespace, name)
-            if item is not None and (kind in wanted or ours(item, seen.owner)):
+            if item is not None:
                 found[kind, name] = item
+        return found | await self._pod_services(seen)
+
+    async def _pod_services(self, seen: Snapshot) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """Services of single pods. While the spec asks for them, also those of other owners that
+        have their names; else only our own that are left."""
+        wanted = seen.spec.exposure.type != "Disabled"
+        selector = "" if wanted else f"{INSTANCE}={seen.name},{exposure.SERVICE}=pod"
+        found: dict[tuple[str, str], Mapping[str, Any]] = {}
+        for item in await self.kube.find("Service", seen.namespace, selector):
+            name = item["metadata"]["name"]
+            if seen.ordinal(exposure.pod_of(name)) is None:
+                continue
+            if wanted or ours(item, seen.owner):
+                found["Service", name] = item | {"kind": "Service"}
         return found
 
     async def _claims(self, seen: Snapshot) -> dict[int, Claim]:
@@ -98,13 +135,39 @@ class Observer:
         claims = (claim_of(seen, item) for item in listed)
         return {claim.ordinal: claim for claim in claims if claim is not None}
 
-    async def _secret(self, seen: Snapshot) -> tuple[str, bool]:
+    async def _secret(self, seen: Snapshot) -> dict[str, Any]:
+        """Whether it is there, and its text."""
         name = children.secret_name(seen.owner, seen.spec)
         found = await self.kube.get("Secret", seen.namespace, name)
-        if found is None:
-            return "", False
-        text = (found.get("data") or {}).get(children.SECRET_KEY, "")
-        return base64.b64decode(text).decode().removesuffix("\n"), True
+        text = authority.data_of(found).get(children.SECRET_KEY, b"")
+        return {"secret": found is not None, "secret_text": text.decode("latin-1")}
+
+    async def _trust(self, seen: Snapshot) -> Trust:
+        """Certificates, also of a ring that is to be plain: its nodes may not be yet. A Secret of
+        our names that is not of this ring is a fault, where we would write it."""
+        if not secured(seen):
+            return Trust()
+        mounted = protection.certificate_secret(seen.owner, seen.spec)
+        if not protection.own_authority(seen.spec):
+            return authority.trust_of(await self.kube.get("Secret", seen.namespace, mounted), None)
+        found = []
+        for name in (mounted, protection.authority_name(seen.owner)):
+            secret = await self.kube.get("Secret", seen.namespace, name)
+            labels = secret["metadata"].get("labels") or {} if secret else {}
+            if secret is not None and not labels_of(seen.owner).items() <= labels.items():
+                return Trust(fault=f"Secret {name} exists but is not of this ring; rename one")
+            found.append(secret)
+        return authority.trust_of(*found)
+
+    async def _keys(self, seen: Snapshot) -> tuple[str, str]:
+        """The public keys of ServiceAccount tokens, and who issues them: as the API server says, or
+        as the ConfigMap has it."""
+        if not seen.spec.access.required:
+            return "", ""
+        keys, issuer = await self.accounts.read()
+        last = seen.objects.get(("ConfigMap", protection.access_name(seen.owner)), {})
+        data = last.get("data") or {}
+        return keys or data.get("jwks.json", ""), issuer or data.get("issuer", "")
 
     async def _placed(self, seen: Snapshot, pods: dict[int, Pod]) -> dict[int, Pod]:
         """Pods with the zones of their machines, if the operator may read machines."""
@@ -125,10 +188,10 @@ class Observer:
             for ordinal, pod in pods.items()
         }
 
-    async def _statuses(self, pods: Mapping[int, Pod], token: str) -> dict[int, Node]:
-        asked = [pod for pod in pods.values() if pod.address and pod.running]
+    async def _statuses(self, seen: Snapshot) -> dict[int, Node]:
+        asked = [pod for pod in seen.pods.values() if pod.address and pod.running]
         answers = await asyncio.gather(
-            *(self._answer(pod.address, "/v1/status", token, Node) for pod in asked)
+            *(self._answer(seen.way(pod.ordinal), "/v1/status", Node) for pod in asked)
         )
         return {
             pod.ordinal: node
@@ -136,13 +199,13 @@ class Observer:
             if node is not None and node.name == pod.name
         }
 
-    async def _answer(self, address: str, path: str, token: str, kind: type[T]) -> T | None:
+    async def _answer(self, way: Way, path: str, kind: type[T]) -> T | None:
         try:
-            return msgspec.convert(await self.nodes.get(address, path, token), kind)
+            return msgspec.convert(await self.nodes.get(way, path), kind)
         except (Failed, msgspec.ValidationError):
             return None
 
-    async def _ring(self, seen: Snapshot, token: str) -> Snapshot:
+    async def _ring(self, seen: Snapshot) -> Snapshot:
         """The ring document that a majority of its live members has.
 
         While partitions move, digests differ for as long as gossip takes. Then the operator
@@ -155,12 +218,12 @@ class Observer:
         counts = Counter(node.digest for node in members.values())
         digest, _ = max(counts.items(), key=lambda pair: (pair[1], pair[0]))
         asked = sorted(members, key=lambda i: (members[i].digest != digest, i))
-        first = await self._document(seen, asked[0], token)
+        first = await self._document(seen, asked[0])
         if first is not None and first.digest == digest and _majority(seen, first, digest):
             have = {seen.pod_name(i) for i, n in members.items() if n.digest == digest}
             unanimous = first.live.keys() <= have
             return msgspec.structs.replace(seen, ring=first, exact=True, unanimous=unanimous)
-        rings = [ring for i in asked if (ring := await self._document(seen, i, token)) is not None]
+        rings = [ring for i in asked if (ring := await self._document(seen, i)) is not None]
         for ring in sorted(rings, key=lambda r: -r.epoch):
             same = sum(other.members == ring.members for other in rings)
             if same * 2 > len(ring.live):
@@ -168,15 +231,15 @@ class Observer:
         told = f"{len(members)} members answer, but no majority shows the same ring"
         return msgspec.structs.replace(seen, unreadable=told)
 
-    async def _document(self, seen: Snapshot, ordinal: int, token: str) -> Ring | None:
-        return await self._answer(seen.pods[ordinal].address, "/v1/ring", token, Ring)
+    async def _document(self, seen: Snapshot, ordinal: int) -> Ring | None:
+        return await self._answer(seen.way(ordinal), "/v1/ring", Ring)
 
-    async def _repairs(self, seen: Snapshot, token: str) -> tuple[Repair, ...]:
+    async def _repairs(self, seen: Snapshot) -> tuple[Repair, ...]:
         listed = await self.kube.find("DynamoRepair", seen.namespace)
         ours = [r for item in listed if (r := repair_of(seen, item)) is not None]
-        return tuple([await self._progress(seen, repair, token) for repair in ours])
+        return tuple([await self._progress(seen, repair) for repair in ours])
 
-    async def _progress(self, seen: Snapshot, repair: Repair, token: str) -> Repair:
+    async def _progress(self, seen: Snapshot, repair: Repair) -> Repair:
         """The progress from the node that was asked to run the repair; only that node knows it."""
         if repair.ended:
             return repair
@@ -185,7 +248,7 @@ class Observer:
                 continue
             path = f"/v1/repairs/{repair.uid}"
             try:
-                found = await self.nodes.get(seen.pods[ordinal].address, path, token)
+                found = await self.nodes.get(seen.way(ordinal), path)
             except Failed:
                 continue
             return msgspec.structs.replace(
@@ -196,6 +259,46 @@ class Observer:
                 repaired=found["keys_repaired"],
             )
         return repair
+
+    async def _runs(self, seen: Snapshot) -> Snapshot:
+        """With backups and restores. CRDs or rights may be older than the operator."""
+        try:
+            listed = [await self.kube.find(kind, seen.namespace) for kind in (BACKUP, RESTORE)]
+        except (Gone, Refused) as error:
+            return msgspec.structs.replace(seen, runs_fault=str(error))
+        runs = tuple([await self._led(seen, run) for run in runs_of(seen, *listed)])
+        return msgspec.structs.replace(seen, runs=runs)
+
+    async def _led(self, seen: Snapshot, run: Run) -> Run:
+        """With the report of the node that leads it. A node that led it before may know it too."""
+        if run.ended:
+            return run
+        path = f"{run.path}/{run.id}"
+        members = [i for i, node in sorted(seen.nodes.items()) if node.disk == "member"]
+        reports = await asyncio.gather(*(self._report(seen.way(i), path) for i in members))
+        found = [report for report in reports if report is not None]
+        if not found:
+            return run
+        report = max(found, key=lambda r: STATES.index(r["state"]))
+        return msgspec.structs.replace(run, state=report["state"], report=report)
+
+    async def _report(self, way: Way, path: str) -> dict[str, Any] | None:
+        try:
+            found = await self.nodes.get(way, path)
+        except Failed:
+            return None
+        return found if found.get("state") in STATES else None
+
+
+def _concerning(seen: Snapshot, found: Objects) -> Objects:
+    """The objects that are ours, and those of others of a kind that the spec asks for."""
+    wanted = {made["kind"] for made in children.companions(seen.owner, seen.spec)}
+    wanted |= {"StatefulSet", *(["ConfigMap"] if seen.spec.tls.mode != "Disabled" else [])}
+    return {
+        (kind, name): item
+        for (kind, name), item in found.items()
+        if kind in wanted or ours(item, seen.owner)
+    }
 
 
 def _majority(seen: Snapshot, ring: Ring, digest: str) -> bool:

@@ -1,4 +1,4 @@
-"""`spec.podTemplate` laid over the template that the operator makes."""
+"""Merges `spec.podTemplate` into the template that the operator makes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 
 def laid_over(below: Any, above: Any) -> Any:
-    """Objects are merged field by field, lists of named objects by name; other objects of a list
-    are added to it; everything else is replaced."""
+    """Merges objects field by field and lists of named objects by name. Adds other objects to their
+    list. Replaces everything else."""
     if isinstance(below, dict) and isinstance(above, dict):
         both = {field: laid_over(below[field], above[field]) for field in below.keys() & above}
         return below | above | both

@@ -1,21 +1,32 @@
-"""Objects of the API server as the values of a look."""
+"""Turns objects of the API server into the values of a snapshot."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from dynamo_operator.children import CLAIM
-from dynamo_operator.pod import CONTAINER
+from msgspec import structs
+
+from dynamo_operator.archive_runs import BACKUP, RESTORE, Run
+from dynamo_operator.owner import CLAIM
+from dynamo_operator.pod import ACCESS_FILE, ADMIN_TLS, CONTAINER, PEER_TLS
 from dynamo_operator.quantity import instant
 from dynamo_operator.snapshot import WEIGHT, Claim, Document, Pod, Repair, Snapshot, Workload
-from dynamo_operator.spec import BadSpec, ClusterSpec, cluster_spec, repair_spec
+from dynamo_operator.spec import (
+    BadSpec,
+    ClusterSpec,
+    backup_spec,
+    cluster_spec,
+    repair_spec,
+    restore_spec,
+)
+from dynamo_operator.spec_backup import BackupSpec, RestoreSpec
 
 WEIGHT_MAX = 1000
 SOURCES = ("dataSource", "dataSourceRef", "volumeName", "selector")
 
 
 def resource_of(resource: Document, now: float, operator_namespace: str) -> Snapshot:
-    """The resource alone; a spec that cannot be read is a fault, and nothing else is looked at."""
+    """The resource alone; if its spec cannot be read, this is a fault and the look ends."""
     meta = resource["metadata"]
     fault = ""
     try:
@@ -38,7 +49,7 @@ def resource_of(resource: Document, now: float, operator_namespace: str) -> Snap
 
 
 def workload_of(item: Document | None) -> Workload | None:
-    """The StatefulSet's facts."""
+    """The facts of the StatefulSet."""
     if item is None:
         return None
     meta, status = item["metadata"], item.get("status") or {}
@@ -49,11 +60,12 @@ def workload_of(item: Document | None) -> Workload | None:
         revision=status.get("updateRevision", ""),
         caught_up=status.get("observedGeneration", 0) >= meta.get("generation", 0),
         annotations=dict(meta.get("annotations") or {}),
+        asks=ACCESS_FILE in _environment(item["spec"].get("template") or {}),
     )
 
 
 def pod_of(seen: Snapshot, item: Document) -> Pod | None:
-    """A pod of ours, None when its name is not of this StatefulSet."""
+    """A pod of the ring, None if its name does not belong to this StatefulSet."""
     meta, status = item["metadata"], item.get("status") or {}
     ordinal = seen.ordinal(meta["name"])
     if ordinal is None:
@@ -63,6 +75,7 @@ def pod_of(seen: Snapshot, item: Document) -> Pod | None:
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     ready = conditions.get("Ready", {})
     is_ready, turned = ready.get("status") == "True", instant(ready.get("lastTransitionTime"))
+    told = _environment(item)
     running = (containers.get(CONTAINER, {}).get("state") or {}).get("running")
     return Pod(
         name=meta["name"],
@@ -82,7 +95,17 @@ def pod_of(seen: Snapshot, item: Document) -> Pod | None:
         weight=_weight(notes.get(WEIGHT, "1")),
         trouble=_trouble(meta["name"], containers.get(CONTAINER, {}), conditions),
         labels=dict(labels),
+        tls=told.get(PEER_TLS, "off"),
+        https=told.get(ADMIN_TLS, "off") != "off",
+        asks=ACCESS_FILE in told,
     )
+
+
+def _environment(item: Document) -> dict[str, str]:
+    containers = (item.get("spec") or {}).get("containers") or ()
+    nothing: Document = {}
+    node = next((each for each in containers if each["name"] == CONTAINER), nothing)
+    return {line["name"]: line.get("value", "") for line in node.get("env") or ()}
 
 
 def _weight(text: str) -> int:
@@ -90,7 +113,7 @@ def _weight(text: str) -> int:
 
 
 def _trouble(name: str, container: Document, conditions: dict[str, Any]) -> str:
-    """Why a pod does not run, as the scheduler or the kubelet says."""
+    """Why a pod does not run, in the words of the scheduler or the kubelet."""
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
         return f"{name} is not scheduled: {scheduled.get('message', '')}"
@@ -101,7 +124,7 @@ def _trouble(name: str, container: Document, conditions: dict[str, Any]) -> str:
 
 
 def claim_of(seen: Snapshot, item: Document) -> Claim | None:
-    """A claim of ours, None when its name is not of this StatefulSet."""
+    """A claim of the ring, None if its name does not belong to this StatefulSet."""
     meta, status = item["metadata"], item.get("status") or {}
     ordinal = seen.ordinal(meta["name"].removeprefix(f"{CLAIM}-"))
     if ordinal is None or meta["name"] != seen.owner.claim(ordinal):
@@ -122,11 +145,16 @@ def claim_of(seen: Snapshot, item: Document) -> Claim | None:
         class_name=item["spec"].get("storageClassName"),
         sourced=not ours or any(item["spec"].get(field) for field in SOURCES),
         capacity=str((status.get("capacity") or {}).get("storage", "")),
+        labels=dict(labels),
+        access_modes=tuple(item["spec"].get("accessModes") or ()),
+        attributes=item["spec"].get("volumeAttributesClassName"),
+        modifying=(status.get("modifyVolumeStatus") or {}).get("status", ""),
+        volume=item["spec"].get("volumeName", ""),
     )
 
 
 def repair_of(seen: Snapshot, item: Document) -> Repair | None:
-    """A DynamoRepair of this cluster; its schema has been checked by the API server."""
+    """A DynamoRepair of this cluster; the API server has checked it against the schema."""
     meta = item["metadata"]
     try:
         spec = repair_spec(item.get("spec") or {})
@@ -142,3 +170,58 @@ def repair_of(seen: Snapshot, item: Document) -> Repair | None:
         spec=spec,
         status=dict(item.get("status") or {}),
     )
+
+
+def runs_of(seen: Snapshot, backups: list[Any], restores: list[Any]) -> tuple[Run, ...]:
+    """The DynamoBackups and DynamoRestores of this cluster, among all of the namespace: a restore
+    may be of another ring's backup."""
+    made = [run for item in backups if (run := _run(seen, item, BACKUP)) is not None]
+    named = {item["metadata"]["name"]: dict(item.get("status") or {}) for item in backups}
+    for item in restores:
+        run = _run(seen, item, RESTORE)
+        if run is not None and isinstance(run.spec, RestoreSpec):
+            made.append(_with_source(run, run.spec, named))
+    return tuple(made)
+
+
+def _run(seen: Snapshot, item: Document, kind: Any) -> Run | None:
+    meta, status = item["metadata"], dict(item.get("status") or {})
+    decode = backup_spec if kind == BACKUP else restore_spec
+    try:
+        spec = decode(item.get("spec") or {})
+    except BadSpec:
+        return None
+    if spec.cluster_name != seen.name or "deletionTimestamp" in meta:
+        return None
+    archive, missing = "", ""
+    if isinstance(spec, BackupSpec):
+        archive = spec.target or status.get("target") or seen.spec.backup.target or ""
+        missing = "" if archive else "spec.target is not set, nor spec.backup.target of the ring"
+    return Run(
+        kind=kind,
+        name=meta["name"],
+        uid=meta["uid"],
+        resource_version=meta["resourceVersion"],
+        created=instant(meta["creationTimestamp"]) or 0.0,
+        spec=spec,
+        labels=dict(meta.get("labels") or {}),
+        status=status,
+        archive=archive,
+        missing=missing,
+    )
+
+
+def _with_source(run: Run, spec: RestoreSpec, backups: dict[str, dict[str, Any]]) -> Run:
+    """Where a restore reads: what its status says, once it has begun."""
+    source = spec.source
+    if run.status.get("target"):
+        place = run.status["target"], run.status.get("backupId", "")
+        return structs.replace(run, archive=place[0], backup=place[1])
+    if source.name is None:
+        return structs.replace(run, archive=source.target or "", backup=source.backup_id or "")
+    status = backups.get(source.name)
+    if status is None:
+        return structs.replace(run, missing=f"there is no DynamoBackup {source.name}")
+    if status.get("state") != "Complete":
+        return structs.replace(run, missing=f"DynamoBackup {source.name} is not complete")
+    return structs.replace(run, archive=status["target"], backup=status["backupId"])

@@ -1,13 +1,13 @@
-"""The two ports to the world, as the loop sees them: the API server and the nodes' admin listeners.
+"""The operator's two ports: the API server and the nodes' admin listeners.
 
-`kube` and `node_admin` are the real ones; the tests' simulated API server and ring stand behind the
+`kube` and `node_admin` are the real ones; the tests' simulated API server and ring implement the
 same ports. Each failure is one of these:
 
-    Failed                 with `status`: what the other side answered, 0 when it did not
+    Failed                 with `status`: that of the answer, 0 without an answer
     ├── Gone               404, and 410
-    ├── Conflict           409: it exists, or it is not what it was when it was looked at
-    ├── Busy               429: the disruption budget, or a server that has enough to do
-    └── Refused            400, 403, 422: asking again changes nothing
+    ├── Conflict           409: it exists, or it has changed since the look
+    ├── Busy               429: the disruption budget is used up, or the server is busy
+    └── Refused            400, 403, 422: the same request would be refused again
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 Found = dict[str, Any]
 FIELD_MANAGER = "dynamo-operator"
-"""As whom the operator applies."""
+"""The name under which the operator applies objects."""
 
 
 class Failed(Exception):
-    """A request that did not do what it was for."""
+    """A request that failed."""
 
     def __init__(self, message: str, status: int = 0, body: Any = None) -> None:
         super().__init__(message)
@@ -30,11 +32,11 @@ class Failed(Exception):
 
 
 class Gone(Failed):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class Conflict(Failed):
-    """Somebody was there before; look again."""
+    """Another client has changed it; look again."""
 
 
 class Busy(Failed):
@@ -42,11 +44,11 @@ class Busy(Failed):
 
 
 class Refused(Failed):
-    """Not like this."""
+    """The server refuses the request as it is."""
 
 
 def failure(status: int, message: str, body: Any = None) -> Failed:
-    """The error of an answer's status."""
+    """The error for an answer's status."""
     kinds: dict[int, type[Failed]] = {
         **dict.fromkeys((404, 410), Gone),
         **dict.fromkeys((400, 403, 422), Refused),
@@ -56,17 +58,31 @@ def failure(status: int, message: str, body: Any = None) -> Failed:
     return kinds.get(status, Failed)(message, status, body)
 
 
+class Way(Struct, frozen=True):
+    """How a node is asked. `address`: the IP of its pod; `tokens`: what it is shown, each after it
+    has refused the one before; `believed`: PEM of the authorities that its certificate has to
+    be of, "" for a plain connection; `name`: what that certificate has to name."""
+
+    address: str
+    tokens: tuple[str, ...] = ()
+    believed: str = ""
+    name: str = ""
+
+
 class KubeApi(Protocol):
-    """What the operator asks of an API server. Every method raises Failed."""
+    """The operator's requests to an API server. Every method raises Failed."""
 
     async def get(self, kind: str, namespace: str, name: str) -> Found | None:
-        """The object, None when there is none."""
+        """The object, None if there is none."""
 
     async def find(self, kind: str, namespace: str, selector: str = "") -> list[Found]:
-        """Objects by label; an empty namespace means all that are watched."""
+        """Objects by label; an empty namespace means all watched ones."""
+
+    async def read(self, path: str) -> Found:
+        """A document of the API server itself, that is no object."""
 
     async def create(self, body: Mapping[str, Any]) -> Found:
-        """Raises Conflict when the name is taken."""
+        """Raises Conflict if the name is taken."""
 
     async def apply(self, body: Mapping[str, Any]) -> Found:
         """Server-side apply, forced; a resourceVersion in it is a precondition."""
@@ -74,22 +90,23 @@ class KubeApi(Protocol):
     async def patch(
         self, kind: str, namespace: str, name: str, body: Mapping[str, Any], sub: str = ""
     ) -> Found:
-        """Merge patch, of a subresource when named; uid and resourceVersion are preconditions."""
+        """Merge patch, of a subresource if given; uid and resourceVersion are preconditions."""
 
     async def delete(
         self, kind: str, namespace: str, name: str, preconditions: Mapping[str, str]
     ) -> None:
-        """Deletes one very object: uid and resourceVersion."""
+        """Deletes exactly this object, by uid and resourceVersion."""
 
     async def evict(self, namespace: str, name: str, preconditions: Mapping[str, str]) -> None:
-        """Raises Busy when the disruption budget is used up."""
+        """Raises Busy if the disruption budget is used up."""
 
 
 class NodeApi(Protocol):
-    """What the operator asks of a node's admin listener (docs/http-api.md). Raises Failed."""
+    """The operator's requests to a node's admin listener (docs/http-api.md). `secret` is the text
+    of the cluster's Secret, from which tokens are made; "" if there is none. Raises Failed."""
 
-    async def get(self, address: str, path: str, token: str) -> Found:
-        """A document of the node at `address`, its IP."""
+    async def get(self, way: Way, path: str) -> Found:
+        """A document of the node."""
 
-    async def post(self, address: str, path: str, token: str, body: Mapping[str, Any]) -> Found:
-        """Its answer to a request that may change something."""
+    async def post(self, way: Way, path: str, body: Mapping[str, Any]) -> Found:
+        """The node's answer to a request that may change something."""

@@ -1,4 +1,4 @@
-"""Amounts and times as Kubernetes writes them."""
+"""Amounts and times in the notation of Kubernetes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _QUANTITY = re.compile(r"([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)([numkMGTPE]i?)?")
 
 
 def amount(text: str) -> Decimal | None:
-    """The number that a quantity stands for (`1Gi`, `250m`, `0.5`); None: it is none."""
+    """The number of a quantity (`1Gi`, `250m`, `0.5`); None if the text is not a quantity."""
     match = _QUANTITY.fullmatch(text)
     if match is None or (match[2] or "") not in _SUFFIXES:
         return None
@@ -30,10 +30,10 @@ def instant(text: str | None) -> float | None:
 
 
 def stamp(instant_s: float) -> str:
-    """RFC 3339 in whole seconds, as conditions have it."""
+    """RFC 3339 in whole seconds, as in conditions."""
     return datetime.fromtimestamp(int(instant_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def precise(instant_s: float) -> str:
-    """RFC 3339 with microseconds, as Events have it."""
+    """RFC 3339 with microseconds, as in Events."""
     return datetime.fromtimestamp(instant_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""One pass over one cluster: look, plan, act, tell. It remembers nothing between passes."""
+"""One pass over one cluster: look, plan, act, report. It keeps nothing between passes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from msgspec import structs
 from dynamo_operator.act import Actor, Outcome
 from dynamo_operator.actions import Note, Step
 from dynamo_operator.observe import Observer
+from dynamo_operator.plan import certificates
 from dynamo_operator.plan.schedule import rest_s
 from dynamo_operator.plan.table import plan
 from dynamo_operator.ports import Failed, KubeApi
+from dynamo_operator.run_status import run_status
 from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.status import changes, cluster_status, repair_status
 
@@ -26,7 +28,7 @@ something, at rest, while a plan waits for a person. Events come sooner. The pro
 makes no event, so an operator that waits for it looks again soon."""
 ROUNDS_MAX = 32
 TOLD = {"Ready": ("True", False), "Degraded": ("True", True), "SpecValid": ("False", True)}
-"""Conditions that are also posted as an Event when they become true, and whether as a warning."""
+"""Conditions for which an Event is also posted when they get this value; whether as a warning."""
 
 
 class Reconciler:
@@ -55,15 +57,16 @@ class Reconciler:
         if o is None:
             return None
         refused = ""
+        runs: dict[str, tuple[str, bool]] = {}
         for _ in range(ROUNDS_MAX):
             step = plan(o)
             outcome = await self.actor.carry_out(o, step)
-            refused = outcome.refused or refused
+            refused, runs = outcome.refused or refused, runs | outcome.runs
             if outcome.changed or outcome.failed or not outcome.settled - o.settled:
                 break
             o = structs.replace(o, settled=o.settled | outcome.settled)
         settled = outcome.settled | o.settled
-        outcome = structs.replace(outcome, refused=refused, settled=settled)
+        outcome = structs.replace(outcome, refused=refused, settled=settled, runs=runs)
         self.saw(o, step, outcome)
         whole = o.deleting or await self._tell(o, step, outcome)
         if outcome.failed is not None:
@@ -73,10 +76,11 @@ class Reconciler:
         if outcome.plan is not None:
             return APPROVAL_S
         at_rest_s = RESYNC_S if whole or o.spec.stopped else TROUBLE_S
-        return step.again_s or (PROGRESS_S if step.progressing else rest_s(o, at_rest_s))
+        at_rest_s = certificates.rest_s(o, rest_s(o, at_rest_s))
+        return step.again_s or (PROGRESS_S if step.progressing else at_rest_s)
 
     async def _tell(self, o: Snapshot, step: Step, outcome: Outcome) -> bool:
-        """Whether the status, which is written, says Converged."""
+        """Writes the status; returns whether it says Converged."""
         made = cluster_status(o, step, outcome)
         old = o.resource.get("status") or {}
         if body := changes(made, old):
@@ -91,10 +95,18 @@ class Reconciler:
             news = repair_status(o, repair, outcome)
             if news is not None and (body := changes(news, repair.status)):
                 await self._write("DynamoRepair", o, repair.name, body)
+        for run in o.runs:
+            told = run_status(o, run, outcome)
+            if told is not None and (body := changes(told, run.status)):
+                await self._write(run.kind, o, run.name, body)
+                for end in told.conditions:
+                    reason = f"{run.kind.removeprefix('Dynamo')}{end.type}"
+                    note = Note(reason, f"{run.name}: {end.message}", end.type == "Failed")
+                    await self.actor.recorder.tell(o, note)
         return any(c.type == "Converged" and c.status == "True" for c in made.conditions)
 
     async def _write(self, kind: str, o: Snapshot, name: str, body: dict[str, object]) -> None:
-        """Write to a resource that may be gone by now."""
+        """Write to a resource that may have been deleted meanwhile."""
         try:
             await self.kube.patch(kind, o.namespace, name, {"status": body}, "status")
         except Failed as failed:

@@ -1,8 +1,8 @@
-"""What one look contains: the resource, its objects, every node's own word, and one ring.
+"""The content of one look: the resource, its objects, every node's answer, and one ring.
 
-Frozen values, and questions that can be answered from them alone. `observe` fills them in, `plan`
-and `status` read them; nobody keeps one longer than a pass. Times are seconds since 1970 as the API
-server writes them; `now` is when the look was taken.
+Frozen values, and questions that these values alone can answer. `observe` makes them, `plan` and
+`status` read them; a pass keeps none after its end. Times are seconds since 1970 as the API server
+writes them; `now` is the time of the look.
 """
 
 from __future__ import annotations
@@ -11,158 +11,39 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Struct
 
-from dynamo_operator.children import Owner
+from dynamo_operator.archive_runs import Run, end_in
+from dynamo_operator.node_answers import LEFT, Member, Node, Operation, Ring
+from dynamo_operator.owner import Owner
+from dynamo_operator.ports import Way
 from dynamo_operator.spec import ClusterSpec, RepairSpec
+from dynamo_operator.tokens import tokens_of
+from dynamo_operator.trust import Trust
 
 CLUSTER_ID = "dynamo-ring.dev/cluster-id"
 NODE_ID = "dynamo-ring.dev/node-id"
 NODE_STATE = "dynamo-ring.dev/node-state"
 WEIGHT = "dynamo-ring.dev/weight"
-"""Annotations: of a claim, whose disk it is; of a pod, the relative capacity of its node."""
+"""Annotations: of a claim, its member; of a pod, the relative capacity of its node."""
 APPLIED = "dynamo-ring.dev/applied"
 REPLICAS = "dynamo-ring.dev/replicas"
 MOVED = "dynamo-ring.dev/moved"
 RESTARTS = "dynamo-ring.dev/restarts"
 SIZE = "dynamo-ring.dev/size"
+GIVEN = "dynamo-ring.dev/given"
 TEMPLATE = "dynamo-ring.dev/template"
-"""Annotations of our objects: digest of what was applied; of the StatefulSet, the replicas that
-were applied, and the keys of token moves that have been; of a claim, how often its pod was evicted
-to start as a new node, and when last, and the size that it was brought to."""
-LEFT = "LEFT"
+"""Annotations of the operator's objects: the digest of the applied content; of the StatefulSet, the
+applied replicas and the keys of completed token moves; of a claim, how often and when its pod was
+last evicted to start as a new node, the size that the operator gave it, and the labels,
+annotations and class of attributes (`claims.given`)."""
+TLS = "dynamo-ring.dev/tls"
+ASKS = "dynamo-ring.dev/asks-clients"
+"""Annotations: of the StatefulSet, the phase of TLS of its template; of a claim,
+that of its node, and whether it asks clients who they are. Absent: `off`, and it does not."""
 RING = "ring"
 STATEFUL_SET = "StatefulSet"
 Document = Mapping[str, Any]
-
-
-class Member(Struct, frozen=True):
-    """One line of the ring document."""
-
-    name: str
-    id: str
-    state: Literal["JOINING", "MEMBER", "LEAVING", "LEFT"]
-    zone: str = ""
-    weight: int = 1
-
-
-class Move(Struct, frozen=True):
-    """A switch of one owner that is under way."""
-
-    out: str
-    into: str = field(name="in")
-
-
-class Entry(Struct, frozen=True):
-    """Who owns one partition, and what changes there."""
-
-    owners: tuple[str, ...]
-    move: Move | None = None
-    old: tuple[str, ...] | None = None
-
-
-class Ring(Struct, frozen=True, dict=True):
-    """The ring document (docs/http-api.md) as the nodes gave it."""
-
-    cluster_id: str
-    epoch: int
-    digest: str
-    partitions: int
-    n: int
-    r: int
-    w: int
-    conflicts: str
-    members: tuple[Member, ...]
-    entries: tuple[Entry, ...]
-    target: tuple[tuple[str, ...], ...] | None = None
-    dw: int = 1
-    sloppy: bool = True  # an older node does not tell
-
-    @cached_property
-    def lines(self) -> dict[str, Member]:
-        """Members by name, LEFT ones too."""
-        return {member.name: member for member in self.members}
-
-    @cached_property
-    def live(self) -> dict[str, Member]:
-        """Members that have not LEFT."""
-        return {m.name: m for m in self.members if m.state != LEFT}
-
-    @cached_property
-    def pending(self) -> int:
-        """Replicas that are not where the target wants them, and switches that still settle."""
-        wanted = self.target or tuple(entry.owners for entry in self.entries)
-        return sum(
-            len(set(owners) - set(entry.owners)) or bool(entry.move or entry.old)
-            for owners, entry in zip(wanted, self.entries, strict=True)
-        )
-
-    @property
-    def changing(self) -> bool:
-        """Whether moves, joins or leaves are under way."""
-        passing = any(m.state in ("JOINING", "LEAVING") for m in self.members)
-        return passing or self.pending > 0
-
-    @cached_property
-    def owned(self) -> dict[str, int]:
-        """How many replicas each live member holds."""
-        counts = dict.fromkeys(self.live, 0)
-        for entry in self.entries:
-            for name in entry.owners:
-                counts[name] = counts.get(name, 0) + 1
-        return counts
-
-
-class Backlog(Struct, frozen=True):
-    """Hints that a node keeps for another."""
-
-    count: int = 0
-
-
-class Operation(Struct, frozen=True):
-    """What a node knows of the ring change that was asked for last."""
-
-    id: str | None = None
-    moves_total: int = 0
-    moves_done: int = 0
-    state: str = "none"
-    earlier: tuple[str, ...] = ()
-
-
-class Owned(Struct, frozen=True):
-    """Partitions of one node."""
-
-    owned: int = 0
-    complete: int = 0
-
-
-class Node(Struct, frozen=True):
-    """`GET /v1/status` of one node."""
-
-    name: str
-    id: str
-    disk: Literal["empty", "member", "left", "foreign"]
-    cluster_id: str | None = None
-    state: str | None = None
-    epoch: int = 0
-    digest: str = ""
-    partitions: Owned = Owned()
-    hints: dict[str, Backlog] = {}
-    operation: Operation | None = None
-    emptied: bool | None = None
-    uptime_s: float | None = None
-    """`emptied`: the disk of an id that has left holds nothing any more (S-MEM-3); `uptime_s`: by
-    the node's own clock. None: an older node does not say."""
-
-    @property
-    def whole(self) -> bool:
-        """A member that misses nothing of what it owns."""
-        return self.disk == "member" and self.partitions.complete >= self.partitions.owned
-
-    @property
-    def unjoined(self) -> bool:
-        """Whether it says itself that it belongs to no ring (any more)."""
-        return self.disk in ("empty", "left")
 
 
 class Claim(Struct, frozen=True):
@@ -181,7 +62,14 @@ class Claim(Struct, frozen=True):
     capacity: str = ""
     class_name: str | None = None
     sourced: bool = False
-    """`sourced`: a person made it, or said what is on it: a snapshot, another claim, a volume."""
+    labels: dict[str, str] = {}
+    access_modes: tuple[str, ...] = ()
+    attributes: str | None = None
+    modifying: str = ""
+    volume: str = ""
+    """`sourced`: a person made the claim or chose its data: a snapshot, another claim, a volume.
+    `attributes`: its VolumeAttributesClass, and `modifying`: how far a change of it is. `volume`:
+    the name of its PersistentVolume."""
 
     @property
     def member(self) -> bool:
@@ -191,8 +79,7 @@ class Claim(Struct, frozen=True):
 
     @property
     def blank(self) -> bool:
-        """Whether it is certain that it has no data: there is no volume yet, and no person has said
-        what is to be on it."""
+        """Whether it certainly has no data: no volume yet, and no data that a person chose."""
         return self.phase == "Pending" and not self.sourced
 
 
@@ -216,10 +103,15 @@ class Pod(Struct, frozen=True):
     weight: int = 1
     trouble: str = ""
     labels: dict[str, str] = {}
+    tls: str = "off"
+    https: bool = False
+    asks: bool = False
+    """`tls`: how its node was told to speak with others when it began; `https`: whether it answers
+    administrators so; `asks`: whether clients have to show it who they are."""
 
     @property
     def ready(self) -> bool:
-        """Ready, and not on its way out."""
+        """Ready, and not being deleted."""
         return self.ready_since is not None and self.deleting_since is None
 
 
@@ -232,10 +124,12 @@ class Workload(Struct, frozen=True):
     revision: str = ""
     caught_up: bool = True
     annotations: dict[str, str] = {}
+    asks: bool = False
+    """`asks`: whether pods are made that ask clients who they are."""
 
 
 class Repair(Struct, frozen=True):
-    """A DynamoRepair of this cluster, and what the node that runs it says."""
+    """A DynamoRepair of this cluster, and the report of the node that runs it."""
 
     name: str
     uid: str
@@ -250,11 +144,8 @@ class Repair(Struct, frozen=True):
 
     @property
     def ended(self) -> str | None:
-        """`Complete` or `Failed`, as its status has it: like a Job's, an end is kept there."""
-        for condition in self.status.get("conditions", ()):
-            if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-                return str(condition["type"])
-        return None
+        """`Complete` or `Failed`."""
+        return end_in(self.status)
 
 
 class Snapshot(Struct, frozen=True, dict=True):
@@ -273,7 +164,10 @@ class Snapshot(Struct, frozen=True, dict=True):
     operator_namespace: str = ""
     objects: dict[tuple[str, str], Document] = {}
     secret: bool = True
-    token: str = ""
+    secret_text: str = ""
+    trust: Trust = Trust()
+    keys: str = ""
+    issuer: str = ""
     workload: Workload | None = None
     pods: dict[int, Pod] = {}
     claims: dict[int, Claim] = {}
@@ -283,34 +177,54 @@ class Snapshot(Struct, frozen=True, dict=True):
     unanimous: bool = False
     unreadable: str = ""
     repairs: tuple[Repair, ...] = ()
+    runs: tuple[Run, ...] = ()
+    runs_fault: str = ""
     settled: frozenset[str] = frozenset()
     waited: dict[str, float] = {}
     turn: bool = True
-    """`objects` are those that have our names, by kind and name, the StatefulSet included. `ring`
-    is the document that a majority of its live members has; `exact`: under one digest, else only
-    their lines are the same while entries change (moves); `unanimous`: every live member has it.
-    `settled`: what this pass has tried already and found to need no change. `waited`: for how many
-    seconds a pod or a claim of that name, or the ring (`RING`), has been missing (see `waits`).
-    `turn`: whether the ring may take the pod template of another version of the operator."""
+    gone: dict[int, str] = {}
+    unasked: str = ""
+    """`objects` are those with our names, by kind and name, with the StatefulSet. `keys` and
+    `issuer` verify tokens of ServiceAccounts; "" where neither the API server nor the ConfigMap has
+    them. `ring` is the document of a majority of its live members; `exact`: with one digest, else
+    only their member lines are equal while entries change (moves); `unanimous`: every live member
+    has it. `settled`: actions that this pass has tried and that needed no change. `waited`: for how
+    many seconds a pod or a claim of that name, or the ring (`RING`), has been missing (see
+    `waits`). `runs_fault`: why backups and restores cannot be
+    listed. `turn`: whether the ring may take the pod template of another version of the operator.
+    `gone`: by ordinal, the machine that took the volume with it (see `machines`); `unasked`: why
+    this could not be looked up."""
 
     @cached_property
     def owner(self) -> Owner:
-        """The resource as `children` make objects for it."""
+        """The resource in the form that `children` uses."""
         return Owner(self.name, self.namespace, self.uid, self.operator_namespace)
 
     def pod_name(self, ordinal: int) -> str:
         """Name of a pod, and of the node in it."""
         return self.owner.pod(ordinal)
 
+    def way(self, ordinal: int) -> Way:
+        """How the node of a pod is asked; without a token where it cannot be checked, and where
+        every node takes TLS only: there a pod of that name that speaks plain is not the ring's."""
+        pod, tokens = self.pods[ordinal], tokens_of(self.secret_text)
+        strict = self.workload is not None and self.workload.annotations.get(TLS) == "require"
+        if not pod.https and not strict:
+            return Way(pod.address, tokens)
+        if not pod.https or not self.trust.believed:
+            return Way(pod.address)
+        # The secret itself, for nodes of 0.1.0, is the last: those have no TLS.
+        return Way(pod.address, tokens[:-1], self.trust.believed, pod.name)
+
     def ordinal(self, name: str) -> int | None:
-        """The ordinal of a node's name; None: not one of this StatefulSet."""
+        """The ordinal of a node's name; None if it does not belong to this StatefulSet."""
         head, _, tail = name.rpartition("-")
         ours = head == self.name and tail.isdecimal() and str(int(tail)) == tail
         return int(tail) if ours else None
 
     @property
     def replicas(self) -> int:
-        """Replicas that the StatefulSet has now."""
+        """The present number of replicas of the StatefulSet."""
         return self.workload.replicas if self.workload else 0
 
     def line(self, ordinal: int) -> Member | None:
@@ -318,7 +232,7 @@ class Snapshot(Struct, frozen=True, dict=True):
         return self.ring.lines.get(self.pod_name(ordinal)) if self.ring else None
 
     def is_live(self, ordinal: int) -> bool:
-        """Whether the ring has the pod's node as a member that has not LEFT."""
+        """Whether the pod's node is a member of the ring that has not LEFT."""
         line = self.line(ordinal)
         return line is not None and line.state != LEFT
 
@@ -335,19 +249,19 @@ class Snapshot(Struct, frozen=True, dict=True):
 
     @cached_property
     def cluster_ids(self) -> tuple[str, ...]:
-        """Every id that a disk or a claim's annotation names; more than one is a mix-up."""
+        """Every id on a disk or in a claim's annotation; with more than one, disks are mixed up."""
         told = {node.cluster_id for node in self.nodes.values() if node.cluster_id}
         noted = {claim.annotations.get(CLUSTER_ID, "") for claim in self.recorded}
         return tuple(sorted((told | noted) - {""}))
 
     @property
     def operation(self) -> Operation | None:
-        """Progress of the last ring change, from the node that has seen most."""
+        """Progress of the last ring change, from the node with the most progress."""
         known = [n for n in self.nodes.values() if n.operation and n.operation.id]
         return max(known, key=lambda n: n.epoch).operation if known else None
 
     def is_up(self, name: str) -> bool:
-        """Whether a member answered in this look, is Ready and complete: a read can count on it."""
+        """Whether a member answered in this look, is Ready and complete: reads can count on it."""
         ordinal = self.ordinal(name)
         node = self.nodes.get(ordinal) if ordinal is not None else None
         pod = self.pods.get(ordinal) if ordinal is not None else None
@@ -355,7 +269,7 @@ class Snapshot(Struct, frozen=True, dict=True):
 
     @property
     def endpoints(self) -> list[str]:
-        """Pods that the client Service leads to: Ready, and with every label it selects by."""
+        """Pods behind the client Service: Ready, and with every label of its selector."""
         service = self.objects.get(("Service", self.name))
         if service is None:
             return []
@@ -364,10 +278,10 @@ class Snapshot(Struct, frozen=True, dict=True):
         return [pod.name for pod in ready if selector.items() <= pod.labels.items()]
 
     def too_few(self, without: int | None = None) -> int:
-        """Partitions that more owners miss than quorums bear, were this ordinal down as well.
+        """Partitions that lack more owners than the quorums allow if this ordinal is also down.
 
-        One owner may always be missing, as in the disruption budget: where factor and quorum are
-        equal nothing could ever be updated else.
+        One owner may always be missing, as in the disruption budget: otherwise nothing could be
+        updated where factor and quorum are equal.
         """
         if self.ring is None:
             return 0
@@ -377,15 +291,15 @@ class Snapshot(Struct, frozen=True, dict=True):
         return sum(len(down & set(entry.owners)) > down_max for entry in self.ring.entries)
 
     def ran_s(self, pod: Pod) -> float:
-        """How long its process has run, as its node says by its own clock; as Kubernetes says where
-        the node does not, or does not answer yet."""
+        """How long its process has run, by the node's own clock; by Kubernetes if the node does not
+        say or does not answer yet."""
         node = self.nodes.get(pod.ordinal)
         if node is not None and node.uptime_s is not None:
             return node.uptime_s
         return self.now - max(pod.created, pod.started or 0.0)
 
     def unrolled(self) -> Iterator[Pod]:
-        """Pods at an old revision, the highest first."""
+        """Pods at an old revision, the highest ordinal first."""
         if self.workload is None or not self.workload.revision:
             return
         for ordinal in sorted(self.pods, reverse=True):

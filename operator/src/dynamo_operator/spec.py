@@ -1,10 +1,11 @@
-"""What people ask for: the fields of `DynamoCluster.spec` and `DynamoRepair.spec`.
+"""The fields that people set: `DynamoCluster.spec` and `DynamoRepair.spec`.
 
-These structs and `spec_types` are the one definition: `definition` makes the CRDs' schemas from
-them (types, bounds, defaults, descriptions), and `cluster_spec` and `repair_spec` decode a resource
-with the defaults filled in. A resource has its fields in camelCase: `read_quorum` is `readQuorum`.
+These structs, `spec_types`, `spec_access` and `spec_backup` are the one definition: `definition`
+makes the CRDs' schemas from them (types, bounds, defaults, descriptions), and `cluster_spec` and
+the like decode a resource with the defaults filled in. A resource has its fields in camelCase:
+`read_quorum` is `readQuorum`.
 
-No field and no word of an enum is one that YAML 1.1 reads as a boolean (`n`, `y`, `on`, `off`).
+No field and no word of an enum is a boolean in YAML 1.1 (`n`, `y`, `on`, `off`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from dynamo_operator.spec_access import AccessSpec, TlsSpec
+from dynamo_operator.spec_backup import Backups, BackupSpec, Bootstrap, RestoreSpec
+from dynamo_operator.spec_services import Exposure, ServiceSpec
+from dynamo_operator.spec_storage import Storage
 from dynamo_operator.spec_types import (
     DURATION,
     SET,
@@ -33,8 +38,6 @@ from dynamo_operator.spec_types import (
     Resources,
     RingSpec,
     ScheduledRepair,
-    ServiceSpec,
-    Storage,
     Topology,
     Update,
 )
@@ -47,20 +50,20 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class BadSpec(Exception):
-    """A spec that the schema would have refused; says which field."""
+    """A spec that the schema would have refused; names the field."""
 
 
 def seconds(duration: str) -> float:
     """Seconds of a duration: `250ms`, `2s`, `10m`, `1h`. Raises ValueError."""
     match = re.fullmatch(r"([0-9]+)(ms|s|m|h)", duration)
     if match is None:
-        raise ValueError(f"{duration!r}: wants a number and ms, s, m or h")
+        raise ValueError(f"{duration!r}: needs a number and ms, s, m or h")
     return int(match[1]) * _SECONDS[match[2]]
 
 
 # fmt: off
 class ClusterSpec(Part, frozen=True, kw_only=True):
-    """One ring of nodes that keep keys and values together."""
+    """One ring of nodes that together keep keys and values."""
 
     size: Annotated[int, Meta(
         description="Nodes of the ring. Raised: nodes join. Lowered: the nodes with the highest"
@@ -79,17 +82,23 @@ class ClusterSpec(Part, frozen=True, kw_only=True):
     ring: Annotated[RingSpec, Meta(description="Partitions and their moves.")] = RingSpec()
     replication: Annotated[Replication, Meta(description="Copies and quorums.")] = Replication()
     conflicts: Annotated[Literal["Siblings", "LastWriteWins"], Meta(
-        description="What concurrent writes leave. Siblings: all of them, for the reader to"
-        " merge. LastWriteWins: the latest by the clock; loses writes. Fixed at"
+        description="Result of concurrent writes. Siblings: all values, for the reader to"
+        " merge. LastWriteWins: the newest value by the clock; loses writes. Fixed at"
         " creation.")] = "Siblings"
     topology: Annotated[Topology, Meta(description="Zones and machines.")] = Topology()
-    storage: Annotated[Storage, Meta(description="Volumes of the nodes.")] = Storage()
+    storage: Annotated[Storage, Meta(description="Volumes of the nodes.")] = (
+        msgspec.field(default_factory=Storage)
+    )
     anti_entropy: Annotated[
         AntiEntropy, Meta(description="How nodes compare their copies.")
     ] = AntiEntropy()
     repair: Annotated[
         ScheduledRepair, Meta(description="Scheduled repairs of the whole ring.")
     ] = ScheduledRepair()
+    backup: Annotated[Backups, Meta(
+        description="Scheduled backups, and where backups lie.")] = Backups()
+    bootstrap: Annotated[Bootstrap, Meta(
+        description="What a new ring begins with. Only at creation.")] | None = None
     background: Annotated[
         Background, Meta(description="How background work yields to clients.")
     ] = Background()
@@ -107,7 +116,13 @@ class ClusterSpec(Part, frozen=True, kw_only=True):
     service: Annotated[
         ServiceSpec, Meta(description="The Service for clients.")
     ] = msgspec.field(default_factory=ServiceSpec)
+    exposure: Annotated[
+        Exposure, Meta(description="Services of single pods, for clients outside the cluster.")
+    ] = msgspec.field(default_factory=Exposure)
     auth: Annotated[Auth, Meta(description="The cluster secret.")] = Auth()
+    tls: Annotated[TlsSpec, Meta(description="Encryption of all connections.")] = TlsSpec()
+    access: Annotated[AccessSpec, Meta(
+        description="Rights of clients and administrators.")] = AccessSpec()
     pod_disruption_budget: Annotated[
         DisruptionBudget, Meta(description="How many pods a drain may take at once.")
     ] = DisruptionBudget()
@@ -127,7 +142,7 @@ class ClusterSpec(Part, frozen=True, kw_only=True):
 
 
 class RepairSpec(Part, frozen=True, kw_only=True):
-    """One run of anti-entropy over chosen partitions, chosen nodes or all of a ring."""
+    """One run of anti-entropy over chosen partitions, over chosen nodes or over the whole ring."""
 
     cluster_name: Annotated[
         str, Meta(description="DynamoCluster in the same namespace.", min_length=1, max_length=40)
@@ -159,6 +174,16 @@ def cluster_spec(spec: Mapping[str, Any]) -> ClusterSpec:
 def repair_spec(spec: Mapping[str, Any]) -> RepairSpec:
     """`.spec` of a DynamoRepair, defaults filled in. Raises BadSpec."""
     return _decode(spec, RepairSpec)
+
+
+def backup_spec(spec: Mapping[str, Any]) -> BackupSpec:
+    """`.spec` of a DynamoBackup, defaults filled in. Raises BadSpec."""
+    return _decode(spec, BackupSpec)
+
+
+def restore_spec(spec: Mapping[str, Any]) -> RestoreSpec:
+    """`.spec` of a DynamoRestore, defaults filled in. Raises BadSpec."""
+    return _decode(spec, RestoreSpec)
 
 
 def _decode(spec: Mapping[str, Any], kind: type[P]) -> P:

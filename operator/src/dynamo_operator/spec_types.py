@@ -24,7 +24,7 @@ _QUANTITIES = {
     },
     "maxProperties": 32,
 }
-_WORDS = {"additionalProperties": {"type": "string", "maxLength": 4096}, "maxProperties": 64}
+WORDS = {"additionalProperties": {"type": "string", "maxLength": 4096}, "maxProperties": 64}
 SET = {"x-kubernetes-list-type": "set"}
 
 
@@ -34,7 +34,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 
 
 class Move(Part, frozen=True, kw_only=True):
-    """A token move by hand. Either partitions or tokens, never both."""
+    """A manual token move: either partitions or tokens, not both."""
 
     partitions: Annotated[tuple[Annotated[int, Meta(ge=0, le=4095)], ...], Meta(
         description="Partitions whose replica moves from one node to the other.",
@@ -54,7 +54,7 @@ class Move(Part, frozen=True, kw_only=True):
 
 
 class RingSpec(Part, frozen=True, kw_only=True):
-    """How the ring is cut and who may change who owns what."""
+    """The number of partitions, and who may change their owners."""
 
     partitions: Annotated[Literal[16, 32, 64, 128, 256, 512, 1024, 2048, 4096], Meta(
         description="Q, the number of equal partitions of the ring. A power of two; fixed at"
@@ -65,7 +65,7 @@ class RingSpec(Part, frozen=True, kw_only=True):
         ge=1, le=64)] = 2
     policy: Annotated[Literal["Auto", "Preview"], Meta(
         description="Auto: the operator applies a change of owners as soon as it is planned."
-        " Preview: the plan stands in status.plan until spec.ring.approvedPlan is its"
+        " Preview: the plan waits in status.plan until spec.ring.approvedPlan is its"
         " hash.")] = "Auto"
     approved_plan: Annotated[str, Meta(
         description="Hash of the plan in status.plan that the operator may carry out. Only with"
@@ -111,32 +111,8 @@ class Topology(Part, frozen=True, kw_only=True):
         " likes.")] = "Preferred"
 
 
-class Retention(Part, frozen=True, kw_only=True):
-    """What happens to claims whose pod will not come back."""
-
-    when_deleted: Annotated[Literal["Retain", "Delete"], Meta(
-        description="When the DynamoCluster is deleted. Retain: the claims stay, and a resource"
-        " of the same name takes them up again with all keys. Delete: they go with it.")] = "Retain"
-    when_scaled: Annotated[Literal["Retain", "Delete"], Meta(
-        description="When every member says that a node has left. Retain: its claim"
-        " stays.")] = "Retain"
-
-
-class Storage(Part, frozen=True, kw_only=True):
-    """The volume of each node."""
-
-    size: Annotated[str, Meta(
-        description="Size of each node's volume. Grows where the storage class allows it. May be"
-        " lowered again as long as volumes have not grown; what they have they keep.",
-        pattern=QUANTITY, max_length=32)] = "10Gi"
-    class_name: Annotated[str, Meta(
-        description="Storage class; unset: the cluster's default. Fixed once a volume is there.",
-        max_length=253)] | None = None
-    retention: Annotated[Retention, Meta(description="Whether claims are kept.")] = Retention()
-
-
 class AntiEntropy(Part, frozen=True, kw_only=True):
-    """The continuous comparison of copies, which the nodes do by themselves."""
+    """How nodes compare their copies all the time, without the operator."""
 
     interval: Annotated[str, Meta(
         description="Time between two comparisons of a node with one other node: a number and ms,"
@@ -147,7 +123,7 @@ class AntiEntropy(Part, frozen=True, kw_only=True):
 
 
 class ScheduledRepair(Part, frozen=True, kw_only=True):
-    """Repairs of the whole ring that are started by the clock, as DynamoRepair objects."""
+    """Repairs of the whole ring at scheduled times, as DynamoRepair objects."""
 
     schedule: Annotated[str, Meta(
         description="Times of repairs, as five fields of cron, in UTC. Unset: no such repairs.",
@@ -176,67 +152,61 @@ class Update(Part, frozen=True, kw_only=True):
         " the next one.",
         ge=0, le=3600)] = 5
     template: Annotated[Literal["WhenSpecChanges", "WithOperator"], Meta(
-        description="When pods get the template that another version of the operator makes."
-        " WhenSpecChanges: with the next change of a field that pods are made of. WithOperator:"
-        " with the operator, one ring after the other.")] = "WhenSpecChanges"
+        description="When pods get the template of another version of the operator."
+        " WhenSpecChanges: with the next change of a field of the pods. WithOperator:"
+        " when the operator is updated, one ring after another.")] = "WhenSpecChanges"
+    peer_protocol_min: Annotated[int, Meta(
+        description="The oldest protocol between nodes. 2: when every node speaks it, the operator"
+        " restarts the pods one by one, and then they refuse nodes of 0.1.0: spec.image cannot go"
+        " back to 0.1.0. Unset: 2 where tls.mode is Required, because no node of 0.1.0 knows TLS;"
+        " else 1.",
+        ge=1, le=2)] | None = None
 
 
 NODE_MEMORY = "1272Mi"
-"""What a node with the default settings takes at most: the formula of docs/operations.md."""
+"""Maximum memory of a node with the default settings: the formula of docs/operations.md."""
+NODE_MEMORY_TLS = "1636Mi"
+"""The same with TLS: a pod whose limit is the default has this one then."""
 
 
 class Resources(Part, frozen=True, kw_only=True):
-    """Of the node's container."""
+    """Resources of the node's container."""
 
     requests: Annotated[
         Amounts, Meta(description="What the scheduler reserves.", extra_json_schema=_QUANTITIES)
     ] = msgspec.field(default_factory=lambda: {"cpu": "250m", "memory": "512Mi"})
     limits: Annotated[Amounts, Meta(
-        description="What a node may use at most. A CPU limit makes the slowest requests"
+        description="Maximum that a node may use. A CPU limit makes the slowest requests"
         " slower; prefer none.",
         extra_json_schema=_QUANTITIES)] = msgspec.field(
             default_factory=lambda: {"memory": NODE_MEMORY})
 
 
 class PodTemplate(Part, frozen=True, kw_only=True):
-    """Laid over the pod template that the operator makes: objects are merged, lists of named
-    objects by name, other objects of a list are added, everything else is replaced."""
+    """Merged into the pod template that the operator makes: objects are merged, lists of named
+    objects by name; other objects are added to their list; everything else is replaced."""
 
     metadata: Annotated[Free, Meta(
-        description="Labels and annotations of pods. The operator's own labels win.",
+        description="Labels and annotations of pods. The operator's own labels take precedence.",
         extra_json_schema=_ANYTHING)] = msgspec.field(default_factory=dict)
     spec: Annotated[Free, Meta(
-        description="Any field of a pod's spec: affinity, tolerations, further containers. The"
+        description="Any field of a pod's spec: affinity, tolerations, more containers. The"
         " node's container is named node.",
         extra_json_schema=_ANYTHING)] = msgspec.field(default_factory=dict)
 
 
-class ServiceSpec(Part, frozen=True, kw_only=True):
-    """The Service that clients use; it has the resource's name."""
-
-    type: Annotated[
-        Literal["ClusterIP", "NodePort", "LoadBalancer"], Meta(description="Kind of Service.")
-    ] = "ClusterIP"
-    port: Annotated[int, Meta(description="Its port for client HTTP.", ge=1, le=65535)] = 8080
-    ip_family_policy: Annotated[Literal["SingleStack", "PreferDualStack", "RequireDualStack"], Meta(
-        description="Whether the ring's Services have addresses of IPv4 and of IPv6. Unset: the"
-        " cluster's default. Nodes listen to both.")] | None = None
-    annotations: Annotated[Words, Meta(
-        description="Annotations of the Service, as load balancers want them.",
-        extra_json_schema=_WORDS)] = msgspec.field(default_factory=dict)
-
-
 class Auth(Part, frozen=True, kw_only=True):
-    """The cluster secret: it seals contexts, admits peers, and is the administrator's token."""
+    """The cluster secret: contexts, links and the administrator's token use keys of it."""
 
     secret_name: Annotated[str, Meta(
-        description="Secret with the key `secret`: 1 to 4096 printable ASCII characters. Unset: the"
-        " operator makes one, once, and keeps it when the resource is deleted.",
+        description="Secret with the key `secret`: lines of 32 to 4096 printable ASCII characters;"
+        " nodes seal with the first and verify with each. Unset: the operator makes one, once,"
+        " and keeps it when the resource is deleted.",
         max_length=253)] | None = None
 
 
 class DisruptionBudget(Part, frozen=True, kw_only=True):
-    """How many pods drains may take at once."""
+    """How many pods a drain may take at once."""
 
     enabled: Annotated[bool, Meta(description="Make a PodDisruptionBudget.")] = True
     max_unavailable: Annotated[int, Meta(
@@ -251,31 +221,43 @@ _PEERS = {
 
 
 class NetworkPolicySpec(Part, frozen=True, kw_only=True):
-    """Who may connect. Peer and admin ports are open to the ring's pods and the operator only."""
+    """Who may connect to nodes, and where nodes may connect to. Only the ring's pods and the
+    operator reach peer and admin ports."""
 
     enabled: Annotated[bool, Meta(description="Make a NetworkPolicy.")] = True
     clients: Annotated[tuple[Free, ...], Meta(
-        description="NetworkPolicyPeers that may use the client port. Empty: every pod.",
-        max_length=32, extra_json_schema=_PEERS)] = ()
+        description="NetworkPolicyPeers that may use the client port. By default the pods of the"
+        " ring's namespace; empty: every pod.",
+        max_length=32, extra_json_schema=_PEERS)] = ({"podSelector": {}},)
     monitoring: Annotated[tuple[Free, ...], Meta(
         description="NetworkPolicyPeers that may use the admin port as well, for metrics.",
         max_length=32, extra_json_schema=_PEERS)] = ()
+    egress: Annotated[tuple[Free, ...], Meta(
+        description="NetworkPolicyEgressRules: where nodes may connect to besides DNS and each"
+        " other, as backups and traces need it. Empty: nowhere else. Unset: anywhere.",
+        max_length=32, extra_json_schema=_PEERS)] | None = None
 
 
 class Monitoring(Part, frozen=True, kw_only=True):
-    """What tells Prometheus where the nodes are."""
+    """How Prometheus finds the nodes."""
 
     service_monitor: Annotated[
         bool, Meta(description="Make a ServiceMonitor; needs the Prometheus operator's CRDs.")
     ] = False
     labels: Annotated[Words, Meta(
         description="Labels of the ServiceMonitor, by which Prometheus selects it.",
-        extra_json_schema=_WORDS)] = msgspec.field(default_factory=dict)
+        extra_json_schema=WORDS)] = msgspec.field(default_factory=dict)
 
 
 class Recovery(Part, frozen=True, kw_only=True):
-    """What is done without a person."""
+    """What the operator repairs without a person."""
 
-    auto_replace: Annotated[Literal["Never", "VolumeLost"], Meta(
+    auto_replace: Annotated[Literal["Never", "VolumeLost", "NodeGone"], Meta(
         description="VolumeLost: when the volume of a node is certainly gone, the node starts empty"
-        " under its name and copies its partitions from the others.")] = "VolumeLost"
+        " under its name and copies its partitions from the others. NodeGone: also when the volume"
+        " can only be used on a machine whose Node object is gone; never because a machine is"
+        " NotReady. The operator then deletes the claim, and needs the chart's"
+        " rbac.nodeGone.")] = "VolumeLost"
+    node_gone_after: Annotated[str, Meta(
+        description="With NodeGone: how long the Node object must be gone. A number and s, m or h.",
+        pattern=DURATION, max_length=16)] = "10m"

@@ -1,8 +1,8 @@
-"""What is told: the status of a DynamoCluster and of its DynamoRepairs, pure, from one look.
+"""The status of a DynamoCluster and of its DynamoRepairs: pure, from one look.
 
-Written, never read to decide; the one exception is the end of a repair, which like a Job's is kept
-in its own status. Old values are read only to leave times alone that have not changed, and for the
-epoch, which never falls.
+The operator writes the status and does not decide by it, with one exception: the end of a repair is
+kept only there, like a Job's. It reads old values only to keep unchanged times, and for the epoch,
+which never falls.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 
+from dynamo_operator import exposure
 from dynamo_operator.act import Outcome
 from dynamo_operator.actions import Step
+from dynamo_operator.archive_runs import complete
 from dynamo_operator.children import selector_text
 from dynamo_operator.conditions import Fact, facts
 from dynamo_operator.plan.repairs import expired
@@ -21,13 +23,16 @@ from dynamo_operator.plan.running import version_of
 from dynamo_operator.quantity import stamp
 from dynamo_operator.snapshot import Repair, Snapshot
 from dynamo_operator.status_fields import (
+    AnyStatus,
     ClusterStatus,
     Condition,
+    LastBackup,
     LastRepair,
     NodeStatus,
     OperationStatus,
     RepairStatus,
     RingStatus,
+    StalenessStatus,
 )
 
 TYPES = {
@@ -39,8 +44,9 @@ TYPES = {
     "RollingUpdate": "Update",
     "ReplacingVolume": "Replace",
     "Repairing": "Repair",
+    "Restoring": "Restore",
 }
-"""Reasons of a step, and the kind of operation that they are."""
+"""Reasons of a step, and the kind of operation for each."""
 
 
 def cluster_status(o: Snapshot, step: Step, outcome: Outcome) -> ClusterStatus:
@@ -63,13 +69,15 @@ def cluster_status(o: Snapshot, step: Step, outcome: Outcome) -> ClusterStatus:
         plan=outcome.plan,
         operation=_operation(o, step, old.get("operation") or {}),
         last_repair=_last_repair(o),
-        conditions=_conditions(told, old.get("conditions") or (), o.now, o.generation),
+        staleness=_staleness(o),
+        last_backup=_last_backup(o),
+        conditions=conditions_of(told, old.get("conditions") or (), o.now, o.generation),
     )
 
 
 def _ring(o: Snapshot, old: Mapping[str, Any]) -> RingStatus | None:
-    """The epoch never falls: while nodes agree on a change, one look sees those that know of it and
-    the next one those that do not yet."""
+    """The epoch never falls: while nodes learn of a change, one look may see nodes that know it,
+    and the next look may see nodes that do not."""
     if o.ring is None:
         return None
     told = (old.get("ring") or {}).get("epoch", 0)
@@ -100,6 +108,7 @@ def _nodes(o: Snapshot) -> Iterable[NodeStatus]:
             state=known,
             zone=line.zone if line else pod.zone if pod else "",
             tokens=o.ring.owned.get(name, 0) if o.ring else 0,
+            outside=exposure.address(o, name),
         )
 
 
@@ -136,9 +145,49 @@ def _last_repair(o: Snapshot) -> LastRepair | None:
     return LastRepair(name=last.name, completed_at=when, result=last.ended or "")
 
 
-def _conditions(
+def _staleness(o: Snapshot) -> StalenessStatus | None:
+    """The report in the middle. All nodes predict the same ring, each from its last samples."""
+    said = [node.staleness for node in o.nodes.values() if node.staleness is not None]
+    if not said:
+        return None
+    said.sort(key=lambda one: one.fresh_at_once)
+    middle = said[(len(said) - 1) // 2]
+    after, measured = middle.fresh_999_ms, middle.canary
+    return StalenessStatus(
+        fresh_at_once_percent=int(middle.fresh_at_once * 100),
+        fresh_999_ms=None if after is None else _rounded_up(after),
+        measured_percent=None if measured is None else int(measured * 100),
+    )
+
+
+def _rounded_up(ms: float) -> int:
+    """The next of 0, 1, 2, 5, 10, 20, 50, ..."""
+    if ms <= 0:
+        return 0
+    step = 1
+    while step * 5 < ms:
+        step *= 10
+    return next(step * times for times in (1, 2, 5) if step * times >= ms)
+
+
+def _last_backup(o: Snapshot) -> LastBackup | None:
+    for run in complete(o.runs)[-1:]:
+        return LastBackup(
+            name=run.name,
+            backup_id=run.id,
+            target=run.archive,
+            started_at=str(run.status.get("startTime")),
+            completed_at=str(run.status.get("completionTime")),
+            records=int(run.status.get("records", 0)),
+            bytes=int(run.status.get("bytes", 0)),
+        )
+    return None
+
+
+def conditions_of(
     told: Iterable[Fact], old: Iterable[Mapping[str, Any]], now: float, generation: int
 ) -> tuple[Condition, ...]:
+    """Facts as conditions; the time of one that has not changed stays."""
     before = {condition["type"]: condition for condition in old}
     made = []
     for fact in told:
@@ -159,7 +208,7 @@ def _conditions(
 
 
 def repair_status(o: Snapshot, repair: Repair, outcome: Outcome) -> RepairStatus | None:
-    """How far a repair is; None: it has ended, and its status stays as it is."""
+    """The progress of a repair; None: it has ended, and its status does not change."""
     if repair.ended:
         return None
     started = repair.status.get("startTime")
@@ -176,26 +225,26 @@ def repair_status(o: Snapshot, repair: Repair, outcome: Outcome) -> RepairStatus
         text = f"{repair.done} of {repair.total} partitions after {repair.spec.timeout}"
         end = Fact("Failed", True, "TimedOut", f"{text}: make another, with a longer timeout")
     elif f"StartRepair {repair.uid}" in outcome.settled:
-        end = Fact("Failed", True, "Refused", f"the nodes refuse it: {outcome.refused}")
+        end = Fact("Failed", True, "Refused", f"the nodes refuse the repair: {outcome.refused}")
     return RepairStatus(
         start_time=started,
         completion_time=stamp(o.now) if end else None,
         partitions_total=repair.total or int(repair.status.get("partitionsTotal", 0)),
         partitions_done=repair.done or int(repair.status.get("partitionsDone", 0)),
         keys_repaired=repair.repaired or int(repair.status.get("keysRepaired", 0)),
-        conditions=_conditions([end], (), o.now, 0) if end else (),
+        conditions=conditions_of([end], (), o.now, 0) if end else (),
     )
 
 
-def changes(made: ClusterStatus | RepairStatus, old: Mapping[str, Any]) -> dict[str, Any]:
-    """The merge patch that makes `old` what is wanted; empty: nothing has changed."""
+def changes(made: AnyStatus, old: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch from `old` to the wanted status; empty: nothing has changed."""
     wanted = msgspec.to_builtins(made)
     differs = {n: v for n, v in wanted.items() if old.get(n) != _plain(v)}
     return {name: _over(value, old.get(name)) for name, value in differs.items()}
 
 
 def _over(wanted: Any, old: Any) -> Any:
-    """A merge keeps what it is not told of: fields that are gone are null."""
+    """A merge patch keeps fields that it does not name, so removed fields are null."""
     if not isinstance(wanted, dict) or not isinstance(old, dict):
         return wanted
     gone = {name: None for name in old if name not in wanted}
@@ -203,7 +252,7 @@ def _over(wanted: Any, old: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """As it comes back: the API server does not keep fields that are null."""
+    """The status as the API server returns it: without null fields."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):

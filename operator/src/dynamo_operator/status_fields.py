@@ -1,7 +1,7 @@
-"""What the operator tells: the fields of `DynamoCluster.status` and `DynamoRepair.status`.
+"""The fields of the status of each kind.
 
-Written each pass and never read back: all of it follows from the objects and the ring. Large or
-fast-moving facts are metrics of the nodes.
+The operator writes them in each pass and never reads them back: they follow from the objects and
+the ring. Large or quickly changing facts are metrics of the nodes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COUNTS = {"additionalProperties": {"type": "integer"}}
 
 # fmt: off
 class Told(Part, frozen=True, kw_only=True):
-    """A part of a status: written whole, so its defaults are none of the schema's."""
+    """A part of a status. It is written as a whole, so the schema has no defaults for it."""
 
 
 class Condition(Told, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class Condition(Told, frozen=True, kw_only=True):
 
 
 class RingStatus(Told, frozen=True, kw_only=True):
-    """The ring document as a majority of the nodes has it."""
+    """The ring document of a majority of the nodes."""
 
     epoch: Annotated[int, Meta(description="How often the ring has changed; it never falls.")]
     digest: Annotated[str, Meta(description="Equal for nodes with the same ring.")]
@@ -51,7 +51,7 @@ class RingStatus(Told, frozen=True, kw_only=True):
 
 
 class NodeStatus(Told, frozen=True, kw_only=True):
-    """One node, by the ring and by its own word."""
+    """One node, from the ring and from its own answer."""
 
     name: Annotated[str, Meta(description="Name of the node and of its pod.")]
     node_id: Annotated[str, Meta(description="Id of its disk; a new disk has a new one.")] = ""
@@ -59,10 +59,13 @@ class NodeStatus(Told, frozen=True, kw_only=True):
         description="UNJOINED, JOINING, MEMBER, LEAVING, LEFT or UNKNOWN.")] = "UNKNOWN"
     zone: Annotated[str, Meta(description="Its failure domain.")] = ""
     tokens: Annotated[int, Meta(description="Partitions that it owns.")] = 0
+    outside: Annotated[str, Meta(
+        description="host:port for clients outside the cluster, with spec.exposure; without a host:"
+        " a port of every machine.")] = ""
 
 
 class PlanStatus(Told, frozen=True, kw_only=True):
-    """The change of owners that would be made next; with policy Preview it waits."""
+    """The next change of owners; with policy Preview it waits for approval."""
 
     hash: Annotated[str, Meta(description="Hash for spec.ring.approvedPlan.")]
     moves: Annotated[int, Meta(description="Replicas that would move.")]
@@ -97,12 +100,41 @@ class LastRepair(Told, frozen=True, kw_only=True):
     result: Annotated[str, Meta(description="Complete or Failed.")]
 
 
+class StalenessStatus(Told, frozen=True, kw_only=True):
+    """How fresh reads are by the last reports of the nodes, rounded so that it changes rarely."""
+
+    fresh_at_once_percent: Annotated[int, Meta(
+        description="Predicted share of reads through another node that see a write at once.",
+        ge=0, le=100)]
+    fresh_999_ms: Annotated[int, Meta(
+        description="Predicted time until 99.9% of such reads see a write, rounded up to 1, 2 or 5"
+        " times a power of ten; absent: longer than the samples tell.",
+        ge=0)] | None = None
+    measured_percent: Annotated[int, Meta(
+        description="Share of canary reads that saw their write; absent without canaries.",
+        ge=0, le=100)] | None = None
+
+
+class LastBackup(Told, frozen=True, kw_only=True):
+    """The last complete backup of the ring."""
+
+    name: Annotated[str, Meta(description="Name of the DynamoBackup.")]
+    backup_id: Annotated[str, Meta(description="Its id in the archive.")]
+    target: Annotated[str, Meta(description="URL of the archive.")]
+    started_at: Annotated[str, Meta(
+        description="Every write that was acknowledged before this time is in it.",
+        extra_json_schema=_WHEN)]
+    completed_at: Annotated[str, Meta(description="When it ended.", extra_json_schema=_WHEN)]
+    records: Annotated[int, Meta(description="Keys with their histories, and hints.")] = 0
+    bytes: Annotated[int, Meta(description="Bytes of these records.")] = 0
+
+
 _CONDITIONS = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 _NODES = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 
 
 class ClusterStatus(Told, frozen=True, kw_only=True):
-    """What was seen of a ring at the last look."""
+    """The state of a ring at the last look."""
 
     observed_generation: Annotated[int, Meta(
         description="Generation of the spec that this status describes.")] | None = None
@@ -125,13 +157,18 @@ class ClusterStatus(Told, frozen=True, kw_only=True):
         description="The change in progress.")] | None = None
     last_repair: Annotated[LastRepair, Meta(
         description="The last repair of the whole ring.")] | None = None
+    staleness: Annotated[StalenessStatus, Meta(
+        description="How fresh reads are; absent before the nodes have samples.")] | None = None
+    last_backup: Annotated[LastBackup, Meta(
+        description="The last complete backup of the ring.")] | None = None
     conditions: Annotated[tuple[Condition, ...], Meta(
         description="Available, Progressing, Degraded, Ready, RingStable, QuorumSafe, Converged,"
-        " RepairUpToDate, SpecValid, Paused.", extra_json_schema=_CONDITIONS)] = ()
+        " RepairUpToDate, BackupUpToDate, SpecValid, CertificatesReady, AccessReady, Paused.",
+        extra_json_schema=_CONDITIONS)] = ()
 
 
 class RepairStatus(Told, frozen=True, kw_only=True):
-    """How far a repair is."""
+    """The progress of a repair."""
 
     start_time: Annotated[str, Meta(
         description="When the nodes began.", extra_json_schema=_WHEN)] | None = None
@@ -144,8 +181,61 @@ class RepairStatus(Told, frozen=True, kw_only=True):
         description="Complete or Failed, after it has ended.", extra_json_schema=_CONDITIONS)] = ()
 
 
+class RunStatus(Told, frozen=True, kw_only=True):
+    """What backups and restores have in common."""
+
+    state: Annotated[str, Meta(description="Waiting, Running, Complete or Failed.")] = "Waiting"
+    message: Annotated[str, Meta(
+        description="What it does or waits for, in one sentence.", max_length=4096)] = ""
+    target: Annotated[str, Meta(description="URL of the archive.")] = ""
+    backup_id: Annotated[str, Meta(description="Id of the backup in the archive.")] = ""
+    start_time: Annotated[str, Meta(
+        description="When the nodes began.", extra_json_schema=_WHEN)] | None = None
+    completion_time: Annotated[str, Meta(
+        description="When it ended.", extra_json_schema=_WHEN)] | None = None
+    duration_seconds: Annotated[int, Meta(
+        description="From its start to its end, or until now.")] = 0
+    failures: Annotated[int, Meta(
+        description="How often the nodes have given up; see spec.retries.")] = 0
+    retry_time: Annotated[str, Meta(
+        description="The operator asks the nodes again after this time.",
+        extra_json_schema=_WHEN)] | None = None
+    records: Annotated[int, Meta(description="Records that were saved or merged so far.")] = 0
+    conditions: Annotated[tuple[Condition, ...], Meta(
+        description="Complete or Failed, after it has ended.", extra_json_schema=_CONDITIONS)] = ()
+
+
+class BackupStatus(RunStatus, frozen=True, kw_only=True):
+    """The progress of a backup."""
+
+    base: Annotated[str, Meta(
+        description="Id of the earlier backup that it refers to where nothing changed.")] = ""
+    partitions_total: Annotated[int, Meta(description="Partitions of the ring.")] = 0
+    partitions_done: Annotated[int, Meta(description="Partitions that are saved.")] = 0
+    bytes: Annotated[int, Meta(description="Bytes of the records.")] = 0
+    stored_bytes: Annotated[int, Meta(
+        description="Bytes of the parts in the archive, compressed.")] = 0
+    new_bytes: Annotated[int, Meta(
+        description="Bytes of the parts that this backup has added to the archive.")] = 0
+    missed: Annotated[tuple[str, ...], Meta(
+        description="Nodes that were down: writes that only these nodes held are not in"
+        " it.")] = ()
+
+
+class RestoreStatus(RunStatus, frozen=True, kw_only=True):
+    """The progress of a restore."""
+
+    parts_total: Annotated[int, Meta(description="Parts of the backup.")] = 0
+    parts_done: Annotated[int, Meta(description="Parts that are merged.")] = 0
+    skipped: Annotated[int, Meta(
+        description="Records of other keys, or of keys that were as in the backup.")] = 0
+
+
+AnyStatus = ClusterStatus | RepairStatus | RunStatus
+
+
 # fmt: on
-def written(status: ClusterStatus | RepairStatus) -> dict[str, object]:
-    """The status as JSON has it: camelCase, without what is not known."""
+def written(status: AnyStatus) -> dict[str, object]:
+    """The status in JSON: camelCase, without unknown fields."""
     body: dict[str, object] = msgspec.to_builtins(status)
     return {field: value for field, value in body.items() if value is not None}

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dynamo_operator import trust_conditions
 from dynamo_operator.actions import Step
+from dynamo_operator.claims import noted
+from dynamo_operator.plan.backups import bootstrap_run, unrestored
 from dynamo_operator.quantity import amount
 from dynamo_operator.snapshot import RING, Claim, Pod, Snapshot
 from dynamo_operator.volumes import volume_lost
 
 STEP = 2**20
-"""Bytes: a claim can be lowered to this much above its volume, not further (`plan.storage`)."""
+"""Bytes: a claim can be lowered to its volume's size plus this, not further (`plan.storage`)."""
 TERMINATING_S_MAX = 120.0
 STARTING_S_MAX = 60.0
-"""Seconds for a pod to end, and to be made and started, before a person should look."""
+"""Seconds for a pod to end and to start again before a person should look."""
 Trouble = tuple[str, str]
-"""Its reason, and the sentence."""
+"""A reason and a sentence."""
 
 
 def troubles(o: Snapshot, step: Step, refused: str = "") -> list[Trouble]:
-    """All troubles. While the ring is to be stopped, only a spec that cannot be carried out."""
+    """All troubles. While the ring is being stopped: only a spec that cannot be carried out."""
     found: list[Trouble] = []
     if step.invalid:
         found.append((step.reason, step.message))
@@ -32,21 +35,31 @@ def troubles(o: Snapshot, step: Step, refused: str = "") -> list[Trouble]:
         found += sorted(_of_pods(o), key=lambda trouble: PODS.index(trouble[0]))
         found += _ring(o)
         found += not_grown(o)
+        found += _restore(o)
+        found += _attributes(o)
+        found += trust_conditions.troubles(o)
     if refused:
-        found.append(("Refused", f"a part of the spec is not taken: {refused}"))
+        found.append(("Refused", f"a part of the spec is refused: {refused}"))
     return found
 
 
 def _disks(o: Snapshot) -> Iterator[Trouble]:
+    if o.unasked:
+        how = "set rbac.nodeGone of the chart"
+        yield "MachinesUnread", f"recovery.autoReplace is NodeGone: {how} ({o.unasked})"
     for ordinal, pod in sorted(o.pods.items()):
         claim = o.claims.get(ordinal)
         if volume_lost(o, ordinal):
             how = "; set spec.recovery.autoReplace or delete claim and pod"
             never = o.spec.recovery.auto_replace == "Never"
             yield "VolumeLost", f"the volume of {pod.name} is gone{how if never else ''}"
+        elif ordinal in o.gone:
+            text = f"{o.gone[ordinal]} has no Node object, and had the local volume of {pod.name}"
+            how = "the operator replaces it when the other owners of its partitions are up"
+            yield "MachineGone", f"{text}; {how}"
         elif claim is not None and claim.deleting:
-            text = f"{claim.name} is being deleted under its pod: when that stops, its disk is gone"
-            yield "ClaimTerminating", f"{text}; the other owners rebuild it then"
+            text = f"{claim.name} is being deleted: when its pod stops, its disk is lost"
+            yield "ClaimTerminating", f"{text}; the node then copies its data from the other owners"
 
 
 PODS = ("PodTerminating", "PodNotMade", "PodNotRunning", "PodNotStarted", "NodeDown")
@@ -65,7 +78,7 @@ def _of_pods(o: Snapshot) -> Iterator[Trouble]:
                 text = f"{name} does not end; its machine {pod.machine} may be cut off or gone"
                 how = "bring it back, or delete the Node object if it is gone"
                 yield "PodTerminating", f"{text}: {how} ({_show(o, 'node', pod.machine)})"
-        elif volume_lost(o, ordinal):
+        elif volume_lost(o, ordinal) or ordinal in o.gone:
             continue
         elif pod.trouble:
             text = f"{pod.trouble}{_unbound(o, o.claims.get(ordinal))}"
@@ -82,13 +95,13 @@ def _of_pods(o: Snapshot) -> Iterator[Trouble]:
 
 
 def _not_made(o: Snapshot, name: str) -> str:
-    text = f"{name} has not been there for {o.waited[name]:.0f} s: the API server refuses it"
+    text = f"{name} has been missing for {o.waited[name]:.0f} s: the API server refuses it"
     why = "a quota, a pod security level, a webhook"
     return f"{text}; `{_show(o, 'statefulset', o.name)}` shows why: {why}"
 
 
 def _unbound(o: Snapshot, claim: Claim | None) -> str:
-    """Text that a pod has been waiting for its claim for long; or ""."""
+    """The text that a pod has waited for its claim for a long time, or ""."""
     if claim is None or o.waited.get(claim.name, 0.0) < STARTING_S_MAX:
         return ""
     named = o.spec.storage.class_name
@@ -98,7 +111,7 @@ def _unbound(o: Snapshot, claim: Claim | None) -> str:
 
 def down(o: Snapshot, pod: Pod) -> bool:
     """Whether the pod has not been Ready for longer than a start takes. A pod in no ring is never
-    Ready: it is down while it does not answer."""
+    Ready: it is down if it does not answer."""
     since = max(pod.created, pod.unready_since or 0.0)
     if o.now - since < STARTING_S_MAX:
         return False
@@ -107,8 +120,8 @@ def down(o: Snapshot, pod: Pod) -> bool:
 
 
 def way_out(o: Snapshot, name: str) -> str:
-    """What to do if the machine of a node that is down will never come back. "" while the node is
-    up, or has been down only for a moment."""
+    """What to do if the machine of a node that is down will never return. "" while the node is up,
+    or has been down only for a moment."""
     pod = o.pods.get(o.ordinal(name) or 0) if o.ordinal(name) is not None else None
     if pod is None or not (down(o, pod) or pod.deleting_since is not None):
         return ""
@@ -116,7 +129,7 @@ def way_out(o: Snapshot, name: str) -> str:
     there = there if o.is_live(pod.ordinal) else ""
     machine = f"kubectl delete node {pod.machine}" if pod.machine else ""
     steps = ", then ".join(filter(None, (there, machine)))
-    return f". If its machine will never come back: {steps}" if steps else ""
+    return f". If its machine will never return: {steps}" if steps else ""
 
 
 def _ring(o: Snapshot) -> Iterator[Trouble]:
@@ -128,10 +141,16 @@ def _ring(o: Snapshot) -> Iterator[Trouble]:
             yield "ForeignMember", f"{name} is a member of the ring but has no pod here"
 
 
+def _restore(o: Snapshot) -> Iterator[Trouble]:
+    run = bootstrap_run(o)
+    if run is not None and run.ended == "Failed":
+        yield "RestoreFailed", unrestored(o)
+
+
 def not_grown(o: Snapshot) -> Iterator[Trouble]:
     """Claims that are smaller than the spec, and volumes that are smaller than their claims by more
     than the smallest step. Such a step is normal: Kubernetes lets a claim that asked for too much
-    go down to just above its volume, which then has the size of the spec."""
+    shrink to just above its volume, and the volume then has the size of the spec."""
     wish = amount(o.spec.storage.size)
     for claim in o.claims.values():
         size, given = amount(claim.size), amount(claim.capacity)
@@ -143,8 +162,23 @@ def not_grown(o: Snapshot) -> Iterator[Trouble]:
             yield "StorageNotGrown", f"{text}: {how}"
         elif given and given < size and not (wish and wish <= given and size - given <= STEP):
             text = f"{claim.name} waits to grow from {claim.capacity} to {claim.size}"
-            how = "its class, or a restart of its pod, may hold it up"
+            how = "its class, or a restart of its pod, may delay it"
             yield "StorageNotGrown", f"{text}; {how} ({_show(o, 'pvc', claim.name)})"
+
+
+def _attributes(o: Snapshot) -> Iterator[Trouble]:
+    """Claims that do not get the class of attributes of the spec."""
+    wish = o.spec.storage.claim_template.volume_attributes_class_name
+    for claim in o.claims.values():
+        if wish is None or claim.phase != "Bound" or claim.ordinal >= o.replicas:
+            continue
+        show = _show(o, "pvc", claim.name)
+        if claim.attributes is None and noted(claim).get("attributes") == wish:
+            text = f"{claim.name} has no class of attributes although it was asked for"
+            yield "AttributesNotChanged", f"{text}: Kubernetes is older than 1.34 ({show})"
+        elif claim.modifying == "Infeasible":
+            text = f"the driver cannot give {claim.name} the attributes of class {wish}"
+            yield "AttributesNotChanged", f"{text} ({show})"
 
 
 def _show(o: Snapshot, kind: str, name: str) -> str:

@@ -1,6 +1,6 @@
-"""Whose turn it is to take the pod template of this version: one ring, and a pause after it.
+"""Which ring may take the pod template of this version: one at a time, with a pause after it.
 
-Kept in memory: a process that begins anew lets one ring go on, and asks the others to wait.
+Kept in memory: a new process lets one ring go on and makes the others wait.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dynamo_operator.plan.running import behind
 from dynamo_operator.snapshot import Snapshot
 
 PAUSE_S = 60.0
-"""Between two rings, so that a person sees what the first one does with the new template."""
+"""Pause between two rings, so that a person sees the effect of the template on the first one."""
 Cluster = tuple[str, str]
 
 
 class Turns:
-    """One holder at a time."""
+    """One ring has the turn at a time."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -25,8 +25,8 @@ class Turns:
         self._free_at = float("-inf")
 
     def seen(self, o: Snapshot) -> bool:
-        """Whether this ring may take the template now. Its turn ends when all of its pods run with
-        it, or when it no longer may."""
+        """Whether this ring may take the template now. Its turn ends when all its pods run with it,
+        or when it may not take it any more."""
         key, wants = (o.namespace, o.name), behind(o) and not o.spec.paused and not o.spec.stopped
         if self._holder == key:
             rolling = next(o.unrolled(), None) is not None or not (o.workload and _caught_up(o))
@@ -40,7 +40,7 @@ class Turns:
         return False
 
     def gone(self, key: Cluster) -> None:
-        """The holder is done, or is no more."""
+        """The ring with the turn is done, or its resource is deleted."""
         if self._holder == key:
             self._holder, self._free_at = None, self._clock() + PAUSE_S
 

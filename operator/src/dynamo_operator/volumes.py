@@ -1,4 +1,4 @@
-"""What one look proves of the volume of a pod."""
+"""What one look proves about the volume of a pod."""
 
 from __future__ import annotations
 

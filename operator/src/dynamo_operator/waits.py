@@ -1,9 +1,8 @@
-"""Since when something has been missing, by the operator's own clock.
+"""How long something has been missing, by the operator's own clock.
 
-A pod that was never there has no time of the API server, and the times that there are come from
-other machines: two clocks say nothing of a minute. So a look is told for how long this very process
-has seen it missing. It is for people only: nothing is decided by it, and a new process begins
-anew.
+The API server has no time of a pod that never existed, and its other times come from other
+machines, whose clocks may differ by a minute. So a look gets the time for which this process has
+seen the thing missing. It is only for people: no decision uses it, and a new process starts at 0.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ Cluster = tuple[str, str]
 
 
 class Waits:
-    """Of every cluster, what is missing, and since when."""
+    """For every cluster: what is missing, and since when."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._since: dict[Cluster, dict[tuple[str, str], float]] = {}
 
     def seen(self, o: Snapshot) -> dict[str, float]:
-        """For how many seconds each thing that this look misses has been missing."""
+        """For how many seconds each missing thing of this look has been missing."""
         now = self._clock()
         before = self._since.get((o.namespace, o.name), {})
         since = {what: before.get(what, now) for what in _missing(o)}
@@ -32,13 +31,13 @@ class Waits:
         return {name: now - began for (name, _), began in since.items()}
 
     def forget(self, cluster: Cluster) -> None:
-        """The resource is gone."""
+        """The resource is deleted."""
         self._since.pop(cluster, None)
 
 
 def _missing(o: Snapshot) -> Iterable[tuple[str, str]]:
-    """Names, and uids so that what is made anew begins anew: pods that are absent or do not run,
-    claims without a volume, the ring that claims are recorded to be of."""
+    """Names, and uids, so that the time of a new object starts at 0: pods that are absent or do not
+    run, claims without a volume, the ring that claims are recorded for."""
     if o.spec.stopped:
         return
     for ordinal in range(o.replicas):

@@ -1,7 +1,7 @@
-"""Which cluster is looked at next: a queue of keys, each at most once in it and once at work.
+"""Which cluster is looked at next: a queue of keys, each at most once queued and once at work.
 
-An event only moves a key forward, so a storm of them is one look. A key whose pass failed waits
-1, 2, 4 .. 60 s, and events do not shorten that.
+An event only moves a key forward, so a storm of events is one look. A key whose pass failed waits
+1, 2, 4 .. 60 s, and events do not shorten this time.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Key = tuple[str, str]
 
 
 class Workqueue:
-    """Calls `work(key)` when it is due; that returns seconds until it is due again, None to forget
-    the key, and raises when it failed."""
+    """Calls `work(key)` when it is due. `work` returns the seconds until it is due again, or None
+    to forget the key; it raises if it failed."""
 
     def __init__(
         self,
@@ -33,17 +33,17 @@ class Workqueue:
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self.ended = asyncio.get_running_loop().time()
-        """When the last attempt ended, well or not, by the loop's clock."""
+        """When the last attempt ended, with or without success, by the loop's clock."""
 
     def __len__(self) -> int:
         return len(self._due) + len(self._running)
 
     def knows(self, key: Key) -> bool:
-        """Whether it is due some time, or being looked at."""
+        """Whether the key is queued or being looked at."""
         return key in self._due or key in self._running
 
     def wake(self, key: Key, after_s: float = EVENT_S) -> None:
-        """Looks at it after so long, or sooner if it is due sooner."""
+        """Looks at it after this time, or sooner if it is due sooner."""
         due = asyncio.get_running_loop().time() + after_s
         due = max(due, self._held.get(key, (0.0, 0.0))[0])
         if due < self._due.get(key, float("inf")):
@@ -51,7 +51,7 @@ class Workqueue:
             self._changed.set()
 
     async def run(self) -> None:
-        """Until cancelled; then what is under way is cancelled too."""
+        """Runs until cancelled; then also cancels the work under way."""
         loop = asyncio.get_running_loop()
         try:
             while True:

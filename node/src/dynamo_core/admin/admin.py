@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from dynamo_core.admin.key_listing import KeyListing
-from dynamo_core.admin.planner import Done, Planner, refusal
+from dynamo_core.admin.planner import Answered, Planner, refusal
 from dynamo_core.errors import BadRequest
 from dynamo_core.forgetting.coordinator import RoundCoordinator
 from dynamo_core.keys import partition_of, store_key
@@ -64,7 +64,7 @@ class Administration:
         self.planner = planner
         self._repairs: dict[str, ClusterRepair] = {}
 
-    def create_ring(self, body: dict[str, Any], done: Done) -> None:
+    def create_ring(self, body: dict[str, Any], done: Answered) -> None:
         """S-RING-5: create a ring. The caller has checked the shape of the body; this method checks
         the values."""
 
@@ -91,7 +91,7 @@ class Administration:
             admins[me.name] = node.identity.admin or None
         return to_document(ring, admins)
 
-    def replace(self, name: str, done: Done) -> None:
+    def replace(self, name: str, done: Answered) -> None:
         """S-MEM-6: a person allows one empty disk to take the member's place, for a limited
         time."""
         node = self.node
@@ -108,7 +108,7 @@ class Administration:
         node.later(lambda: node.replacements.approve(name, decided))
 
     def repair(
-        self, repair_id: str, partitions: list[int], nodes: list[str], full: bool, done: Done
+        self, repair_id: str, partitions: list[int], nodes: list[str], full: bool, done: Answered
     ) -> None:
         """Start anti-entropy over partitions (empty: all, or all partitions of `nodes`). A second
         request with the same id is the same repair. Without an id the repair gets a new one."""
@@ -154,7 +154,7 @@ class Administration:
             job = repairs.start_job(order.repair, order.partitions, order.full)
         reply(Progress(order.id, job.done, job.total, job.repaired, len(job.failed)))
 
-    def list_keys(self, partition: int | None, after: str, limit: int, done: Done) -> None:
+    def list_keys(self, partition: int | None, after: str, limit: int, done: Answered) -> None:
         """A page of live keys of the whole cluster."""
         node = self.node
         if not node.member:

@@ -12,25 +12,28 @@ from dynamo_core.membership.bootstrap import ASK_AGAIN_S, STANDS
 from dynamo_core.protocol.messages import Message
 from dynamo_core.protocol.refusal import Reason
 from dynamo_core.protocol.ring_messages import Announce, Announced, Prepare, Prepared
+from dynamo_core.protocol.route import At
 from dynamo_core.ring.document import JOINING, LEFT, Member, RingParts
-from dynamo_core.runtime.machine import Effects, Machine, View
+from dynamo_core.runtime.machine import Effects, Machine, MachineTo, View
 
 JOIN_S = 10.0
 ANNOUNCE_S = 2.0
 
 
-class Joining(Machine):
+class Joining(MachineTo[At]):
     """Asks joining nodes for their ids. Each must be up and empty, or be joining already."""
 
     def __init__(
-        self, view: View, members: Collection[Member],
+        self,
+        view: View,
+        members: Collection[Member],
         done: Callable[[dict[str, Prepared], str], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`done` gets all answers and ""; or the reason of a refusal. Without answers, the reason
         is that a node is silent."""
         super().__init__()
         self.view = view
-        self.routes = {"@" + member.address: member.name for member in members}
+        self.routes = {At(member.address): member.name for member in members}
         """The nodes are asked by address, because another node may be there."""
         self._done = done
         self._heard: dict[str, Prepared] = {}
@@ -45,12 +48,12 @@ class Joining(Machine):
         self.wake_at = min(now + ASK_AGAIN_S, self._until)
         cluster_id = self.view.ring.identity.cluster_id
         return [
-            (route, Prepare(0, cluster_id, name, route[1:]))
+            (route, Prepare(0, cluster_id, name, route.address))
             for route, name in sorted(self.routes.items())
             if name not in self._heard
         ]
 
-    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+    def replied(self, node: At, request: Message, reply: Message, now: float) -> Effects:
         assert isinstance(reply, Prepared)
         name = self.routes[node]
         self._heard[name] = reply
@@ -69,7 +72,7 @@ class Joining(Machine):
             return "it has left under this id; restart it to get a new id"
         return ""
 
-    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
+    def failed(self, node: At, request: Message, reason: Reason, now: float) -> Effects:
         return []  # it may be starting: ask again until the time is over
 
     def expired(self, now: float) -> Effects:

@@ -19,11 +19,12 @@ from dynamo_core.membership.ring_news import RingNews
 from dynamo_core.membership.ring_state import RingState
 from dynamo_core.moves.sizing import Counts, Sizing
 from dynamo_core.protocol.ring_messages import Announce, Announced, Prepared
+from dynamo_core.protocol.route import Route
 from dynamo_core.replica.write_batch import WriteBatch
 from dynamo_core.ring.change_request import parse_change_request
 from dynamo_core.ring.document import JOINING, LEAVING, Ring
+from dynamo_core.ring.operation_ids import kept_operation
 from dynamo_core.ring.planning import (
-    UNDONE,
     Plan,
     applied,
     cancelled,
@@ -39,7 +40,7 @@ MOVE_BYTES_PER_S = 10_000_000
 MOVE_S = 0.1
 """Seconds of a move beside the copying: promises, the passes over old owners, the switch."""
 Body = dict[str, Any]
-Done = Callable[[int, Body], None]
+Answered = Callable[[int, Body], None]
 
 
 def refusal(slug: str, detail: str, **more: object) -> Body:
@@ -59,7 +60,7 @@ class Planner:
         self.news = news
         self.write_batch = write_batch
 
-    def plan(self, body: Body, done: Done) -> None:
+    def plan(self, body: Body, done: Answered) -> None:
         """The plan for the change request in the body; it changes nothing."""
 
         def begin() -> None:
@@ -68,26 +69,26 @@ class Planner:
 
         self.guarded(begin, done)
 
-    def apply(self, body: Body, done: Done) -> None:
+    def apply(self, body: Body, done: Answered) -> None:
         """Carries out the plan whose hash is in the body. A second request with the same operation
         id only gets the answer again."""
         self.guarded(lambda: Application(self, body, done).begin(), done)
 
-    def cancel(self, body: Body, done: Done) -> None:
+    def cancel(self, body: Body, done: Answered) -> None:
         """Cancels the moves that have not switched yet."""
 
         def begin() -> None:
             ring = self.node.ring
             changed = cancelled(ring)
-            operation = changed.target.operations[-1:]
-            mark = operation[0] if changed.target is not ring.target else ""
-            told = operation[0].removeprefix(UNDONE) if operation else None
+            last = changed.target.operations[-1:]
+            mark = last[0] if changed.target is not ring.target else ""
+            told = kept_operation(last[0]).id if last else None
             said = {"operation_id": told, "undone": changed is not ring}
             self.write(changed, mark, said, done)
 
         self.guarded(begin, done)
 
-    def remove(self, body: Body, done: Done) -> None:
+    def remove(self, body: Body, done: Answered) -> None:
         """Without `force`: shows what the removal of the name would mean. With `force`: removes it.
         The caller ensures that the node never comes back, or is fenced before it starts again."""
 
@@ -107,12 +108,12 @@ class Planner:
 
         self.guarded(begin, done)
 
-    def announced(self, route: str, message: Announce) -> None:
+    def announced(self, route: Route, message: Announce) -> None:
         """An administrator has changed the ring at another node. If the change names members that
         this node does not know yet, this node asks for the missing parts, and the other node
         announces the change again."""
         node = self.node
-        if not self.news.take(route, route, message, partial=True):
+        if not self.news.take(str(route), route, message, partial=True):
             return
 
         def told(durable: bool) -> None:
@@ -125,24 +126,23 @@ class Planner:
     def operation(self) -> Body:
         """The last operation, read from the target and the entries; `earlier` has those before."""
         ring = self.node.ring_or_none
-        kept = ring.target.operations if ring is not None else ()
+        kept = [kept_operation(text) for text in ring.target.operations] if ring is not None else []
         if ring is None or not kept:
             none = {"id": None, "moves_total": 0, "moves_done": 0, "state": "none"}
             return {**none, "earlier": []}
         left = moves_left(ring)
         waiting = left or any(m.state in (JOINING, LEAVING) for m in ring.members.values())
-        undone = kept[-1].startswith(UNDONE)
         return {
-            "id": kept[-1].removeprefix(UNDONE),
+            "id": kept[-1].id,
             "moves_total": ring.target.moves,
             "moves_done": max(0, ring.target.moves - left),
-            "state": "cancelled" if undone else "running" if waiting else "done",
-            "earlier": [one for one in kept[:-1] if not one.startswith(UNDONE)],
+            "state": "cancelled" if kept[-1].cancelled else "running" if waiting else "done",
+            "earlier": [one.id for one in kept[:-1] if not one.cancelled],
         }
 
     # ------------------------------------------------------------ steps
 
-    def guarded(self, call: Callable[[], None], done: Done) -> None:
+    def guarded(self, call: Callable[[], None], done: Answered) -> None:
         """Runs a step in the node's order of work; a BadRequest ends the request with an error."""
         node = self.node
 
@@ -166,7 +166,7 @@ class Planner:
         """The answer after a change was made."""
         return {"operation_id": operation, "epoch": self.node.ring.epoch}
 
-    def write(self, ring: Ring, mark: str, said: Body, done: Done) -> None:
+    def write(self, ring: Ring, mark: str, said: Body, done: Answered) -> None:
         """Writes the document, durably here and on the members that are up; then answers. `mark` is
         the operation id in the target, "" if the target is unchanged."""
         node = self.node
@@ -174,7 +174,7 @@ class Planner:
         if not node.writable:
             return done(503, refusal("insufficient-owners", "this node's disk cannot be written"))
 
-        def settled() -> None:
+        def told_all() -> None:
             if mark and mark not in node.ring.target.operations:
                 detail = "another change was applied at the same time: plan again"
                 done(409, refusal("superseded", detail))
@@ -183,7 +183,7 @@ class Planner:
 
         def durable(stored: bool) -> None:
             if stored:
-                node.spawn(Announcing(node, parts, settled))
+                node.spawn(Announcing(node, parts, told_all))
             else:
                 done(503, refusal("insufficient-owners", "this node's disk cannot be written"))
 
@@ -196,7 +196,7 @@ class Planner:
 class Application:
     """One apply: compare the hash, measure, ask joining nodes for their ids, write."""
 
-    def __init__(self, planner: Planner, body: Body, done: Done) -> None:
+    def __init__(self, planner: Planner, body: Body, done: Answered) -> None:
         self._planner = planner
         self._node = planner.node
         self._wishes = parse_change_request(body)
@@ -213,8 +213,8 @@ class Application:
     def _quoted(self) -> Plan | None:
         """The plan, if it has the hash in the request. Else the request ends, with the new plan, or
         because the operation was applied before."""
-        known = self._node.ring.target.operations
-        if self._operation in known or UNDONE + self._operation in known:
+        known = {kept_operation(text).id for text in self._node.ring.target.operations}
+        if self._operation in known:
             self._done(202, self._planner.accepted(self._operation))
             return None
         made = plan(self._node.ring, self._wishes)

@@ -252,8 +252,10 @@ class Record:
             return None
         dot = (entry.actor, entry.counter)
         if not (entry.counter and self.history.covers_dot(dot)):
-            raise NotHere("the context names this request as done, but this node does not have it:"
-                          " ask another node, or write under another id")  # fmt: skip
+            raise NotHere(
+                "the context names this request as done, but this node does not have it:"
+                " ask another node, or write under another id"
+            )
         return dot
 
     def context(self) -> History:

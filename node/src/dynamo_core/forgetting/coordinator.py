@@ -38,9 +38,13 @@ class Round(Machine):
     """One round, run by its leader. `on_end` gets the reason why it was abandoned, or ""."""
 
     def __init__(
-        self, view: View, partition: int, number: int, listed: Versions,
+        self,
+        view: View,
+        partition: int,
+        number: int,
+        listed: Versions,
         on_end: Callable[[Round, str], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.view = view
         self.partition = partition
@@ -54,7 +58,9 @@ class Round(Machine):
         self._refusal = ""
         _, members, target, _ = view.ring.digests()
         about = (partition, self.entry.number, number, members, target, listed)
-        self._asks: Effects = [(name, RoundAsk(0, *about)) for name in view.ring.live_names()]
+        self._asks: list[tuple[str, Message]] = [
+            (name, RoundAsk(0, *about)) for name in view.ring.live_names()
+        ]
         self._committing = False
 
     def start(self, now: float) -> Effects:
@@ -62,10 +68,10 @@ class Round(Machine):
         self._asks = [ask for ask in self._asks if ask[0] != self.view.name]
         return self._call(mine, now)
 
-    def _call(self, calls: Effects, now: float) -> Effects:
+    def _call(self, calls: list[tuple[str, Message]], now: float) -> Effects:
         self._waiting = {name for name, _ in calls}
         self.wake_at = now + self.view.settings.call_s
-        return calls
+        return [*calls]
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if isinstance(reply, RoundDone):
@@ -133,7 +139,8 @@ class RoundCoordinator:
             return
         self.wake_at = now + self.node.settings.collect_s
         if self.node.writable:
-            self._queue = [p for p in self.replica.owned() if self._due(p, now)]
+            tracked = self.replica.tombstones.partitions()
+            self._queue = [p for p in self.replica.owned() if p in tracked and self._due(p, now)]
             self._begin()
 
     def _look(self, now: float) -> int:

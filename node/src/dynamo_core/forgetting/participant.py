@@ -23,7 +23,7 @@ from dynamo_core.protocol.round_messages import (
     RoundDone,
     Versions,
 )
-from dynamo_core.replica.hints import shown
+from dynamo_core.replica.hint_target import shown
 from dynamo_core.replica.replica import Replica
 from dynamo_core.ring.document import Ring
 from dynamo_core.runtime.host import Host

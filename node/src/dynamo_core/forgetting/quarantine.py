@@ -25,6 +25,7 @@ from dynamo_core.errors import Corrupt
 from dynamo_core.keys import range_of
 from dynamo_core.membership.ring_state import Taken
 from dynamo_core.protocol.round_messages import Numbers, NumbersTold
+from dynamo_core.protocol.route import Route
 from dynamo_core.replica.replica import Replica
 from dynamo_core.ring.document import Ring
 from dynamo_core.runtime.failure_detector import FailureDetector
@@ -39,8 +40,14 @@ COMMITS = 3
 class Drop(Machine):
     """Deletes a copy that missed a round, one slice at a time."""
 
-    def __init__(self, view: View, replica: Replica, partition: int, numbers: tuple[int, int],
-                 apart: Quarantine) -> None:  # fmt: skip
+    def __init__(
+        self,
+        view: View,
+        replica: Replica,
+        partition: int,
+        numbers: tuple[int, int],
+        apart: Quarantine,
+    ) -> None:
         super().__init__()
         self.view = view
         self.replica = replica
@@ -82,7 +89,7 @@ class Quarantine:
         self.detector = detector
         self.dropping: set[int] = set()
         self._sure_ms = 0
-        self._told: dict[int, set[str]] = {}
+        self._told: dict[int, set[Route]] = {}
         """By partition: owners whose seen is above this node's seen, but whose floor is not."""
 
     def begin(self) -> None:
@@ -121,13 +128,13 @@ class Quarantine:
         if self.replica.quarantined and name != node.name and node.up(name):
             node.send(name, Numbers(self.detector.now_ms))
 
-    def asked(self, route: str, message: Numbers) -> None:
+    def asked(self, route: Route, message: Numbers) -> None:
         """Tell the numbers of all partitions that this node owns."""
         numbers = self.replica.numbers
         rows = [(p, numbers.seen(p), numbers.floor(p)) for p in self.replica.owned()]
         self.node.send(route, NumbersTold(message.id, rows))
 
-    def told(self, name: str, message: NumbersTold) -> None:
+    def told(self, name: Route, message: NumbersTold) -> None:
         """Another owner's numbers. Asked by an earlier life of this node, whose clock may have been
         ahead, they prove nothing of what this life must know."""
         asked_ms = message.id if message.id <= self.detector.now_ms else -1
@@ -137,9 +144,7 @@ class Quarantine:
 
     # ------------------------------------------------------------ judging
 
-    def heard(
-        self, name: str, partition: int, seen: int, floor: int, asked_ms: int = -1
-    ) -> None:  # fmt: skip
+    def heard(self, name: Route, partition: int, seen: int, floor: int, asked_ms: int = -1) -> None:
         """Judge a member's numbers, from its answer or from another message."""
         replica, numbers = self.replica, self.replica.numbers
         if partition in self.dropping:

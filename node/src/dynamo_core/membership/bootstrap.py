@@ -39,7 +39,7 @@ REACH_S = 1.5
 STANDS = "it has this ring already; its members learn of it by gossip, ask again"
 """A founder that has lost its disk meanwhile must not be founded again: that would make its empty
 copies complete."""
-Answer = Callable[[int, str, str], None]
+Verdict = Callable[[int, str, str], None]
 """Called with (status, problem slug, detail); 201 when the ring stands."""
 
 
@@ -47,7 +47,7 @@ class Founding(Machine):
     """One create command, run by the node that got it."""
 
     def __init__(
-        self, view: View, identity: Identity, members: list[Member], target: Target, done: Answer
+        self, view: View, identity: Identity, members: list[Member], target: Target, done: Verdict
     ) -> None:
         super().__init__()
         self.view = view
@@ -105,11 +105,18 @@ class Founding(Machine):
     def _found(self, now: float) -> Effects:
         lines = [
             Member(
-                m.name, 1, self._prepared[m.name].node_id, m.address,
-                self._prepared[m.name].client, m.zone, m.weight, MEMBER, 0,
+                m.name,
+                1,
+                self._prepared[m.name].node_id,
+                m.address,
+                self._prepared[m.name].client,
+                m.zone,
+                m.weight,
+                MEMBER,
+                0,
             )
             for m in self.members.values()
-        ]  # fmt: skip
+        ]
         self.ring = found(self.identity, {m.name: m for m in lines}, self.target)
         return self._ask(now)
 
@@ -183,9 +190,8 @@ class Admission(Machine):
 def next_life(line: Member, node_id: int, address: str, client: str) -> Member:
     """The name's next incarnation: entries stay as they are (S-MEM-4)."""
     return Member(
-        line.name, line.incarnation + 1, node_id, address, client, line.zone, line.weight,
-        MEMBER, 0,
-    )  # fmt: skip
+        line.name, line.incarnation + 1, node_id, address, client, line.zone, line.weight, MEMBER, 0
+    )
 
 
 def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, list[Member], Target]:

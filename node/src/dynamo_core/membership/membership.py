@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from dynamo_core.errors import BadFrame, BadRequest
-from dynamo_core.membership.bootstrap import STANDS, Answer, Founding, parse_creation
+from dynamo_core.membership.bootstrap import STANDS, Founding, Verdict, parse_creation
 from dynamo_core.membership.replacement import Replacements
 from dynamo_core.membership.retirement import Retirement
 from dynamo_core.membership.ring_news import Numbered, RingNews
@@ -34,6 +34,7 @@ from dynamo_core.protocol.ring_messages import (
     Prepared,
     Reach,
 )
+from dynamo_core.protocol.route import At, Route
 from dynamo_core.replica.replica import Replica
 from dynamo_core.runtime.failure_detector import FailureDetector
 
@@ -54,10 +55,18 @@ class Membership:
     """The part of a node that changes the members of the ring."""
 
     def __init__(
-        self, node: Numbered, rings: RingState, news: RingNews, detector: FailureDetector,
-        replica: Replica, *, replacements: Replacements, whereabouts: Whereabouts,
-        retirement: Retirement, quarantine: Comparing,
-    ) -> None:  # fmt: skip
+        self,
+        node: Numbered,
+        rings: RingState,
+        news: RingNews,
+        detector: FailureDetector,
+        replica: Replica,
+        *,
+        replacements: Replacements,
+        whereabouts: Whereabouts,
+        retirement: Retirement,
+        quarantine: Comparing,
+    ) -> None:
         self.node = node
         self.rings = rings
         self.news = news
@@ -91,20 +100,20 @@ class Membership:
         """Whether the message is about membership; such messages need no fresh echo."""
         return type(message) in MEMBERSHIP
 
-    def answer(self, frame: Frame, route: str, message: Message) -> None:
+    def answer(self, frame: Frame, route: Route, message: Message) -> None:
         """Serve one such message from `route`, "" for an id that this node does not know."""
         handler = self.kinds.get(type(message))
         if not route and not isinstance(message, Admit | Prepare | Found):
             self._answer_unknown(frame, message)
         elif handler is not None:
-            route = self.whereabouts.back(frame, route or "@" + frame.address)
+            route = self.whereabouts.back(frame, route or At(frame.address))
             handler(frame, route, message)  # type: ignore[operator]
 
     def _answer_unknown(self, frame: Frame, message: Message) -> None:
         """The sender's id is not in this ring: a replaced node learns that it is replaced, a later
         life brings its line (S-MEM-3, S-MEM-4)."""
         ring = self.node.ring_or_none
-        route = "@" + frame.address
+        route = At(frame.address)
         if ring is None or frame.cluster_id != ring.identity.cluster_id:
             return
         if isinstance(message, Gossip):
@@ -139,22 +148,22 @@ class Membership:
             # who answers is known by the advertised one, and only there is its beat echoed.
             heard = (peer.address for peer in self.detector.peers.values() if peer.address)
             for seed in dict.fromkeys((*node.identity.seeds, *heard, *self.rings.remembered)):
-                self.news.gossip_to("@" + seed)
-                self.knock("@" + seed)
+                self.news.gossip_to(At(seed))
+                self.knock(At(seed))
             return
         self.whereabouts.beat()
         for name in node.preference.names:
             if name != node.name:
                 self.news.gossip_to(name)
 
-    def knock(self, route: str) -> None:
+    def knock(self, route: Route) -> None:
         """Ask a seed to let this empty node take its name's place (S-MEM-4)."""
         node = self.node
         if not self.replica.write_batch.holds_data() and not self.rings.lost_ring:
             me = node.identity
             node.send(route, Admit(0, me.client, me.zone, me.weight, node.settings.replace_lost))
 
-    def _gossip(self, frame: Frame, route: str, message: Gossip) -> None:
+    def _gossip(self, frame: Frame, route: Route, message: Gossip) -> None:
         node = self.node
         ring = node.ring_or_none
         if ring is None:
@@ -185,7 +194,7 @@ class Membership:
         self.replica.refresh()
         self.quarantine.ask(frame.name)
 
-    def _parts(self, frame: Frame, route: str, message: Parts) -> None:
+    def _parts(self, frame: Frame, route: Route, message: Parts) -> None:
         node = self.node
         if node.ring_or_none is None:
             return self._adopt_whole(frame, message)
@@ -198,7 +207,7 @@ class Membership:
             node.send(route, Parts(0, node.ring.parts_differing(message.digests), ()))
         return None
 
-    def _entries(self, frame: Frame, route: str, message: Entries) -> None:
+    def _entries(self, frame: Frame, route: Route, message: Entries) -> None:
         ring = self.node.ring_or_none
         if ring is None or frame.cluster_id != ring.identity.cluster_id:
             return
@@ -231,7 +240,7 @@ class Membership:
 
     # ------------------------------------------------------------ founding
 
-    def create(self, body: dict[str, Any], done: Answer) -> None:
+    def create(self, body: dict[str, Any], done: Verdict) -> None:
         """The create command (S-RING-5); `done(status, problem, detail)`. Raises BadRequest."""
         node = self.node
         cluster_id = str(body.get("cluster_id") or f"{node.draw():016x}")
@@ -302,7 +311,7 @@ class Membership:
 
         self.replica.write_batch.then(None, written)
 
-    def greet(self, route: str) -> None:
+    def greet(self, route: Route) -> None:
         """A node has not heard this process yet: it is told of it (S-NET-1)."""
         self.news.gossip_to(route)
 

@@ -15,6 +15,7 @@ from dynamo_core.membership.ring_news import RingNews
 from dynamo_core.membership.ring_state import RingState
 from dynamo_core.protocol.frames import Frame
 from dynamo_core.protocol.ring_messages import Admit, Admitted, Reach, Reached
+from dynamo_core.protocol.route import Route
 from dynamo_core.replica.replica import Replica
 from dynamo_core.ring.document import LEFT, Member
 from dynamo_core.runtime.failure_detector import FailureDetector
@@ -34,9 +35,13 @@ class Replacements:
     """Decides which empty nodes may take the place of which members."""
 
     def __init__(
-        self, node: Host, rings: RingState, news: RingNews, detector: FailureDetector,
+        self,
+        node: Host,
+        rings: RingState,
+        news: RingNews,
+        detector: FailureDetector,
         replica: Replica,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.node = node
         self.rings = rings
         self.news = news
@@ -45,7 +50,7 @@ class Replacements:
         self._approvals: dict[str, Approval] = {}
         self._admitting: set[str] = set()
 
-    def admit(self, frame: Frame, route: str, message: Admit) -> None:
+    def admit(self, frame: Frame, route: Route, message: Admit) -> None:
         """An empty node asks for admission. It becomes the next life of its name if no member hears
         the old life."""
         node = self.node
@@ -135,7 +140,7 @@ class Replacements:
         rows = self.replica.numbers.rows()
         return Admitted(number, self.node.ring.parts_differing(()), "", rows)
 
-    def reach(self, frame: Frame, route: str, message: Reach) -> None:
+    def reach(self, frame: Frame, route: Route, message: Reach) -> None:
         """Whether this node hears that id."""
         detector = self.detector
         peer = detector.peers.get(message.name)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NewType
 
 from dynamo_core.keys import DATA
 from dynamo_core.membership.ring_state import RingState
+from dynamo_core.replica.hint_target import ALL_OWNERS
 from dynamo_core.replica.replica import Replica
 from dynamo_core.runtime.host import Host
 
-NOBODY = ""
-"""The target of the records that a replaced node offers. It names no member, so these hints are
-delivered to all owners."""
+FormerName = NewType("FormerName", str)
+"""What a node is called once its id is gone."""
+
+
+def former_name(member: str) -> FormerName:
+    """No member has this name, so a node that is gone takes nothing that is for the later life of
+    its name, and no other node takes it for that (S-MEM-3)."""
+    return FormerName("~" + member)
 
 
 class Retirement:
@@ -33,7 +40,7 @@ class Retirement:
         write_batch = replica.write_batch
         rows, after = write_batch.page(DATA, self._offered_to, None, node.settings.rows_max)
         for stored, record in rows:
-            replica.keep_hint(NOBODY, stored, record)
+            replica.keep_hint(ALL_OWNERS, stored, record)
             write_batch.put(DATA, stored, None)
         if rows:
             write_batch.then(partial(self._offered, rows[-1][0]))

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dynamo_core import errors
-from dynamo_core.errors import BadFrame
+from dynamo_core.errors import BadFrame, RingRefused
 from dynamo_core.membership.ring_state import RingState
 from dynamo_core.protocol.messages import Refused
 from dynamo_core.protocol.refusal import Refusal
 from dynamo_core.protocol.ring_messages import Announce, Entries, Gossip, Parts
+from dynamo_core.protocol.route import Route
 from dynamo_core.ring.document import merge_parts
 from dynamo_core.ring.gate import knows_all
 from dynamo_core.runtime.failure_detector import FailureDetector
@@ -38,7 +38,7 @@ class RingNews:
         self.rings = rings
         self.detector = detector
 
-    def gossip_to(self, route: str, reply: bool = False) -> None:
+    def gossip_to(self, route: Route, reply: bool = False) -> None:
         """Digests and numbers to one node."""
         node, ring = self.node, self.rings.ring_or_none
         peer = self.detector.peers.get(route)
@@ -47,7 +47,7 @@ class RingNews:
         number, stalled, admin = node.durable_number, node.stalled, node.identity.admin
         node.send(route, Gossip(0, digests, number, remembered, reply, stalled, admin))
 
-    def take(self, peer: str, route: str, message: Parts | Announce, partial: bool) -> bool:
+    def take(self, peer: str, route: Route, message: Parts | Announce, partial: bool) -> bool:
         """Merge the ring parts of a message into the ring of this node, which has one. `partial`:
         the parts may name members that this node has not heard of, which is no fault of the peer.
         Then nothing is taken and this node asks for what it lacks. False where nothing is taken."""
@@ -60,7 +60,7 @@ class RingNews:
             why = self.rings.take(changed)
         except BadFrame as error:
             why = str(error)
-        except errors.Refused:
+        except RingRefused:
             node.counters["wrong_cluster_frames"] += 1
             return False
         if why:
@@ -74,7 +74,7 @@ class RingNews:
             if name != node.name:
                 node.send(name, Entries(0, [(partition, ring.entries[partition])]))
 
-    def learn(self, name: str, refusal: Refused) -> None:
+    def learn(self, name: Route, refusal: Refused) -> None:
         """S-RING-4: a peer refused. The node with the older entry of the partition takes the newer
         one first."""
         ring, partition = self.node.ring, refusal.partition

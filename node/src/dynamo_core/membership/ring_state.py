@@ -1,7 +1,7 @@
 """The ring document of this node, what is derived from it, and who is told when it changes.
 
 `take` is the only way in. It first builds all that can fail, then writes the document, then tells
-the subscribers by their order in `node.py`. Filters come before: a promise or a move of this node
+the subscribers by their order in `parts.py`. Filters come before: a promise or a move of this node
 may forbid single entries (S-MOVE-1, S-MOVE-4). A document passes the gate before it is taken,
 and is taken whole or not at all (S-IN-2).
 """
@@ -73,17 +73,21 @@ class RingState:
         """Addresses that are asked for it, beside the seeds."""
         self._filters: Sequence[Filter] = ()
         self._subscribers: Mapping[str, Subscriber] = {}
+        self._on_held: Callable[[], None] = lambda: None
         self._on_gone: Callable[[], None] = lambda: None
 
     def connect(
         self,
         filters: Sequence[Filter],
         subscribers: Mapping[str, Subscriber],
+        on_held: Callable[[], None],
         on_gone: Callable[[], None],
     ) -> None:
-        """The filters, and who is told of each new document, both in this order. `on_gone` is
-        called once, when the id of this node is gone."""
-        self._filters, self._subscribers, self._on_gone = filters, subscribers, on_gone
+        """The filters, and who is told of each new document, both in this order. `on_held` is
+        called before them: the document is this one now. `on_gone` is called once, when the id of
+        this node is gone."""
+        self._filters, self._subscribers = filters, subscribers
+        self._on_held, self._on_gone = on_held, on_gone
 
     # ------------------------------------------------------------ the disk
 
@@ -139,8 +143,8 @@ class RingState:
         # All that can fail comes first: nothing of the node has changed up to here.
         row, addresses = ring.encode(), stored_ring.addresses_row(ring, node.identity.name)
         preference, held = Preference(ring, self.bits), Holdings(ring, node.name)
-        self.hold(ring)
         self.preference, self.lww, self.lost_ring = preference, held.lww, ""
+        self.hold(ring)
         if not stored:
             self.replica.write_batch.put(META, RING_KEY, row)
             if before is None or before.members is not ring.members:
@@ -155,6 +159,7 @@ class RingState:
         """Make it the document, without anything that follows from it."""
         self.ring = self.ring_or_none = ring
         self.member = not self.gone
+        self._on_held()
 
     def dial(self, lines: Iterable[Member]) -> None:
         """These names are dialled where their lines have them."""

@@ -33,6 +33,7 @@ from dynamo_core.membership.ring_news import RingNews
 from dynamo_core.membership.ring_state import RingState
 from dynamo_core.protocol.frames import Frame
 from dynamo_core.protocol.ring_messages import Gossip, Parts
+from dynamo_core.protocol.route import At, Route
 from dynamo_core.replica.write_batch import WriteBatch
 from dynamo_core.ring.document import LEFT, Member, RingParts
 from dynamo_core.runtime.failure_detector import FailureDetector
@@ -53,9 +54,13 @@ class Whereabouts:
     """The address of this member, the address in its line, and another process with its id."""
 
     def __init__(
-        self, node: Host, rings: RingState, news: RingNews, detector: FailureDetector,
+        self,
+        node: Host,
+        rings: RingState,
+        news: RingNews,
+        detector: FailureDetector,
         write_batch: WriteBatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.node = node
         self.rings = rings
         self.news = news
@@ -124,10 +129,10 @@ class Whereabouts:
         known = {node.addresses[name] for name in node.preference.names if name not in silent}
         for seed in node.identity.seeds:
             if seed not in known:
-                self._introduce("@" + seed)
-                self.news.gossip_to("@" + seed)
+                self._introduce(At(seed))
+                self.news.gossip_to(At(seed))
 
-    def _introduce(self, route: str) -> None:
+    def _introduce(self, route: Route) -> None:
         """Send this node's new line before the gossip, so that the answer goes to its address."""
         line = self._line()
         if self._moved and line is not None and route != self.node.name:
@@ -159,7 +164,7 @@ class Whereabouts:
         if self.yields:
             self._since = node.now
         if node.now - self._since < self._looks_s:
-            self.news.gossip_to("@" + line.address)
+            self.news.gossip_to(At(line.address))
             return
         self._left = line.address
         self._looks_s = min(2 * self._looks_s, LOOKS_S_MAX)
@@ -197,7 +202,7 @@ class Whereabouts:
             if line is not None:
                 self._agreed(line)
             return
-        route = "@" + frame.address
+        route = At(frame.address)
         fresh = self.detector.heard(frame, route)
         if any(isinstance(m, Gossip) and not m.reply for m in frame.messages):
             self.news.gossip_to(route, reply=True)
@@ -210,16 +215,15 @@ class Whereabouts:
     def _twin_lives(self) -> bool:
         return self._twin[1] >= 0 and self.node.now - self._twin[1] <= self.node.settings.suspect_s
 
-    def back(self, frame: Frame, route: str) -> str:
+    def back(self, frame: Frame, route: Route) -> Route:
         """Where to answer about the ring: at the frame's address, unless this life of the member is
         heard at the address of its line."""
         node = self.node
-        address = node.addresses.get(route)
-        if address is None or address == frame.address:
+        if isinstance(route, At) or node.addresses.get(route) in (None, frame.address):
             return route
         peer = self.detector.peers.get(route)
         heard = peer is not None and peer.boot == frame.boot and node.up(route)
-        return route if heard else "@" + frame.address
+        return route if heard else At(frame.address)
 
     # ------------------------------------------------------------ words for people
 

@@ -24,6 +24,7 @@ from dynamo_core.membership.ring_news import RingNews
 from dynamo_core.membership.ring_state import RingState, Taken
 from dynamo_core.moves.cleanup import Cleanup
 from dynamo_core.moves.promises import Promises
+from dynamo_core.moves.receiving import COPYING, PROMISES, Receiving
 from dynamo_core.moves.settling import Settling
 from dynamo_core.moves.sizing import Counts, Sizing
 from dynamo_core.protocol.messages import Message
@@ -35,43 +36,21 @@ from dynamo_core.ring.document import JOINING, LEAVING, LEFT, MEMBER, Entry, Rin
 from dynamo_core.ring.planning import without_receiver
 from dynamo_core.runtime.host import Host
 
-BEGINNING, PROMISES, COPYING = "beginning", "promises", "copying"
-
-
-class Receiving:
-    """One partition on its way to this node; only its entry is durable."""
-
-    def __init__(self, partition: int, losses: int) -> None:
-        self.partition = partition
-        self.losses = losses
-        self.promised: dict[str, int] = {}
-        """Node id by owner: a promise and a copy belong to a node id."""
-        self.copied: dict[str, int] = {}
-        self.under_way: set[str] = set()
-        self.tried = ""
-        """The owner of the last pass."""
-        self.copying: dict[str, Exchange] = {}
-        self.records = self.bytes = 0
-        """Copied by the passes that have ended."""
-        self.bytes_total: int | None = None
-        """The bytes that one owner holds; None until this node has asked."""
-        self.state = BEGINNING
-        self.reason = ""
-
-    def ended(self, exchange: Exchange) -> None:
-        """A pass has ended, with or without success."""
-        del self.copying[exchange.peer]
-        self.records += exchange.repaired
-        self.bytes += exchange.bytes
-
 
 class Moves:
     """The part of a node that moves partitions."""
 
     def __init__(
-        self, node: Host, rings: RingState, news: RingNews, replica: Replica, *,
-        promises: Promises, settling: Settling, admission: AdmissionControl,
-    ) -> None:  # fmt: skip
+        self,
+        node: Host,
+        rings: RingState,
+        news: RingNews,
+        replica: Replica,
+        *,
+        promises: Promises,
+        settling: Settling,
+        admission: AdmissionControl,
+    ) -> None:
         self.node = node
         self.rings = rings
         self.news = news
@@ -313,9 +292,13 @@ class Moves:
         """S-MOVE-3: write the new entry and the complete mark of this copy in one batch."""
         node = self.node
         switched = Entry(
-            entry.term + 1, entry.version + 1, entry.after, None, entry.owners,
+            entry.term + 1,
+            entry.version + 1,
+            entry.after,
+            None,
+            entry.owners,
             node.identity.node_id,
-        )  # fmt: skip
+        )
         self.rings.write(partition, switched)
         if node.ring.entries[partition] == switched:
             self.replica.mark_complete(partition)
@@ -369,7 +352,7 @@ class Moves:
             and not self.admission.in_flight
             and not self.replica.write_batch.holds_data()
         ):
-            # S-MEM-4: whoever is LEFT lets nobody in; it must not be the last who could.
+            # S-MEM-4: a node that has LEFT admits no node; it must not be the last that could.
             staying = [m.name for m in ring.members.values() if m.state in (JOINING, MEMBER)]
             if any(map(node.up, staying)):
                 self._become(LEFT)
@@ -383,18 +366,7 @@ class Moves:
 
     def transfers(self) -> list[dict[str, Any]]:
         """The moves to this node, in the form of docs/http-api.md."""
-        shown = []
-        for partition, receiving in sorted(self.receiving.items()):
-            move = self.node.ring.entries[partition].move
-            assert move is not None
-            now = receiving.copying.values()
-            shown.append(
-                {
-                    "partition": partition, "out": move[0], "in": move[1],
-                    "state": receiving.state, "reason": receiving.reason,
-                    "records_done": receiving.records + sum(one.repaired for one in now),
-                    "bytes_done": receiving.bytes + sum(one.bytes for one in now),
-                    "bytes_total": receiving.bytes_total or 0,
-                }
-            )  # fmt: skip
-        return shown
+        return [
+            one.document(self.node.ring.entries[partition].move)
+            for partition, one in sorted(self.receiving.items())
+        ]

@@ -24,9 +24,12 @@ class Sizing(Machine):
     receivers. What no node has told in time is missing in the result."""
 
     def __init__(
-        self, view: View, partitions: Iterable[int], receivers: Iterable[str],
+        self,
+        view: View,
+        partitions: Iterable[int],
+        receivers: Iterable[str],
         done: Callable[[Counts, dict[str, int]], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.view = view
         self.counts: Counts = {}

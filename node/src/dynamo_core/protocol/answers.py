@@ -17,6 +17,8 @@ from dynamo_core.causality.context import Context
 from dynamo_core.causality.records import decode_history
 from dynamo_core.errors import BadFrame
 from dynamo_core.keys import partition_of, range_of
+from dynamo_core.protocol.backup_messages import Save, Saved, SaveHints
+from dynamo_core.protocol.look_messages import Look, Looked, body_fault
 from dynamo_core.protocol.messages import (
     FetchedMany,
     FetchMany,
@@ -54,6 +56,8 @@ from dynamo_core.settings import Settings
 
 STATUS_MIN, STATUS_MAX = 200, 599
 COUNT_MAX = 1 << 32
+SUM_BYTES = 16
+"""Of a leaf of a hash tree (`replica/merkle.py`)."""
 
 
 class Receiver(Protocol):
@@ -173,6 +177,11 @@ def _shown(request: Offer, reply: Shown, here: Receiver) -> str:
     return ""
 
 
+def _saved(request: Save | SaveHints, reply: Saved, here: Receiver) -> str:
+    compared = isinstance(request, Save) and request.root
+    return "" if compared or not reply.unchanged else "unchanged, and there is no earlier one"
+
+
 def _sizes(request: Sizes, reply: SizesReply, here: Receiver) -> str:
     asked = set(request.partitions)
     if len(reply.rows) > len(asked) or reply.left > len(asked):
@@ -180,8 +189,13 @@ def _sizes(request: Sizes, reply: SizesReply, here: Receiver) -> str:
     return "" if all(p in asked for p, _, _ in reply.rows) else "sizes that were not asked for"
 
 
+def _looked(request: Look, reply: Looked, here: Receiver) -> str:
+    return body_fault(request.what, reply.body, SUM_BYTES << here.settings.leaf_bits)
+
+
 _ANSWERS: dict[type, Callable[[Any, Any, Any], str]] = {
     Forwarded: _forwarded, RootsReply: _roots, LeavesReply: _leaves, ListingReply: _listed,
     FetchedMany: _fetched_many, KeysReply: _keys_told, Progress: _progress, Prepared: _prepared,
-    StillReply: _still, Shown: _shown, SizesReply: _sizes,
+    StillReply: _still, Shown: _shown, SizesReply: _sizes, Saved: _saved,
+    Looked: _looked,
 }  # fmt: skip

@@ -7,6 +7,7 @@ from functools import lru_cache
 import msgspec
 
 from dynamo_core.bounds import (
+    Count,
     Milliseconds,
     Name,
     NodeId,
@@ -37,7 +38,8 @@ class Frame(msgspec.Struct, array_like=True, gc=False):
 
     `beat` is the sender's monotonic clock in ms within its `boot`. `echo_boot` and `echo` are the
     latest boot and beat of the receiver that the sender has seen (S-NET-1). The receiver answers to
-    `address`.
+    `address`. `knows`: the sender knows the messages up to this number (`registry.SINCE`); the
+    first version did not say it, and reads over it.
     """
 
     version: int
@@ -50,6 +52,7 @@ class Frame(msgspec.Struct, array_like=True, gc=False):
     echo_boot: Random
     echo: Milliseconds
     messages: list[AnyMessage]
+    knows: Count = 0
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -17,9 +17,26 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
-from dynamo_core.bounds import EXPIRES_MS_MAX, TEXT_MAX, address_fault, name_fault
-from dynamo_core.keys import KEY_BYTES_MAX, partition_of
+from dynamo_core.bounds import (
+    EXPIRES_MS_MAX,
+    PARTITIONS_MAX,
+    TEXT_MAX,
+    address_fault,
+    name_fault,
+)
+from dynamo_core.keys import KEY_BYTES_MAX, PREFIX_BYTES, partition_of, store_key
 from dynamo_core.protocol.answers import Receiver, context_fault, partition_bits
+from dynamo_core.protocol.backup_messages import (
+    Load,
+    Loaded,
+    Part,
+    Save,
+    Saved,
+    SaveHints,
+    backup_id_fault,
+    part_fault,
+)
+from dynamo_core.protocol.look_messages import BODIES, HISTORY, RECORD, Look, Looked
 from dynamo_core.protocol.messages import (
     Fetch,
     Fetched,
@@ -78,6 +95,7 @@ from dynamo_core.protocol.round_messages import (
     RoundCommit,
     RoundDone,
 )
+from dynamo_core.protocol.staleness_messages import CANARY, Delays, DelaysTold, Glance, Glanced
 from dynamo_core.ring.gate import entry_fault
 
 DIGESTS = 4
@@ -145,6 +163,69 @@ def _listing(message: Listing, here: Receiver) -> str:
 
 def _keys(message: Keys, here: Receiver) -> str:
     return "" if message.partition < _size(here) else f"partition {message.partition}"
+
+
+def _save(message: Save, here: Receiver) -> str:
+    if message.partition >= _size(here):
+        return f"partition {message.partition}"
+    return _backup(message, here)
+
+
+def _backup(message: Save | SaveHints, here: Receiver) -> str:
+    """The id stands in names of objects, the archive in words for people."""
+    if fault := backup_id_fault(message.backup):
+        return f"backup: {fault}"
+    return "" if message.archive.isprintable() else "archive: words that are none"
+
+
+def _saved(message: Saved, here: Receiver) -> str:
+    faults = (name_fault(name) for name in message.missed)
+    return next((f for f in faults if f), "") or _parts_named(message.parts, message.why)
+
+
+def _load(message: Load, here: Receiver) -> str:
+    """The partitions are those of the ring that was saved."""
+    if (
+        message.partitions > PARTITIONS_MAX
+        or max(message.without, default=-1) >= message.partitions
+    ):
+        return f"partitions {message.partitions}"
+    return _parts_named([message.part], message.restore + message.archive)
+
+
+def _loaded(message: Loaded, here: Receiver) -> str:
+    return _parts_named([], message.why)
+
+
+def _parts_named(parts: list[Part], words: str) -> str:
+    """Names of objects, and words that people are shown."""
+    if not words.isprintable():
+        return "words that are none"
+    return next((fault for part in parts if (fault := part_fault(part))), "")
+
+
+def _look(message: Look, here: Receiver) -> str:
+    if message.what not in BODIES or message.partition >= _size(here):
+        return f"{message.what[:40]!r} of partition {message.partition}"
+    if message.what in (RECORD, HISTORY):
+        stored = message.stored
+        if len(stored) <= PREFIX_BYTES:
+            return "no key"
+        if partition_of(stored, partition_bits(here)) != message.partition:
+            return f"a key that is not of partition {message.partition}"
+    return ""
+
+
+def _delays(message: DelaysTold, here: Receiver) -> str:
+    return next((fault for pair in message.pairs if (fault := name_fault(pair.to))), "")
+
+
+def _glance(message: Glance, here: Receiver) -> str:
+    """Only canary keys are read so, each at its place."""
+    key = message.stored[PREFIX_BYTES:]
+    if not key.startswith(CANARY) or store_key(key) != message.stored:
+        return "not a canary key"
+    return ""
 
 
 def _gossip(message: Gossip, here: Receiver) -> str:
@@ -242,14 +323,16 @@ CHECKS: dict[type, Callable[[Any, Any], str]] = {
     Listing: _listing, Keys: _keys, Gossip: _gossip, Parts: _parts, Admit: _admit, Prepare: _named,
     Reach: _named, Entries: _entries, Promise: _promise, Offer: _rows, RoundAsk: _round,
     RoundCommit: _rows, FetchMany: _asked_keys, NumbersTold: _told, Refused: _refused,
-    Admitted: _admitted,
+    Admitted: _admitted, Save: _save, SaveHints: _backup, Saved: _saved, Load: _load,
+    Loaded: _loaded, Look: _look, DelaysTold: _delays, Glance: _glance,
 }  # fmt: skip
 """The check of each kind whose types do not check all. Answers are also compared with their
 request."""
 PLAIN: frozenset[type] = frozenset(
     (Fetch, Leaves, Still, Settle, Numbers, Found, Announce, Fetched, Stored, Forwarded, RootsReply,
      LeavesReply, ListingReply, FetchedMany, Prepared, Founded, Reached, Progress, KeysReply,
-     Promised, StillReply, Settled, Shown, SizesReply, Announced, RoundAnswer, RoundDone)
+     Promised, StillReply, Settled, Shown, SizesReply, Announced, RoundAnswer, RoundDone,
+     Looked, Delays, Glanced)
 )  # fmt: skip
 """The kinds without a check here: their types check all, or they are compared with their request,
 or with the ring."""

@@ -46,27 +46,32 @@ class Message(msgspec.Struct, array_like=True, gc=False):
 
 
 class Fetch(Message, tag=1):
-    """Read what you hold of the key. `trace`: the traceparent of the client's request."""
+    """Read what you hold of the key. `trace`: the traceparent of the client's request. `timed`:
+    above 0 in a sampled call (`runtime/delays`), whose answer tells when it was handled."""
 
     partition: Partition
     entry: EntryNumber
     stored: StoreKey
     trace: Trace = ""
+    timed: Count = 0
 
 
 class Fetched(Message, tag=2):
-    """`record` is empty when the node holds nothing of the key."""
+    """`record` is empty when the node holds nothing of the key. `at`: when it handled a sampled
+    call, in µs of its monotonic clock; else 0."""
 
     record: bytes
     flags: Flags
     seen: RoundNumber = 0
+    at: Count = 0
 
 
 class Store(Message, tag=3):
     """Merge the record into what you hold. `target` is the node that a hinted replica is for.
     `sync`: reply only when it is fsynced. `cause`: "put", "repair", "hint", "exchange", "offer", or
     "double". A "double" is a second replica of the coordinator; no bound on hints refuses it (C8).
-    `trace`: the traceparent of the client's request."""
+    `trace`: the traceparent of the client's request. `timed`: as of a Fetch; the receiver puts its
+    own clock there when it handles the call."""
 
     partition: Partition
     entry: EntryNumber
@@ -77,12 +82,14 @@ class Store(Message, tag=3):
     cause: Text = "put"
     seen: RoundNumber = 0
     trace: Trace = ""
+    timed: Count = 0
 
 
 class Stored(Message, tag=4):
-    """The record is persisted; `flags` say in which role."""
+    """The record is persisted; `flags` say in which role. `at`: as of a Fetched."""
 
     flags: Flags
+    at: Count = 0
 
 
 class Refused(Message, tag=5):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from dynamo_core.bounds import EXPIRES_MS_MAX, Count
@@ -94,9 +96,11 @@ class Outcome(msgspec.Struct, kw_only=True, array_like=True, gc=False):
 
 
 Operation = Get | Put
+Done = Callable[[Outcome], None]
+"""Called once, with the outcome of an operation."""
 
 
-def settle(operation: Operation, target: Target, wall_ms: int) -> None:
+def fill_in(operation: Operation, target: Target, wall_ms: int) -> None:
     """Writes the ring's defaults into the open options of the operation (S-RW-1, S-RW-2). The node
     that the client asked does this once. So the options stay the same when the defaults change
     while the operation is forwarded or waits for a read. None is never sent: older nodes without

@@ -66,6 +66,8 @@ class Failure(Enum):
     """The write is persisted but not fsynced, and the request asked for an fsync."""
     DAMAGED = "corrupt"
     """The node answered that its own record is damaged; it gives the record up."""
+    NOT_KNOWN = "its older version does not know this call"
+    """The call was not sent (C17)."""
 
     @property
     def words(self) -> str:

@@ -1,15 +1,16 @@
 """One table of all kinds of messages: the answer of each, and whether it needs a fresh echo.
 
 The union that frames are decoded to, the set of replies and the checks of answers come from the
-tables here. To add a message: add its struct to the module of its subject, its line here, its check
-to `intake` (or its name to `PLAIN` there), and its handler to the part of the node that takes it.
-`test_registry.py` names what is still missing.
+tables here. CONTRIBUTING.md says how to add a message; `test_registry.py` names what is still
+missing.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Union
 
+from dynamo_core.protocol.backup_messages import Load, Loaded, Save, Saved, SaveHints
+from dynamo_core.protocol.look_messages import Look, Looked
 from dynamo_core.protocol.messages import (
     Fetch,
     Fetched,
@@ -67,15 +68,28 @@ from dynamo_core.protocol.round_messages import (
     RoundCommit,
     RoundDone,
 )
+from dynamo_core.protocol.staleness_messages import Delays, DelaysTold, Glance, Glanced
 
 Kind = type[Message]
+
+SINCE: dict[Kind, int] = {
+    Save: 1, SaveHints: 1, Saved: 1, Load: 1, Loaded: 1, Look: 2, Looked: 2,
+    Delays: 3, DelaysTold: 3, Glance: 3, Glanced: 3,
+}  # fmt: skip
+"""Kinds that the first version had not. A node drops a whole frame for one message that it does not
+know, so every frame says up to which number its sender knows them, and a call of a higher one is
+not sent to it (C17). A new kind takes the next number."""
+
+KNOWS = max(SINCE.values())
+"""What the frames of this node say."""
 
 ANSWER_OF: dict[Kind, Kind] = {
     Fetch: Fetched, Store: Stored, Forward: Forwarded, Roots: RootsReply, Leaves: LeavesReply,
     Listing: ListingReply, FetchMany: FetchedMany, Prepare: Prepared, Found: Founded,
     Reach: Reached, Order: Progress, Keys: KeysReply, Sizes: SizesReply, Promise: Promised,
     Still: StillReply, Settle: Settled, Offer: Shown, RoundAsk: RoundAnswer, RoundCommit: RoundDone,
-    Announce: Announced,
+    Announce: Announced, Save: Saved, SaveHints: Saved, Load: Loaded,
+    Look: Looked, Delays: DelaysTold, Glance: Glanced,
 }  # fmt: skip
 """Calls: a machine waits for the answer, which carries the call's id. Any call may be refused."""
 
@@ -91,7 +105,9 @@ MEMBERSHIP: frozenset[Kind] = frozenset(
 """Messages about membership. A node sends them before it has heard the receiver, so they need no
 fresh echo."""
 
-MESSAGES: tuple[Kind, ...] = (*ANSWER_OF, *ANSWER_OF.values(), *NEWS, *NAMELESS)
+MESSAGES: tuple[Kind, ...] = tuple(
+    dict.fromkeys((*ANSWER_OF, *ANSWER_OF.values(), *NEWS, *NAMELESS))
+)
 """All kinds of messages."""
 
 REPLIES: frozenset[Kind] = frozenset((*ANSWER_OF.values(), *NAMELESS))

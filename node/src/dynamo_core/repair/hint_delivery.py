@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterator
 from dynamo_core.causality.codec import checked
 from dynamo_core.errors import Corrupt
 from dynamo_core.keys import partition_of, range_of
+from dynamo_core.membership.retirement import former_name
 from dynamo_core.protocol.messages import SYNCED, Message, Store, Stored
 from dynamo_core.protocol.refusal import Failure, Reason, Refusal
-from dynamo_core.replica.hints import HintBook, split_hint_key, stamp_of
+from dynamo_core.replica.hint_target import HintTarget, InQuarantine
+from dynamo_core.replica.hints import HintBook, split_hint_key
 from dynamo_core.replica.replica import Replica
 from dynamo_core.runtime.machine import Effects, Machine, View, leading
 
@@ -29,7 +31,7 @@ Slice = tuple[bytes, bytes | None]
 """A range of store keys: first key, and end or None."""
 
 
-def waits(view: View, target: str, partition: int) -> bool:
+def waits(view: View, target: HintTarget, partition: int) -> bool:
     """Whether the target was removed and no other node has taken its place in this partition yet. A
     node that is gone itself does not wait: its copies do not count any more."""
     preference = view.preference
@@ -37,7 +39,7 @@ def waits(view: View, target: str, partition: int) -> bool:
     return removed and target in preference.owners(partition)
 
 
-def waiting(view: View, target: str) -> set[int]:
+def waiting(view: View, target: HintTarget) -> set[int]:
     """The partitions whose hints for a removed target are kept after all owners have them."""
     return {p for p in range(len(view.ring.entries)) if waits(view, target, p)}
 
@@ -46,9 +48,13 @@ class Delivery(Machine):
     """Sends all hints for one target once."""
 
     def __init__(
-        self, view: View, book: HintBook, replica: Replica, target: str,
-        on_end: Callable[[str], None],
-    ) -> None:  # fmt: skip
+        self,
+        view: View,
+        book: HintBook,
+        replica: Replica,
+        target: HintTarget,
+        on_end: Callable[[HintTarget], None],
+    ) -> None:
         super().__init__()
         self.view = view
         self.book = book
@@ -116,25 +122,26 @@ class Delivery(Machine):
             self.replica.give_up_hint(self.target, stored)
             return []
         partition = partition_of(stored, self.view.ring.partition_bits)
-        apart = self.target.startswith(self.replica.quarantine_target)
-        if apart and partition in self.replica.quarantined:
+        target, quarantine = self.target, self.replica.quarantine_target
+        if partition in self.replica.quarantined and quarantine.same_start(target):
             return []  # S-DEL-3: not yet
         names = self.view.preference.names
         owners = tuple(n for n in self.view.preference.writers(partition) if n in names)
-        # A replaced node ("~name") does not wait for the later life that has its place.
-        others = tuple(owner for owner in owners if "~" + owner != self.view.name)
-        to = (self.target,) if self.target in owners else others or owners
-        if self.target not in owners:
+        if isinstance(target, str) and target in owners:
+            to: tuple[str, ...] = (target,)
+        else:
+            # A replaced node does not wait for the later life that has its place.
+            others = tuple(o for o in owners if former_name(o) != self.view.name)
+            to = others or owners
             self.replica.counters["hints_rerouted"] += 1
         entry = self.view.ring.entries[partition].number
         seen = self.replica.numbers.seen(partition)
-        stamp = stamp_of(self.target)
-        if stamp is not None:
-            if stamp < self.replica.numbers.floor(partition):
+        if isinstance(target, InQuarantine) and target.seen is not None:
+            if target.seen < self.replica.numbers.floor(partition):
                 self.replica.counters["stale_hints_dropped"] += 1
-                self.book.drop(self.target, stored)
+                self.book.drop(target, stored)
                 return []
-            seen = min(seen, stamp)
+            seen = min(seen, target.seen)
         self._flying[stored] = (record, set(to))
         return [
             (node, Store(0, partition, entry, stored, record, "", True, "hint", seen))
@@ -164,6 +171,8 @@ class Delivery(Machine):
         else:
             self.book.drop(self.target, stored)
             self.replica.counters["hints_delivered"] += 1
+            if self.replica.history is not None:
+                self.replica.history.left(stored, self.target)
             self.replica.born_again(partition)
 
     def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
@@ -231,14 +240,24 @@ class Deliveries:
         self.book = book
         self.replica = replica
         self._spawn = spawn
-        self._running: set[str] = set()
+        self._running: set[HintTarget] = set()
+        self.since: dict[HintTarget, float] = {}
+        """By target: the first of the scans that have all found hints for it. No time is kept with
+        a hint, so of hints that were on the disk at the start only the time since then is known."""
 
     def scan(self) -> None:
         """S-HINT-2, S-HINT-3: start a run for each target with hints that can be delivered."""
+        now = self.view.now
+        self.since = {target: self.since.get(target, now) for target in self.book.counts}
         for target in list(self.book.counts):
-            known = target in self.view.preference.names
-            if target not in self._running and (self.view.up(target) or not known):
+            if target not in self._running and self._reachable(target):
                 self._running.add(target)
                 end = self._running.discard
                 kind = HandingOn if waiting(self.view, target) else Delivery
                 self._spawn(kind(self.view, self.book, self.replica, target, end))
+
+    def _reachable(self, target: HintTarget) -> bool:
+        """A node that is up, or all owners."""
+        if isinstance(target, str) and target in self.view.preference.names:
+            return self.view.up(target)
+        return True

@@ -48,9 +48,12 @@ class Comparison(Machine):
     """Tree roots with one peer."""
 
     def __init__(
-        self, view: View, peer: str, partitions: list[int],
+        self,
+        view: View,
+        peer: str,
+        partitions: list[int],
         on_end: Callable[[str, list[tuple[int, bytes]] | None], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.view = view
         self.peer = peer
@@ -150,7 +153,7 @@ class Repairs:
         """Start the work that is due, within its limits."""
         if now >= self._next_turn:
             self._next_turn = now + self.view.settings.exchange_s
-            self.replica.settle_leaves()
+            self.replica.recompute_leaves()
             self._keep_books(now)
             self._plan_passes()
             self._plan_dirty()
@@ -273,7 +276,7 @@ class Repairs:
             partition, peer = next(iter(queue))
             cause = queue.pop((partition, peer))
             if peer not in self.replica.owned().get(partition, ()) or not self.view.up(peer):
-                self._settle(partition, peer, False, 0)
+                self._tell_jobs(partition, peer, False, 0)
             else:
                 if cause == "full":
                     self.scrub.partition(partition)
@@ -295,7 +298,10 @@ class Repairs:
             self.replica.write_batch.then(
                 lambda stored: self._durable(exchange) if stored else None
             )
-        self._settle(partition, peer, good, exchange.repaired)
+        about = {"partition": partition, "peer": peer, "why": exchange.cause}
+        about |= {"repaired": exchange.repaired, "whole": good}
+        self.view.happened("exchange", "S-AE-2", about)
+        self._tell_jobs(partition, peer, good, exchange.repaired)
 
     def _durable(self, exchange: Exchange) -> None:
         """S-AE-3: the records of the exchange are written. If the store refused some, it was
@@ -305,7 +311,7 @@ class Repairs:
         if fresh and partition not in self.replica.marks:
             self._credit(partition, exchange.peer)
 
-    def _settle(self, partition: int, peer: str, good: bool, repaired: int) -> None:
+    def _tell_jobs(self, partition: int, peer: str, good: bool, repaired: int) -> None:
         for job in self.jobs.values():
             job.ended(partition, peer, good, repaired)
 

@@ -77,9 +77,8 @@ class Scrub:
                 self._replica.note_damage(stored)
             else:
                 sums[forest.slot_of(stored)] += int.from_bytes(digest_in(record), "big")
-        for slot in range(first, last):
-            if not forest.is_sum(slot, sums.get(slot, 0)):
-                self._replica.mend_leaf(slot)
+        for slot in forest.other_sums(first, last, sums):
+            self._replica.mend_leaf(slot)
 
     def _note(self, stored: bytes, data: bytes, record: Record) -> None:
         if not record.values(self._wall_ms):

@@ -19,7 +19,7 @@ from dynamo_core.errors import RequestIdReused, TooManySiblings
 from dynamo_core.keys import partition_of
 from dynamo_core.protocol.messages import HINTED
 from dynamo_core.protocol.operations import Put
-from dynamo_core.replica.hints import with_stamp
+from dynamo_core.replica.hint_target import HintTarget
 from dynamo_core.replica.replica import Replica
 from dynamo_core.runtime.machine import Coordinated
 
@@ -39,6 +39,18 @@ def same_request(put: Put, first: Sibling) -> bool:
     return abs(put.expires_ms - first.expires_ms) <= EXPIRIES_APART_MS_MAX
 
 
+ID_REUSED = "dynamo-request-id: used before with another value, content type or expiry"
+
+
+def _without_gap(before: Record, event: Dot) -> Record:
+    """The record, with the earlier counters of this actor as seen, so that the vector has no gap:
+    they were collected, or never issued for this key."""
+    if event[1] <= 1 + before.history.top(event[0]):
+        return before
+    history = before.history.joined(History({event[0]: event[1] - 1}))
+    return Record(before.siblings, history)
+
+
 class Coordination:
     """Makes events of puts on one copy."""
 
@@ -46,9 +58,14 @@ class Coordination:
         self.replica = replica
 
     def coordinate(
-        self, put: Put, stored: bytes, target: str, wall_ms: int, known: bytes | None = None,
+        self,
+        put: Put,
+        stored: bytes,
+        target: HintTarget,
+        wall_ms: int,
+        known: bytes | None = None,
         known_seen: int = 0,
-    ) -> Coordinated:  # fmt: skip
+    ) -> Coordinated:
         """Makes the event of one put on this node's record (S-DOT-1..3). `target` is the node that
         it is kept for, "" when this node is an owner. Returns the record to replicate, the client's
         new context, and the lowest *seen* of the stores that parts of the record were read from.
@@ -75,14 +92,13 @@ class Coordination:
         seen = decode_history(put.context.history) if put.context is not None else NOTHING
         if apart and known is not None and put.request_id in seen.ids:
             # A retry of a request whose first attempt was read on other nodes: that is its result.
-            target, held, number = with_stamp(target, known_seen), known, known_seen
+            target = replica.quarantine_target.read_at(known_seen)
+            held, number = known, known_seen
         before = decode_record(held) if held is not None else EMPTY
         name = put.request_id
         if name and (first := before.sibling_of(name)) and not same_request(put, first):
             replica.counters["request_ids_reused"] += 1
-            raise RequestIdReused(
-                "dynamo-request-id: used before with another value, content type or expiry"
-            )
+            raise RequestIdReused(ID_REUSED)
         event = (before.event_of(name) or before.forgotten(name, seen)) if name else None
         if event is None:
             if put.context is None and replica.settings.crowded(
@@ -90,17 +106,17 @@ class Coordination:
             ):
                 raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
             event = replica.actors.mint(partition, before.history)
-            if event[1] > 1 + before.history.top(event[0]):
-                # Earlier counters of this actor were collected, or never issued for this key. Count
-                # them as seen, so that the vector has no gap.
-                history = before.history.joined(History({event[0]: event[1] - 1}))
-                before = Record(before.siblings, history)
-            after = update(before, seen, self._sibling(put, event, before, wall_ms))
+            before = _without_gap(before, event)
+            sibling = self._sibling(put, event, before, wall_ms)
+            after = update(before, seen, sibling)
             # With a new key, the client has seen all that the record has.
             told = after.history if before is EMPTY and not seen.ids else seen.with_dot(event)
             if replica.lww:
                 after = last_writer(after)
             encoded = encode_record(put.key, after)
+            if replica.history is not None:
+                siblings = (before.siblings, sibling, after.siblings)
+                replica.history.made(stored, seen, siblings, target)
         else:
             replica.counters["request_id_seen_again"] += 1
             encoded, told = held or b"", seen.with_dot(event)

@@ -59,7 +59,7 @@ class HashTree:
             self._count(page_of)
         finally:
             self._counting = False
-        self.settle(page_of)
+        self.recompute(page_of)
 
     def _count(self, page_of: PageOf) -> None:
         self.forest = Forest(self.forest.bits - self._leaf_bits, self._leaf_bits)
@@ -73,7 +73,7 @@ class HashTree:
                 leaf = self.forest.change(slot, None, digest_in(record))
                 self._write_batch.put(TREE, slot.to_bytes(4, "big"), leaf)
 
-    def settle(self, page_of: PageOf) -> None:
+    def recompute(self, page_of: PageOf) -> None:
         """Compute the unsure leaves again. It does nothing while such a computation runs: reading
         may find more damage and call it again."""
         if self._counting:

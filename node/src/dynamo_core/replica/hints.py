@@ -13,44 +13,27 @@ from collections import Counter
 from itertools import islice
 
 from dynamo_core.causality.codec import merge_bytes
-from dynamo_core.keys import HINTS, META, partition_of
+from dynamo_core.keys import HINTS, META, PREFIX_BYTES, partition_of
+from dynamo_core.replica.hint_target import HintTarget, InQuarantine, shown, spelled, target_of
 from dynamo_core.replica.write_batch import WriteBatch
 
 _DIRTY = b"dirty/"
+KEYS_LOOKED_AT_MAX = 20_000
+"""Keys with hints that one request of a person looks through."""
 ARC_BITS = 12
 """Hints are counted by arcs; an arc is as narrow as a partition of the largest ring."""
 
 
-def hint_key(target: str, stored: bytes) -> bytes:
+def hint_key(target: HintTarget, stored: bytes) -> bytes:
     """The key of the hint in the store."""
-    name = target.encode()
+    name = spelled(target).encode()
     return bytes((len(name),)) + name + stored
 
 
-def split_hint_key(key: bytes) -> tuple[str, bytes]:
+def split_hint_key(key: bytes) -> tuple[HintTarget, bytes]:
     """Target and store key of a hint."""
     end = 1 + key[0]
-    return key[1:end].decode(), key[end:]
-
-
-def shown(target: str) -> str:
-    """The target as people see it: one that names no member stands for all owners."""
-    return "(owners)" if not target or target.startswith("=") else target
-
-
-def with_stamp(target: str, seen: int) -> str:
-    """The target for a record that is kept apart and was read on another node whose store had this
-    *seen* (S-DEL-3)."""
-    return f"{target}:{seen:x}"
-
-
-def stamp_of(target: str) -> int | None:
-    """The number in the name of a target, None if it has none."""
-    apart, _, stamp = target.partition(":")
-    try:
-        return int(stamp, 16) if apart.startswith("=") and stamp else None
-    except ValueError:
-        return None  # a name that a peer made up
+    return target_of(key[1:end].decode()), key[end:]
 
 
 class HintBook:
@@ -60,14 +43,14 @@ class HintBook:
         self._write_batch = write_batch
         self.bytes_max = bytes_max
         self._rows_max = rows_max
-        self._sizes: dict[bytes, dict[str, int]] = {}
+        self._sizes: dict[bytes, dict[HintTarget, int]] = {}
         """By store key and target, the bytes of the hint."""
         self._in_arc: Counter[int] = Counter()
         """How many keys with hints lie in each arc of the ring that has any."""
-        self.counts: dict[str, int] = {}
-        self.bytes: dict[str, int] = {}
+        self.counts: dict[HintTarget, int] = {}
+        self.bytes: dict[HintTarget, int] = {}
         self.dirty: set[tuple[int, str]] = set()
-        self.fresh: dict[str, dict[bytes, None]] = {}
+        self.fresh: dict[HintTarget, dict[bytes, None]] = {}
         """By removed target: the hints kept since a run over all its hints began (S-HINT-3). A
         target that is not here: all its hints must be handed on, again."""
 
@@ -94,7 +77,7 @@ class HintBook:
             partition, name = key[len(_DIRTY) :][:2], key[len(_DIRTY) + 2 :]
             self.dirty.add((int.from_bytes(partition, "big"), name.decode()))
 
-    def _count(self, target: str, stored: bytes, after: int) -> None:
+    def _count(self, target: HintTarget, stored: bytes, after: int) -> None:
         """The hint has `after` bytes from now on; 0: it is gone."""
         known = stored in self._sizes
         sizes = self._sizes.setdefault(stored, {})
@@ -132,34 +115,33 @@ class HintBook:
         return any(arc in arcs for arc in range(partition << width, (partition + 1) << width))
 
     def some_of(
-        self, partition: int, bits: int, limit: int, but: str = ""
-    ) -> list[tuple[str, bytes]]:  # fmt: skip
-        """Hints of the partition: (target, store key). Targets that begin with `but` are left
-        out."""
+        self, partition: int, bits: int, limit: int, but: InQuarantine | None = None
+    ) -> list[tuple[HintTarget, bytes]]:
+        """Hints of the partition: (target, store key), without those of the same start as `but`."""
         if not self.any_of(partition, bits):
             return []
         found = (
             (target, stored)
             for stored, targets in self._sizes.items()
             if partition_of(stored, bits) == partition
-            for target in sorted(targets)
-            if not (but and target.startswith(but))
+            for target in sorted(targets, key=spelled)
+            if but is None or not but.same_start(target)
         )
         return list(islice(found, limit))
 
-    def targets(self, stored: bytes) -> list[str]:
+    def targets(self, stored: bytes) -> list[HintTarget]:
         """The targets of this node's hints of the key."""
-        return sorted(self._sizes.get(stored, ()))
+        return sorted(self._sizes.get(stored, ()), key=spelled)
 
-    def record(self, target: str, stored: bytes) -> bytes | None:
+    def record(self, target: HintTarget, stored: bytes) -> bytes | None:
         """One hint. Raises Corrupt."""
         return self._write_batch.get(HINTS, hint_key(target, stored))
 
-    def full(self, target: str) -> bool:
+    def full(self, target: HintTarget) -> bool:
         """Whether the bound for the target is reached (S-HINT-4)."""
         return self.bytes.get(target, 0) >= self.bytes_max
 
-    def keep(self, target: str, stored: bytes, record: bytes, lww: bool) -> None:
+    def keep(self, target: HintTarget, stored: bytes, record: bytes, lww: bool) -> None:
         """Merge a record into the hint for `target`, in this tick's batch. Raises Corrupt."""
         before = self.record(target, stored)
         merged = merge_bytes(stored[4:], before, record, lww)
@@ -167,18 +149,18 @@ class HintBook:
             self._write_batch.put(HINTS, hint_key(target, stored), merged)
             self._count(target, stored, len(merged))
 
-    def drop(self, target: str, stored: bytes) -> None:
+    def drop(self, target: HintTarget, stored: bytes) -> None:
         """Drop a hint in this tick's batch: the target has it durably, or it cannot be read."""
         if target in self._sizes.get(stored, ()):
             self._write_batch.put(HINTS, hint_key(target, stored), None)
             self._count(target, stored, 0)
 
-    def handed_on(self, target: str, stored: bytes) -> None:
+    def handed_on(self, target: HintTarget, stored: bytes) -> None:
         """This hint need not be handed on again while it stays unchanged."""
         self.fresh.get(target, {}).pop(stored, None)
 
     def some(
-        self, target: str, start: bytes, limit: int, end: bytes | None = None
+        self, target: HintTarget, start: bytes, limit: int, end: bytes | None = None
     ) -> list[tuple[bytes, bytes]]:
         """Hints for a target from one store key up to another: (store key, record) in order.
         Raises Corrupt."""
@@ -186,13 +168,20 @@ class HintBook:
         rows = self._write_batch.scan(HINTS, hint_key(target, start), last, limit)
         return [(split_hint_key(key)[1], record) for key, record in rows]
 
+    def keys_of(self, name: str, limit: int) -> list[bytes]:
+        """For people: some keys of the hints that `by_name` counts under this name, those that this
+        process knows for longest. It looks at a bounded number of keys, so it may find fewer."""
+        sizes = islice(self._sizes.items(), KEYS_LOOKED_AT_MAX)
+        found = (stored[PREFIX_BYTES:] for stored, targets in sizes if name in map(shown, targets))
+        return list(islice(found, limit))
+
     def by_name(self) -> dict[str, tuple[int, int]]:
         """For people: count and bytes by target; all hints for all owners are under one name."""
         found: dict[str, tuple[int, int]] = {}
-        for target, count in sorted(self.counts.items()):
+        for target in sorted(self.counts, key=spelled):
             name = shown(target)
-            before = found.get(name, (0, 0))
-            found[name] = (before[0] + count, before[1] + self.bytes.get(target, 0))
+            count, size = found.get(name, (0, 0))
+            found[name] = (count + self.counts[target], size + self.bytes.get(target, 0))
         return found
 
     def mark_dirty(self, partition: int, target: str) -> None:

@@ -41,10 +41,12 @@ from dynamo_core.protocol.messages import (
 from dynamo_core.protocol.move_messages import Offer, Shown
 from dynamo_core.protocol.refusal import Refusal
 from dynamo_core.replica.coordination import Coordination
-from dynamo_core.replica.hints import HintBook, with_stamp
+from dynamo_core.replica.hint_target import HintTarget
+from dynamo_core.replica.hints import HintBook
 from dynamo_core.replica.replica import Replica
 from dynamo_core.replica.sizes import SizeBook
 from dynamo_core.replica.write_batch import WriteBatch
+from dynamo_core.runtime.delays import stamp
 from dynamo_core.runtime.machine import Coordinate, Coordinated, Rejected, View
 
 Reply = Callable[[Message], None]
@@ -116,7 +118,8 @@ class LocalReplica:
             record = replica.held(request.stored)
         except Corrupt:
             return reply(Fetched(request.id, b"", CORRUPT, seen))
-        return reply(Fetched(request.id, record or b"", flags, seen))
+        at = stamp(self.view.now) if request.timed else 0
+        return reply(Fetched(request.id, record or b"", flags, seen, at))
 
     def fetch_many(self, request: FetchMany, reply: Reply) -> None:
         """Answer with own records of a partition: as many as fit, at least one. Damaged records are
@@ -209,7 +212,8 @@ class LocalReplica:
             self.write_batch.then(self._stores_written)
         causes: Counter[str] = Counter()
         for request in requests:
-            partition, target = request.partition, request.target
+            target: HintTarget = request.target
+            partition = request.partition
             if not (0 <= partition < len(entries) and entries[partition].number == request.entry):
                 self._refuse_entry(request, partition, reply)
                 continue
@@ -232,10 +236,12 @@ class LocalReplica:
                 corrupt()
                 reply(Refused(request.id, Refusal.CORRUPT, partition))
                 continue
+            if request.timed:
+                request.timed = stamp(self.view.now)
             if target:
-                changed = replica.take(request.stored, request.record, target)
+                changed = replica.take(request.stored, request.record, target, request.cause)
             else:
-                changed = replica.merge(request.stored, request.record)
+                changed = replica.merge(request.stored, request.record, request.cause)
             if hint:
                 replica.counters["hints_kept"] += 1
             elif changed:
@@ -271,18 +277,18 @@ class LocalReplica:
                 return Refused(request.id, Refusal.APART, partition)
             self.replica.counters["puts_kept_apart"] += request.cause == "put"
         elif self.hints.full(request.target) and request.cause != "double":
-            self.hints.mark_dirty(partition, request.target)
+            self.replica.mark_dirty(partition, request.target)
             self.replica.counters["hints_refused"] += 1
             return Refused(request.id, Refusal.HINTS_FULL, partition)
         return None
 
-    def _target(self, request: Store, target: str) -> str:
+    def _target(self, request: Store, target: HintTarget) -> HintTarget:
         """The target under which the record is kept."""
         if request.partition not in self.replica.quarantined:
             return target
-        target = self.replica.quarantine_target
+        apart = self.replica.quarantine_target
         # A delivered hint may be as old as the data of this disk.
-        return with_stamp(target, request.seen) if request.cause == "hint" else target
+        return apart.read_at(request.seen) if request.cause == "hint" else apart
 
     def _stores_written(self, written: bool) -> None:
         """All stores of this turn are written, or refused by the store. Answer them; those that
@@ -298,14 +304,14 @@ class LocalReplica:
                 waiting.append(line)
             else:
                 role = HINTED if hint else flags(request.partition)
-                reply(Stored(request.id, role | self._level))
+                reply(Stored(request.id, role | self._level, request.timed))
         if waiting:
             self.write_batch.when_synced(partial(self._stores_synced, waiting))
 
     def _stores_synced(self, stores: list[tuple[Store, bool, Reply]], durable: bool) -> None:
         for request, hint, reply in stores if durable else ():
             role = HINTED if hint else self.replica.flags(request.partition)
-            reply(Stored(request.id, role | SYNCED | self._level))
+            reply(Stored(request.id, role | SYNCED | self._level, request.timed))
 
     def offer(self, request: Offer, reply: Reply) -> None:
         """Answer which of these records this owner lacks. It has the others, unchanged and
@@ -328,9 +334,13 @@ class LocalReplica:
             return reply(Rejected(request.id, Refusal.FULL))
         try:
             event = self._coordination.coordinate(
-                request.put, request.stored, request.target, self.view.wall_ms, request.known,
+                request.put,
+                request.stored,
+                request.target,
+                self.view.wall_ms,
+                request.known,
                 request.known_seen,
-            )  # fmt: skip
+            )
         except TooManySiblings as error:
             record = self.replica.held(request.stored) or b""
             return reply(Rejected(request.id, Refusal.TOO_MANY_SIBLINGS, str(error), record))

@@ -8,6 +8,8 @@ one, and a tree can be built while writes go on. Two levels are enough: a partit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 SUM_BYTES = 16
 _MODULUS = 1 << (8 * SUM_BYTES)
 _MASK = _MODULUS - 1
@@ -45,9 +47,11 @@ class Forest:
         self._roots[partition] = (self._roots.get(partition, 0) + delta) % _MODULUS
         return total.to_bytes(SUM_BYTES, "big")
 
-    def is_sum(self, slot: int, total: int) -> bool:
-        """Whether the leaf equals this sum of digests."""
-        return self._leaves.get(slot, 0) == total % _MODULUS
+    def other_sums(self, first: int, last: int, sums: Mapping[int, int]) -> list[int]:
+        """The leaves first..last-1 that do not equal these sums of digests."""
+        leaves = self._leaves
+        slots = range(first, last)
+        return [s for s in slots if leaves.get(s, 0) != sums.get(s, 0) & _MASK]
 
     def held(self) -> list[int]:
         """The partitions with at least one record on this node."""

@@ -21,7 +21,9 @@ from dynamo_core.keys import DATA, META, partition_of
 from dynamo_core.protocol.messages import COMPLETE, OWNER, WRITER
 from dynamo_core.replica.actors import Actors, Draw
 from dynamo_core.replica.hash_tree import HashTree
+from dynamo_core.replica.hint_target import HintTarget, InQuarantine
 from dynamo_core.replica.hints import HintBook
+from dynamo_core.replica.key_history import KeyHistory
 from dynamo_core.replica.merkle import Forest
 from dynamo_core.replica.round_numbers import RoundNumbers
 from dynamo_core.replica.tombstones import TOMBSTONE_BYTES_MAX, Tombstones
@@ -36,19 +38,29 @@ class Replica:
     """The local copy behind the write batch."""
 
     def __init__(
-        self, name: str, write_batch: WriteBatch, hints: HintBook, settings: Settings, draw: Draw,
-        *, boot: int = 0, counters: Counter[str] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        write_batch: WriteBatch,
+        hints: HintBook,
+        settings: Settings,
+        draw: Draw,
+        *,
+        boot: int = 0,
+        counters: Counter[str] | None = None,
+        history: KeyHistory | None = None,
+    ) -> None:
         self.name = name
         self.write_batch = write_batch
         self.hints = hints
         self.settings = settings
         self.counters: Counter[str] = Counter() if counters is None else counters
+        self.history = history
+        """What changed watched keys, for people; None, the usual case: nothing is noted."""
         self.compared: set[str] = set()
         self.quarantined: set[int] = set()
         """Partitions whose numbers are not compared yet in this life (S-DEL-3)."""
-        self.quarantine_target = f"={boot:016x}"
-        """For whom, by name, what comes meanwhile is kept."""
+        self.quarantine_target = InQuarantine(f"{boot:016x}")
+        """The target of the hints that are kept meanwhile."""
         self.marks: set[int] = set()
         self.numbers = RoundNumbers(write_batch)
         self.tombstones = Tombstones(settings.tombstones_max)
@@ -108,6 +120,8 @@ class Replica:
         """After a refused write: read memory from the store again and draw all actors anew."""
         self.actors.all_born_again()
         self._voids += 1
+        if self.history is not None:
+            self.history.clear()
         self.hints.load()
         self.load()
         self.tree.load(self.bits)
@@ -216,7 +230,7 @@ class Replica:
                     record = merge_bytes(stored[4:], record, hint, self.lww)
         return record
 
-    def hint(self, target: str, stored: bytes) -> bytes | None:
+    def hint(self, target: HintTarget, stored: bytes) -> bytes | None:
         """One hint. None also for a damaged one: it is given up, and its partition becomes
         dirty."""
         try:
@@ -225,16 +239,24 @@ class Replica:
             self.give_up_hint(target, stored)
             return None
 
-    def give_up_hint(self, target: str, stored: bytes) -> None:
+    def give_up_hint(self, target: HintTarget, stored: bytes) -> None:
         """S-DISK-7: drop a damaged hint, because it cannot be sent; its partition becomes dirty."""
         self.counters["corrupt_records"] += 1
         partition = partition_of(stored, self.bits)
         self.born_again(partition)
         self.hints.drop(target, stored)
-        if target and not target.startswith("="):
-            self.hints.mark_dirty(partition, target)
+        if isinstance(target, str):
+            self.mark_dirty(partition, target)
 
-    def keep_hint(self, target: str, stored: bytes, record: bytes) -> None:
+    def mark_dirty(self, partition: int, owner: str) -> None:
+        """`owner` misses writes of the partition that no hint has, so that an exchange must bring
+        them. An exchange repairs both sides and needs another owner: for what this node itself
+        misses, each other owner is marked."""
+        own = owner == self.name
+        for name in self._others.get(partition, ()) if own else (owner,):
+            self.hints.mark_dirty(partition, name)
+
+    def keep_hint(self, target: HintTarget, stored: bytes, record: bytes) -> None:
         """Add a hint to this tick's batch. A damaged hint in its place is given up first and not
         merged: other nodes may still hold the dots that this node minted into it (S-DOT-2)."""
         if target in self.hints.targets(stored):
@@ -255,7 +277,7 @@ class Replica:
         self.write_batch.put(DATA, stored, None)
         self.tree.unsure.add(self.forest.slot_of(stored))
         # Do this in the batch that drops the record, so that a crash cannot leave a wrong leaf.
-        self.settle_leaves()
+        self.recompute_leaves()
 
     def rows(self, start: bytes, end: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         """A slice of the owner's records. Damaged ones are given up and left out. Raises Corrupt if
@@ -292,9 +314,9 @@ class Replica:
         if self.bits:
             self.tree.rebuild(self.page)
 
-    def settle_leaves(self) -> None:
+    def recompute_leaves(self) -> None:
         """Compute the leaves again whose sum may be wrong because of damage."""
-        self.tree.settle(self.page)
+        self.tree.recompute(self.page)
 
     def mend_leaf(self, slot: int) -> None:
         """S-AE-4: a leaf does not have the records that were written; passes bring them back."""
@@ -303,12 +325,13 @@ class Replica:
         self.born_again(partition)
         self.lose_complete(partition)
         self.tree.unsure.add(slot)
-        self.settle_leaves()
+        self.recompute_leaves()
 
     # ------------------------------------------------------------ writing
 
-    def merge(self, stored: bytes, record: bytes) -> bool:
-        """Sync a record into the owner's copy, in this tick's batch. True if the copy changed."""
+    def merge(self, stored: bytes, record: bytes, cause: str = "exchange") -> bool:
+        """Sync a record into the owner's copy, in this tick's batch. True if the copy changed.
+        `cause`: why it came, for the history."""
         try:
             before = self.write_batch.get(DATA, stored)
         except Corrupt:
@@ -322,6 +345,8 @@ class Replica:
                 before = None
             if record == before:
                 return False
+        if self.history is not None:
+            self.history.came(stored, before, record, cause)
         self.tree.write(stored, before, record)
         if len(record) <= TOMBSTONE_BYTES_MAX:
             self.tombstones.written(stored, record)
@@ -347,9 +372,11 @@ class Replica:
         self.tombstones.forget(partition, stored)
         self.forget(stored, record)
 
-    def take(self, stored: bytes, record: bytes, target: str) -> bool:
+    def take(self, stored: bytes, record: bytes, target: HintTarget, cause: str = "put") -> bool:
         """Take a replica, verified where it came in (T-1): into the copy, or as a hint."""
         if target and target != self.name:
             self.keep_hint(target, stored, record)
+            if self.history is not None:
+                self.history.came(stored, None, record, cause, target)
             return True
-        return self.merge(stored, record)
+        return self.merge(stored, record, cause)

@@ -12,7 +12,7 @@ Change = tuple[int, bytes, bytes | None]
 """One line of a batch: family, key, value or None to delete."""
 
 
-class Store(Protocol):
+class StoreContract(Protocol):
     """What the core asks of a disk; every call is synchronous and short."""
 
     def get(self, family: int, key: bytes) -> bytes | None:

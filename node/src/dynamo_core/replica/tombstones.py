@@ -8,6 +8,8 @@ the store was opened.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from dynamo_core.causality.codec import digest_in
 from dynamo_core.protocol.round_messages import Versions
 
@@ -67,6 +69,10 @@ class Tombstones:
     def forget_all(self, partition: int) -> None:
         """The copy of the partition is dropped or given up."""
         self._tracked -= len(self._since.pop(partition, ()))
+
+    def partitions(self) -> Collection[int]:
+        """Those with a tracked tombstone."""
+        return self._since.keys()
 
     def aged(self, partition: int, before: float) -> Versions:
         """The tombstones that have been here since before that time, the oldest first."""

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 
 from dynamo_core.errors import Corrupt, StoreError
-from dynamo_core.keys import DATA, FAMILIES, HINTS
-from dynamo_core.replica.store import Change, Store
+from dynamo_core.keys import DATA, HINTS
+from dynamo_core.replica.store import Change, StoreContract
 
 PAGE_BYTES = 4 * 1024 * 1024
 """Values of one page; a page ends with the value that reaches it (T-4)."""
@@ -22,13 +22,20 @@ Waiter = Callable[[bool], None]
 """Called with True when the write is persisted at the wanted level, with False when it is not."""
 
 
+Changes = tuple[dict[bytes, bytes | None], ...]
+
+
+def _nothing() -> Changes:
+    return {}, {}, {}, {}
+
+
 class WriteBatch:
     """A store, and the batch before it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: StoreContract) -> None:
         self.store = store
         self.number = 0
-        self.changes: tuple[dict[bytes, bytes | None], ...] = tuple({} for _ in FAMILIES)
+        self.changes = _nothing()
         """The changes of this tick, by family; None deletes."""
         self._written: list[tuple[Waiter | None, Waiter | None]] = []
         self._syncing: deque[tuple[int, Waiter]] = deque()
@@ -119,7 +126,7 @@ class WriteBatch:
             if rows:
                 batch += [(family, key, value) for key, value in rows.items()]
         if batch:
-            self.changes = tuple({} for _ in FAMILIES)
+            self.changes = _nothing()
         if batch and stored:
             try:
                 self.number = self.store.write(batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -12,14 +11,13 @@ from dynamo_core.errors import PeerCorrupt
 from dynamo_core.membership.ring_state import RingState
 from dynamo_core.protocol.arrivals import outcome_digest, verified_put
 from dynamo_core.protocol.messages import Forward, Forwarded, Refused
-from dynamo_core.protocol.operations import Get, Operation, Outcome, Put, settle
+from dynamo_core.protocol.operations import Done, Get, Operation, Outcome, Put, fill_in
 from dynamo_core.protocol.refusal import Refusal
+from dynamo_core.protocol.route import Route
 from dynamo_core.request.get import GetOperation
 from dynamo_core.request.put import PutOperation
 from dynamo_core.runtime.host import Traced
 from dynamo_core.runtime.shares import ALL_USED, Shares
-
-Done = Callable[[Outcome], None]
 
 
 class Door(Traced, Protocol):
@@ -69,7 +67,7 @@ class AdmissionControl:
             done(Outcome(status=status, problem=refusal, applied="no", node=node.identity.name))
             return
         self.slots.take(principal)
-        settle(operation, self.rings.ring.target, node.wall_ms)
+        fill_in(operation, self.rings.ring.target, node.wall_ms)
         if isinstance(operation, Get):
             get = GetOperation(node, operation, None, principal)
             get.done = partial(self._read, get, done)
@@ -81,7 +79,7 @@ class AdmissionControl:
         else:
             node.spawn(PutOperation(node, operation, done))
 
-    def forwarded(self, route: str, message: Forward) -> None:
+    def forwarded(self, route: Route, message: Forward) -> None:
         """Coordinate a put that another node forwarded; this node never forwards it again
         (S-DOT-4). A put with a wrong digest is refused before any effect (T-1)."""
         node = self.node
@@ -95,7 +93,7 @@ class AdmissionControl:
             node.sent_corrupt(route)
             node.send(route, Refused(message.id, Refusal.CORRUPT))
             return
-        principal = "peer " + route
+        principal = f"peer {route}"
         refusal = self.refusal()
         if not refusal and self.slots.refusal(principal):
             refusal = "overloaded"  # 503: the node that forwarded it coordinates it then
@@ -104,7 +102,7 @@ class AdmissionControl:
         else:
             self.slots.take(principal)
             # An older node forwards it as it got it.
-            settle(message.put, self.rings.ring.target, node.wall_ms)
+            fill_in(message.put, self.rings.ring.target, node.wall_ms)
             answered: Done = partial(self._answered, principal, done)
             if node.spans is not None:
                 answered = node.spans.coordinating(route, message.put, answered)
@@ -113,7 +111,8 @@ class AdmissionControl:
     def _read(self, get: GetOperation, done: Done, outcome: Outcome) -> None:
         now = self.node.now
         self.node.throttle.read(now - get.started, now, get.hedged)
-        self._answered(get.principal, done, outcome)
+        self.slots.give(get.principal)
+        done(outcome)
 
     def _answered(self, principal: str, done: Done, outcome: Outcome) -> None:
         self.slots.give(principal)
@@ -125,7 +124,7 @@ class AdmissionControl:
         strict put has just written (C9)."""
         node = self.node
         get = Get(key=put.key, strict=put.strict, timeout_s=put.timeout_s, trace=put.trace)
-        settle(get, self.rings.ring.target, node.wall_ms)
+        fill_in(get, self.rings.ring.target, node.wall_ms)
         operation = GetOperation(node, get, None, principal)
         began = node.now
 

@@ -12,7 +12,7 @@ them the answer is 503 with what is known; `Dynamo-Applied: no` only if no node 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +31,7 @@ from dynamo_core.protocol.messages import (
     Store,
     Stored,
 )
-from dynamo_core.protocol.operations import Explanation, Outcome, Put
+from dynamo_core.protocol.operations import Done, Explanation, Outcome, Put
 from dynamo_core.protocol.refusal import Reason, Refusal
 from dynamo_core.request.copies import Copies
 from dynamo_core.request.quorum import IMPOSSIBLE, MET, Verdict
@@ -47,7 +47,6 @@ from dynamo_core.runtime.machine import (
 )
 from dynamo_core.runtime.slow import Slow
 
-Answer = Callable[[Outcome], None]
 NO_PUT = Put(key=b"", value=None)
 """Takes the place of a put that has ended, so that its value is freed (T-4)."""
 CONFLICTS = (Refusal.TOO_MANY_SIBLINGS, Refusal.REQUEST_ID_REUSED)
@@ -65,9 +64,14 @@ class PutOperation(Replication):
     )  # fmt: skip
 
     def __init__(
-        self, view: View, put: Put, done: Answer, forwarded: bool = False,
-        known: bytes | None = None, known_seen: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        view: View,
+        put: Put,
+        done: Done,
+        forwarded: bool = False,
+        known: bytes | None = None,
+        known_seen: int = 0,
+    ) -> None:
         self.finished = coordinating = False
         self.wake_at = self.scheduled_at = NEVER
         self.calls = set()
@@ -75,7 +79,7 @@ class PutOperation(Replication):
         self.view = view
         self.me = view.name  # the name at the beginning: it changes if this node is replaced
         self.put = put
-        self.done: Answer | None = done
+        self.done: Done | None = done
         self.known, self.known_seen = known, known_seen
         self.stored = store_key(put.key)
         ring, preference = view.ring, view.preference
@@ -99,7 +103,7 @@ class PutOperation(Replication):
     def _renew(self, now: float) -> None:
         """Take the partition's owners from the present ring. The wait for a silent node starts
         again."""
-        self.wake_at = min(self.wake_at, now + self.view.hedging.after_s(self.put.timeout_s))
+        self.wake_at = min(self.wake_at, self._hedge_at(now))
         view = self.view
         self.entry = view.ring.entries[self.partition].number
         self.place = view.preference.places[self.partition]
@@ -132,8 +136,7 @@ class PutOperation(Replication):
         """Make the event here, as owner, or as stand-in for the first owner that is not up."""
         view = self.view
         self.coordinating = True
-        hedge_at = now + view.hedging.after_s(self.put.timeout_s)
-        self.wake_at = min(hedge_at, self.started + self.put.timeout_s)
+        self.wake_at = min(self._hedge_at(now), self.started + self.put.timeout_s)
         if self.me not in self.place.writers:
             owners = self.place.owners
             absent = [o for o in owners if not view.up(o) or o == self.forwarded_to]
@@ -327,10 +330,7 @@ class PutOperation(Replication):
     def unserved(self) -> Iterable[tuple[int, str]]:
         if not self.missed:
             return ()
-        owners = self.place.owners
-        missed = set(self.missed).intersection(owners)
-        if self.me in missed:  # an exchange repairs both nodes; it needs another owner
-            missed = set(owners) - {self.me}
+        missed = set(self.missed).intersection(self.place.owners)
         return [(self.partition, owner) for owner in sorted(missed)]
 
     def let_go(self) -> None:

@@ -41,6 +41,11 @@ class Replication(Explained):
     target: str
     w: int
 
+    def _hedge_at(self, now: float) -> float:
+        """When to ask another node for what has not come: a silent owner, to which the put was
+        forwarded, may have used up half of the time."""
+        return now + self.view.hedging.after_s(self.started + self.put.timeout_s - now)
+
     def _replicate(self) -> Effects:
         """Send the record to the writers that are up; send hinted replicas for the others to
         stand-ins."""
@@ -145,7 +150,7 @@ class Replication(Explained):
                 effects += self._double(target or node)
         if self.record and not copies.durable(self.place.lists, self.dw, self.strict):
             effects += self._fsync_elsewhere()
-            self.wake_at = min(self.wake_at, now + self.view.hedging.after_s(self.put.timeout_s))
+            self.wake_at = min(self.wake_at, self._hedge_at(now))
         if self.syncs > 0:
             effects += self._without_fsync()
         return effects

@@ -27,7 +27,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from dynamo_core.bounds import PARTITIONS_MAX
-from dynamo_core.errors import BadFrame, Corrupt, Refused
+from dynamo_core.errors import BadFrame, Corrupt, RingRefused
 from dynamo_core.keys import META
 
 DIGEST_BYTES = 16
@@ -321,7 +321,7 @@ _decoder = msgspec.msgpack.Decoder(Ring)
 def merge(a: Ring, b: Ring) -> Ring:
     """The one document that both become; `a` itself when `b` adds nothing.
 
-    Raises Refused("wrong-cluster") when they are of different rings.
+    Raises RingRefused("wrong-cluster") when they are of different rings.
     """
     if a is b:
         return a
@@ -331,12 +331,12 @@ def merge(a: Ring, b: Ring) -> Ring:
 def merge_parts(ring: Ring, parts: RingParts) -> Ring:
     """The ring with what `parts` add; `ring` itself when that is nothing.
 
-    Raises Refused("wrong-cluster"), and BadFrame when the parts do not fit the ring's shape.
+    Raises RingRefused("wrong-cluster"), and BadFrame when the parts do not fit the ring's shape.
     """
     identity = ring.identity
     if parts.identity is not None and parts.identity != identity:
         theirs = parts.identity.cluster_id
-        raise Refused("wrong-cluster", f"this is {identity.cluster_id}, not {theirs}")
+        raise RingRefused("wrong-cluster", f"this is {identity.cluster_id}, not {theirs}")
     members = _merge_members(ring.members, parts.members or {})
     target = ring.target.later(parts.target) if parts.target is not None else ring.target
     entries = _merge_entries(ring.entries, parts.entries)

@@ -21,7 +21,8 @@ class Holdings:
         }
         """The partitions that the node owns, each with its other owners that have not LEFT."""
         self.beside = [
-            p for p, entry in enumerate(ring.entries)
+            p
+            for p, entry in enumerate(ring.entries)
             if p not in self.others and any(name in owners for owners in entry.quorums)
-        ]  # fmt: skip
+        ]
         """The partitions of which it keeps a copy for joint writes, without being an owner."""

@@ -42,11 +42,10 @@ from dynamo_core.ring.document import (
     digest_of,
     merge_parts,
 )
+from dynamo_core.ring.operation_ids import KeptOperation
 from dynamo_core.ring.placement import place, scatter
 
 OPERATIONS_KEPT_MAX = 16
-UNDONE = "~"
-"""Stands before the id of an operation that was cancelled."""
 FORCED = 1 << 16
 """S-MOVE-4: a forced removal adds this to a version, so that it wins over every version that a
 receiver writes at the same time."""
@@ -94,11 +93,16 @@ def plan(ring: Ring, wishes: ChangeRequest) -> Plan:
     now = tuple(entry.owners for entry in ring.entries)
     before, after = _counts(names, now), _counts(names, owners)
     return Plan(
-        owners, tuple(_changes(now, owners)), before, after,
-        _by_zone(before, lines), _by_zone(after, lines),
+        owners,
+        tuple(_changes(now, owners)),
+        before,
+        after,
+        _by_zone(before, lines),
+        _by_zone(after, lines),
         tuple(_clashes(owners, lines)) if spread else (),
-        digest_of((ring.digests(), wishes, owners)).hex(), _defaults(ring, wishes.defaults),
-    )  # fmt: skip
+        digest_of((ring.digests(), wishes, owners)).hex(),
+        _defaults(ring, wishes.defaults),
+    )
 
 
 def moves_left(ring: Ring) -> int:
@@ -296,8 +300,9 @@ def cancelled(ring: Ring) -> Ring:
     if owners == (ring.target.owners or now):
         return ring
     moves = len(list(_changes(now, owners)))
-    last = ring.target.operations[-1:] or ("",)
-    return ring.with_target(_wished(ring.target, owners, moves, UNDONE + last[0]))
+    last = ring.target.operations[-1] if ring.target.operations else ""
+    mark = KeptOperation(last, cancelled=True).text
+    return ring.with_target(_wished(ring.target, owners, moves, mark))
 
 
 def _too_few(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from heapq import heappop, heappush
 
 from dynamo_core.errors import PeerCorrupt
@@ -36,9 +37,12 @@ from dynamo_core.protocol.messages import (
     Stored,
 )
 from dynamo_core.protocol.refusal import Failure, Refusal
+from dynamo_core.protocol.registry import SINCE
+from dynamo_core.protocol.route import At, Route
+from dynamo_core.runtime.delays import DelaySampler
 from dynamo_core.runtime.failure_detector import FailureDetector
 from dynamo_core.runtime.host import Copy, Traced
-from dynamo_core.runtime.machine import NEVER, Coordinate, Effects, Machine, Rejected
+from dynamo_core.runtime.machine import NEVER, AnyMachine, Coordinate, Effects, Rejected
 from dynamo_core.runtime.outbox import Outbox
 
 PROVEN_FIRST = frozenset((Fetched, Forwarded))
@@ -56,10 +60,17 @@ class Dispatcher:
     """Every call under way, and the machines that wait for a time."""
 
     def __init__(
-        self, node: Traced, detector: FailureDetector, outbox: Outbox, copy: Copy, *,
-        replying: Mapping[type, Callable[..., None]], learn: Callable[[str, Refused], None],
+        self,
+        node: Traced,
+        detector: FailureDetector,
+        outbox: Outbox,
+        copy: Copy,
+        *,
+        replying: Mapping[type, Callable[..., None]],
+        learn: Callable[[Route, Refused], None],
         mark_dirty: Callable[[int, str], None],
-    ) -> None:  # fmt: skip
+        sampler: DelaySampler,
+    ) -> None:
         """`replying` are calls of this node that another part answers; `learn` is told of each
         refusal of a peer, `mark_dirty` of each copy that an exchange must bring."""
         self.node = node
@@ -67,17 +78,18 @@ class Dispatcher:
         self.outbox = outbox
         self.copy = copy
         self.replying = replying
+        self.sampler = sampler
         self._learn = learn
         self._mark_dirty = mark_dirty
-        self._pending: dict[int, tuple[Machine, str, Message]] = {}
+        self._pending: dict[int, tuple[AnyMachine, Route, Message]] = {}
         self._next_id = node.boot >> 16  # so that answers to an earlier life match nothing
-        self._timers: list[tuple[float, int, Machine]] = []
-        self._work: deque[tuple[Machine, Message, Message] | Callable[[], None]] = deque()
+        self._timers: list[tuple[float, int, AnyMachine]] = []
+        self._work: deque[tuple[AnyMachine, Message, Message] | Callable[[], None]] = deque()
         """Answers of the local replica, each with its machine and request; calls of the shell."""
         self._working = False
-        self._waiting: dict[str, set[int]] = {}
+        self._waiting: dict[Route, set[int]] = {}
         """By node: calls that were on a link when it was lost, until they are sent again."""
-        self._again: dict[str, float] = {}
+        self._again: dict[Route, float] = {}
         """By node: when these calls are sent again."""
 
     @property
@@ -86,7 +98,7 @@ class Dispatcher:
         due = self._timers[0][0] if self._timers else NEVER
         return min(due, *self._again.values()) if self._again else due
 
-    def spawn(self, machine: Machine) -> None:
+    def spawn(self, machine: AnyMachine) -> None:
         """Start a machine and carry out what it asks for."""
         self._run(machine, machine.start(self.node.now))
 
@@ -106,7 +118,7 @@ class Dispatcher:
             for name in [name for name, at in self._again.items() if at <= now]:
                 self.send_again(name, True)
 
-    def send_again(self, name: str, same_life: bool) -> None:
+    def send_again(self, name: Route, same_life: bool) -> None:
         """S-NET-2: send again the calls to `name` that are still wanted and may happen twice."""
         self._again.pop(name, None)
         self._waiting.pop(name, None)
@@ -124,7 +136,7 @@ class Dispatcher:
         that does not fit its request is refused, and the call has failed (S-IN-2)."""
         node, pending = self.node, self._pending
         now = node.now
-        names = (frame.name, "@" + frame.address)
+        names = (frame.name, At(frame.address))
         unexpected: list[Message] = []
         if node.spans is not None:
             replies = list(replies)
@@ -141,6 +153,8 @@ class Dispatcher:
             self.detector.answered(name)
             kind = type(reply)
             if kind is Stored and type(request) is Store:  # most replies; has only flags to check
+                if request.timed:
+                    self.sampler.answered(name, request, reply, now)
                 if machine.finished:
                     continue
                 effects = machine.replied(name, request, reply, now)
@@ -153,7 +167,7 @@ class Dispatcher:
                 else:
                     effects = machine.failed(name, request, reply.reason, now)
             elif fault := answer_fault(request, reply, node):
-                node.refuse(name, reply, fault)
+                node.refuse(str(name), reply, fault)
                 if machine.finished:
                     continue
                 effects = machine.failed(name, request, Failure.SENSELESS_ANSWER, now)
@@ -163,13 +177,15 @@ class Dispatcher:
                 node.sent_corrupt(name)
                 effects = machine.failed(name, request, Failure.CORRUPT_ANSWER, now)
             else:
+                if type(request) is Fetch and request.timed:
+                    self.sampler.answered(name, request, reply, now)
                 effects = machine.replied(name, request, reply, now)
             if effects or machine.finished or machine.wake_at < machine.scheduled_at:
                 self._run(machine, effects)
         return unexpected
 
     @staticmethod
-    def _holds(machine: Machine, request: Message, reply: Message) -> bool:
+    def _holds(machine: AnyMachine, request: Message, reply: Message) -> bool:
         """T-1: whether the record or outcome in a peer's answer has the right digest."""
         try:
             if type(reply) is Fetched and type(request) is Fetch:
@@ -181,7 +197,7 @@ class Dispatcher:
             return False
         return True
 
-    def lost(self, name: str, redial_s: float) -> None:
+    def lost(self, name: Route, redial_s: float) -> None:
         """The link to the node broke or was refused: calls under way on it get no answer. The link
         may be dialled again in `redial_s` seconds; operations with more time left wait for that."""
         now = self.node.now
@@ -198,6 +214,7 @@ class Dispatcher:
                 continue
             del self._pending[number]
             machine.calls.discard(number)
+            self.sampler.unanswered(node, request, now)
             if not machine.finished:
                 self._run(machine, machine.failed(node, request, Failure.LINK, now))
 
@@ -223,11 +240,16 @@ class Dispatcher:
 
     # ------------------------------------------------------------ inside
 
-    def _run(self, machine: Machine, effects: Effects) -> None:
+    def _run(self, machine: AnyMachine, effects: Effects) -> None:
         here = self.node.name
+        if effects and self.node.now >= self.sampler.due_at:
+            self.sampler.mark(effects, here, self.node.now)
         for to, request in effects:
             if to == here:
                 self._call_local(machine, request)
+                continue
+            if type(request) in SINCE and SINCE[type(request)] > self.detector.knows(to):
+                self._work.append(partial(self._not_known, machine, to, request))
                 continue
             self._next_id = request.id = number = self._next_id + 1
             if not machine.finished:
@@ -242,24 +264,32 @@ class Dispatcher:
         elif machine.wake_at < machine.scheduled_at:
             self._schedule(machine)
 
-    def _schedule(self, machine: Machine) -> None:
+    def _not_known(self, machine: AnyMachine, to: Route, request: Message) -> None:
+        """C17: the peer runs an older version, which would drop a whole frame for this call."""
+        if machine.finished:
+            return
+        self.node.counters["calls_not_known_there"] += 1
+        self._run(machine, machine.failed(to, request, Failure.NOT_KNOWN, self.node.now))
+
+    def _schedule(self, machine: AnyMachine) -> None:
         machine.scheduled_at = machine.wake_at
         self._next_id += 1
         heappush(self._timers, (machine.wake_at, self._next_id, machine))
 
-    def _forget(self, machine: Machine) -> None:
+    def _forget(self, machine: AnyMachine) -> None:
         """A finished machine's requests without an answer count against the nodes it asked."""
         for number in machine.calls:
             entry = self._pending.pop(number, None)
             if entry is None or entry[0] is not machine:
                 continue
+            self.sampler.unanswered(entry[1], entry[2], self.node.now)
             if self.node.spans is not None:
                 self.node.spans.unanswered(number)
             if not machine.heard_from(entry[1]):
                 self.detector.missed(entry[1])
         machine.calls.clear()
 
-    def _call_local(self, machine: Machine, request: Message) -> None:
+    def _call_local(self, machine: AnyMachine, request: Message) -> None:
         work = self._work
 
         def reply(message: Message) -> None:
@@ -272,7 +302,9 @@ class Dispatcher:
         elif type(request) in self.replying:
             self.replying[type(request)](request, reply)
 
-    def _local_reply(self, machine: Machine, request: Message, reply: Message) -> None:
+    def _local_reply(self, machine: AnyMachine, request: Message, reply: Message) -> None:
+        if request is self.sampler.coordinating:
+            self.sampler.coordinated(reply, self.node.now)
         if machine.finished:
             return
         node = self.node

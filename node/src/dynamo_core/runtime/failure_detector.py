@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import msgspec
 
 from dynamo_core.protocol.frames import Frame
+from dynamo_core.protocol.route import At, Route
 from dynamo_core.settings import Settings
 
 BEATS_MS_MAX = 60_000
@@ -33,6 +34,8 @@ class Peer(msgspec.Struct):
     address: str = ""
     boot: int = 0
     beat: int = 0
+    knows: int = 0
+    """Up to which number this life of the peer knows messages (C17)."""
     echo_ms: int = -1
     lost_ms: int = -1
     misses: int = 0
@@ -74,14 +77,14 @@ class FailureDetector:
 
     def __init__(self, boot: int, settings: Settings) -> None:
         self.boot = boot
-        self.peers: dict[str, Peer] = {}
+        self.peers: dict[Route, Peer] = {}
         self._suspect_ms = settings.suspect_s * 1000
         self._age_max_ms = settings.frame_age_max_s * 1000
         self._misses_max = settings.misses_max
         self.now_ms = 0
         self.admins_told = 0
         """Grows by one when a peer tells another admin address."""
-        self.returned: list[tuple[str, bool]] = []
+        self.returned: list[tuple[Route, bool]] = []
         """Peers whose awaited echo has come, each with whether it is still the same process. Calls
         that were dropped meanwhile may be sent again (S-NET-2)."""
 
@@ -89,15 +92,15 @@ class FailureDetector:
         """Time has moved, in monotonic seconds."""
         self.now_ms = int(now * 1000)
 
-    def peer(self, name: str, node_id: int) -> Peer:
+    def peer(self, name: Route, node_id: int) -> Peer:
         """What is known of the peer; a new `Peer` when the name has a new id."""
         found = self.peers.get(name)
         if found is None or found.node_id != node_id:
             found = self.peers[name] = Peer(node_id)
         return found
 
-    def heard(self, frame: Frame, name: str) -> bool:
-        """Takes the head of a frame from `name`, "@host:port" for an id that is no member. False
+    def heard(self, frame: Frame, name: Route) -> bool:
+        """Takes the head of a frame from `name`, an address for an id that is no member. False
         when its echo is missing or too old (S-NET-1)."""
         if frame.echo_boot == self.boot and frame.echo > self.now_ms:
             # The echo of a beat that this node has not sent yet would stay young for ever (S-IN-2).
@@ -113,6 +116,7 @@ class FailureDetector:
                 return False
             peer.awaited, peer.other_life = True, peer.other_life or peer.boot != 0
             peer.boot, peer.beat, peer.stalled = frame.boot, frame.beat, False
+            peer.knows = frame.knows
             self.admin_told(peer, "")
         elif frame.beat > peer.beat or peer.beat - frame.beat > BEATS_MS_MAX:
             peer.beat = frame.beat
@@ -129,12 +133,12 @@ class FailureDetector:
             self._judge(peer)
         return self.fresh(frame)
 
-    def take_returned(self) -> list[tuple[str, bool]]:
+    def take_returned(self) -> list[tuple[Route, bool]]:
         """Those of `returned`, each told once."""
         returned, self.returned = self.returned, []
         return returned
 
-    def forget(self, name: str) -> None:
+    def forget(self, name: Route) -> None:
         """Operations should not wait for that peer any more."""
         self.peers.pop(name, None)
 
@@ -142,7 +146,7 @@ class FailureDetector:
         """Whether the sender has heard this process, and recently enough (S-NET-1)."""
         return frame.echo_boot == self.boot and self.now_ms - frame.echo <= self._age_max_ms
 
-    def up(self, name: str) -> bool:
+    def up(self, name: Route) -> bool:
         """Whether requests to the peer are likely to be answered."""
         peer = self.peers.get(name)
         return peer is not None and self.now_ms <= peer.up_until_ms
@@ -152,7 +156,7 @@ class FailureDetector:
         well = peer.echo_ms >= 0 and peer.lost_ms < 0 and peer.misses < self._misses_max
         peer.up_until_ms = peer.echo_ms + int(self._suspect_ms) if well else -1
 
-    def lost(self, name: str) -> None:
+    def lost(self, name: Route) -> None:
         """The link to the peer broke: down until an echo of a later beat comes."""
         peer = self.peers.get(name)
         if peer is not None:
@@ -171,30 +175,35 @@ class FailureDetector:
         peer = self.peers.get(name)
         return (peer.admin or None) if peer is not None and peer.node_id == node_id else None
 
-    def stalls(self, name: str) -> bool:
+    def knows(self, name: Route) -> int:
+        """Up to which number the peer knows messages; 0 while this node has not heard it."""
+        peer = self.peers.get(name)
+        return peer.knows if peer is not None else 0
+
+    def stalls(self, name: Route) -> bool:
         """Whether the peer's last word was that its fsyncs stall."""
         peer = self.peers.get(name)
         return peer is not None and peer.stalled
 
-    def missed(self, name: str) -> None:
+    def missed(self, name: Route) -> None:
         """A request to the peer timed out."""
         peer = self.peers.get(name)
         if peer is not None:
             peer.misses += 1
             self._judge(peer)
 
-    def answered(self, name: str) -> None:
+    def answered(self, name: Route) -> None:
         """A request to the peer was answered."""
         peer = self.peers.get(name)
         if peer is not None and peer.misses:
             peer.misses = 0
             self._judge(peer)
 
-    def echo_for(self, route: str) -> tuple[int, int]:
-        """Boot and beat to echo to a peer, or to the sender at "@host:port"."""
+    def echo_for(self, route: Route) -> tuple[int, int]:
+        """Boot and beat to echo to a peer, or to the sender at an address."""
         peer = self.peers.get(route)
-        if peer is None and route.startswith("@"):
-            peer = next((p for p in self.peers.values() if p.address == route[1:]), None)
+        if peer is None and type(route) is At:
+            peer = next((p for p in self.peers.values() if p.address == route.address), None)
         return (peer.boot, peer.beat) if peer is not None else (0, 0)
 
     def changes(self, names: list[str]) -> list[tuple[str, bool]]:

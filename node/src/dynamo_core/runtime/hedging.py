@@ -45,9 +45,12 @@ class Hedging:
     )  # fmt: skip
 
     def __init__(
-        self, settings: Settings, throttle: Throttle, detector: FailureDetector,
+        self,
+        settings: Settings,
+        throttle: Throttle,
+        detector: FailureDetector,
         counters: Counter[str],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._throttle = throttle
         self._detector = detector
         self._counters = counters
@@ -61,12 +64,13 @@ class Hedging:
         self.again_s = hedge_s / 2
         """A get that may not ask more yet tries again after this time."""
 
-    def after_s(self, timeout_s: float) -> float:
-        """How long to wait for an answer before another node is asked."""
+    def after_s(self, left_s: float) -> float:
+        """How long to wait for an answer before another node is asked: at most half of the time
+        that the operation has left, so that the other node has time to answer."""
         usual_s = self._throttle.usual_s
         if usual_s <= self._hedge_s:
             return self._hedge_s
-        return max(self._hedge_s, min(usual_s, timeout_s / 2))
+        return max(self._hedge_s, min(usual_s, left_s / 2))
 
     def begun(self) -> None:
         """A get has begun."""

@@ -14,8 +14,9 @@ from typing import Protocol
 import msgspec
 
 from dynamo_core.protocol.messages import Message, Store
+from dynamo_core.protocol.route import Route
 from dynamo_core.ring.document import Ring
-from dynamo_core.runtime.machine import Coordinate, Machine, View
+from dynamo_core.runtime.machine import AnyMachine, Coordinate, View
 from dynamo_core.runtime.traced import Spans
 
 Reply = Callable[[Message], None]
@@ -42,7 +43,7 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """The name of its identity; "~name" once its id is gone (S-MEM-3)."""
+        """The name of its identity; a former name once its id is gone (S-MEM-3)."""
 
     @property
     def identity(self) -> NodeIdentity:
@@ -72,10 +73,10 @@ class Host(View, Named, Protocol):
     def addresses(self) -> dict[str, str]:
         """Where each name is dialled."""
 
-    def send(self, route: str, message: Message) -> None:
-        """Into the next frame to a node, or to an address written "@host:port"."""
+    def send(self, route: Route, message: Message) -> None:
+        """Into the next frame to a node, or to an address."""
 
-    def spawn(self, machine: Machine) -> None:
+    def spawn(self, machine: AnyMachine) -> None:
         """Start a machine and carry out what it asks for."""
 
     def later(self, call: Callable[[], None]) -> None:

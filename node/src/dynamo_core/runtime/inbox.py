@@ -19,6 +19,7 @@ from dynamo_core.protocol.messages import Store as StoreRequest
 from dynamo_core.protocol.refusal import Refusal
 from dynamo_core.protocol.registry import ANSWER_OF, MEMBERSHIP_REPLIES, REPLIES
 from dynamo_core.protocol.ring_messages import Admitted
+from dynamo_core.protocol.route import At, Route
 from dynamo_core.runtime.dispatcher import Dispatcher
 from dynamo_core.runtime.failure_detector import FailureDetector
 from dynamo_core.runtime.host import Copy, Reply, Traced
@@ -26,7 +27,7 @@ from dynamo_core.runtime.outbox import Outbox
 from dynamo_core.runtime.traced import Say
 
 Replying = Callable[[Any, Reply], None]
-Routed = Callable[[str, Any], None]
+Routed = Callable[[Route, Any], None]
 
 
 class RingTalk(Protocol):
@@ -35,13 +36,13 @@ class RingTalk(Protocol):
     def answers(self, message: Message) -> bool:
         """Whether the message is about membership."""
 
-    def answer(self, frame: Frame, route: str, message: Message) -> None:
+    def answer(self, frame: Frame, route: Route, message: Message) -> None:
         """Serve one such message."""
 
     def admitted(self, frame: Frame, message: Admitted) -> None:
         """The answer to a knock."""
 
-    def greet(self, route: str) -> None:
+    def greet(self, route: Route) -> None:
         """A node has not heard this process yet."""
 
 
@@ -51,10 +52,17 @@ class Inbox:
     know which node sent them."""
 
     def __init__(
-        self, node: Traced, detector: FailureDetector, outbox: Outbox, dispatcher: Dispatcher, *,
-        copy: Copy, membership: RingTalk, replying: dict[type, Replying],
+        self,
+        node: Traced,
+        detector: FailureDetector,
+        outbox: Outbox,
+        dispatcher: Dispatcher,
+        *,
+        copy: Copy,
+        membership: RingTalk,
+        replying: dict[type, Replying],
         routed: dict[type, Routed],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.node = node
         self.detector = detector
         self.outbox = outbox
@@ -70,7 +78,7 @@ class Inbox:
         detector, local = self.detector, self.copy
         route = self.outbox.route_of(frame)
         known = route == frame.name or node.ring_or_none is None
-        fresh = detector.heard(frame, frame.name if known else "@" + frame.address) and known
+        fresh = detector.heard(frame, frame.name if known else At(frame.address)) and known
         if detector.returned:
             for name, same_life in detector.take_returned():
                 self.dispatcher.send_again(name, same_life)
@@ -96,7 +104,7 @@ class Inbox:
                 member = fresh and node.member
 
     def _sensible(
-        self, frame: Frame, route: str, kind: type, run: Iterator[Message]
+        self, frame: Frame, route: Route, kind: type, run: Iterator[Message]
     ) -> Iterator[Any]:
         """The messages that make sense. Of a Store only its target is checked here, and most have
         none. Its key and record are verified together later (T-1)."""
@@ -107,7 +115,7 @@ class Inbox:
             return self._sifted(frame, route, stores)
         return iter(stores)
 
-    def _sifted(self, frame: Frame, route: str, run: Iterable[Message]) -> Iterator[Message]:
+    def _sifted(self, frame: Frame, route: Route, run: Iterable[Message]) -> Iterator[Message]:
         """The messages that make sense. Each is checked when its turn comes. A call that makes no
         sense gets a refusal."""
         for message in run:
@@ -124,19 +132,19 @@ class Inbox:
             if isinstance(reply, Admitted) and reply.id == 0:
                 self.membership.admitted(frame, reply)
 
-    def _other(self, frame: Frame, route: str, fresh: bool, message: Message) -> None:
+    def _other(self, frame: Frame, route: Route, fresh: bool, message: Message) -> None:
         if self.membership.answers(message):
             self.membership.answer(frame, route, message)
         elif fresh and self.node.member:
             self._request(route, message)
         elif self.outbox.is_offer(frame, message):
-            self._request("@" + frame.address, message)
+            self._request(At(frame.address), message)
         else:
             self.node.counters["frames_refused"] += 1
             if route == frame.name:
                 self.membership.greet(route)
 
-    def _request(self, route: str, message: Message) -> None:
+    def _request(self, route: Route, message: Message) -> None:
         node, kind = self.node, type(message)
         if isinstance(message, StoreRequest):
             corrupt = partial(node.sent_corrupt, route)

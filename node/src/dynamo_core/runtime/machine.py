@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from dynamo_core.protocol.messages import Message
 from dynamo_core.protocol.operations import Asked, Explanation, Outcome, Put
 from dynamo_core.protocol.refusal import Failure, Reason, Refusal
+from dynamo_core.protocol.route import Route
 from dynamo_core.ring.document import Ring
 from dynamo_core.ring.preference import Preference
 from dynamo_core.runtime.hedging import Hedging
@@ -26,8 +27,9 @@ from dynamo_core.runtime.slow import Slow, SlowBook
 from dynamo_core.runtime.throttle import Throttle
 from dynamo_core.settings import Settings
 
-Effects = list[tuple[str, Message]]
-"""Calls to make: (node name, request). The node fills in the request's id."""
+Effects = list[tuple[Route, Message]]
+"""Calls to make: (node, request). The node fills in the request's id."""
+To = TypeVar("To", bound=Route)
 
 NEVER = float("inf")
 
@@ -67,14 +69,17 @@ class View(Protocol):
     def stalled(self) -> bool:
         """Whether this node's fsyncs stall (S-RW-8)."""
 
-    def heard(self, name: str, partition: int, seen: int, floor: int) -> None:
+    def heard(self, name: Route, partition: int, seen: int, floor: int) -> None:
         """A member's numbers of the partition (S-DEL-3)."""
 
     def up(self, name: str) -> bool:
         """Whether this node's failure detector takes the node for up (S-MEM-2)."""
 
-    def sent_corrupt(self, name: str) -> None:
+    def sent_corrupt(self, name: Route) -> None:
         """T-1: this peer sent bytes with a wrong digest; they are counted and refused."""
+
+    def happened(self, kind: str, rule: str, about: dict[str, Any]) -> None:
+        """Note an event for people (`event_log`), with the rule by which it happened."""
 
     def stalls(self, name: str) -> bool:
         """Whether the node has said that its fsyncs stall (S-RW-8)."""
@@ -108,8 +113,9 @@ class Rejected(Message):
     record: bytes = b""
 
 
-class Machine:
-    """Base of all machines; `wake_at` is when `expired` must be called next."""
+class MachineTo(Generic[To]):
+    """Base of all machines; `wake_at` is when `expired` must be called next. `To` is how the
+    machine calls nodes: by name, or by address."""
 
     __slots__ = ("calls", "finished", "scheduled_at", "wake_at")
     merged: bytes | None = None
@@ -125,15 +131,15 @@ class Machine:
         """The first effects."""
         raise AssertionError("a machine defines start")
 
-    def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
+    def replied(self, node: To, request: Message, reply: Message, now: float) -> Effects:
         """An answer has come."""
         return []
 
-    def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
+    def failed(self, node: To, request: Message, reason: Reason, now: float) -> Effects:
         """No answer will come, or none that could be used."""
         return []
 
-    def outdated(self, node: str, request: Message, now: float) -> Effects:
+    def outdated(self, node: To, request: Message, now: float) -> Effects:
         """The node refused, because its entry of the partition differs from the request's. The
         ring here is now as new as the node's. The node gets it before the next call."""
         return self.failed(node, request, Refusal.ENTRY, now)
@@ -144,7 +150,7 @@ class Machine:
         dialled again before, the machine gets `failed` at once (S-NET-2)."""
         return -NEVER
 
-    def delayed(self, node: str, request: Message, now: float) -> Effects:
+    def delayed(self, node: To, request: Message, now: float) -> Effects:
         """The link to the node is lost; the request is sent again when the link is dialled."""
         return []
 
@@ -152,7 +158,7 @@ class Machine:
         """Whether the machine still needs the answer; only then the request is sent again."""
         return True
 
-    def heard_from(self, node: str) -> bool:
+    def heard_from(self, node: To) -> bool:
         """Whether the node has answered another call of this machine. Then a call that is still
         without an answer does not count against the node."""
         return False
@@ -171,8 +177,21 @@ class Machine:
         is due."""
 
     def expired(self, now: float) -> Effects:
-        """`wake_at` has passed. Most machines treat this like a failed answer."""
+        """`wake_at` has passed."""
+        raise AssertionError("a machine that waits for a time defines expired")
+
+
+class Machine(MachineTo[str]):
+    """A machine that calls members by name, as nearly all do."""
+
+    __slots__ = ()
+
+    def expired(self, now: float) -> Effects:
+        """Most machines treat this like a failed answer."""
         return self.failed("", Message(0), Failure.NO_ANSWER, now)
+
+
+AnyMachine = MachineTo[Any]
 
 
 class Explained(Machine):

@@ -1,7 +1,4 @@
-"""What a node sends, and from which nodes it takes frames: routes, addresses, the frames' heads.
-
-A route is a member's name, or "@host:port" for a node that is not a member (yet, or any more).
-"""
+"""What a node sends, and from which nodes it takes frames: routes, addresses, the frames' heads."""
 
 from __future__ import annotations
 
@@ -9,6 +6,8 @@ from collections import defaultdict
 
 from dynamo_core.protocol.frames import FRAME_BYTES_MAX, FRAME_VERSION, Frame, encode_frame
 from dynamo_core.protocol.messages import Message, Store
+from dynamo_core.protocol.registry import KNOWS, SINCE
+from dynamo_core.protocol.route import At, Route
 from dynamo_core.runtime.failure_detector import FailureDetector
 from dynamo_core.runtime.host import Traced
 
@@ -21,11 +20,17 @@ class Outbox:
         self.detector = detector
         self.frame_bytes_max = FRAME_BYTES_MAX
         """The largest frame for a link; a simulated link may take less."""
-        self.outbox: defaultdict[str, list[Message]] = defaultdict(list)
+        self.knows = KNOWS
+        """What frames say of the messages that this node knows; a simulated older one says less."""
+        self.outbox: defaultdict[Route, list[Message]] = defaultdict(list)
         """Messages of this tick by route."""
 
-    def send(self, route: str, message: Message) -> None:
-        """Put the message into the next frame on that route."""
+    def send(self, route: Route, message: Message) -> None:
+        """Put the message into the next frame on that route. C17: a late answer goes to no life of
+        the peer that would drop the whole frame for it."""
+        if type(message) in SINCE and SINCE[type(message)] > self.detector.knows(route):
+            self.node.counters["calls_not_known_there"] += 1
+            return
         self.outbox[route].append(message)
 
     def frames(self) -> list[tuple[str, bytes]]:
@@ -38,42 +43,44 @@ class Outbox:
         frames: list[tuple[str, bytes]] = []
         outbox, self.outbox = self.outbox, defaultdict(list)
         for route, messages in outbox.items():
-            address = route[1:] if route.startswith("@") else node.addresses.get(route, "")
+            address = route.address if isinstance(route, At) else node.addresses.get(route, "")
             if address and address != node.identity.address:
                 if node.spans is not None:
                     node.spans.calling(route, messages)
-                frames += [(address, frame) for frame in self._fitting(route, messages)]
+                frame = self.frame_of(route, messages)
+                if len(frame) <= self.frame_bytes_max:
+                    frames.append((address, frame))
+                else:
+                    frames += [(address, part) for part in self._cut(route, messages, frame)]
         return frames
 
-    def _fitting(self, route: str, messages: list[Message]) -> list[bytes]:
-        """One frame, or several if one would be too large for a link."""
-        frame = self.frame_of(route, messages)
+    def _cut(self, route: Route, messages: list[Message], frame: bytes) -> list[bytes]:
+        """The frame of these messages, in several if it is too large for a link."""
         half = len(messages) // 2
         if len(frame) <= self.frame_bytes_max or not half:
             return [frame]
-        return self._fitting(route, messages[:half]) + self._fitting(route, messages[half:])
+        halves = (messages[:half], messages[half:])
+        return [p for h in halves for p in self._cut(route, h, self.frame_of(route, h))]
 
-    def frame_of(self, route: str, messages: list[Message]) -> bytes:
+    def frame_of(self, route: Route, messages: list[Message]) -> bytes:
         """One frame with these messages and the present state of this node in its head."""
         ring = self.node.ring_or_none
         cluster_id = ring.identity.cluster_id if ring is not None else ""
-        me = self.node.identity
-        detector = self.detector
+        me, detector = self.node.identity, self.detector
         head = (FRAME_VERSION, cluster_id, me.name, me.node_id, me.address, detector.boot)
         echo = detector.echo_for(route)
-        return encode_frame(Frame(*head, detector.now_ms, *echo, messages))
+        return encode_frame(Frame(*head, detector.now_ms, *echo, messages, self.knows))
 
-    def route_of(self, frame: Frame) -> str:
-        """Where to answer: a member's name, "@address" for a stranger, "" for a sender that this
+    def route_of(self, frame: Frame) -> Route:
+        """Where to answer: a member's name, the address of a stranger, "" for a sender that this
         node refuses."""
         node = self.node
         ring = node.ring_or_none
-        stranger = "@" + frame.address
         if ring is None:
-            return stranger
+            return At(frame.address)
         known = frame.name in ring.members and not ring.is_gone(frame.name, frame.node_id)
         if frame.cluster_id == "":
-            return frame.name if known else stranger
+            return frame.name if known else At(frame.address)
         if frame.cluster_id != ring.identity.cluster_id:
             node.counters["wrong_cluster_frames"] += 1
             return ""

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from dynamo_core.protocol.messages import Message
-from dynamo_core.protocol.operations import Outcome, Put
+from dynamo_core.protocol.operations import Done, Put
+from dynamo_core.protocol.route import Route
 
 Say = Callable[[Message], None]
-Done = Callable[[Outcome], None]
 
 
 class Spans(Protocol):
@@ -23,11 +23,11 @@ class Spans(Protocol):
     def serving(self, peer: str, messages: Sequence[Message], send: Say) -> Say:
         """A peer's calls have come. The core uses the returned function in the place of `send`."""
 
-    def coordinating(self, peer: str, put: Put, done: Done) -> Done:
+    def coordinating(self, peer: Route, put: Put, done: Done) -> Done:
         """A put that a peer forwarded begins here. The core uses the returned function in the place
         of `done`."""
 
-    def calling(self, peer: str, messages: Sequence[Message]) -> None:
+    def calling(self, peer: Route, messages: Sequence[Message]) -> None:
         """The node sends these calls and answers to a peer now."""
 
     def answered(self, replies: Sequence[Message]) -> None:

@@ -1,20 +1,18 @@
-"""Nodes that come back with their disk at another address, alone, all at once, or each at the
-other's (S-MEM-5). What is seeds to the shell, names that are resolved again, is here the present
-addresses of all."""
+"""Nodes that return with their disk at another address: one, all at once, or two at each other's
+(S-MEM-5). The shell resolves the names of its seeds again; here the seeds are the present addresses
+of all nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dynamo_core.testing.fault import Fault
-    from dynamo_core.testing.process import Process
-    from dynamo_core.testing.world import World
+from dynamo_core.testing.fault import Fault
+from dynamo_core.testing.process import Process, seeds
+from dynamo_core.testing.world import World
 
 
 def move(world: World, fault: Fault, one: Process, other: Process) -> None:
-    """Stops who is to move and starts it elsewhere after a while."""
+    """Stops the nodes that move and starts them elsewhere after some time."""
     if fault.kind == "swap addresses" and one is not other:
         moved, addresses = [one, other], [other.address, one.address]
     else:
@@ -23,22 +21,17 @@ def move(world: World, fault: Fault, one: Process, other: Process) -> None:
         addresses = [f"{process.name}:{world.moves * 10 + 1}" for process in moved]
     for process in moved:
         world.stop(process)
-    resettle(world, moved, addresses)
+    readdress(world, moved, addresses)
     for process in moved:
         world.later(fault.lasts, lambda process=process: world.start(process))  # type: ignore[misc]
 
 
-def resettle(world: World, moved: Sequence[Process], addresses: Sequence[str]) -> None:
-    """From now on they are dialled there, and a process that resolves its seeds finds them."""
+def readdress(world: World, moved: Sequence[Process], addresses: Sequence[str]) -> None:
+    """From now on these addresses reach them, and a process that resolves its seeds gets them."""
     for process, address in zip(moved, addresses, strict=True):
         process.address = address
         process.client = f"{process.name}:{world.moves * 10 + 2}"
     world.by_address = {process.address: process for process in world.processes}
     for process in world.processes:
         if process.node is not None:
-            process.node.seek(seeds(world, process))
-
-
-def seeds(world: World, process: Process) -> tuple[str, ...]:
-    """Where the others are."""
-    return tuple(p.address for p in world.processes if p is not process)
+            process.node.seek(seeds(world.processes, process))

@@ -1,36 +1,34 @@
-"""Administrators of a simulated ring: they plan and apply at any member, and know no other.
+"""Administrators of a simulated ring: each plans and applies at any member and knows no other.
 
-A member who leaves, joins, or takes more; other defaults; a plan that is cancelled or overtaken by
-another one; a node that is taken for dead and removed by force, and may come back with its disk
-(S-MOVE-4, 6, 7).
-They speak with the planner that the admin listener speaks with, and die with the node they asked.
+Their commands: a member leaves, joins or takes more; other defaults; a plan that is cancelled or
+overtaken by another; a node that is removed by force because it seems dead, and may return with its
+disk (S-MOVE-4, 6, 7). They use the planner of the admin listener, and a command ends when its node
+dies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dynamo_core.node import Node
 from dynamo_core.ring.document import LEAVING, LEFT, MEMBER, Ring
+from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.history import Damage
 from dynamo_core.testing.process import Process
-
-if TYPE_CHECKING:
-    from dynamo_core.testing.fault import Fault
-    from dynamo_core.testing.world import World
+from dynamo_core.testing.world import World
 
 RETURNS = 0.6
-"""Of the nodes that were removed by force so many come back with their disk."""
+"""Share of nodes that return with their disk after a removal by force."""
 THINKS_S = 0.3
 """How long an administrator looks at a plan before applying it, at most."""
 AGAIN = 0.5
-"""Of those who are told that their plan is another by now so many plan again."""
+"""Share of administrators that plan again after the answer that their plan has changed."""
 Body = dict[str, Any]
 
 
 def command(world: World, process: Process, fault: Fault) -> None:
-    """One command at the node of `process`; `peer` and `amount` choose what it is about."""
+    """One command at the node of `process`; `peer` and `amount` choose its target."""
     node = process.node
     if node is None or process.paused or not node.member:
         return
@@ -52,7 +50,7 @@ def moving(ring: Ring) -> bool:
 
 
 def _enter(world: World, process: Process, node: Node, call: Callable[[], None]) -> None:
-    """At that very life of the node."""
+    """Calls it if this life of the node still runs."""
     if process.node is node and not process.paused:
         world.enter(process, call)
 
@@ -62,7 +60,7 @@ def _answered(world: World, fault: Fault) -> Callable[[int, Body], None]:
 
 
 def _plan_and_apply(world: World, process: Process, body: Body, kind: str) -> None:
-    """Plans, thinks, applies what was shown; told of another plan, perhaps once more."""
+    """Plans, waits, applies the plan; if the plan has changed, perhaps once more."""
     node = process.node
     assert node is not None
     operation = f"{world.rng.getrandbits(32):08x}"
@@ -89,7 +87,7 @@ def _plan_and_apply(world: World, process: Process, body: Body, kind: str) -> No
     _enter(world, process, node, lambda: node.admin.planner.plan(body, planned))
 
 
-# ---------------------------------------------------------------- what is wished for
+# ---------------------------------------------------------------- the requested changes
 
 
 def _join(world: World, node: Node, fault: Fault) -> Body | None:
@@ -121,7 +119,7 @@ def _weights(world: World, node: Node, fault: Fault) -> Body | None:
 
 
 def _tokens(world: World, node: Node, fault: Fault) -> Body | None:
-    """A few replicas by hand, from one owner to a node that is none."""
+    """A few manual moves of replicas from one owner to a node that does not own them."""
     ring = node.ring
     names = _members(node)
     moves = []
@@ -140,7 +138,7 @@ def _rebalance(world: World, node: Node, fault: Fault) -> Body | None:
 
 
 def _defaults(world: World, node: Node, fault: Fault) -> Body | None:
-    """Quorums that meet, R+W>N, or W alone; and another word on stand-ins."""
+    """Quorums that meet, R+W>N, or W alone; and another value of sloppy."""
     n = node.ring.identity.n
     w = 1 + int(n * fault.amount)
     asked: Body = {"w": w, "dw": 1 + fault.peer % w, "sloppy": fault.peer % 2 > 0}
@@ -157,7 +155,7 @@ COMMANDS = (*WISHES, "cancel", "remove")
 
 
 def _remove(world: World, process: Process, node: Node, fault: Fault) -> None:
-    """Taken for dead: its process is stopped first, for that is what the command asserts."""
+    """Its process is stopped first, because the command asserts that it is dead."""
     ring = node.ring
     live = [p for p in world.processes if p.name in ring.live([p.name]) and p.node is not node]
     if len(live) < ring.identity.n or not live:
@@ -165,7 +163,7 @@ def _remove(world: World, process: Process, node: Node, fault: Fault) -> None:
     victim = live[fault.peer % len(live)]
     world.stop(victim)
     if any(entry.move and victim.name in entry.move for entry in ring.entries):
-        world.count("removed in the midst of a move")
+        world.count("removed during a move")
     for value in sorted(world.held(victim.disk)):
         world.damaged.setdefault(value, set()).add(victim.name)
         world.events.append(Damage(value, victim.name, True, True))
@@ -178,8 +176,8 @@ def _remove(world: World, process: Process, node: Node, fault: Fault) -> None:
 
 
 def mend_target(world: World, process: Process) -> None:
-    """A target that lost against another one left members as they were: whoever is told that its
-    plan was superseded, or hears nothing more, makes it again."""
+    """A target that lost against another one left some members unchanged: an administrator whose
+    plan was superseded, or who gets no answer, makes the plan again."""
     node = process.node
     assert node is not None
     ring = node.ring
@@ -192,5 +190,5 @@ def mend_target(world: World, process: Process) -> None:
     world.count("superseded plan made again")
     if len(staying) >= ring.identity.n:
         _plan_and_apply(world, process, {}, "rebalance")
-    else:  # too few would stay: whoever leaves is to stay
+    else:  # too few would stay, so the leaving nodes stay
         _enter(world, process, node, lambda: node.admin.planner.cancel({}, lambda status, _: None))

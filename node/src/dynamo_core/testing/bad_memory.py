@@ -1,7 +1,7 @@
-"""A node whose memory flips bits: in records on their way out, each way that there is (T-1).
+"""A node whose memory flips bits in records that it sends, in every kind of message (T-1).
 
-The bit flips after the record was made, so its digest tells, or the check of its request ids; a
-stuck bit spoils the same records again and again.
+The bit flips after the record was made, so the digest shows it, or the check of the request ids; a
+stuck bit corrupts the same records again and again.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from dynamo_core.protocol.frames import decode_frame, encode_frame
 from dynamo_core.protocol.messages import Fetched, FetchedMany, Forward, Forwarded, Message, Store
 
 STUCK = 0.5
-"""A fault of a higher `amount` is a stuck bit."""
+"""A fault with a higher `amount` is a stuck bit."""
 OFTEN = 0.4
-"""Of what carries a record so much is spoilt while the fault lasts."""
+"""Share of messages with records that are corrupted while the fault lasts."""
 MISPLACED = 0.15
-"""Of the records that are pushed so many have the bit in the place where they are to lie."""
+"""Share of pushed records whose flipped bit is in their store key."""
 WAYS = ("Fetched", "FetchedMany", "Forward", "Forwarded")
 Count = Callable[[str], None]
 
 
 def spoilt(frame: bytes, amount: float, rng: Random, count: Count) -> bytes:
-    """The frame as a node with a bad memory sends it; `count` is told each way that was hit."""
+    """The frame as a node with bad memory sends it; calls `count` for each kind of message hit."""
     whole = decode_frame(frame)
     hit = False
     for message in whole.messages:
@@ -45,7 +45,7 @@ def _way(message: Message) -> str:
 
 
 def _spoil(message: Message, amount: float, rng: Random) -> bool:
-    """Whether a bit of it was flipped."""
+    """Whether a bit of the message was flipped."""
     if isinstance(message, Fetched):
         record, message.record = message.record, _flip(message.record, amount, rng)
         return message.record != record
@@ -90,8 +90,8 @@ def _bit(data: bytes, at: int) -> bytes:
 
 
 def _flip(record: bytes, amount: float, rng: Random) -> bytes:
-    """The record with one bit wrong, in few cases with request ids that do not decode; mostly as it
-    is. What spoils one bit of the mark before a check takes nothing but the check away."""
+    """The record with one wrong bit; in few cases with request ids that cannot be decoded. Mostly
+    it is unchanged. A wrong bit in the mark before a check only removes the check."""
     if not record:
         return record
     if amount > STUCK:

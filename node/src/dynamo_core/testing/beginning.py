@@ -1,4 +1,4 @@
-"""How a simulated history begins: empty disks, and a ring by command or as if it had been given."""
+"""How a simulated history begins: empty disks, and a ring made by command or given by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CREATE_S, CREATE_AGAIN_S = 0.05, 2.0
 
 
 def begin(world: World) -> None:
-    """All processes with empty disks, and the ring: by command, or as if it had been given."""
+    """All processes with empty disks, and the ring: made by command, or given by hand."""
     plan = world.plan
     for number, process in enumerate(world.processes):
         world.new_disk(process)
@@ -43,7 +43,7 @@ def _founders(world: World) -> list[Process]:
 
 
 def _create(world: World) -> None:
-    """The administrator's command, again and again until the ring stands."""
+    """The administrator's command, repeated until the ring exists."""
     if any(process.knows_ring() for process in world.processes):
         return
     world.later(CREATE_AGAIN_S, lambda: _create(world))

@@ -1,27 +1,27 @@
-"""The judge: which claims of the data model does a history break?
+"""The judge: it finds the claims of the data model that a history breaks.
 
-Written from the claims, not from the code. Per key, with supersession by transitive closure over
-the contexts that clients sent:
+Written from the claims, not from the code. For each key it computes three sets; supersession is the
+transitive closure over the contexts that clients sent:
 
-    Must   puts that are ok and that nothing ok or unknown supersedes
+    Must   ok puts that no ok or unknown operation supersedes
     Never  puts that an ok operation supersedes, failed puts, bytes never sent for the key
-           (an operation of which that many disks lost their copy supersedes nothing for certain)
-    May    the rest
+           (if enough disks lost an operation's copies, it may supersede nothing)
+    May    all other puts
 
-Every final read shows all of Must (C1) and nothing of Never (C3); no read at any time shows what
-was not sent, or failed (C2, C14). Three kinds of puts are neither in Must nor, for that alone, in
-Never: those that may have expired, by the latest time that any clock has told; those that began
-before a delete without a context ended, for it supersedes what its coordinator read, which no
-client knows; and those of which at least W disks have lost their copy, DW of them after an fsync,
-for C7 promises to survive one less. Deletes are puts of a tombstone: never shown. No read shows a
-put that has expired by every clock (S-TTL-1).
+Every final read shows all of Must (C1) and nothing of Never (C3). No read at any time shows bytes
+that were not sent, or a failed put (C2, C14). Three kinds of puts are neither in Must nor, for that
+reason alone, in Never. First, puts that may have expired, by the latest time of any clock. Second,
+puts that began before the end of a delete without a context: it supersedes what its coordinator
+read, and no client knows that. Third, puts whose copies at least W disks have lost, DW of them
+after an fsync, because C7 promises to survive one loss less. A delete is a put of a tombstone and
+is never shown. No read shows a put that has expired by every clock (S-TTL-1).
 
-A write that took the request id of another one (S-REQ-2) has failed where it was refused, so its
-value is in Never. Else both are one event: either may stay for both, so neither is in Must, and
-what supersedes one supersedes both.
+A write that reused the request id of another write (S-REQ-2) has failed if it was refused, so its
+value is in Never. Otherwise both writes are one event: either may remain, so neither is in Must,
+and an operation that supersedes one supersedes both.
 
-Everything is linear in the length of the history but the search behind strict reads and 404s (C9,
-C10), which is made only where a put that should be seen is not shown.
+Everything is linear in the length of the history, except the search behind strict reads and 404s
+(C9, C10), which runs only if an expected put is not shown.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from dynamo_core.testing.history import (
     Damage,
     Dot,
     Event,
+    Restored,
     Setting,
     Trouble,
 )
@@ -51,7 +52,7 @@ NOT_FOUND = 404
 
 
 class Violation(NamedTuple):
-    """A claim that does not hold, and where."""
+    """A broken claim, and the place."""
 
     claim: str
     key: bytes
@@ -71,7 +72,7 @@ class Write:
         self.known = first.known
         self.expires = first.expires
         self.stamps: set[int] = set()
-        """When it expires: each attempt of seconds has its own stamp, the event has one of them."""
+        """Times of expiry: each attempt with seconds has a stamp, and the event has one of them."""
         self.began = first.began
         self.seen: set[int] = set()
         self.outcome = FAIL
@@ -79,7 +80,7 @@ class Write:
         self.strict_from = NEVER_ENDED
         """When a strict attempt was acked by a node that knew the owners."""
         self.w = 0
-        """The largest W that was acked: so many disks held it, `dw` of them durably."""
+        """The largest W that was acked: this many disks held it, `dw` of them durably."""
         self.dw = 0
 
     def add(self, attempt: Attempt) -> None:
@@ -101,22 +102,22 @@ class Write:
                 self.outcome = UNKNOWN
 
     def may_have_expired(self, latest_ms: int) -> bool:
-        """Whether it has expired by any clock that told no more than that (0: not known)."""
+        """Whether it has expired by any clock that showed at most this time (0: not known)."""
         known = latest_ms and self.stamps
         return self.expires and not (known and min(self.stamps) > latest_ms)
 
     def has_expired(self, earliest_ms: int) -> bool:
-        """Whether it has expired by all clocks that told that or more."""
+        """Whether it has expired by all clocks that showed this time or later."""
         return bool(self.stamps) and max(self.stamps) <= earliest_ms
 
     def may_be_lost(self, damage: Lost) -> bool:
-        """Whether more failed than C7 survives: W of its disks, DW of them after the fsync."""
+        """Whether more was lost than C7 survives: W of its disks, DW of them after the fsync."""
         lost = damage.get(self.value, {})
         return len(lost) >= self.w and sum(lost.values()) >= self.dw
 
 
 class KeyHistory:
-    """Everything about one key, and the three sets."""
+    """The history of one key, and the three sets."""
 
     def __init__(self, key: bytes, setting: Setting) -> None:
         self.key = key
@@ -124,8 +125,10 @@ class KeyHistory:
         self.writes: dict[int, Write] = {}
         self.reads: list[Attempt] = []
         self.by_bytes: dict[bytes, int] = {}
+        self.restored: set[bytes] = set()
+        """Of merged backups: they come back where their tombstones are collected (S-BAK-2)."""
         self.twins: dict[int, set[int]] = {}
-        """Other writes under the request id of a write."""
+        """Other writes with the request id of a write."""
 
     def add(self, attempt: Attempt) -> None:
         """One operation."""
@@ -143,9 +146,9 @@ class KeyHistory:
                 self.twins.setdefault(attempt.reuses, set()).add(attempt.value)
 
     def superseded_by(self, values: Iterable[int], certain: bool = False) -> set[int]:
-        """Everything in the causal past of the writes, through contexts; without themselves
-        unless one supersedes another. `certain`: not what a write superseded that may never have
-        been stored, since another one has its id."""
+        """All writes that these supersede, through contexts, without these writes unless one
+        supersedes another. `certain`: without what a write superseded that may never have been
+        stored, because another write has its id."""
         past: set[int] = set()
         pending = [s for v in values if v in self.writes for s in self.writes[v].seen]
         while pending:
@@ -164,11 +167,13 @@ class KeyHistory:
     def judge(
         self, damaged: Lost, silent: set[int], sent_for: dict[bytes, bytes]
     ) -> Iterator[Violation]:
-        """All violations of this key; `sent_for` is the key of all bytes that were sent."""
+        """All violations of this key; `sent_for` has the key of all bytes that were sent."""
         writes = self.writes.values()
         kept = [w for w in writes if w.outcome == OK and not w.may_be_lost(damaged)]
         maybe = self.superseded_by(w.value for w in writes if w.outcome != FAIL)
         never = self.superseded_by((w.value for w in kept), certain=True)
+        if self.restored and any(w.kind == "delete" or w.expires for w in writes):
+            never -= {self.by_bytes[data] for data in self.restored if data in self.by_bytes}
         blind = [
             w.ended for w in writes if w.kind == "delete" and not w.known and w.outcome != FAIL
         ]
@@ -196,7 +201,7 @@ class KeyHistory:
         return Violation(claim, self.key, detail)
 
     def _judge_read(self, read: Attempt, sent_for: dict[bytes, bytes]) -> Iterator[Violation]:
-        """C2 and C14: nothing but what was sent for this key, byte for byte."""
+        """C2 and C14: a read shows only bytes that were sent for this key, unchanged."""
         for data, times in Counter(read.shown).items():
             value = self.by_bytes.get(data)
             at = f"read at {read.node} t={read.began:.3f}"
@@ -219,7 +224,7 @@ class KeyHistory:
         for sent in self.by_bytes:
             if sent.startswith(data) or data.startswith(sent) or len(data) == len(sent):
                 return self._bad("C14", f"{at} shows {data[:40]!r} for {sent[:40]!r}")
-        return self._bad("C2", f"{at} shows {data[:40]!r}, which nobody sent")
+        return self._bad("C2", f"{at} shows {data[:40]!r}, which no client sent")
 
     def _named(self, shown: list[bytes]) -> list[str]:
         return sorted(f"v{self.by_bytes.get(data, '?')}" for data in shown)
@@ -231,7 +236,7 @@ class KeyHistory:
         if self.setting.lossy:
             gone = any(self._hides(w, read) for w in self.writes.values())
             if must and not shown and not gone:
-                yield self._bad("C1", f"{at}: of {len(must)} concurrent puts none is left")
+                yield self._bad("C1", f"{at}: {len(must)} concurrent puts are lost")
         else:
             for value in sorted(must - shown):
                 yield self._bad("C1", f"{at}, v{value} is lost")
@@ -239,9 +244,10 @@ class KeyHistory:
             yield self._bad("C3", f"{at}, v{value} had been superseded")
 
     def _judge_fresh(self, read: Attempt, excused: Collection[int]) -> Iterator[Violation]:
-        """R+W>N after a strict put. C9: a strict read sees it or a successor, unless a disk was
-        lost between. C10: no read at all says 404, whatever was lost short of W disks. Both except
-        forced removals and disks put back: such a node knows nothing of later owners."""
+        """R+W>N after a strict put. C9: a strict read sees the put or a successor, unless a disk
+        was lost in between. C10: no read answers 404, even if fewer than W disks were lost. Both
+        exclude forced removals and disks that were put back: such a node does not know later
+        owners."""
         if self.setting.lossy or read.outdated:
             return
         shown = {self.by_bytes[data] for data in read.shown if data in self.by_bytes}
@@ -271,7 +277,7 @@ class KeyHistory:
                 yield self._bad(claim, f"read at {read.node} t={read.began:.3f} {detail}")
 
     def _hidden(self, read: Attempt) -> set[int]:
-        """Writes that a read may have met without showing them."""
+        """Writes that a read may have found without showing them."""
         return {
             w.value
             for w in self.writes.values()
@@ -279,12 +285,12 @@ class KeyHistory:
         }
 
     def _hides(self, write: Write, read: Attempt) -> bool:
-        """Whether the read may have met it as a tombstone."""
+        """Whether the read may have found it as a tombstone."""
         return write.kind == "delete" or write.may_have_expired(read.latest_ms)
 
 
 def check(events: Iterable[Event]) -> list[Violation]:
-    """The verdict on a whole history; nothing is wrong when it is empty."""
+    """The violations of a whole history; empty if there are none."""
     setting = Setting(1)
     keys: dict[bytes, KeyHistory] = {}
     damaged: Lost = {}
@@ -309,6 +315,9 @@ def check(events: Iterable[Event]) -> list[Violation]:
             silent |= {event.value} if event.silent else set()
         elif isinstance(event, Copy):
             copies.setdefault(event.key, {}).setdefault(event.digest, event.node)
+        elif isinstance(event, Restored):
+            if event.key in keys:
+                keys[event.key].restored.update(event.values)
         elif isinstance(event, Trouble):
             found.append(Violation(event.claim, b"", event.detail))
         else:
@@ -324,12 +333,12 @@ def check(events: Iterable[Event]) -> list[Violation]:
 
 
 def _judge_answer(attempt: Attempt) -> Iterator[Violation]:
-    """What one answer alone tells: hangs, refusals without excuse, acks without holders."""
+    """Checks of one answer alone: hangs, refusals without excuse, acks without holders."""
     where = f"{attempt.kind} v{attempt.value} at {attempt.node} t={attempt.began:.3f}"
     if attempt.outcome == HUNG:
         yield Violation("C8", attempt.key, f"{where} never ended")
     elif attempt.problem == "bad-context":
-        yield Violation("C6", attempt.key, f"{where}: a context that we gave was refused")
+        yield Violation("C6", attempt.key, f"{where}: a valid context was refused")
     elif attempt.due and attempt.outcome != OK:
         detail = f"{where}: {attempt.status} {attempt.problem} though nothing excuses it"
         yield Violation("C8", attempt.key, detail)

@@ -1,4 +1,4 @@
-"""The clients of a simulated history: they carry contexts, retry, and write down what they saw."""
+"""The clients of a simulated history: they send contexts, retry, and record what they saw."""
 
 from __future__ import annotations
 
@@ -9,57 +9,47 @@ from dynamo_core.causality.context import Context
 from dynamo_core.causality.records import SUPERSEDED_WRITES_MAX
 from dynamo_core.errors import BadContext
 from dynamo_core.keys import partition_of, store_key
-from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
-from dynamo_core.request.put import CONFLICTS
-from dynamo_core.testing.excuses import fsynced_elsewhere, owners_at_hand
-from dynamo_core.testing.expiries import absolute_ms, stamp
+from dynamo_core.protocol.operations import Get, Outcome, Put
+from dynamo_core.testing.attempts import TIMEOUT_S, Attempts
+from dynamo_core.testing.expiries import absolute_ms
 from dynamo_core.testing.greed import Greed
 from dynamo_core.testing.history import FAIL, OK, UNKNOWN, Attempt, Trouble
-from dynamo_core.testing.meaning import meant
-from dynamo_core.testing.message_text import message_text
 from dynamo_core.testing.plan import KEYS, Step
 from dynamo_core.testing.process import Call, Process
 from dynamo_core.testing.reuse import Reuse, type_of
 from dynamo_core.testing.rotation import Gone, Rotation
-from dynamo_core.testing.sightings import sight
 from dynamo_core.testing.world import World
 
-TIMEOUT_S = 1.0
-PATIENCE_S = 0.5
-"""A client gives up so long after the deadline; a node that lived through it has hung (C8)."""
 LATEST = 1.0
 LATER_WRITES_MAX = SUPERSEDED_WRITES_MAX // 2
-"""Of the key; S-REQ-1 knows a request that was superseded so long, twins counted."""
+"""Later writes of the key, twins included, after which S-REQ-1 still knows a request."""
 SPACE_S, CALM_S = 0.05, 0.7
 EXPLAINED = 4
-"""One read in so many asks how it was answered."""
+"""One read in this number asks for an explanation."""
 Then = Callable[[Attempt, str], None]
 
 
-class Clients:
+class Clients(Attempts):
     """Carries out the plan's steps."""
 
     def __init__(self, world: World) -> None:
-        self.world = world
+        super().__init__(world)
         self._contexts: dict[bytes, list[tuple[str, list[int]]]] = {}
-        self._open: dict[int, tuple[Attempt, Process, Callable[[Outcome | None], None]]] = {}
-        self._numbers = 0
         self._values = 0
         self._free_at = 0.0
         self._who = ""
-        """The client whose step begins."""
+        """The client of the step that begins."""
         self._greed = Greed(world)
         self._rotation = Rotation(world)
-        self._reuse = Reuse(world, self._submit, self._fresh_value)
+        self._reuse = Reuse(world, self.submit, self._fresh_value)
         self._entries: list[tuple[Process, Call]] | None = None
-        """Of the turn that is being made up."""
+        """The calls of the turn that is being prepared."""
         self._batches = world.plan.lag_s > 0 or any(step.joined for step in world.plan.steps)
         """Whether operations may share one batch of the store."""
         self._doubles = bool(world.plan.weather.duplicate or world.plan.weather.late)
-        world.on_stop = self.stopped
 
     def begin(self, steps: list[Step]) -> None:
-        """Arrange all steps."""
+        """Schedule all steps."""
         self._rotation.begin()
         turns: list[list[Step]] = []
         for step in steps:
@@ -72,7 +62,7 @@ class Clients:
             self.world.later(turn[0].at + self.world.steps_after, partial(self._turn, turn))
 
     def _turn(self, steps: list[Step]) -> None:
-        """All of these in one entry of the node, in their order."""
+        """All these steps in one entry of the node, in their order."""
         if len(steps) == 1:
             return self._step(steps[0])
         world = self.world
@@ -119,14 +109,14 @@ class Clients:
             self._write(step, process, key, chosen)
 
     def look(self) -> None:
-        """Reads while nodes rebuild themselves: what is not there yet must not read as absent."""
+        """Reads while nodes rebuild their data: a missing record must not read as "not found"."""
         world = self.world
         for process in world.processes:
             key = world.rng.choice(world.plan.keys)
             self.get(process, key, world.rng.randint(1, world.plan.n), world.rng.random() < 0.5)
 
     def write_everywhere(self) -> None:
-        """When all is healed every node takes every put (C8)."""
+        """After healing, every node must accept every put (C8)."""
         world = self.world
         serving = [p for p in world.processes if p.node is not None and p.node.member]
         for process, key in zip(serving, world.plan.keys, strict=False):
@@ -137,12 +127,8 @@ class Clients:
             known = self._contexts.get(key, [("", [])])[-1]
             self.in_turn(partial(self._write, step, process, key, known))
 
-    def unanswered(self) -> str:
-        """Whether anything is still under way."""
-        return f"{len(self._open)} operations are not answered" if self._open else ""
-
     def in_turn(self, call: Callable[[], None]) -> None:
-        """Now, or one after the other where a node takes few operations at once."""
+        """Calls now, or one after another if a node accepts few operations at once."""
         world = self.world
         if world.plan.in_flight_max < KEYS * len(world.processes):
             self._free_at = max(self._free_at, world.now) + SPACE_S
@@ -151,21 +137,30 @@ class Clients:
             call()
 
     def wait(self) -> None:
-        """Until what is under way has been answered, and repaired."""
+        """Waits until the operations under way are answered and their repairs done."""
         self.world.run_until(max(self._free_at, self.world.now) + CALM_S)
 
     # ------------------------------------------------------------ operations
 
     def get(
-        self, process: Process, key: bytes, r: int, strict: bool | None, final: bool = False,
+        self,
+        process: Process,
+        key: bytes,
+        r: int,
+        strict: bool | None,
+        final: bool = False,
         then: Then | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Read one key through a node; `then` is called with the attempt and the context."""
         plan = self.world.plan
         attempt = Attempt(
-            kind="get", key=key, node=process.name, r=r or plan.r, final=final,
+            kind="get",
+            key=key,
+            node=process.name,
+            r=r or plan.r,
+            final=final,
             due=final or plan.quiet,
-        )  # fmt: skip
+        )
         explain = self._numbers % EXPLAINED == 0
         operation = Get(key=key, r=r, strict=strict, timeout_s=TIMEOUT_S, explain=explain)
 
@@ -179,7 +174,7 @@ class Clients:
             if then is not None:
                 then(attempt, context)
 
-        self._submit(process, attempt, operation, answered)
+        self.submit(process, attempt, operation, answered)
 
     def _fresh_value(self) -> int:
         self._values += 1
@@ -199,9 +194,13 @@ class Clients:
         self._put(step, process, (key, value, sent, request_id), known, False)
 
     def _put(
-        self, step: Step, process: Process, event: tuple[bytes, int, bytes, str],
-        known: tuple[str, list[int]], again: bool,
-    ) -> None:  # fmt: skip
+        self,
+        step: Step,
+        process: Process,
+        event: tuple[bytes, int, bytes, str],
+        known: tuple[str, list[int]],
+        again: bool,
+    ) -> None:
         key, value, sent, request_id = event
         text, seen = known
         context: Context | None = None
@@ -215,29 +214,32 @@ class Clients:
                 text, seen = known = "", []
             except BadContext:
                 refused = True
-        later = sum(k == key and v > value for k, v in self.world.written)
+        later = again and sum(k == key and v > value for k, v in self.world.written)
         if again and (self.world.healed or later > LATER_WRITES_MAX):
             return
         plan = self.world.plan
         deletes = step.kind in ("delete", "remove")
         attempt = Attempt(
-            kind="delete" if deletes else "put", key=key, node=process.name, value=value,
-            sent=sent, seen=list(seen), known=bool(text) or not deletes, r=step.r or plan.r,
-            w=step.w or plan.w, dw=min(plan.dw, step.w or plan.w), expires=step.expires,
+            kind="delete" if deletes else "put",
+            key=key,
+            node=process.name,
+            value=value,
+            sent=sent,
+            seen=list(seen),
+            known=bool(text) or not deletes,
+            r=step.r or plan.r,
+            w=step.w or plan.w,
+            dw=min(plan.dw, step.w or plan.w),
+            expires=step.expires,
             due=plan.quiet or (self.world.converged and "overload" not in plan.families),
-        )  # fmt: skip
+        )
         if refused:
             attempt.outcome, attempt.status, attempt.problem = FAIL, 400, "bad-context"
             self.world.events.append(attempt)
             return
         if context is not None and context.node != process.name:
             self.world.count("context used through another node")
-        operation = Put(
-            key=key, value=None if deletes else sent, context=context, request_id=request_id,
-            w=step.w, dw=attempt.dw if step.w else 0, strict=step.strict, timeout_s=TIMEOUT_S,
-            answer_record=step.show, content_type=type_of(sent), expires_in_s=step.expires_s,
-            expires_ms=absolute_ms(self.world.now, step.until_s),
-        )  # fmt: skip
+        operation = self._operation(step, attempt, context, request_id)
 
         def answered(outcome: Outcome | None) -> None:
             told = False
@@ -253,7 +255,25 @@ class Clients:
                 self.world.count("retried under the same request id")
                 self.world.later(step.retry_s, lambda: self._put(step, other, event, known, True))
 
-        self._submit(process, attempt, operation, answered)
+        self.submit(process, attempt, operation, answered)
+
+    def _operation(
+        self, step: Step, attempt: Attempt, context: Context | None, request_id: str
+    ) -> Put:
+        return Put(
+            key=attempt.key,
+            value=None if attempt.kind == "delete" else attempt.sent,
+            context=context,
+            request_id=request_id,
+            w=step.w,
+            dw=attempt.dw if step.w else 0,
+            strict=step.strict,
+            timeout_s=TIMEOUT_S,
+            answer_record=step.show,
+            content_type=type_of(attempt.sent),
+            expires_in_s=step.expires_s,
+            expires_ms=absolute_ms(self.world.now, step.until_s),
+        )
 
     def _put_answered(self, attempt: Attempt, outcome: Outcome | None, told: bool) -> None:
         if outcome is None:
@@ -262,10 +282,10 @@ class Clients:
             attempt.outcome = OK
             self._learn(attempt, outcome)
             if outcome.acks is not None:
-                # Without acks there was nothing to delete.
+                # Without acks there was no value to delete.
                 self._count_holders(attempt, told)
         elif outcome.status < 500 and outcome.node != attempt.node and self._doubles:
-            # Refused where it was forwarded to, and there once more: TCP brings no frame twice.
+            # The forwarded put may have come twice and been stored; TCP repeats no frame.
             attempt.outcome = UNKNOWN
         elif outcome.status < 500 or outcome.applied == "no":
             attempt.outcome = FAIL
@@ -273,7 +293,7 @@ class Clients:
             attempt.outcome = UNKNOWN
 
     def _learn(self, attempt: Attempt, outcome: Outcome) -> str:
-        """Keep the context, and what a client knows by it."""
+        """Keep the context, and what the client knows from it."""
         attempt.shown = [s.value for s in outcome.values if s.value is not None]
         if any(s.content_type != type_of(s.value or b"") for s in outcome.values):
             self.world.events.append(Trouble("C14", f"content types of {outcome.values}"))
@@ -288,16 +308,16 @@ class Clients:
         return text
 
     def _count_holders(self, attempt: Attempt, told: bool) -> None:
-        """C7, looked at when the ack arrives: who holds it, or held it until a disk was lost.
-        `told`: the answer tells under which dot."""
+        """C7, checked when the ack arrives: which disks hold the put, or held it until they were
+        lost. `told`: the answer shows the put's dot."""
         world = self.world
         value = attempt.value
         unseen = attempt.kind == "delete" and value not in world.dots_of
         shared = value in world.shared_ids
         if world.plan.lossy or unseen or shared or (self._batches and not told):
-            # Lossy: a put may lose at once to a later stamp. In one batch: it may be superseded in
-            # the one that would have shown its dot, its twin's be the only one that is known, and a
-            # delete without a context does not tell it by its answer. A delete without an id has
+            # In lossy rings a later stamp may replace a put at once. In a shared batch, a put may
+            # be superseded before any record shows its dot, only its twin's dot may be known, and
+            # the answer to a delete without a context does not show it. A delete without an id has
             # no name.
             return
         attempt.holders = attempt.synced = 0
@@ -308,93 +328,3 @@ class Clients:
             elif world.holds(process.disk, attempt.key, value):
                 attempt.holders += 1
                 attempt.synced += world.holds(process.disk, attempt.key, value, durable=True)
-
-    # ------------------------------------------------------------ life of an attempt
-
-    def _submit(
-        self, process: Process, attempt: Attempt, operation: Operation,
-        answered: Callable[[Outcome | None], None],
-    ) -> None:  # fmt: skip
-        world = self.world
-        node, key = process.node, store_key(attempt.key)
-        place = (process.name, process.life, self._who)
-        attempt.began = world.now
-        if node is None:
-            attempt.ended, attempt.outcome, attempt.problem = world.now, FAIL, "refused"
-            answered(Outcome(status=503, applied="no"))
-            if attempt.kind != "get":
-                world.events.append(attempt)
-            return
-        able = attempt.known and not process.paused and node.ready
-        self._numbers += 1
-        number = self._numbers
-        self._open[number] = (attempt, process, answered)
-        world.events.append(attempt)
-        if world.ladder is not None:
-            world.note(f"client -> {process.name}: {message_text(operation)}")
-
-        def done(outcome: Outcome) -> None:
-            self._greed.end(*place)
-            if self._open.pop(number, None) is None:
-                world.count("answer after the client gave up")
-                return
-            attempt.ended = world.now
-            attempt.status, attempt.problem = outcome.status, outcome.problem
-            attempt.outdated = node.identity.node_id in world.removed or process.outdated(key)
-            # C8: with W=1 a live node that can write its own disk takes the put, alone if need be.
-            # Not beyond its bounds on siblings (S-SIB-1) and load (C16).
-            words = (outcome.problem, outcome.detail.rpartition(" ")[2])
-            crowded = not {refusal.value for refusal in CONFLICTS}.isdisjoint(words)
-            leaves = not node.member or node.moves.departing
-            full = crowded or outcome.problem == "overloaded" or leaves
-            writes = attempt.kind != "get" and attempt.w == 1 and attempt.dw <= 1
-            alone = able and writes and not attempt.strict
-            calm = alone and not full and process.disturbed_at < attempt.began
-            if calm and process.slow_until >= attempt.began:
-                calm = fsynced_elsewhere(world, process, heard, attempt.began)
-                world.counters["put due at a node with slow fsyncs"] += calm
-            attempt.due = (attempt.due and not crowded and not leaves) or calm
-            answered(outcome)
-            sight(world, node, attempt, outcome)
-            if world.ladder is not None:
-                world.note(f"client <- {process.name}: {attempt.outcome} {message_text(outcome)}")
-
-        heard = owners_at_hand(world, node, key)
-        world.later(TIMEOUT_S + PATIENCE_S, lambda: self._give_up(number))
-
-        def begin() -> None:
-            meant(world, attempt, operation, node)
-            stamp(world, attempt, operation, node)
-            before = node.admission_control.in_flight
-            self._greed.begin(*place)
-            node.submit(operation, done, place[2])
-            refused = attempt.problem == "overloaded"
-            self._greed.judge(place, refused, world.plan.in_flight_max - before)
-            if node.admission_control.in_flight > before >= world.plan.in_flight_max:
-                detail = f"{process.name} takes one more than {before} operations"
-                world.events.append(Trouble("C16", detail))
-
-        if self._entries is not None:
-            self._entries.append((process, begin))
-        else:
-            world.enter(process, begin)
-
-    def _give_up(self, number: int) -> None:
-        entry = self._open.pop(number, None)
-        if entry is None:
-            return
-        attempt, process, answered = entry
-        attempt.ended = self.world.now
-        if process.disturbed_at < attempt.began and not process.paused:
-            return
-        answered(None)
-
-    def stopped(self, process: Process) -> None:
-        """The process has died: its clients see a reset."""
-        for number, (attempt, where, answered) in list(self._open.items()):
-            if where is process:
-                del self._open[number]
-                attempt.ended = self.world.now
-                if attempt.kind != "get":
-                    self.world.count("coordinator died before it answered")
-                answered(None)

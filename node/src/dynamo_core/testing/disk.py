@@ -1,9 +1,9 @@
-"""A simulated disk: a journal with a durable prefix, and everything that goes wrong with one.
+"""A simulated disk: a journal with a durable prefix, and all faults of a disk.
 
-Writes are visible at once and survive the process (level wal); a power cut keeps a random prefix
-of the journal that is at least the durable one. `marks` are the side file (S-DISK-2): what the
-next start knows about the last one. Damage is what the engine reports as such: reading a damaged
-row raises Corrupt until it is written again.
+A write is visible at once and survives a crash of the process (level wal); a power cut keeps a
+random prefix of the journal, at least the durable one. `marks` are the side file (S-DISK-2): what a
+start knows about the last one. A damaged row is one that the engine reports: reading it raises
+Corrupt until it is written again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Marks:
         self.boot = 0
 
     def trusted(self, sequence: int, boot: int) -> bool:
-        """As the shell judges at a start."""
+        """The judgement of the shell at a start."""
         if not self.present:
             return sequence == 0
         if sequence < self.durable or self.doubted:
@@ -51,7 +51,7 @@ class Marks:
 
 
 class Disk:
-    """A Store. `full` and `failing` make writes fail; `node_id` was born with it."""
+    """A Store. `full` and `failing` make writes fail; `node_id` belongs to the disk."""
 
     def __init__(self, node_id: int) -> None:
         self.node_id = node_id
@@ -64,9 +64,9 @@ class Disk:
         self.broken = False
         self.corrupt: set[Row] = set()
         self.put_back = False
-        """It is older than what its node had written: a backup, or the disk of an earlier life."""
+        """It is older than its node's last writes: a backup, or the disk of an earlier life."""
         self.buried: dict[bytes, list[bytes]] = {}
-        """By store key: what was forgotten by proof. It counts as held: the numbers know of it."""
+        """By store key: records forgotten with proof. They count as held: numbers cover them."""
         self._undo: list[tuple[int, list[Change]]] = []
 
     def get(self, family: int, key: bytes) -> bytes | None:
@@ -98,7 +98,7 @@ class Disk:
         if self.broken:
             raise StoreFailed("simulated: an earlier write failed")
         if self.failing:
-            # Below one half it was applied, above not: the writer cannot know.
+            # Applied if below one half: the writer cannot know.
             self.broken = True
             if self.failing < 0.5:
                 self._apply(batch)
@@ -124,16 +124,16 @@ class Disk:
         """The number of changes so far."""
         return self.number
 
-    # ------------------------------------------------------------ what only the world does
+    # ------------------------------------------------------------ calls of the world only
 
     def synced(self, number: int) -> None:
-        """An fsync that began at `number` is over."""
+        """The fsync that began at `number` has ended."""
         self.durable = self.marks.durable = max(self.durable, number)
         self.marks.doubted = False
         self._undo = [line for line in self._undo if line[0] > number]
 
     def reopen(self) -> None:
-        """Takes writes again."""
+        """Accepts writes again."""
         self.broken = False
 
     def power_cut(self, rng: Random) -> None:
@@ -146,7 +146,7 @@ class Disk:
                     self.rows[family].pop(key, None)
                 else:
                     self.rows[family][key] = value
-        # A cut log is written on from where it ends: numbers are used again.
+        # Writes go on at the end of a cut log, so numbers are used again.
         self.number = self._undo[keep - 1][0] if keep else self.durable
         self.durable = self.number
         self._undo = []
@@ -162,15 +162,15 @@ class Disk:
         return other
 
     def salvage(self) -> None:
-        """A start after damage that stayed: unreadable rows are given up, and it is in doubt."""
+        """A start after lasting damage: deletes unreadable rows and distrusts the disk."""
         for family, key in self.corrupt:
             self.rows[family].pop(key, None)
         self.corrupt = set()
         self.marks.doubted = True
 
     def records(self, key: bytes, durable: bool = False) -> list[bytes]:
-        """Everything that lies here of a store key, data and hints, and what was buried; as of the
-        last fsync when `durable`."""
+        """All records of a store key here: data, hints and buried ones; with `durable`, as of the
+        last fsync."""
         places = [(DATA, key), *((HINTS, k) for k in self.rows[HINTS] if k.endswith(key))]
         if durable:
             undone = [line for _, undo in self._undo for line in undo]

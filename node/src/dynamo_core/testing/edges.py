@@ -1,13 +1,11 @@
-"""Hard states that a turn of a node shows: frames that were cut, what goes in several turns, full
-disks in the midst of a change, rings of one and of two. Counted, as those that answers show.
+"""Counts hard states in the turns of a node: frames that were cut, work that took several turns,
+full disks during a change, rings of one and of two. `sightings` counts those in answers.
 
-A frame that a link would not take whole is a fault unless it holds one message alone: that cannot
+A frame that is larger than a link accepts is a fault, unless it has only one message, which cannot
 be cut.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from dynamo_core.keys import range_of
 from dynamo_core.node import Node
@@ -16,16 +14,16 @@ from dynamo_core.protocol.messages import FetchedMany, ListingReply, Store
 from dynamo_core.protocol.move_messages import Offer
 from dynamo_core.ring.document import LEAVING, Ring
 from dynamo_core.testing.history import Trouble
-
-if TYPE_CHECKING:
-    from dynamo_core.testing.world import World
+from dynamo_core.testing.plan import Limits
+from dynamo_core.testing.surroundings import Surroundings
 
 FEW = {1: "one", 2: "two"}
 
 
-def frames_sent(world: World, node: Node, frames: list[tuple[str, bytes]]) -> None:
-    """Look at what leaves a node of a history with small limits."""
-    limits = world.plan.limits
+def frames_sent(
+    world: Surroundings, limits: Limits, node: Node, frames: list[tuple[str, bytes]]
+) -> None:
+    """Examine the frames of a node in a history with small limits."""
     if len({address for address, _ in frames}) < len(frames):
         world.count("frame cut")
     for _, data in frames:
@@ -46,14 +44,14 @@ def frames_sent(world: World, node: Node, frames: list[tuple[str, bytes]]) -> No
                 _offered(world, node, message)
 
 
-def _offered(world: World, node: Node, offer: Offer) -> None:
+def _offered(world: Surroundings, node: Node, offer: Offer) -> None:
     start, end = range_of(offer.partition, node.ring.partition_bits)
     if len(node.replica.rows(start, end, len(offer.rows) + 1)) > len(offer.rows):
         world.count("partition surrendered in several turns")
 
 
-def ring_changed(world: World, before: Ring, after: Ring) -> None:
-    """A ring of one or two has grown, or a larger one has shrunk to it."""
+def ring_changed(world: Surroundings, before: Ring, after: Ring) -> None:
+    """A ring of one or two has grown, or a larger ring has shrunk to one or two."""
     had, has = len(before.live_names()), len(after.live_names())
     if had < has and had in FEW:
         world.count(f"ring of {FEW[had]} grew")
@@ -61,7 +59,7 @@ def ring_changed(world: World, before: Ring, after: Ring) -> None:
         world.count(f"ring shrank to {FEW[has]}")
 
 
-def disk_is_full(world: World, node: Node) -> None:
+def disk_is_full(world: Surroundings, node: Node) -> None:
     """A full disk has just refused a batch."""
     name, ring = node.identity.name, node.ring_or_none
     if ring is None or name not in ring.members:

@@ -1,4 +1,4 @@
-"""What a history leaves on the disks: every version ever written, who holds it, who lost it."""
+"""Evidence on the disks of a history: every version ever written, who holds it, who lost it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from collections import Counter
 from dynamo_core.causality.codec import decode_record
 from dynamo_core.causality.context import Context
 from dynamo_core.causality.records import History, Record, Sibling, decode_history
-from dynamo_core.keys import DATA, HINTS, store_key
+from dynamo_core.keys import DATA, HINTS, PREFIX_BYTES, store_key
 from dynamo_core.protocol.operations import Outcome
+from dynamo_core.protocol.staleness_messages import CANARY
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.expiries import WallClocks
 from dynamo_core.testing.history import Damage, Dot, Event, Trouble
 from dynamo_core.testing.process import Call, Process
 
 BARE = 204
-"""The status of a put whose answer shows nothing but its own event."""
+"""The status of a put whose answer shows only its own event."""
+
+
+def _of_a_canary(stored: bytes) -> bool:
+    """Canaries are not among the writes whose loss by a disk is known."""
+    return stored.startswith(CANARY, PREFIX_BYTES)
 
 
 def _fresh(after: History, before: History) -> list[tuple[int, int]]:
@@ -27,7 +33,7 @@ def _fresh(after: History, before: History) -> list[tuple[int, int]]:
 
 
 class Evidence:
-    """Looks into disks and writes events; the clients and the faults tell it what they do."""
+    """Examines disks and writes events; the clients and the faults report their actions to it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -36,26 +42,28 @@ class Evidence:
         self._records: dict[bytes, Record] = {}
         self._dots: set[tuple[bytes, int, int, str]] = set()
         self.dots_of: dict[int, list[tuple[int, int]]] = {}
-        """The dots of each put, as found in records."""
+        """The dots of each put, as records have them."""
         self.value_of: dict[tuple[bytes, bytes | str], int] = {}
-        """Which put a sibling is: by key and its bytes, or its request id when deleted."""
+        """The put of a sibling: by key and its bytes, or by its request id if it is a delete."""
         self.written: list[tuple[bytes, int]] = []
         """Key and id of every put and delete that was ever sent."""
         self.clocks = WallClocks()
         self.stamps: dict[int, set[int]] = {}
-        """When the value of each put is to expire, by attempt; 0 for never."""
+        """The time of expiry of each put's value, by attempt; 0 for never."""
+        self.expiring = False
+        """Whether any value is to expire."""
         self.shared_ids: set[int] = set()
-        """Writes whose request id two different writes have: either may stay for both (S-REQ-2)."""
+        """Writes that share their request id with another write: either may remain (S-REQ-2)."""
         self.damaged: dict[int, set[str]] = {}
         self.removed: set[int] = set()
-        """Ids of nodes that were removed by force: whoever did that was to fence them."""
+        """Ids of nodes that were removed by force: the administrator had to fence them."""
 
     def count(self, name: str) -> None:
-        """A state that a long run must reach at least once."""
+        """Counts a state that a long run must reach at least once."""
         self.counters[name] += 1
 
     def found_record(self, stored: bytes, data: bytes) -> None:
-        """Every version ever written has its dot for itself alone (C5)."""
+        """Every version ever written has its own dot (C5)."""
         if data in self._records:
             return
         record = self._records[data] = decode_record(data)
@@ -75,16 +83,16 @@ class Evidence:
                         self.count("one request has two dots")
 
     def judge_expiry(self, value: int, sibling: Sibling) -> None:
-        """S-TTL-1: each version of a put expires at the time that was stamped, and no other."""
+        """S-TTL-1: each version of a put expires at a time that was stamped for it."""
         stamps = self.stamps.get(value)
         if stamps is not None and sibling.value is not None and sibling.expires_ms not in stamps:
             detail = f"v{value} expires at {sibling.expires_ms}, stamped were {sorted(stamps)}"
             self.events.append(Trouble("S-TTL-1", detail))
 
     def acknowledged(self, value: int, sent: bytes, before: Context | None, told: Outcome) -> bool:
-        """Whether the answer to a put tells its own dot, which a record that was superseded within
-        its batch never shows: a bare one by what its context has beyond the one sent (S-CTX-2),
-        one with the record by the sibling itself."""
+        """Whether the answer to a put shows the put's dot. A record that was superseded in its own
+        batch never shows it. A bare answer shows it by the difference of its context to the sent
+        one (S-CTX-2), an answer with the record by the sibling itself."""
         if told.status == BARE and told.context is not None:
             known = decode_history(before.history) if before is not None else History()
             dots = _fresh(decode_history(told.context.history), known)
@@ -96,15 +104,15 @@ class Evidence:
         return bool(dots)
 
     def siblings_on(self, disk: Disk, key: bytes) -> list[Sibling]:
-        """The versions of a key on a disk, hinted ones too."""
+        """The versions of a key on a disk, also hinted ones."""
         records = map(self._records.get, disk.records(store_key(key)))
         return [s for record in records if record is not None for s in record.siblings]
 
     def holds(self, disk: Disk, key: bytes, value: int, durable: bool = False) -> bool:
-        """Whether a disk holds a put, or a successor of it."""
+        """Whether a disk holds a put, or a successor of the put."""
         dots = self.dots_of.get(value, ())
         for data in disk.records(store_key(key), durable):
-            record = self._records.get(data)  # none: a fault has written what is no record
+            record = self._records.get(data)  # None: a fault has written bytes that are no record
             if record is not None and any(record.history.covers_dot(dot) for dot in dots):
                 return True
         return False
@@ -114,7 +122,7 @@ class Evidence:
         return name in self.damaged.get(value, ())
 
     def held(self, disk: Disk, durable: bool = False) -> set[int]:
-        """The puts that a disk holds, themselves or in a successor."""
+        """The puts that a disk holds, also as a successor."""
         return {v for key, v in self.written if self.holds(disk, key, v, durable)}
 
     def _rows(self, disk: Disk) -> dict[bytes, list[bytes]]:
@@ -123,8 +131,8 @@ class Evidence:
     def damage(
         self, process: Process, change: Call, silent: bool = False, rot: bool = False
     ) -> None:
-        """Do something to a disk, and write down what it lost by it. `rot`: what is written gets
-        lost, synced or not, and a later fsync is told all the same."""
+        """Change a disk and record what it lost. `rot`: written data is lost, synced or not, and a
+        later fsync still reports success."""
         process.disturb(self.now)
         process.remember()
         before, rows = self.held(process.disk), self._rows(process.disk)
@@ -145,14 +153,14 @@ class Evidence:
             self.events.append(Damage(value, process.name, silent, lasting))
 
     def copy_dropped(self, process: Process, change: Call) -> None:
-        """S-DEL-3: a node gives up what slept through a round. As good as lost is what it had of
-        that when it started; what it took since must have been kept apart."""
+        """S-DEL-3: a node drops a copy that missed a round. What it held of the copy at its start
+        counts as lost; records that it took since then must be in quarantine."""
         if process.node is not None and not process.node.member:
             self.count("disk of a removed node found stale")
         elif process.disk.put_back:
             self.count("rolled-back disk found stale")
         else:
-            detail = f"{process.name} drops a copy though its disk was never put back"
+            detail = f"{process.name} drops a copy although its disk was never put back"
             self.events.append(Trouble("S-DEL-3", detail))
         before = self.held(process.disk)
         change()
@@ -163,8 +171,10 @@ class Evidence:
 
     def record_given_up(
         self, process: Process, owners: list[Process], stored: bytes, data: bytes
-    ) -> None:  # fmt: skip
-        """S-MOVE-5: a node deletes what it does not own only when all owners hold it durably."""
+    ) -> None:
+        """S-MOVE-5: a node deletes data of others only when all owners hold it durably."""
+        if _of_a_canary(stored):
+            return
         mine = self._records[data].history
         for owner in owners:
             held = owner.disk.records(stored, durable=True)
@@ -175,7 +185,7 @@ class Evidence:
                 self.events.append(Trouble("S-MOVE-5", detail))
 
     def disk_emptied(self, process: Process) -> None:
-        """S-MEM-3: a replaced node empties its disk when it has handed over all that lay there."""
+        """S-MEM-3: a replaced node empties its disk after it has handed over all its records."""
         rows = process.disk.rows
         if left := len(rows[DATA]) + len(rows[HINTS]):
             detail = f"{process.name} empties its disk with {left} records on it"
@@ -183,9 +193,11 @@ class Evidence:
 
     def hint_dropped(
         self, target: Process, others: list[Process], stored: bytes, data: bytes
-    ) -> None:  # fmt: skip
-        """C12: a hint disappears only after its target holds it durably, or, where that owns the
-        partition no more, another owner."""
+    ) -> None:
+        """C12: a hint disappears only after its target holds it durably, or another owner if the
+        target does not own the partition any more."""
+        if _of_a_canary(stored):
+            return
         if target.old_disks:
             self.count("hint delivered to a later life")
         hint = self._records[data].history

@@ -1,29 +1,25 @@
-"""What excuses a put at a node whose fsyncs are slow from C8: no other node could do it.
+"""When C8 excuses a failed put at a node with slow fsyncs: no other node could fsync it.
 
-S-RW-8: where a copy is there and only its fsync is missing, another holder is asked for it. So a
-slow disk alone excuses nothing while, in each owner list of the key, another owner is at hand: it
-runs undisturbed, its own fsyncs are quick, both dial each other where they are, and the coordinator
-hears it over links that hold. With N=1 there is no other holder, and a network that loses frames
-may lose any of them.
+S-RW-8: if a copy exists and only its fsync is missing, the coordinator asks another holder for an
+fsync. So a slow disk alone is no excuse while, in each owner list of the key, another owner is at
+hand: it runs undisturbed, its own fsyncs are fast, both dial each other at the right addresses, and
+the coordinator hears it over good links. With N=1 there is no other holder, and a network that
+loses frames may lose any of them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dynamo_core.keys import partition_of
-
-if TYPE_CHECKING:
-    from dynamo_core.node import Node
-    from dynamo_core.testing.process import Process
-    from dynamo_core.testing.world import World
+from dynamo_core.node import Node
+from dynamo_core.testing.process import Process
+from dynamo_core.testing.world import World
 
 STEADY_S = 1.0
-"""An owner that was disturbed counts again after this time."""
+"""A disturbed owner counts again after this time."""
 
 
 def owners_at_hand(world: World, node: Node, stored: bytes) -> list[set[str]]:
-    """When a put begins: by owner list, the owners beside this node that it hears."""
+    """At the begin of a put: by owner list, the other owners that this node hears."""
     ring = node.ring_or_none
     weather = world.plan.weather
     if ring is None or weather.loss or weather.slow_tail or world.wires is not None:
@@ -34,8 +30,8 @@ def owners_at_hand(world: World, node: Node, stored: bytes) -> list[set[str]]:
 
 
 def _dial_each_other(node: Node, other: Process) -> bool:
-    """Not while the line of one that has moved still has its address of before (S-MEM-5): what the
-    other answers goes there."""
+    """False while the ring has the old address of a node that has moved (S-MEM-5), because the
+    other's answers go to the old address."""
     there, me = other.node, node.identity
     if there is None:
         return False
@@ -43,10 +39,8 @@ def _dial_each_other(node: Node, other: Process) -> bool:
     return (mine, others) == (me.address, other.address)
 
 
-def fsynced_elsewhere(
-    world: World, process: Process, heard: list[set[str]], began: float
-) -> bool:  # fmt: skip
-    """When it has ended: whether one of them in each list could do its fsync all the time."""
+def fsynced_elsewhere(world: World, process: Process, heard: list[set[str]], began: float) -> bool:
+    """At the end of a put: whether one of them in each list could fsync all the time."""
     steady = {other.name for other in world.processes if _steady(world, process, other, began)}
     return bool(heard) and all(names & steady for names in heard)
 

@@ -1,4 +1,4 @@
-"""One thing that goes wrong in a history, as plans have it; `faults` carries it out."""
+"""One fault in a history, as plans have it; `faults` carries it out."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import msgspec
 
 
 class Fault(msgspec.Struct, omit_defaults=True):
-    """One thing that goes wrong at `node` (for links: towards `peer`) for `lasts` seconds;
-    `amount` in 0..1; each kind gives it a meaning."""
+    """One fault at `node` (for links: towards `peer`) for `lasts` seconds; `amount` is between 0
+    and 1, and each kind gives it a meaning."""
 
     at: float
     kind: str

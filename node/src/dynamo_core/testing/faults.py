@@ -1,35 +1,35 @@
-"""What fails, when, and what each fault does to the world.
+"""The faults of a history: when they happen, and what each does to the world.
 
-Most disasters of the field need two or three faults in order, and most partition disasters come
-from isolating one node; so plans are short, and isolation is the favourite cut.
+Most disasters in practice need two or three faults in order, and most partition disasters come from
+one isolated node. So plans are short, and isolation is the most frequent cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
 
 from dynamo_core.keys import DATA, HINTS, META
 from dynamo_core.testing import addresses
 from dynamo_core.testing.administrator import COMMANDS, command
 from dynamo_core.testing.fault import Fault
+from dynamo_core.testing.looking import look
+from dynamo_core.testing.process import Process
 from dynamo_core.testing.senseless import spoil, talk
-
-if TYPE_CHECKING:
-    from dynamo_core.testing.process import Process
-    from dynamo_core.testing.world import World
+from dynamo_core.testing.versions import update
+from dynamo_core.testing.world import World
 
 FAULTS_MAX = 7
 RECOVERY_S = 0.6
-"""A store that refused writes takes them again so long after its cause is gone."""
+"""A store that refused writes accepts them again this long after the cause has ended."""
 HOUR_MS = 3_600_000
 KEPT = 0.7
-"""Of the disks that an old one replaced so many come back; else the emptied node joins anew."""
+"""Share of disks that return after an old disk had replaced them; else the emptied node joins as a
+new one."""
 
 
 MOVES = ("move", "move", "move all", "swap addresses")
-"""Nodes that come back with their disk at another address."""
+"""Nodes that return with their disk at another address."""
 
 KINDS: dict[str, tuple[str, ...]] = {
     "cut": ("isolate", "isolate", "cut both", "cut one way", "split"),
@@ -58,11 +58,11 @@ KINDS: dict[str, tuple[str, ...]] = {
         "remove",
     ),
 }
-"""Which faults a family brings; the other families are rates or shapes of operations."""
+"""The faults of each family; the other families are rates or shapes of operations."""
 
 
 def choose_faults(rng: Random, families: set[str], nodes: int, ends_at: float) -> list[Fault]:
-    """A short plan from the families that are on."""
+    """A short plan from the chosen families."""
     kinds = [kind for family in KINDS if family in families for kind in KINDS[family]]
     if not kinds:
         return []
@@ -82,7 +82,7 @@ def choose_faults(rng: Random, families: set[str], nodes: int, ends_at: float) -
             )
         )
     if {"wipe", "old disk"} <= families and rng.random() < 0.5:
-        # Needs its order: a new life is let in only when nobody hears the old one any more.
+        # The order matters: a new life is admitted only if no member hears the old one.
         wiped = Fault(at=rng.uniform(0.3, 2.0), kind="wipe", node=victim, lasts=0.5)
         old = Fault(at=wiped.at + rng.uniform(4.5, 7.0), kind="old disk", node=victim)
         faults += [wiped, old] if old.at < ends_at else [wiped]
@@ -92,7 +92,7 @@ def choose_faults(rng: Random, families: set[str], nodes: int, ends_at: float) -
 
 
 def _rival(rng: Random, faults: list[Fault], nodes: int) -> list[Fault]:
-    """A second administrator, at another node, at the same time or a moment later."""
+    """A second administrator at another node, at the same time or a moment later."""
     commands = [f for f in faults if f.kind in COMMANDS]
     return [
         Fault(
@@ -107,7 +107,7 @@ def _rival(rng: Random, faults: list[Fault], nodes: int) -> list[Fault]:
 
 
 def strike(world: World, fault: Fault) -> None:
-    """Do it, and arrange its end."""
+    """Carry out the fault and schedule its end."""
     process = world.processes[fault.node % len(world.processes)]
     peer = world.processes[fault.peer % len(world.processes)]
     world.count("fault " + fault.kind)
@@ -172,9 +172,9 @@ def _pause(world: World, process: Process, fault: Fault) -> None:
 
 
 def _wipe(world: World, process: Process, fault: Fault) -> None:
-    """A new disk with a new id under the old name (S-MEM-4); somebody must stay to let it in. Those
-    who leave will be LEFT, and such ids never come back (S-MEM-3): with the disk of the last who
-    stays the ring is lost, and all that anybody can do is create another one."""
+    """A new disk with a new id under the old name (S-MEM-4); some member must stay to admit it.
+    Leaving nodes will be LEFT, and their ids never return (S-MEM-3). If the last staying member
+    lost its disk, the ring would be lost, and people could only create another ring."""
     others = [p for p in world.processes if p is not process]
     if process.on_heal is not None or not any(p.stays() for p in others):
         return
@@ -185,7 +185,7 @@ def _wipe(world: World, process: Process, fault: Fault) -> None:
 
 
 def _rollback(world: World, process: Process, fault: Fault) -> None:
-    """A backup is taken now and put back later, with or without the side file of its time."""
+    """A backup is taken now and put back later, with or without its side file."""
     backup = process.disk.copy()
     backup.put_back = True
 
@@ -208,7 +208,7 @@ def _rollback(world: World, process: Process, fault: Fault) -> None:
 
 
 def _old_disk(world: World, process: Process, fault: Fault) -> None:
-    """The disk of an earlier life comes back, mostly for a while (S-MEM-3)."""
+    """The disk of an earlier life returns, mostly for some time only (S-MEM-3)."""
     known = [disk for disk in process.old_disks if b"ring" in disk.rows[META]]
     if not known or not process.knows_ring() or process.on_heal is not None:
         return
@@ -228,7 +228,7 @@ def _old_disk(world: World, process: Process, fault: Fault) -> None:
     swap(old)
     world.count("old disk came back")
     if fault.amount < KEPT or world.plan.n == 1:
-        # A sole owner has nobody to hand its records to but its next life.
+        # A sole owner can hand its records over only to its next life.
         process.on_heal = lambda: swap(newer)
 
 
@@ -254,7 +254,7 @@ def _failing(world: World, process: Process, fault: Fault) -> None:
 
 
 def _over(process: Process, name: str, value: object) -> Callable[[], None]:
-    """The end of a fault of this very disk, whichever is in the machine by then."""
+    """Ends a fault of this disk, even if the machine has another disk by then."""
     disk = process.disk
     return lambda: setattr(disk, name, value)
 
@@ -289,7 +289,7 @@ def _bad_memory(world: World, process: Process, fault: Fault) -> None:
 
 
 def _repair(world: World, process: Process, fault: Fault) -> None:
-    """An administrator orders a repair of everything."""
+    """An administrator starts a repair of everything."""
     node = process.node
     if node is not None and not process.paused and node.member:
         world.enter(
@@ -303,6 +303,18 @@ def _approve(world: World, process: Process, fault: Fault) -> None:
         world.person.approve(process, world.processes[fault.peer % len(world.processes)])
 
 
+def _back_up(world: World, process: Process, fault: Fault) -> None:
+    world.backups.back_up(process)
+
+
+def _restore(world: World, process: Process, fault: Fault) -> None:
+    world.backups.restore(process)
+
+
+def _forget_backup(world: World, process: Process, fault: Fault) -> None:
+    world.backups.forget()
+
+
 STOPS = {
     "crash": _crash, "restart": _restart, "power": _power, "pause": _pause, "wipe": _wipe,
     "rollback": _rollback, "old disk": _old_disk,
@@ -311,4 +323,6 @@ OTHERS = {
     "corrupt": _corrupt, "full": _full, "failing": _failing, "slow fsync": _slow_fsync,
     "fsync error": _fsync_error, "clock": _clock, "repair": _repair, "bad memory": _bad_memory,
     "senseless": talk, "spoilt ring": spoil, "approve": _approve,
+    "back up": _back_up, "restore": _restore, "forget backup": _forget_backup, "update": update,
+    "look": look,
 }  # fmt: skip

@@ -1,21 +1,17 @@
-"""What the shell does with disks: fsyncs on a thread of their own, stores that are opened again."""
+"""What the shell does with disks: fsyncs on a separate thread, stores that are opened again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dynamo_core.testing.edges import disk_is_full
-
-if TYPE_CHECKING:
-    from dynamo_core.testing.process import Process
-    from dynamo_core.testing.world import World
+from dynamo_core.testing.process import Process
+from dynamo_core.testing.surroundings import Surroundings
 
 REOPEN_S = 0.25
 RESTART_S = 0.3
 
 
-def sync(world: World, process: Process) -> None:
-    """One fsync of what the disk holds by now; it may take long, or fail."""
+def sync(world: Surroundings, process: Process) -> None:
+    """One fsync of the present content of the disk; it may take long, or fail."""
     process.syncing = True
     life, number = process.life, process.disk.number
     delay = process.sync_s or 0.0003 + 0.003 * world.rng.random()
@@ -41,8 +37,8 @@ def sync(world: World, process: Process) -> None:
     world.later(delay, over)
 
 
-def want_reopen(world: World, process: Process) -> None:
-    """A store that refuses writes is opened again after a while."""
+def want_reopen(world: Surroundings, process: Process) -> None:
+    """A store that refuses writes is opened again after some time."""
     if process.reopening:
         return
     process.reopening = True

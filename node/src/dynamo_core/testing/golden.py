@@ -1,7 +1,7 @@
-"""Five stories of the protocol, each told by real nodes: the ladders of docs/protocol.md.
+"""Five stories of the protocol with real nodes: the ladders of docs/protocol.md.
 
-`python -m dynamo_core.testing.golden` prints them; `--write docs/protocol.md` puts them into the
-page, each under the comment that names it. tests/docs/test_protocol.py compares the two.
+`python -m dynamo_core.testing.golden` prints them; `--write docs/protocol.md` writes each into the
+page under the comment with its name. tests/docs/test_protocol.py compares the two.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BLOCK = re.compile(r"(<!-- ladder: (?P<name>[a-z -]+) -->\n```\n)(?P<text>.*?)(`
 
 
 def golden(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
-    """Registers a story under the name that the page gives it."""
+    """Registers a story under its name on the page."""
 
     def named(story: Callable[[], str]) -> Callable[[], str]:
         GOLDEN[name] = story
@@ -42,14 +42,14 @@ def golden(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
 
 
 def drawn(town: Town, hidden: tuple[type[Message], ...] = HIDDEN) -> Ladder:
-    """From now on the town is drawn, without the messages of these types."""
+    """Draws the town from now on, without the messages of these types."""
     ladder = Ladder("".join(town.names), actor_name=town.actor_name, hidden=hidden, column=COLUMN)
     town.draw(ladder)
     return ladder
 
 
 def holds(town: Town, name: str, family: int = DATA) -> int:
-    """How many rows lie on the node's disk."""
+    """The number of rows on the node's disk."""
     return len(town.disks[name].rows[family])
 
 
@@ -67,7 +67,7 @@ def put_with_a_stand_in() -> str:
 
 @golden("a hint is delivered")
 def hint_is_delivered() -> str:
-    """The owner is back: the stand-in delivers, and drops the hint after the fsynced ack."""
+    """The owner is back: the stand-in delivers the hint, and drops it after the fsynced ack."""
     town = Town("a b c d")
     first, _, third = town.owners(KEY)
     (stand_in,) = town.others(KEY)
@@ -110,7 +110,7 @@ def partition_moves() -> str:
 
 @golden("a round of forgetting")
 def round_of_forgetting() -> str:
-    """All members agree, all owners hold the same tombstone: it is forgotten everywhere."""
+    """All members agree, all owners hold the same tombstone: every node forgets it."""
     town = Town("a b c d", settings=FORGETFUL)
     first = town.owners(KEY)[0]
     town.put(first, KEY, b"milk", w=3)
@@ -124,7 +124,7 @@ def round_of_forgetting() -> str:
 
 @golden("a disk is replaced")
 def disk_is_replaced() -> str:
-    """A node comes back with an empty disk, is let in again, and copies from all owners."""
+    """A node returns with an empty disk, is admitted again, and copies from all owners."""
     town = Town("a b c")
     lost = town.owners(KEY)[0]
     town.put(lost, KEY, b"milk", w=3)
@@ -140,14 +140,14 @@ def disk_is_replaced() -> str:
 
 
 def rewritten(page: str) -> str:
-    """The page with each ladder as it is told now. Raises KeyError for one that has no story."""
+    """The page with new ladders. Raises KeyError for a ladder without a story."""
     return BLOCK.sub(lambda found: found[1] + GOLDEN[found["name"]]() + "\n" + found[4], page)
 
 
 def main() -> None:
     """Print all ladders, or write them into a page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="the page to bring up to date")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="the page to update")
     page = parser.parse_args().write
     if page is None:
         for name, story in GOLDEN.items():

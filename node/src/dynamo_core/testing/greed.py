@@ -1,8 +1,8 @@
-"""A client that wants all of a node, beside one that wants little (T-5).
+"""A client that wants all of a node, together with one that wants little (T-5).
 
-The greedy one asks for what takes long, as one node is frozen; the modest one asks now and then.
-Whoever has nothing under way at a node is refused there only where nothing is free, and nobody ever
-holds nearly all.
+The greedy client asks for slow operations while one node is frozen; the modest client asks now and
+then. A client without an operation under way at a node is refused there only if no slot is free,
+and no client ever holds almost all slots.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 GREEDY, MODEST = "greedy", "modest"
 SLOTS = 18
 ALONE = 16
-"""Of so many slots one client may have so many: eight ninths."""
+"""The number of these slots that one client may hold: eight ninths."""
 
 
 class Greed:
-    """What each client has under way at each node, counted apart from the node."""
+    """The operations under way by client and node, counted independently of the node."""
 
     def __init__(self, world: Evidence) -> None:
         self._world = world
@@ -34,12 +34,12 @@ class Greed:
             self._held[name, life, client] += 1
 
     def end(self, name: str, life: int, client: str) -> None:
-        """The node has answered it."""
+        """The node has answered the client."""
         if client:
             self._held[name, life, client] -= 1
 
     def judge(self, place: tuple[str, int, str], refused: bool, free: int) -> None:
-        """Right after a client asked."""
+        """Called right after a client has asked."""
         client, held = place[2], self._held[place]
         if not client:
             return
@@ -57,7 +57,7 @@ class Greed:
 
 
 def greedy(rng: Random, plan: Plan) -> list[Step]:
-    """The steps of both, and the freeze."""
+    """The steps of both clients, and the freeze."""
     plan.nodes = rng.choice((3, 4))
     plan.n, plan.r, plan.w, plan.dw = 3, 2, 2, 1
     plan.in_flight_max = SLOTS

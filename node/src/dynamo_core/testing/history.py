@@ -1,7 +1,7 @@
-"""What happened, as the checker reads it: one event a line, alike for simulated and real runs.
+"""What happened, for the checker: one event in each line, alike for simulated and real runs.
 
-Every put and delete has an id of its own (`value`), shared by all attempts under one request id. A
-put's bytes are unique, so that a read says which puts it shows.
+Every put and delete has its own id (`value`), which all attempts under one request id share. The
+bytes of each put are unique, so a read shows which puts it has.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ HUNG: Final = ""
 
 
 class Setting(msgspec.Struct, tag="setting", frozen=True):
-    """The ring that the history ran on. `lossy` is last-writer-wins (S-LWW-1); `quiet` says that
-    nothing failed and every write knew all before it: no read may show siblings."""
+    """The ring of the history. `lossy` means last writer wins (S-LWW-1); `quiet` means that nothing
+    failed and every write knew all earlier ones: no read may show siblings."""
 
     n: int
     lossy: bool = False
@@ -31,15 +31,15 @@ class Setting(msgspec.Struct, tag="setting", frozen=True):
 class Attempt(msgspec.Struct, tag="op", kw_only=True, omit_defaults=True):
     """One operation as its client saw it. Times in seconds of one clock.
 
-    `seen`: ids that the client had seen through the context it sent; what these supersede in turn
-    need not be listed. `known` False on a delete: sent without a context, so it supersedes what its
-    coordinator read, which nobody here knows. `due`: nothing excuses a failure. `holders` counts
-    disks that held a put when it was acked, `synced` those that held it durably (-1: not looked).
-    `outdated`: answered by a node that was removed by force and started all the same, or whose disk
-    was put back and that has not heard again what it had known of the key's owners. `expires`: the
-    client asked for an expiry; `expires_ms` is what it became, in ms of wall time, 0 where no node
-    took it. `earliest_ms`: no machine's clock told less during the operation; `latest_ms`: no node
-    had been told more when it ended (0: not known).
+    `seen`: ids that the client had seen through the context that it sent; ids that these supersede
+    may be left out. `known` False on a delete: it had no context, so it supersedes what its
+    coordinator read, which no client knows. `due`: nothing excuses a failure. `holders`: the number
+    of disks that held a put when it was acked; `synced`: those that held it durably (-1: not
+    counted). `outdated`: the answer is from a node that was removed by force and started again, or
+    from a node whose disk was put back and that has not yet heard again what it knew of the key's
+    owners. `expires`: the client asked for an expiry; `expires_ms` is the stamped time, in ms of
+    wall time, 0 if no node stamped it. `earliest_ms`: the earliest time of any machine during the
+    operation; `latest_ms`: the latest time that any node had used at its end (0: not known).
     """
 
     kind: Literal["put", "delete", "get"]
@@ -69,11 +69,11 @@ class Attempt(msgspec.Struct, tag="op", kw_only=True, omit_defaults=True):
     synced: int = -1
     outdated: bool = False
     reuses: int = 0
-    """The write whose request id it has, and whose it is not (S-REQ-2)."""
+    """The other write whose request id it reuses (S-REQ-2)."""
 
 
 class Dot(msgspec.Struct, tag="dot", frozen=True):
-    """A version as it was found in some record; `what` names its content."""
+    """A version in some record; `what` names its content."""
 
     key: bytes
     actor: int
@@ -82,9 +82,9 @@ class Dot(msgspec.Struct, tag="dot", frozen=True):
 
 
 class Damage(msgspec.Struct, tag="damage", frozen=True):
-    """The disk of `node` lost what it had held of the put `value`. `silent`: nobody can know, for
-    it was rolled back together with its own notes (C10). `durable`: after an fsync, so that no
-    power cut alone explains it."""
+    """The disk of `node` lost the put `value`. `silent`: the node cannot know, because its notes
+    were rolled back together with the data (C10). `durable`: lost after an fsync, so a power cut
+    alone does not explain it."""
 
     value: int
     node: str
@@ -93,7 +93,7 @@ class Damage(msgspec.Struct, tag="damage", frozen=True):
 
 
 class Copy(msgspec.Struct, tag="copy", frozen=True):
-    """What an owner held of a key after convergence, as a digest."""
+    """An owner's record of a key after convergence, as a digest."""
 
     key: bytes
     node: str
@@ -101,17 +101,25 @@ class Copy(msgspec.Struct, tag="copy", frozen=True):
 
 
 class Trouble(msgspec.Struct, tag="trouble", frozen=True):
-    """Something that the run itself found broken."""
+    """A fault that the run itself has found."""
 
     claim: str
     detail: str
 
 
-Event = Setting | Attempt | Dot | Damage | Copy | Trouble
+class Restored(msgspec.Struct, tag="restored", frozen=True):
+    """A backup with these values of the key was merged: a value that was deleted since may come
+    back, because its tombstone may have been collected."""
+
+    key: bytes
+    values: list[bytes]
+
+
+Event = Setting | Attempt | Dot | Damage | Copy | Trouble | Restored
 
 
 def save(path: Path, events: Iterable[Event]) -> None:
-    """One JSON object a line."""
+    """Writes one JSON object in each line."""
     encoder = msgspec.json.Encoder()
     path.write_bytes(b"".join(encoder.encode(event) + b"\n" for event in events))
 

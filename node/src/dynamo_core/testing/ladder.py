@@ -1,6 +1,6 @@
-"""The message sequence of a history as text: one column a node, one line an event.
+"""The message sequence of a history as text: one column for each node, one line for each event.
 
-The messages of every second are left out: heartbeats, knocks, roots that are compared.
+Frequent messages are left out: heartbeats, knocks, compared roots.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ COLUMN = 10
 
 class Ladder:
     """Collects lines. `names` are the nodes, one letter each, in the order of their columns;
-    messages of the types in `hidden` are left out; `actor_name` says what an actor is called."""
+    messages of the types in `hidden` are left out; `actor_name` gives an actor its name."""
 
     def __init__(
-        self, names: str, lines_max: int = 5000, actor_name: ActorName = number_of,
-        hidden: tuple[type[Message], ...] = BACKGROUND, column: int = COLUMN,
-    ) -> None:  # fmt: skip
+        self,
+        names: str,
+        lines_max: int = 5000,
+        actor_name: ActorName = number_of,
+        hidden: tuple[type[Message], ...] = BACKGROUND,
+        column: int = COLUMN,
+    ) -> None:
         self._names = names
         self._lines_max = lines_max
         self._actor_name = actor_name
@@ -31,11 +35,11 @@ class Ladder:
         self.lines = [" " * 11 + "".join(name.center(column) for name in names)]
 
     def note(self, now: float, text: str) -> None:
-        """Something that is not a frame."""
+        """Adds an event that is not a frame."""
         self._add(f"{now:9.4f}  {text}")
 
     def frame(self, now: float, sender: str, receiver: str, data: bytes, mark: str) -> None:
-        """One frame between two nodes; `mark` says when it does not arrive."""
+        """One frame between two nodes; `mark` says so if it does not arrive."""
         messages = [m for m in decode_frame(data).messages if not isinstance(m, self._hidden)]
         if not messages:
             return

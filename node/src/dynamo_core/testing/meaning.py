@@ -1,22 +1,18 @@
-"""What an operation of a simulated client asks for, as the checker judges it."""
+"""What an operation of a simulated client asks for, in the form for the checker."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dynamo_core.node import Node
-from dynamo_core.protocol.operations import Get, Operation
+from dynamo_core.protocol.operations import Get, Operation, Put
 from dynamo_core.testing.history import Attempt
-
-if TYPE_CHECKING:
-    from dynamo_core.testing.world import World
+from dynamo_core.testing.world import World
 
 
 def meant(world: World, attempt: Attempt, operation: Operation, node: Node) -> None:
-    """Writes into the attempt what its operation asks for. What the operation leaves open comes
-    from the ring's defaults, as the node that is asked has them now. The coordinator's defaults do
-    not count: an answer need not name its coordinator, so with them the checker could not tell a
-    strict attempt from a sloppy one, and C9 would excuse all that leave it open."""
+    """Writes into the attempt what its operation asks for. Options that the operation leaves open
+    come from the ring's present defaults at the node that is asked. The coordinator's defaults do
+    not count: an answer need not name its coordinator, so the checker could not tell a strict
+    attempt from a sloppy one, and C9 would excuse every operation that leaves the option open."""
     if node.ring_or_none is None:
         return
     target = node.ring.target
@@ -27,3 +23,16 @@ def meant(world: World, attempt: Attempt, operation: Operation, node: Node) -> N
         attempt.r = operation.r or target.r
     else:
         attempt.w, attempt.dw = operation.w or target.w, operation.dw or target.dw
+
+
+def stamp(world: World, attempt: Attempt, operation: Operation, node: Node) -> None:
+    """Record when the value of a put expires, as it enters the node that the client asked: no
+    version of it may later have another time."""
+    if not isinstance(operation, Put):
+        return
+    seconds_ms = node.wall_ms + operation.expires_in_s * 1000 if operation.expires_in_s else 0
+    attempt.expires_ms = operation.expires_ms or seconds_ms
+    world.stamps.setdefault(attempt.value, set()).add(attempt.expires_ms)
+    world.expiring = world.expiring or attempt.expires_ms > 0
+    if 0 < attempt.expires_ms <= node.wall_ms:
+        world.count("put of a time that has passed")

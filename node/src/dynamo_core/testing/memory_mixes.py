@@ -1,4 +1,4 @@
-"""Where nodes with a bad memory come into plans: see `bad_memory` (T-1)."""
+"""Adds nodes with a bad memory to plans: see `bad_memory` (T-1)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 
 HISTORIES = 0.08
-"""Of the random histories so many have a node with a bad memory."""
+"""Share of the random histories with a bad memory."""
 
 
 def add_to(rng: Random, plan: Plan) -> None:
-    """In few of the random histories, on top of whatever else is wrong."""
+    """In few random histories, in addition to their other faults."""
     if plan.quiet or rng.random() > HISTORIES:
         return
     for _ in range(rng.choice((1, 1, 2))):
@@ -23,9 +23,9 @@ def add_to(rng: Random, plan: Plan) -> None:
 
 
 def every_way(rng: Random, plan: Plan) -> list[Step]:
-    """One node's memory is bad for long, and all that a record can do happens meanwhile: it is put
-    by every node, read, deleted without a context, kept as a hint, copied to a lost disk, moved,
-    and handed over by who owns it no more (T-1)."""
+    """One node's memory is bad for a long time. Meanwhile a record goes through every kind of
+    message: every node puts it, it is read, deleted without a context, kept as a hint, copied to a
+    lost disk, moved, and handed over by a node that does not own it any more (T-1)."""
     plan.nodes = rng.choice((3, 4, 4, 5))
     plan.n = min(3, plan.nodes)
     plan.w, plan.dw = rng.randint(1, 2), 1

@@ -1,6 +1,6 @@
-"""One message of the protocol as a short line for people: keys and dots are named, not hashed.
+"""One message of the protocol as a short line for people, with keys and dots in clear text.
 
-Digests, cursors and random numbers say nothing to a reader and are left out.
+Digests, cursors and random numbers tell a reader nothing and are left out.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FLAGS = (
 
 
 def number_of(actor: int) -> str:
-    """An actor that has no name."""
+    """A number for an actor without a name."""
     return f"{actor:x}"
 
 
@@ -61,7 +61,7 @@ def record_text(record: Record, actor_name: ActorName = number_of) -> str:
 
 
 def entry_text(entry: Entry) -> str:
-    """The owners, the move under way, the owners before a switch."""
+    """The owners, the move in progress, the owners before a switch."""
     text = "owners " + "".join(_listed(entry.owners))
     if entry.move is not None:
         text += f", {entry.move[0]} gives to {entry.move[1]}"
@@ -71,7 +71,7 @@ def entry_text(entry: Entry) -> str:
 
 
 def message_text(message: Message | Operation | Outcome, actor_name: ActorName = number_of) -> str:
-    """Its name, then its fields that say something."""
+    """The message's name, then its informative fields."""
     told = []
     for name in message.__struct_fields__:
         value = getattr(message, name)

@@ -1,7 +1,7 @@
-"""Faults in the order in which they matter: states that a random mixture meets once in thousands.
+"""Faults in an order that matters: states that random faults reach once in thousands of seeds.
 
-Each mix changes a plan and returns steps to be added to its random ones. The simulator gives every
-mix a share of its seeds; the deliberate faults that only such a state shows are sought there.
+Each mix changes a plan and returns additional steps. Each mix gets a share of the simulator's
+seeds. A mutant that only such a state shows is tested with its mix.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 from dynamo_core.testing.senseless_mix import senseless
 
 ADMITTED_S = (2.5, 7.0)
-"""So long after a wipe the new life is let in and rebuilds itself."""
+"""This long after a wipe, the new life is admitted and rebuilds its data."""
 TIMES_A_ROUND = 3
 
 
 def _lives(rng: Random, plan: Plan) -> list[Step]:
-    """One name loses its disk twice while all clocks jump: which life is the later one? An old
-    disk may come back in between (S-MEM-3, S-MEM-4, C15)."""
+    """One name loses its disk twice while all clocks jump: which life is the later one? An old disk
+    may return in between (S-MEM-3, S-MEM-4, C15)."""
     victim = rng.randrange(plan.nodes)
     first = rng.uniform(0.3, 1.0)
     second = first + rng.uniform(5.0, 7.0)
@@ -44,8 +44,8 @@ def _lives(rng: Random, plan: Plan) -> list[Step]:
 
 
 def _rebuild(rng: Random, plan: Plan) -> list[Step]:
-    """A node has lost its disk, and one answer is enough for a read: what is not back yet must
-    not read as absent (S-RW-4, S-RING-6)."""
+    """A node has lost its disk, and one answer is enough for a read: a record that is not rebuilt
+    yet must not read as "not found" (S-RW-4, S-RING-6)."""
     plan.n = min(3, plan.nodes)
     plan.r, plan.w, plan.dw = 1, plan.n, rng.randint(1, plan.n)
     victim = rng.randrange(plan.nodes)
@@ -61,8 +61,9 @@ def _rebuild(rng: Random, plan: Plan) -> list[Step]:
 
 
 def _twins(rng: Random, plan: Plan) -> list[Step]:
-    """Owners answer late: one is forwarded to, one syncs slowly, one is silent, and the fourth
-    node makes the twin, whose hint is delivered before the put is answered (S-DOT-4, C7)."""
+    """Owners answer late: one gets the forwarded put, one syncs slowly, one is silent, and the
+    fourth node makes the twin. The twin's hint is delivered before the put is answered (S-DOT-4,
+    C7)."""
     plan.nodes, plan.n, plan.r, plan.w = 4, 3, 1, 3
     plan.dw = rng.choice((2, 3, 3))
     plan.ends_at = 4.0 * TIMES_A_ROUND
@@ -80,8 +81,8 @@ def _twins(rng: Random, plan: Plan) -> list[Step]:
 
 
 def _busy(rng: Random, plan: Plan) -> list[Step]:
-    """Clients read at every node and wait for the network, so the budget of background work falls
-    to its least and stays there; a disk is lost, hints wait, and all must heal in time (S-BG-1)."""
+    """Clients read at every node and wait for the network, so the budget of background work stays
+    at its minimum; a disk is lost, hints wait, and all must heal in time (S-BG-1)."""
     plan.n = min(3, plan.nodes)
     plan.r = max(2, plan.r)
     plan.latency_threshold_ms = 1.0
@@ -100,8 +101,9 @@ def _busy(rng: Random, plan: Plan) -> list[Step]:
 
 
 def _stale(rng: Random, plan: Plan) -> list[Step]:
-    """Written, deleted, forgotten by all; then an older disk comes back, of an owner, of a stand-in
-    with its hints, or of an earlier life, while links are cut and clients write (S-DEL-2, 3)."""
+    """Keys are written, deleted, forgotten by all; then an older disk returns, of an owner, of a
+    stand-in with its hints, or of an earlier life, while links are cut and clients write (S-DEL-2,
+    3)."""
     plan.tombstone_age_s = 6.0
     victim = rng.randrange(plan.nodes)
     other = (victim + rng.randrange(1, plan.nodes)) % plan.nodes
@@ -146,8 +148,8 @@ def _stale(rng: Random, plan: Plan) -> list[Step]:
 
 
 def _moves(rng: Random, plan: Plan) -> list[Step]:
-    """Partitions move back and forth between owners that fail, under reads and strict writes that
-    together miss nothing (S-MOVE-1..5, C9, C10)."""
+    """Partitions move back and forth between failing owners, under strict reads and writes whose
+    quorums meet (S-MOVE-1..5, C9, C10)."""
     plan.nodes = rng.choice((4, 4, 5))
     plan.n = rng.choice((2, 3, 3))
     _quorums(rng, plan)
@@ -169,8 +171,9 @@ def _moves(rng: Random, plan: Plan) -> list[Step]:
 
 
 def _no_room(rng: Random, plan: Plan) -> list[Step]:
-    """The disk of a node is full while it hands over what it has, for it leaves, was removed by
-    force or has a later life, or while it receives; so are those of others (S-MOVE-5, S-DISK-4)."""
+    """A node's disk is full while it hands its data over, because it leaves, was removed by force
+    or has a later life, or while it receives data; other disks are full too (S-MOVE-5,
+    S-DISK-4)."""
     plan.nodes = rng.choice((4, 4, 5))
     plan.n = rng.choice((1, 2, 3, 3))
     _quorums(rng, plan)
@@ -183,7 +186,7 @@ def _no_room(rng: Random, plan: Plan) -> list[Step]:
     elif way == "old disk":
         plan.faults.append(Fault(now, "wipe", victim, lasts=0.2))
         now += rng.uniform(5.0, 7.0)
-    # Whom it is about: the command counts all members, that of a removal all but its own node.
+    # The target: the command counts all members, a removal all except its own node.
     peer = victim - (victim > other) if way == "remove" else victim
     at = other if way != "old disk" else victim
     plan.faults.append(Fault(now, way, at, peer, rng.choice((0.3, 1.5)), rng.random()))
@@ -198,19 +201,19 @@ def _no_room(rng: Random, plan: Plan) -> list[Step]:
 
 
 def _narrow(rng: Random, plan: Plan) -> list[Step]:
-    """What a lost disk had, or what moves, goes in many turns: the plan gets small limits and large
-    values besides (S-AE-3, S-MOVE-5)."""
+    """A rebuild or a move takes many turns: the plan gets small limits and also large values
+    (S-AE-3, S-MOVE-5)."""
     change = rng.choice((_rebuild, _no_room, _moves, _moves))
     steps = change(rng, plan)
     if change is _moves and rng.random() < 0.7:
-        plan.n = 1  # what a pass over the only owner misses no other pass brings
+        plan.n = 1  # no other pass brings what a pass over the only owner misses
         _quorums(rng, plan)
     return steps
 
 
 def _small(rng: Random, plan: Plan) -> list[Step]:
-    """A ring of one or two grows, and shrinks to it again: nobody stands in for an owner, and what
-    one has nobody else may have."""
+    """A ring of one or two grows, and shrinks to that size again: no node stands in for an owner,
+    and a node may hold the only copy."""
     plan.n = rng.choice((1, 1, 2))
     plan.founders = rng.randint(plan.n, 2)
     plan.nodes = plan.founders + rng.choice((1, 1, 2))
@@ -228,7 +231,7 @@ def _small(rng: Random, plan: Plan) -> list[Step]:
 
 
 def _quorums(rng: Random, plan: Plan) -> None:
-    """Such that a strict read meets every strict put."""
+    """Quorums with which a strict read meets every strict put."""
     plan.w = rng.randint(1, plan.n)
     plan.r = plan.n - plan.w + 1
     plan.dw = rng.randint(1, plan.w)
@@ -258,8 +261,8 @@ TROUBLE = ("cut both", "cut one way", "isolate", "crash", "crash", "pause", "pow
 
 
 def _addresses(rng: Random, plan: Plan) -> list[Step]:
-    """Disks come back at other addresses, one, all at once or two at each other's, while the ring
-    changes, links are cut and an old disk of one comes back as well (S-MEM-5, S-MEM-3)."""
+    """Disks return at other addresses, one, all at once or two at each other's, while the ring
+    changes, links are cut and an old disk returns too (S-MEM-5, S-MEM-3)."""
     plan.nodes = rng.choice((2, 3, 3, 4))
     plan.n = min(plan.n, plan.nodes)
     plan.r, plan.w = min(plan.r, plan.n), min(plan.w, plan.n)

@@ -1,18 +1,33 @@
 """A simulated network: every directed link has its own latency, losses, duplicates and cuts.
 
-Frames that are lost, doubled, overtaken or delivered minutes late are more than TCP allows; a core
-that survives them does not depend on what a link promises. A cut is silent, or breaks the
-connection so that the sender learns it.
+Lost, repeated and reordered frames, and frames that arrive minutes late, are more than TCP allows;
+a core that survives them does not depend on a link's promises. A cut is silent, or it breaks the
+connection so that the sender learns of it.
 """
 
 from __future__ import annotations
 
+from enum import Enum
+from math import log
 from random import Random
 
 import msgspec
 
 REDIAL_S_MIN, REDIAL_S_MAX = 0.05, 1.0
-"""As the links of the shell: a link that broke is dialled again after a pause that doubles."""
+"""As in the shell: a broken link is dialled again after a pause that doubles each time."""
+
+Link = tuple[str, str]
+"""Sender and receiver."""
+
+
+class LinkState(Enum):
+    """What becomes of a frame."""
+
+    UP = "it goes"
+    BACKS_OFF = "it is dropped: the link broke and is dialled again later"
+    BROKEN = "it is dropped, and the sender learns that the link is cut"
+    FULL = "it is dropped: the link takes no more, and stands all the same"
+    CUT = "it vanishes"
 
 
 class Weather(msgspec.Struct):
@@ -20,6 +35,8 @@ class Weather(msgspec.Struct):
 
     latency_s: float = 0.001
     spread_s: float = 0.002
+    exponential_s: float = 0.0
+    """The mean of a further delay of each frame, with an exponential distribution."""
     slow_tail: float = 0.0
     """Share of frames that take a hundred times as long."""
     loss: float = 0.0
@@ -36,72 +53,78 @@ class Network:
         self.weather = weather
         self.calm = False
         self._random = rng.random
-        self._cuts: dict[tuple[str, str], list[bool]] = {}
-        self._full: dict[tuple[str, str], float] = {}
-        """By link that takes no more: until when."""
-        self._pauses: dict[tuple[str, str], tuple[float, float]] = {}
-        """By link that broke: until when it backs off, and how long the next pause is."""
+        self._cuts: dict[Link, list[bool]] = {}
+        self._full: dict[Link, float] = {}
+        """By link that accepts nothing more: until when."""
+        self._pauses: dict[Link, tuple[float, float]] = {}
+        """By broken link: the end of its pause, and the length of the next pause."""
 
     def broke(self, sender: str, receiver: str, now: float) -> float:
-        """The link broke or was refused; in how many seconds it is dialled again."""
+        """The link broke or was refused; returns the seconds until it is dialled again."""
         until, pause = self._pauses.get((sender, receiver), (now, REDIAL_S_MIN))
         if until <= now:
             until = now + pause * (0.5 + self._random())
             self._pauses[sender, receiver] = (until, min(2 * pause, REDIAL_S_MAX))
         return until - now
 
-    def backs_off(self, sender: str, receiver: str, now: float) -> bool:
-        """Whether frames are dropped until the link may be dialled again."""
-        return now < self._pauses.get((sender, receiver), (0.0, 0.0))[0]
+    def state(self, link: Link, now: float) -> LinkState:
+        """What becomes of a frame that its sender hands to the link now."""
+        if not (self._pauses or self._cuts or self._full):
+            return LinkState.UP
+        if now < self._pauses.get(link, (0.0, 0.0))[0]:
+            return LinkState.BACKS_OFF
+        cuts = self._cuts.get(link, ())
+        if False in cuts:
+            return LinkState.BROKEN
+        if now < self._full.get(link, 0.0):
+            return LinkState.FULL
+        return LinkState.CUT if cuts else LinkState.UP
 
-    def dialled(self, sender: str, receiver: str) -> None:
-        """A frame has arrived: the link holds, and its receiver need not wait to dial back."""
-        self._pauses.pop((sender, receiver), None)
-        until, pause = self._pauses.get((receiver, sender), (0.0, 0.0))
+    def dialled(self, link: Link) -> None:
+        """A frame has arrived: the link works, and its receiver may dial back at once."""
+        if not self._pauses:
+            return
+        self._pauses.pop(link, None)
+        back = link[::-1]
+        until, pause = self._pauses.get(back, (0.0, 0.0))
         if until:
-            self._pauses[receiver, sender] = (0.0, pause)
+            self._pauses[back] = (0.0, pause)
 
     def started(self, name: str) -> None:
         """A new process has no link yet."""
         self._pauses = {pair: line for pair, line in self._pauses.items() if pair[0] != name}
 
     def cut(self, sender: str, receiver: str, silent: bool) -> None:
-        """Nothing gets from one to the other any more."""
+        """No frame gets from one to the other any more."""
         self._cuts.setdefault((sender, receiver), []).append(silent)
 
     def mend(self, sender: str, receiver: str, silent: bool) -> None:
-        """Takes one cut back; others may overlap it."""
+        """Ends one cut; others may overlap it."""
         cuts = self._cuts.get((sender, receiver), [])
         if silent in cuts:
             cuts.remove(silent)
 
     def fill(self, sender: str, receiver: str, until: float) -> None:
-        """The link takes no more: what waits on it is not read."""
+        """The link accepts nothing more: its receiver does not read."""
         self._full[sender, receiver] = max(until, self._full.get((sender, receiver), 0.0))
 
-    def is_full(self, sender: str, receiver: str, now: float) -> bool:
-        """Whether the link drops what its sender says, and stands all the same."""
-        return now < self._full.get((sender, receiver), 0.0)
-
     def heal(self) -> None:
-        """Every link works, and no frame is lost or doubled from here on."""
+        """Every link works, and no frame is lost or repeated from now on."""
         self._cuts.clear()
         self._full.clear()
         self._pauses.clear()
         self.calm = True
 
-    def is_cut(self, sender: str, receiver: str) -> bool:
+    def is_cut(self, link: Link) -> bool:
         """Whether frames vanish."""
-        return bool(self._cuts.get((sender, receiver)))
-
-    def breaks(self, sender: str, receiver: str) -> bool:
-        """Whether the sender learns that the link is cut."""
-        return False in self._cuts.get((sender, receiver), ())
+        return bool(self._cuts.get(link))
 
     def delays(self) -> list[float]:
-        """When copies of one frame arrive, in seconds from now; none when it is lost."""
+        """When copies of one frame arrive, in seconds from now; empty if the frame is lost."""
         weather, random = self.weather, self._random
         delay = weather.latency_s + weather.spread_s * random()
+        if weather.exponential_s:
+            delay -= weather.exponential_s * log(1.0 - random())
         if self.calm:
             return [delay]
         if weather.slow_tail and random() < weather.slow_tail:

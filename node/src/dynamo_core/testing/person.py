@@ -1,9 +1,9 @@
-"""A person who approves that lost disks are replaced, and what was approved (S-MEM-6)."""
+"""A person who approves the replacement of lost disks, and the approvals (S-MEM-6)."""
 
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from dynamo_core.membership.bootstrap import REACH_S
 from dynamo_core.ring.document import LEFT, Ring
@@ -11,16 +11,14 @@ from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.history import Trouble
 from dynamo_core.testing.plan import KEYS, Plan, Step
 from dynamo_core.testing.process import Process
-
-if TYPE_CHECKING:
-    from dynamo_core.testing.world import World
+from dynamo_core.testing.surroundings import Surroundings
 
 AGAIN_S = 1.0
-"""When everything is healed the person asks so often, until no disk waits."""
+"""After healing, the person asks at this interval until no disk waits."""
 
 
 class PromiseGiven(NamedTuple):
-    """What a node answered to the person with 202."""
+    """The content of a node's 202 answer to the person."""
 
     name: str
     lost: int
@@ -28,9 +26,9 @@ class PromiseGiven(NamedTuple):
 
 
 class Person:
-    """Approves at any member, and knows which approvals stand."""
+    """Approves at any member, and knows the approvals that are valid."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Surroundings) -> None:
         self.world = world
         self._given: list[PromiseGiven] = []
         self._lives: set[tuple[str, int]] = set()
@@ -47,13 +45,13 @@ class Person:
             if status == 202:
                 self._given.append(PromiseGiven(lost.name, line.id, world.now))
             if status == 202 and node.up(lost.name):
-                detail = f"{at.name} hears {lost.name}, and approves that it is replaced"
+                detail = f"{at.name} hears {lost.name}, and approves its replacement"
                 world.events.append(Trouble("S-MEM-6", detail))
 
         world.enter(at, lambda: node.admin.replace(lost.name, answered))
 
     def insist(self) -> None:
-        """Approves what waits, again and again, until nothing waits."""
+        """Approves waiting disks again and again, until none waits."""
         waiting = [
             p for p in self.world.processes if p.node is not None and p.node.ring_or_none is None
         ]
@@ -64,7 +62,7 @@ class Person:
             self.world.later(AGAIN_S, self.insist)
 
     def ring_changed(self, before: Ring, after: Ring) -> None:
-        """A name has another life: an approval of now must have been for it, and is used up."""
+        """A name has another life: a valid approval must exist for it, and is used up."""
         world = self.world
         for name, line in after.members.items():
             old = before.members.get(name)
@@ -76,14 +74,14 @@ class Person:
             since = world.now - world.settings.approval_s - 2 * REACH_S
             fitting = [g for g in self._given if g[:2] == (name, old.id) and g.at >= since]
             if not fitting:
-                detail = f"{name} was replaced, and no person approved that"
+                detail = f"{name} was replaced without the approval of a person"
                 world.events.append(Trouble("S-MEM-6", detail))
             self._given = [g for g in self._given if g not in fitting]
 
 
 def approved(rng: Random, plan: Plan) -> list[Step]:
-    """The mix of that name: a disk is lost, approved and lost again, or approved too early, or so
-    long before that the approval has lapsed; who waits at the end waits for the person."""
+    """The mix of that name: a disk is lost, approved and lost again; or approved too early; or so
+    long before that the approval has lapsed. A disk that waits at the end waits for the person."""
     plan.approved = True
     plan.n = min(3, plan.nodes)
     victim = rng.randrange(plan.nodes)

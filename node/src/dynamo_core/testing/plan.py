@@ -1,4 +1,4 @@
-"""A history to be, as data: what clients do and what fails, stored as JSON and run again."""
+"""The plan of a history, as data: the clients' steps and the faults, as JSON, to be run again."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from dynamo_core.testing.wire import Wire
 
 NAMES = "abcdefgh"
 APART = (b"k", b"K", b"\xff", b"\xfe\x00", b"a key/%2F 25")
-"""Bytes that a careless path would fold together, and one in the last leaf of the ring."""
+"""Bytes that careless code would treat as equal, and one key in the last leaf of the ring."""
 TOGETHER = (b"0", b"1", b"2", b"8", b"12")
-"""All of one partition, in both of its leaves."""
+"""All in one partition, in both of its leaves."""
 KEYS = len(APART)
 CORE = Settings()
+SAMPLES = 600
+"""Samples of delays in a minute, in a history with canaries."""
 READY_S, CREATED_S = 1.7, 2.8
-"""Clients begin so long after the first start: all have met by the third heartbeat."""
+"""Clients begin this long after the first start: all nodes have met by the third heartbeat."""
 
 
 class Limits(msgspec.Struct, omit_defaults=True):
-    """What goes at once, in bytes, rows and records. In few histories so little of so large values
-    that frames are cut, and whatever is copied, delivered or handed over goes in several turns."""
+    """Limits of one turn, in bytes, rows and records. In few histories they are so small, and
+    values so large, that frames are cut, and every copy, delivery or handover takes several
+    turns."""
 
     frame_bytes: int = FRAME_BYTES_MAX
     fetch_bytes: int = CORE.fetch_bytes_max
@@ -35,11 +38,11 @@ class Limits(msgspec.Struct, omit_defaults=True):
 
 
 class Step(msgspec.Struct, omit_defaults=True):
-    """One operation of a client. `context`: below 0 none, else which of the contexts collected so
-    far, 1.0 the latest; an "update" reads first and uses what it read. `retry`: the node asked
-    again under the same request id when there was no success, after `retry_s`. `strict` None: as
-    the ring has it. `bytes`: of the value, at least. `joined`: it enters its node in one turn with
-    the step before it, as the operations of a batch do. `expires_s`: the value expires this
+    """One operation of a client. `context`: below 0 none, else which of the contexts collected
+    until then, 1.0 the latest; an "update" reads first and uses that context. `retry`: the node
+    that is asked again under the same request id after `retry_s` without success. `strict` None:
+    the ring's default. `bytes`: minimum size of the value. `joined`: it enters its node in one turn
+    with the step before it, like the operations of a batch. `expires_s`: the value expires this
     many seconds after the node's clock; `until_s`: this many seconds after, or before, a clock that
     no fault has set; 0 for neither."""
 
@@ -60,9 +63,9 @@ class Step(msgspec.Struct, omit_defaults=True):
     bytes: int = 0
     joined: bool = False
     reuse: int = -1
-    """Once it is acked, its request id comes again at this node, with another value (S-REQ-2)."""
+    """After the ack, its request id comes again at this node, with another value (S-REQ-2)."""
     client: str = ""
-    """Whose share of the node it takes (T-5)."""
+    """The client whose share of the node it uses (T-5)."""
 
     @property
     def expires(self) -> bool:
@@ -71,7 +74,7 @@ class Step(msgspec.Struct, omit_defaults=True):
 
 
 class Plan(msgspec.Struct):
-    """One history to be."""
+    """The plan of one history."""
 
     seed: int
     nodes: int
@@ -85,7 +88,7 @@ class Plan(msgspec.Struct):
     """By the administrator's command, not by hand."""
     weather: Weather
     lag_s: float
-    """A node's turn takes up to so long: entries in between share one batch."""
+    """Maximum time of a node's turn: entries in this time share one batch."""
     hint_bytes_max: int
     ends_at: float
     idle_s: float
@@ -93,46 +96,71 @@ class Plan(msgspec.Struct):
     faults: list[Fault]
     families: list[str]
     sloppy: bool = True
-    """As the ring has it at its beginning."""
+    """The ring's value at its beginning."""
     siblings_max: int = 100
     in_flight_max: int = 4096
     founders: int = 0
-    """So many of the nodes found the ring, 0: all; the others may join."""
+    """The number of nodes that found the ring, 0: all; the others may join."""
     tombstone_age_s: float = 12.0
-    """More than any operation, its retry and a frame may live (S-DEL-2)."""
+    """Longer than the life of any operation, its retry and a frame (S-DEL-2)."""
     latency_threshold_ms: float = 75.0
-    """S-BG-1; so low that any read over the network is above, background work crawls."""
+    """S-BG-1; so low that any read over the network exceeds it and slows background work."""
     looks: int = 0
-    """How many rounds of reads follow the healing, while nodes rebuild themselves."""
+    """How many rounds of reads follow the healing, while nodes rebuild their data."""
     limits: Limits = msgspec.field(default_factory=Limits)
     together: bool = False
     """All keys lie in one partition."""
+    older: list[int] = []
+    """Nodes that begin in the version before (C17)."""
+    history_bytes: int = 0
+    """What each node may remember of changes, in bytes (`history_bytes_max`)."""
     approved: bool = False
-    """Who lost its disk waits for a person (S-MEM-6)."""
+    """A node that lost its disk waits for a person's approval (S-MEM-6)."""
     rotates_at: float = 0.0
-    """When the secret begins to change, and how long each step of it takes; 0: it stays."""
+    """When the secret begins to change, and the time of each step; 0: it does not change."""
     rotates_s: float = 1.0
+    canaries: int = 0
+    """Canaries of each node in a minute; with them the nodes sample delays and report staleness."""
     wire: Wire = msgspec.field(default_factory=Wire)
-    """Where it is bad, links are those of TCP, and sealed."""
+    """If the wire is bad, links behave like TCP, and frames are sealed."""
 
     @property
     def keys(self) -> tuple[bytes, ...]:
-        """So many as `KEYS`; steps name them by their number."""
+        """As many as `KEYS`; steps name them by their number."""
         return TOGETHER if self.together else APART
 
 
 def settings_of(plan: Plan) -> Settings:
-    """Sparse heartbeats and short waits: less virtual time, fewer events."""
+    """Rare heartbeats and short waits: less virtual time, fewer events."""
     return Settings(
-        hedge_s=0.05, heartbeat_s=1.0, suspect_s=3.0, hint_scan_s=1.0, exchange_s=1.0,
-        confirm_s=0.1, call_s=1.0, tombstone_age_min_s=plan.tombstone_age_s, leaf_bits=1,
-        hint_bytes_max=plan.hint_bytes_max, rows_max=plan.limits.rows, keys_max=plan.limits.keys,
-        fetch_bytes_max=plan.limits.fetch_bytes, siblings_bytes_max=plan.limits.siblings_bytes,
-        exchanges_max=4, hints_in_flight_max=2, moves_s=0.5, collect_s=1.0,
-        siblings_max=plan.siblings_max, in_flight_max=plan.in_flight_max,
-        latency_threshold_ms=plan.latency_threshold_ms, hedges_at_once_max=2.0,
-        replace_lost=not plan.approved, approval_s=4.0,
-    )  # fmt: skip
+        hedge_s=0.05,
+        heartbeat_s=1.0,
+        suspect_s=3.0,
+        hint_scan_s=1.0,
+        exchange_s=1.0,
+        confirm_s=0.1,
+        call_s=1.0,
+        tombstone_age_min_s=plan.tombstone_age_s,
+        leaf_bits=1,
+        hint_bytes_max=plan.hint_bytes_max,
+        rows_max=plan.limits.rows,
+        keys_max=plan.limits.keys,
+        fetch_bytes_max=plan.limits.fetch_bytes,
+        siblings_bytes_max=plan.limits.siblings_bytes,
+        exchanges_max=4,
+        hints_in_flight_max=2,
+        moves_s=0.5,
+        collect_s=1.0,
+        siblings_max=plan.siblings_max,
+        in_flight_max=plan.in_flight_max,
+        latency_threshold_ms=plan.latency_threshold_ms,
+        hedges_at_once_max=2.0,
+        replace_lost=not plan.approved,
+        approval_s=4.0,
+        history_bytes_max=plan.history_bytes,
+        delay_samples_per_minute=SAMPLES if plan.canaries else 0,
+        canaries_per_minute=plan.canaries,
+    )
 
 
 def save_plan(path: Path, plan: Plan) -> None:

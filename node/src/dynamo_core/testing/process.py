@@ -8,6 +8,7 @@ from dynamo_core.errors import Corrupt
 from dynamo_core.keys import DATA, HINTS, META, partition_of
 from dynamo_core.membership.stored_ring import GONE_KEY
 from dynamo_core.node import Node
+from dynamo_core.replica.hint_target import HintTarget
 from dynamo_core.replica.hints import split_hint_key
 from dynamo_core.replica.store import Change
 from dynamo_core.ring.document import JOINING, MEMBER, Ring
@@ -23,14 +24,16 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.address, self.client = name + ":1", name + ":2"
-        """Where peers and clients dial it; others once it has moved."""
+        """Where peers and clients dial it; other addresses after a move."""
         self.node: Node | None = None
         self.disk = Disk(0)
         self.life = 0
-        """Counts starts and stops: what was arranged for an earlier life is void."""
+        """Counts starts and stops: calls that were scheduled for an earlier life do nothing."""
+        self.older = False
+        """It runs the version before (`versions`)."""
         self.paused = False
         self.silent = False
-        """Down without a trace: whoever dials learns nothing."""
+        """Down without a trace: a peer that dials it learns nothing."""
         self.queue: list[Call] = []
         self.machine_boot = 1
         self.monotonic_s = 1.0
@@ -38,34 +41,34 @@ class Process:
         self.sync_s = 0.0
         self.sync_fails = False
         self.flips = 0.0
-        """Its memory is bad: how, above 0."""
+        """Above 0: its memory is bad; the value says how."""
         self.syncing = False
         self.synced_at = 0.0
-        """When the fsync under way will be over."""
+        """When the present fsync ends."""
         self.reopening = False
         self.flush_due = False
         self.wakes_at = NEVER
         self.disturbed_at = -1.0
         self.slow_until = -1.0
-        """Up to then an fsync of its may be slow; that excuses less (`excuses`)."""
+        """Until then its fsyncs may be slow; that excuses less (`excuses`)."""
         self.lost_some = False
-        """Its disk has lost something that was durable."""
+        """Its disk has lost data that was durable."""
         self.held_at_start: set[int] = set()
-        """The puts on its disk when it was started, if that had been put back."""
+        """The puts on its disk at its start, if the disk had been put back."""
         self.old_disks: list[Disk] = []
         self.on_heal: Call | None = None
         self.ring: Ring | None = None
-        """The document that it had at its last turn."""
+        """Its ring document at its last turn."""
         self.known: list[tuple[int, int]] = []
         """By partition: the highest number of an entry that it knew in a life whose disk was lost
         or changed."""
 
     def disturb(self, until: float) -> None:
-        """Until then nothing is due from it (C8)."""
+        """Until then C8 requires nothing of it."""
         self.disturbed_at = max(self.disturbed_at, until)
 
     def remember(self) -> None:
-        """Its disk is about to change; what it knew of owners might go with that."""
+        """Its disk will change now, and its knowledge of owners may be lost with it."""
         if self.ring is not None:
             numbers = [entry.number for entry in self.ring.entries]
             self.known = [*map(max, self.known or numbers, numbers)]
@@ -79,11 +82,11 @@ class Process:
         return ring.entries[partition].number < self.known[partition]
 
     def knows_ring(self) -> bool:
-        """Whether its disk remembers the ring."""
+        """Whether its disk has the ring."""
         return b"ring" in self.disk.rows[META]
 
     def stays(self) -> bool:
-        """Whether its disk remembers a ring that it has not begun to leave."""
+        """Whether its disk has a ring that it has not begun to leave."""
         if not self.knows_ring():
             return False
         try:
@@ -93,11 +96,16 @@ class Process:
         return bool(line and line.id == self.disk.node_id and line.state in (JOINING, MEMBER))
 
 
+def seeds(processes: list[Process], process: Process) -> tuple[str, ...]:
+    """The addresses of the other nodes."""
+    return tuple(p.address for p in processes if p is not process)
+
+
 class WatchedDisk(Disk):
-    """Tells the world of every record that is written, and buries those forgotten by proof."""
+    """Reports every written record to the world, and buries records that a round has forgotten."""
 
     watch: Callable[[bytes, bytes], None]
-    dropped: Callable[[str, bytes, bytes], None]
+    dropped: Callable[[HintTarget, bytes, bytes], None]
     given_up: Callable[[bytes, bytes], None]
     emptied: Callable[[], None]
     met: Callable[[str], None]
@@ -119,8 +127,8 @@ class WatchedDisk(Disk):
                 self.watch(key if family == DATA else split_hint_key(key)[1], value)
 
     def _deleted(self, batch: list[Change]) -> None:
-        """Records of this batch that are buried by a round, or else given up to others; what is
-        kept as a hint from here on is neither."""
+        """Records that this batch deletes: buried by a round, or given up to others. Records that
+        stay here as a hint are neither."""
         forgotten = any(family == META and key.startswith(b"floor/") for family, key, _ in batch)
         kept = {split_hint_key(key)[1] for family, key, value in batch if family == HINTS and value}
         for family, key, value in batch:
@@ -134,7 +142,7 @@ class WatchedDisk(Disk):
                 self.given_up(key, row)
 
     def copy(self) -> Disk:
-        """Watched as well."""
+        """A copy that is also watched."""
         other = super().copy()
         other.__class__ = WatchedDisk
         assert isinstance(other, WatchedDisk)

@@ -1,4 +1,4 @@
-"""Clients that send the request id of one write again with another (S-REQ-2)."""
+"""Clients that send the request id of one write again with another write (S-REQ-2)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dynamo_core.testing.process import Process
 from dynamo_core.testing.world import World
 
 REUSED = 0.06
-"""Of the histories so many have such clients."""
+"""Share of histories with such clients."""
 REUSE_S = 0.2
 Answered = Callable[[Outcome | None], None]
 Submit = Callable[[Process, Attempt, Put, Answered], None]
 
 
 def add_to(rng: Random, plan: Plan) -> None:
-    """In few histories some ids come again once their write is acked."""
+    """In few histories some ids come again after their write is acked."""
     if plan.quiet or rng.random() >= REUSED:
         return
     for step in plan.steps:
@@ -31,12 +31,12 @@ def add_to(rng: Random, plan: Plan) -> None:
 
 
 def type_of(sent: bytes) -> str:
-    """The content type that belongs to these bytes, so that a reader can tell another one."""
+    """The content type that belongs to these bytes, so that a reader notices a wrong one."""
     return f"text/{len(sent)}" if sent else ""
 
 
 class Reuse:
-    """What follows an acked write whose id is to come again."""
+    """The step after an acked write whose id will come again."""
 
     def __init__(self, world: World, submit: Submit, fresh_value: Callable[[], int]) -> None:
         self.world = world
@@ -59,13 +59,25 @@ class Reuse:
         world.shared_ids |= {first.value, value}
         process = world.processes[step.reuse % len(world.processes)]
         attempt = Attempt(
-            kind="put", key=key, node=process.name, value=value, sent=sent, reuses=first.value,
-            r=first.r, w=first.w, dw=first.dw,
-        )  # fmt: skip
+            kind="put",
+            key=key,
+            node=process.name,
+            value=value,
+            sent=sent,
+            reuses=first.value,
+            r=first.r,
+            w=first.w,
+            dw=first.dw,
+        )
         put = msgspec.structs.replace(
-            operation, value=sent, content_type=type_of(sent), context=None, expires_in_s=0,
-            expires_ms=0, answer_record=False,
-        )  # fmt: skip
+            operation,
+            value=sent,
+            content_type=type_of(sent),
+            context=None,
+            expires_in_s=0,
+            expires_ms=0,
+            answer_record=False,
+        )
 
         def answered(outcome: Outcome | None) -> None:
             attempt.outcome = self._ending(attempt, outcome)
@@ -73,8 +85,8 @@ class Reuse:
         self._submit(process, attempt, put, answered)
 
     def _ending(self, attempt: Attempt, outcome: Outcome | None) -> Ending:
-        """A refusal is certain where the node that was asked has made it. One that was asked by
-        another node may have stored the write at the first call and refuse the second."""
+        """A refusal is certain if the asked node itself has made it. A node that was asked by
+        another node may have stored the write at the first call and refused the second."""
         if outcome is None:
             return UNKNOWN
         if outcome.status < 300:

@@ -1,20 +1,20 @@
-"""The cluster's secret changes under load: each node reads its file again, when it comes to it.
+"""The cluster's secret changes under load: each node reads its file again at its own time.
 
-An administrator adds the new secret behind the old one, then puts it before it, then takes the old
-one away, and goes on when every node has read the file. The judge knows which secret has sealed
-each context, so a node that refuses one whose secret it holds is a fault (C6), and so is one that
-takes a context of a secret that was taken away.
+An administrator adds the new secret behind the old one, then puts it first, then removes the old
+one, and takes each step when every node has read the file. The judge knows which secret has sealed
+each context. It is a fault if a node refuses a context whose secret it has (C6), or accepts a
+context of a removed secret.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from random import Random
 from typing import TYPE_CHECKING
 
 from dynamo_core.causality.context import Context, seal, unseal
 from dynamo_core.errors import BadContext
-from dynamo_core.secret_keys import keys_of
+from dynamo_core.secret_keys import ContextKeys, keys_of
 from dynamo_core.testing.history import Trouble
 from dynamo_core.testing.plan import Plan
 
@@ -27,8 +27,14 @@ ROTATED = 0.06
 """The share of histories that have it."""
 
 
+@lru_cache(maxsize=len(STEPS))
+def context_keys(secrets: tuple[bytes, ...]) -> ContextKeys:
+    """Made once, as a node makes them when it reads its secrets."""
+    return keys_of(secrets).contexts
+
+
 class Gone(Exception):
-    """A context whose secret was taken away: the client has to read again."""
+    """A context of a removed secret: the client must read again."""
 
 
 def add_to(rng: Random, plan: Plan) -> None:
@@ -47,7 +53,7 @@ class Rotation:
         self._made: dict[str, bytes] = {}
 
     def begin(self) -> None:
-        """Arrange its steps."""
+        """Schedule its steps."""
         world, plan = self._world, self._world.plan
         if not plan.rotates_at:
             return
@@ -63,18 +69,18 @@ class Rotation:
         return self._held.get(name, STEPS[0])
 
     def seal(self, name: str, key: bytes, context: Context) -> str:
-        """By the node of that name."""
+        """Sealed by the node of that name."""
         secrets = self._secrets(name)
-        text = seal(keys_of(secrets).contexts, key, context)
+        text = seal(context_keys(secrets), key, context)
         self._made[text] = secrets[0]
         return text
 
     def unseal(self, name: str, key: bytes, text: str) -> Context:
-        """By the node of that name. Raises Gone, and BadContext where it should not."""
+        """Opened by the node of that name. Raises Gone, and BadContext if it should not."""
         secrets = self._secrets(name)
         held = self._made[text] in secrets
         try:
-            context = unseal(keys_of(secrets).contexts, key, text)
+            context = unseal(context_keys(secrets), key, text)
         except BadContext:
             if held:
                 raise

@@ -1,8 +1,8 @@
 """Many histories on all cores: `python -m dynamo_core.testing.runner --seeds 15000`.
 
 Prints histories per minute, the table of sometimes-counters, and for each failure its seed, the
-command that replays it and the shrunken ladder. Exit status 1 when a history fails, when two runs
-of one seed differ, or when a long run never reached a state that it must reach.
+command that replays it and the shrunken ladder. Exit status 1 if a history fails, if two runs of
+one seed differ, or if a long run has not reached a required state.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dynamo_core.testing.workload import make_plan
 
 CHUNK = 50
 TWICE = 50
-"""One seed in so many runs twice and must match event for event."""
+"""One seed in this number runs twice, and both runs must be equal, event for event."""
 LONG_RUN = 10_000
 LINE_S = 10.0
 FAILURES_SHOWN_MAX = 3
@@ -41,6 +41,13 @@ EXPECTED = (
     "acked by one node alone", "acked with a hinted replica", "acked with no owner",
     "answer after the client gave up", "answered insufficient-owners", "answered not-a-member",
     "answered overloaded", "answered quorum-not-met", "answered too-many-siblings",
+    "canaries_failed", "canaries_fresh", "canaries_mistimed", "canaries_stale", "staleness_reports",
+    "backup asked of another node", "backup begun", "backup deleted", "backup done",
+    "backup in a ring of two versions", "calls_not_known_there", "node updated",
+    "node put back to an older version",
+    "backup that refers to another", "backup while a node was down", "backup with hints",
+    "backups_of_all_owners", "backups_resumed", "records_restored", "restore begun",
+    "restores_done", "stored_by_restore", "the archive failed",
     "background_slowed", "became_left", "became_member", "cancelled while a partition moves",
     "clock jumped ahead", "clock jumped back", "completed", "context used through another node",
     "context of a secret that was taken away",
@@ -66,6 +73,11 @@ EXPECTED = (
     "get found nothing", "hedged read answered first", "hint damaged",
     "hint delivered to a later life", "hints kept over their holder's restart", "hints_delivered",
     "hints_handed_on", "hints_kept", "hints_refused", "hints_rerouted", "kept_apart_over_a_drop",
+    "history forgot its oldest change", "look after convergence", "look at a damaged record",
+    "look at cluster",
+    "look at hints", "look at history", "look at records", "look at trees", "look shows a hint",
+    "look shows a history with parents", "look shows copies that differ",
+    "look while a node is of an older version", "look without the answer of a node",
     "learnt_it_is_replaced", "lines_found_elsewhere", "lost_node_admitted",
     "mix addresses", "mix approved", "mix busy", "mix lives", "mix moves",
     "moved_lines_written", "moved_lines_written_again",
@@ -75,7 +87,7 @@ EXPECTED = (
     "put coordinated by a stand-in after a refused forward",
     "put coordinated by a stand-in after a silent forward", "put fail",
     "put forwarded and answered", "put ok", "put unknown", "puts_kept_apart", "record damaged",
-    "records_surrendered", "removed in the midst of a move", "replaced_node_emptied",
+    "records_surrendered", "removed during a move", "replaced_node_emptied",
     "a reused request id was acked", "a reused request id was refused", "request_ids_reused",
     "replacements_approved", "replacements_lapsed", "replacements_refused",
     "request_id_seen_again", "retried under the same request id",
@@ -106,7 +118,7 @@ EXPECTED = (
 
 
 class Chunk(msgspec.Struct):
-    """What a worker found in some seeds."""
+    """The results of a worker for some seeds."""
 
     seeds: int
     failed: list[tuple[int, str]]
@@ -115,7 +127,7 @@ class Chunk(msgspec.Struct):
 
 
 def run_seeds(bounds: tuple[int, int]) -> Chunk:
-    """A worker's share."""
+    """Runs a worker's share."""
     chunk = Chunk(0, [], Counter(), 0)
     for seed in range(*bounds):
         result = run(make_plan(seed))
@@ -183,7 +195,7 @@ def _start_worker() -> None:
 
 
 def report(total: Chunk, console: Console) -> bool:
-    """The counters and the failures; True when nothing is wrong."""
+    """The counters and the failures; True if there are no failures."""
     met = {name: total.counters[name] for name in EXPECTED}
     others = {name: n for name, n in total.counters.items() if name not in met}
     _table("states that a long run must meet", met, console)
@@ -202,7 +214,7 @@ def report(total: Chunk, console: Console) -> bool:
 
 
 def _table(title: str, counts: dict[str, int], console: Console) -> None:
-    """Two columns of names and numbers, in the order of names downwards."""
+    """Two columns of names and numbers; names are sorted downwards."""
     _print(f"\n{title}:", console)
     cells = [f"{count:>10,}  {name}" for name, count in sorted(counts.items())]
     half = (len(cells) + 1) // 2
@@ -219,7 +231,7 @@ def _replay_line(which: str) -> str:
 
 
 def _commit() -> str:
-    """What was tested, "?" outside a checkout."""
+    """The tested commit, "?" outside a checkout."""
     git = ("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
@@ -228,7 +240,7 @@ def _commit() -> str:
 
 
 def replay(seed: int, console: Console, plan_path: Path | None = None) -> bool:
-    """One seed or stored plan again, made small, with its ladder; True when it passes."""
+    """Runs one seed or stored plan again, shrinks it and draws it; True if it passes."""
     plan = load_plan(plan_path) if plan_path is not None else make_plan(seed)
     violations = run(plan).violations
     if not violations:
@@ -256,7 +268,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=15_000, help="how many histories")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--seconds", type=float, default=0, help="stop after so long")
+    parser.add_argument("--seconds", type=float, default=0, help="stop after this many seconds")
     parser.add_argument("--replay", type=int, help="run this seed again, shrink it, draw it")
     parser.add_argument("--plan", type=Path, help="run a stored plan again, shrink it, draw it")
     parser.add_argument("--store", type=Path, help="with --replay: store the shrunken plan here")

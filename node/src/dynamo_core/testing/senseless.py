@@ -1,13 +1,12 @@
-"""Ring input and numbers that make no sense: from a peer that has gone wrong, and on a disk
-(S-IN-2, T-3).
+"""Ring input and numbers that make no sense, from a faulty peer and on a disk (S-IN-2, T-3).
 
-The frames are a member's own in all else: well addressed, young, of this ring. Some are so far from
-sense that the decoder refuses them; most have to be read to be refused.
+In all other respects the frames are a member's own: addressed correctly, recent, of this ring. The
+decoder refuses some of them; most are refused only after they were read.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -18,19 +17,17 @@ from dynamo_core.protocol.messages import Message
 from dynamo_core.protocol.ring_messages import Entries, Parts
 from dynamo_core.protocol.round_messages import NumbersTold
 from dynamo_core.ring.document import Entry, Ring, RingParts
-
-if TYPE_CHECKING:
-    from dynamo_core.testing.fault import Fault
-    from dynamo_core.testing.process import Process
-    from dynamo_core.testing.world import World
+from dynamo_core.testing.fault import Fault
+from dynamo_core.testing.process import Process
+from dynamo_core.testing.world import World
 
 TIMES = 6
-"""So often one fault says something of the kind to everybody."""
+"""How many such messages one fault sends to every node."""
 _replace = msgspec.structs.replace
 
 
 def talk(world: World, process: Process, fault: Fault) -> None:
-    """The process tells all others what makes no sense, a few times."""
+    """The process sends senseless messages to all others, a few times."""
     for time in range(TIMES):
         world.later(fault.lasts * time / TIMES, lambda: _say(world, process))
 
@@ -71,7 +68,7 @@ def _message(world: World, node: Any) -> Message:
     if way == 0:
         return Entries(0, [(partition, entry)])
     if way == 1:
-        # A floor that nobody has seen: believed, it makes every owner drop its copy.
+        # A floor that no node has seen: an owner that believes it drops its copy.
         return NumbersTold(0, [(p, 0, 1 << 57) for p in range(len(ring.entries))])
     if way == 2:
         return NumbersTold(0, [(partition, 1 << 60, 1 << 60)])

@@ -1,4 +1,4 @@
-"""A mix of its own for input without sense: a peer says it, a disk has it, while nodes fail."""
+"""The mix for senseless input: a peer sends it or a disk has it, while nodes fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 
 
 def senseless(rng: Random, plan: Plan) -> list[Step]:
-    """What was written before must be there afterwards, through every node (S-IN-2)."""
+    """Everything written before must be readable afterwards, through every node (S-IN-2)."""
     plan.n = min(rng.choice((2, 3, 3)), plan.nodes)
     plan.w = rng.randint(1, plan.n)
     plan.r = plan.n - plan.w + 1

@@ -1,4 +1,4 @@
-"""Make a failing plan small: drop operations, then faults, then nodes, while it fails alike."""
+"""Makes a failing plan small: drops operations, then faults, then nodes, while it fails alike."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shrink(plan: Plan, seconds_max: float = 60.0) -> Plan:
 
 
 def _fewer(items: list[T], fails: Callable[[list[T]], bool]) -> list[T]:
-    """Delta debugging: ever smaller slices are left out as long as it still fails."""
+    """Delta debugging: leaves out smaller and smaller slices while the plan still fails."""
     size = max(1, len(items) // 2)
     while items:
         at, dropped = 0, False

@@ -1,4 +1,4 @@
-"""Hard states that an answer shows: counted, so that a long run can tell what it never met."""
+"""Counts hard states that answers show, so that a long run can tell which it never reached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOT_FOUND = 404
 
 
 def sight(world: World, node: Node, attempt: Attempt, outcome: Outcome) -> None:
-    """Look at one answer of `node`."""
+    """Examine one answer of `node`."""
     attempt.earliest_ms = world.clocks.earliest_ms(attempt.began)
     attempt.latest_ms = world.clocks.latest_ms
     for sibling in outcome.values:
@@ -33,7 +33,7 @@ def _read(world: World, node: Node, attempt: Attempt, outcome: Outcome) -> None:
         world.count("404 over a tombstone")
     if attempt.final and any(sibling.expires_ms for sibling in outcome.values):
         world.count("expiring value shown at the end")
-    if any(max(stamps) for stamps in world.stamps.values()):
+    if world.expiring:
         _expired(world, node, attempt)
     why = outcome.explanation
     if why is not None:
@@ -43,7 +43,7 @@ def _read(world: World, node: Node, attempt: Attempt, outcome: Outcome) -> None:
 
 
 def _expired(world: World, node: Node, attempt: Attempt) -> None:
-    """What the node that was asked holds itself, and does not show."""
+    """Values that the asked node itself holds and does not show."""
     disks = [process.disk for process in world.processes if process.node is node]
     held = [s for disk in disks for s in world.siblings_on(disk, attempt.key)]
     if any(s.value is not None and not s.live(node.wall_ms) for s in held):

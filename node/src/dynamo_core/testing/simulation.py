@@ -1,8 +1,8 @@
-"""One history from its plan to its verdict: safety under faults, then healing, then the judge.
+"""Runs one history from its plan to its verdict: faults, then healing, then the judge.
 
-Two phases as in TigerBeetle's VOPR: a run that is safe because nothing works any more fails in the
-second, where everything is healed, all nodes must agree within bounded virtual time, every node
-answers every read, and an idle while shows no repair (C4).
+Two phases as in TigerBeetle's VOPR. A run that is safe only because nothing works fails in the
+second phase: there everything is healed, all nodes must agree within bounded virtual time, every
+node must answer every read, and an idle time must show no repair (C4).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import msgspec
 from dynamo_core.causality.codec import body_of
 from dynamo_core.keys import DATA, partition_of, store_key
 from dynamo_core.node import Node
+from dynamo_core.replica.hint_target import spelled
 from dynamo_core.ring.document import JOINING, LEAVING, LEFT
+from dynamo_core.testing import canaries
 from dynamo_core.testing.administrator import mend_target, moving
 from dynamo_core.testing.beginning import begin
 from dynamo_core.testing.checker import Violation, check
@@ -25,6 +27,7 @@ from dynamo_core.testing.clients import Clients
 from dynamo_core.testing.faults import strike
 from dynamo_core.testing.history import UNKNOWN, Attempt, Copy, Event, Trouble
 from dynamo_core.testing.ladder import Ladder
+from dynamo_core.testing.looking import agreed
 from dynamo_core.testing.mixes import MIXES
 from dynamo_core.testing.plan import Plan
 from dynamo_core.testing.process import Process
@@ -33,12 +36,12 @@ from dynamo_core.testing.world import World
 CONVERGED_S_MAX = 30.0
 LOOK_S = 0.5
 IDLES_MAX, REVIVED_MAX = 8, 3
-"""Silences that are looked at; and so many after the last round a revived tombstone may spread."""
+"""Idle times to check at most; idle times after the last round in which it may still repair."""
 REPAIRS = ("stored_by_repair", "stored_by_exchange", "exchange_differences")
 
 
 class Result(msgspec.Struct):
-    """What came of one plan."""
+    """The result of one plan."""
 
     seed: int
     violations: list[Violation]
@@ -51,12 +54,13 @@ class Result(msgspec.Struct):
 
 
 def run(plan: Plan, draw: bool = False) -> Result:
-    """Play the plan and judge it; `draw` keeps the ladder."""
+    """Run the plan and judge it; `draw` keeps the ladder."""
     names = [chr(ord("a") + i) for i in range(plan.nodes)]
     world = World(plan, Ladder("".join(names)) if draw else None)
     clients = Clients(world)
     begin(world)
     world.counters.update("mix " + f for f in plan.families if f in MIXES)
+    canaries.begin_asking(world)
     clients.begin(plan.steps)
     for fault in plan.faults:
         world.later(fault.at, lambda fault=fault: strike(world, fault))  # type: ignore[misc]
@@ -67,10 +71,11 @@ def run(plan: Plan, draw: bool = False) -> Result:
         if process.node is not None:
             world.counters.update(process.node.counters)
     _count_outcomes(world)
+    canaries.judge(world)
     world.counters["switch that only removed nodes had"] += world.switches.excused()
     ladder = world.ladder.text() if world.ladder is not None else ""
     if world.counters["leaves_mended"]:
-        # No simulated disk loses rows without a word: the tree went wrong by itself.
+        # A simulated disk reports lost rows, so the tree itself is wrong.
         world.events.append(Trouble("S-AE-1", "a leaf was not the sum of its records"))
     if refused := _refused_for_nothing(world):
         world.events.append(Trouble("S-IN-2", refused))
@@ -81,8 +86,8 @@ def run(plan: Plan, draw: bool = False) -> Result:
 
 
 def _refused_for_nothing(world: World) -> str:
-    """What correct nodes say makes sense, whatever else fails (C17). What a node with a bad memory
-    says need not."""
+    """Messages of correct nodes must make sense, whatever else fails (C17). Messages of a node with
+    a bad memory need not."""
     bad = {"senseless", "bad memory"}.intersection(fault.kind for fault in world.plan.faults)
     refused = world.counters["senseless_input_refused"] + world.counters["rings_refused"]
     if not refused or bad or "senseless" in world.plan.families:
@@ -92,8 +97,9 @@ def _refused_for_nothing(world: World) -> str:
 
 
 def heal(world: World, clients: Clients) -> None:
-    """The last fault is over: links, disks, clocks of fsync, processes."""
+    """The last fault has ended: links, disks, fsync times, processes."""
     world.note("--- everything is healed")
+    canaries.end(world)
     world.healed, world.healed_at = True, world.now
     world.network.heal()
     for process in world.processes:
@@ -112,31 +118,32 @@ def heal(world: World, clients: Clients) -> None:
 
 
 def finish(world: World, clients: Clients) -> None:
-    """Convergence, writes that nothing excuses, final reads, silence."""
-    if not settle(world, clients, world.plan.looks):
+    """Convergence, writes that nothing excuses, final reads, idle time."""
+    if not converge(world, clients, world.plan.looks):
         return
     world.count("converged" if world.plan.looks else "converged without a read")
     world.converged = True
     commits = _rounds(world)
     clients.write_everywhere()
     clients.wait()
-    if not settle(world, clients):
+    if not converge(world, clients):
         return
+    agreed(world)
     _copies(world)
     _read_all(world, clients, (1, world.plan.n))
     _idle(world, commits)
     for process in world.processes:
         if process.node is not None and (left := process.node.admission_control.in_flight):
-            detail = f"{process.name} counts {left} operations under way though none is"
+            detail = f"{process.name} counts {left} operations under way although none is"
             world.events.append(Trouble("C16", detail))
     if world.plan.quiet and _repairs(world):
-        world.events.append(Trouble("C4", f"{_repairs(world)} repairs though nothing failed"))
+        world.events.append(Trouble("C4", f"{_repairs(world)} repairs although nothing failed"))
 
 
 def _idle(world: World, commits: int) -> None:
-    """Nothing is repaired while nothing is asked (C4). A read that met one owner before the commit
-    of a round and another one after it brings the tombstone back to all, which costs repairs, and
-    is forgotten in a later round: then the silence that counts comes after that."""
+    """Without requests, nothing is repaired (C4). There is one exception: a read that met one owner
+    before the commit of a round and another owner after it brings the tombstone back to all owners.
+    This costs repairs, and a later round forgets it; then the idle time after that round counts."""
     since = 0
     for _ in range(IDLES_MAX):
         before = _repairs(world)
@@ -152,17 +159,17 @@ def _idle(world: World, commits: int) -> None:
 
 
 def _rounds(world: World) -> int:
-    """How many rounds have been committed by those that run."""
+    """The number of rounds committed by running nodes."""
     nodes = [p.node for p in world.processes if p.node is not None]
     return sum(node.counters["rounds_committed"] for node in nodes)
 
 
-def settle(world: World, clients: Clients, looks: int = 0) -> bool:
-    """Let the nodes agree, which they must without reads (C13); so often reads come all the same.
-    False when they do not agree within the bound."""
+def converge(world: World, clients: Clients, looks: int = 0) -> bool:
+    """Let the nodes agree, which they must do without reads (C13); `looks` rounds of reads come in
+    addition. False if they do not agree within the bound."""
     changes = not {"administrator", "bad memory"}.isdisjoint(world.plan.families)
     deadline = world.now + CONVERGED_S_MAX * (3 if changes else 1)
-    while (why := unsettled(world) or clients.unanswered()) or looks > 0:
+    while (why := not_converged(world) or clients.unanswered()) or looks > 0:
         if world.now >= deadline:
             detail = f"not converged at t={world.now:.0f}: {why}"
             world.events.append(Trouble("C4", detail))
@@ -186,7 +193,7 @@ def _members(world: World) -> list[Node]:
 
 
 def _join_anew(world: World, process: Process) -> None:
-    """S-MEM-3: a replaced node has handed over everything; it comes back under a new id."""
+    """S-MEM-3: a replaced node has handed over everything and returns under a new id."""
     node = process.node
     assert node is not None
     if node.ring.members[process.name].state == LEFT:
@@ -197,8 +204,8 @@ def _join_anew(world: World, process: Process) -> None:
     world.start(process)
 
 
-def unsettled(world: World) -> str:
-    """Why the nodes do not agree yet, "" when they do."""
+def not_converged(world: World) -> str:
+    """Why the nodes do not agree yet, "" if they do."""
     nodes = _members(world)
     for process in world.processes:
         node = process.node
@@ -216,7 +223,7 @@ def unsettled(world: World) -> str:
         return "rings differ"
     for process in world.processes:
         if process.node in nodes and not _sees_all(world, process):
-            return f"{process.name} does not see everybody up"
+            return f"{process.name} does not see all members up"
         line = nodes[0].ring.members[process.name] if process.node in nodes else None
         if line and (line.address, line.client) != (process.address, process.client):
             return f"the ring has {process.name} at {line.address} and {line.client}"
@@ -255,19 +262,20 @@ def unsettled(world: World) -> str:
 
 
 def _deliverable(node: Node) -> list[str]:
-    """For whom hints lie here, but for removed nodes whose place is empty (S-HINT-3)."""
+    """Names with deliverable hints here, without removed nodes whose place is empty (S-HINT-3)."""
     ring = node.ring
     return sorted(
-        target
+        spelled(target)
         for partition, entry in enumerate(ring.entries)
         for target, _ in node.hints.some_of(partition, ring.partition_bits, 1 << 20)
-        if ring.live([target]) or target not in entry.owners
+        if not isinstance(target, str) or ring.live([target]) or target not in entry.owners
     )
 
 
 def _sees_all(world: World, process: Process) -> bool:
-    """Whether everybody is up, by a beat that went there and back since the healing. One of before
-    is young enough now, and too old for a frame of the next second to echo it (S-NET-1)."""
+    """Whether it sees all members up, by a heartbeat that went there and back since the healing. An
+    earlier heartbeat is recent enough now, but too old for the echo of a frame one second later
+    (S-NET-1)."""
     node = process.node
     assert node is not None
     healed_ms = (world.healed_at + process.monotonic_s) * 1000
@@ -290,7 +298,7 @@ def _records_differ(world: World, node: Node) -> str:
             row = None if (DATA, stored) in disk.corrupt else disk.rows[DATA].get(stored)
             bodies.add(body_of(row) if row is not None else None)
         if len(bodies) > 1:
-            return f"an owner of {key!r} misses something"
+            return f"an owner of {key!r} misses some of its records"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Where slow fsyncs and full links come into plans beside whatever else is wrong (S-RW-8, T-4)."""
+"""Adds slow fsyncs and full links to plans, in addition to other faults (S-RW-8, T-4)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.plan import KEYS, READY_S, Plan, Step
 
 SLOW, FULL = 0.05, 0.05
-"""Of the random histories so many have a node with slow fsyncs at which clients put at W=1, or
-links that take no more for a while."""
+"""Shares of the random histories: a node with slow fsyncs at which clients put at W=1; links that
+accept nothing more for some time."""
 PUTS = 8
 
 
 def full_links(rng: Random, plan: Plan) -> None:
-    """A few links drop what their senders say, though they stand."""
+    """A few links drop their senders' frames although they are open."""
     if plan.quiet or rng.random() > FULL or plan.nodes == 1:
         return
     for _ in range(rng.choice((1, 2, 4))):
@@ -25,7 +25,7 @@ def full_links(rng: Random, plan: Plan) -> None:
 
 
 def slow_fsyncs(rng: Random, plan: Plan) -> None:
-    """One disk, or two, and puts that need one copy and one fsync, at those nodes."""
+    """One or two slow disks, and puts at those nodes that need one copy and one fsync."""
     if plan.quiet or rng.random() > SLOW:
         return
     slow = rng.sample(range(plan.nodes), min(plan.nodes, rng.choice((1, 1, 2))))

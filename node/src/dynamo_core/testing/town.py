@@ -6,7 +6,7 @@ A test of one rule of the protocol needs five lines:
     first, second, third = town.owners(b"k")
     town.kill(third)
     assert town.put(first, b"k", b"v", w=3).acks.hinted == 1
-    town.run(5.0)                             # time moves here and nowhere else
+    town.run(5.0)                             # time moves only here
 
 Nothing is random, and no frame is lost unless the test says so (`cut`, `lost`, `stalled`). With
 `draw(...)` a town draws the messages that its nodes send.
@@ -36,18 +36,30 @@ from dynamo_core.testing.message_text import message_text
 
 PARTITIONS = 16
 SETTINGS = Settings(
-    hedge_s=0.05, heartbeat_s=0.5, suspect_s=2.0, hint_scan_s=0.5, exchange_s=0.5, confirm_s=0.1,
-    call_s=1.0, leaf_bits=2,
-)  # fmt: skip
+    hedge_s=0.05,
+    heartbeat_s=0.5,
+    suspect_s=2.0,
+    hint_scan_s=0.5,
+    exchange_s=0.5,
+    confirm_s=0.1,
+    call_s=1.0,
+    leaf_bits=2,
+    delay_samples_per_minute=0,
+)
 
 
 class Town:
     """Nodes by name; a node that is not in `nodes` is down, its disk stays in `disks`."""
 
     def __init__(
-        self, names: str, n: int = 3, founded: bool = True, settings: Settings = SETTINGS,
-        conflicts: Any = "Siblings", members: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        names: str,
+        n: int = 3,
+        founded: bool = True,
+        settings: Settings = SETTINGS,
+        conflicts: Any = "Siblings",
+        members: str = "",
+    ) -> None:
         self.now = 100.0
         self.wall_ms = 1_000_000
         self.settings = settings
@@ -59,10 +71,10 @@ class Town:
         self.disks = {name: Disk(number) for number, name in enumerate(self.names, 1)}
         self.nodes: dict[str, Node] = {}
         self.where = {name + ":1": name for name in self.names}
-        """Whom an address leads to."""
+        """The node at an address."""
         self.cut: set[tuple[str, str]] = set()
         self.stalled: set[str] = set()
-        """Whose fsyncs do not end."""
+        """Nodes whose fsyncs do not end."""
         self.lost: Callable[[str, str, Frame], bool] = lambda sender, receiver, frame: False
         self.frames: list[tuple[str, str, bytes]] = []
         for name in self.names:
@@ -101,7 +113,7 @@ class Town:
             del self.nodes[name]
             for node in self.nodes.values():
                 node.link_lost(name)
-        self.settle()
+        self.deliver()
 
     def wipe(self, name: str) -> None:
         self.disks[name] = Disk(next(self._draw))
@@ -114,17 +126,17 @@ class Town:
     # ------------------------------------------------------------ drawing
 
     def draw(self, ladder: Ladder | None) -> None:
-        """Every frame from now on is drawn there; None ends it."""
+        """Draws every frame from now on in this ladder; None ends it."""
         self.ladder = ladder
 
     def note(self, text: str) -> None:
-        """A line of the ladder that is no message."""
+        """Adds a line to the ladder that is not a message."""
         if self.ladder is not None:
             self.ladder.note(self.now, text)
 
     def actor_name(self, actor: int) -> str:
-        """The letter of the node that counts under this actor; its later actors get a stroke
-        each: a, a', a''."""
+        """The letter of the node with this actor; each later actor of the node has one stroke more:
+        a, a', a''."""
         if actor not in self._actor_names:
             name = self._drawn_by.get(actor, f"{actor:x}")
             while name in self._actor_names.values():
@@ -144,8 +156,8 @@ class Town:
             disk.synced(disk.number)
             node.synced(disk.number)
 
-    def settle(self) -> None:
-        """Carries frames until nobody says anything more."""
+    def deliver(self) -> None:
+        """Carries frames until no node sends any more."""
         for name in list(self.nodes):
             self._turn(name)
         while self.frames:
@@ -166,13 +178,13 @@ class Town:
     def run(self, seconds: float) -> None:
         """Lets time pass."""
         end = self.now + seconds
-        self.settle()
+        self.deliver()
         while self.now < end:
             due = min((node.wake_at for node in self.nodes.values()), default=end)
             self.now = min(end, max(due, self.now + 0.001))
             for node in self.nodes.values():
                 node.tick(self.now, self.wall_ms)
-            self.settle()
+            self.deliver()
 
     def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         end = self.now + seconds
@@ -190,11 +202,11 @@ class Town:
         made = plan(node.ring, wishes)
         ids = {x: (self.disks[x].node_id, "") for x in joining}
         node.ring_state.take(applied(node.ring, made, wishes, ids, operation_id))
-        self.settle()
+        self.deliver()
         return made
 
     def moved(self) -> bool:
-        """Everybody has the ring that was wished for, and nothing is under way."""
+        """Every node has the target ring, and no change is under way."""
         rings = [node.ring for node in self.nodes.values() if node.member]
         return all(
             ring.digests() == rings[0].digests()
@@ -212,7 +224,7 @@ class Town:
         answers: list[Outcome] = []
         self.note(f"client -> {at}: {message_text(operation, self.actor_name)}")
         self.nodes[at].submit(operation, answers.append)
-        self.settle()
+        self.deliver()
         self.until(lambda: bool(answers), 5.0)
         assert len(answers) == 1
         self.note(f"client <- {at}: {message_text(answers[0], self.actor_name)}")
@@ -235,7 +247,7 @@ class Town:
         return self.ring.entries[partition_of(store_key(key), self.ring.partition_bits)].owners
 
     def others(self, key: bytes) -> list[str]:
-        """Who is no owner of the key."""
+        """The nodes that do not own the key."""
         return [name for name in self.names if name not in self.owners(key)]
 
     def counters(self, name: str) -> int:

@@ -1,10 +1,10 @@
-"""Links as TCP carries them, with the seals of the real shell, and a card that spoils frames.
+"""Links like TCP, with the real shell's sealing of frames, and a network card that corrupts them.
 
-In most histories the network does more than TCP allows, and frames go as they are. In those with a
-bad wire each directed link is a session: its frames arrive in their order, sealed and opened by the
-very objects of the shell (S-NET-3), until one does not pass; then the link is closed, the sender
-learns of it, and the next frame begins another session. What comes out of a link must be what went
-in, in its order, and nothing may be refused that nobody spoiled.
+In most histories the network does more than TCP allows, and frames are sent unsealed. In histories
+with a bad wire each directed link is a session: its frames arrive in order, sealed and opened by
+the objects of the shell (S-NET-3), until one fails its check. Then the link closes, the sender
+learns of it, and the next frame begins another session. A link must deliver the sent frames in
+order, and it must not refuse a frame that was not corrupted.
 """
 
 from __future__ import annotations
@@ -12,22 +12,19 @@ from __future__ import annotations
 from collections import deque
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from dynamo_core.errors import BadFrame
 from dynamo_core.protocol.frame_tags import KEY_BYTES, Opener, Sealer, opened
 from dynamo_core.testing.history import Trouble
-
-if TYPE_CHECKING:
-    from dynamo_core.testing.process import Process
-    from dynamo_core.testing.world import World
+from dynamo_core.testing.process import Process
+from dynamo_core.testing.surroundings import Surroundings
 
 NOTICE_S = 0.001
-"""The end of a link reaches its sender after so long."""
+"""The end of a link reaches its sender after this time."""
 APART_S = 1e-7
-"""Between two frames of a link, which ties of the clock must not swap."""
+"""Time between two frames of a link, so that equal times do not reorder them."""
 KINDS = ("flip", "drop", "repeat", "swap")
 REFUSED = {
     "flip": "frame with a flipped bit refused",
@@ -36,11 +33,11 @@ REFUSED = {
     "swap": "frame out of its order refused",
     "cut": "frame after a cut refused",
 }
-"""What is counted when a link notices what was done to it."""
+"""The counter for each kind of corruption that a link notices."""
 
 
 class Wire(msgspec.Struct, omit_defaults=True):
-    """Shares of frames that are spoiled, and by whose card: below 0 on every link."""
+    """Shares of corrupted frames, and the node with the bad card: below 0 means every link."""
 
     card: int = -1
     flip: float = 0.0
@@ -50,12 +47,12 @@ class Wire(msgspec.Struct, omit_defaults=True):
 
     @property
     def bad(self) -> bool:
-        """Whether it spoils anything."""
+        """Whether it corrupts anything."""
         return bool(self.flip or self.drop or self.repeat or self.swap)
 
 
 def choose_wire(rng: Random, nodes: int) -> Wire:
-    """A card that flips bits, as they do, or a link on which frames go astray, or all of it."""
+    """A card that flips bits, or a link that loses and reorders frames, or both."""
     kinds = rng.choice((("flip",), ("flip",), ("drop",), ("repeat", "swap"), KINDS))
     card = rng.choice((-1, rng.randrange(nodes)))
     return Wire(card, **{kind: rng.choice((0.005, 0.02, 0.1)) for kind in kinds})
@@ -80,33 +77,33 @@ class Session:
         key = number.to_bytes(KEY_BYTES, "big")
         self.sealer, self.opener = Sealer(key), Opener(key)
         self.lives = lives
-        """Of sender and receiver: it ends with either."""
+        """The lives of sender and receiver: the link ends with either."""
         self.open = True
         self.due: deque[bytes] = deque()
-        """What was sent and has not come out."""
+        """Frames that were sent and have not arrived."""
         self.kept = b""
-        """A frame that is overtaken by the next."""
+        """A frame that the next one overtakes."""
         self.address = ""
-        """At which the sender dialled."""
+        """The address that the sender dialled."""
         self.arrives_at = 0.0
         self.spoiled = ""
-        """The first thing that was done to it."""
+        """The first corruption of the link."""
 
 
 class Wires:
     """All links of a history with a bad wire."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Surroundings, wire: Wire, seed: int) -> None:
         self.world = world
-        self.wire = world.plan.wire
-        self._rng = Random(f"{world.plan.seed} wires")
+        self.wire = wire
+        self._rng = Random(f"{seed} wires")
         self._sessions: dict[tuple[str, str], Session] = {}
         self._number = 0
 
     def send(
         self, sender: Process, receiver: Process, address: str, frame: bytes, cut: bool
-    ) -> None:  # fmt: skip
-        """One frame; it may vanish in a cut."""
+    ) -> None:
+        """One frame; a cut may drop it."""
         world = self.world
         session = self._session(sender, receiver)
         session.address = address
@@ -133,7 +130,7 @@ class Wires:
     def _spoil(
         self, session: Session, sender: Process, receiver: Process, sealed: bytes
     ) -> list[bytes]:
-        """What becomes of a frame, and of the one that it overtakes."""
+        """The results of corrupting a frame, and of the frame that it overtakes."""
         kind = self._kind(sender, receiver)
         session.spoiled = session.spoiled or kind
         kept, session.kept = session.kept, b""
@@ -163,13 +160,11 @@ class Wires:
                 return kind
         return ""
 
-    def _arrive(
-        self, session: Session, sender: Process, receiver: Process, piece: bytes
-    ) -> None:  # fmt: skip
+    def _arrive(self, session: Session, sender: Process, receiver: Process, piece: bytes) -> None:
         world = self.world
         if not session.open or session.lives[1] != receiver.life:
             return
-        if world.network.is_cut(sender.name, receiver.name):
+        if world.network.is_cut((sender.name, receiver.name)):
             session.spoiled = session.spoiled or "cut"
             return
         try:
@@ -183,9 +178,7 @@ class Wires:
             world.events.append(Trouble("S-NET-3", detail + (session.spoiled or "none")))
         world.arrive(sender, receiver, session.address, frame)
 
-    def _close(
-        self, session: Session, sender: Process, receiver: Process, error: BadFrame
-    ) -> None:  # fmt: skip
+    def _close(self, session: Session, sender: Process, receiver: Process, error: BadFrame) -> None:
         """The receiver closes the link, and the sender learns that it is lost."""
         world = self.world
         if session.spoiled:

@@ -1,14 +1,14 @@
-"""Plans made from seeds.
+"""Makes plans from seeds.
 
-Each fault family is on with p = 0.5; a tenth of all seeds have none, and every write there knows
-all before it. One seed in six is a mix: a few faults in the order in which they matter.
+Each fault family is on with p = 0.5. A tenth of all seeds have no faults, and there every write
+knows all earlier ones. One seed in six is a mix: a few faults in an order that matters.
 """
 
 from __future__ import annotations
 
 from random import Random
 
-from dynamo_core.testing import memory_mixes, rotation, stalls
+from dynamo_core.testing import backups, canaries, looking, memory_mixes, rotation, stalls
 from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.faults import MOVES, choose_faults
 from dynamo_core.testing.mixes import MIXES
@@ -20,15 +20,15 @@ from dynamo_core.testing.wire import choose_wire
 OPERATIONS_MIN, OPERATIONS_MAX = 20, 60
 RETRY_S_MAX = 3.0
 MIXES_IN_TURN = (*sorted(MIXES), "stale")
-"""A stale disk has a long way to go, so it goes it twice as often."""
+"""A stale disk needs many steps in a row, so its mix comes twice as often."""
 MIX_EVERY = 6
-"""One seed in so many has a mix of its own."""
+"""One seed in this number has a mix."""
 AFTERMATH_S = {"wipe": 6.0, "old disk": 4.0, "join": 6.0, "leave": 6.0, "remove": 6.0}
-"""How long a fault's consequences are worth watching: a lost node is let in again so late."""
+"""Time after a fault in which its effects matter: a lost node is admitted this late."""
 
 
 def make_plan(seed: int, mix: str = "") -> Plan:
-    """The plan of a seed; with one of `MIXES` when named, or when it is the seed's turn."""
+    """The plan of a seed; with the named one of `MIXES`, or with the next one in turn."""
     rng = Random(seed)
     if not mix and seed % MIX_EVERY == MIX_EVERY - 1:
         mix = MIXES_IN_TURN[seed // MIX_EVERY % len(MIXES_IN_TURN)]
@@ -53,29 +53,30 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         families = [mix, *(f for f in families if f in MILD)]
     founders = rng.randint(n if few else max(n, 2), nodes) if "administrator" in families else 0
     plan = Plan(
-        seed=seed, nodes=nodes, n=n, r=r, w=w, dw=dw,
-        lossy=not quiet and not mix and rng.random() < 0.05, quiet=quiet,
+        seed=seed,
+        nodes=nodes,
+        n=n,
+        r=r,
+        w=w,
+        dw=dw,
+        lossy=not quiet and not mix and rng.random() < 0.05,
+        quiet=quiet,
         created=rng.random() < 0.1,
-        weather=_weather(rng, families), lag_s=0.004 if "lag" in families else 0.0,
+        weather=_weather(rng, families),
+        lag_s=0.004 if "lag" in families else 0.0,
         hint_bytes_max=rng.choice((1, 200)) if "hints full" in families else 1 << 20,
-        ends_at=ends_at, idle_s=60.0 if rng.random() < 0.02 else 4.0,
-        steps=[], faults=[], families=families,
+        ends_at=ends_at,
+        idle_s=60.0 if rng.random() < 0.02 else 4.0,
+        steps=[],
+        faults=[],
+        families=families,
         siblings_max=rng.choice((2, 4)) if "few siblings" in families else 100,
         in_flight_max=rng.choice((1, 3)) if "overload" in families else 4096,
         founders=founders,
         looks=0 if quiet else rng.choice((0, 0, 4, 12)),
         tombstone_age_s=6.0 if "forget" in families else rng.choice((6.0, 12.0)),
-    )  # fmt: skip
-    if quiet:
-        plan.steps = _quiet_steps(rng, plan)
-        plan.ends_at = plan.steps[-1].at + 0.5
-    elif mix:
-        steps = MIXES[mix](rng, plan)
-        plan.faults.sort(key=lambda f: f.at)
-        plan.steps = sorted(steps + _steps(rng, plan), key=lambda s: s.at)
-    else:
-        plan.faults = choose_faults(rng, set(families), nodes, ends_at)
-        plan.steps = _steps(rng, plan)
+    )
+    _fill(rng, plan, mix)
     if plan.families and CHANGING & set(plan.families):
         _other_defaults(Random(f"{seed} defaults"), plan)
     _add_moves(Random(f"{seed} addresses"), plan)
@@ -84,6 +85,9 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     _spoil(Random(f"{seed} wire"), plan)
     reuse_ids(Random(f"{seed} reused"), plan)
     rotation.add_to(Random(f"{seed} secret"), plan)
+    backups.add_to(Random(f"{seed} backups"), plan)
+    looking.add_to(Random(f"{seed} looks"), plan)
+    canaries.add_to(Random(f"{seed} canaries"), plan)
     if not mix:
         memory_mixes.add_to(Random(f"{seed} memory"), plan)
         stalls.slow_fsyncs(Random(f"{seed} slow disks"), plan)
@@ -91,16 +95,30 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     return plan
 
 
+def _fill(rng: Random, plan: Plan, mix: str) -> None:
+    """The steps of the clients, and the faults."""
+    if plan.quiet:
+        plan.steps = _quiet_steps(rng, plan)
+        plan.ends_at = plan.steps[-1].at + 0.5
+    elif mix:
+        steps = MIXES[mix](rng, plan)
+        plan.faults.sort(key=lambda f: f.at)
+        plan.steps = sorted(steps + _steps(rng, plan), key=lambda s: s.at)
+    else:
+        plan.faults = choose_faults(rng, set(plan.families), plan.nodes, plan.ends_at)
+        plan.steps = _steps(rng, plan)
+
+
 def _spoil(rng: Random, plan: Plan) -> None:
-    """In few histories frames are spoiled on their way; such links lose nothing by themselves."""
+    """In few histories frames are corrupted on their way; such links lose no other frames."""
     if rng.random() < BAD_WIRE and not plan.quiet:
         plan.wire = choose_wire(rng, plan.nodes)
         plan.weather.loss = plan.weather.duplicate = plan.weather.late = 0.0
 
 
 def _shape(rng: Random, plan: Plan) -> None:
-    """In few histories little goes at once of values that are large, or several operations enter
-    one node in one turn."""
+    """In few histories values are large and limits of a turn small, or several operations enter one
+    node in one turn."""
     if rng.random() < LIMITED or "narrow" in plan.families:
         plan.together = True
         plan.limits = Limits(
@@ -117,7 +135,7 @@ def _shape(rng: Random, plan: Plan) -> None:
 
 
 def _to_times(rng: Random, plan: Plan) -> None:
-    """Some expiries are times and not seconds, some of these have passed (S-TTL-1)."""
+    """Some expiries are times instead of seconds; some of these have passed (S-TTL-1)."""
     for step in plan.steps:
         if step.expires_s and rng.random() < TIMES:
             step.until_s = -1.0 if rng.random() < PASSED else float(step.expires_s)
@@ -125,8 +143,8 @@ def _to_times(rng: Random, plan: Plan) -> None:
 
 
 def _join(rng: Random, plan: Plan) -> None:
-    """Some steps enter with the one before them, often to the same key. Where every write knows
-    all before it a key comes once in a turn."""
+    """Some steps enter a node together with the step before, often for the same key. If every write
+    knows all earlier ones, a key occurs once in a turn."""
     turn: list[Step] = []
     for step in plan.steps:
         first = turn[0] if turn else step
@@ -141,7 +159,7 @@ def _join(rng: Random, plan: Plan) -> None:
 
 
 def _add_moves(rng: Random, plan: Plan) -> None:
-    """A few come back at another address, whatever else happens (S-MEM-5)."""
+    """A few nodes return at another address, in addition to other faults (S-MEM-5)."""
     if plan.quiet or rng.random() >= MOVED:
         return
     for _ in range(rng.choice((1, 1, 2))):
@@ -153,8 +171,8 @@ def _add_moves(rng: Random, plan: Plan) -> None:
 
 
 def _other_defaults(rng: Random, plan: Plan) -> None:
-    """Where administrators are at work: a ring that is strict, and one that becomes it, or not any
-    more, midway. Few requests say that they are to be sloppy all the same."""
+    """If there are administrators: the ring is strict, or becomes strict or sloppy midway. Few
+    requests ask for sloppy all the same."""
     plan.sloppy = rng.random() < 0.5
     for step in plan.steps:
         if step.strict is None and rng.random() < 0.2:
@@ -176,19 +194,19 @@ FAMILIES = (
 )  # fmt: skip
 CHANGING = {"administrator", "moves", "narrow", "no room", "small"}
 MILD = ("loss", "duplicate", "lag", "expiry", "named", "retry", "strict", "bursts", "repair")
-"""What may come on top of a mix."""
+"""Families that may be added to a mix."""
 RARE_FAMILIES = ("few siblings", "overload")
-"""These refuse most of what they meet, so few histories have them."""
+"""These refuse most operations, so few histories have them."""
 MOVED = 0.06
-"""Of the histories so many have nodes that come back at another address."""
+"""Share of histories with nodes that return at another address."""
 FEW, LIMITED, JOINED, BAD_WIRE = 0.06, 0.06, 0.08, 0.06
-"""Of the histories so many have a ring of few nodes, small limits, turns of several steps, or a
-network card that spoils frames."""
+"""Shares of histories with a ring of few nodes, small limits, turns of several steps, or a network
+card that corrupts frames."""
 TIMES, PASSED = 0.4, 0.15
-"""Of the expiries so many are times, and of these so many have passed."""
+"""Share of expiries that are times, and share of these that have passed."""
 TURN_MAX = 6
 FORGET = 0.15
-"""Of the histories so many are long enough, with deletes enough, to see collections midway."""
+"""Share of histories that are long enough, with enough deletes, for collections midway."""
 
 
 def _weather(rng: Random, families: list[str]) -> Weather:
@@ -206,7 +224,7 @@ def _weather(rng: Random, families: list[str]) -> Weather:
 
 
 def _quiet_steps(rng: Random, plan: Plan) -> list[Step]:
-    """One after the other, every write an update."""
+    """One step after another, every write an update."""
     keys = rng.sample(range(KEYS), rng.randint(2, KEYS))
     count = rng.randint(OPERATIONS_MIN, OPERATIONS_MAX) // 2
     return [
@@ -244,7 +262,7 @@ def _steps(rng: Random, plan: Plan) -> list[Step]:
 
 
 def _moment(rng: Random, plan: Plan) -> float:
-    """Half of the time during a fault or soon after it, where it matters most."""
+    """Half of the steps during a fault or soon after it, because there they matter most."""
     if plan.faults and rng.random() < 0.5:
         fault = rng.choice(plan.faults)
         over = fault.lasts + AFTERMATH_S.get(fault.kind, 1.0)

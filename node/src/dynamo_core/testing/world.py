@@ -1,9 +1,9 @@
 """The simulated world: processes that run the real Node, their machines, and virtual time.
 
-A heap of (time, random tiebreak, number, call) is everything that will happen; one seed is one
+A heap of (time, random tiebreak, number, call) has everything that will happen; one seed is one
 history. The world drives a node exactly as the shell does: tick, entries, flush at the end of the
-turn, an fsync at a time, a store that is reopened with back-off, a process that ends on a failed
-fsync or on damage that stays. Frames are really encoded and decoded, so nodes share no state.
+turn, one fsync at a time, a store that is reopened with back-off, a process that ends after a
+failed fsync or lasting damage. Frames are really encoded and decoded, so nodes share no state.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from dynamo_core.errors import BadFrame, StoreError
 from dynamo_core.keys import HINTS, META, partition_of
 from dynamo_core.membership.stored_ring import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
+from dynamo_core.protocol.route import At
+from dynamo_core.replica.hint_target import HintTarget
 from dynamo_core.ring.document import Entry, Ring
-from dynamo_core.testing.addresses import seeds
+from dynamo_core.testing import versions
+from dynamo_core.testing.backups import Backups
 from dynamo_core.testing.bad_memory import spoilt
 from dynamo_core.testing.edges import frames_sent, ring_changed
 from dynamo_core.testing.evidence import Evidence
@@ -28,12 +31,16 @@ from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.fsyncs import RESTART_S, sync, want_reopen
 from dynamo_core.testing.history import Setting, Trouble
 from dynamo_core.testing.ladder import Ladder
-from dynamo_core.testing.network import Network
+from dynamo_core.testing.network import LinkState, Network
 from dynamo_core.testing.person import Person
 from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Limits, Plan, settings_of
-from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk
+from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk, seeds
 from dynamo_core.testing.switches import Switches
 from dynamo_core.testing.wire import Wires
+
+
+def nothing() -> None:
+    """Enter a node just to let it do what is due."""
 
 
 class World(Evidence):
@@ -47,36 +54,39 @@ class World(Evidence):
         self._random = self.rng.random
         self.steps = 0
         self.trail = 0
-        """A checksum over everything that happened: two runs of one plan must agree."""
+        """A checksum over all events: two runs of one plan must have the same."""
         self.healed = self.converged = False
         self.healed_at = 0.0
         self.steps_after = CREATED_S if plan.created else READY_S
         self.events.append(Setting(plan.n, plan.lossy, plan.quiet))
         self.network = Network(plan.weather, self.rng)
-        self.wires = Wires(self) if plan.wire.bad else None
+        self.wires = Wires(self, plan.wire, plan.seed) if plan.wire.bad else None
         self.person = Person(self) if plan.approved else None
         self.settings = settings_of(plan)
         self._limited = plan.limits != Limits()
         self._heap: list[tuple[float, float, int, Call]] = []
         self._number = 0
         self.processes = [Process(name) for name in NAMES[: plan.nodes]]
+        for number in plan.older:
+            self.processes[number % plan.nodes].older = True
         self.by_address = {p.address: p for p in self.processes}
         self.cut_until: dict[tuple[str, str], float] = {}
-        """By directed link: until when it was cut, or full."""
+        """By directed link: until when it was cut or full."""
         self.moves = 0
-        """How often somebody has got another address."""
+        """How many nodes have got another address."""
         self.switches = Switches()
+        self.backups = Backups(self)
         self.on_stop: Callable[[Process], None] = lambda process: None
 
     # ------------------------------------------------------------ time
 
     def later(self, delay: float, call: Call) -> None:
-        """Arrange a call; ties are broken at random."""
+        """Schedule a call; equal times have a random order."""
         self._number += 1
         heappush(self._heap, (self.now + delay, self._random(), self._number, call))
 
     def run_until(self, end: float) -> None:
-        """Let everything happen that is due before `end`."""
+        """Run everything that is due before `end`."""
         heap = self._heap
         while heap and heap[0][0] <= end:
             self.now, _, _, call = heappop(heap)
@@ -85,7 +95,7 @@ class World(Evidence):
         self.now = end
 
     def note(self, line: str) -> None:
-        """A line of the ladder, when one is drawn."""
+        """Adds a line to the ladder, if one is drawn."""
         if self.ladder is not None:
             self.ladder.note(self.now, line)
 
@@ -100,7 +110,11 @@ class World(Evidence):
         disk.emptied = partial(self.disk_emptied, process)
         process.disk = disk
 
-    def _hint_dropped(self, holder: Process, target: str, stored: bytes, data: bytes) -> None:
+    def _hint_dropped(
+        self, holder: Process, target: HintTarget, stored: bytes, data: bytes
+    ) -> None:
+        if not isinstance(target, str):
+            return
         stale = holder.node is not None and holder.node.quarantine.dropping
         rings = [p.ring for p in self.processes if p.ring is not None]
         removed = not all(ring.live([target]) for ring in rings)
@@ -119,7 +133,7 @@ class World(Evidence):
         self.record_given_up(process, [p for p in self.processes if p.name in names], stored, data)
 
     def _instead_of(self, target: Process, entries: list[Entry], removed: bool) -> list[Process]:
-        """The owners, where the target owns the partition no more as far as anybody knows."""
+        """The owners, if no node knows the target as an owner of the partition any more."""
         if not entries:
             return []
         newest = max(entries, key=lambda entry: (entry.term, entry.version))
@@ -135,10 +149,10 @@ class World(Evidence):
             return
         gone = GONE_KEY in process.disk.rows[META]
         if gone and process.on_heal is not None:
-            process.on_heal()  # the present life's disk is at hand
+            process.on_heal()  # put the present life's disk back
             return
         if gone:
-            self.new_disk(process)  # as the shell does: the id will never come back
+            self.new_disk(process)  # as the shell does: the id never returns
             self.count("emptied disk started under a new id")
         disk = process.disk
         disk.reopen()
@@ -151,24 +165,30 @@ class World(Evidence):
         if disk.rows[HINTS]:
             self.count("hints kept over their holder's restart")
         identity = NodeIdentity(
-            process.name, disk.node_id, process.address, process.client, seeds=seeds(self, process)
+            process.name,
+            disk.node_id,
+            process.address,
+            process.client,
+            seeds=seeds(self.processes, process),
         )
         self.note(f"{process.name} starts{'' if trusted else ', its disk in doubt'}")
         node = Node(identity, disk, self.settings, self._draw)
         node.outbox.frame_bytes_max = self.plan.limits.frame_bytes
         process.node = node
+        self.backups.connect(process, node)
+        versions.begin(process, node)
 
-        def begin() -> None:
+        try:
             node.start(self.now + process.monotonic_s, self.wall_ms(process), trusted)
-
-        self._guarded(process, begin)
-        self.enter(process, lambda: None)
+        except Exception as error:  # noqa: BLE001
+            self._failed(process, error)
+        self.enter(process, nothing)
 
     def _draw(self) -> int:
         return self.rng.getrandbits(64)
 
     def wall_ms(self, process: Process) -> int:
-        """What the machine's wall clock says."""
+        """The machine's wall clock."""
         return self.clocks.tell(self.now, process.wall_offset_ms)
 
     def set_wall_clock(self, process: Process, offset_ms: int) -> None:
@@ -177,7 +197,7 @@ class World(Evidence):
         self.clocks.are_set(self.now, [p.wall_offset_ms for p in self.processes])
 
     def stop(self, process: Process, silent: bool = False) -> None:
-        """kill -9: what is not written is gone."""
+        """kill -9: unwritten data is lost."""
         process.disturb(self.now)
         if process.node is None:
             return
@@ -194,15 +214,14 @@ class World(Evidence):
         self.on_stop(process)
 
     def resume(self, process: Process) -> None:
-        """SIGCONT: what has queued up happens at once."""
+        """SIGCONT: queued calls happen at once."""
         if not process.paused:
             return
         process.paused = False
         process.disturb(self.now)
         queue, process.queue = process.queue, []
-        for call in queue:
+        for call in (*queue, nothing):
             self.enter(process, call)
-        self.enter(process, lambda: None)
 
     def enter(self, process: Process, call: Call) -> None:
         """One entry into the node, and the end of its turn now or soon."""
@@ -212,26 +231,24 @@ class World(Evidence):
         if process.paused:
             process.queue.append(call)
             return
-
-        def turn() -> None:
+        try:
             node.tick(self.now + process.monotonic_s, self.wall_ms(process))
             call()
-
-        self._guarded(process, turn)
+        except Exception as error:  # noqa: BLE001
+            self._failed(process, error)
         if process.node is not node or process.flush_due:
             return
         if self.plan.lag_s:
             process.flush_due = True
-            life = process.life
-            self.later(self.plan.lag_s * self._random(), lambda: self.flush(process, life))
+            delay = self.plan.lag_s * self._random()
+            self.later(delay, partial(self.flush, process, process.life))
         else:
             self.flush(process, process.life)
 
-    def _guarded(self, process: Process, call: Call) -> None:
-        try:
-            call()
-        except StoreError as error:
-            # As the shell does: the store is salvaged at the next start.
+    def _failed(self, process: Process, error: Exception) -> None:
+        """What the shell does about an error that the node has raised."""
+        if isinstance(error, StoreError):
+            # As in the shell: the next start salvages the store.
             self.note(f"{process.name} cannot go on: {error}")
             self.count("store salvaged")
             life = process.life + 1
@@ -239,26 +256,32 @@ class World(Evidence):
             self.stop(process)
             process.life = life
             self.later(RESTART_S, lambda: self.start(process))
-        except BadFrame as error:
+        elif isinstance(error, BadFrame):
             self.events.append(Trouble("frames", f"{process.name} cannot read a frame: {error}"))
-        except Exception:  # noqa: BLE001
+        else:
             self.events.append(Trouble("fault", f"{process.name}: {format_exc(limit=-4)}"))
             self.stop(process)
 
     def flush(self, process: Process, life: int) -> None:
-        """The end of a turn, unless that life of the process is over."""
+        """The end of a turn, unless that life of the process has ended."""
         node = process.node
         if node is None or process.life != life:
             return
         if process.paused:
-            process.queue.append(lambda: None)
+            process.queue.append(nothing)
             process.flush_due = False
             return
         process.flush_due = False
         frames: list[tuple[str, bytes]] = []
-        self._guarded(process, lambda: self._written(process, node, frames))
+        try:
+            if node.quarantine.dropping:
+                self.copy_dropped(process, lambda: frames.extend(node.flush()))
+            else:
+                frames = node.flush()
+        except Exception as error:  # noqa: BLE001
+            self._failed(process, error)
         if self._limited:
-            frames_sent(self, node, frames)
+            frames_sent(self, self.plan.limits, node, frames)
         for address, frame in frames:
             self._send(process, address, frame)
         if process.node is not node:
@@ -273,7 +296,7 @@ class World(Evidence):
         self._arm(process, node)
 
     def _ring_changed(self, process: Process, ring: Ring) -> None:
-        """One switch a partition and term, and it names one owner more than before (C10)."""
+        """Each partition switches once in a term, and a switch adds one owner (C10)."""
         before, process.ring = process.ring, ring
         if before is not None:
             ring_changed(self, before, ring)
@@ -286,30 +309,22 @@ class World(Evidence):
             if detail:
                 self.events.append(Trouble("C10", detail))
 
-    def _written(self, process: Process, node: Node, frames: list[tuple[str, bytes]]) -> None:
-        if node.quarantine.dropping:
-            self.copy_dropped(process, lambda: frames.extend(node.flush()))
-        else:
-            frames += node.flush()
-
     def _arm(self, process: Process, node: Node) -> None:
         due = max(node.wake_at - process.monotonic_s, self.now + 0.0005)
         if due >= process.wakes_at or due == NEVER:
             return
         process.wakes_at = due
-        life = process.life
+        self.later(due - self.now, partial(self._wake, process, process.life, due))
 
-        def wake() -> None:
-            if process.life == life and process.wakes_at == due:
-                process.wakes_at = NEVER
-                self.enter(process, lambda: None)
-
-        self.later(due - self.now, wake)
+    def _wake(self, process: Process, life: int, due: float) -> None:
+        if process.life == life and process.wakes_at == due:
+            process.wakes_at = NEVER
+            self.enter(process, nothing)
 
     # ------------------------------------------------------------ links
 
     def cut(self, sender: str, receiver: str, fault: Fault) -> None:
-        """A directed cut for a while; silent or not by the fault's `amount`."""
+        """A directed cut for some time; `amount` says whether it is silent."""
         silent = fault.amount < 0.6
         self.network.cut(sender, receiver, silent)
         self._spoilt_link(sender, receiver, fault)
@@ -317,7 +332,7 @@ class World(Evidence):
         self.later(fault.lasts, lambda: self.network.mend(sender, receiver, silent))
 
     def fill(self, sender: str, receiver: str, fault: Fault) -> None:
-        """For a while the link takes no more."""
+        """The link accepts nothing more for some time."""
         self.network.fill(sender, receiver, self.now + fault.lasts)
         self.note(f"the link {sender} -> {receiver} is full")
         self._spoilt_link(sender, receiver, fault)
@@ -332,29 +347,28 @@ class World(Evidence):
         receiver = self.by_address.get(address)
         names = (sender.name, receiver.name if receiver is not None else address)
         refused = receiver is None or (receiver.node is None and not receiver.silent)
-        pausing = self.network.backs_off(*names, self.now)
-        if pausing:
+        state = self.network.state(names, self.now)
+        if state is LinkState.BACKS_OFF:
             self.count("frame dropped while its link backed off")
-        life = sender.life
-        if receiver is None or pausing or refused or self.network.breaks(*names):
-            self.later(0.001, lambda: self.lost(sender, life, address))
+        if receiver is None or refused or state in (LinkState.BACKS_OFF, LinkState.BROKEN):
+            self.later(0.001, partial(self.lost, sender, sender.life, address))
             return
-        if self.network.is_full(*names, self.now):
+        if state is LinkState.FULL:
             self.count("frame dropped by a full link")
-            self.later(0.001, lambda: self.lost(sender, life, address, stands=True))
+            self.later(0.001, partial(self.lost, sender, sender.life, address, stands=True))
             return
-        cut = self.network.is_cut(*names)
+        cut = state is LinkState.CUT
         if self.ladder is not None:
             self.ladder.frame(self.now, *names, frame, "lost" if cut else "")
         if self.wires is not None:
             self.wires.send(sender, receiver, address, frame, cut)
         elif not cut:
             for delay in self.network.delays():
-                self.later(delay, lambda: self.arrive(sender, receiver, address, frame))
+                self.later(delay, partial(self.arrive, sender, receiver, address, frame))
 
     def lost(self, sender: Process, life: int, address: str, stands: bool = False) -> None:
-        """The sender learns that its link is broken, or, where it stands, took no more: then there
-        is nothing to dial."""
+        """The sender learns that its link is broken or, with `stands`, that it accepts nothing
+        more: then it need not dial."""
         node = sender.node
         if node is None or sender.life != life:
             return
@@ -366,19 +380,21 @@ class World(Evidence):
         def lost() -> None:
             for name in [name for name, known in node.addresses.items() if known == address]:
                 node.link_lost(name, redial_s)
-            node.link_lost("@" + address, redial_s)
+            node.link_lost(At(address), redial_s)
 
         self.enter(sender, lost)
 
     def arrive(self, sender: Process, receiver: Process, address: str, frame: bytes) -> None:
-        """A frame, unless its receiver is down, cut off, or no more at that address by now: a
+        """A frame arrives, unless its receiver is down, cut off, or at another address by now: a
         socket is bound to its address."""
         node = receiver.node
-        if node is None or self.network.is_cut(sender.name, receiver.name):
+        names = (sender.name, receiver.name)
+        if node is None or self.network.is_cut(names):
             return
         if receiver.address != address:
             self.count("frame to an address that its receiver has left")
             return
-        self.network.dialled(sender.name, receiver.name)
+        self.network.dialled(names)
         self.trail = crc32(frame, self.trail ^ int(self.now * 1e6) & 0xFFFFFFFF)
-        self.enter(receiver, lambda: node.receive(frame))
+        if versions.takes(self, receiver, node, frame):
+            self.enter(receiver, partial(node.receive, frame))

@@ -27,10 +27,10 @@ PAUSE_S_MAX = 600.0
 def anew(o: Snapshot, pod: Pod) -> Step:
     """The eviction, noted before it is done; or the step that says what it waits for."""
     node, claim = o.nodes[pod.ordinal], o.claims.get(pod.ordinal)
-    text = f"{pod.name} has left the ring and is to be in it"
+    text = f"{pod.name} has left the ring and should join again"
     count, last = restarts(claim)
     if node.emptied is False:
-        return Step("ScalingUp", f"{text}: it hands over what is left on its disk and empties it")
+        return Step("ScalingUp", f"{text}: first it hands over the data that its disk still has")
     if pod.deleting_since is not None:
         return Step("ScalingUp", f"{text}: its pod ends")
     lacks_s = 0.0

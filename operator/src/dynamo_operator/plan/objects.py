@@ -7,18 +7,30 @@ from typing import Any
 
 from msgspec import structs
 
-from dynamo_operator import children
+from dynamo_operator import children, protection
 from dynamo_operator.actions import Apply, Delete, MakeSecret, Note, Step
 from dynamo_operator.drift import differs, ours, sealed
+from dynamo_operator.plan import claims
+from dynamo_operator.plan.going_over import security
 from dynamo_operator.plan.moves import moved
-from dynamo_operator.plan.running import chosen
+from dynamo_operator.plan.running import carried_out, chosen
 from dynamo_operator.plan.schedule import last_due
 from dynamo_operator.plan.storage import other_class, template_of
-from dynamo_operator.snapshot import MOVED, REPLICAS, STATEFUL_SET, TEMPLATE, Document, Snapshot
+from dynamo_operator.snapshot import (
+    MOVED,
+    REPLICAS,
+    STATEFUL_SET,
+    TEMPLATE,
+    TLS,
+    Document,
+    Snapshot,
+)
 
 INVALID_S = 15.0
 """Seconds until the next look. An obstacle may disappear by itself, such as the objects of a
 deleted resource with the same name."""
+KEPT = (STATEFUL_SET, "ConfigMap")
+"""What is never deleted here; ConfigMaps go with the resource."""
 
 
 def hands_off(o: Snapshot) -> Step | None:
@@ -41,11 +53,12 @@ def invalid(o: Snapshot) -> Step | None:
 def _faults(o: Snapshot) -> Iterator[tuple[str, str]]:
     if o.fault:
         yield "SpecInvalid", o.fault
-    if o.spec.repair.schedule is not None:
+    schedules = {"repair": o.spec.repair.schedule, "backup": o.spec.backup.schedule}
+    for part, schedule in schedules.items():
         try:
-            last_due(o.spec.repair.schedule, o.now)
+            last_due(schedule or "0 0 * * *", o.now)
         except ValueError as error:
-            yield "SpecInvalid", str(error)
+            yield "SpecInvalid", f"spec.{part}.{error}"
     for (kind, name), seen in o.objects.items():
         if not ours(seen, o.owner):
             yield (
@@ -56,8 +69,8 @@ def _faults(o: Snapshot) -> Iterator[tuple[str, str]]:
     if len(ids) > 1:
         yield (
             "DisksOfSeveralRings",
-            f"disks name the clusters {', '.join(ids)}; nothing is done until the claims of all but"
-            " one are gone",
+            f"the disks are of several rings, {', '.join(ids)}: delete the claims of all but one;"
+            " until then the operator changes nothing",
         )
     ring = o.ring
     if ring is not None:
@@ -68,8 +81,18 @@ def _faults(o: Snapshot) -> Iterator[tuple[str, str]]:
         ):
             if wish != fact:
                 yield "FixedAtCreation", f"{path} is {wish}, the ring was made with {fact}"
+    yield from claims.faults(o)
     if path := other_class(o):
         yield "FixedAtCreation", path
+    if o.trust.fault and protection.own_authority(o.spec):
+        yield "SecretUnusable", o.trust.fault
+    if o.spec.access.required and not (o.keys and o.issuer):
+        yield (
+            "KeysUnknown",
+            "clients are asked who they are, and the API server does not let the operator read"
+            " /openid/v1/jwks: bind the role system:service-account-issuer-discovery, or set"
+            " spec.access.mode to Open",
+        )
     if not o.secret and (o.recorded or o.spec.auth.secret_name):
         named = o.spec.auth.secret_name
         why = f"spec.auth.secretName: no Secret {named}" if named else "the cluster secret is gone"
@@ -85,13 +108,13 @@ def secret(o: Snapshot) -> Step | None:
 
 
 def belongings(o: Snapshot) -> Step | None:
-    """Services, budget, policy: applied whole if they are absent or differ, deleted if the spec no
-    longer asks for them."""
-    wanted = [sealed(made) for made in children.companions(o.owner, o.spec)]
+    """Services, budget, policy, rights: applied whole if they are absent or differ, deleted if the
+    spec no longer asks for them, but for what pods mount."""
+    wanted = [sealed(made) for made in children.companions(o.owner, o.spec, security(o))]
     names = {(made["kind"], made["metadata"]["name"]) for made in wanted}
     actions: list[Apply | Delete] = [a for made in wanted if (a := _apply(o, made)) is not None]
     for (kind, name), seen in o.objects.items():
-        if (kind, name) not in names and kind != STATEFUL_SET:
+        if (kind, name) not in names and kind not in KEPT:
             meta = seen["metadata"]
             version = meta["resourceVersion"]
             actions.append(Delete(kind=kind, name=name, uid=meta["uid"], resource_version=version))
@@ -128,11 +151,12 @@ def floor(o: Snapshot) -> int:
 
 def stateful_set(o: Snapshot, replicas: int) -> dict[str, Any]:
     """The wanted StatefulSet, with the facts that later looks need."""
-    template = template_of(o)
-    first = template["resources"]["requests"]["storage"] if template else None
-    wanted = children.stateful_set(o.owner, o.spec, replicas, first)
+    secure = security(o)
+    wanted = children.stateful_set(o.owner, carried_out(o), replicas, template_of(o), secure)
     notes = wanted["metadata"].setdefault("annotations", {})
     notes[REPLICAS] = str(replicas)
+    if secure.tls != "off":
+        notes[TLS] = secure.tls
     rendered = chosen(o, wanted["spec"]["template"])
     wanted["spec"]["template"] = rendered.template
     if (note := rendered.note()) is not None:
@@ -143,7 +167,7 @@ def stateful_set(o: Snapshot, replicas: int) -> dict[str, Any]:
 
 
 def workload(o: Snapshot) -> Step | None:
-    """The StatefulSet: never with fewer replicas than it has, but to stop (`plan_ring.shrink`
+    """The StatefulSet: never with fewer replicas than it has, but to stop (`ring.shrink`
     lowers them); always the very one that was seen, as a late request could lower it too."""
     seen = o.workload
     if o.spec.stopped:

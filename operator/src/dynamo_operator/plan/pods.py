@@ -2,7 +2,8 @@
 
 The operator never deletes a pod. It evicts it by uid, under its budget, and never while its claim
 is being deleted, because the disk would go with the pod. A missing machine does not prove that a
-volume is lost: once, a pod came back on its old volume together with its machine.
+volume is lost: once, a pod came back on its old volume together with its machine. So the operator
+believes it only where a person has asked for that (`machines`).
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 from dynamo_operator.actions import Delete, Evict, Note, PatchClaim, Step
+from dynamo_operator.node_answers import LEFT
 from dynamo_operator.snapshot import (
+    ASKS,
     CLUSTER_ID,
-    LEFT,
     NODE_ID,
     NODE_STATE,
     RESTARTS,
+    TLS,
     Claim,
     Pod,
     Snapshot,
@@ -23,7 +26,7 @@ from dynamo_operator.snapshot import (
 from dynamo_operator.volumes import volume_lost
 
 CLAIM = "PersistentVolumeClaim"
-SETTLING_S = 10.0
+WAITING_S = 10.0
 """Seconds between two looks while a node may be down for long; events of its pod come sooner."""
 
 
@@ -43,7 +46,7 @@ def record(o: Snapshot) -> Step | None:
             actions.append(patch(claim, {"metadata": meta}))
     if not actions:
         return None
-    return Step("RecordingClaims", "noting on the claims whose disks they are", tuple(actions))
+    return Step("RecordingClaims", "recording on each claim its ring and its node", tuple(actions))
 
 
 def _notes(o: Snapshot, claim: Claim) -> dict[str, str | None]:
@@ -58,6 +61,8 @@ def _notes(o: Snapshot, claim: Claim) -> dict[str, str | None]:
             NODE_ID: node.id,
             NODE_STATE: node.state or "MEMBER",
             RESTARTS: None,
+            TLS: pod.tls if pod.tls != "off" else None,
+            ASKS: "true" if pod.asks else None,
         }
     if node.disk == "left" and NODE_ID in claim.annotations:
         return {NODE_STATE: LEFT}
@@ -87,13 +92,25 @@ def patch(claim: Claim, body: dict[str, Any], note: Note | None = None) -> Patch
 def lost_volume(o: Snapshot) -> Step | None:
     """A claim is Lost or absent and its pod does not run: the node starts empty under its name and
     is rebuilt (S-MEM-4). For a member this needs enough other nodes; else the rows below go on,
-    because they may bring the others back."""
+    because they may bring the others back. A claim whose machine is gone is bound: it is deleted
+    only while the ring is known and can spare its node, so one after the other."""
     if o.spec.recovery.auto_replace == "Never":
         return None
     for ordinal, pod in sorted(o.pods.items()):
-        if not volume_lost(o, ordinal) or pod.deleting_since is not None:
+        if pod.deleting_since is not None:
             continue
         claim = o.claims.get(ordinal)
+        if ordinal in o.gone and claim is not None:
+            if o.ring is not None and not o.too_few(ordinal):
+                text = (
+                    f"{o.gone[ordinal]} has no Node object, and had the local volume of {pod.name}"
+                )
+                text += "; the node starts empty and copies its partitions back"
+                note = Note("MachineGone", text, True)
+                return Step("ReplacingVolume", text, (delete(claim, note),))
+            continue
+        if not volume_lost(o, ordinal):
+            continue
         text = f"the volume of {pod.name} is gone; it starts empty and copies its partitions back"
         if claim is None or claim.deleting:
             return Step("ReplacingVolume", text, (evict(pod, Note("VolumeReplaced", text, True)),))
@@ -176,7 +193,7 @@ def rollout(o: Snapshot) -> Step | None:
     left = _left(o)
     if held_back(o):
         text = f"{left}; spec.update.canary holds the others back: unset or raise it to go on"
-        return Step("CanaryReached", text, again_s=SETTLING_S)
+        return Step("CanaryReached", text, again_s=WAITING_S)
     return Step("RollingUpdate", f"{left}; {gate(o, pod)}")
 
 
@@ -225,11 +242,11 @@ def settling(o: Snapshot) -> Step | None:
         name = o.pod_name(ordinal)
         if pod is None or not pod.ready:
             why = f": {pod.trouble}" if pod is not None and pod.trouble else ""
-            return Step("WaitingForNodes", f"{name} is not Ready{why}", again_s=SETTLING_S)
+            return Step("WaitingForNodes", f"{name} is not Ready{why}", again_s=WAITING_S)
         if node is None or not node.whole:
             how = "is comparing with its peers" if node else "does not answer"
-            return Step("WaitingForNodes", f"{name} {how}", again_s=SETTLING_S)
+            return Step("WaitingForNodes", f"{name} {how}", again_s=WAITING_S)
     if not o.unanimous:
         text = "the nodes are agreeing on the ring"
-        return Step("WaitingForNodes", text, again_s=SETTLING_S)
+        return Step("WaitingForNodes", text, again_s=WAITING_S)
     return None

@@ -11,12 +11,13 @@ from typing import Any
 from msgspec import structs
 
 from dynamo_operator.actions import Apply, Cancel, Change, Found, Note, Step
+from dynamo_operator.node_answers import LEFT
 from dynamo_operator.plan.anew import anew
 from dynamo_operator.plan.moves import outstanding
 from dynamo_operator.plan.objects import stateful_set
 from dynamo_operator.plan.pods import delete, patch
 from dynamo_operator.pod import PORTS
-from dynamo_operator.snapshot import LEFT, NODE_ID, NODE_STATE, Snapshot
+from dynamo_operator.snapshot import NODE_ID, NODE_STATE, Snapshot
 from dynamo_operator.troubles import way_out
 
 PATIENCE_S = 60.0
@@ -51,7 +52,7 @@ def found(o: Snapshot) -> Step | None:
         "conflicts": o.spec.conflicts,
         "members": [member(o, ordinal) for ordinal in range(wish.factor)],
     }
-    text = f"founding the ring with {wish.factor} nodes"
+    text = f"making the ring of {wish.factor} nodes"
     note = Note("RingFounded", f"the ring {o.uid} was founded with {wish.factor} nodes")
     return Step("Founding", text, (Found(via=0, body=body, note=note),))
 
@@ -88,7 +89,7 @@ def unreadable(o: Snapshot) -> Step | None:
         return None
     unborn = o.nodes and all(node.disk == "empty" for node in o.nodes.values()) and not o.recorded
     if unborn and (old := _old(o)):
-        text = f"{', '.join(old)}: older than this resource, and its node has not shown its disk;"
+        text = f"{', '.join(old)}: older than this resource, and no node has shown its content:"
         return Step("Founding", f"{text} raise spec.size until its node runs, or delete it")
     every = range(max(o.spec.size, o.replicas))
     silent = [i for i in every if i not in o.nodes] if o.recorded else _unseen(o)
@@ -168,9 +169,9 @@ def shrink(o: Snapshot) -> Step | None:
         return None
     pod, node = o.pods.get(ordinal), o.nodes.get(ordinal)
     if pod is not None and pod.running and (node is None or not node.unjoined):
-        text = f"{pod.name} has not said yet that it is out of the ring{way_out(o, pod.name)}"
+        text = f"{pod.name} has not reported yet that it has left{way_out(o, pod.name)}"
         return Step("ScalingDown", text)
-    text = f"{o.pod_name(ordinal)} is out of the ring; its pod is stopped"
+    text = f"{o.pod_name(ordinal)} has left the ring; its pod stops"
     note = Note("PodRemoved", text)
     wanted = stateful_set(o, ordinal)
     act = Apply(object=wanted, resource_version=o.workload.resource_version, note=note)

@@ -7,6 +7,10 @@ version that made it. It keeps this template until one of its fields in the spec
 (see `turns`).
 
 A field that only this version knows is not a change by a person while it has its default.
+
+A newer protocol between nodes (`update.peerProtocolMin`) can cut a ring: a pod that has it refuses
+nodes that do not speak it (C17). So the template gets it only when every node has said that it
+speaks it. Then the template keeps it, also while nodes are down.
 """
 
 from __future__ import annotations
@@ -17,7 +21,10 @@ from typing import Any
 import msgspec
 
 from dynamo_operator import children
+from dynamo_operator.actions import Step
 from dynamo_operator.drift import covers
+from dynamo_operator.plan.going_over import security
+from dynamo_operator.pod import CONTAINER, PEER_PROTOCOL_MIN, Mounts, protocol_min
 from dynamo_operator.snapshot import STATEFUL_SET, TEMPLATE, Snapshot
 from dynamo_operator.spec import VERSION, ClusterSpec
 
@@ -34,9 +41,17 @@ FIELDS = (
     "run_as",
     "topology",
 )
-"""The fields that the pod template is made from, and `ring.maxConcurrentMoves`."""
+"""The fields that the pod template is made from, with `ring.maxConcurrentMoves`,
+`update.peerProtocolMin` and what nodes tell clients (`exposure`); and what pods have of Secrets,
+ConfigMaps and claims, which follows from `tls`, `access` and `backup`."""
+SECURED = (
+    "tls", "certificate", "access", "audience", "backup_secret", "backup_claim",
+)  # fmt: skip
+UNSECURED = Mounts(secret="")
 RECORD_BYTES_MAX = 200_000
 """Kubernetes takes 256 KiB of annotations for an object. A larger template is not kept."""
+AGAIN_S = 15.0
+"""Seconds until the next look at nodes that do not speak a protocol."""
 Template = dict[str, Any]
 
 
@@ -68,7 +83,8 @@ def behind(o: Snapshot) -> bool:
     """Whether the ring runs with a template of another version and should get this one's."""
     if o.spec.update.template != "WithOperator" or o.workload is None:
         return False
-    fresh = children.stateful_set(o.owner, o.spec, o.replicas)["spec"]["template"]
+    made = children.stateful_set(o.owner, carried_out(o), o.replicas, security=security(o))
+    fresh = made["spec"]["template"]
     mine = _mine(o, fresh)
     seen = _recorded(o) or _unrecorded(o, mine)
     return seen is not None and seen.template != mine.template and not changed(seen.wish, mine.wish)
@@ -80,9 +96,59 @@ def version_of(o: Snapshot) -> str:
     return seen.version if seen is not None else ""
 
 
-def wish_of(spec: ClusterSpec) -> dict[str, Any]:
+def carried_out(o: Snapshot) -> ClusterSpec:
+    """The spec that pods are made of now: a newer protocol waits for the nodes."""
+    wish = o.spec.update.peer_protocol_min
+    if wish is None:  # it follows from the phase of TLS, which waits for the nodes too
+        return o.spec
+    has = min(wish, _applied(o))
+    least = has if has < wish and silent_on(o, wish) else wish
+    update = msgspec.structs.replace(o.spec.update, peer_protocol_min=least)
+    return msgspec.structs.replace(o.spec, update=update)
+
+
+def silent_on(o: Snapshot, protocol: int) -> list[str]:
+    """Nodes that have not said that they speak it, or that get another image first."""
+    seen = _recorded(o)
+    updated = seen is not None and seen.wish.get("image") != o.spec.image
+    old = {pod.ordinal for pod in o.unrolled()}
+    every = {*range(max(o.spec.size, o.replicas)), *o.pods, *o.live_ordinals}
+    return [
+        o.pod_name(i)
+        for i in sorted(every)
+        if updated or i in old or i not in o.nodes or o.nodes[i].speaks < protocol
+    ]
+
+
+def protocol(o: Snapshot) -> Step | None:
+    """All nodes are there, and some of them do not speak the protocol that the spec asks for."""
+    wish = o.spec.update.peer_protocol_min
+    if wish is None or carried_out(o).update.peer_protocol_min == wish:
+        return None
+    names = ", ".join(silent_on(o, wish))
+    text = f"spec.update.peerProtocolMin is {wish}, and {names} cannot speak it: update spec.image"
+    return Step("OldProtocol", text, progressing=False, invalid=True, again_s=AGAIN_S)
+
+
+def _applied(o: Snapshot) -> int:
+    """The oldest protocol that the StatefulSet's pods take."""
+    seen = o.objects.get((STATEFUL_SET, o.name))
+    containers = seen["spec"]["template"]["spec"]["containers"] if seen else ()
+    for made in (c for c in containers if c["name"] == CONTAINER):
+        for variable in made.get("env", ()):
+            if variable["name"] == PEER_PROTOCOL_MIN and str(variable.get("value")).isdecimal():
+                return int(variable["value"])
+    return 1
+
+
+def wish_of(spec: ClusterSpec, mounts: Mounts = UNSECURED) -> dict[str, Any]:
     """The fields that pods are made of, by their paths."""
-    made = {"max_concurrent_moves": msgspec.to_builtins(spec.ring.max_concurrent_moves)}
+    made: dict[str, Any] = {
+        "max_concurrent_moves": spec.ring.max_concurrent_moves,
+        "peer_protocol_min": protocol_min(spec, mounts),
+    }
+    made["advertised"] = spec.exposure.advertised
+    made |= {name: getattr(mounts, name) for name in SECURED}
     for name in FIELDS:
         made |= _leaves(name, getattr(spec, name))
     return dict(json.loads(json.dumps(made)))
@@ -104,7 +170,8 @@ def changed(before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def _mine(o: Snapshot, fresh: Template) -> Rendered:
-    return Rendered(VERSION, wish_of(o.spec), json.loads(json.dumps(fresh)))
+    mounts = children.mounts_of(o.owner, o.spec, security(o))
+    return Rendered(VERSION, wish_of(carried_out(o), mounts), json.loads(json.dumps(fresh)))
 
 
 def _recorded(o: Snapshot) -> Rendered | None:

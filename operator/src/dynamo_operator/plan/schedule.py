@@ -1,6 +1,6 @@
-"""Repairs by the clock: `spec.repair.schedule`, five fields of cron in UTC.
+"""What is done by the clock: `spec.repair.schedule`, `spec.backup.schedule`, cron in UTC.
 
-The name of a scheduled repair is made from its due time. So it is made once, also with two
+The name of a scheduled object is made from its due time. So it is made once, also with two
 operators. The operator does not remember the last one: a time is due for one hour, and its object
 exists for longer than that hour. An operator that was away for longer skips the time; it is never
 done twice.
@@ -13,10 +13,10 @@ from typing import Any
 
 from cronsim import CronSim, CronSimError
 
+from dynamo_operator.archive_runs import SCHEDULED
 from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.spec import API_VERSION
 
-SCHEDULED = "dynamo-ring.dev/scheduled-by"
 DUE_S = 3600.0
 KEPT_S = 7 * 86_400
 
@@ -27,28 +27,37 @@ def last_due(schedule: str, now: float) -> float | None:
     try:
         times = CronSim(schedule, datetime.fromtimestamp(int(now) + 1, UTC), reverse=True)
     except CronSimError as error:
-        raise ValueError(f"spec.repair.schedule: {schedule!r}: {error}") from None
+        raise ValueError(f"schedule: {schedule!r}: {error}") from None
     found = next(times, None)
     return found.timestamp() if found is not None else None
 
 
 def rest_s(o: Snapshot, most: float) -> float:
     """Seconds until there is something to look for at rest: at most `most`, and not past a due."""
-    if o.spec.repair.schedule is None or o.spec.repair.suspend:
-        return most
-    try:
-        following = next(CronSim(o.spec.repair.schedule, datetime.fromtimestamp(o.now, UTC)), None)
-    except CronSimError:
-        return most
-    return most if following is None else min(most, 1.0 + following.timestamp() - o.now)
+    for wish in (o.spec.repair, o.spec.backup):
+        if wish.schedule is None or wish.suspend:
+            continue
+        try:
+            following = next(CronSim(wish.schedule, datetime.fromtimestamp(o.now, UTC)), None)
+        except CronSimError:
+            continue
+        if following is not None:
+            most = min(most, 1.0 + following.timestamp() - o.now)
+    return most
+
+
+def due_at(o: Snapshot, schedule: str) -> float | None:
+    """The time that is due now: within the last hour, and since the resource was made."""
+    due = last_due(schedule, o.now)
+    return None if due is None or due <= o.created or o.now - due > DUE_S else due
 
 
 def due_repair(o: Snapshot) -> dict[str, Any] | None:
     """The DynamoRepair that is to be made now."""
     if o.spec.repair.schedule is None or o.spec.repair.suspend:
         return None
-    due = last_due(o.spec.repair.schedule, o.now)
-    if due is None or due <= o.created or o.now - due > DUE_S:
+    due = due_at(o, o.spec.repair.schedule)
+    if due is None:
         return None
     name = f"{o.name}-{int(due) // 60}"
     if any(repair.name == name for repair in o.repairs):

@@ -67,7 +67,7 @@ def template_of(o: Snapshot) -> Document | None:
     """The claims' template, as it is in the StatefulSet."""
     seen = o.objects.get((STATEFUL_SET, o.name))
     templates = seen["spec"].get("volumeClaimTemplates") if seen else None
-    return templates[0]["spec"] if templates else None
+    return templates[0] if templates else None
 
 
 def without_volumes(o: Snapshot) -> bool:
@@ -79,16 +79,20 @@ def without_volumes(o: Snapshot) -> bool:
 
 
 def other_class(o: Snapshot) -> str:
-    """A text that the spec asks for another class of volumes, when that is no longer possible; or
-    ""."""
+    """A text that the spec asks for another class or access mode of volumes, when that is no longer
+    possible; or ""."""
     template = template_of(o)
     if template is None or without_volumes(o):
         return ""
-    first, wish = template.get("storageClassName"), o.spec.storage.class_name
-    if first == wish:
+    first, wish = template["spec"].get("storageClassName"), o.spec.storage.class_name
+    if first != wish:
+        was = f"class {first}" if first else "the default class"
+        return f"spec.storage.className is {wish or 'unset'}, the volumes were made with {was}"
+    modes, mode = template["spec"]["accessModes"], o.spec.storage.claim_template.access_mode
+    if modes == [mode]:
         return ""
-    was = f"class {first}" if first else "the default class"
-    return f"spec.storage.className is {wish or 'unset'}, the volumes were made with {was}"
+    field = "spec.storage.claimTemplate.accessMode"
+    return f"{field} is {mode}, the volumes were made with {', '.join(modes)}"
 
 
 def begin_again(o: Snapshot) -> Step | None:
@@ -99,8 +103,7 @@ def begin_again(o: Snapshot) -> Step | None:
     text = "no claim has a volume yet: the claims are made again from the present spec"
     template = template_of(o)
     if o.workload is not None and template is not None:
-        first = template["resources"]["requests"]["storage"]
-        if not _mistaken(o, template.get("storageClassName"), first):
+        if not _mistaken(o, template["spec"]):
             return None
         version = o.workload.resource_version
         gone = Delete(
@@ -111,14 +114,30 @@ def begin_again(o: Snapshot) -> Step | None:
             note=Note("StorageAskedAnew", text),
         )
         return Step("MakingObjects", text, (gone,))
-    old = [c for c in o.claims.values() if _mistaken(o, c.class_name, c.size)]
+    old = [c for c in o.claims.values() if _mistaken(o, _as_template(c))]
     if not old or o.workload is not None:
         return None
     return Step("MakingObjects", text, tuple(delete(claim) for claim in old if not claim.deleting))
 
 
-def _mistaken(o: Snapshot, named: str | None, size: str) -> bool:
-    """Whether the claims were made with another class or a larger size."""
-    had, wish = amount(size), amount(o.spec.storage.size)
+def _as_template(claim: Claim) -> dict[str, Any]:
+    return {
+        "accessModes": list(claim.access_modes),
+        "resources": {"requests": {"storage": claim.size}},
+        "storageClassName": claim.class_name,
+        "volumeAttributesClassName": claim.attributes,
+    }
+
+
+def _mistaken(o: Snapshot, made: Document) -> bool:
+    """Whether the claims were made with another class, access mode or class of attributes, or with
+    a larger size."""
+    had, wish = amount(made["resources"]["requests"]["storage"]), amount(o.spec.storage.size)
     larger = had is not None and wish is not None and had > wish
-    return larger or named != o.spec.storage.class_name
+    wanted = o.spec.storage.claim_template
+    return (
+        larger
+        or made.get("storageClassName") != o.spec.storage.class_name
+        or made["accessModes"] != [wanted.access_mode]
+        or made.get("volumeAttributesClassName") != wanted.volume_attributes_class_name
+    )

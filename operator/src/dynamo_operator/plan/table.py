@@ -4,15 +4,17 @@ The operator acts on the state, never on events: a row sees one snapshot and not
 an operator may die at any point. A look leads to at most one eviction and one ring change. If the
 operator is unsure, it changes nothing and waits, with a sentence that says why.
 
-There are three theorems. Each is stated again at its row, and tested by killing the operator before
+There are four theorems. Each is stated again at its row, and tested by killing the operator before
 and after every single action:
 
 1. *A pod is not stopped before its node has left* (`floor`). The StatefulSet has
    max(size, 1 + highest ordinal whose member has not LEFT) replicas, as a majority of the members
    with one digest says; unreadable: max(size, its replicas, 1 + highest ordinal of a claim recorded
    as a member's). Lowering carries the resourceVersion that it was decided on.
-2. *A claim is deleted only when its node has left for certain* (`plan_ring.forget`), else kept.
-3. *A ring is founded at most once* (`plan_ring.found`).
+2. *A claim is deleted only when its node has left for certain* (`ring.forget`), or its volume
+   is lost for certain (`pods.lost_volume`), else kept.
+3. *A ring is founded at most once* (`ring.found`).
+4. *A node that takes no TLS and one that takes nothing else never run at once* (`going_over`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynamo_operator.actions import Step
-from dynamo_operator.plan import objects, pods, repairs, ring, storage
+from dynamo_operator.plan import (
+    backups,
+    certificates,
+    claims,
+    objects,
+    pods,
+    repairs,
+    ring,
+    running,
+    storage,
+)
 from dynamo_operator.snapshot import Snapshot
 
 Row = Callable[[Snapshot], Step | None]
@@ -29,18 +41,23 @@ TABLE: tuple[tuple[str, Row], ...] = (
     ("resource being deleted, paused", objects.hands_off),
     ("spec against the ring, name taken, Secret missing", objects.invalid),
     ("Secret absent", objects.secret),
+    ("authority absent, old, or on its way", certificates.authority),
+    ("certificate absent, old, or of other names", certificates.certificate),
     ("base object differs", objects.belongings),
     (
         "claim not recorded as its running node says, or not owned as the spec says",
         pods.record,
     ),
     ("volumes of another class or too large, none there", storage.begin_again),
+    ("nothing there yet, and data to begin with", claims.begin_with_data),
     ("StatefulSet absent or differs", objects.workload),
     ("stopped", objects.stopped),
+    ("backup due, backup or restore that waits", backups.begin),
     ("volume lost", pods.lost_volume),
     ("pod unready at an old revision", pods.unstick),
     ("old revisions left, gates open", pods.roll),
     ("claim smaller than the spec, or larger than its volume", storage.grow),
+    ("claim without a label, annotation or attribute of the spec", claims.dress),
     ("nothing there yet", ring.found),
     ("ring unreadable", ring.unreadable),
     ("join or leave that is no longer wanted", ring.cancel),
@@ -54,6 +71,9 @@ TABLE: tuple[tuple[str, Row], ...] = (
     ("weights, moves by hand, balance", ring.move),
     ("repairs", repairs.repairs),
     ("nodes that are not all there", pods.settling),
+    ("protocol that not every node speaks", running.protocol),
+    ("backups beyond the retention", backups.retention),
+    ("backup or restore under way", backups.under_way),
     ("as wanted", repairs.idle),
 )
 """Claims are recorded before the StatefulSet is changed: theorem 1 needs the record when the ring

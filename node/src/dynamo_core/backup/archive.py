@@ -1,0 +1,160 @@
+"""Backups and restores at one node: those that it leads, and its part of those that others lead.
+
+If an order comes twice, because its answer was lost, the node does the work once and answers both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from dynamo_core.admin.planner import Answered, refusal
+from dynamo_core.backup.archive_calls import ArchiveFailed, Bring, Measure, Pack, Put, Unpack
+from dynamo_core.backup.cluster_backup import ClusterBackup
+from dynamo_core.backup.restore import ClusterRestore, Merging
+from dynamo_core.backup.saving import Reply, Saving
+from dynamo_core.protocol.backup_messages import Load, Loaded, Save, SaveHints, backup_id_fault
+from dynamo_core.protocol.messages import Message, Refused
+from dynamo_core.replica.replica import Replica
+from dynamo_core.runtime.host import Host
+from dynamo_core.runtime.machine import copied
+
+RUNS_KEPT_MAX = 16
+SAVED_KEPT_MAX = 64
+"""Answers that are kept for an order that comes again."""
+Run = ClusterBackup | ClusterRestore
+
+
+def nothing(request: Message, reply: Reply) -> None:
+    """The archive of a node whose shell has none."""
+    reply(ArchiveFailed(request.id, "this node has no way to archives"))
+
+
+class ArchiveHost(Host, Protocol):
+    """What backups and restores need of their node."""
+
+    replica: Replica
+
+
+class Archive:
+    """What the node does for backups. `carry`: the shell, which reads and writes archives; it calls
+    the reply in a later turn. `target_fault`: what it has against the URL of one, "" for
+    nothing."""
+
+    def __init__(self, node: ArchiveHost) -> None:
+        self.node = node
+        self.carry: Callable[[Message, Reply], None] = nothing
+        self.target_fault: Callable[[str], str] = lambda archive: ""
+        self._runs: dict[str, Run] = {}
+        self._savings: dict[tuple[object, ...], Saving] = {}
+        self._merging: dict[tuple[str, str], list[tuple[int, Reply]]] = {}
+        self.orders: dict[type, Callable[..., None]] = {
+            Save: self._save,
+            SaveHints: self._save,
+            Load: self._load,
+            **dict.fromkeys((Put, Bring, Measure, Pack, Unpack), self._carry),
+        }
+        """What the local copy hands on to here."""
+
+    def attach(
+        self, carry: Callable[[Message, Reply], None],
+        target_fault: Callable[[str], str] = lambda archive: "",
+    ) -> None:  # fmt: skip
+        """From the shell: its way to archives, and what it has against the URL of one."""
+        self.carry, self.target_fault = carry, target_fault
+
+    def _carry(self, request: Message, reply: Reply) -> None:
+        self.carry(request, reply)
+
+    # ------------------------------------------------------------ orders
+
+    def _save(self, order: Save | SaveHints, reply: Reply) -> None:
+        key: tuple[object, ...] = (order.backup, order.archive, order.again)
+        if isinstance(order, Save):
+            key = (*key, order.partition, order.entry, order.alone, order.root)
+        saving = self._savings.get(key)
+        if saving is not None:
+            return saving.tell(order.id, reply)
+        saving = Saving(self.node, order, lambda: self._saved(key))
+        self._savings[key] = saving
+        saving.tell(order.id, reply)
+        return saving.begin()
+
+    def _saved(self, key: tuple[object, ...]) -> None:
+        """A failure is not kept: the next time it may be otherwise."""
+        answer = self._savings[key].answer
+        if isinstance(answer, Refused) or (answer is not None and answer.why):
+            del self._savings[key]
+        over = [k for k, one in self._savings.items() if one.answer is not None]
+        for old in over[:-SAVED_KEPT_MAX]:
+            del self._savings[old]
+
+    def _load(self, order: Load, reply: Reply) -> None:
+        key = (order.restore, order.part.name)
+        waiting = self._merging.setdefault(key, [])
+        waiting.append((order.id, reply))
+        if len(waiting) > 1:
+            return
+
+        def done(loaded: Loaded) -> None:
+            for number, tell in self._merging.pop(key):
+                tell(copied(loaded, id=number))
+
+        self.node.spawn(Merging(self.node, order, done))
+
+    # ------------------------------------------------------------ administrators
+
+    def back_up(self, body: dict[str, Any], done: Answered) -> None:
+        """Begins a backup, or goes on with the one of this id. The same id again, while it runs or
+        once it is done, is the same backup."""
+        self._begin(
+            body, done,
+            lambda: ClusterBackup(
+                self.node, body["id"], body["archive"], body.get("base", ""),
+                body.get("version", ""),
+            ),
+        )  # fmt: skip
+
+    def restore(self, body: dict[str, Any], done: Answered) -> None:
+        """Begins a restore of a whole backup, or of keys with a prefix."""
+        self._begin(
+            body, done,
+            lambda: ClusterRestore(
+                self.node, body["id"], body["backup"], body["archive"],
+                body.get("prefix", b""),
+            ),
+        )  # fmt: skip
+
+    def _begin(self, body: dict[str, Any], done: Answered, make: Callable[[], Run]) -> None:
+        node, name = self.node, body["id"]
+        if not node.member:
+            return done(503, refusal("not-a-member", "this node is in no ring"))
+        if fault := backup_id_fault(name):
+            return done(400, refusal("bad-parameter", f"id: {fault}"))
+        if fault := self.target_fault(body["archive"]):
+            return done(400, refusal("bad-parameter", f"archive: {fault}"))
+        run, asked = self._runs.get(name), make()
+        if run is None or run.state == "failed":
+            run = asked
+            self._runs.pop(name, None)
+            self._runs[name] = run
+            self._forget()
+            node.later(lambda: node.spawn(asked))
+        elif run.what != asked.what:
+            detail = f"id: {name} is {run.what}, not {asked.what}"
+            return done(409, refusal("request-id-reused", detail))
+        return done(202, {"id": name, "state": run.state})
+
+    def _forget(self) -> None:
+        over = [name for name, run in self._runs.items() if run.state != "running"]
+        for name in over[: max(0, len(self._runs) - RUNS_KEPT_MAX)]:
+            del self._runs[name]
+
+    def knows(self, name: str) -> bool:
+        """Whether any run has this id."""
+        return name in self._runs
+
+    def status(self, name: str, kind: type[Run]) -> dict[str, Any] | None:
+        """Progress and result of a run that was asked of this node, None when unknown."""
+        run = self._runs.get(name)
+        return run.report() if isinstance(run, kind) else None

@@ -1,0 +1,104 @@
+"""What nodes say to each other about backups.
+
+A *part* is one object of an archive (`archive_calls`) with records: rows of (store key, record) of
+one partition or of the hints of one node. A part is held against the checksum that the manifest has
+of it, and each record is proven (T-1).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from dynamo_core.bounds import Count, Digest, EntryNumber, Name, Partition, RoundNumber, Text, Why
+from dynamo_core.protocol.messages import Message
+
+PARTS = "parts/"
+"""All names of parts begin so; the id of their backup follows."""
+PARTS_MAX = 1 << 16
+Hex = Annotated[str, Meta(max_length=128)]
+Rounds = dict[Partition, RoundNumber]
+Parts = Annotated[list["Part"], Meta(max_length=PARTS_MAX)]
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_ID = re.compile(_WORD)
+_PART = re.compile(f"{PARTS}{_WORD}/{_WORD}")
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One object with records: how many, their bytes, those of the object, its SHA-256."""
+
+    name: Text
+    records: Count
+    bytes: Count
+    stored_bytes: Count
+    sha256: Hex
+
+
+def backup_id_fault(name: str) -> str:
+    """What is wrong with the id of a backup, "" when nothing is."""
+    return "" if _ID.fullmatch(name) else "1 to 128 letters, digits, . _ -, a letter or digit first"
+
+
+def part_fault(part: Part) -> str:
+    """What is wrong with the name of a part, "" when nothing is: it leads nowhere else."""
+    return "" if _PART.fullmatch(part.name) else f"{part.name[:80]!r} is no name of a part"
+
+
+class Save(Message, tag=64):
+    """Save your copy of this partition, after passes over the other owners that are up. `alone`:
+    only if it is complete. `root`: that of a copy that an earlier backup has. `again`: another
+    number after what was saved has been lost, for an order that comes twice is one."""
+
+    backup: Text
+    archive: Text
+    partition: Partition
+    entry: EntryNumber
+    alone: bool = True
+    root: Digest = b""
+    again: Count = 0
+
+
+class SaveHints(Message, tag=65):
+    """Save all hints that you keep. `again`: as in Save."""
+
+    backup: Text
+    archive: Text
+    again: Count = 0
+
+
+class Saved(Message, tag=66):
+    """`parts` are in the archive; `unchanged`: the earlier backup has the same. `missed`: owners
+    that were down, over which no pass was made. `why`: nothing is saved, and what for. `rounds`: of
+    the partition, the last round that this node knew to be committed before it read the rows; for
+    hints, of each partition with hints, the last one that it had agreed to (S-DEL-3)."""
+
+    parts: Parts
+    root: Digest = b""
+    unchanged: bool = False
+    missed: tuple[Name, ...] = ()
+    why: Why = ""
+    rounds: Rounds = msgspec.field(default_factory=dict)
+
+
+class Load(Message, tag=67):
+    """Merge the records of this part into the ring, those whose keys begin with `prefix`, and not
+    those of the partitions `without` of the ring that was saved, which had so many `partitions`."""
+
+    restore: Text
+    archive: Text
+    part: Part
+    prefix: Annotated[bytes, Meta(max_length=1024)] = b""
+    without: tuple[Partition, ...] = ()
+    partitions: Count = 0
+
+
+class Loaded(Message, tag=68):
+    """All of the part is in the ring: so many records of it were written, so many were of other
+    keys than those asked for. `why`: not all of it is, and what for."""
+
+    records: Count
+    skipped: Count = 0
+    why: Why = ""

@@ -1,0 +1,358 @@
+"""Administrators of a simulated ring who back up and restore, and an archive that fails them.
+
+When a backup is done, the judge compares it with the writes that were acknowledged before it began.
+It must have each of them, unless every disk that held the write then was down, lost it, or handed
+it to a disk that lost it before the backup saved it (S-BAK-1). After a restore every claim of the
+checker must still hold: nothing newer is lost, no dot is minted twice (S-BAK-2, S-BAK-3). The
+administrator asks another node when the asked node stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from random import Random
+from typing import Protocol
+
+from dynamo_core.backup.archive_calls import ArchiveFailed
+from dynamo_core.backup.cluster_backup import ClusterBackup
+from dynamo_core.backup.manifest import (
+    Manifest,
+    decode_manifest,
+    decode_rows,
+    manifest_name,
+    progress_name,
+    unneeded,
+)
+from dynamo_core.causality.codec import decode_record
+from dynamo_core.causality.records import History
+from dynamo_core.keys import PREFIX_BYTES, partition_of, store_key
+from dynamo_core.node import Node
+from dynamo_core.protocol.backup_messages import PARTS
+from dynamo_core.protocol.messages import Message
+from dynamo_core.ring.document import LEFT
+from dynamo_core.testing.archives import Objects
+from dynamo_core.testing.disk import Disk
+from dynamo_core.testing.fault import Fault
+from dynamo_core.testing.history import OK, Attempt, Restored, Trouble
+from dynamo_core.testing.plan import READY_S, Plan
+from dynamo_core.testing.process import Process
+from dynamo_core.testing.surroundings import Surroundings
+
+FAILS = 0.15
+"""In half of the histories this share of the calls of the archive fails."""
+LATE = 0.1
+LOOK_S = 0.4
+RESTORES = 8
+BACKED_UP = 0.1
+"""Share of histories with backups."""
+
+
+def add_to(rng: Random, plan: Plan) -> None:
+    """In a few histories administrators back up and restore, together with all other faults."""
+    if plan.quiet or rng.random() >= BACKED_UP:
+        return
+    plan.families.append("backups")
+    at = READY_S + rng.uniform(0.5, plan.ends_at / 2)
+    at = rng.choice(KINDS)(rng, plan, at)
+    plan.ends_at = max(plan.ends_at, at + 2.0 - READY_S)
+    plan.faults.sort(key=lambda f: f.at)
+
+
+def _mixture(rng: Random, plan: Plan, at: float) -> float:
+    """Everything in any order. Like the other mixtures it returns the time at which it ends."""
+    kinds = rng.choices(("back up", "back up", "restore", "forget backup"), k=2)
+    for kind in ("back up", *kinds, "back up", "forget backup", "restore"):
+        plan.faults.append(Fault(at, kind, rng.randrange(plan.nodes)))
+        at += rng.choice((0.3, 1.5, 3.0)) * rng.uniform(0.5, 1.5)
+    return at
+
+
+def _alone(rng: Random, plan: Plan, at: float) -> float:
+    """A node that has just started reaches no other owner. So it is complete for no partition, and
+    still saves its data."""
+    node = rng.randrange(plan.nodes)
+    asked = at + rng.uniform(2.5, 4.0)
+    plan.faults += [
+        Fault(at, "crash", node, lasts=0.3),
+        Fault(at + 0.2, "isolate", node, lasts=12.0),
+        Fault(asked, "back up", node),
+        Fault(asked + 10.0, "restore", rng.randrange(plan.nodes)),
+    ]
+    return asked + 11.0
+
+
+def _after_an_absence(rng: Random, plan: Plan, at: float) -> float:
+    """A node that was down, or has lost its disk, comes back without the writes of that time. A
+    restore reaches it before hints and exchanges do."""
+    away = rng.randrange(plan.nodes)
+    others = [node for node in range(plan.nodes) if node != away] or [away]
+    if rng.random() < 0.5:
+        plan.faults.append(Fault(at, "crash", away, lasts=7.0))
+        plan.faults.append(Fault(at + 3.0, "back up", rng.choice(others)))
+        at += 7.1
+    else:
+        plan.faults.append(Fault(at, "back up", rng.choice(others)))
+        plan.faults.append(Fault(at + 3.0, "wipe", away, lasts=0.2))
+        at += rng.uniform(6.0, 9.0)
+    for _ in range(RESTORES):
+        plan.faults.append(Fault(at, "restore", rng.choice(others)))
+        at += rng.uniform(0.1, 0.3)
+    return at + 1.0
+
+
+def _one_after_the_other(rng: Random, plan: Plan, at: float) -> float:
+    """Each backup refers to the one before it. The oldest is deleted while later ones stay."""
+    for kind in ("back up", "back up", "forget backup", "back up", "forget backup", "restore"):
+        plan.faults.append(Fault(at, kind, rng.randrange(plan.nodes)))
+        at += rng.uniform(2.0, 4.0)
+    return at
+
+
+def _mixed_versions(rng: Random, plan: Plan, at: float) -> float:
+    """Some nodes are of the version before and are updated one by one meanwhile. One node may go
+    back to the version before (C17)."""
+    older = rng.sample(range(plan.nodes), rng.randint(1, max(1, plan.nodes - 1)))
+    plan.older = older
+    asked = [n for n in range(plan.nodes) if n not in older] or older
+    for kind in ("back up", "restore", "back up"):
+        plan.faults.append(Fault(at, kind, rng.choice(asked)))
+        at += rng.uniform(0.5, 2.0)
+    for node in older:
+        plan.faults.append(Fault(at, "update", node, lasts=rng.choice((0.1, 1.0))))
+        at += rng.uniform(0.5, 2.0)
+    if rng.random() < 0.4:
+        node = rng.randrange(plan.nodes)
+        plan.faults.append(Fault(at, "update", node, lasts=0.1))
+        plan.faults.append(Fault(at + 3.0, "update", node, lasts=0.1))
+    plan.faults.append(Fault(at + rng.uniform(2.0, 3.0), "restore", rng.choice(asked)))
+    return at + 4.0
+
+
+KINDS = (
+    _mixture, _alone, _alone, _after_an_absence, _one_after_the_other, _one_after_the_other,
+    _mixed_versions,
+)  # fmt: skip
+
+
+class Witness(Surroundings, Protocol):
+    """A world that knows which disk holds which put."""
+
+    plan: Plan
+    dots_of: dict[int, list[tuple[int, int]]]
+    written: list[tuple[bytes, int]]
+
+    def holds(self, disk: Disk, key: bytes, value: int) -> bool:
+        """Whether a disk holds a put, or a successor of the put."""
+
+    def lost_with(self, name: str, value: int) -> bool:
+        """Whether a disk of that node lost the put."""
+
+
+class Backups:
+    """The archive of one world, and the administrators who back up and restore."""
+
+    def __init__(self, world: Witness) -> None:
+        self.world = world
+        self.objects = Objects()
+        self._fails = Random(f"{world.plan.seed} archive").choice((0.0, FAILS))
+        self.done: list[str] = []
+        self._count = 0
+        self._under_way: set[str] = set()
+
+    # ------------------------------------------------------------ the archive
+
+    def connect(self, process: Process, node: Node) -> None:
+        """A node that was started reaches the archive."""
+        node.archive.carry = partial(self._carry, process, node)
+
+    def _carry(
+        self, process: Process, node: Node, request: Message, reply: Callable[[Message], None]
+    ) -> None:
+        """The archive answers later. A request that fails may have been done all the same."""
+        world, rng = self.world, self.world.rng
+        fails = rng.random() < self._fails and not world.healed
+        answer: Message = ArchiveFailed(0, "the archive says no")
+        if not fails or rng.random() < 0.5:
+            done = self.objects.answer(request, process.disk)
+            answer = answer if fails else done
+        if fails:
+            world.count("the archive failed")
+
+        def answered() -> None:
+            if process.node is node:
+                reply(answer)
+                node.dispatcher.drain()
+
+        late = rng.uniform(0.5, 2.0) if rng.random() < LATE else 0.0
+        world.later(late + rng.uniform(0.001, 0.02), lambda: world.enter(process, answered))
+
+    # ------------------------------------------------------------ administrators
+
+    def back_up(self, process: Process) -> None:
+        """Begin a backup. It must have every write that is acknowledged by now."""
+        if not _asked(process):
+            return
+        world = self.world
+        acked = {
+            event.value: event.key
+            for event in world.events
+            if isinstance(event, Attempt) and event.kind != "get" and event.outcome == OK
+            if not self._buried(store_key(event.key), world.dots_of.get(event.value, []))
+        }
+        held = {
+            value: {
+                (p.name, p.disk.node_id) for p in world.processes if world.holds(p.disk, key, value)
+            }
+            for value, key in acked.items()
+        }
+        self._count += 1
+        name = f"b{self._count}"
+        if any(p.older for p in world.processes):
+            world.count("backup in a ring of two versions")
+        world.count("backup begun")
+        self._under_way.add(name)
+        judge = partial(self._judge, name, acked, held)
+        self._lead(process, name, self.done[-1] if self.done else "", judge)
+
+    def _lead(
+        self, process: Process, name: str, base: str, judge: Callable[[Manifest], None]
+    ) -> None:
+        """Asks this node and polls it. If the node stops, asks another one."""
+        world, node = self.world, process.node
+        assert node is not None
+        body = {"id": name, "archive": "sim", "base": base}
+        world.enter(process, lambda: node.archive.back_up(body, lambda status, said: None))
+
+        def look() -> None:
+            report = node.archive.status(name, ClusterBackup) if process.node is node else None
+            if report is not None and report["state"] == "done":
+                self._under_way.discard(name)
+                self.done.append(name)
+                world.count("backup done")
+                return judge(decode_manifest(self.objects[manifest_name(name)]))
+            if report is not None and report["state"] == "running":
+                return world.later(LOOK_S, look)
+            others = [p for p in world.processes if _asked(p)]
+            if not others:
+                return world.later(LOOK_S, look)
+            world.count("backup asked of another node")
+            return self._lead(world.rng.choice(others), name, base, judge)
+
+        world.later(LOOK_S, look)
+
+    def restore(self, process: Process) -> None:
+        """Merge the last backup into the ring, which has changed since."""
+        node = process.node
+        if not _asked(process) or not self.done or node is None:
+            return
+        self._count += 1
+        body = {"id": f"r{self._count}", "backup": self.done[-1], "archive": "sim"}
+        self.world.count("restore begun")
+        for key, values in sorted(self._values_in(self.done[-1]).items()):
+            self.world.events.append(Restored(key, sorted(values)))
+        self.world.enter(process, lambda: node.archive.restore(body, lambda status, said: None))
+
+    def _values_in(self, name: str) -> dict[bytes, set[bytes]]:
+        """What a backup has of each key."""
+        found: dict[bytes, set[bytes]] = {}
+        for stored, record in self._rows(decode_manifest(self.objects[manifest_name(name)])):
+            values = (sibling.value for sibling in decode_record(record).siblings)
+            found.setdefault(stored[PREFIX_BYTES:], set()).update(v for v in values if v)
+        return found
+
+    def _rows(self, manifest: Manifest) -> Iterator[tuple[bytes, bytes]]:
+        """What a restore merges."""
+        without, bits = manifest.forgotten(), len(manifest.pieces).bit_length() - 1
+        for part in manifest.parts():
+            if part.name not in self.objects:
+                continue  # `_all_there` has told it
+            for stored, record in decode_rows(self.objects[part.name]):
+                if partition_of(stored, bits) not in without.get(part.name, ()):
+                    yield stored, record
+                else:
+                    self.world.count("backup with hints from before a round")
+
+    def forget(self) -> None:
+        """Delete the oldest backup: first its manifest, then the parts that no other refers to."""
+        bases = {f"{name}" for name in self.done[-1:]} if self._under_way else set()
+        if len(self.done) < 2 or self.done[0] in bases:
+            return
+        gone = self.done.pop(0)
+        del self.objects[manifest_name(gone)]
+        self.objects.pop(progress_name(gone), None)
+        if self._under_way:
+            return  # a later call deletes the parts
+        kept = [decode_manifest(self.objects[manifest_name(name)]) for name in self.done]
+        names = [name for name in self.objects if name.startswith(PARTS)]
+        for name in unneeded(names, kept, []):
+            del self.objects[name]
+        self.world.count("backup deleted")
+        self._all_there(kept)
+
+    def _all_there(self, kept: list[Manifest]) -> None:
+        for manifest in kept:
+            for part in manifest.parts():
+                if part.name not in self.objects:
+                    detail = f"{part.name} is gone, and {manifest.id} refers to it"
+                    self.world.events.append(Trouble("S-BAK-1", detail))
+
+    # ------------------------------------------------------------ the judge
+
+    def _judge(
+        self, name: str, acked: dict[int, bytes], held: dict[int, set[tuple[str, int]]],
+        manifest: Manifest,
+    ) -> None:  # fmt: skip
+        """S-BAK-1: the backup has each write that was acknowledged before its start."""
+        world = self.world
+        histories: dict[bytes, list[History]] = {}
+        for stored, record in self._rows(manifest):
+            histories.setdefault(stored, []).append(decode_record(record).history)
+        missed = set(manifest.missed())
+        # A disk that was put back has lost its record of what it forgot, too.
+        put_back = {p.name for p in world.processes if p.disk.put_back}
+        if missed:
+            world.count("backup while a node was down")
+        if any(piece.backup for some in manifest.pieces.values() for piece in some):
+            world.count("backup that refers to another")
+        if any(manifest.hints.values()):
+            world.count("backup with hints")
+        members = {
+            (line["name"], int(line["id"], 16))
+            for line in manifest.ring["members"]
+            if line["state"] != LEFT
+        }
+        excused = missed | put_back
+        for value, key in acked.items():
+            dots = world.dots_of.get(value, [])
+            stored = store_key(key)
+            if any(h.covers_dot(dot) for h in histories.get(stored, ()) for dot in dots):
+                continue
+            holders = {
+                holder
+                for holder, node_id in held[value] & members
+                if holder not in excused and not self._lost(holder, key, value)
+            }
+            if holders and dots and not self._buried(stored, dots):
+                detail = f"{name} lacks v{value} of {key!r}, which {sorted(holders)} had"
+                world.events.append(Trouble("S-BAK-1", detail))
+
+    def _lost(self, holder: str, key: bytes, value: int) -> bool:
+        """Whether this node's disk lost the put, or the disk to which this node handed it on."""
+        if self.world.lost_with(holder, value):
+            return True
+        handed_on = not any(
+            p.name == holder and self.world.holds(p.disk, key, value) for p in self.world.processes
+        )
+        return handed_on and any(self.world.lost_with(p.name, value) for p in self.world.processes)
+
+    def _buried(self, stored: bytes, dots: list[tuple[int, int]]) -> bool:
+        """Whether the owners forgot the write by proof meanwhile."""
+        rows = [row for p in self.world.processes for row in p.disk.buried.get(stored, ())]
+        return any(decode_record(row).history.covers_dot(dot) for row in rows for dot in dots)
+
+
+def _asked(process: Process) -> bool:
+    """Whether an administrator can ask this node."""
+    node = process.node
+    return node is not None and not process.paused and not process.older and node.member

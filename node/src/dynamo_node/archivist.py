@@ -1,0 +1,146 @@
+"""Carries out what the core asks of archives, on threads that do nothing else.
+
+A thread reads the rows of the store as they are when the core asks for them; later writes do not
+change them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from queue import SimpleQueue
+from threading import Thread
+
+import structlog
+
+from dynamo_archive.objects import Archive, ArchiveError
+from dynamo_archive.parts import pack, unpack
+from dynamo_archive.sealing import PLAIN, Sealing
+from dynamo_archive.targets import target_fault
+from dynamo_core.backup.archive_calls import (
+    ArchiveFailed,
+    Bring,
+    Brought,
+    Done,
+    Measure,
+    Measured,
+    Pack,
+    Packed,
+    Put,
+    Unpack,
+    Unpacked,
+)
+from dynamo_core.bounds import one_line
+from dynamo_core.errors import StoreError
+from dynamo_core.protocol.messages import Message
+from dynamo_node.driver import Driver
+
+THREADS = 2
+"""For partitions and parts. One more is for small objects, which wait for no partition."""
+STOP_S_MAX = 2.0
+"""A thread that waits for an object store is left alone after this time: a node ends in time."""
+log = structlog.get_logger()
+Reply = Callable[[Message], None]
+Queue = SimpleQueue[Callable[[], None] | None]
+
+
+class Archivist:
+    """Of one node. `targets`: what the URLs of its archives may begin with; `sealing`: its keys."""
+
+    def __init__(self, driver: Driver, targets: Sequence[str], sealing: Sealing = PLAIN) -> None:
+        self._driver = driver
+        self._sealing = sealing
+        self._loop = asyncio.get_running_loop()
+        self._large: Queue = SimpleQueue()
+        self._small: Queue = SimpleQueue()
+        queues = (*(self._large for _ in range(THREADS)), self._small)
+        self._threads = [Thread(target=self._run, args=(one,), daemon=True) for one in queues]
+        for thread in self._threads:
+            thread.start()
+        self._stopped = False
+        self._target_fault = partial(target_fault, targets=tuple(targets))
+        driver.node.archive.attach(self.carry, self._target_fault)
+        driver.ends_with.append(self.stop)
+
+    def carry(self, request: Message, reply: Reply) -> None:
+        """Begins; the reply follows in a later turn."""
+        work = partial(self._work, request)
+        if isinstance(request, Pack):
+            rows = self._driver.store.frozen(request.family, request.start, request.end)
+            work = partial(self._pack, request, rows)
+        queue = self._large if isinstance(request, Pack | Unpack) else self._small
+        queue.put(partial(self._carried, work, reply))
+
+    def stop(self) -> None:
+        """What is under way ends at its next slice."""
+        self._stopped = True
+        for queue in (*(self._large for _ in range(THREADS)), self._small):
+            queue.put(None)
+        until = time.monotonic() + STOP_S_MAX
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _run(self, queue: Queue) -> None:
+        while (work := queue.get()) is not None:
+            if not self._stopped:
+                work()
+
+    def _carried(self, work: Callable[[], Message], reply: Reply) -> None:
+        try:
+            answer = work()
+        except ArchiveError as error:
+            log.warning("a request to an archive failed", why=str(error))
+            answer = ArchiveFailed(0, one_line(str(error)))
+        except Exception as error:
+            log.exception("an internal error with an archive")
+            answer = ArchiveFailed(0, one_line(repr(error)))
+        if not self._stopped:
+            self._loop.call_soon_threadsafe(self._driver.archived, reply, answer)
+
+    def _archive(self, url: str) -> Archive:
+        """Raises ArchiveError, also where this node's settings do not have it: the node that leads
+        a backup may have others."""
+        if fault := self._target_fault(url):
+            raise ArchiveError(fault)
+        return Archive(url)
+
+    def _work(self, request: Message) -> Message:
+        if isinstance(request, Put):
+            self._archive(request.archive).put(request.name, request.data)
+            return Done(0)
+        if isinstance(request, Bring):
+            return Brought(0, self._archive(request.archive).get(request.name))
+        if isinstance(request, Measure):
+            archive = self._archive(request.archive)
+            return Measured(0, dict(chain.from_iterable(map(archive.names, request.prefixes))))
+        assert isinstance(request, Unpack)
+        return Unpacked(0, unpack(self._archive(request.archive), request.part, self._sealing))
+
+    def _pack(self, request: Pack, rows: Iterator[tuple[bytes, bytes]]) -> Message:
+        try:
+            archive = self._archive(request.archive)
+            parts, damaged = pack(
+                archive, request.prefix, request.family, rows, self._rest(), self._sealing
+            )
+        except StoreError as error:
+            log.warning("rows for a backup cannot be read", why=str(error))
+            return Packed(0, [], (), True)
+        return Packed(0, parts, tuple(damaged))
+
+    def _rest(self) -> Callable[[], None]:
+        """S-BG-1: as long as the work took, divided by the budget; the loop runs meanwhile."""
+        began = time.monotonic()
+
+        def rest() -> None:
+            nonlocal began
+            if self._stopped:
+                raise ArchiveError("the node stops")
+            took = time.monotonic() - began
+            budget = self._driver.node.throttle.budget
+            time.sleep(took * (1 / budget - 1))
+            began = time.monotonic()
+
+        return rest

@@ -1,0 +1,118 @@
+"""Deliberate faults in backups and restores (S-BAK-1..3). Each is sought in histories that all have
+backups (`EVERY`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dynamo_core.backup import archive, cluster_backup, manifest, restore, saving
+from dynamo_core.protocol.backup_messages import Save
+from dynamo_core.replica import local_replica, replica
+from dynamo_core.runtime import dispatcher, outbox
+from dynamo_core.runtime.machine import copied
+from dynamo_core.testing import backups
+from tests.simulation.mutants import Patch, mutant
+
+ALONE = "incomplete owner saved alone"
+EVERY: Patch = (backups, "BACKED_UP", 1.0)
+assert archive and restore and local_replica
+
+
+@mutant(ALONE)
+def _() -> list[Patch]:
+    """Without passes, whatever it is."""
+    original = saving.Saving.begin
+
+    def begin(self: Any) -> None:
+        if isinstance(self.order, Save):
+            self.order = copied(self.order, alone=False)
+            if self.order.partition in self.node.replica.owned():
+                self._pack(self.order)
+                return
+        original(self)
+
+    return [EVERY, (saving.Saving, "begin", begin)]
+
+
+@mutant("hint not saved")
+def _() -> list[Patch]:
+    def save_hints(self: Any, now: float) -> Any:
+        self._hints_left = []
+        return self._turn(now)
+
+    return [EVERY, (cluster_backup.ClusterBackup, "_save_hints", save_hints)]
+
+
+@mutant("old value over a newer one")
+def _() -> list[Patch]:
+    original = local_replica.LocalReplica.stores
+    merge = replica.Replica.merge
+
+    def stores(self: Any, requests: Any, *rest: Any) -> None:
+        for request in requests:
+            over = request.cause == "restore"
+            self.replica.merge = _over(self.replica) if over else merge.__get__(self.replica)
+            original(self, (request,), *rest)
+        self.replica.merge = merge.__get__(self.replica)
+
+    return [EVERY, (local_replica.LocalReplica, "stores", stores)]
+
+
+def _over(here: Any) -> Any:
+    def write(stored: bytes, record: bytes, cause: str = "") -> bool:
+        before = here.data(stored)
+        if record != before:
+            here.tree.write(stored, before, record)
+        return record != before
+
+    return write
+
+
+@mutant("a kept backup's part deleted")
+def _() -> list[Patch]:
+    def unneeded(names: Any, manifests: Any, running: Any) -> list[str]:
+        kept = tuple(f"parts/{one.id}/" for one in manifests)
+        return [name for name in names if not name.startswith(kept)]
+
+    return [EVERY, (manifest, "unneeded", unneeded), (backups, "unneeded", unneeded)]
+
+
+@mutant("dots minted again after a restore")
+def _() -> list[Patch]:
+    """The restored value is made a new event under the dot that comes next in the backup's record,
+    as if the restoring node were the actor of that time."""
+    from dynamo_core.causality.codec import decode_record, encode_record
+    from dynamo_core.causality.records import Record, Sibling, update
+
+    original = restore.Merging._unpacked
+
+    def unpacked(self: Any, rows: Any, now: float) -> Any:
+        made = []
+        for stored, record in rows:
+            before = decode_record(record)
+            if before.siblings:
+                last = before.siblings[-1]
+                dot = (last.actor, before.history.top(last.actor) + 1)
+                again = Sibling(*dot, last.value, last.content_type)
+                after: Record = update(before, before.context(), again)
+                record = encode_record(stored[4:], after)
+            made.append((stored, record))
+        return original(self, made, now)
+
+    return [EVERY, (restore.Merging, "_unpacked", unpacked)]
+
+
+@mutant("a call sent to a node that does not know it")
+def _() -> list[Patch]:
+    return [EVERY, (dispatcher, "SINCE", {}), (outbox, "SINCE", {})]
+
+
+@mutant("every hint left out of a restore")
+def _() -> list[Patch]:
+    """As if a round had gone by after each of them."""
+
+    def forgotten(self: Any) -> dict[str, tuple[int, ...]]:
+        every = tuple(self.pieces)
+        return {part.name: every for parts in self.hints.values() for part in parts}
+
+    return [EVERY, (manifest.Manifest, "forgotten", forgotten)]
