@@ -205,6 +205,31 @@ def test_answers_of_the_client_listener_have_their_shapes() -> None:
         listener.stop()
 
 
+def test_an_explanation_has_the_shape_that_its_parameter_names() -> None:
+    """A put, a get, and a get that finds nothing."""
+    (said,) = {
+        each["description"]
+        for _, path, operation in operations().values()
+        if path == "/v1/kv/{key}"
+        for each in operation["parameters"]
+        if each["name"] == "explain"
+    }
+    assert "`Explained`" in said
+    shape = {"components": CLOSED, "$ref": "#/components/schemas/Explained"}
+    listener = Listener("protocol", Limits(1 << 20))
+    try:
+        with httpx.Client(base_url=listener.url, params={"explain": "true"}) as client:
+            for heard, status in (
+                (client.put("/v1/kv/k", content="milk"), 204),
+                (client.get("/v1/kv/k"), 200),
+                (client.get("/v1/kv/none"), 404),
+            ):
+                jsonschema.Draft202012Validator(shape).validate(heard.json())
+                assert heard.json()["status"] == status and heard.json()["asked"]
+    finally:
+        listener.stop()
+
+
 @pytest.mark.parametrize("path", ["/docs", "/docs/page.js", "/docs/page.css", SCRIPT])
 def test_the_viewer_needs_no_token_and_loads_nothing_from_elsewhere(path: str) -> None:
     async def body(admin: Admin) -> None:

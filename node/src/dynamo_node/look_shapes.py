@@ -281,3 +281,31 @@ class StalenessReport(msgspec.Struct, kw_only=True):
     delays: list[PairSampled]
     canary: Canary
     advice: list[str]
+
+
+class Asked(msgspec.Struct):
+    """A node that was asked: `role` is owner or stand-in, `ms` counts from the request's start."""
+
+    node: str
+    role: Literal["owner", "stand-in"]
+    answer: str
+    ms: float
+
+
+class Skipped(msgspec.Struct):
+    """A node that was not asked, and why."""
+
+    node: str
+    reason: str
+
+
+class Explained(msgspec.Struct):
+    """The JSON of every request with `explain=true`, in the place of its own answer. `status` is
+    the one that the request has without it."""
+
+    status: int
+    partition: int
+    coordinator: str
+    asked: list[Asked]
+    skipped: list[Skipped]
+    decided: str

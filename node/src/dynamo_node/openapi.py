@@ -44,7 +44,8 @@ _WRITE = {"w": "acks wanted: 1 to N, one, quorum, all", "dw": "of these fsynced"
 _BOTH = {
     "timeout_ms": "1 to 30000, default 1000",
     "strict": "true: only complete owners count; false: stand-ins too; default: the ring's setting",
-    "explain": "true: who was asked, who was skipped, what was decided",
+    "explain": "true: the answer is JSON of the shape `Explained`: the nodes that were asked, those"
+    " that were not, and what was decided; a put is still done",
 }
 _HEADERS = {"Dynamo-Context": "what the writer has seen", "Dynamo-Request-Id": "for retries"}
 _PUT_HEADERS = _HEADERS | {
@@ -182,7 +183,14 @@ def complete(app: FastAPI) -> Document:
 
 def _schemas() -> Document:
     """Every body and answer by its name."""
-    kinds = [*bodies(), BatchRequest, shapes.Problem, shapes.Sibling, shapes.Values]
+    kinds = [
+        *bodies(),
+        BatchRequest,
+        shapes.Problem,
+        shapes.Sibling,
+        shapes.Values,
+        looks.Explained,
+    ]
     _, parts = msgspec.json.schema_components([*kinds, *_ANSWERS.values()], ref_template=REF)
     for part in parts.values():
         for field in part.get("properties", {}).values():
