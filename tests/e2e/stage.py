@@ -86,6 +86,12 @@ def pod_spec(**container: Any) -> Object:
     }  # fmt: skip
 
 
+def is_ready(pod: Object) -> bool:
+    """Whether a pod is Ready."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
 @dataclass
 class Ring:
     """A DynamoCluster."""
@@ -127,8 +133,9 @@ class Ring:
         return {c["type"]: c for c in self.resource().get("status", {}).get("conditions", ())}
 
     def settled(self, size: int, whole: bool = True) -> bool:
-        """Whether it is as its spec says and has this many members; `whole`: no copy lacks
-        anything, which is seldom true at one moment under load."""
+        """Whether it is as its spec says and has this many members, and their pods are Ready:
+        the status may be from before a pod ended. `whole`: no copy lacks anything, which is
+        seldom true at one moment under load."""
         resource = self.resource()
         status = resource.get("status", {})
         truths = {c["type"]: c["status"] for c in status.get("conditions", ())}
@@ -140,6 +147,7 @@ class Ring:
             and truths.get("Ready") == "True"
             and (truths.get("Converged") == "True" or not whole)
             and truths.get("Progressing") == "False"
+            and sum(map(is_ready, self.pods())) == size
         )
 
     def settle(self, size: int, seconds: float = 180) -> float:

@@ -19,6 +19,7 @@ from tests.e2e.stage import (
     SYSTEM,
     Load,
     Ring,
+    is_ready,
     no_failure,
     operator_pod,
     since,
@@ -182,12 +183,6 @@ def pod_killed() -> str:
 def _another_pod(ordinal: int, uid: str) -> bool:
     pod = get("pod", RINGS, ring.pod(ordinal))
     return pod["metadata"]["uid"] != uid and is_ready(pod)
-
-
-def is_ready(pod: Object) -> bool:
-    """Whether a pod is Ready."""
-    conditions = pod.get("status", {}).get("conditions", ())
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def claim_lost() -> str:

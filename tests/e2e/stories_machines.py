@@ -15,12 +15,12 @@ from tests.e2e.stage import (
     Load,
     Ring,
     command,
+    is_ready,
     no_failure,
     nothing_lost,
     operator_pod,
     since,
 )
-from tests.e2e.stories_begin import is_ready
 
 ring = Ring()
 
