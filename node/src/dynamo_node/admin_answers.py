@@ -12,23 +12,23 @@ from starlette.responses import Response
 
 from dynamo_core.node import Node
 from dynamo_node.link_ends import LinkEnds
-from dynamo_node.problems import RETRY_AFTER_S, Problem
+from dynamo_node.problems import Problem
 
 T = TypeVar("T")
 
 
 def problem(status: int, slug: str, detail: str, **members: Any) -> Response:
     """An error of the admin listener, as RFC 9457 has it."""
-    body = Problem(status, slug, detail, **members).document()
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
+    return refusal(Problem(status, slug, detail, **members))
 
 
 def refusal(refused: Problem) -> Response:
     """A refusal, with the fields that it has on the client listener too."""
-    made = problem(refused.status, refused.slug, refused.detail, **refused.members)
+    headers = {"Retry-After": str(refused.retry_after_s)} if refused.waits else {}
+    if refused.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    body = msgspec.json.encode(refused.document())
+    made = Response(body, refused.status, headers, "application/problem+json")
     for line in refused.head.decode("latin-1").split("\r\n")[:-1]:
         name, _, value = line.partition(": ")
         made.headers[name] = value

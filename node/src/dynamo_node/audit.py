@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
+from math import ceil
 
 import structlog
 
@@ -45,11 +46,14 @@ class Audit:
 
     def check_pace(self, source: str, shown: bytes) -> None:
         """Raises Problem if this credential of this address is not checked at present."""
-        if self._guessers and self._owed(source) > REFUSALS_MAX - 1:
+        if self._guessers and (owed := self._owed(source)) > REFUSALS_MAX - 1:
             if _mark(source, shown) in self._proven:
                 return
-            detail = "this address has sent too many wrong credentials; wait"
-            raise Problem(429, "overloaded", detail, b"Dynamo-Applied: no\r\n")
+            wait_s = ceil((owed - (REFUSALS_MAX - 1)) * FORGIVEN_S)
+            detail = f"this address has sent too many wrong credentials; wait {wait_s} s"
+            raise Problem(
+                429, "overloaded", detail, b"Dynamo-Applied: no\r\n", retry_after_s=wait_s
+            )
 
     def proven(self, source: str, shown: bytes) -> None:
         """The credential is right."""

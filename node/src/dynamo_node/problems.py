@@ -10,6 +10,7 @@ PROBLEMS = "https://dynamo-ring.dev/problems/"
 FIXED_HEAD = b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 """Lines of every answer."""
 RETRY_AFTER_S = 1
+"""What 429 and 503 say where the node cannot know when it will have room."""
 _DETAILS = {
     "not-a-member": "this node is in no ring",
     "draining": "this node is stopping; ask another one",
@@ -27,14 +28,28 @@ class Answer(NamedTuple):
 
 
 class Problem(Exception):
-    """A refused request; `head` and `members` go into the answer."""
+    """A refused request; `head` and `members` go into the answer. `retry_after_s` is for 429 and
+    503."""
 
     def __init__(
-        self, status: int, slug: str, detail: str, head: bytes = b"", **members: Any
+        self,
+        status: int,
+        slug: str,
+        detail: str,
+        head: bytes = b"",
+        *,
+        retry_after_s: int = RETRY_AFTER_S,
+        **members: Any,
     ) -> None:
         super().__init__(detail)
         self.status, self.slug, self.detail = status, slug, detail
         self.head, self.members = head, members
+        self.retry_after_s = retry_after_s
+
+    @property
+    def waits(self) -> bool:
+        """Whether the answer says when to ask again."""
+        return self.status in (429, 503)
 
     def document(self) -> dict[str, Any]:
         """The problem as data; `slug` is from docs/http-api.md, "" if the status says enough."""
@@ -48,7 +63,7 @@ class Problem(Exception):
 
     def answer(self) -> Answer:
         """The problem as an answer."""
-        retry = b"Retry-After: %d\r\n" % RETRY_AFTER_S if self.status in (429, 503) else b""
+        retry = b"Retry-After: %d\r\n" % self.retry_after_s if self.waits else b""
         head = b"Content-Type: application/problem+json\r\n" + FIXED_HEAD + retry + self.head
         return Answer(self.status, head, msgspec.json.encode(self.document()))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dynamo_core.secret_keys import token_of
 from dynamo_node.keyring import Keyring
 from tests.dynamo_node.lone_admin import Admin, with_node
@@ -37,8 +39,12 @@ def test_only_probes_metrics_and_the_viewer_need_no_token() -> None:
     with_node(body, Keyring((SHORT,), former=False), founded=False)
 
 
-def test_who_guesses_does_not_lock_out_an_administrator_who_was_there_before() -> None:
+def test_who_guesses_does_not_lock_out_an_administrator_who_was_there_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def body(admin: Admin) -> None:
+        monkeypatch.setattr(admin.driver.audit, "_clock", lambda: 1e6)
+
         async def asked(token: str) -> int:
             headers = {"Authorization": f"Bearer {token}"}
             return (await admin.get("/v1/status", headers=headers)).status_code
@@ -47,6 +53,8 @@ def test_who_guesses_does_not_lock_out_an_administrator_who_was_there_before() -
         assert await asked(old) == 200
         assert [await asked(f"guess {n}") for n in range(11)] == [401] * 10 + [429]
         assert [await asked(old), await asked(new)] == [200, 429]
+        guess = await admin.get("/v1/status", headers={"Authorization": "Bearer guess"})
+        assert guess.headers["retry-after"] == "6"
 
     with_node(body, Keyring((SHORT, b"another"), former=False), founded=False)
 

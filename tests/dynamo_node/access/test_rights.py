@@ -104,21 +104,25 @@ def test_refusals_of_an_address_are_forgiven_and_addresses_are_bounded() -> None
     now = 0.0
     audit = Audit(Counter(), lambda: now)
 
-    def slow(address: str) -> bool:
+    def slow(address: str) -> int:
+        """What the refusal says: seconds to wait; 0 if the credential is checked."""
         try:
             audit.check_pace(address, b"shown")
         except Problem as problem:
             assert problem.status == 429
-            return True
-        return False
+            assert b"Retry-After: %d\r\n" % problem.retry_after_s in problem.answer().head
+            return problem.retry_after_s
+        return 0
 
     for _ in range(10):
         assert not slow("a")
         audit.credential_refused("GET /v1/kv", "a", "not known")
-    assert slow("a") and not slow("b")
+    assert slow("a") == 6 and not slow("b")
+    now = 0.5
+    assert slow("a") == 6, "rounded up: who waits as long as the answer says may try again"
     now = 5.9
-    assert slow("a")
-    now = 6.1
+    assert slow("a") == 1
+    now = 6.0
     assert not slow("a")
     for n in range(2 * ADDRESSES_MAX):
         audit.credential_refused("GET /v1/kv", str(n), "not known")

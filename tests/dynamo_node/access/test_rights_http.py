@@ -275,8 +275,9 @@ def test_an_operation_takes_the_share_of_its_name(listener: Listener) -> None:
 
 
 def test_ten_wrong_credentials_slow_an_address_but_no_known_name(
-    listener: Listener,
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(listener.driver.audit, "_clock", lambda: 1e6)
     listener.call(listener.driver.audit._guessers.clear)
     with listener.client() as known:
         url = "/v1/kv/mine:there"
@@ -285,8 +286,9 @@ def test_ten_wrong_credentials_slow_an_address_but_no_known_name(
         heard = []
         for n in range(12):
             with listener.client() as guesser:
-                heard.append(guesser.get(url, headers=bearer(f"guess {n}")).status_code)
-        assert heard == [401] * 10 + [429] * 2
+                heard.append(guesser.get(url, headers=bearer(f"guess {n}")))
+        assert [answer.status_code for answer in heard] == [401] * 10 + [429] * 2
+        assert [answer.headers["retry-after"] for answer in heard[10:]] == ["6", "6"]
         assert listener.node.counters["credentials_refused"] == before + 10
         assert known.get(url, headers=bearer("reader")).status_code == 200
     listener.call(listener.driver.audit._guessers.clear)
