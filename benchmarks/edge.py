@@ -28,8 +28,8 @@ from dynamo_node.keyring import Keyring
 class Nothing:
     """Replaces the driver; a ring of three, and one value for every key."""
 
-    access = None
-    """All may do all."""
+    access = audit = None
+    """All may do all, and nothing is told."""
 
     def __init__(self, value_bytes: int) -> None:
         identity = SimpleNamespace(n=3)

@@ -19,7 +19,6 @@ from msgspec import UNSET
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp
 
 from dynamo_archive.sealing import PLAIN, Sealing
 from dynamo_core.admin.admin import KEYS_PAGE_MAX
@@ -264,7 +263,7 @@ def _check_kind(request: Request) -> None:
 def admin_app(
     driver: Driver, keyring: Keyring, version: str, books: Books, limits: Limits,
     sealing: Sealing = PLAIN,
-) -> ASGIApp:  # fmt: skip
+) -> Door:  # fmt: skip
     """The ASGI application of listener 2, with the console's files and `/v1/kv` for its page."""
     api = AdminApi(driver, version, books)
     app = FastAPI(

@@ -148,15 +148,19 @@ class Door:
     def _what(self, scope: Scope) -> str:
         """The request for an audit line, without text that a stranger chose: no key, no path that
         is of no route."""
-        path: str = scope["path"]
-        told = "another path"
+        return f"{scope['method']} {self._named(scope['path'])}"
+
+    def endpoint_of(self, url: bytes) -> str:
+        """The same of a target, without the method."""
+        return self._named(unquote_to_bytes(url.partition(b"?")[0]).decode("latin-1"))
+
+    def _named(self, path: str) -> str:
         if path.startswith(KV.decode()):
-            told = KV.decode().rstrip("/")
-        elif path in self._whole:
-            told = path
-        else:
-            told = next((begun for begun in self._begun if path.startswith(begun)), told)
-        return f"{scope['method']} {told}"
+            return KV.decode().rstrip("/")
+        if path in self._whole:
+            return path
+        found = (begun for begun in self._begun if path.startswith(begun))
+        return next(found, "another path")
 
     def _telling(self, who: str, scope: Scope, send: Send) -> Send:
         """A `send` that logs the change when its answer begins."""

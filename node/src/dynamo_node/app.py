@@ -276,6 +276,7 @@ def admin_config(
     """The admin listener, behind the same guard as the client listener."""
     edge = AdminEdge(limits, asyncio.get_running_loop())
     app = admin_app(driver, keyring, version("dynamo-ring"), edge.books, limits, sealing)
+    edge.audit, edge.endpoint_of = driver.audit, app.endpoint_of
     return _config(app, http=tls.around(partial(GuardedProtocol, edge)))
 
 
@@ -292,7 +293,7 @@ def client_config(
     driver.books = edge.books
     api = ClientApi(driver, keyring, limits, edge.books)
     api.access, api.spans = driver.access, spans
-    edge.access = driver.access
+    edge.access, edge.audit = driver.access, driver.audit
     if front == "asgi":
         return _config(KvApp(api), http=tls.around(partial(GuardedProtocol, edge)))
     return _config(KvApp(api), http=tls.around(partial(KvProtocol, api, edge)))

@@ -29,7 +29,8 @@ PROVEN_MAX = 10_000
 longest ago is forgotten."""
 LINES_S_MAX = 50.0
 """Lines of refusals in one second; further refusals are only counted. Half of them are never for
-requests that show nothing: otherwise a stranger who shows nothing could hide one who guesses."""
+requests that show nothing, or whose credential is not looked at: otherwise a stranger who shows
+nothing could hide one who guesses."""
 log = structlog.get_logger()
 
 
@@ -84,6 +85,11 @@ class Audit:
         """A request has no credential, and this node asks for one."""
         self.counters["requests_without_credential"] += 1
         self._tell("", what, source, "refused: no credential", LINES_S_MAX / 2)
+
+    def of_another_site(self, what: str, source: str) -> None:
+        """A page of another site lets a browser send a request; its credential is not looked at."""
+        self.counters["requests_of_other_sites"] += 1
+        self._tell("", what, source, "refused: a page of another site", LINES_S_MAX / 2)
 
     def forbidden(self, who: str, what: str, source: str) -> None:
         """A known name has asked for something to which it has no right."""

@@ -114,6 +114,7 @@ class GuardedProtocol(HttpToolsProtocol):
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             if isinstance(cause, Problem):
+                self.edge.tell(cause, self.parser.get_method(), self.url, self.principal)
                 self._refuse(cause)
             else:
                 # A write may have begun: every answer could be wrong, so send none.

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple, Protocol
 
 from dynamo_core.runtime.shares import ALL_USED, SHARE_USED
-from dynamo_node.access import Access, forbidden
-from dynamo_node.budget import Books
+from dynamo_node.access import Access, endpoint_of
+from dynamo_node.audit import Audit
+from dynamo_node.budget import NOT_APPLIED, Books
 from dynamo_node.problems import Problem
 
 _TARGET = re.compile(rb"/[!-\"$-~]*")
@@ -97,6 +99,9 @@ class Edge:
         self.limits = limits
         self.access: Access | None = None
         """Who may do what; None if clients are not asked for a name."""
+        self.audit: Audit | None = None
+        self.endpoint_of: Callable[[bytes], str] = endpoint_of
+        """The target of a request, for an audit line."""
         self.connections: dict[Guarded, None] = {}
         """In the order in which they were opened."""
         self._refused: dict[Guarded, None] = {}
@@ -161,6 +166,13 @@ class Edge:
             else:
                 self.books.places.give(connection.principal)
 
+    def tell(self, refusal: Problem, method: bytes, url: bytes, source: str) -> None:
+        """A request is refused by its head: the audit hears of one that another site's page made.
+        `Access` tells the others."""
+        if isinstance(refusal, AnotherSite) and self.audit is not None:
+            what = f"{method.decode('latin-1')} {self.endpoint_of(url)}"
+            self.audit.of_another_site(what, source)
+
     def body_bytes_max(self, url: bytes) -> int:
         """Maximum length of a body at this URL."""
         if url.startswith(b"/v1/kv/"):
@@ -200,6 +212,13 @@ def patience_s(url: bytes, limits: Limits) -> float:
     must still read the body and carry out the request; bounded if there is no timeout."""
     said = _TIMEOUT.search(url)
     return min(limits.large_wait_s_max, int(said[1]) / 2000) if said else limits.large_wait_s_max
+
+
+class AnotherSite(Problem):
+    """A page of another site lets a browser send the request."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(403, "forbidden", detail, NOT_APPLIED)
 
 
 def bad_framing(detail: str) -> Problem:
@@ -260,13 +279,13 @@ def _check_site(found: dict[bytes, bytes]) -> None:
     credentials. Pages of this listener may ask, and a person may type its address. Raises Problem
     (Fetch Metadata; RFC 6454)."""
     if found.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
-        raise forbidden("sec-fetch-site: a page of another site may not ask")
+        raise AnotherSite("sec-fetch-site: a page of another site may not ask")
     origin = found.get(b"origin")
     if (
         origin is not None
         and origin.partition(b"://")[2].lower() != found.get(b"host", b"").lower()
     ):
-        raise forbidden("origin: a page of another site may not ask")
+        raise AnotherSite("origin: a page of another site may not ask")
 
 
 def too_large(bytes_max: int) -> Problem:

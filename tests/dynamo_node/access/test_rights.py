@@ -142,14 +142,17 @@ def test_who_shows_nothing_leaves_lines_for_other_refusals() -> None:
     with structlog.testing.capture_logs() as lines:
         for then in (0.0, 0.5, 60.0):
             now = then
-            for _ in range(1000):
-                audit.nothing_shown("GET /v1/kv", "a")
+            for n in range(1000):
+                told = audit.nothing_shown if n % 2 else audit.of_another_site
+                told("GET /v1/kv", "a")
             for n in range(5):
                 audit.credential_refused("GET /v1/kv", f"b{n}", "not known")
     outcomes = Counter(line["outcome"] for line in lines)
     assert outcomes["refused: not known"] == 15
-    assert outcomes["refused: no credential"] == 25 + 20 + 25, "half of what may be written"
-    assert audit.counters["requests_without_credential"] == 3000
+    others = outcomes["refused: no credential"] + outcomes["refused: a page of another site"]
+    assert others == 25 + 20 + 25, "half of what may be written"
+    assert audit.counters["requests_without_credential"] == 1500
+    assert audit.counters["requests_of_other_sites"] == 1500
     assert audit.counters["audit_lines_left_out"] == 3015 - len(lines)
 
 

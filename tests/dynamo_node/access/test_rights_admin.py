@@ -270,6 +270,34 @@ def test_a_page_of_another_site_may_not_ask(front: str) -> None:
         listener.stop()
 
 
+@pytest.mark.parametrize("front", ["protocol", "asgi", "admin"])
+@pytest.mark.parametrize("rights", [None, RIGHTS])
+def test_a_page_of_another_site_is_told_and_counted(front: str, rights: Rights | None) -> None:
+    """With good credentials and without; the line has no key and no text that the page chose."""
+    listener = Listener(front, Limits(1 << 20), rights=rights)
+    path, told = ("/v1/records/key", "/v1/records/") if front == "admin" else ("/v1/ring",) * 2
+    cross, same = {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-origin"}
+    try:
+        with structlog.testing.capture_logs() as lines, listener.client() as client:
+            client.get(path, headers=same | bearer("owner"))
+            before = len(lines)
+            assert client.get(path, headers=cross | bearer("boss")).status_code == 403
+            evil = {"Origin": "http://evil.example"}
+            assert client.put("/v1/kv/key?a", content=b"v", headers=evil).status_code == 403
+            offer = {"Connection": "Upgrade", "Upgrade": "h2c"}
+            assert client.delete("/another%0apath", headers=cross | offer).status_code == 403
+        found = [(e["who"], e["what"], e["source"]) for e in lines[before:]]
+        assert found == [
+            ("", f"GET {told}", "127.0.0.1"),
+            ("", "PUT /v1/kv", "127.0.0.1"),
+            ("", "DELETE another path", "127.0.0.1"),
+        ]
+        assert {e["outcome"] for e in lines[before:]} == {"refused: a page of another site"}
+        assert listener.node.counters["requests_of_other_sites"] == 3
+    finally:
+        listener.stop()
+
+
 FORMS = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b")
 """What a page may have a browser send to another site without asking first (Fetch, 2.2.2)."""
 
