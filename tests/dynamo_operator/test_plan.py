@@ -92,6 +92,16 @@ CASES: dict[str, Case] = {
     "user's Secret absent": (
         lambda: asked(structs.replace(empty(THREE()), secret=False), auth={"secretName": "mine"}),
         "SecretMissing", []),
+    "short Secret, nothing to start": (lambda: structs.replace(THREE(), secret_text="short"),
+                                       "AsWanted", []),
+    "short Secret, image changed": (
+        lambda: structs.replace(asked(THREE(), image="node:2"), secret_text="short"),
+        "SecretUnusable", []),
+    "short Secret, old": (lambda: structs.replace(old(THREE(), 2), secret_text="short"),
+                          "SecretUnusable", []),
+    "short Secret, stopping": (
+        lambda: structs.replace(asked(THREE(), stopped=True), secret_text="short"),
+        "Stopping", [do.Apply]),
     "bad schedule": (lambda: asked(THREE(), repair={"schedule": "often"}), "SpecInvalid", []),
     "service type changed": (lambda: asked(THREE(), service={"type": "NodePort"}),
                              "MakingObjects", [do.Apply]),

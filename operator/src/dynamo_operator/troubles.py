@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dynamo_operator import trust_conditions
 from dynamo_operator.actions import Step
 from dynamo_operator.claims import noted
+from dynamo_operator.plan import secret
 from dynamo_operator.plan.backups import bootstrap_run, unrestored
 from dynamo_operator.quantity import amount
 from dynamo_operator.snapshot import RING, Claim, Pod, Snapshot
@@ -32,6 +33,8 @@ def troubles(o: Snapshot, step: Step, refused: str = "") -> list[Trouble]:
         found.append((step.reason, step.message))
     if not o.spec.stopped:
         found += _disks(o)
+        if (why := secret.fault(o)) and not step.invalid:
+            found.append(("SecretUnusable", why))
         found += sorted(_of_pods(o), key=lambda trouble: PODS.index(trouble[0]))
         found += _ring(o)
         found += not_grown(o)

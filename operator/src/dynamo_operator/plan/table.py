@@ -31,6 +31,7 @@ from dynamo_operator.plan import (
     repairs,
     ring,
     running,
+    secret,
     storage,
 )
 from dynamo_operator.snapshot import Snapshot
@@ -48,6 +49,7 @@ TABLE: tuple[tuple[str, Row], ...] = (
         "claim not recorded as its running node says, or not owned as the spec says",
         pods.record,
     ),
+    ("secret that nodes refuse, and pods to start or to update", secret.unusable),
     ("volumes of another class or too large, none there", storage.begin_again),
     ("nothing there yet, and data to begin with", claims.begin_with_data),
     ("StatefulSet absent or differs", objects.workload),
