@@ -62,8 +62,9 @@ images:  ## both images, TAG=0.1.0; IMAGE_BUILD='podman build ...' builds with a
 
 sbom: $(VENV)/.installed  ## what both images install, with hashes: CycloneDX in dist/
 	@mkdir -p dist
-	@$(SBOM) --extra node --output-file dist/dynamo-ring-node.cdx.json
-	@$(SBOM) --extra operator --output-file dist/dynamo-ring-operator.cdx.json
+	@set -e; for part in node operator; do \
+	  $(SBOM) --extra $$part --output-file dist/dynamo-ring-$$part.cdx.json; \
+	  $(BIN)/python -m release.sbom dist/dynamo-ring-$$part.cdx.json; done
 
 krew: $(VENV)/.installed  ## packs the plugin of kubectl for krew, from the wheel in dist/
 	@$(BIN)/uv export --quiet --frozen --no-dev --no-emit-project --no-annotate --no-header --output-file dist/requirements.txt

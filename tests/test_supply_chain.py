@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from release.sbom import files_in, whole
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("node", "operator")
@@ -51,8 +53,7 @@ def exported(*words: str) -> str:
 
 def sbom_of(part: str) -> dict[str, Any]:
     words = ("--no-dev", "--extra", part, "--preview-features", "sbom-export")
-    document: dict[str, Any] = json.loads(exported(*words, "--format", "cyclonedx1.5"))
-    return document
+    return whole(json.loads(exported(*words, "--format", "cyclonedx1.5")))
 
 
 def distribution(requirement: str) -> str:
@@ -142,9 +143,57 @@ def test_the_sbom_has_what_an_image_installs(part: str) -> None:
     assert {distribution(line) for line in wanted} <= found.keys()
     assert not {"pytest", "ruff", "uv"} & found.keys()
     for name, component in found.items():
+        if component["purl"].startswith("pkg:npm/"):
+            continue
         assert component["purl"] == f"pkg:pypi/{name}@{component['version']}"
         hashes = [file["hashes"] for file in component["externalReferences"]]
         assert hashes and all(one["alg"] == "SHA-256" for each in hashes for one in each)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_sbom_has_each_file_that_the_package_takes_from_npm(part: str) -> None:
+    """Both images have the whole package, so also the pages of the nodes."""
+    document = sbom_of(part)
+    packages = [each for each in document["components"] if each["purl"].startswith("pkg:npm/")]
+    files = {file["name"]: file for package in packages for file in package["components"]}
+    source = ROOT / "node/src"
+    vendored = {
+        str(file.relative_to(source)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for pattern in ("console/vendor/*", "viewer/swagger-ui*")
+        for file in (source / "dynamo_node").glob(pattern)
+        if file.name != "SHA256SUMS"
+    }
+    assert {name: file["hashes"] for name, file in files.items()} == {
+        name: [{"alg": "SHA-256", "content": digest}] for name, digest in vendored.items()
+    }
+    named: dict[str, str] = {}
+    for place in ("console", "viewer"):
+        project = json.loads((ROOT / "node" / place / "package.json").read_text())
+        named |= project["dependencies"]
+    assert {each["name"]: each["version"] for each in packages} == named
+    for each in packages:
+        assert each["purl"] == f"pkg:npm/{each['name']}@{each['version']}"
+        assert each["licenses"] and each["externalReferences"][0]["hashes"][0]["alg"] == "SHA-512"
+    whole_refs = [each["bom-ref"] for each in document["components"] + list(files.values())]
+    assert len(set(whole_refs)) == len(whole_refs)
+    root = document["metadata"]["component"]["bom-ref"]
+    (mine,) = [each for each in document["dependencies"] if each["ref"] == root]
+    assert {each["bom-ref"] for each in packages} <= set(mine["dependsOn"])
+
+
+def test_what_is_made_and_what_is_in_the_images_is_the_whole_sbom() -> None:
+    made = (ROOT / "Makefile").read_text().split("\nsbom:")[1].split("\n\n")[0]
+    assert "$(SBOM)" in made and "-m release.sbom dist/" in made
+    for part in PARTS:
+        commands = commands_of(part)
+        exports = next(n for n, command in enumerate(commands) if "uv export" in command)
+        assert commands[exports + 1].endswith("python -m release.sbom /opt/dynamo/sbom.cdx.json")
+
+
+def test_a_file_of_no_package_ends_the_sbom(tmp_path: Path) -> None:
+    (tmp_path / "left-pad.js").write_text("")
+    with pytest.raises(SystemExit, match=r"left-pad\.js: of no package"):
+        list(files_in(tmp_path, tmp_path))
 
 
 def steps(workflow: Path) -> Iterator[dict[str, Any]]:
