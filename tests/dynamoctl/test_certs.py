@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -17,8 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from dynamo_client.admin import AdminClient
 from dynamo_client.local_nodes import LocalRing, free_base
 from dynamo_node.certificates import Certificates, TlsFiles
+from dynamoctl.secured import give_rights, secure
 from dynamoctl.trial_ca import make_ca, make_node
 from tests.dynamoctl.command_line import document, ok, run
 
@@ -104,11 +107,60 @@ def test_an_authority_that_cannot_sign_is_told(tmp_path: Path, case: str) -> Non
     assert not list(tmp_path.glob("node*"))
 
 
+def _asks_who_it_is(ring: LocalRing, said: str) -> None:
+    """401 without a token, 403 for what a name may not do, and the words say with which file."""
+    node = ring.nodes["n1"]
+
+    def asked(method: str, key: str, file: str = "") -> int:
+        shown = {}
+        if file:
+            assert f"$(cat .local/{file})" in said
+            assert (ring.directory / file).stat().st_mode & 0o777 == 0o600
+            token = (ring.directory / file).read_text().strip()
+            shown = {"Authorization": f"Bearer {token}"}
+        url = f"{node.endpoint}/v1/kv/{key}"
+        verify = node.tls.context()
+        return httpx.request(method, url, headers=shown, content=b"", verify=verify).status_code
+
+    assert asked("PUT", "cart-1") == asked("GET", "cart-1") == 401
+    assert asked("PUT", "cart-1", "trial.token") == asked("PUT", "other", "trial.token") == 204
+    assert asked("GET", "cart-1", "reader.token") == 200
+    assert asked("PUT", "cart-1", "reader.token") == asked("GET", "other", "reader.token") == 403
+    trial = (ring.directory / "trial.token").read_text().strip()
+    with AdminClient(node.admin, trial, tls=node.tls) as admin:
+        assert admin.status()["access"] != "open"
+    assert set(ring.admin_tokens) == {ring.token, trial}
+
+
+def test_rights_of_ones_own_are_kept(tmp_path: Path) -> None:
+    ring = LocalRing(tmp_path / "ring")
+    secure(ring)
+    ring.flags.append("--access-file=/mine.toml")
+    give_rights(ring)
+    assert ring.flags.count("--access-file=/mine.toml") == len(ring.flags) - 1 == 1
+    assert ring.client_token_file is None and not (ring.directory / "access.toml").exists()
+
+
+def test_what_was_made_once_is_made_no_second_time(tmp_path: Path) -> None:
+    """A start that failed is tried again; a person may have changed the rules meanwhile."""
+    ring = LocalRing(tmp_path / "ring")
+    secure(ring)
+    give_rights(ring)
+    files = [ring.directory / name for name in ("access.toml", "trial.token", "reader.token")]
+    before = [file.read_text() for file in files]
+    again = LocalRing(tmp_path / "ring")
+    secure(again)
+    give_rights(again)
+    assert [file.read_text() for file in files] == before
+    assert again.client_token_file == files[1]
+
+
 def test_a_secure_ring_by_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     try:
-        ok("local", "up", "-d", "--secure", "--nodes", "1", "--base-port", str(free_base(2)))
+        said = ok("local", "up", "-d", "--secure", "--nodes", "1", "--base-port", str(free_base(2)))
         ring = LocalRing(tmp_path / ".local")
+        _asks_who_it_is(ring, said.stdout)
         endpoint = ring.nodes["n1"].endpoint
         assert endpoint.startswith("https://")
         ok("put", "cart", "tea")
@@ -117,7 +169,9 @@ def test_a_secure_ring_by_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         told = ["--endpoint", endpoint, "--admin", ring.nodes["n1"].admin]
         assert "certificate" in run("get", "cart", *told).stderr.lower()
         ca = ["--ca-file", str(tmp_path / ".local/certs/ca.crt")]
-        assert run("get", "cart", *told, *ca).stdout == "tea"
+        assert "Authorization" in run("get", "cart", *told, *ca).stderr
+        trial = ["--client-token-file", str(tmp_path / ".local/trial.token")]
+        assert run("get", "cart", *told, *ca, *trial).stdout == "tea"
         shown = ["--secret-file", str(tmp_path / ".local/secret")]
         assert document("status", *told, *ca, *shown)[0]["name"] == "n1"
         wrong = run("get", "cart", *told, "--ca-file", str(tmp_path / "none"))

@@ -169,9 +169,9 @@ class _Handler(BaseHTTPRequestHandler):
         faults = self.door.faults
         try:
             if self.command == "GET":
-                admin = LocalRing(self.door.directory).token
+                admins = LocalRing(self.door.directory).admin_tokens
                 shown = self.headers.get("authorization", "")
-                if admin is not None and not _same(shown, f"Bearer {admin}"):
+                if admins and not any(_same(shown, f"Bearer {admin}") for admin in admins):
                     self._problem(401, "authorization: needs the token of administrators")
                     return
                 self._document(200, {**faults.state(), "token": self.door.token})

@@ -34,7 +34,9 @@ from dynamo_client.tokens import token_of_secret_file
 
 BASE_PORT = 7101
 NODES_MAX = 64
-SECRET = "--cluster-secret-file"
+SECRET, ACCESS = "--cluster-secret-file", "--access-file"
+RIGHTS, TRIAL_TOKEN = "access.toml", "trial.token"
+"""Of `--secure`, in the directory of a ring: who may do what; the token that may do everything."""
 HISTORY, HISTORY_BYTES_MAX = "--history-bytes-max", 8 * 1024 * 1024
 BACKUPS = "--backup-targets"
 STORES = "s3://,gs://,az://"
@@ -249,8 +251,26 @@ class LocalRing:
     @property
     def secret_file(self) -> str:
         """The file of the secret in the flags, "" if they name none."""
-        named = dict(flag.partition("=")[::2] for flag in self.flags)
-        return named.get(SECRET, "")
+        return self.flag(SECRET)
+
+    def flag(self, name: str) -> str:
+        """The value of a node's flag, "" if the flags do not have it."""
+        return dict(flag.partition("=")[::2] for flag in self.flags).get(name, "")
+
+    @property
+    def client_token_file(self) -> Path | None:
+        """The token that may do everything, if the rights are those that `--secure` made."""
+        own = str((self.directory / RIGHTS).resolve())
+        return self.directory / TRIAL_TOKEN if self.flag(ACCESS) == own else None
+
+    @property
+    def admin_tokens(self) -> list[str]:
+        """What an administrator may show; [] if nodes ask for nothing. Raises LocalFault."""
+        found = [self.token] if self.token is not None else []
+        if (file := self.client_token_file) is not None:
+            with suppress(OSError):
+                found.append(file.read_text().strip())
+        return found
 
     def node(self, name: str) -> LocalNode:
         """The node of that name. Raises LocalFault if there is none."""

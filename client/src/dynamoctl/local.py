@@ -24,7 +24,7 @@ from dynamo_client.local_nodes import BASE_PORT, NODES_MAX, LocalNode, LocalRing
 from dynamo_client.local_process import Process, until
 from dynamoctl.change import change
 from dynamoctl.room import offer, room
-from dynamoctl.secured import certify, secure
+from dynamoctl.secured import certify, give_rights, secure, told
 from dynamoctl.session import LOCAL_DIR, Session, table
 
 NODES, PARTITIONS = 3, 256
@@ -79,7 +79,7 @@ def up(
         typer.Option("--what-if/--no-what-if", help="Offer faults to the console, on loopback."),
     ] = True,
     with_tls: Annotated[
-        bool, typer.Option("--secure", help="With a secret, a trial authority and TLS.")
+        bool, typer.Option("--secure", help="With a secret, a trial authority, TLS and rights.")
     ] = False,
 ) -> None:
     """Start nodes, make a ring of them, and stay until Ctrl-C. If the directory has nodes, start
@@ -133,6 +133,7 @@ def _prepare(
         ring.flags = flags
         if with_tls:
             secure(ring)
+            give_rights(ring)
         for _ in range(nodes or NODES):
             ring.add(base_port or BASE_PORT)
         certify(ring)
@@ -171,19 +172,24 @@ def _welcome(
     nodes = list(ring.nodes.values())
     ours = "dynamoctl" if shutil.which("dynamoctl") else _beside_python("dynamoctl")
     curl = f"curl --cacert {shlex.quote(str(ring.certs / 'ca.crt'))}" if ring.certs else "curl"
+    url = f"U={nodes[0].endpoint}/v1/kv/cart-1"
+    known = curl
+    if held := ring.client_token_file:
+        url += f'\n  T="Authorization: Bearer $(cat {shlex.quote(str(held))})"'
+        known += ' -H "$T"'
     first = f"""
 Try:
-  U={nodes[0].endpoint}/v1/kv/cart-1
-  {curl} -X PUT --data-binary 'two apples' $U
-  {curl} -i $U
-  C=$({curl} -so /dev/null -w '%header{{dynamo-context}}' $U)
-  {curl} -X DELETE -H "Dynamo-Context: $C" $U
-or {ours} get, put, ring, status, top{_named(ring)}{end}"""
+  {url}
+  {known} -X PUT --data-binary 'two apples' $U
+  {known} -i $U
+  C=$({known} -so /dev/null -w '%header{{dynamo-context}}' $U)
+  {known} -X DELETE -H "Dynamo-Context: $C" $U
+or {ours} get, put, ring, status, top{_named(ring)}{told(ring, curl)}{end}"""
     count = "1 node is" if len(nodes) == 1 else f"{len(nodes)} nodes are"
     ready = Text(f"{count} ready after {seconds:.1f} s", "bold green")
-    url = console.url if console else f"{nodes[0].admin}/console"
+    page = console.url if console else f"{nodes[0].admin}/console"
     session.show(
-        _document(ring), ready, _table(ring), Text(f"\nConsole: {url}", "bold"), Text(first)
+        _document(ring), ready, _table(ring), Text(f"\nConsole: {page}", "bold"), Text(first)
     )
 
 
@@ -204,6 +210,8 @@ def _named(ring: LocalRing) -> str:
     }
     if ring.secret_file:
         names["DYNAMO_SECRET_FILE"] = str(Path(ring.secret_file).resolve())
+    if held := ring.client_token_file:
+        names["DYNAMO_CLIENT_TOKEN_FILE"] = str(held.resolve())
     if ring.certs:
         names["DYNAMO_CA_FILE"] = str((ring.certs / "ca.crt").resolve())
     words = " ".join(f"{name}={shlex.quote(text)}" for name, text in names.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from dynamo_client.tls import SYSTEM
@@ -13,7 +14,7 @@ def session_of(
     endpoints: list[str], admins: list[str], credentials: Credentials, as_json: bool
 ) -> Session:
     """Completes the options: the ring of `.local/` if it runs, else the usual ports."""
-    token, tls = credentials.token(), credentials.tls()
+    token, tls, shown = credentials.token(), credentials.tls(), credentials
     local, named = [], bool(endpoints or admins)
     if not (endpoints and admins) and (LOCAL_DIR / "nodes.json").exists():
         from dynamo_client.local_nodes import LocalRing
@@ -22,6 +23,8 @@ def session_of(
         local = ring.running
         if local and not endpoints and token is None:
             token = ring.token
+        if local and not endpoints and credentials.client_token_file is None:
+            shown = replace(credentials, client_token_file=ring.client_token_file)
         if local and not (endpoints or admins) and tls == SYSTEM:
             tls = local[0].tls
     if not endpoints:
@@ -36,7 +39,7 @@ def session_of(
     options += credentials.options()
     urls = [url.rstrip("/") for url in endpoints]
     made = Session(urls, admins, token, as_json, options=tuple(options), tls=tls)
-    made.client_token = credentials.client_token()
+    made.client_token = shown.client_token()
     return made
 
 
