@@ -147,6 +147,7 @@ def test_a_secure_ring_is_asked_in_tls_as_a_service_account(
     pods = [running("shop-0", containers=containers), running("shop-1")]
     place.answers("pods", {"items": pods})
     place.answers("token-checkout", "a.b.c")
+    (place.path / "secret-shop-secret.json").unlink()
     cluster = kubectl.Cluster.find({"--service-account": "checkout"})
     ports = {"shop-0": {8080: 1, 8081: 2}, "shop-1": {8080: 3, 8081: 4}}
     session = kubectl.session_maker(cluster, ports)(False)
@@ -154,6 +155,10 @@ def test_a_secure_ring_is_asked_in_tls_as_a_service_account(
     assert session.admins == ["https://127.0.0.1:2", "http://127.0.0.1:4"]
     assert Path(session.tls.ca_file).read_text() == ca
     assert session.client_token.headers() == {"Authorization": 'Bearer "a.b.c"'}
+    assert session.token is session.client_token, "administrators without the secret send it too"
+    place.answers("token-checkout", "d.e.f")
+    session.client_token._renew_at = 0.0
+    assert session.token.headers() == {"Authorization": 'Bearer "d.e.f"'}
 
 
 def test_a_secret_that_lacks_its_key_or_its_text_is_told_by_its_name(

@@ -23,8 +23,8 @@ from typing import Any
 
 from dynamo_client.errors import BadParameter
 from dynamo_client.tls import SYSTEM, Tls
-from dynamo_client.token_file import TokenFile
 from dynamo_client.tokens import token_of_secret
+from dynamoctl.account_token import AccountToken
 from dynamoctl.app import app, end
 from dynamoctl.session import FAILED, NOT_FOUND, USAGE, Failed, Session, table, to_copy
 
@@ -295,12 +295,14 @@ def session_maker(
     clients = [f"{urls[pod]}:{each[CLIENT_PORT]}" for pod, each in ports.items()]
     admins = {pod: f"{urls[pod]}:{each[ADMIN_PORT]}" for pod, each in ports.items()}
     shown = cluster.account_token()
-    token = cluster.token() or shown
+    held = None
+    if shown is not None:
+        held = AccountToken(_kept("token", shown), cluster.account_token)
+    token = cluster.token() or held
     options = tuple(f"{name}={value}" for name, value in (target or {}).items())
     tls = SYSTEM
     if any(url.startswith("https") for url in clients):
         tls = Tls(ca_file=_kept("ca.crt", cluster.authority()))
-    held = None if shown is None else TokenFile(_kept("token", shown))
     return lambda as_json: Session(
         clients, list(admins.values()), token, as_json, admins, "kubectl dynamo", options, tls, held
     )
