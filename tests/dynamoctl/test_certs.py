@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from dynamo_client.admin import AdminClient
+from dynamo_client.local_door import LocalDoor
+from dynamo_client.local_faults import LocalFaults
 from dynamo_client.local_nodes import LocalRing, free_base
 from dynamo_node.certificates import Certificates, TlsFiles
 from dynamoctl.secured import give_rights, secure
@@ -130,6 +132,14 @@ def _asks_who_it_is(ring: LocalRing, said: str) -> None:
     with AdminClient(node.admin, trial, tls=node.tls) as admin:
         assert admin.status()["access"] != "open"
     assert set(ring.admin_tokens) == {ring.token, trial}
+    reader = (ring.directory / "reader.token").read_text().strip()
+    door = LocalDoor(LocalFaults(ring.directory, None), 0)
+    try:
+        for token, status in ((ring.token, 200), (trial, 200), (reader, 401), ("", 401)):
+            shown = {"Authorization": f"Bearer {token}"} if token else {}
+            assert httpx.get(f"{door.url}/what-if", headers=shown).status_code == status
+    finally:
+        door.stop()
 
 
 def test_rights_of_ones_own_are_kept(tmp_path: Path) -> None:
