@@ -30,7 +30,7 @@ def test_hints_from_before_a_round_are_left_out(tmp_path: Path, floor: int) -> N
     rows = sorted(row(key, b"v") for key in KEYS)
     parts, _ = pack(archive, "parts/one/hints", DATA, rows, lambda: None)
     pieces = {p: [Piece("a", [], floor=floor if p == 1 else 4)] for p in range(1 << BITS)}
-    rounds = {"d": dict.fromkeys(pieces, 4)}
+    rounds = {part.name: dict.fromkeys(pieces, 4) for part in parts}
     one = Manifest(1, "one", "c", 1, 2, {}, {"d": parts}, [], pieces, rounds=rounds)
     found = {key for key, _ in contents(archive, one)}
     left_out = {key for key in KEYS if floor > 4 and partition_of(store_key(key), BITS) == 1}

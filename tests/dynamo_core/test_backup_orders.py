@@ -50,6 +50,16 @@ def test_nothing_is_unchanged_that_was_not_compared() -> None:
     assert answer_fault(Save(1, "one", URL, 3, (0, 1), True, b"root"), same, node) == ""
 
 
+def test_numbers_of_rounds_are_in_order_and_one_for_each_part() -> None:
+    node = Town("a b c").nodes["a"]
+    save, hints = Save(1, "one", URL, 3, (0, 1)), SaveHints(1, "one", URL)
+    assert answer_fault(save, Saved(1, [], seen=3, floor=2, passed=1), node) == ""
+    assert answer_fault(save, Saved(1, [], seen=1, floor=2), node)
+    assert answer_fault(save, Saved(1, [], seen=2, floor=1, passed=2), node)
+    assert answer_fault(hints, Saved(1, [PART], stamps=[{3: 7}]), node) == ""
+    assert answer_fault(hints, Saved(1, [PART]), node)
+
+
 def test_a_manifest_names_parts_alone() -> None:
     one = Manifest(1, "one", "c", 1, 2, {}, {}, [], {0: [Piece("a", [ELSEWHERE])]})
     with pytest.raises(BadParameter, match="no name of a part"):
@@ -62,8 +72,9 @@ def test_words_of_an_archive_are_one_printable_line() -> None:
 
 
 def test_a_node_without_archives_says_so_in_words() -> None:
-    node = Town("a b c").nodes["a"]
-    order = SaveHints(7, "one", URL)
+    town = Town("a", n=1)
+    node = town.nodes["a"]
+    order = Save(7, "one", URL, 3, town.ring.entries[3].number)
     said: list[Message] = []
     node.local.answer(order, said.append)
     node.dispatcher.drain()

@@ -74,7 +74,7 @@ def test_a_hint_is_left_out_only_if_every_copy_is_from_after_a_later_round() -> 
     part = Part("parts/one/hints-0", 3, 3, 3, "")
     floors = {0: [7], 1: [8, 9], 2: [8, 7], 3: [7], 4: [9]}
     pieces = {p: [Piece("a", [], floor=floor) for floor in some] for p, some in floors.items()}
-    numbers = {"d": {0: 6, 1: 7, 2: 7, 3: 7}}
+    numbers = {part.name: {0: 6, 1: 7, 2: 7, 3: 7}}
     one = Manifest(1, "one", "c", 1, 2, {}, {"d": [part]}, [], pieces, rounds=numbers)
     assert one.forgotten() == {part.name: (0, 1)}
     older = msgspec.structs.replace(one, rounds={})

@@ -5,33 +5,41 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynamo_core.backup import archive, cluster_backup, manifest, restore, saving
-from dynamo_core.protocol.backup_messages import Save
+from dynamo_core.backup import (
+    archive,
+    cluster_backup,
+    incomplete,
+    manifest,
+    restore,
+    saving,
+    saving_hints,
+)
 from dynamo_core.replica import local_replica, replica
 from dynamo_core.runtime import dispatcher, outbox
 from dynamo_core.runtime.machine import copied
-from dynamo_core.testing import backups
+from dynamo_core.testing import backup_mixes, backups
 from tests.simulation.mutants import Patch, mutant
 
 ALONE = "incomplete owner saved alone"
-EVERY: Patch = (backups, "BACKED_UP", 1.0)
+EVERY: Patch = (backup_mixes, "BACKED_UP", 1.0)
+OLD: Patch = (backup_mixes, "KINDS", (backup_mixes._old_copies,))
 assert archive and restore and local_replica
 
 
 @mutant(ALONE)
 def _() -> list[Patch]:
     """Without passes, whatever it is."""
-    original = saving.Saving.begin
+    original = saving.SavingPartition.begin
 
     def begin(self: Any) -> None:
-        if isinstance(self.order, Save):
-            self.order = copied(self.order, alone=False)
-            if self.order.partition in self.node.replica.owned():
-                self._pack(self.order)
-                return
+        self.order = copied(self.order, alone=False)
+        if self.order.partition in self.node.replica.owned():
+            self._passed_at = self.node.replica.numbers.floor(self.order.partition)
+            self._pack()
+            return
         original(self)
 
-    return [EVERY, (saving.Saving, "begin", begin)]
+    return [EVERY, (saving.SavingPartition, "begin", begin)]
 
 
 @mutant("hint not saved")
@@ -116,3 +124,25 @@ def _() -> list[Patch]:
         return {part.name: every for parts in self.hints.values() for part in parts}
 
     return [EVERY, (manifest.Manifest, "forgotten", forgotten)]
+
+
+@mutant("an old copy of an incomplete owner kept")
+def _() -> list[Patch]:
+    """Copies of one partition are not compared by their rounds."""
+
+    def saved(self: Any, partition: int, piece: Any) -> None:
+        copies = self._of.setdefault(partition, incomplete._Copies())
+        copies.pieces[piece.node] = piece
+
+    return [EVERY, OLD, (incomplete.IncompleteOwners, "saved", saved)]
+
+
+@mutant("hints saved without the number of their store")
+def _() -> list[Patch]:
+    """The number of a node that has not compared its own is not believed, as if it were old."""
+    original = saving_hints.SavingHints._stamps
+
+    def stamps(self: Any, target: Any) -> dict[int, int]:
+        return {p: n for p, n in original(self, target).items() if p not in self._apart}
+
+    return [EVERY, OLD, (saving_hints.SavingHints, "_stamps", stamps)]

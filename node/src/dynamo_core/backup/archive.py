@@ -12,7 +12,8 @@ from dynamo_core.admin.planner import Answered, refusal
 from dynamo_core.backup.archive_calls import ArchiveFailed, Bring, Measure, Pack, Put, Unpack
 from dynamo_core.backup.cluster_backup import ClusterBackup
 from dynamo_core.backup.restore import ClusterRestore, Merging
-from dynamo_core.backup.saving import Reply, Saving
+from dynamo_core.backup.saving import Reply, Saving, SavingPartition
+from dynamo_core.backup.saving_hints import SavingHints
 from dynamo_core.protocol.backup_messages import Load, Loaded, Save, SaveHints, backup_id_fault
 from dynamo_core.protocol.messages import Message, Refused
 from dynamo_core.replica.replica import Replica
@@ -75,10 +76,15 @@ class Archive:
         saving = self._savings.get(key)
         if saving is not None:
             return saving.tell(order.id, reply)
-        saving = Saving(self.node, order, lambda: self._saved(key))
+        saving = self._new(order, lambda: self._saved(key))
         self._savings[key] = saving
         saving.tell(order.id, reply)
         return saving.begin()
+
+    def _new(self, order: Save | SaveHints, done: Callable[[], None]) -> Saving:
+        if isinstance(order, Save):
+            return SavingPartition(self.node, order, done)
+        return SavingHints(self.node, order, done)
 
     def _saved(self, key: tuple[object, ...]) -> None:
         """A failure is not kept: the next time it may be otherwise."""

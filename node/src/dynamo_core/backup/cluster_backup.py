@@ -28,6 +28,7 @@ from dynamo_core.backup.archive_calls import (
     Measured,
     Put,
 )
+from dynamo_core.backup.incomplete import IncompleteOwners
 from dynamo_core.backup.manifest import (
     FORMAT,
     Manifest,
@@ -50,8 +51,6 @@ from dynamo_core.ring.document import LEFT
 from dynamo_core.ring.json_form import to_document
 from dynamo_core.runtime.machine import Effects, Machine, View
 
-COMPLETE_S = 5.0
-"""An owner may become complete within this time, as after a start. Then all owners are saved."""
 ARCHIVE_S = 600.0
 """The archive answers within this time, if only that it could not."""
 CHECKS_MAX = 3
@@ -81,12 +80,7 @@ class ClusterBackup(Machine):
         self._orders = Orders()
         self._again = self._checks = 0
         """A number that orders have after parts were lost; how often the end was checked."""
-        self._incomplete: dict[int, set[str]] = {}
-        """By partition: owners that said that they are not complete."""
-        self._since: dict[int, float] = {}
-        """By partition: when an owner first said so."""
-        self._some: dict[int, list[Piece]] = {}
-        """What such owners have saved, until all that are up have."""
+        self._incomplete = IncompleteOwners(view.counters)
         self._request: Message | None = None
         """To the archive, for this step."""
         self._hints_left: list[str] = []
@@ -131,7 +125,7 @@ class ClusterBackup(Machine):
         self.view.counters["backup_partitions_lost"] += len({*lost, *gone})
         if lost:
             self._again = self.view.draw() & (1 << 32) - 1
-        self._some = {p: some for p, some in self._some.items() if p not in lost}
+        self._incomplete.lost(lost)
         if not ends:
             return self._save_hints(now)
         if not lost:
@@ -154,7 +148,7 @@ class ClusterBackup(Machine):
         self.manifest = Manifest(
             FORMAT, self.id, progress.cluster_id, progress.started_ms, view.wall_ms,
             to_document(view.ring), progress.hints, progress.silent, progress.pieces,
-            progress.base, self._version, progress.rounds,
+            progress.base, self._version, progress.rounds, progress.unsure,
         )  # fmt: skip
         data = encode_manifest(self.manifest)
         return self._archive(now, self._end, Put(0, self.archive, manifest_name(self.id), data))
@@ -249,13 +243,20 @@ class ClusterBackup(Machine):
         up = [n for n in owners[turn:] + owners[:turn] if self.view.up(n)]
         if not up:
             self.why = f"partition {partition}: none of its owners is up: {', '.join(owners)}"
-        candidates = [n for n in up if n not in self._incomplete.get(partition, ())]
-        free = [n for n in candidates or up if self._orders.free(n, partition, now)]
-        if candidates:
+        alone = self._incomplete.may_be_complete(partition, up)
+        asked = alone or self._incomplete.wanted(partition, up)
+        free = [n for n in asked if self._orders.free(n, partition, now)]
+        if alone:
             return [self._call(name, partition, True, now) for name in free[:1]]
-        have = {piece.node for piece in self._some.get(partition, ())}
         self.view.counters["backups_of_all_owners"] += bool(free)
-        return [self._call(name, partition, False, now) for name in free if name not in have]
+        if not asked:  # another one was up until now
+            self._saved_by_all(partition)
+        return [self._call(name, partition, False, now) for name in free]
+
+    def _saved_by_all(self, partition: int) -> None:
+        owners = self.view.preference.owners(partition)
+        if pieces := self._incomplete.whole(partition, owners, self.view.up):
+            self.progress.pieces[partition] = pieces
 
     def _call(self, name: str, partition: int, alone: bool, now: float) -> tuple[str, Message]:
         order: Message = SaveHints(0, self.id, self.archive, self._again)
@@ -263,8 +264,8 @@ class ClusterBackup(Machine):
             entry = self.view.ring.entries[partition].number
             base = self._base.get(partition)
             root = bytes.fromhex(base.root) if base is not None and alone else b""
-            place = (self.id, self.archive, partition, entry, alone, root, self._again)
-            order = Save(0, *place)
+            again = self._again ^ self._incomplete.turn(partition, name)
+            order = Save(0, self.id, self.archive, partition, entry, alone, root, again)
         return self._orders.give(name, partition, order, now)
 
     # ------------------------------------------------------------ events
@@ -295,7 +296,7 @@ class ClusterBackup(Machine):
             return self._not_saved(node, partition, reply.why, now)
         self._orders.moved(now)
         if partition == HINTS:
-            self.progress.hints_of(node, reply.parts, reply.rounds)
+            self.progress.hints_of(node, reply)
             self._hints_left = [name for name in self._hints_left if name != node]
         else:
             assert isinstance(request, Save)
@@ -310,28 +311,22 @@ class ClusterBackup(Machine):
         return self._compare(now)
 
     def _saved(self, node: str, request: Save, reply: Saved) -> None:
-        partition = request.partition
-        floor = reply.rounds.get(partition, 0)
+        partition, counters = request.partition, self.view.counters
+        numbers = {"seen": reply.seen, "floor": reply.floor, "passed": reply.passed}
         if reply.unchanged:
             base = self._base[partition]
             name = base.backup or self.progress.base
-            piece = msgspec.structs.replace(base, backup=name, missed=[], floor=floor)
-            self.view.counters["backup_partitions_referred"] += 1
+            piece = msgspec.structs.replace(base, backup=name, missed=[], **numbers)
+            counters["backup_partitions_referred"] += 1
         else:
-            piece = Piece(node, reply.parts, reply.root.hex(), "", list(reply.missed), floor)
-            self.view.counters["backup_partitions_saved"] += 1
+            missed = list(reply.missed)
+            piece = Piece(node, reply.parts, reply.root.hex(), "", missed, **numbers)
+            counters["backup_partitions_saved"] += 1
         if request.alone:
             self.progress.pieces[partition] = [piece]
             return
-        some = self._some.setdefault(partition, [])
-        some.append(msgspec.structs.replace(piece, root=""))
-        owners = self.view.preference.owners(partition)
-        have = {one.node for one in some}
-        if all(name in have for name in owners if self.view.up(name)):
-            down = [name for name in owners if name not in have]
-            self.progress.pieces[partition] = [
-                msgspec.structs.replace(one, missed=down) for one in some
-            ]
+        self._incomplete.saved(partition, piece)
+        self._saved_by_all(partition)
 
     def _archive_failed(self, request: Message, why: str, now: float) -> Effects:
         self.view.counters["archive_failures"] += 1
@@ -347,9 +342,7 @@ class ClusterBackup(Machine):
         if not self._orders.ended(node, partition):
             return []
         if partition != HINTS and reason is Refusal.INCOMPLETE:
-            since = self._since.setdefault(partition, now)
-            if now - since >= COMPLETE_S:
-                self._incomplete.setdefault(partition, set()).add(node)
+            self._incomplete.said(partition, node, now)
         return self._not_saved(node, partition, reason.words, now)
 
     def _not_saved(self, node: str, partition: int, why: str, now: float) -> Effects:

@@ -16,7 +16,7 @@ from dynamo_core.bounds import StoreKey
 from dynamo_core.causality.codec import checked
 from dynamo_core.errors import BadParameter, Corrupt
 from dynamo_core.keys import HINTS, PREFIX_BYTES
-from dynamo_core.protocol.backup_messages import PARTS, Part, part_fault
+from dynamo_core.protocol.backup_messages import PARTS, Part, Saved, part_fault
 from dynamo_core.replica.hints import split_hint_key
 
 FORMAT = 1
@@ -32,8 +32,12 @@ class Piece(msgspec.Struct, omit_defaults=True):
     root: str = ""
     backup: str = ""
     missed: list[str] = []
+    seen: int = 0
+    """The last round that this copy had agreed to when it was read."""
     floor: int = 0
-    """The last round that this copy knew to be committed."""
+    """The last round that it knew to be committed then."""
+    passed: int = 0
+    """The last round that it knew to be committed when it began to compare other copies."""
 
 
 class Progress(msgspec.Struct, omit_defaults=True):
@@ -49,7 +53,9 @@ class Progress(msgspec.Struct, omit_defaults=True):
     """Members whose hints could not be saved, for they did not answer."""
     pieces: dict[int, list[Piece]] = {}
     rounds: dict[str, dict[int, int]] = {}
-    """By node and partition with hints: the last round that it had agreed to."""
+    """By part with hints and partition: the last round that their store had agreed to."""
+    unsure: dict[str, list[int]] = {}
+    """By node: partitions with hints that may be newer than these numbers say."""
 
     def parts(self) -> Iterator[Part]:
         """All that is saved so far."""
@@ -81,10 +87,13 @@ class Progress(msgspec.Struct, omit_defaults=True):
         """That backup is gone."""
         self.base = ""
 
-    def hints_of(self, node: str, parts: list[Part], rounds: dict[int, int]) -> None:
+    def hints_of(self, node: str, saved: Saved) -> None:
         """The hints of a member are saved."""
-        self.hints[node] = parts
-        self.rounds[node] = rounds
+        self.hints[node] = saved.parts
+        parts = zip(saved.parts, saved.stamps, strict=True)
+        self.rounds |= {part.name: stamps for part, stamps in parts if stamps}
+        if saved.unsure:
+            self.unsure[node] = list(saved.unsure)
         self.silent = [name for name in self.silent if name != node]
 
 
@@ -103,19 +112,36 @@ class Manifest(msgspec.Struct):
     base: str = ""
     version: str = ""
     rounds: dict[str, dict[int, int]] = {}
+    unsure: dict[str, list[int]] = {}
     """As in Progress."""
 
     def forgotten(self) -> dict[str, tuple[int, ...]]:
         """By part with hints: the partitions of which a round went by between them and all copies.
         They were delivered before it, so the copies have what was in them. What was deleted and
         forgotten since would come back from them."""
-        floors = {p: min((one.floor for one in ps), default=0) for p, ps in self.pieces.items()}
-        found: dict[str, tuple[int, ...]] = {}
-        for node, parts in self.hints.items():
-            seen = self.rounds.get(node, {})
-            old = tuple(sorted(p for p, number in seen.items() if number < floors.get(p, 0)))
-            found |= {part.name: old for part in parts if old}
-        return found
+        return {part.name: old for _, part in self._hints() if (old := self._older(part))}
+
+    def _hints(self) -> Iterator[tuple[str, Part]]:
+        return ((node, part) for node, parts in self.hints.items() for part in parts)
+
+    def _older(self, part: Part) -> tuple[int, ...]:
+        """The partitions whose copies all know a round that the hints in the part do not know."""
+        seen = self.rounds.get(part.name, {})
+        return tuple(sorted(p for p in seen if seen[p] < self._least(p, "floor")))
+
+    def _least(self, partition: int, number: str) -> int:
+        return min((getattr(one, number) for one in self.pieces.get(partition, ())), default=0)
+
+    def _left_out(self) -> set[str]:
+        """Nodes with hints that are left out although no copy may have them. Either a round went by
+        while the copies were compared, or the node had not compared its numbers yet."""
+        return {
+            node
+            for node, part in self._hints()
+            for p in self._older(part)
+            if p in self.unsure.get(node, ())
+            or self.rounds[part.name][p] >= self._least(p, "passed")
+        }
 
     def parts(self) -> Iterator[Part]:
         """All that it refers to, each once."""
@@ -132,7 +158,7 @@ class Manifest(msgspec.Struct):
 
     def missed(self) -> list[str]:
         """Nodes that were down: what they alone held is not in it."""
-        return missed(self.pieces, self.silent)
+        return missed(self.pieces, {*self.silent, *self._left_out()})
 
     def comparable(self, cluster_id: str, entries: int) -> dict[int, Piece]:
         """The partitions that a later backup of this ring may refer to: one copy has all of it."""

@@ -111,6 +111,7 @@ class Quarantine:
         apart = self.replica.quarantined
         for partition in [p for p in apart if me.issuperset(ring.live(ring.entries[p].owners))]:
             apart.discard(partition)
+            self.replica.stamps[partition] = self.replica.numbers.seen(partition)
 
     # ------------------------------------------------------------ asking
 
@@ -194,6 +195,7 @@ class Quarantine:
             if replica.hints.any_of(partition, node.ring.partition_bits):
                 node.counters["kept_apart_over_a_drop"] += 1
         replica.quarantined.discard(partition)
+        replica.stamps[partition] = replica.numbers.seen(partition)
         self._told.pop(partition, None)
         replica.refresh_partition(partition)
 

@@ -178,6 +178,10 @@ def _shown(request: Offer, reply: Shown, here: Receiver) -> str:
 
 
 def _saved(request: Save | SaveHints, reply: Saved, here: Receiver) -> str:
+    if isinstance(request, SaveHints) and len(reply.stamps) != len(reply.parts):
+        return "numbers that are not one for each part"
+    if not reply.passed <= reply.floor <= reply.seen:
+        return "numbers of rounds that are not in order"
     compared = isinstance(request, Save) and request.root
     return "" if compared or not reply.unchanged else "unchanged, and there is no earlier one"
 

@@ -71,16 +71,26 @@ class SaveHints(Message, tag=65):
 
 class Saved(Message, tag=66):
     """`parts` are in the archive; `unchanged`: the earlier backup has the same. `missed`: owners
-    that were down, over which no pass was made. `why`: nothing is saved, and what for. `rounds`: of
-    the partition, the last round that this node knew to be committed before it read the rows; for
-    hints, of each partition with hints, the last one that it had agreed to (S-DEL-3)."""
+    that were down, over which no pass was made. `why`: nothing is saved, and what for.
+
+    The numbers are those of rounds that forget tombstones (S-DEL-3). Of a partition: `seen`, the
+    last one that the store had agreed to when its rows were read; `floor`, the last one that it
+    knew to be committed then, and `passed`, before the passes. Of hints: `stamps`, for each part by
+    partition the *seen* at which they were read; `unsure`, partitions with hints that may be newer
+    than that, because the node has not compared its numbers yet."""
 
     parts: Parts
     root: Digest = b""
     unchanged: bool = False
     missed: tuple[Name, ...] = ()
     why: Why = ""
-    rounds: Rounds = msgspec.field(default_factory=dict)
+    seen: RoundNumber = 0
+    floor: RoundNumber = 0
+    passed: RoundNumber = 0
+    stamps: Annotated[list[Rounds], Meta(max_length=PARTS_MAX)] = msgspec.field(
+        default_factory=list
+    )
+    unsure: tuple[Partition, ...] = ()
 
 
 class Load(Message, tag=67):

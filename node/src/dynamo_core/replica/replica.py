@@ -61,6 +61,8 @@ class Replica:
         """Partitions whose numbers are not compared yet in this life (S-DEL-3)."""
         self.quarantine_target = InQuarantine(f"{boot:016x}")
         """The target of the hints that are kept meanwhile."""
+        self.stamps: dict[int, int] = {}
+        """By partition: the *seen* with which its quarantine ended, that of these hints."""
         self.marks: set[int] = set()
         self.numbers = RoundNumbers(write_batch)
         self.tombstones = Tombstones(settings.tombstones_max)

@@ -1,4 +1,5 @@
-"""Administrators of a simulated ring who back up and restore, and an archive that fails them.
+"""Administrators of a simulated ring who back up and restore, and an archive that fails them. When
+they do so: `backup_mixes`.
 
 When a backup is done, the judge compares it with the writes that were acknowledged before it began.
 It must have each of them, unless every disk that held the write then was down, lost it, or handed
@@ -24,7 +25,7 @@ from dynamo_core.backup.manifest import (
     progress_name,
     unneeded,
 )
-from dynamo_core.causality.codec import decode_record
+from dynamo_core.causality.codec import decode_record, merge_bytes
 from dynamo_core.causality.records import History
 from dynamo_core.keys import PREFIX_BYTES, partition_of, store_key
 from dynamo_core.node import Node
@@ -33,9 +34,8 @@ from dynamo_core.protocol.messages import Message
 from dynamo_core.ring.document import LEFT
 from dynamo_core.testing.archives import Objects
 from dynamo_core.testing.disk import Disk
-from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.history import OK, Attempt, Restored, Trouble
-from dynamo_core.testing.plan import READY_S, Plan
+from dynamo_core.testing.plan import Plan
 from dynamo_core.testing.process import Process
 from dynamo_core.testing.surroundings import Surroundings
 
@@ -43,96 +43,7 @@ FAILS = 0.15
 """In half of the histories this share of the calls of the archive fails."""
 LATE = 0.1
 LOOK_S = 0.4
-RESTORES = 8
-BACKED_UP = 0.1
-"""Share of histories with backups."""
-
-
-def add_to(rng: Random, plan: Plan) -> None:
-    """In a few histories administrators back up and restore, together with all other faults."""
-    if plan.quiet or rng.random() >= BACKED_UP:
-        return
-    plan.families.append("backups")
-    at = READY_S + rng.uniform(0.5, plan.ends_at / 2)
-    at = rng.choice(KINDS)(rng, plan, at)
-    plan.ends_at = max(plan.ends_at, at + 2.0 - READY_S)
-    plan.faults.sort(key=lambda f: f.at)
-
-
-def _mixture(rng: Random, plan: Plan, at: float) -> float:
-    """Everything in any order. Like the other mixtures it returns the time at which it ends."""
-    kinds = rng.choices(("back up", "back up", "restore", "forget backup"), k=2)
-    for kind in ("back up", *kinds, "back up", "forget backup", "restore"):
-        plan.faults.append(Fault(at, kind, rng.randrange(plan.nodes)))
-        at += rng.choice((0.3, 1.5, 3.0)) * rng.uniform(0.5, 1.5)
-    return at
-
-
-def _alone(rng: Random, plan: Plan, at: float) -> float:
-    """A node that has just started reaches no other owner. So it is complete for no partition, and
-    still saves its data."""
-    node = rng.randrange(plan.nodes)
-    asked = at + rng.uniform(2.5, 4.0)
-    plan.faults += [
-        Fault(at, "crash", node, lasts=0.3),
-        Fault(at + 0.2, "isolate", node, lasts=12.0),
-        Fault(asked, "back up", node),
-        Fault(asked + 10.0, "restore", rng.randrange(plan.nodes)),
-    ]
-    return asked + 11.0
-
-
-def _after_an_absence(rng: Random, plan: Plan, at: float) -> float:
-    """A node that was down, or has lost its disk, comes back without the writes of that time. A
-    restore reaches it before hints and exchanges do."""
-    away = rng.randrange(plan.nodes)
-    others = [node for node in range(plan.nodes) if node != away] or [away]
-    if rng.random() < 0.5:
-        plan.faults.append(Fault(at, "crash", away, lasts=7.0))
-        plan.faults.append(Fault(at + 3.0, "back up", rng.choice(others)))
-        at += 7.1
-    else:
-        plan.faults.append(Fault(at, "back up", rng.choice(others)))
-        plan.faults.append(Fault(at + 3.0, "wipe", away, lasts=0.2))
-        at += rng.uniform(6.0, 9.0)
-    for _ in range(RESTORES):
-        plan.faults.append(Fault(at, "restore", rng.choice(others)))
-        at += rng.uniform(0.1, 0.3)
-    return at + 1.0
-
-
-def _one_after_the_other(rng: Random, plan: Plan, at: float) -> float:
-    """Each backup refers to the one before it. The oldest is deleted while later ones stay."""
-    for kind in ("back up", "back up", "forget backup", "back up", "forget backup", "restore"):
-        plan.faults.append(Fault(at, kind, rng.randrange(plan.nodes)))
-        at += rng.uniform(2.0, 4.0)
-    return at
-
-
-def _mixed_versions(rng: Random, plan: Plan, at: float) -> float:
-    """Some nodes are of the version before and are updated one by one meanwhile. One node may go
-    back to the version before (C17)."""
-    older = rng.sample(range(plan.nodes), rng.randint(1, max(1, plan.nodes - 1)))
-    plan.older = older
-    asked = [n for n in range(plan.nodes) if n not in older] or older
-    for kind in ("back up", "restore", "back up"):
-        plan.faults.append(Fault(at, kind, rng.choice(asked)))
-        at += rng.uniform(0.5, 2.0)
-    for node in older:
-        plan.faults.append(Fault(at, "update", node, lasts=rng.choice((0.1, 1.0))))
-        at += rng.uniform(0.5, 2.0)
-    if rng.random() < 0.4:
-        node = rng.randrange(plan.nodes)
-        plan.faults.append(Fault(at, "update", node, lasts=0.1))
-        plan.faults.append(Fault(at + 3.0, "update", node, lasts=0.1))
-    plan.faults.append(Fault(at + rng.uniform(2.0, 3.0), "restore", rng.choice(asked)))
-    return at + 4.0
-
-
-KINDS = (
-    _mixture, _alone, _alone, _after_an_absence, _one_after_the_other, _one_after_the_other,
-    _mixed_versions,
-)  # fmt: skip
+Forgotten = dict[bytes, list[tuple[str, History]]]
 
 
 class Witness(Surroundings, Protocol):
@@ -212,7 +123,7 @@ class Backups:
             world.count("backup in a ring of two versions")
         world.count("backup begun")
         self._under_way.add(name)
-        judge = partial(self._judge, name, acked, held)
+        judge = partial(self._judge, name, acked, held, self._forgotten())
         self._lead(process, name, self.done[-1] if self.done else "", judge)
 
     def _lead(
@@ -301,13 +212,17 @@ class Backups:
 
     def _judge(
         self, name: str, acked: dict[int, bytes], held: dict[int, set[tuple[str, int]]],
-        manifest: Manifest,
+        forgotten: Forgotten, manifest: Manifest,
     ) -> None:  # fmt: skip
         """S-BAK-1: the backup has each write that was acknowledged before its start."""
         world = self.world
         histories: dict[bytes, list[History]] = {}
+        whole: dict[bytes, bytes] = {}
+        lww = manifest.ring.get("conflicts") == "LastWriteWins"
         for stored, record in self._rows(manifest):
             histories.setdefault(stored, []).append(decode_record(record).history)
+            whole[stored] = merge_bytes(stored[PREFIX_BYTES:], whole.get(stored), record, lww)
+        self._nothing_back(manifest, forgotten, whole)
         missed = set(manifest.missed())
         # A disk that was put back has lost its record of what it forgot, too.
         put_back = {p.name for p in world.processes if p.disk.put_back}
@@ -336,6 +251,35 @@ class Backups:
             if holders and dots and not self._buried(stored, dots):
                 detail = f"{name} lacks v{value} of {key!r}, which {sorted(holders)} had"
                 world.events.append(Trouble("S-BAK-1", detail))
+
+    def _forgotten(self) -> Forgotten:
+        """By key, what each node has forgotten by proof until now."""
+        found: Forgotten = {}
+        for process in self.world.processes:
+            for stored, rows in process.disk.buried.items():
+                known = [(process.name, decode_record(row).history) for row in rows]
+                found.setdefault(stored, []).extend(known)
+        for event in self.world.events:
+            if isinstance(event, Restored):  # an administrator wants it back
+                found.pop(store_key(event.key), None)
+        return found
+
+    def _nothing_back(
+        self, manifest: Manifest, forgotten: Forgotten, whole: dict[bytes, bytes]
+    ) -> None:
+        """A copy of the partition is of a node that had forgotten the deletion of the key before
+        the start: then the backup has no deleted value of it."""
+        bits = len(manifest.pieces).bit_length() - 1
+        for stored, record in whole.items():
+            saved = {piece.node for piece in manifest.pieces[partition_of(stored, bits)]}
+            for sibling in decode_record(record).siblings:
+                dot = (sibling.actor, sibling.counter)
+                known = [n for n, history in forgotten.get(stored, ()) if history.covers_dot(dot)]
+                if sibling.value is None or sibling.expires_ms or saved.isdisjoint(known):
+                    continue
+                key = stored[PREFIX_BYTES:]
+                detail = f"{manifest.id} brings back {sibling.value!r} of {key!r}, deleted before"
+                self.world.events.append(Trouble("S-BAK-1", detail))
 
     def _lost(self, holder: str, key: bytes, value: int) -> bool:
         """Whether this node's disk lost the put, or the disk to which this node handed it on."""

@@ -46,6 +46,7 @@ EXPECTED = (
     "backup in a ring of two versions", "calls_not_known_there", "node updated",
     "node put back to an older version",
     "backup that refers to another", "backup while a node was down", "backup with hints",
+    "backup with hints from before a round", "backup_copies_too_old",
     "backups_of_all_owners", "backups_resumed", "records_restored", "restore begun",
     "restores_done", "stored_by_restore", "the archive failed",
     "background_slowed", "became_left", "became_member", "cancelled while a partition moves",

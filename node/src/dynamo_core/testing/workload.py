@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from dynamo_core.testing import backups, canaries, looking, memory_mixes, rotation, stalls
+from dynamo_core.testing import backup_mixes, canaries, looking, memory_mixes, rotation, stalls
 from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.faults import MOVES, choose_faults
 from dynamo_core.testing.mixes import MIXES
@@ -85,7 +85,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
     _spoil(Random(f"{seed} wire"), plan)
     reuse_ids(Random(f"{seed} reused"), plan)
     rotation.add_to(Random(f"{seed} secret"), plan)
-    backups.add_to(Random(f"{seed} backups"), plan)
+    backup_mixes.add_to(Random(f"{seed} backups"), plan)
     looking.add_to(Random(f"{seed} looks"), plan)
     canaries.add_to(Random(f"{seed} canaries"), plan)
     if not mix:
