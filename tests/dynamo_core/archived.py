@@ -70,11 +70,13 @@ class Archived:
         self.town.deliver()
 
     def restore(self, at: str, name: str = "one", **more: Any) -> dict[str, Any]:
+        return self.ended(at, self.begin_restore(at, name, **more), ClusterRestore)
+
+    def begin_restore(self, at: str, name: str = "one", **more: Any) -> str:
         body = {"id": "r-" + name, "backup": name, "archive": "memory", **more}
-        name = body["id"]
         self.town.nodes[at].archive.restore(body, lambda status, document: None)
         self.town.deliver()
-        return self.ended(at, name, ClusterRestore)
+        return str(body["id"])
 
     def ended(self, at: str, name: str, kind: type[Any]) -> dict[str, Any]:
         def report() -> dict[str, Any]:

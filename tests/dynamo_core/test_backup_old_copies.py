@@ -6,7 +6,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from dynamo_core.backup.archive_calls import Unpack
 from dynamo_core.backup.cluster_backup import ClusterBackup
+from dynamo_core.backup.manifest import encode_manifest, manifest_name
+from dynamo_core.backup.restore import ClusterRestore
+from dynamo_core.forgetting.participant import obstacle
+from dynamo_core.forgetting.quarantine import COMMITS
 from dynamo_core.keys import DATA, HINTS, partition_of, store_key
 from dynamo_core.protocol.backup_messages import Save, Saved
 from dynamo_core.protocol.frames import Frame
@@ -188,3 +193,48 @@ def test_a_round_between_the_passes_and_the_rows_begins_the_passes_anew() -> Non
     (saved,) = said
     assert isinstance(saved, Saved) and saved.passed == saved.floor == 7 << 32
     assert passes >= 4, "two passes, and these once more"
+
+
+def test_a_deleted_value_does_not_come_back_in_a_restore_that_takes_long() -> None:
+    """One copy of the backup has the value, another one the tombstone. The tombstone is merged
+    first, and the value when the ring could have forgotten the tombstone long since."""
+    town = Town("a b c", settings=QUICK)
+    archived = Archived(town, Objects())
+    first = written(town)[0]
+    archived.back_up(first, "old")
+    assert town.put(first, KEY, None, context=known(town.get(first, KEY)), w=3).status == 204
+    archived.back_up(first, "new")
+    partition = partition_of(store_key(KEY), town.ring.partition_bits)
+    old, new = (archived.manifest(name).pieces[partition] for name in ("old", "new"))
+    both = msgspec.structs.replace(
+        archived.manifest("new"), id="one", pieces={partition: new + old}
+    )
+    archived.objects[manifest_name("one")] = encode_manifest(both)
+    other = Archived(Town("x y z", settings=QUICK), archived.objects)
+    late = {part.name for piece in old for part in piece.parts}
+    other.late = lambda request: isinstance(request, Unpack) and request.part.name in late
+    other.begin_restore("x", id="r")
+    other.town.run(60.0)
+    other.late = lambda request: False
+    assert other.ended("x", "r", ClusterRestore)["state"] == "done"
+    assert other.town.values("y", KEY) == []
+    other.town.until(lambda: all(not disk.rows[DATA] for disk in other.town.disks.values()))
+
+
+def test_a_round_that_a_node_had_agreed_to_is_over_before_its_restore_begins() -> None:
+    town = Town("x y z", settings=QUICK)
+    archived = Archived(town, Objects())
+    written(town)
+    archived.back_up("x")
+    archived.asked.clear()
+    replica = town.nodes["x"].replica
+    agreed = replica.agreed_at
+    forgotten(town, "x")
+    assert agreed < replica.agreed_at <= town.now
+    archived.begin_restore("x")
+    town.run(replica.agreed_at + COMMITS * QUICK.call_s - 0.1 - town.now)
+    assert "restore" in obstacle(replica, town.ring, 0)
+    assert not any(isinstance(request, Unpack) for _, request in archived.asked)
+    archived.ended("x", "r-one", ClusterRestore)
+    assert town.values("x", KEY) == [b"v"]
+    assert obstacle(replica, town.ring, 0) == ""

@@ -10,7 +10,7 @@ from dynamo_core.backup import (
     cluster_backup,
     incomplete,
     manifest,
-    restore,
+    merging,
     saving,
     saving_hints,
 )
@@ -23,7 +23,7 @@ from tests.simulation.mutants import Patch, mutant
 ALONE = "incomplete owner saved alone"
 EVERY: Patch = (backup_mixes, "BACKED_UP", 1.0)
 OLD: Patch = (backup_mixes, "KINDS", (backup_mixes._old_copies,))
-assert archive and restore and local_replica
+assert archive and local_replica
 
 
 @mutant(ALONE)
@@ -92,7 +92,7 @@ def _() -> list[Patch]:
     from dynamo_core.causality.codec import decode_record, encode_record
     from dynamo_core.causality.records import Record, Sibling, update
 
-    original = restore.Merging._unpacked
+    original = merging.Merging._unpacked
 
     def unpacked(self: Any, rows: Any, now: float) -> Any:
         made = []
@@ -107,7 +107,7 @@ def _() -> list[Patch]:
             made.append((stored, record))
         return original(self, made, now)
 
-    return [EVERY, (restore.Merging, "_unpacked", unpacked)]
+    return [EVERY, (merging.Merging, "_unpacked", unpacked)]
 
 
 @mutant("a call sent to a node that does not know it")

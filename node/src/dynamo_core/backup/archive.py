@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from dynamo_core.admin.planner import Answered, refusal
 from dynamo_core.backup.archive_calls import ArchiveFailed, Bring, Measure, Pack, Put, Unpack
 from dynamo_core.backup.cluster_backup import ClusterBackup
-from dynamo_core.backup.restore import ClusterRestore, Merging
+from dynamo_core.backup.merging import Merging
+from dynamo_core.backup.restore import ClusterRestore
 from dynamo_core.backup.saving import Reply, Saving, SavingPartition
 from dynamo_core.backup.saving_hints import SavingHints
 from dynamo_core.protocol.backup_messages import Load, Loaded, Save, SaveHints, backup_id_fault

@@ -38,6 +38,8 @@ def obstacle(replica: Replica, ring: Ring, partition: int) -> str:
         return f"partition {partition} moves from {entry.move[0]} to {entry.move[1]}"
     if entry.old is not None:
         return f"partition {partition} has moved and settles"
+    if replica.restores:
+        return f"the restore {min(replica.restores)} is under way at {replica.name}"
     hints = replica.hints.some_of(partition, ring.partition_bits, 1)
     if hints:
         return f"a hint for {shown(hints[0][0])} lies at {replica.name}"
@@ -76,6 +78,7 @@ class RoundParticipant:
             reply(RoundAnswer(request.id, refusal, numbers.seen(partition), []))
             return
         numbers.see(partition, request.number)
+        self.replica.agrees(node.now)
         self._agreed[partition] = (request.number, node.now + 2 * node.settings.call_s)
         listed = self._aged(partition, request.listed) if self.replica.flags(partition) else []
 

@@ -63,6 +63,10 @@ class Replica:
         """The target of the hints that are kept meanwhile."""
         self.stamps: dict[int, int] = {}
         """By partition: the *seen* with which its quarantine ended, that of these hints."""
+        self.restores: set[str] = set()
+        """Restores that this node leads: it agrees to no round meanwhile."""
+        self.agreed_at = float("-inf")
+        """When this process last agreed to a round."""
         self.marks: set[int] = set()
         self.numbers = RoundNumbers(write_batch)
         self.tombstones = Tombstones(settings.tombstones_max)
@@ -92,6 +96,10 @@ class Replica:
     def retune(self, settings: Settings) -> None:
         """Other settings from now on."""
         self.settings = settings
+
+    def agrees(self, now: float) -> None:
+        """To a round."""
+        self.agreed_at = now
 
     def retire(self, name: str) -> None:
         """The id of this node is gone: its copy has this name from now on, and compares nothing."""

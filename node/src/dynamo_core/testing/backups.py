@@ -167,10 +167,19 @@ class Backups:
     def _values_in(self, name: str) -> dict[bytes, set[bytes]]:
         """What a backup has of each key."""
         found: dict[bytes, set[bytes]] = {}
-        for stored, record in self._rows(decode_manifest(self.objects[manifest_name(name)])):
+        for stored, record in self._whole(name).items():
             values = (sibling.value for sibling in decode_record(record).siblings)
-            found.setdefault(stored[PREFIX_BYTES:], set()).update(v for v in values if v)
+            found[stored[PREFIX_BYTES:]] = {value for value in values if value}
         return found
+
+    def _whole(self, name: str) -> dict[bytes, bytes]:
+        """All that a backup has of each key, merged."""
+        manifest = decode_manifest(self.objects[manifest_name(name)])
+        lww = manifest.ring.get("conflicts") == "LastWriteWins"
+        whole: dict[bytes, bytes] = {}
+        for stored, record in self._rows(manifest):
+            whole[stored] = merge_bytes(stored[PREFIX_BYTES:], whole.get(stored), record, lww)
+        return whole
 
     def _rows(self, manifest: Manifest) -> Iterator[tuple[bytes, bytes]]:
         """What a restore merges."""
@@ -217,12 +226,9 @@ class Backups:
         """S-BAK-1: the backup has each write that was acknowledged before its start."""
         world = self.world
         histories: dict[bytes, list[History]] = {}
-        whole: dict[bytes, bytes] = {}
-        lww = manifest.ring.get("conflicts") == "LastWriteWins"
         for stored, record in self._rows(manifest):
             histories.setdefault(stored, []).append(decode_record(record).history)
-            whole[stored] = merge_bytes(stored[PREFIX_BYTES:], whole.get(stored), record, lww)
-        self._nothing_back(manifest, forgotten, whole)
+        self._nothing_back(manifest, forgotten, self._whole(name))
         missed = set(manifest.missed())
         # A disk that was put back has lost its record of what it forgot, too.
         put_back = {p.name for p in world.processes if p.disk.put_back}
