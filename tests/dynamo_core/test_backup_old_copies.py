@@ -143,7 +143,7 @@ def test_old_hints_of_a_node_that_has_not_compared_its_numbers_bring_nothing_bac
 def test_what_an_old_disk_keeps_apart_is_saved_once_it_has_compared_its_numbers(
     heals: bool,
 ) -> None:
-    """Until then nobody knows whether a round went by since. The manifest names the node."""
+    """Until then no node knows whether a round went by since. The manifest names the node."""
     town = Town("a b c d e", settings=QUICK)
     archived = Archived(town, Objects())
     keeper, leader = old_keeper(town, archived)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 SILENT_S_MAX = 60.0
+DAMAGED = "their records were damaged on all nodes; show ID lists them as partition/SHA-256"
 MERGE = "a merge: newer values in the ring stay; keys that were deleted long ago come back"
 INTO_PAST = "into the past: keys of the backup get their values of that time; other keys stay"
 commands = room()
@@ -84,6 +85,7 @@ def said_of(manifest: Manifest) -> dict[str, Any]:
         "id": manifest.id, "cluster_id": manifest.cluster_id, "base": manifest.base or None,
         "started_at": when(manifest.started_ms), "ended_at": when(manifest.ended_ms),
         "partitions": len(manifest.pieces), "missed": manifest.missed(),
+        "damaged": [f"{place}/{key}" for place, key in manifest.damaged()],
         "version": manifest.version, **manifest.counts(),
     }  # fmt: skip
 
@@ -142,7 +144,8 @@ def create(
         report,
         f"{name}: {report['records']:,} records, {size(report['bytes'])},"
         f" {size(report['new_bytes'])} new in the archive"
-        + (f"; missed: {', '.join(report['missed'])}" if report["missed"] else ""),
+        + (f"; missed: {', '.join(report['missed'])}" if report["missed"] else "")
+        + (f"; {report['damaged']:,} keys are lost: {DAMAGED}" if report.get("damaged") else ""),
     )
 
 

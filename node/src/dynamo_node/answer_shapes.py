@@ -358,12 +358,14 @@ class RepairReport(Started):
 
 
 class BackupReport(Started, kw_only=True):
-    """Progress and result of a backup; `missed` names members whose data is not in it."""
+    """Progress and result of a backup; `missed` names members whose data is not in it, `damaged`
+    counts keys that it lacks, because all copies were damaged."""
 
     reason: str | None
     partitions_total: int
     partitions_done: int
     missed: list[str]
+    damaged: int
     records: int
     bytes: int
     stored_bytes: int

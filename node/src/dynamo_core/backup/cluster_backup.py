@@ -34,6 +34,7 @@ from dynamo_core.backup.manifest import (
     Manifest,
     Piece,
     Progress,
+    damaged,
     decode_manifest,
     decode_progress,
     encode_manifest,
@@ -44,7 +45,8 @@ from dynamo_core.backup.manifest import (
 )
 from dynamo_core.backup.orders import AGAIN_S, Orders
 from dynamo_core.errors import BadParameter
-from dynamo_core.protocol.backup_messages import Save, Saved, SaveHints
+from dynamo_core.keys import partition_of
+from dynamo_core.protocol.backup_messages import SUSPECTS_MAX, Save, Saved, SaveHints
 from dynamo_core.protocol.messages import Message
 from dynamo_core.protocol.refusal import Reason, Refusal
 from dynamo_core.ring.document import LEFT
@@ -80,6 +82,8 @@ class ClusterBackup(Machine):
         self._orders = Orders()
         self._again = self._checks = 0
         """A number that orders have after parts were lost; how often the end was checked."""
+        self._suspects: set[bytes] = set()
+        """Keys of which a node had a damaged record."""
         self._incomplete = IncompleteOwners(view.counters)
         self._request: Message | None = None
         """To the archive, for this step."""
@@ -265,7 +269,10 @@ class ClusterBackup(Machine):
             base = self._base.get(partition)
             root = bytes.fromhex(base.root) if base is not None and alone else b""
             again = self._again ^ self._incomplete.turn(partition, name)
-            order = Save(0, self.id, self.archive, partition, entry, alone, root, again)
+            bits = self.view.ring.partition_bits
+            suspects = [x for x in sorted(self._suspects) if partition_of(x, bits) == partition]
+            place = (self.id, self.archive, partition, entry, alone, root, again)
+            order = Save(0, *place, tuple(suspects[:SUSPECTS_MAX]))
         return self._orders.give(name, partition, order, now)
 
     # ------------------------------------------------------------ events
@@ -297,6 +304,7 @@ class ClusterBackup(Machine):
         self._orders.moved(now)
         if partition == HINTS:
             self.progress.hints_of(node, reply)
+            self._suspects.update(reply.suspects)
             self._hints_left = [name for name in self._hints_left if name != node]
         else:
             assert isinstance(request, Save)
@@ -312,16 +320,17 @@ class ClusterBackup(Machine):
 
     def _saved(self, node: str, request: Save, reply: Saved) -> None:
         partition, counters = request.partition, self.view.counters
-        numbers = {"seen": reply.seen, "floor": reply.floor, "passed": reply.passed}
         if reply.unchanged:
             base = self._base[partition]
-            name = base.backup or self.progress.base
-            piece = msgspec.structs.replace(base, backup=name, missed=[], **numbers)
+            piece = msgspec.structs.replace(base, backup=base.backup or self.progress.base)
             counters["backup_partitions_referred"] += 1
         else:
-            missed = list(reply.missed)
-            piece = Piece(node, reply.parts, reply.root.hex(), "", missed, **numbers)
+            piece = Piece(node, reply.parts, reply.root.hex())
             counters["backup_partitions_saved"] += 1
+        piece = msgspec.structs.replace(
+            piece, missed=list(reply.missed), damaged=list(reply.damaged), seen=reply.seen,
+            floor=reply.floor, passed=reply.passed,
+        )  # fmt: skip
         if request.alone:
             self.progress.pieces[partition] = [piece]
             return
@@ -367,8 +376,8 @@ class ClusterBackup(Machine):
         return [(self.view.name, Put(0, self.archive, progress_name(self.id), data))]
 
     def _what_is_missing(self) -> str:
-        done = f"{len(self.progress.pieces)} of {len(self.view.ring.entries)} partitions are saved"
-        return f"{done}, then nothing more for a while: {self.why}"
+        done, total = len(self.progress.pieces), len(self.view.ring.entries)
+        return f"{done} of {total} partitions are saved, then nothing more for a while: {self.why}"
 
     def _over(self, state: str, why: str = "") -> Effects:
         self.finished = True
@@ -386,5 +395,6 @@ class ClusterBackup(Machine):
             "partitions_total": total,
             "partitions_done": total if self.state == "done" else len(self.progress.pieces),
             "missed": said.missed(),
+            "damaged": len(damaged(said.pieces)),
             **said.counts(),
         }

@@ -32,6 +32,8 @@ class Piece(msgspec.Struct, omit_defaults=True):
     root: str = ""
     backup: str = ""
     missed: list[str] = []
+    damaged: list[str] = []
+    """Keys of damaged records that no owner has any more, as `key_hash`."""
     seen: int = 0
     """The last round that this copy had agreed to when it was read."""
     floor: int = 0
@@ -160,6 +162,10 @@ class Manifest(msgspec.Struct):
         """Nodes that were down: what they alone held is not in it."""
         return missed(self.pieces, {*self.silent, *self._left_out()})
 
+    def damaged(self) -> list[tuple[int, str]]:
+        """Keys that it lacks because no owner had an undamaged record any more."""
+        return damaged(self.pieces)
+
     def comparable(self, cluster_id: str, entries: int) -> dict[int, Piece]:
         """The partitions that a later backup of this ring may refer to: one copy has all of it."""
         if self.cluster_id != cluster_id or self.ring.get("partitions") != entries:
@@ -185,6 +191,11 @@ def missed(pieces: Mapping[int, list[Piece]], silent: Iterable[str]) -> list[str
     """Owners of partitions, and keepers of hints, that were down."""
     owners = {name for ps in pieces.values() for piece in ps for name in piece.missed}
     return sorted(owners | set(silent))
+
+
+def damaged(pieces: Mapping[int, list[Piece]]) -> list[tuple[int, str]]:
+    """Keys whose records were damaged on all owners that were up: partition and `key_hash`."""
+    return sorted({(p, key) for p, ps in pieces.items() for piece in ps for key in piece.damaged})
 
 
 def whole(pieces: Iterable[Piece], sizes: Mapping[str, int]) -> bool:

@@ -14,7 +14,7 @@ from typing import Protocol
 from dynamo_core.backup.archive_calls import ArchiveFailed, Pack, Packed
 from dynamo_core.bounds import one_line
 from dynamo_core.keys import DATA, range_of
-from dynamo_core.protocol.backup_messages import PARTS, Part, Save, Saved, SaveHints
+from dynamo_core.protocol.backup_messages import PARTS, Part, Save, Saved, SaveHints, key_hash
 from dynamo_core.protocol.messages import Message, Refused
 from dynamo_core.protocol.refusal import Reason, Refusal
 from dynamo_core.repair.exchange import Exchange
@@ -199,10 +199,22 @@ class SavingPartition(Saving):
             self._root = b""
         return self._answer(self._saved(reply.parts))
 
+    def _gone(self) -> tuple[str, ...]:
+        """Keys of damaged records. The passes were made, so no owner that is up has these keys."""
+        replica, partition = self.node.replica, self.order.partition
+        gone = set()
+        for stored in {*replica.given_up.of(partition, replica.bits), *self.order.suspects}:
+            if replica.data(stored) is None:
+                gone.add(key_hash(stored))
+            else:
+                replica.given_up.over(stored)
+        return tuple(sorted(gone))
+
     def _saved(self, parts: list[Part], unchanged: bool = False) -> Saved:
         return Saved(
             0, parts, self._root, unchanged, () if unchanged else tuple(self._missed),
             seen=self._seen, floor=self._floor, passed=self._passed_at,
+            damaged=self._gone(),
         )  # fmt: skip
 
     def _still(self, partition: int) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dynamo_core.backup.archive_calls import ArchiveFailed, Packed
 from dynamo_core.backup.saving import Place, Saving
 from dynamo_core.keys import HINTS
-from dynamo_core.protocol.backup_messages import Part, Saved, SaveHints
+from dynamo_core.protocol.backup_messages import SUSPECTS_MAX, Part, Saved, SaveHints
 from dynamo_core.protocol.messages import Message
 from dynamo_core.protocol.refusal import Refusal
 from dynamo_core.replica.hint_target import HintTarget, InQuarantine, spelled
@@ -61,6 +61,7 @@ class SavingHints(Saving):
         """Partitions in quarantine with hints, at the beginning."""
         self._seen: dict[int, int] = {}
         self._parts: list[tuple[HintTarget, Part]] = []
+        self._suspects: list[bytes] = []
 
     def begin(self) -> None:
         """The numbers, then the rows."""
@@ -93,6 +94,9 @@ class SavingHints(Saving):
             if reply.unreadable:
                 return self._cannot(Refusal.CORRUPT)
             self._parts += [(target, part) for part in reply.parts]
+            for stored in reply.damaged:
+                self._suspects.append(stored)
+                self.node.replica.give_up_hint(target, stored)
             return self._next()
 
         self._ask("hints-", HINTS, start, start + b"\xff" * AFTER, packed)
@@ -109,6 +113,7 @@ class SavingHints(Saving):
                 0, [part for _, part in self._parts],
                 stamps=[self._stamps(target) for target, _ in self._parts],
                 unsure=tuple(sorted(unsure)),
+                suspects=tuple(self._suspects + self.node.replica.given_up.all())[:SUSPECTS_MAX],
             )
         )  # fmt: skip
 

@@ -8,20 +8,36 @@ of it, and each record is proven (T-1).
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from dynamo_core.bounds import Count, Digest, EntryNumber, Name, Partition, RoundNumber, Text, Why
+from dynamo_core.bounds import (
+    Count,
+    Digest,
+    EntryNumber,
+    Name,
+    Partition,
+    RoundNumber,
+    StoreKey,
+    Text,
+    Why,
+)
+from dynamo_core.keys import PREFIX_BYTES
 from dynamo_core.protocol.messages import Message
 
 PARTS = "parts/"
 """All names of parts begin so; the id of their backup follows."""
 PARTS_MAX = 1 << 16
+SUSPECTS_MAX = 512
+DAMAGED_MAX = 4096
 Hex = Annotated[str, Meta(max_length=128)]
 Rounds = dict[Partition, RoundNumber]
 Parts = Annotated[list["Part"], Meta(max_length=PARTS_MAX)]
+Suspects = Annotated[tuple[StoreKey, ...], Meta(max_length=SUSPECTS_MAX)]
+KeyHash = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _ID = re.compile(_WORD)
 _PART = re.compile(f"{PARTS}{_WORD}/{_WORD}")
@@ -42,6 +58,11 @@ def backup_id_fault(name: str) -> str:
     return "" if _ID.fullmatch(name) else "1 to 128 letters, digits, . _ -, a letter or digit first"
 
 
+def key_hash(stored: bytes) -> str:
+    """A key in a manifest, which shows no key: the first 16 hex digits of the key's SHA-256."""
+    return sha256(stored[PREFIX_BYTES:]).hexdigest()[:16]
+
+
 def part_fault(part: Part) -> str:
     """What is wrong with the name of a part, "" when nothing is: it leads nowhere else."""
     return "" if _PART.fullmatch(part.name) else f"{part.name[:80]!r} is no name of a part"
@@ -50,7 +71,8 @@ def part_fault(part: Part) -> str:
 class Save(Message, tag=64):
     """Save your copy of this partition, after passes over the other owners that are up. `alone`:
     only if it is complete. `root`: that of a copy that an earlier backup has. `again`: another
-    number after what was saved has been lost, for an order that comes twice is one."""
+    number after what was saved has been lost, for an order that comes twice is one. `suspects`:
+    keys of which some node had a damaged record."""
 
     backup: Text
     archive: Text
@@ -59,6 +81,7 @@ class Save(Message, tag=64):
     alone: bool = True
     root: Digest = b""
     again: Count = 0
+    suspects: Suspects = ()
 
 
 class SaveHints(Message, tag=65):
@@ -77,7 +100,10 @@ class Saved(Message, tag=66):
     last one that the store had agreed to when its rows were read; `floor`, the last one that it
     knew to be committed then, and `passed`, before the passes. Of hints: `stamps`, for each part by
     partition the *seen* at which they were read; `unsure`, partitions with hints that may be newer
-    than that, because the node has not compared its numbers yet."""
+    than that, because the node has not compared its numbers yet.
+
+    `suspects`, with hints: keys whose records were damaged at this node. `damaged`, of a partition:
+    those that no owner has any more, each as `key_hash`."""
 
     parts: Parts
     root: Digest = b""
@@ -91,6 +117,8 @@ class Saved(Message, tag=66):
         default_factory=list
     )
     unsure: tuple[Partition, ...] = ()
+    suspects: Suspects = ()
+    damaged: Annotated[tuple[KeyHash, ...], Meta(max_length=DAMAGED_MAX)] = ()
 
 
 class Load(Message, tag=67):

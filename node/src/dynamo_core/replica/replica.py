@@ -20,6 +20,7 @@ from dynamo_core.errors import Corrupt
 from dynamo_core.keys import DATA, META, partition_of
 from dynamo_core.protocol.messages import COMPLETE, OWNER, WRITER
 from dynamo_core.replica.actors import Actors, Draw
+from dynamo_core.replica.given_up import GivenUp
 from dynamo_core.replica.hash_tree import HashTree
 from dynamo_core.replica.hint_target import HintTarget, InQuarantine
 from dynamo_core.replica.hints import HintBook
@@ -71,6 +72,7 @@ class Replica:
         self.numbers = RoundNumbers(write_batch)
         self.tombstones = Tombstones(settings.tombstones_max)
         self.damaged: set[bytes] = set()
+        self.given_up = GivenUp(write_batch)
         self._losses: Counter[int] = Counter()
         self._voids = 0
         self.distrusted = False
@@ -123,6 +125,7 @@ class Replica:
     def load(self) -> None:
         """Read marks and numbers from the store; the tree is read when the ring comes."""
         self.numbers.load()
+        self.given_up.load()
         rows = self.write_batch.scan(META, _COMPLETE, _COMPLETE + b"\xff", 1 << 16)
         self.marks = {int.from_bytes(key[len(_COMPLETE) :], "big") for key, _ in rows}
 
@@ -281,6 +284,7 @@ class Replica:
         """S-DISK-7: give the record up. Passes bring it back from the other owners."""
         self.counters["corrupt_records"] += 1
         self.damaged.add(stored)
+        self.given_up.note(stored)
         partition = partition_of(stored, self.bits)
         self.born_again(partition)
         self.lose_complete(partition)
@@ -380,6 +384,7 @@ class Replica:
         (S-DOT-2)."""
         self.actors.collected(partition, decode_record(record).history)
         self.tombstones.forget(partition, stored)
+        self.given_up.over(stored)
         self.forget(stored, record)
 
     def take(self, stored: bytes, record: bytes, target: HintTarget, cause: str = "put") -> bool:

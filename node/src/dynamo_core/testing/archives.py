@@ -19,8 +19,10 @@ from dynamo_core.backup.archive_calls import (
 )
 from dynamo_core.backup.manifest import decode_rows, encode_rows, split_rows
 from dynamo_core.errors import BadParameter, Corrupt
+from dynamo_core.keys import HINTS
 from dynamo_core.protocol.backup_messages import Part
 from dynamo_core.protocol.messages import Message
+from dynamo_core.replica.hints import split_hint_key
 from dynamo_core.replica.store import StoreContract
 
 ROWS_MAX = 3
@@ -54,10 +56,17 @@ class Objects(dict[str, bytes]):
             return ArchiveFailed(0, str(error))
 
     def _packed(self, request: Pack, store: StoreContract) -> Message:
-        try:
-            rows = store.scan(request.family, request.start, request.end, 1 << 30)
-        except Corrupt as error:
-            return Packed(0, [], (error.key,))
+        rows, unread = [], []
+        start = request.start
+        while True:
+            try:
+                rows += store.scan(request.family, start, request.end, 1 << 30)
+                break
+            except Corrupt as error:
+                rows += store.scan(request.family, start, error.key, 1 << 30)
+                key = error.key
+                unread.append(split_hint_key(key)[1] if request.family == HINTS else key)
+                start = key + b"\x00"
         good, damaged = split_rows(request.family, rows)
         parts = []
         for number, at in enumerate(range(0, len(good), ROWS_MAX)):
@@ -68,4 +77,4 @@ class Objects(dict[str, bytes]):
             digest = sha256(data).hexdigest()
             parts.append(Part(name, len(some), size, len(data), digest))
             self[name] = data
-        return Packed(0, parts, tuple(damaged))
+        return Packed(0, parts, tuple(unread + damaged))
