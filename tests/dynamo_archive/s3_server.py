@@ -23,6 +23,10 @@ SLOW_DOWN = (
     b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate."
     b"</Message></Error>"
 )
+NOT_IMPLEMENTED = (
+    b"<?xml version='1.0'?><Error><Code>NotImplemented</Code><Message>A header you provided implies"
+    b" functionality that is not implemented.</Message></Error>"
+)
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
     "AWS_ALLOW_HTTP": "true",
@@ -72,8 +76,9 @@ def s3_server() -> Iterator[Port]:
 
 class Door(ThreadingHTTPServer):
     """Between the clients and the server. `trouble` is told method, path and how often that was
-    asked before, and says "fail", "throttle", "cut", "shorten" or "" for nothing. What is cut ends
-    in the midst of its bytes; what is shortened has as many as it says, and too few."""
+    asked before, and says "fail", "throttle", "cut", "shorten", "unconditional" or "" for nothing.
+    What is cut ends in the midst of its bytes; what is shortened has as many as it says, and too
+    few; the unconditional server knows no If-None-Match."""
 
     daemon_threads = True
 
@@ -112,6 +117,9 @@ class _Passing(BaseHTTPRequestHandler):
         what = self.server.next_trouble(self.command, self.path)
         if what in ("fail", "throttle"):
             self._answer(503 if what == "throttle" else 500, {}, SLOW_DOWN)
+            return
+        if what == "unconditional" and "If-None-Match" in self.headers:
+            self._answer(501, {}, NOT_IMPLEMENTED)
             return
         behind = HTTPConnection("127.0.0.1", self.server.server_behind, timeout=30)
         headers = {k: v for k, v in self.headers.items() if k.lower() != "connection"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -73,6 +74,30 @@ def test_objects_come_back_are_listed_and_go(archive: Archive) -> None:
     assert archive.get("parts/two/0") == b"again"
     archive.delete(["parts/one/0", "parts/one/none"])
     assert archive.get("parts/one/0") is None and len(list(archive.names("parts/"))) == 5
+
+
+def test_of_two_that_create_an_object_one_keeps_it(archive: Archive) -> None:
+    name = "backups/one/manifest.json"
+    with ThreadPoolExecutor(8) as threads:
+        data = [b"told by %d" % number for number in range(8)]
+        kept = list(threads.map(lambda one: archive.create(name, one), data))
+    assert sum(kept) == 1 and archive.unconditional == ""
+    assert archive.get(name) == data[kept.index(True)]
+    assert not archive.create(name, b"later")
+    archive.put(name, b"put over it")
+    assert archive.get(name) == b"put over it"
+
+
+def test_a_server_without_conditions_keeps_the_object_and_says_why(
+    dialled: Callable[[Port], None], server: Port, tmp_path: Path
+) -> None:
+    with door(server, lambda method, path, before: "unconditional") as opened:
+        dialled(opened.port)
+        archive = Archive(f"s3://shop/{tmp_path.name}")
+        assert archive.create("backups/one/manifest.json", b"first")
+        assert "backups/one/manifest.json" in archive.unconditional
+        assert not archive.create("backups/one/manifest.json", b"second")
+        assert archive.get("backups/one/manifest.json") == b"first"
 
 
 def test_a_part_comes_back_whole(archive: Archive) -> None:

@@ -170,6 +170,24 @@ def test_of_two_runs_under_one_id_the_second_changes_nothing() -> None:
     assert archived.manifest().version == "told by a"
 
 
+def test_two_runs_that_write_the_manifest_in_the_same_moment_end_as_one() -> None:
+    """Both have looked, and found no manifest. The first that comes to the archive stays."""
+    archived = filled("a b c")
+    archived.late = lambda request: isinstance(request, Put) and "manif" in request.name
+    for leader in ("a", "b"):
+        archived.begin_backup(leader, version=f"told by {leader}")
+        archived.town.run(1.0)
+    archived.town.run(30.0)
+    written = [node for node, request in archived.asked if archived.late(request)]
+    assert sorted(written) == ["a", "b"]
+    archived.silent_to, archived.late = {"a"}, lambda request: False
+    assert archived.ended("b", "one", ClusterBackup)["state"] == "done"
+    archived.silent_to = set()
+    report = archived.ended("a", "one", ClusterBackup)
+    assert report["state"] == "done" and report["records"] == len(KEYS)
+    assert archived.manifest().version == "told by b"
+
+
 # ---------------------------------------------------------------- partitions that take long
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
+from obstore.exceptions import AlreadyExistsError, NotSupportedError
 from obstore.store import LocalStore, from_url
 
 from dynamo_archive.targets import url_fault
@@ -40,6 +41,8 @@ class Archive:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.unconditional = ""
+        """Why the store cannot keep an object on the condition that there is none."""
         self._store = _store(url)
         file = url.startswith("file://")
         self._directory = Path(unquote(urlsplit(url).path)) if file else None
@@ -48,9 +51,35 @@ class Archive:
         """Keep an object whole, or not at all; in a directory also after a power cut."""
         try:
             obstore.put(self._store, name, data)
+        except Exception as error:  # noqa: BLE001
+            raise _failed(name, error) from None
+        self._flushed(name)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Keep an object, unless one of this name is there already; whether this one is kept. Of
+        two calls at once one keeps its object: S3 and Azure compare `If-None-Match`, GCS a
+        generation, a directory makes a link. Some servers that speak S3 answer 501: there, an
+        object that came between the look and the put is replaced (`unconditional` says why)."""
+        try:
+            obstore.put(self._store, name, data, mode="create")
+        except AlreadyExistsError:
+            return False
+        except Exception as error:  # noqa: BLE001
+            if not _unsupported(error):
+                raise _failed(name, error) from None
+            self.unconditional = str(_failed(name, error))
+            if self.get(name) is not None:
+                return False
+            self.put(name, data)
+            return True
+        self._flushed(name)
+        return True
+
+    def _flushed(self, name: str) -> None:
+        try:
             if self._directory is not None:
                 _flush(self._directory, name)
-        except Exception as error:  # noqa: BLE001
+        except OSError as error:
             raise _failed(name, error) from None
 
     def get(self, name: str, bytes_max: int = OBJECT_BYTES_MAX) -> bytes | None:
@@ -125,6 +154,11 @@ def _fsync(place: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _unsupported(error: Exception) -> bool:
+    words = str(error)
+    return isinstance(error, NotSupportedError) or "501" in words or "NotImplemented" in words
 
 
 def _failed(name: str, error: Exception) -> ArchiveError:

@@ -109,8 +109,7 @@ class Archivist:
 
     def _work(self, request: Message) -> Message:
         if isinstance(request, Put):
-            self._archive(request.archive).put(request.name, request.data)
-            return Done(0)
+            return Done(0, self._put(self._archive(request.archive), request))
         if isinstance(request, Bring):
             return Brought(0, self._archive(request.archive).get(request.name))
         if isinstance(request, Measure):
@@ -118,6 +117,15 @@ class Archivist:
             return Measured(0, dict(chain.from_iterable(map(archive.names, request.prefixes))))
         assert isinstance(request, Unpack)
         return Unpacked(0, unpack(self._archive(request.archive), request.part, self._sealing))
+
+    def _put(self, archive: Archive, request: Put) -> bool:
+        if not request.create:
+            archive.put(request.name, request.data)
+            return True
+        kept = archive.create(request.name, request.data)
+        if archive.unconditional:
+            log.info("the archive cannot put on a condition", why=archive.unconditional)
+        return kept
 
     def _pack(self, request: Pack, rows: Iterator[tuple[bytes, bytes]]) -> Message:
         try:

@@ -17,15 +17,18 @@ class ArchiveFailed(Message):
 
 
 class Put(Message):
-    """Keep an object."""
+    """Keep an object. `create`: only if there is none of this name."""
 
     archive: str
     name: str
     data: bytes
+    create: bool = False
 
 
 class Done(Message):
-    """It is kept."""
+    """It is kept; or not, because one is there already."""
+
+    kept: bool = True
 
 
 class Bring(Message):

@@ -34,7 +34,6 @@ from dynamo_core.backup.manifest import (
     Manifest,
     Piece,
     Progress,
-    damaged,
     decode_manifest,
     decode_progress,
     encode_manifest,
@@ -155,7 +154,8 @@ class ClusterBackup(Machine):
             progress.base, self._version, progress.rounds, progress.unsure,
         )  # fmt: skip
         data = encode_manifest(self.manifest)
-        return self._archive(now, self._end, Put(0, self.archive, manifest_name(self.id), data))
+        request = Put(0, self.archive, manifest_name(self.id), data, True)
+        return self._archive(now, self._end, request)
 
     def _archive(self, now: float, step: Callable[[float], Effects], request: Message) -> Effects:
         self._step, self._request = step, request
@@ -294,7 +294,7 @@ class ClusterBackup(Machine):
             return self._checked(reply.sizes, now)
         if isinstance(request, Put):
             assert isinstance(reply, Done)
-            return self._kept(request.name, now)
+            return self._kept(request.name, now) if reply.kept else self._last_look(now)
         assert isinstance(reply, Saved)
         partition = request.partition if isinstance(request, Save) else HINTS
         if not self._orders.ended(node, partition):
@@ -394,7 +394,5 @@ class ClusterBackup(Machine):
             "reason": self.why or None,
             "partitions_total": total,
             "partitions_done": total if self.state == "done" else len(self.progress.pieces),
-            "missed": said.missed(),
-            "damaged": len(damaged(said.pieces)),
-            **said.counts(),
+            **said.told(),
         }

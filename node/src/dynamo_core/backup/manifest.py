@@ -71,6 +71,10 @@ class Progress(msgspec.Struct, omit_defaults=True):
         """For people."""
         return counts(self.parts(), self.id)
 
+    def told(self) -> dict[str, Any]:
+        """As docs/http-api.md has it."""
+        return told(self.missed(), self.pieces, self.counts())
+
     def missed(self) -> list[str]:
         """Nodes that were down so far."""
         return missed(self.pieces, self.silent)
@@ -158,6 +162,10 @@ class Manifest(msgspec.Struct):
         """For people."""
         return counts(self.parts(), self.id)
 
+    def told(self) -> dict[str, Any]:
+        """As docs/http-api.md has it."""
+        return told(self.missed(), self.pieces, self.counts())
+
     def missed(self) -> list[str]:
         """Nodes that were down: what they alone held is not in it."""
         return missed(self.pieces, {*self.silent, *self._left_out()})
@@ -185,6 +193,13 @@ def counts(parts: Iterable[Part], backup: str) -> dict[str, int]:
         "new_bytes": sum(p.stored_bytes for p in some if p.name.startswith(own)),
         "parts": len(some),
     }
+
+
+def told(
+    names: list[str], pieces: Mapping[int, list[Piece]], numbers: dict[str, int]
+) -> dict[str, Any]:
+    """What a backup lacks, and how large it is."""
+    return {"missed": names, "damaged": len(damaged(pieces)), **numbers}
 
 
 def missed(pieces: Mapping[int, list[Piece]], silent: Iterable[str]) -> list[str]:

@@ -35,6 +35,8 @@ class Objects(dict[str, bytes]):
     def answer(self, request: Message, store: StoreContract) -> Message:
         """As the shell would; `store` is that of the node that asks."""
         if isinstance(request, Put):
+            if request.create and request.name in self:
+                return Done(0, False)
             self[request.name] = request.data
             return Done(0)
         if isinstance(request, Bring):
