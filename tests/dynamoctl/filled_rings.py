@@ -17,14 +17,18 @@ BATCH = 100
 class Place:
     """A ring of real nodes."""
 
-    def __init__(self, directory: Path, count: int, partitions: int) -> None:
+    def __init__(
+        self, directory: Path, count: int, partitions: int, conflicts: str = "Siblings"
+    ) -> None:
+        self.conflicts = conflicts
         self.ring = LocalRing(directory)
         targets = f"{(directory.parent / 'archive').as_uri()},s3://shop"
         self.ring.flags = [*QUICK, f"--backup-targets={targets}"]
         base = free_base(count)
         self.nodes: list[LocalNode] = [self.ring.add(base) for _ in range(count)]
         self.ring.start(self.nodes)
-        found(self.nodes, self.ring.token, partitions=partitions, n=min(3, count))
+        ways = {"partitions": partitions, "n": min(3, count), "conflicts": conflicts}
+        found(self.nodes, self.ring.token, **ways)
 
     @property
     def options(self) -> list[str]:

@@ -128,7 +128,10 @@ def test_a_mistake_of_yesterday_is_undone_and_the_undoing_as_well(
             (b"two", "application/octet-stream", "gzip"),
         }
         assert client.get("session").values[0].expires_at == EXPIRES
-    again = document(*past, "--from=before")
+    refused = run(*past, "--from=before")
+    assert refused.exit_code == 1 and "--again" in refused.stderr, refused.output
+    assert refused.stderr.count("\n") == 1
+    again = document(*past, "--from=before", "--again")
     assert again["same"] == again["keys"] and again["values"] == again["deleted"] == 0
     document(*past, "--from=mistake")
     assert place.values(KEYS[:100]) == {key: [b"mistaken"] for key in KEYS[:100]}

@@ -74,7 +74,7 @@ WHERE = {
     "replace": ("change", "Let one empty node replace the member of its name."),
     "remove": ("change", "Show what is lost with a dead node, or remove it."),
     "backup": ("backup", "Save the whole ring; list, verify and delete backups."),
-    "restore": ("backup", "Merge a backup into this ring."),
+    "restore": ("restoring", "Merge a backup into this ring."),
     "create": ("create", "Make a ring of empty nodes."),
     "top": ("top", "Watch rates and latencies of all nodes."),
     "token": ("show_token", "Print the token of an administrator."),

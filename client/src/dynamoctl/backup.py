@@ -1,4 +1,4 @@
-"""`backup` and `restore`: a plan first, then a bar until the run is done.
+"""`backup`, and what `restore` shares with it: a plan first, then a bar until the run is done.
 
 The nodes read and write the archive themselves, so an archive `file://` must be one directory for
 all of them. Commands that only read or delete there need no ring: `list`, `show`, `verify`,
@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
 from dynamo_client import ClientError
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 POLL_S = 0.2
 SILENT_S_MAX = 60.0
 DAMAGED = "their records were damaged on all nodes; show ID lists them as partition/SHA-256"
-MERGE = "a merge: newer values in the ring stay; keys that were deleted long ago come back"
-INTO_PAST = "into the past: keys of the backup get their values of that time; other keys stay"
 commands = room()
 backup = room(no_args_is_help=True, help="Backups of the whole ring, in an archive.")
 commands.add_typer(backup, name="backup")
@@ -242,95 +239,6 @@ def delete(
             asked(session, "Delete?", yes)
         parts = backups.delete(place, going) if going else 0
     session.show({"deleted": going, "parts": parts}, f"{len(going)} backups, {parts} parts deleted")
-
-
-# ---------------------------------------------------------------- restore
-
-
-@commands.command()
-def restore(
-    ctx: typer.Context, archive: Archived,
-    source: Annotated[
-        str, typer.Option("--from", metavar="ID", help="The backup. Default: the newest.")
-    ] = "",
-    *,
-    prefix: Annotated[str, typer.Option(help="Only keys that begin with this.")] = "",
-    name: Annotated[
-        str, typer.Option("--id", help="A second run under the same id is the same restore.")
-    ] = "",
-    into_past: Annotated[
-        bool, typer.Option("--into-past", help="Make the values of the backup the newest.")
-    ] = False,
-    identity_file: Identity = None,
-    yes: Yes = False,
-) -> None:  # fmt: skip
-    """Merge a backup into the ring. Newer values stay, unless you give --into-past."""
-    session: Session = ctx.obj
-    if into_past and name:
-        raise Failed("not with --into-past: run such a restore again without it", USAGE, "--id")
-    with archives() as (backups, archive_of):
-        place = archive_of(archive)
-        if not source:
-            whole = backups.find(place).whole.values()
-            if not whole:
-                raise Failed(f"{archive}: has no complete backup", field="--archive")
-            source = max(whole, key=lambda m: (m.started_ms, m.id)).id
-        manifest = backups.read(place, source)
-    with session.admin() as admin:
-        ring, status = admin.ring(), admin.status()
-    counts = manifest.counts()
-    if not session.as_json:
-        for line in (
-            f"backup: {counts['records']:,} records, {size(counts['bytes'])}, of"
-            f" {manifest.cluster_id} as of {when(manifest.started_ms)}"
-            + (f"; only keys that begin with {prefix!r}" if prefix else ""),
-            f"ring: {ring['cluster_id']}, {len(status['peers']) + 1} nodes,"
-            f" {len(ring['entries'])} partitions, {size(status['disk_bytes'])} on {status['name']}",
-            INTO_PAST if into_past else MERGE,
-        ):
-            session.out.print(line, soft_wrap=True)
-    asked(session, "Restore?", yes)
-    if into_past:
-        _write_back(session, archive, manifest, prefix, identity_file)
-        return
-    name = name or datetime.now(UTC).strftime("restore-%Y%m%dT%H%M%SZ")
-    import base64
-    import os
-
-    body = {
-        "id": name, "backup": source, "archive": archive,
-        "prefix": base64.b64encode(os.fsencode(prefix)).decode(),
-    }  # fmt: skip
-    report = followed(session, "/v1/restores", body, "parts")
-    session.show(
-        report,
-        f"{report['records']:,} records merged, {report['skipped']:,} of other keys left out",
-    )
-
-
-def _write_back(
-    session: Session, archive: str, manifest: Manifest, prefix: str, identity_file: Path | None
-) -> None:
-    """This command reads the archive and writes as any client does."""
-    import os
-
-    from dynamo_archive.contents import contents
-    from dynamoctl.into_past import write_back
-
-    total = manifest.counts()["records"]
-    with archives() as (_, archive_of), bar(session, "write", total) as step:
-        keys = sealing_of(identity_file)
-        found = contents(archive_of(archive), manifest, os.fsencode(prefix), keys)
-        try:
-            with session.client() as client:
-                done = write_back(client, found, datetime.now(UTC), step)
-        except ClientError as error:
-            raise Failed(f"{manifest.id}: {error}; run the command again to continue") from None
-    session.show(
-        {"backup": manifest.id, "state": "done", **msgspec.structs.asdict(done)},
-        f"{done.keys:,} keys: {done.values:,} values written, {done.deleted:,} keys deleted,"
-        f" {done.same:,} as they were",
-    )
 
 
 # ---------------------------------------------------------------- while it goes on

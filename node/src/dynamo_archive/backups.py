@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from dynamo_archive.objects import Archive, ArchiveError
 from dynamo_archive.parts import unpack
@@ -27,6 +28,7 @@ from dynamo_core.backup.manifest import (
     too_many,
     unneeded,
 )
+from dynamo_core.backup.marks import mark_name
 from dynamo_core.errors import BadParameter, PeerCorrupt
 from dynamo_core.protocol.arrivals import verified_record
 from dynamo_core.protocol.backup_messages import PARTS, backup_id_fault
@@ -72,6 +74,13 @@ def newest(found: Found, cluster_id: str) -> str:
     """The last whole backup of the ring, "" for none."""
     mine = [m for m in found.whole.values() if m.cluster_id == cluster_id]
     return max(mine, key=lambda m: (m.started_ms, m.id)).id if mine else ""
+
+
+def into_past_mark(backup: str, prefix: str, cluster_id: str) -> str:
+    """Where the mark of a command lies that writes the values of a backup again: the same command
+    has the same mark."""
+    said = sha256(f"{cluster_id}\0{prefix}".encode(errors="surrogateescape")).hexdigest()
+    return mark_name(f"into-past-{backup}-{said[:32]}")
 
 
 def verify(

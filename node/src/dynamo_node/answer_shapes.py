@@ -372,7 +372,7 @@ class BackupReport(Started, kw_only=True):
 
 
 class RestoreReport(Started, kw_only=True):
-    """Progress and result of a restore."""
+    """Progress and result of a restore; `took_ms` until its last part."""
 
     backup: str
     reason: str | None
@@ -382,6 +382,7 @@ class RestoreReport(Started, kw_only=True):
     bytes_done: int
     records: int
     skipped: int
+    took_ms: int
 
 
 class DeletionReport(Started, kw_only=True):

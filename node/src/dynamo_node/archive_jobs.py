@@ -109,6 +109,7 @@ class ArchiveJobs:
             report = {
                 "id": job, "backup": backup, "state": "running", "reason": None, "parts_total": 0,
                 "parts_done": 0, "bytes_total": 0, "bytes_done": 0, "records": 0, "skipped": 0,
+                "took_ms": 0,
             }  # fmt: skip
             self._begin(self._rewritings, report, self._write_again(report, archive, prefix))
         return {"id": job, "state": report["state"]}
@@ -153,6 +154,7 @@ class ArchiveJobs:
             _count(report, manifest)
             budget = self._driver.node.throttle.budget  # S-BG-1
             await asyncio.sleep((time.monotonic() - began) * (1 / budget - 1))
+            report["took_ms"] += round((time.monotonic() - began) * 1000)
         report |= {"parts_done": counts["parts"], "bytes_done": counts["bytes"]}
         said = {**report, "state": "done"}
         last = encode_mark(Mark(report["backup"], prefix, "done", said, done, [], True))

@@ -44,7 +44,7 @@ from dynamo_core.runtime.machine import Effects, Machine, View
 UNPACK_S = 600.0
 MARKS_MAX = 3
 """So often the archive is asked to keep the mark."""
-COUNTS = ("parts_total", "bytes_total", "records", "skipped")
+COUNTS = ("parts_total", "bytes_total", "records", "skipped", "took_ms")
 
 
 class Place(View, Protocol):
@@ -64,7 +64,7 @@ class ClusterRestore(Machine):
         self.what = f"a restore of {backup} at {archive}, keys that begin with {prefix!r}"
         self.state, self.why = "running", ""
         self.total = self.records = self.skipped = 0
-        self.bytes_total = self.bytes_done = 0
+        self.bytes_total = self.bytes_done = self.took_ms = 0
         self._left: dict[str, Part] = {}
         """By name: not merged yet. Those that nodes are asked for are among them."""
         self._without: dict[str, tuple[int, ...]] = {}
@@ -74,11 +74,13 @@ class ClusterRestore(Machine):
         self._orders = Orders()
         self._step: Callable[[float], Effects] = self._look
         self._not_before = 0.0
+        self._began = 0.0
         self._marks = 0
         """How often the archive was asked to keep the mark."""
 
     def start(self, now: float) -> Effects:
         self._orders.moved(now)
+        self._began = now
         return self._look(now)
 
     def _look(self, now: float) -> Effects:
@@ -114,7 +116,7 @@ class ClusterRestore(Machine):
         counts = [mark.report.get(field, 0) for field in COUNTS]
         if not all(isinstance(count, int) for count in counts):
             raise BadParameter(name, "counts that are none")
-        self.total, self.bytes_total, self.records, self.skipped = counts
+        self.total, self.bytes_total, self.records, self.skipped, self.took_ms = counts
         self.bytes_done = self.bytes_total
         return self._over("done")
 
@@ -178,6 +180,7 @@ class ClusterRestore(Machine):
             return self._not_merged(node, request.part, reply.why, now)
         self._orders.moved(now)
         del self._left[request.part.name]
+        self.took_ms = round((now - self._began) * 1000)
         self.records += reply.records
         self.skipped += reply.skipped
         self.bytes_done += request.part.bytes
@@ -233,4 +236,5 @@ class ClusterRestore(Machine):
             "bytes_done": self.bytes_done,
             "records": self.records,
             "skipped": self.skipped,
+            "took_ms": self.took_ms,
         }
