@@ -146,3 +146,9 @@ def _() -> list[Patch]:
         return {p: n for p, n in original(self, target).items() if p not in self._apart}
 
     return [EVERY, OLD, (saving_hints.SavingHints, "_stamps", stamps)]
+
+
+@mutant("damage of all copies not told")
+def _() -> list[Patch]:
+    rotten: Patch = (backup_mixes, "KINDS", (backup_mixes._rotten,))
+    return [EVERY, rotten, (saving.SavingPartition, "_gone", lambda self: ())]

@@ -118,6 +118,7 @@ class SavingPartition(Saving):
         self._peers: list[str] = []
         self._missed: list[str] = []
         self._passed_at = self._seen = self._floor = 0
+        self._damaged: tuple[str, ...] = ()
         self._rounds_met = 0
         """So often a round went by between the passes and the rows."""
 
@@ -179,6 +180,7 @@ class SavingPartition(Saving):
             # Hints from before the round may have been delivered to an owner after its pass.
             self._rounds_met += 1
             return self.begin()
+        self._damaged = self._gone()
         if order.root and self._root == order.root and not self._missed:
             return self._answer(self._saved([], unchanged=True))
         start, end = range_of(order.partition, self.node.ring.partition_bits)
@@ -200,7 +202,8 @@ class SavingPartition(Saving):
         return self._answer(self._saved(reply.parts))
 
     def _gone(self) -> tuple[str, ...]:
-        """Keys of damaged records. The passes were made, so no owner that is up has these keys."""
+        """Keys of damaged records that the rows lack. The passes were made, so no owner that is up
+        has these keys."""
         replica, partition = self.node.replica, self.order.partition
         gone = set()
         for stored in {*replica.given_up.of(partition, replica.bits), *self.order.suspects}:
@@ -214,7 +217,7 @@ class SavingPartition(Saving):
         return Saved(
             0, parts, self._root, unchanged, () if unchanged else tuple(self._missed),
             seen=self._seen, floor=self._floor, passed=self._passed_at,
-            damaged=self._gone(),
+            damaged=self._damaged,
         )  # fmt: skip
 
     def _still(self, partition: int) -> bool:

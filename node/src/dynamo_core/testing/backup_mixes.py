@@ -118,7 +118,16 @@ def _old_copies(rng: Random, plan: Plan, at: float) -> float:
     return at + 12.0
 
 
+def _rotten(rng: Random, plan: Plan, at: float) -> float:
+    """All copies of some keys are damaged, then a backup begins: it tells which keys it lacks."""
+    for _ in range(3):
+        plan.faults.append(Fault(at, "rot", 0, amount=rng.random()))
+        at += rng.uniform(0.0, 0.5)
+    plan.faults.append(Fault(at, "back up", rng.randrange(plan.nodes)))
+    return at + 3.0
+
+
 KINDS = (
     _mixture, _alone, _alone, _after_an_absence, _one_after_the_other, _one_after_the_other,
-    _mixed_versions, _old_copies, _old_copies,
+    _mixed_versions, _old_copies, _old_copies, _rotten,
 )  # fmt: skip

@@ -27,9 +27,9 @@ from dynamo_core.backup.manifest import (
 )
 from dynamo_core.causality.codec import decode_record, merge_bytes
 from dynamo_core.causality.records import History
-from dynamo_core.keys import PREFIX_BYTES, partition_of, store_key
+from dynamo_core.keys import DATA, PREFIX_BYTES, partition_of, store_key
 from dynamo_core.node import Node
-from dynamo_core.protocol.backup_messages import PARTS
+from dynamo_core.protocol.backup_messages import PARTS, key_hash
 from dynamo_core.protocol.messages import Message
 from dynamo_core.ring.document import LEFT
 from dynamo_core.testing.archives import Objects
@@ -123,7 +123,7 @@ class Backups:
             world.count("backup in a ring of two versions")
         world.count("backup begun")
         self._under_way.add(name)
-        judge = partial(self._judge, name, acked, held, self._forgotten())
+        judge = partial(self._judge, name, acked, held, self._forgotten(), self._rotten())
         self._lead(process, name, self.done[-1] if self.done else "", judge)
 
     def _lead(
@@ -221,14 +221,16 @@ class Backups:
 
     def _judge(
         self, name: str, acked: dict[int, bytes], held: dict[int, set[tuple[str, int]]],
-        forgotten: Forgotten, manifest: Manifest,
+        forgotten: Forgotten, rotten: set[bytes], manifest: Manifest,
     ) -> None:  # fmt: skip
         """S-BAK-1: the backup has each write that was acknowledged before its start."""
         world = self.world
         histories: dict[bytes, list[History]] = {}
         for stored, record in self._rows(manifest):
             histories.setdefault(stored, []).append(decode_record(record).history)
-        self._nothing_back(manifest, forgotten, self._whole(name))
+        whole = self._whole(name)
+        self._nothing_back(manifest, forgotten, whole)
+        self._damage_told(manifest, rotten - whole.keys())
         missed = set(manifest.missed())
         # A disk that was put back has lost its record of what it forgot, too.
         put_back = {p.name for p in world.processes if p.disk.put_back}
@@ -269,6 +271,28 @@ class Backups:
             if isinstance(event, Restored):  # an administrator wants it back
                 found.pop(store_key(event.key), None)
         return found
+
+    def _rotten(self) -> set[bytes]:
+        """Keys of which every owner has a damaged record, and no disk another one."""
+        world = self.world
+        ring = next(p.node.ring for p in world.processes if p.node is not None and p.node.member)
+        disks = {p.name: p.disk for p in world.processes}
+        found = set()
+        for stored in {store_key(key) for key in world.plan.keys}:
+            owners = ring.entries[partition_of(stored, ring.partition_bits)].owners
+            damaged = all((DATA, stored) in disks[name].corrupt for name in owners)
+            if damaged and not any(disk.records(stored) for disk in disks.values()):
+                found.add(stored)
+        return found
+
+    def _damage_told(self, manifest: Manifest, lacking: set[bytes]) -> None:
+        """S-DISK-7: a backup of a ring whose owners are all up tells what it lacks."""
+        told = {key for _, key in manifest.damaged()}
+        for stored in lacking:
+            self.world.count("backup without a damaged key")
+            if not manifest.missed() and key_hash(stored) not in told:
+                detail = f"{manifest.id} does not tell that {stored[PREFIX_BYTES:]!r} was damaged"
+                self.world.events.append(Trouble("S-DISK-7", detail))
 
     def _nothing_back(
         self, manifest: Manifest, forgotten: Forgotten, whole: dict[bytes, bytes]

@@ -7,9 +7,11 @@ one isolated node. So plans are short, and isolation is the most frequent cut.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
-from dynamo_core.keys import DATA, HINTS, META
+from dynamo_core.keys import DATA, HINTS, META, store_key
+from dynamo_core.replica.hints import split_hint_key
 from dynamo_core.testing import addresses
 from dynamo_core.testing.administrator import COMMANDS, command
 from dynamo_core.testing.fault import Fault
@@ -240,6 +242,18 @@ def _corrupt(world: World, process: Process, fault: Fault) -> None:
         world.count("record damaged" if place[0] == DATA else "hint damaged")
 
 
+def _rot(world: World, process: Process, fault: Fault) -> None:
+    """Every copy of one key is damaged, on all disks."""
+    stored = store_key(world.plan.keys[int(fault.amount * len(world.plan.keys))])
+    for each in world.processes:
+        rows = each.disk.rows
+        places = [(DATA, stored)] if stored in rows[DATA] else []
+        places += [(HINTS, key) for key in rows[HINTS] if split_hint_key(key)[1] == stored]
+        if places:
+            world.damage(each, partial(each.disk.corrupt.update, places), rot=True)
+            world.count("every copy damaged")
+
+
 def _full(world: World, process: Process, fault: Fault) -> None:
     process.disk.full = True
     process.disturb(world.now + fault.lasts + RECOVERY_S)
@@ -320,7 +334,7 @@ STOPS = {
     "rollback": _rollback, "old disk": _old_disk,
 }  # fmt: skip
 OTHERS = {
-    "corrupt": _corrupt, "full": _full, "failing": _failing, "slow fsync": _slow_fsync,
+    "corrupt": _corrupt, "rot": _rot, "full": _full, "failing": _failing, "slow fsync": _slow_fsync,
     "fsync error": _fsync_error, "clock": _clock, "repair": _repair, "bad memory": _bad_memory,
     "senseless": talk, "spoilt ring": spoil, "approve": _approve,
     "back up": _back_up, "restore": _restore, "forget backup": _forget_backup, "update": update,

@@ -47,6 +47,7 @@ EXPECTED = (
     "node put back to an older version",
     "backup that refers to another", "backup while a node was down", "backup with hints",
     "backup with hints from before a round", "backup_copies_too_old",
+    "backup without a damaged key", "every copy damaged",
     "backups_of_all_owners", "backups_resumed", "records_restored", "restore begun",
     "restores_done", "stored_by_restore", "the archive failed",
     "background_slowed", "became_left", "became_member", "cancelled while a partition moves",
