@@ -19,6 +19,9 @@ from dynamo_core.testing.world import World
 STORED = sorted((Path(__file__).parent / "seeds").glob("*.json"))
 SEEDS, CHUNK = 400, 50
 RAREST = {
+    "backup with hints from before a round",
+    "backup_copies_too_old",
+    "backup without a damaged key",
     "canaries_stale",
     "cancelled while a partition moves",
     "disk of a removed node found stale",

@@ -129,5 +129,5 @@ def _rotten(rng: Random, plan: Plan, at: float) -> float:
 
 KINDS = (
     _mixture, _alone, _alone, _after_an_absence, _one_after_the_other, _one_after_the_other,
-    _mixed_versions, _old_copies, _old_copies, _rotten,
+    _mixed_versions, _mixed_versions, _old_copies, _old_copies, _rotten,
 )  # fmt: skip
