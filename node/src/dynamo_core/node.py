@@ -120,13 +120,14 @@ class Node(Parts):
         self._due_at = 0.0
 
     def _do_due(self, now: float) -> None:
-        late_s = now - min(self.dispatcher.wake_at, self._next_beat)
+        wake_at = self.dispatcher.wake_at
+        late_s = now - min(wake_at, self._next_beat)
         if late_s > LATE_S:
             self.hedging.late(now, late_s)
         if now >= self.throttle.wake_at:
             self.throttle.tick(now)
         self._watch_fsync()
-        if now >= self.dispatcher.wake_at:
+        if now >= wake_at:
             self.dispatcher.wake(now)
         if now >= self._next_beat:
             self._next_beat = now + self.settings.heartbeat_s
@@ -166,11 +167,11 @@ class Node(Parts):
     def receive(self, data: bytes | bytearray) -> None:
         """One frame from any link. Raises BadFrame, which the driver counts."""
         frame = decode_frame(data)
-        if frame.name == self.identity.name and frame.node_id == self.identity.node_id:
+        me = self.identity
+        if frame.name == me.name and frame.node_id == me.node_id:
             self.whereabouts.met_itself(frame)
-            self.dispatcher.drain()
-            return
-        self.inbox.take(frame)
+        else:
+            self.inbox.take(frame)
         self.dispatcher.drain()
 
     def link_lost(self, name: Route, redial_s: float = 0.0) -> None:
@@ -189,11 +190,11 @@ class Node(Parts):
         return self.outbox.frames()
 
     def _next_due(self) -> float:
-        own = min(self.dispatcher.wake_at, self._next_beat, self.next_scan, self.durability.wake_at)
+        own = (self.dispatcher.wake_at, self._next_beat, self.next_scan, self.durability.wake_at)
         if not self.member:
-            return own
+            return min(own)
         return min(
-            own,
+            *own,
             self.moves.wake_at,
             self.repairs.wake_at,
             self.round_coordinator.wake_at,

@@ -113,12 +113,16 @@ class Moves:
         node = self.node
         ring, me = node.ring, node.identity
         self.waiting_for = ""
+        moving = 0
         for partition, entry in enumerate(ring.entries):
-            line = ring.members.get(entry.move[1]) if entry.move is not None else None
+            if entry.move is None:
+                continue
+            moving += 1
+            line = ring.members.get(entry.move[1])
             if line is not None and line.state == LEFT:
                 # Removed by force, and the move heard of later (S-MOVE-4).
                 self.rings.write(partition, without_receiver(entry))
-            if entry.move is None or entry.move[1] != me.name or partition in self.receiving:
+            if entry.move[1] != me.name or partition in self.receiving:
                 continue
             if entry.by != me.node_id:  # of an earlier life of this name: copy again
                 again = msgspec.structs.replace(entry, version=entry.version + 1, by=me.node_id)
@@ -128,10 +132,11 @@ class Moves:
                 self._receive(partition)
         if ring.members[me.name].state == LEAVING:
             return
-        moving = sum(entry.move is not None for entry in ring.entries)
         for partition, owners in enumerate(ring.target.owners):
+            if me.name not in owners:
+                continue
             entry = ring.entries[partition]
-            if me.name in entry.owners or me.name not in owners:
+            if me.name in entry.owners:
                 continue
             new = self.node.ring.live(tuple(n for n in owners if n not in entry.owners))
             if new[0] != me.name or entry.move is not None or entry.old is not None:

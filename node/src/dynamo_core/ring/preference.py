@@ -105,17 +105,16 @@ def _walks(ring: Ring, names: Names) -> list[list[str]]:
     """For each partition, the names in the order in which the walk from the next partition meets
     them as first owners.
 
-    The loop goes backwards round the ring and moves each partition's first owner to the front of
-    the order. After the first round the order is right; the second round reads it.
+    The walk from the last partition meets the first owners in the order of the ring. The loop goes
+    backwards from there and moves each partition's first owner to the front of the order.
     """
-    order = list(names)
-    walks: list[list[str]] = [[]] * len(ring.entries)
-    for write in (False, True):
-        for partition in reversed(range(len(ring.entries))):
-            if write:
-                walks[partition] = order.copy()
-            first = ring.entries[partition].owners[:1]
-            if first and first[0] in names:
-                order.remove(first[0])
-                order.insert(0, first[0])
-    return walks
+    firsts = [entry.owners[0] for entry in ring.entries if entry.owners]
+    order = [name for name in dict.fromkeys((*firsts, *names)) if name in names]
+    walks: list[list[str]] = []
+    for entry in reversed(ring.entries):
+        walks.append(order.copy())
+        first = entry.owners[:1]
+        if first and first[0] in names:
+            order.remove(first[0])
+            order.insert(0, first[0])
+    return walks[::-1]

@@ -78,7 +78,7 @@ class FailureDetector:
     def __init__(self, boot: int, settings: Settings) -> None:
         self.boot = boot
         self.peers: dict[Route, Peer] = {}
-        self._suspect_ms = settings.suspect_s * 1000
+        self._suspect_ms = int(settings.suspect_s * 1000)
         self._age_max_ms = settings.frame_age_max_s * 1000
         self._misses_max = settings.misses_max
         self.now_ms = 0
@@ -102,14 +102,15 @@ class FailureDetector:
     def heard(self, frame: Frame, name: Route) -> bool:
         """Takes the head of a frame from `name`, an address for an id that is no member. False
         when its echo is missing or too old (S-NET-1)."""
-        if frame.echo_boot == self.boot and frame.echo > self.now_ms:
+        mine, echo, now_ms = frame.echo_boot == self.boot, frame.echo, self.now_ms
+        if mine and echo > now_ms:
             # The echo of a beat that this node has not sent yet would stay young for ever (S-IN-2).
             return False
         peer = self.peer(name, frame.node_id)
         peer.address = frame.address
-        peer.heard_ms = self.now_ms
+        peer.heard_ms = now_ms
         if frame.boot != peer.boot:
-            newer = frame.echo_boot == self.boot and frame.echo > peer.echo_ms
+            newer = mine and echo > peer.echo_ms
             if not newer and self.up(name):
                 # A late frame of an earlier life: with an echo of that boot, the present life would
                 # refuse every frame.
@@ -120,11 +121,11 @@ class FailureDetector:
             self.admin_told(peer, "")
         elif frame.beat > peer.beat or peer.beat - frame.beat > BEATS_MS_MAX:
             peer.beat = frame.beat
-        if frame.echo_boot != self.boot:
+        if not mine:
             return False
-        if frame.echo > peer.echo_ms:
-            peer.echo_ms = frame.echo
-            if frame.echo > peer.lost_ms:
+        if echo > peer.echo_ms:
+            peer.echo_ms = echo
+            if echo > peer.lost_ms:
                 peer.lost_ms = -1
                 peer.misses = 0
                 if peer.awaited:
@@ -154,7 +155,7 @@ class FailureDetector:
     def _judge(self, peer: Peer) -> None:
         """Compute the answer of `up` again. Every request asks for it, so it is kept ready."""
         well = peer.echo_ms >= 0 and peer.lost_ms < 0 and peer.misses < self._misses_max
-        peer.up_until_ms = peer.echo_ms + int(self._suspect_ms) if well else -1
+        peer.up_until_ms = peer.echo_ms + self._suspect_ms if well else -1
 
     def lost(self, name: Route) -> None:
         """The link to the peer broke: down until an echo of a later beat comes."""

@@ -86,7 +86,6 @@ class Inbox:
         send: Say = partial(self.outbox.send, route)
         if node.spans is not None:
             send = node.spans.serving(frame.name, frame.messages, send)
-        corrupt = partial(node.sent_corrupt, route)
         for kind, run in groupby(frame.messages, type):
             if kind in CHECKS:
                 run = self._sensible(frame, route, kind, run)
@@ -94,6 +93,7 @@ class Inbox:
                 if fresh or kind in MEMBERSHIP_REPLIES:
                     self._replies(frame, run)
             elif member and kind is StoreRequest:
+                corrupt = partial(node.sent_corrupt, route)
                 local.stores(cast(Iterator[StoreRequest], run), send, corrupt)
             elif member and kind in local.kinds:
                 for message in run:

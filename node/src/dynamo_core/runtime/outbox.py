@@ -39,14 +39,14 @@ class Outbox:
         dropped, as a broken link would do."""
         if not self.outbox:
             return []
-        node = self.node
         frames: list[tuple[str, bytes]] = []
         outbox, self.outbox = self.outbox, defaultdict(list)
+        addresses, spans, me = self.node.addresses, self.node.spans, self.node.identity.address
         for route, messages in outbox.items():
-            address = route.address if isinstance(route, At) else node.addresses.get(route, "")
-            if address and address != node.identity.address:
-                if node.spans is not None:
-                    node.spans.calling(route, messages)
+            address = route.address if isinstance(route, At) else addresses.get(route)
+            if address and address != me:
+                if spans is not None:
+                    spans.calling(route, messages)
                 frame = self.frame_of(route, messages)
                 if len(frame) <= self.frame_bytes_max:
                     frames.append((address, frame))
@@ -64,12 +64,23 @@ class Outbox:
 
     def frame_of(self, route: Route, messages: list[Message]) -> bytes:
         """One frame with these messages and the present state of this node in its head."""
-        ring = self.node.ring_or_none
-        cluster_id = ring.identity.cluster_id if ring is not None else ""
-        me, detector = self.node.identity, self.detector
-        head = (FRAME_VERSION, cluster_id, me.name, me.node_id, me.address, detector.boot)
-        echo = detector.echo_for(route)
-        return encode_frame(Frame(*head, detector.now_ms, *echo, messages, self.knows))
+        ring, me, detector = self.node.ring_or_none, self.node.identity, self.detector
+        boot, beat = detector.echo_for(route)
+        return encode_frame(
+            Frame(
+                FRAME_VERSION,
+                ring.identity.cluster_id if ring is not None else "",
+                me.name,
+                me.node_id,
+                me.address,
+                detector.boot,
+                detector.now_ms,
+                boot,
+                beat,
+                messages,
+                self.knows,
+            )
+        )
 
     def route_of(self, frame: Frame) -> Route:
         """Where to answer: a member's name, the address of a stranger, "" for a sender that this
@@ -78,14 +89,14 @@ class Outbox:
         ring = node.ring_or_none
         if ring is None:
             return At(frame.address)
-        known = frame.name in ring.members and not ring.is_gone(frame.name, frame.node_id)
-        if frame.cluster_id == "":
-            return frame.name if known else At(frame.address)
-        if frame.cluster_id != ring.identity.cluster_id:
+        name, cluster_id = frame.name, frame.cluster_id
+        if cluster_id not in (ring.identity.cluster_id, ""):
             node.counters["wrong_cluster_frames"] += 1
             return ""
-        if known:
-            return frame.name
+        if name in ring.members and not ring.is_gone(name, frame.node_id):
+            return name
+        if cluster_id == "":
+            return At(frame.address)
         node.counters["frames_of_gone_nodes"] += 1
         return ""
 
