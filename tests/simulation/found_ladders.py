@@ -22,6 +22,7 @@ from dynamo_core.protocol.operations import Get, Outcome
 from dynamo_core.protocol.ring_messages import Admit, Entries, Gossip, Parts
 from dynamo_core.replica import coordination, replica
 from dynamo_core.runtime import outbox
+from dynamo_core.runtime.machine import Coordinate, Coordinated
 from dynamo_core.testing.town import SETTINGS, Town
 from tests.simulation.ladders import KEY, STORED, ladder, partition
 from tests.simulation.move_ladders import apart
@@ -134,15 +135,16 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     original = coordination.Coordination.coordinate
 
-    def coordinate(self: Any, put: Any, stored: bytes, target: str, *rest: Any) -> Any:
+    def coordinate(self: Any, request: Coordinate, wall_ms: int) -> Coordinated:
         try:
-            return original(self, put, stored, target, *rest)
+            return original(self, request, wall_ms)
         except NotHere:
+            put, target = request.put, request.target
+            assert put.context is not None
             empty = encode_record(put.key, EMPTY)
-            self.replica.take(stored, empty, target)
-            place = coordination.partition_of(stored, self.replica.bits)
-            flags = HINTED if target else self.replica.flags(place)
-            return coordination.Coordinated(0, empty, put.context.history, flags, 0)
+            self.replica.take(request.stored, empty, target)
+            flags = HINTED if target else self.replica.flags(request.partition)
+            return Coordinated(0, empty, put.context.history, flags, 0)
 
     return [(coordination.Coordination, "coordinate", coordinate)]
 

@@ -123,7 +123,7 @@ class Parts:
         self.ring_state = RingState(self, self.replica)
         self.addresses = self.ring_state.addresses
         """Where each name is dialled."""
-        self.admission_control = AdmissionControl(self, self.ring_state)
+        self.admission_control = AdmissionControl(self)
         self._compose()
         self._connect()
         self._route()

@@ -25,6 +25,7 @@ from dynamo_core.replica.replica import Replica
 from dynamo_core.replica.write_batch import WriteBatch
 from dynamo_core.ring.document import Entry, Identity, Member, Ring, Target
 from dynamo_core.ring.holdings import Holdings
+from dynamo_core.runtime.machine import Coordinate
 from dynamo_core.settings import Settings
 from dynamo_core.testing.disk import Disk
 
@@ -100,7 +101,8 @@ class OneKey(RuleBasedStateMachine):
     def put(self, copy: Copy, put: Put, event: int, covers: Known, refused: bool) -> None:
         target = "" if copy.name in OWNERS else OWNERS[event % len(OWNERS)]
         copy.disk.full = refused
-        minted = Coordination(copy.replica).coordinate(put, STORED, target, 0)
+        request = Coordinate(0, put, PARTITION, STORED, target)
+        minted = Coordination(copy.replica).coordinate(request, 0)
         if not copy.flush():
             return
         known = copy.all_known()

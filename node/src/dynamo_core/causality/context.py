@@ -41,6 +41,9 @@ _URLSAFE = bytes.maketrans(b"+/", b"-_")
 _ALPHABET = re.compile(r"[A-Za-z0-9_-]+")
 
 
+_key_hasher = blake2b(digest_size=16)
+
+
 class _Body(msgspec.Struct, array_like=True, gc=False):
     key_digest: bytes
     history: bytes
@@ -52,7 +55,9 @@ _decoder = msgspec.msgpack.Decoder(_Body)
 
 
 def _key_digest(key: bytes) -> bytes:
-    return blake2b(key, digest_size=16).digest()
+    hasher = _key_hasher.copy()
+    hasher.update(key)
+    return hasher.digest()
 
 
 def carried(history: History, siblings: Collection[Sibling]) -> bytes:
@@ -81,7 +86,7 @@ def carried(history: History, siblings: Collection[Sibling]) -> bytes:
 
 def seal(keys: ContextKeys, key: bytes, context: Context) -> str:
     """The text of a context of `key`; every node with the secret accepts it, at any later time."""
-    body = _encoder.encode(_Body(_key_digest(key), context.history, context.node))
+    body = _encoder.encode((_key_digest(key), context.history, context.node))
     text = b2a_base64(CONTEXT_VERSION + keys.tag(body) + body, newline=False)
     return text.translate(_URLSAFE).rstrip(b"=").decode()
 

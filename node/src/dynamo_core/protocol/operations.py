@@ -117,7 +117,8 @@ def fill_in(operation: Operation, target: Target, wall_ms: int) -> None:
     elif dw and not w:
         w = max(target.w, dw)  # a copy that is fsynced is a copy
     operation.w, operation.dw = w or target.w, dw or target.dw
-    _stamp(operation, wall_ms)
+    if operation.expires_in_s or operation.expires_ms:
+        _stamp(operation, wall_ms)
 
 
 def _stamp(put: Put, wall_ms: int) -> None:
@@ -126,5 +127,5 @@ def _stamp(put: Put, wall_ms: int) -> None:
     seconds."""
     if put.expires_ms:
         put.expires_in_s = put.expires_in_s or max(1, -((wall_ms - put.expires_ms) // 1000))
-    elif put.expires_in_s:
+    else:
         put.expires_ms = min(wall_ms + put.expires_in_s * 1000, EXPIRES_MS_MAX)

@@ -16,12 +16,11 @@ from dynamo_core.causality.records import (
     update,
 )
 from dynamo_core.errors import RequestIdReused, TooManySiblings
-from dynamo_core.keys import partition_of
 from dynamo_core.protocol.messages import HINTED
 from dynamo_core.protocol.operations import Put
 from dynamo_core.replica.hint_target import HintTarget
 from dynamo_core.replica.replica import Replica
-from dynamo_core.runtime.machine import Coordinated
+from dynamo_core.runtime.machine import Coordinate, Coordinated
 
 EXPIRIES_APART_MS_MAX = (10 * 60 + 2 * 3600) * 1000
 """S-REQ-2: two attempts of one request have expiries that differ by at most this. Each attempt may
@@ -57,30 +56,23 @@ class Coordination:
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
 
-    def coordinate(
-        self,
-        put: Put,
-        stored: bytes,
-        target: HintTarget,
-        wall_ms: int,
-        known: bytes | None = None,
-        known_seen: int = 0,
-    ) -> Coordinated:
-        """Makes the event of one put on this node's record (S-DOT-1..3). `target` is the node that
-        it is kept for, "" when this node is an owner. Returns the record to replicate, the client's
-        new context, and the lowest *seen* of the stores that parts of the record were read from.
+    def coordinate(self, request: Coordinate, wall_ms: int) -> Coordinated:
+        """Makes the event of one put on this node's record (S-DOT-1..3). Its `target` is the node
+        that it is kept for, "" when this node is an owner. Returns the record to replicate, the
+        client's new context, and the lowest *seen* of the stores that parts of the record were read
+        from.
 
         `known` is the record that the coordinator read on other nodes for a delete without a
         context; `known_seen` is the lowest *seen* of their stores. Raises TooManySiblings,
         RequestIdReused, NotHere.
         """
-        replica = self.replica
-        partition = partition_of(stored, replica.bits)
+        replica, put, stored = self.replica, request.put, request.stored
+        partition, known, known_seen = request.partition, request.known, request.known_seen
+        target: HintTarget = request.target
         number = replica.numbers.seen(partition)
-        held = own = replica.data(stored)
-        if replica.hints.any_for(stored):
-            held = replica.with_hints(stored, own)
-        flags = HINTED if target else replica.flags(partition)
+        own = replica.data(stored)
+        held = replica.with_hints(stored, own)
+        flags = HINTED if target else replica.roles.get(partition, 0)
         apart = partition in replica.quarantined
         if apart:  # use only what is kept apart: other nodes may have forgotten the rest
             replica.counters["puts_kept_apart"] += 1
@@ -101,13 +93,14 @@ class Coordination:
             raise RequestIdReused(ID_REUSED)
         event = (before.event_of(name) or before.forgotten(name, seen)) if name else None
         if event is None:
-            if put.context is None and replica.settings.crowded(
-                len(before.siblings), len(held or b"")
-            ):
+            size = (len(before.siblings), len(held or b""))
+            if put.context is None and replica.settings.crowded(*size):
                 raise TooManySiblings(f"{len(before.siblings)} siblings and no context")
             event = replica.actors.mint(partition, before.history)
-            before = _without_gap(before, event)
-            sibling = self._sibling(put, event, before, wall_ms)
+            if event[1] > 1:
+                before = _without_gap(before, event)
+            stamp = self._stamp(before, wall_ms) if replica.lww else 0
+            sibling = Sibling(*event, put.value, put.content_type, name, put.expires_ms, stamp)
             after = update(before, seen, sibling)
             # With a new key, the client has seen all that the record has.
             told = after.history if before is EMPTY and not seen.ids else seen.with_dot(event)
@@ -120,17 +113,15 @@ class Coordination:
         else:
             replica.counters["request_id_seen_again"] += 1
             encoded, told = held or b"", seen.with_dot(event)
+            sibling = Sibling(*event, None, request_id=name)
         if target:
             replica.keep_hint(target, stored, encoded)
         else:
             replica.replace(stored, own, encoded)
-        mine = (Sibling(*event, None, request_id=put.request_id),)
-        return Coordinated(0, encoded, carried(told.naming(mine), mine), flags, number)
+        told = told.naming((sibling,)) if name else told
+        return Coordinated(0, encoded, carried(told, (sibling,)), flags, number)
 
-    def _sibling(self, put: Put, dot: Dot, before: Record, wall_ms: int) -> Sibling:
-        replica, stamp = self.replica, 0
-        if replica.lww:
-            newest = max((s.stamp for s in before.siblings), default=0)
-            ahead = newest + 1 if newest - wall_ms <= replica.settings.skew_max_ms else 0
-            stamp = max(wall_ms, ahead)
-        return Sibling(*dot, put.value, put.content_type, put.request_id, put.expires_ms, stamp)
+    def _stamp(self, before: Record, wall_ms: int) -> int:
+        newest = max((s.stamp for s in before.siblings), default=0)
+        ahead = newest + 1 if newest - wall_ms <= self.replica.settings.skew_max_ms else 0
+        return max(wall_ms, ahead)

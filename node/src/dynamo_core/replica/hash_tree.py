@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dynamo_core.causality.codec import DIGEST_BYTES, digest_in
+from dynamo_core.causality.codec import digest_in
 from dynamo_core.errors import Corrupt
 from dynamo_core.keys import DATA, TREE, range_of
 from dynamo_core.replica.merkle import Forest, sum_of
@@ -47,10 +47,8 @@ class HashTree:
         """Add a record (None deletes it) and its leaf to this tick's batch."""
         forest, changes = self.forest, self._write_batch.changes
         slot = int.from_bytes(stored[:4], "big") >> forest.shift
-        old = before[:DIGEST_BYTES] if before is not None else None
-        new = after[:DIGEST_BYTES] if after is not None else None
         changes[DATA][stored] = after
-        changes[TREE][slot.to_bytes(4, "big")] = forest.change(slot, old, new)
+        changes[TREE][slot.to_bytes(4, "big")] = forest.change(slot, before, after)
 
     def rebuild(self, page_of: PageOf) -> None:
         """Compute every leaf again from the records. Raises Corrupt."""

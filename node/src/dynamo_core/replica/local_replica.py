@@ -112,7 +112,7 @@ class LocalReplica:
     def fetch(self, request: Fetch, reply: Reply) -> None:
         """Answer with all that this node holds of the key, hints included (S-HINT-5)."""
         replica, partition = self.replica, request.partition
-        flags = replica.flags(partition)
+        flags = replica.roles.get(partition, 0)
         seen = replica.numbers.seen(partition)
         try:
             record = replica.held(request.stored)
@@ -224,7 +224,7 @@ class LocalReplica:
                     reply(refusal)
                     continue
                 target = self._target(request, target)
-            elif not replica.flags(partition):
+            elif not replica.roles.get(partition):
                 self._refuse_entry(request, partition, reply)
                 continue
             if not hint and request.seen < (floor := replica.numbers.floor(partition)):
@@ -294,7 +294,7 @@ class LocalReplica:
         """All stores of this turn are written, or refused by the store. Answer them; those that
         want an fsync wait for it."""
         stores, self._stores = self._stores, []
-        flags = self.replica.flags
+        roles, level = self.replica.roles, self._level
         waiting: list[tuple[Store, bool, Reply]] = []
         for line in stores:
             request, hint, reply = line
@@ -303,8 +303,8 @@ class LocalReplica:
             elif request.sync:
                 waiting.append(line)
             else:
-                role = HINTED if hint else flags(request.partition)
-                reply(Stored(request.id, role | self._level, request.timed))
+                role = HINTED if hint else roles.get(request.partition, 0)
+                reply(Stored(request.id, role | level, request.timed))
         if waiting:
             self.write_batch.when_synced(partial(self._stores_synced, waiting))
 
@@ -333,14 +333,7 @@ class LocalReplica:
         if not self.write_batch.writable:
             return reply(Rejected(request.id, Refusal.FULL))
         try:
-            event = self._coordination.coordinate(
-                request.put,
-                request.stored,
-                request.target,
-                self.view.wall_ms,
-                request.known,
-                request.known_seen,
-            )
+            event = self._coordination.coordinate(request, self.view.wall_ms)
         except TooManySiblings as error:
             record = self.replica.held(request.stored) or b""
             return reply(Rejected(request.id, Refusal.TOO_MANY_SIBLINGS, str(error), record))

@@ -24,19 +24,21 @@ class Forest:
         self.shift = 32 - self.bits
         self._leaves: dict[int, int] = {}
         self._roots: dict[int, int] = {}
+        """Sums of leaves that are not cut to the modulus."""
 
     def slot_of(self, stored: bytes) -> int:
         """The slot in which a store key lies."""
         return int.from_bytes(stored[:4], "big") >> self.shift
 
     def change(self, slot: int, old: bytes | None, new: bytes | None) -> bytes:
-        """Replace a digest in a leaf. Returns the leaf's new bytes."""
-        delta = int.from_bytes(new, "big") if new else 0
+        """Replace a digest in a leaf; a record counts by its digest, with which it begins. Returns
+        the leaf's new bytes."""
+        delta = int.from_bytes(new[:SUM_BYTES], "big") if new else 0
         if old:
-            delta -= int.from_bytes(old, "big")
+            delta -= int.from_bytes(old[:SUM_BYTES], "big")
         leaves, roots, partition = self._leaves, self._roots, slot >> self.leaf_bits
         leaves[slot] = total = (leaves.get(slot, 0) + delta) & _MASK
-        roots[partition] = (roots.get(partition, 0) + delta) & _MASK
+        roots[partition] = roots.get(partition, 0) + delta
         return total.to_bytes(SUM_BYTES, "big")
 
     def set(self, slot: int, total: int) -> bytes:
@@ -44,7 +46,7 @@ class Forest:
         partition = slot >> self.leaf_bits
         delta = total - self._leaves.get(slot, 0)
         self._leaves[slot] = total
-        self._roots[partition] = (self._roots.get(partition, 0) + delta) % _MODULUS
+        self._roots[partition] = self._roots.get(partition, 0) + delta
         return total.to_bytes(SUM_BYTES, "big")
 
     def other_sums(self, first: int, last: int, sums: Mapping[int, int]) -> list[int]:
@@ -55,11 +57,11 @@ class Forest:
 
     def held(self) -> list[int]:
         """The partitions with at least one record on this node."""
-        return [partition for partition, total in sorted(self._roots.items()) if total]
+        return [partition for partition, total in sorted(self._roots.items()) if total & _MASK]
 
     def root(self, partition: int) -> bytes:
         """The partition's root."""
-        return self._roots.get(partition, 0).to_bytes(SUM_BYTES, "big")
+        return (self._roots.get(partition, 0) & _MASK).to_bytes(SUM_BYTES, "big")
 
     def leaves(self, partition: int) -> bytes:
         """All leaves of the partition, in order, concatenated."""

@@ -82,7 +82,8 @@ class Replica:
         read back from it."""
         self.tree = HashTree(write_batch, settings.leaf_bits, settings.rows_max)
         self.actors = Actors(draw)
-        self._owned: dict[int, int] = {}
+        self.roles: dict[int, int] = {}
+        """By partition, for the hot path: what `flags` returns; none for a partition of others."""
         self._others: dict[int, tuple[str, ...]] = {}
         self._beside: list[int] = []
         self.bits = 0
@@ -146,7 +147,7 @@ class Replica:
 
     def refresh(self) -> None:
         """Compute the flags of this replica by partition again, for the hot path."""
-        self._owned = dict.fromkeys(self._beside, WRITER)
+        self.roles = dict.fromkeys(self._beside, WRITER)
         for partition in self._others:
             self.refresh_partition(partition)
 
@@ -155,7 +156,7 @@ class Replica:
         others = self._others.get(partition)
         if others is not None:
             proven = partition in self.marks and self.provable(partition, others)
-            self._owned[partition] = OWNER | COMPLETE if proven else OWNER
+            self.roles[partition] = OWNER | COMPLETE if proven else OWNER
 
     def provable(self, partition: int, others: Collection[str]) -> bool:
         """Whether a mark counts in this process: its numbers were compared with one of the other
@@ -165,11 +166,11 @@ class Replica:
 
     def flags(self, partition: int) -> int:
         """The present flags: OWNER and COMPLETE, or WRITER; 0: this node keeps no copy."""
-        return self._owned.get(partition, 0)
+        return self.roles.get(partition, 0)
 
     def complete(self, partition: int) -> bool:
         """Whether a key that is absent here is proven absent (S-RW-4)."""
-        return bool(self._owned.get(partition, 0) & COMPLETE)
+        return bool(self.roles.get(partition, 0) & COMPLETE)
 
     def owned(self) -> dict[int, tuple[str, ...]]:
         """The partitions that this node owns, each with its other owners."""
@@ -223,16 +224,12 @@ class Replica:
 
     def held(self, stored: bytes) -> bytes | None:
         """S-DOT-3: the sync of all that this node holds of the key. Raises Corrupt."""
-        record = self._own(stored)
-        return self.with_hints(stored, record) if self.hints.any_for(stored) else record
-
-    def _own(self, stored: bytes) -> bytes | None:
-        """This owner's own record. Raises Corrupt for a damaged one, whose damage is noted."""
         try:
-            return self.write_batch.get(DATA, stored)
+            record = self.write_batch.get(DATA, stored)
         except Corrupt:
             self.note_damage(stored)
             raise
+        return self.with_hints(stored, record) if self.hints.any_for(stored) else record
 
     def with_hints(self, stored: bytes, record: bytes | None) -> bytes | None:
         """The owner's record and every hint of the key, as one."""

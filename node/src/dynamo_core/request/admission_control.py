@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Protocol
 
 import msgspec
 
 from dynamo_core.errors import PeerCorrupt
-from dynamo_core.membership.ring_state import RingState
 from dynamo_core.protocol.arrivals import outcome_digest, verified_put
 from dynamo_core.protocol.messages import Forward, Forwarded, Refused
 from dynamo_core.protocol.operations import Done, Get, Operation, Outcome, Put, fill_in
@@ -35,9 +33,8 @@ class Door(Traced, Protocol):
 class AdmissionControl:
     """Starts the machine of each operation and counts those under way."""
 
-    def __init__(self, node: Door, rings: RingState) -> None:
+    def __init__(self, node: Door) -> None:
         self.node = node
-        self.rings = rings
         self.slots = Shares(node.settings.in_flight_max)
 
     @property
@@ -67,13 +64,11 @@ class AdmissionControl:
             done(Outcome(status=status, problem=refusal, applied="no", node=node.identity.name))
             return
         self.slots.take(principal)
-        fill_in(operation, self.rings.ring.target, node.wall_ms)
+        fill_in(operation, node.ring.target, node.wall_ms)
         if isinstance(operation, Get):
-            get = GetOperation(node, operation, None, principal)
-            get.done = partial(self._read, get, done)
-            node.spawn(get)
+            node.spawn(self._get(operation, done, principal))
             return
-        done = partial(self._answered, principal, done)
+        done = self._ending(principal, done)
         if operation.value is None and operation.context is None:
             self._delete_what_is_there(operation, done, principal)
         else:
@@ -102,21 +97,32 @@ class AdmissionControl:
         else:
             self.slots.take(principal)
             # An older node forwards it as it got it.
-            fill_in(message.put, self.rings.ring.target, node.wall_ms)
-            answered: Done = partial(self._answered, principal, done)
+            fill_in(message.put, node.ring.target, node.wall_ms)
+            answered = self._ending(principal, done)
             if node.spans is not None:
                 answered = node.spans.coordinating(route, message.put, answered)
             node.spawn(PutOperation(node, message.put, answered, forwarded=True))
 
-    def _read(self, get: GetOperation, done: Done, outcome: Outcome) -> None:
-        now = self.node.now
-        self.node.throttle.read(now - get.started, now, get.hedged)
-        self.slots.give(get.principal)
-        done(outcome)
+    def _get(self, operation: Get, done: Done, principal: str) -> GetOperation:
+        node, slots = self.node, self.slots
 
-    def _answered(self, principal: str, done: Done, outcome: Outcome) -> None:
-        self.slots.give(principal)
-        done(outcome)
+        def answered(outcome: Outcome) -> None:
+            now = node.now
+            node.throttle.read(now - get.started, now, get.hedged)
+            slots.give(principal)
+            done(outcome)
+
+        get = GetOperation(node, operation, answered, principal)
+        return get
+
+    def _ending(self, principal: str, done: Done) -> Done:
+        slots = self.slots
+
+        def answered(outcome: Outcome) -> None:
+            slots.give(principal)
+            done(outcome)
+
+        return answered
 
     def _delete_what_is_there(self, put: Put, done: Done, principal: str) -> None:
         """S-DEL-1: for a delete without a context, the coordinator reads a quorum and uses that
@@ -124,7 +130,7 @@ class AdmissionControl:
         strict put has just written (C9)."""
         node = self.node
         get = Get(key=put.key, strict=put.strict, timeout_s=put.timeout_s, trace=put.trace)
-        fill_in(get, self.rings.ring.target, node.wall_ms)
+        fill_in(get, node.ring.target, node.wall_ms)
         operation = GetOperation(node, get, None, principal)
         began = node.now
 

@@ -27,6 +27,7 @@ from dynamo_core.request.quorum import (
 from dynamo_core.ring.preference import Bits
 
 PROVEN = OWNER | COMPLETE
+_WORTH = PROVEN | VOLATILE
 KEPT = OWNER | WRITER
 Call = tuple[str, str]
 """The node that is asked, and the writer that it keeps a hinted replica for ("": its own copy)."""
@@ -73,7 +74,7 @@ class Copies:
 
     def acked(self, node: str, target: str, flags: int) -> None:
         """The node has persisted its own copy, or a hinted replica for `target`."""
-        if target or flags & (PROVEN | VOLATILE) != PROVEN:
+        if target or flags & _WORTH != PROVEN:
             aside, call = self.aside, (node, target)
             aside.acks[call] = aside.acks.get(call, 0) | flags
             self.ended(node, target)

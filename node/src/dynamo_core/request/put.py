@@ -72,10 +72,9 @@ class PutOperation(Replication):
         known: bytes | None = None,
         known_seen: int = 0,
     ) -> None:
-        self.finished = coordinating = False
+        self.finished = self.coordinating = False
         self.wake_at = self.scheduled_at = NEVER
         self.calls = set()
-        self.coordinating = coordinating
         self.view = view
         self.me = view.name  # the name at the beginning: it changes if this node is replaced
         self.put = put
@@ -141,31 +140,27 @@ class PutOperation(Replication):
             owners = self.place.owners
             absent = [o for o in owners if not view.up(o) or o == self.forwarded_to]
             self.target = absent[0] if absent else owners[0]
-        place = (self.stored, self.target, self.known, self.known_seen)
-        return [(self.me, Coordinate(0, self.put, *place, sync=self.dw > 0))]
+        known, seen = self.known, self.known_seen
+        place = (self.partition, self.stored, self.target)
+        return [(self.me, Coordinate(0, self.put, *place, known, seen, self.dw > 0))]
 
     # ------------------------------------------------------------ events
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         if type(reply) is Stored and type(request) is Store:
-            return self._stored(node, request.target, reply.flags, now)
+            target, flags = request.target, reply.flags
+            if flags & VOLATILE:
+                flags = self._worth(node, target, flags)
+            self.copies.acked(node, target, flags)
+            if self.explanation is not None:
+                self._explain(node, "stored", now)
+            return self._decide(now)
         if type(reply) is Coordinated:
             return self._coordinated(reply, now)
         if type(reply) is Forwarded:
             return self._forwarded(node, reply.outcome, now)
         assert type(reply) is Fetched
         return self._resend(reply.record, reply.seen, now)
-
-    def _stored(self, node: str, target: str, flags: int, now: float) -> Effects:
-        if flags & VOLATILE:
-            flags = self._worth(node, target, flags)
-        self.copies.acked(node, target, flags)
-        if self.explanation is not None:
-            self._explain(node, "stored", now)
-        if self.done is not None:
-            return self._decide(now)
-        self.finished = not self.copies.open
-        return []
 
     def _coordinated(self, reply: Coordinated, now: float) -> Effects:
         flags = reply.flags

@@ -63,15 +63,15 @@ class Replication(Explained):
 
     def _cover(self) -> Effects:
         """A call for every writer whose copy is neither acked nor under way."""
-        up, copies = self.view.up, self.copies
+        up, copies, bits = self.view.up, self.copies, self.copies.bits
         served, sync = copies.served(), self.syncs > 0
         effects: Effects = []
         down: list[str] = []
         for writer in self.place.writers:
-            if served & copies.bits[writer]:
+            if served & bits[writer]:
                 continue
             if up(writer):
-                copies.asked |= copies.bits[writer]
+                copies.asked |= bits[writer]
                 effects.append(self._request(writer, "", sync))
             else:
                 down.append(writer)
@@ -90,8 +90,18 @@ class Replication(Explained):
 
     def _request(self, node: str, target: str, sync: bool) -> tuple[str, Message]:
         cause = "double" if target and node == self.me else "put"
-        place = (self.partition, self.entry, self.stored, self.record, target)
-        return node, Store(0, *place, sync, cause, self.seen, self.put.trace)
+        return node, Store(
+            0,
+            self.partition,
+            self.entry,
+            self.stored,
+            self.record,
+            target,
+            sync,
+            cause,
+            self.seen,
+            self.put.trace,
+        )
 
     def _spare(self) -> list[str]:
         if self.spare is None:

@@ -52,6 +52,8 @@ WAITED = frozenset((Fetch, Store))
 AGAIN = WAITED | {Forward}
 WALKS = frozenset((Roots, Leaves, Listing, FetchMany))
 """Sent again too, but only to the same process as at the beginning of the walk."""
+Answered = tuple[AnyMachine, Message, Message]
+"""A machine, its request, the answer of the local replica."""
 AGAIN_S_MIN = 0.05
 """Wait at least this long before a lost call is sent again: a full link may be dropping frames."""
 
@@ -84,7 +86,7 @@ class Dispatcher:
         self._pending: dict[int, tuple[AnyMachine, Route, Message]] = {}
         self._next_id = node.boot >> 16  # so that answers to an earlier life match nothing
         self._timers: list[tuple[float, int, AnyMachine]] = []
-        self._work: deque[tuple[AnyMachine, Message, Message] | Callable[[], None]] = deque()
+        self._work: deque[Answered | Callable[[], None]] = deque()
         """Answers of the local replica, each with its machine and request; calls of the shell."""
         self._working = False
         self._waiting: dict[Route, set[int]] = {}
@@ -134,7 +136,7 @@ class Dispatcher:
     def answered(self, frame: Frame, replies: Iterable[Message]) -> list[Message]:
         """Give a peer's replies to their machines; return those that no machine waits for. A reply
         that does not fit its request is refused, and the call has failed (S-IN-2)."""
-        node, pending = self.node, self._pending
+        node, pending, answered = self.node, self._pending, self.detector.answered
         now = node.now
         names = (frame.name, At(frame.address))
         unexpected: list[Message] = []
@@ -150,7 +152,7 @@ class Dispatcher:
             del pending[number]
             machine, name, request = entry
             machine.calls.discard(number)
-            self.detector.answered(name)
+            answered(name)
             kind = type(reply)
             if kind is Stored and type(request) is Store:  # most replies; has only flags to check
                 if request.timed:
@@ -232,7 +234,7 @@ class Dispatcher:
             while waiting:
                 work = waiting.popleft()
                 if isinstance(work, tuple):
-                    self._local_reply(*work)
+                    self._local_reply(work)
                 else:
                     work()
         finally:
@@ -241,23 +243,25 @@ class Dispatcher:
     # ------------------------------------------------------------ inside
 
     def _run(self, machine: AnyMachine, effects: Effects) -> None:
-        here = self.node.name
-        if effects and self.node.now >= self.sampler.due_at:
-            self.sampler.mark(effects, here, self.node.now)
-        for to, request in effects:
-            if to == here:
-                self._call_local(machine, request)
-                continue
-            if type(request) in SINCE and SINCE[type(request)] > self.detector.knows(to):
-                self._work.append(partial(self._not_known, machine, to, request))
-                continue
-            self._next_id = request.id = number = self._next_id + 1
-            if not machine.finished:
-                self._pending[number] = (machine, to, request)
-                machine.calls.add(number)
-            self.outbox.outbox[to].append(request)
+        if effects:
+            here, outbox = self.node.name, self.outbox.outbox
+            if self.node.now >= self.sampler.due_at:
+                self.sampler.mark(effects, here, self.node.now)
+            for to, request in effects:
+                if to == here:
+                    self._call_local(machine, request)
+                    continue
+                if type(request) in SINCE and SINCE[type(request)] > self.detector.knows(to):
+                    self._work.append(partial(self._not_known, machine, to, request))
+                    continue
+                self._next_id = request.id = number = self._next_id + 1
+                if not machine.finished:
+                    self._pending[number] = (machine, to, request)
+                    machine.calls.add(number)
+                outbox[to].append(request)
         if machine.finished:
-            self._forget(machine)
+            if machine.calls:
+                self._forget(machine)
             for partition, owner in machine.unserved():
                 self._mark_dirty(partition, owner)
             machine.let_go()
@@ -302,12 +306,13 @@ class Dispatcher:
         elif type(request) in self.replying:
             self.replying[type(request)](request, reply)
 
-    def _local_reply(self, machine: AnyMachine, request: Message, reply: Message) -> None:
+    def _local_reply(self, work: Answered) -> None:
+        machine, request, reply = work
+        node = self.node
         if request is self.sampler.coordinating:
-            self.sampler.coordinated(reply, self.node.now)
+            self.sampler.coordinated(reply, node.now)
         if machine.finished:
             return
-        node = self.node
         if type(reply) is Rejected:
             effects = machine.rejected(reply)
         elif type(reply) is not Refused:

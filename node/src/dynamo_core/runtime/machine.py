@@ -89,6 +89,7 @@ class Coordinate(Message):
     """Only for the local replica: make one event of the put, kept for `target` ("": as owner)."""
 
     put: Put
+    partition: int
     stored: bytes
     target: str = ""
     known: bytes | None = None
