@@ -6,7 +6,6 @@ of the loop. Both fronts, the protocol class and the ASGI application, call this
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -95,21 +94,24 @@ class ClientApi:
             return
         if self.spans is not None and (trace := asked.operation.trace):
             asked.operation.trace, done = self.spans.request(method, "/v1/kv/{key}", trace, done)
-        answered = partial(self._answered, asked, asker.address, done)
+
+        def answered(outcome: Outcome) -> None:
+            done(self._shown(asked, asker.address, outcome))
+
         self.driver.submit(asked.operation, answered, asker.share)
 
-    def _answered(self, asked: Asked, principal: str, done: Answered, outcome: Outcome) -> None:
-        size = bytes_of(outcome)
+    def _shown(self, asked: Asked, principal: str, outcome: Outcome) -> Answer:
         try:
-            if size > SMALL_BYTES_MAX and (status := self.books.room_for(principal, size)):
-                if type(asked.operation) is Get:
-                    raise overloaded(status)
-                # The write is done; the client only preferred to see it too (RFC 7240).
-                outcome.status, outcome.values = 204, []
-            answer = answer_of(asked, outcome, self.keyring.now.contexts)
+            if outcome.values:
+                size = bytes_of(outcome)
+                if size > SMALL_BYTES_MAX and (status := self.books.room_for(principal, size)):
+                    if type(asked.operation) is Get:
+                        raise overloaded(status)
+                    # The write is done; the client only preferred to see it too (RFC 7240).
+                    outcome.status, outcome.values = 204, []
+            return answer_of(asked, outcome, self.keyring.now.contexts)
         except Problem as problem:
-            answer = problem.answer()
-        done(answer)
+            return problem.answer()
 
     def _n(self) -> int:
         ring = self.node.ring_or_none

@@ -18,7 +18,6 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import NoReturn, Protocol
@@ -148,20 +147,21 @@ class Driver:
     def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
         """A client's operation; `done` is called exactly once, never before this turn began."""
         self.enter()
+        began = now_s()
+
+        def answered(outcome: Outcome) -> None:
+            self.requests.observe(operation, outcome, now_s() - began)
+            try:
+                done(outcome)
+            except Exception:
+                # A client that has gone, or an error in an answer, must not stop the turn.
+                self.node.counters["answer_faults"] += 1
+                log.exception("an answer could not be sent")
+
         try:
-            answered = partial(self._answered, operation, now_s(), done)
             self.node.submit(operation, answered, principal)
         except StoreError as error:
             self._store_error(error)
-
-    def _answered(self, operation: Operation, began: float, done: Done, outcome: Outcome) -> None:
-        self.requests.observe(operation, outcome, now_s() - began)
-        try:
-            done(outcome)
-        except Exception:
-            # A client that has gone, or an error in an answer, must not stop the turn.
-            self.node.counters["answer_faults"] += 1
-            log.exception("an answer could not be sent")
 
     def receive(self, frame: bytes | bytearray) -> None:
         """One frame of a peer. Raises BadFrame, so that the link closes."""

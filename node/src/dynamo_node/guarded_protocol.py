@@ -380,7 +380,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _write(self, answer: Answer, keep_alive: bool, with_body: bool = True) -> None:
         status, head, body = answer
         lines = [STATUS[status], head]
-        lines += [b"%b: %b\r\n" % line for line in self.server_state.default_headers]
+        if defaults := self.server_state.default_headers:
+            lines += [b"%b: %b\r\n" % line for line in defaults]
         if status not in _NO_LENGTH:
             lines.append(b"Content-Length: %d\r\n" % len(body))
         lines.append(b"\r\n" if keep_alive else b"Connection: close\r\n\r\n")

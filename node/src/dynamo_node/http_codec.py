@@ -299,30 +299,28 @@ def shown(sibling: Sibling) -> dict[str, Any]:
 def etag_of(values: list[Sibling], form: str) -> bytes:
     """Equal for the same set of versions in the same form."""
     dots = ",".join(map(dot_of, values)).encode()
-    return b'"%b%b"' % (blake2b(dots, digest_size=8).hexdigest().encode(), form.encode())
+    return f'"{blake2b(dots, digest_size=8).hexdigest()}{form}"'.encode()
 
 
 @lru_cache(maxsize=1024)
-def _node_line(node: str) -> bytes:
-    return b"Dynamo-Node: %b\r\n" % quote(node).encode() if node else b""
+def _lines_from(node: str) -> str:
+    """The lines of every answer of that node."""
+    fixed = FIXED_HEAD.decode()
+    return f"{fixed}Dynamo-Node: {quote(node)}\r\n" if node else fixed
 
 
 def head_of(outcome: Outcome, sealed: str) -> bytes:
     """The lines of every outcome."""
-    head = FIXED_HEAD + _node_line(outcome.node)
+    head = _lines_from(outcome.node)
     if sealed:
-        head += b"Dynamo-Context: %b\r\n" % sealed.encode()
+        head += f"Dynamo-Context: {sealed}\r\n"
     acks = outcome.acks
     if acks is not None:
-        head += b"Dynamo-Acks: total=%d owners=%d hinted=%d durable=%d\r\n" % (
-            acks.total,
-            acks.owners,
-            acks.hinted,
-            acks.durable,
-        )
+        nodes = f"total={acks.total} owners={acks.owners} hinted={acks.hinted}"
+        head += f"Dynamo-Acks: {nodes} durable={acks.durable}\r\n"
     if outcome.applied:
-        head += b"Dynamo-Applied: %b\r\n" % outcome.applied.encode()
-    return head
+        head += f"Dynamo-Applied: {outcome.applied}\r\n"
+    return head.encode()
 
 
 def problem_of(outcome: Outcome, sealed: str) -> Problem:

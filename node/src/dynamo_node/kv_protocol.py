@@ -138,7 +138,6 @@ class KvProtocol(GuardedProtocol):
             self.deadline = self.edge.now + self.edge.limits.idle_s_max
         self.url = b""
         self.headers = []
-        self._body = bytearray()
 
     def on_headers_complete(self) -> None:
         """The head is there, whole."""
@@ -234,31 +233,38 @@ class KvProtocol(GuardedProtocol):
         self._in_message = False
         self._owed += 1
         self._timely = False
-        self._take_turn()
+        if self._late:
+            self._take_turn()
         keep_alive = self.version == "1.1" and self.parser.should_keep_alive()
         method = METHODS.get(name := self.parser.get_method()) or name.decode()
         body = bytes(self._body)
-        self._waiting.append(
-            _Waiting(method, self.url, self.headers, body, keep_alive, self._large, self.asker)
-        )
+        now = _Waiting(method, self.url, self.headers, body, keep_alive, self._large, self.asker)
         self._large, self._body = 0, bytearray()
-        self._turn()
-        if self._waiting:
+        if self._turning or self._busy:
+            self._waiting.append(now)
             self._pause()
+        else:
+            self._turn(now)
 
     def _pause(self) -> None:
         self._paused = True
         self.transport.pause_reading()
 
-    def _turn(self) -> None:
+    @property
+    def _busy(self) -> bool:
+        """Whether the next request waits."""
+        return self._under_way is not None or self._last or self.flow.write_paused
+
+    def _next(self) -> None:
+        """Carry out the request that waits, if it may begin."""
+        if self._waiting and not (self._turning or self._busy):
+            self._turn(self._waiting.popleft())
+
+    def _turn(self, now: _Waiting) -> None:
         """Requests one after the other; a loop, because answers may be ready at once."""
-        if self._turning:
-            return
         self._turning = True
-        while (
-            self._under_way is None and self._waiting and not (self._last or self.flow.write_paused)
-        ):
-            now = self._under_way = self._waiting.popleft()
+        while True:
+            self._under_way = now
             if not self._in_message:
                 self._wait_for_us()
             try:
@@ -271,6 +277,9 @@ class KvProtocol(GuardedProtocol):
                 log.exception("an internal error in a request")
                 self._last = True
                 self.transport.abort()
+            if not self._waiting or self._busy:
+                break
+            now = self._waiting.popleft()
         self._turning = False
 
     def _tell_to_send(self) -> None:
@@ -294,8 +303,7 @@ class KvProtocol(GuardedProtocol):
             self._last = True
             self.transport.close()
             return
-        if self._waiting:
-            self._turn()
+        self._next()
         if not self._owed:
             self._nothing_owed()
 
@@ -332,4 +340,4 @@ class KvProtocol(GuardedProtocol):
     def resume_writing(self) -> None:
         """The client has read its answers: carry out the next request."""
         super().resume_writing()
-        self._turn()
+        self._next()
