@@ -53,9 +53,8 @@ def _() -> list[Patch]:
 
     def init(self: Any, document: Any, bits: Any = None) -> None:
         original(self, document, bits)
-        self._writers = self._owners
         self.places = tuple(
-            preference.Place(owners, owners, (owners,), self.bits) for owners in self._owners
+            preference.Place(place.owners, (place.owners,), self.bits) for place in self.places
         )
 
     return [(preference.Preference, "__init__", init)]

@@ -190,11 +190,11 @@ class Node(Parts):
         return self.outbox.frames()
 
     def _next_due(self) -> float:
-        own = (self.dispatcher.wake_at, self._next_beat, self.next_scan, self.durability.wake_at)
+        own = min(self.dispatcher.wake_at, self._next_beat, self.next_scan, self.durability.wake_at)
         if not self.member:
-            return min(own)
+            return own
         return min(
-            *own,
+            own,
             self.moves.wake_at,
             self.repairs.wake_at,
             self.round_coordinator.wake_at,
@@ -202,7 +202,7 @@ class Node(Parts):
         )
 
     def _watch_fsync(self) -> None:
-        if self.write_batch.sync_wanted and self.durability.wanted(self.now, self.wall_ms):
+        if self.write_batch.syncing and self.durability.wanted(self.now, self.wall_ms):
             self.counters["fsyncs_stalled"] += 1
 
     def _write(self) -> None:

@@ -38,7 +38,8 @@ class WriteBatch:
         self.changes = _nothing()
         """The changes of this tick, by family; None deletes."""
         self._written: list[tuple[Waiter | None, Waiter | None]] = []
-        self._syncing: deque[tuple[int, Waiter]] = deque()
+        self.syncing: deque[tuple[int, Waiter]] = deque()
+        """Those who wait for an fsync, each with the number that it must reach."""
         self.writable = True
 
     def load(self) -> int:
@@ -105,7 +106,7 @@ class WriteBatch:
     def when_synced(self, synced: Waiter) -> None:
         """Call `synced` when the present content of the store is fsynced. It is for a caller that
         has just heard that its write is in the store."""
-        self._syncing.append((self.number, synced))
+        self.syncing.append((self.number, synced))
 
     @property
     def pending(self) -> bool:
@@ -115,7 +116,7 @@ class WriteBatch:
     @property
     def sync_wanted(self) -> bool:
         """Whether a waiter waits for an fsync."""
-        return bool(self._syncing)
+        return bool(self.syncing)
 
     def flush(self) -> bool:
         """Writes the batch and calls the waiters. False when the store refused it."""
@@ -139,15 +140,15 @@ class WriteBatch:
                 written(stored)
             if synced is not None:
                 if stored:
-                    self._syncing.append((self.number, synced))
+                    self.syncing.append((self.number, synced))
                 else:
                     synced(False)
         return stored
 
     def synced(self, number: int) -> None:
         """All writes up to this sequence number are on the disk."""
-        while self._syncing and self._syncing[0][0] <= number:
-            self._syncing.popleft()[1](True)
+        while self.syncing and self.syncing[0][0] <= number:
+            self.syncing.popleft()[1](True)
 
     def refused(self) -> None:
         """The store takes no writes from now on (S-DISK-4)."""
@@ -155,7 +156,7 @@ class WriteBatch:
 
     def reopened(self) -> None:
         """The store takes writes again: what waited for an fsync is not known to be durable."""
-        waiting, self._syncing = self._syncing, deque()
+        waiting, self.syncing = self.syncing, deque()
         for _, synced in waiting:
             synced(False)
         self.writable = True

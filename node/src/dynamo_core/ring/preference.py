@@ -47,50 +47,50 @@ class Place:
 
     __slots__ = ("lists", "owners", "quorums", "shared", "writers")
 
-    def __init__(self, owners: Names, writers: Names, quorums: tuple[Names, ...], bits: Bits):
+    def __init__(self, owners: Names, quorums: tuple[Names, ...], bits: Bits):
         self.owners = owners
-        self.writers = writers
+        self.writers = tuple(dict.fromkeys(name for names in quorums for name in names))
         self.quorums = quorums
         self.lists = tuple(map(bits.mask, quorums))
-        self.shared = bits.mask(set(writers).intersection(*quorums))
+        self.shared = bits.mask(set(self.writers).intersection(*quorums))
         """The bits of the nodes that are in every list."""
 
 
 class Preference:
     """The preference lists of one ring document; `names` has all nodes that may be asked."""
 
-    __slots__ = ("_lists", "_owners", "_stand_ins", "_writers", "bits", "names", "places")
+    __slots__ = ("_lists", "_stand_ins", "bits", "names", "places")
 
     def __init__(self, ring: Ring, bits: Bits | None = None) -> None:
         self.names: Names = ring.live_names()
         self.bits = Bits() if bits is None else bits
         """The bits of this node; they stay when the ring document changes."""
-        self._owners = tuple(entry.owners for entry in ring.entries)
-        quorums = tuple(entry.quorums for entry in ring.entries)
-        self._writers = tuple(
-            tuple(dict.fromkeys(name for owners in lists for name in owners)) for lists in quorums
-        )
+        places: dict[tuple[Names, tuple[Names, ...]], Place] = {}
+        for entry in ring.entries:
+            lists = (entry.owners, entry.quorums)
+            if lists not in places:
+                places[lists] = Place(*lists, self.bits)
+        self.places = tuple(places[entry.owners, entry.quorums] for entry in ring.entries)
+        """By partition; those with the same owner lists have one place."""
         leaving = {m.name for m in ring.members.values() if m.state == LEAVING}
+        # Leaving nodes come last as stand-ins, so that their hints drain.
+        walks = (sorted(walk, key=leaving.__contains__) for walk in _walks(ring, self.names))
         self._stand_ins = tuple(
-            # Leaving nodes come last as stand-ins, so that their hints drain.
-            tuple(sorted((n for n in walk if n not in writers), key=leaving.__contains__))
-            for walk, writers in zip(_walks(ring, self.names), self._writers, strict=True)
-        )
-        self.places = tuple(
-            Place(owners, writers, lists, self.bits)
-            for owners, writers, lists in zip(self._owners, self._writers, quorums, strict=True)
+            tuple([name for name in walk if name not in place.writers])
+            for walk, place in zip(walks, self.places, strict=True)
         )
         self._lists = tuple(
-            writers + others for writers, others in zip(self._writers, self._stand_ins, strict=True)
+            place.writers + others
+            for place, others in zip(self.places, self._stand_ins, strict=True)
         )
 
     def owners(self, partition: int) -> Names:
         """The nodes that must hold the partition; reads ask them."""
-        return self._owners[partition]
+        return self.places[partition].owners
 
     def writers(self, partition: int) -> Names:
         """The owners, and the nodes that joint writes need beside them."""
-        return self._writers[partition]
+        return self.places[partition].writers
 
     def stand_ins(self, partition: int) -> Names:
         """All other nodes, in the order in which they stand in."""

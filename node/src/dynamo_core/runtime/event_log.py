@@ -57,9 +57,8 @@ class EventLog:
     def beat(self, at_ms: int, counters: Mapping[str, int]) -> None:
         """Once per heartbeat: a line for each counter that has grown."""
         for name, rule in COUNTED.items():
-            now = counters.get(name, 0)
-            grown = now - self._counted[name]
-            if grown:
+            now = counters.get(name)
+            if now and (grown := now - self._counted[name]):
                 self._counted[name] = now
                 self.add(at_ms, name, rule, {"count": grown})
 

@@ -87,8 +87,10 @@ class Inbox:
         if node.spans is not None:
             send = node.spans.serving(frame.name, frame.messages, send)
         for kind, run in groupby(frame.messages, type):
-            if kind in CHECKS:
-                run = self._sensible(frame, route, kind, run)
+            if kind is StoreRequest:
+                run = self._sensible(frame, route, run)
+            elif kind in CHECKS:
+                run = self._sifted(frame, route, run)
             if kind in REPLIES:
                 if fresh or kind in MEMBERSHIP_REPLIES:
                     self._replies(frame, run)
@@ -103,13 +105,9 @@ class Inbox:
                     self._other(frame, route, fresh, message)
                 member = fresh and node.member
 
-    def _sensible(
-        self, frame: Frame, route: Route, kind: type, run: Iterator[Message]
-    ) -> Iterator[Any]:
-        """The messages that make sense. Of a Store only its target is checked here, and most have
+    def _sensible(self, frame: Frame, route: Route, run: Iterator[Message]) -> Iterator[Any]:
+        """The Stores that make sense. Of a Store only its target is checked here, and most have
         none. Its key and record are verified together later (T-1)."""
-        if kind is not StoreRequest:
-            return self._sifted(frame, route, run)
         stores = cast(list[StoreRequest], list(run))
         if any(request.target for request in stores):
             return self._sifted(frame, route, stores)

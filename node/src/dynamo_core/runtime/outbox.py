@@ -39,14 +39,14 @@ class Outbox:
         dropped, as a broken link would do."""
         if not self.outbox:
             return []
+        node = self.node
         frames: list[tuple[str, bytes]] = []
         outbox, self.outbox = self.outbox, defaultdict(list)
-        addresses, spans, me = self.node.addresses, self.node.spans, self.node.identity.address
         for route, messages in outbox.items():
-            address = route.address if isinstance(route, At) else addresses.get(route)
-            if address and address != me:
-                if spans is not None:
-                    spans.calling(route, messages)
+            address = route.address if isinstance(route, At) else node.addresses.get(route)
+            if address and address != node.identity.address:
+                if node.spans is not None:
+                    node.spans.calling(route, messages)
                 frame = self.frame_of(route, messages)
                 if len(frame) <= self.frame_bytes_max:
                     frames.append((address, frame))

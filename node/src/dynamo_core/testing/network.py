@@ -30,6 +30,9 @@ class LinkState(Enum):
     CUT = "it vanishes"
 
 
+UP, BACKS_OFF, BROKEN, FULL, CUT = LinkState
+
+
 class Weather(msgspec.Struct):
     """Rates for a whole history; times in seconds."""
 
@@ -70,15 +73,15 @@ class Network:
     def state(self, link: Link, now: float) -> LinkState:
         """What becomes of a frame that its sender hands to the link now."""
         if not (self._pauses or self._cuts or self._full):
-            return LinkState.UP
+            return UP
         if now < self._pauses.get(link, (0.0, 0.0))[0]:
-            return LinkState.BACKS_OFF
+            return BACKS_OFF
         cuts = self._cuts.get(link, ())
         if False in cuts:
-            return LinkState.BROKEN
+            return BROKEN
         if now < self._full.get(link, 0.0):
-            return LinkState.FULL
-        return LinkState.CUT if cuts else LinkState.UP
+            return FULL
+        return CUT if cuts else UP
 
     def dialled(self, link: Link) -> None:
         """A frame has arrived: the link works, and its receiver may dial back at once."""

@@ -31,7 +31,7 @@ from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.fsyncs import RESTART_S, sync, want_reopen
 from dynamo_core.testing.history import Setting, Trouble
 from dynamo_core.testing.ladder import Ladder
-from dynamo_core.testing.network import LinkState, Network
+from dynamo_core.testing.network import BACKS_OFF, BROKEN, CUT, FULL, Network
 from dynamo_core.testing.person import Person
 from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Limits, Plan, settings_of
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk, seeds
@@ -280,7 +280,7 @@ class World(Evidence):
                 frames = node.flush()
         except Exception as error:  # noqa: BLE001
             self._failed(process, error)
-        if self._limited:
+        if frames and self._limited:
             frames_sent(self, self.plan.limits, node, frames)
         for address, frame in frames:
             self._send(process, address, frame)
@@ -291,7 +291,7 @@ class World(Evidence):
             self._ring_changed(process, ring)
         if not node.writable:
             want_reopen(self, process)
-        elif node.sync_wanted and not process.syncing:
+        elif not process.syncing and node.sync_wanted:
             sync(self, process)
         self._arm(process, node)
 
@@ -346,18 +346,18 @@ class World(Evidence):
             frame = spoilt(frame, sender.flips, self.rng, self.count)
         receiver = self.by_address.get(address)
         names = (sender.name, receiver.name if receiver is not None else address)
-        refused = receiver is None or (receiver.node is None and not receiver.silent)
         state = self.network.state(names, self.now)
-        if state is LinkState.BACKS_OFF:
+        if state is BACKS_OFF:
             self.count("frame dropped while its link backed off")
-        if receiver is None or refused or state in (LinkState.BACKS_OFF, LinkState.BROKEN):
+        refused = receiver is None or (receiver.node is None and not receiver.silent)
+        if receiver is None or refused or state is BACKS_OFF or state is BROKEN:
             self.later(0.001, partial(self.lost, sender, sender.life, address))
             return
-        if state is LinkState.FULL:
+        if state is FULL:
             self.count("frame dropped by a full link")
             self.later(0.001, partial(self.lost, sender, sender.life, address, stands=True))
             return
-        cut = state is LinkState.CUT
+        cut = state is CUT
         if self.ladder is not None:
             self.ladder.frame(self.now, *names, frame, "lost" if cut else "")
         if self.wires is not None:
