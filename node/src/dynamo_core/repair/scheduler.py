@@ -238,12 +238,12 @@ class Repairs:
         self._comparing.discard(peer)
         if roots is None:
             return
-        now, differ = self.view.now, set()
+        now, differ, root_of = self.view.now, set(), self.replica.forest.root
         for partition, root in roots:
             pair = (partition, peer)
             if pair in self._compared_at:  # it may have moved before the answer came
                 self._compared_at[pair] = now
-                if root == self.replica.forest.root(partition):
+                if root == root_of(partition):
                     self._agreed_at[pair] = now
                 else:
                     differ.add(partition)

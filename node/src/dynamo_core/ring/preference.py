@@ -65,12 +65,9 @@ class Preference:
         self.names: Names = ring.live_names()
         self.bits = Bits() if bits is None else bits
         """The bits of this node; they stay when the ring document changes."""
-        places: dict[tuple[Names, tuple[Names, ...]], Place] = {}
-        for entry in ring.entries:
-            lists = (entry.owners, entry.quorums)
-            if lists not in places:
-                places[lists] = Place(*lists, self.bits)
-        self.places = tuple(places[entry.owners, entry.quorums] for entry in ring.entries)
+        lists = [(entry.owners, entry.quorums) for entry in ring.entries]
+        made = {both: Place(*both, self.bits) for both in dict.fromkeys(lists)}
+        self.places = tuple([made[both] for both in lists])
         """By partition; those with the same owner lists have one place."""
         leaving = {m.name for m in ring.members.values() if m.state == LEAVING}
         # Leaving nodes come last as stand-ins, so that their hints drain.
