@@ -116,15 +116,15 @@ def decode_record(data: bytes) -> Record:
 def whole(key: bytes, data: bytes) -> bytes:
     """`data` if its checks are right for this key and it decodes. The ids are decoded too, because
     ids from an older node have no check. Raises Corrupt."""
-    end = HEAD_BYTES + int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
+    size, end = len(data), HEAD_BYTES + int.from_bytes(data[DIGEST_BYTES:HEAD_BYTES], "big")
     body = data[HEAD_BYTES:end]
-    if len(data) < end or digest_of(key, body) != data[:DIGEST_BYTES]:
+    if size < end or digest_of(key, body) != data[:DIGEST_BYTES]:
         raise Corrupt(DATA, key, "checksum of the record does not hold")
-    if len(data) > end:
+    if size > end:
         _check_ids(key, data, end)
     try:
         _body_decoder.decode(body)
-        if len(data) > end:
+        if size > end:
             _ids_decoder.decode(data[end:])
     except _NOT_A_RECORD as error:
         raise Corrupt(DATA, key, f"not a record: {error}") from error

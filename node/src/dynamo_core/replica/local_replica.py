@@ -7,7 +7,6 @@ the partition. If the entry here differs, the node with the older entry must lea
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -210,7 +209,6 @@ class LocalReplica:
         stored = self._stores
         if not stored:
             self.write_batch.then(self._stores_written)
-        causes: Counter[str] = Counter()
         for request in requests:
             target: HintTarget = request.target
             partition = request.partition
@@ -245,10 +243,8 @@ class LocalReplica:
             if hint:
                 replica.counters["hints_kept"] += 1
             elif changed:
-                causes[request.cause] += 1
+                replica.counters[f"stored_by_{request.cause}"] += 1
             stored.append((request, hint, reply))
-        for cause, count in causes.items():
-            replica.counters[f"stored_by_{cause}"] += count
 
     def _holds(self, request: Store) -> bool:
         """T-1: whether the request has a whole record of a key of its partition."""
