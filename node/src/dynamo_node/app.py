@@ -34,6 +34,7 @@ from dynamo_node.admin_api import admin_app
 from dynamo_node.archivist import Archivist
 from dynamo_node.certificates import Certificates
 from dynamo_node.client_api import ClientApi
+from dynamo_node.copied import parse
 from dynamo_node.data_dir import open_store
 from dynamo_node.descriptors import Shares, TooFew, raise_limit, shares
 from dynamo_node.driver import Disk, Driver, LastResort, freeze_memory
@@ -84,7 +85,11 @@ def open_disk(settings: NodeSettings) -> tuple[Disk, int, bool]:
         return MemoryStore(), randbits(64) or 1, True
     try:
         opened = open_store(
-            settings.data_dir, settings.name, settings.cluster, settings.memtable_bytes
+            settings.data_dir,
+            settings.name,
+            settings.cluster,
+            settings.memtable_bytes,
+            copy=parse(settings.copy_of, settings.advertise or f"{settings.name}.invalid:1"),
         )
     except DynamoError as error:
         raise CannotStart(f"data_dir: {error}") from None

@@ -40,6 +40,8 @@ from dynamo_core.errors import (
 )
 from dynamo_core.keys import META, TREE
 from dynamo_core.membership.stored_ring import GONE_KEY
+from dynamo_core.ring.renaming import Renaming
+from dynamo_node.copied import CopyOf, rename
 from dynamo_node.salvage import readable
 from dynamo_node.side_file import (
     DAMAGED,
@@ -62,6 +64,8 @@ class Identity(msgspec.Struct, frozen=True):
     name: str
     node_id: int
     cluster: str = ""
+    copy_for: str = ""
+    """The ring that the setting `copy_of` named when the disk was last given a name or an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,10 @@ def open_store(
     cluster: str = "",
     memtable_bytes: int = MEMTABLE_BYTES_MAX,
     boot_id: str | None = None,
+    copy: CopyOf | None = None,
 ) -> Opened:
-    """Opens the data directory of node `name`; salvages a damaged store; makes a new empty one.
+    """Opens the data directory of node `name`; salvages a damaged store; makes a new empty one; a
+    `copy` of a disk of another ring gets the names of this one.
 
     Raises StoreLocked (S-DISK-6), RingRefused `wrong-name` or `wrong-cluster`, StoreFull,
     StoreDamaged (not even salvage helps), StoreFailed; the message of each is one line for people.
@@ -96,7 +102,9 @@ def open_store(
         raise StoreFailed(f"the data directory cannot be used: {error}") from None
     store = None
     try:
-        identity = _identity(directory, name, cluster)
+        found = _identity(directory, name, cluster, copy)
+        names = copy.names(cluster, name) if copy is not None and _pending(found, copy) else None
+        identity = found if names is None else _named_anew(found, names, cluster)
         shutil.rmtree(directory / "gone", ignore_errors=True)
         store, salvaged = _store(directory, side, memtable_bytes)
         has_left = _has_left(store)
@@ -104,14 +112,21 @@ def open_store(
             store.let_go()
             identity = _emptied(directory, identity, side)
             store, salvaged = RocksStore(directory / "store", side, memtable_bytes), ""
+        elif names is not None:
+            rename(store, names)
+            store.sync()
         trust, reason = judge(side.marks, store.sequence(), boot_id)
         if has_left:
             reason = "the id on the disk has left the ring: the disk was emptied and has a new id"
         if salvaged:
             trust, reason = False, salvaged
+        if names is not None and not has_left:
+            trust, reason = False, f"a copy of {found.name} of {found.cluster}, under a new name"
         if not trust and side.marks is not None:
             store.raise_base(side.marks.durable)
         side.start(trust, store.sequence(), boot_id)
+        if names is not None and not has_left:
+            _write(directory / "id", identity)
         (directory / DAMAGED).unlink(missing_ok=True)
     except (StoreError, RingRefused, OSError) as error:
         if store is not None:
@@ -154,18 +169,34 @@ def _new_id() -> int:
     return secrets.randbits(NODE_ID_BITS) or 1
 
 
-def _identity(directory: Path, name: str, cluster: str) -> Identity:
+def _pending(found: Identity, copy: CopyOf) -> bool:
+    """Whether the disk is one of the copied ring. Both rings may have one name."""
+    return found.cluster == copy.cluster and found.copy_for != copy.ring_id
+
+
+def _named_anew(found: Identity, names: Renaming, cluster: str) -> Identity:
+    """Whose disk the copy becomes. Raises RingRefused."""
+    if names.name(found.name) != names.own:
+        raise RingRefused(
+            "wrong-name", f"a copy of {found.name!r} cannot become a disk of {names.own!r}"
+        )
+    return Identity(names.own, names.node_id(found.node_id), cluster, names.ring_id)
+
+
+def _identity(directory: Path, name: str, cluster: str, copy: CopyOf | None) -> Identity:
     path = directory / "id"
     if not path.exists():
         if any((directory / other).exists() for other in ("store", "quarantine")):
             raise StoreDamaged(f"{directory} has a store but no id: start on an empty directory")
-        identity = Identity(name, _new_id(), cluster)
+        identity = Identity(name, _new_id(), cluster, copy.ring_id if copy else "")
         _write(path, identity)
         return identity
     try:
         identity = msgspec.json.decode(path.read_bytes(), type=Identity)
     except msgspec.MsgspecError:
         raise StoreDamaged(f"{path} cannot be read: start on an empty directory") from None
+    if copy is not None and _pending(identity, copy):
+        return identity
     if identity.name != name:
         raise RingRefused(
             "wrong-name", f"{directory} belongs to node {identity.name!r}, not to {name!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -60,7 +61,16 @@ def _name(text: str) -> str:
     return text
 
 
+def _copy_source(text: str) -> str:
+    if text and not re.fullmatch(r"[^ ]+ [^ ]+", text):
+        raise ValueError(
+            "needs the cluster of the copied disks, a space, and an id of the new ring"
+        )
+    return text
+
+
 Name = Annotated[str, AfterValidator(_name)]
+CopySource = Annotated[str, AfterValidator(_copy_source)]
 Address = Annotated[str, AfterValidator(_address)]
 Dialled = Annotated[str, AfterValidator(_dialled)]
 Target = Annotated[str, AfterValidator(_target)]

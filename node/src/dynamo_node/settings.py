@@ -14,12 +14,7 @@ from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliImplicitFlag,
@@ -45,6 +40,7 @@ from dynamo_node.rights import BadRights, Rights, read_rights
 from dynamo_node.service_accounts import ServiceAccounts
 from dynamo_node.setting_values import (
     Address,
+    CopySource,
     Count,
     Dialled,
     Listened,
@@ -121,6 +117,8 @@ class NodeSettings(BaseSettings):
         description="audience that ServiceAccount tokens must have")
     cluster: str = Field("", max_length=253,
         description="name of the cluster; the node refuses a disk of another cluster")
+    copy_of: CopySource = Field("", max_length=512,
+        description="CLUSTER RING_ID: a copy of a disk of that cluster becomes one of this ring")
     replace_lost: bool = Field(_CORE.replace_lost,
         description="a node with an empty disk takes the place of the member of its name")
     tombstone_age_min_s: float = Field(_CORE.tombstone_age_min_s, ge=1, le=1e9,
