@@ -8,9 +8,11 @@ from typing import Any
 
 from msgspec import structs
 
+from dynamo_operator.archive_runs import BACKUP, Run
 from dynamo_operator.node_answers import LEFT, Entry, Node
 from dynamo_operator.snapshot import Snapshot
-from dynamo_operator.spec import cluster_spec
+from dynamo_operator.spec import backup_spec, cluster_spec
+from dynamo_operator.volume_snapshots import Taken
 from tests.dynamo_operator.stories import make
 from tests.dynamo_operator.world import NAMESPACE, World
 
@@ -101,6 +103,20 @@ def lost(o: Snapshot, **fields: Any) -> Snapshot:
     """The volume of cart-1 is gone, its pod does not run."""
     gone = pod(o, 1, running=False, ready_since=None)
     return without(claim(gone, 1, phase="Lost", **fields), "nodes", 1)
+
+
+def snapped(o: Snapshot, *cut: float | None, **status: Any) -> Snapshot:
+    """A backup by volume snapshots waits; so many were asked for, of which some are cut."""
+    assert o.ring is not None
+    made = tuple(
+        Taken(f"now-{i}", i, o.now - 5, when, epoch=str(o.ring.epoch)) for i, when in enumerate(cut)
+    )
+    spec = backup_spec({"clusterName": "cart", "method": "VolumeSnapshot"})
+    run = Run(
+        kind=BACKUP, name="now", uid="1a2b", resource_version="1", created=o.now - 9, spec=spec,
+        status=status, taken=made, copied=bool(made),
+    )  # fmt: skip
+    return structs.replace(o, runs=(run,))
 
 
 def unjoined(o: Snapshot, ordinal: int, disk: Any = "empty") -> Snapshot:

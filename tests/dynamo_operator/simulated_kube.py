@@ -20,6 +20,7 @@ from tests.dynamo_operator.merging import applied, merged, without
 from tests.dynamo_operator.simulated_machines import Key, Object, SimulatedMachines, machine_of
 from tests.dynamo_operator.simulated_mounts import mount_of
 from tests.dynamo_operator.simulated_ring import SimulatedRing
+from tests.dynamo_operator.simulated_snapshots import SnapshotDriver, started
 
 
 class SimulatedKube(SimulatedMachines):
@@ -44,7 +45,8 @@ class SimulatedKube(SimulatedMachines):
         self.classes_unknown: set[str] = set()
         self.homeless: set[str] = set()
         self.size_max = "1Pi"
-        self.snapshots: dict[str, Any] = {}
+        self.driver = SnapshotDriver()
+        self.snapshots = self.driver.disks
         self.keys: Object | None = {"keys": [{"kty": "EC"}]}
 
     # ------------------------------------------------------------ requests
@@ -61,6 +63,7 @@ class SimulatedKube(SimulatedMachines):
     async def find(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
         """Reads by label."""
         await self.point(f"list {kind}")
+        self.driver.check(kind, "list")
         if kind == "Node":
             name = selector.partition("=")[2]
             return [] if name in self.gone else [machine_of(name)]
@@ -85,6 +88,7 @@ class SimulatedKube(SimulatedMachines):
         """POST."""
         await self.point(f"create {body['kind']} {body['metadata']['name']}")
         key = _key(body)
+        self.driver.check(key[0], "create")
         if key in self.objects:
             raise failure(409, f"{key[0]} {key[2]} already exists")
         bare = {"status": {"phase": "Pending"}} if key[0] == "PersistentVolumeClaim" else {}
@@ -235,6 +239,8 @@ class SimulatedKube(SimulatedMachines):
         self._collect_garbage()
         for item in [i for k, i in self.objects.items() if k[0] == "StatefulSet"]:
             self._stateful_set(item)
+        for key, told in self.driver.step(self.objects, self.ring, self.now).items():
+            self.change(*key, status=told)
         for key, item in list(self.objects.items()):
             if key[0] == "PersistentVolumeClaim":
                 self._claim(key, item)
@@ -341,6 +347,7 @@ class SimulatedKube(SimulatedMachines):
                 status={"podIP": address, "containerStatuses": running},
             )
             assert mount is not None
+            started(self.ring, claim["metadata"]["uid"], meta["name"], mount.env)
             self.ring.mounted(address, mount)
             self.ring.start(meta["name"], address, claim["metadata"]["uid"])
         elif address:

@@ -27,6 +27,7 @@ from tests.dynamo_operator.looks import (
     ring,
     settled,
     silent,
+    snapped,
     unjoined,
     without,
 )
@@ -236,6 +237,21 @@ CASES: dict[str, Case] = {
                      "ChangingDefaults", [do.Change]),
     "other quorums, beyond size": (
         lambda: asked(FOUR(), size=3, replication={"writeQuorum": 3}), "ScalingDown", [do.Change]),
+    "volume snapshots": (lambda: snapped(THREE()), "BackingUp",
+                         [do.CopySecret, *[do.MakeSnapshot] * 3]),
+    "volume snapshots, half asked for": (lambda: snapped(THREE(), None, None), "BackingUp",
+                                         [do.MakeSnapshot]),
+    "volume snapshots, hints": (
+        lambda: node(snapped(THREE()), 0, hints={"cart-1": Backlog(2)}), "BackingUp", []),
+    "volume snapshots, one down": (
+        lambda: pod(snapped(THREE()), 0, ready_since=None), "WaitingForNodes", []),
+    "volume snapshots, to be larger meanwhile": (
+        lambda: snapped(asked(FIVE(), size=3), *[None] * 5), "BackingUp", []),
+    "volume snapshots, cut": (
+        lambda: snapped(asked(FIVE(), size=3), *[1.0] * 5, cutTime="2026-11-30T12:00:00Z"),
+        "ScalingDown", [do.Change]),
+    "volume snapshots, cut, not written yet": (
+        lambda: snapped(asked(FIVE(), size=3), *[1.0] * 5), "BackingUp", []),
     "other quorums, already refused": (
         lambda: structs.replace(asked(THREE(), replication={"sloppyQuorum": False}),
                                 settled=frozenset({"Change defaults"})), "AsWanted", []),
@@ -257,7 +273,6 @@ def test_every_row_is_met() -> None:
         "repairs", "stopped", "claim of a node that has left",
         "authority absent, old, or on its way", "certificate absent, old, or of other names",
         "backup due, backup or restore that waits", "backups beyond the retention",
-        "backup or restore under way",
     }  # fmt: skip
     met = {
         next(name for name, row in TABLE if row(look()) is not None)

@@ -6,7 +6,7 @@ request that could not be made ends the pass; the operator tries again later, fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from secrets import token_urlsafe
 from typing import Any
 
@@ -50,11 +50,13 @@ class _Waits(Exception):
 
 
 class _NotBegun(Exception):
-    """A node does not begin a backup or restore. `for_good`: it will never."""
+    """A node does not begin a backup or restore, or the API server makes no snapshot. `for_good`:
+    it will never; `run`: for which backup, where the action does not say it."""
 
-    def __init__(self, why: str, for_good: bool) -> None:
+    def __init__(self, why: str, for_good: bool, run: str = "") -> None:
         super().__init__(why)
         self.for_good = for_good
+        self.run = run
 
 
 class _Stays(Exception):
@@ -88,6 +90,8 @@ class Actor:
             do.Cancel: self._cancel,
             do.StartRepair: self._start_repair,
             do.MakeClaim: self._make,
+            do.CopySecret: self._copy_secret,
+            do.MakeSnapshot: self._make_snapshot,
             do.MakeRepair: self._make,
             do.MakeRun: self._make,
             do.StartRun: self._start_run,
@@ -102,7 +106,7 @@ class Actor:
                 await self._ways[type(action)](o, action)
             except _NotBegun as why:
                 settled, told = outcome.settled | {action.key}, (str(why), why.for_good)
-                runs = outcome.runs | {action.key: told}
+                runs = outcome.runs | {why.run or action.key: told}
                 outcome = structs.replace(outcome, settled=settled, runs=runs)
                 continue
             except (Conflict, Gone) as met:
@@ -244,6 +248,22 @@ class Actor:
 
     async def _make(self, o: Snapshot, action: do.MakeClaim | do.MakeRepair | do.MakeRun) -> None:
         await self.kube.create(action.object)
+
+    async def _copy_secret(self, o: Snapshot, action: do.CopySecret) -> None:
+        made = children.secret(o.owner, o.spec, o.secret_text)
+        copy = {**made, "metadata": dict(action.metadata), "immutable": True}
+        await self._of_backup(action.run, copy)
+
+    async def _make_snapshot(self, o: Snapshot, action: do.MakeSnapshot) -> None:
+        await self._of_backup(action.run, action.object)
+
+    async def _of_backup(self, run: str, made: Mapping[str, Any]) -> None:
+        """If the API server refuses it, the backup fails, and all other actions go on."""
+        try:
+            await self.kube.create(made)
+        except (Gone, Refused) as error:
+            text = f"{made['kind']} {made['metadata']['name']}: {error}"
+            raise _NotBegun(text, True, f"snapshots {run}") from error
 
     async def _start_run(self, o: Snapshot, action: do.StartRun) -> None:
         """If a node refuses it, the run waits or fails, and all other actions go on."""

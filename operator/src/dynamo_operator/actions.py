@@ -151,6 +151,30 @@ class MakeClaim(Act, frozen=True, kw_only=True):
         return f"MakeClaim {self.object['metadata']['name']}"
 
 
+class CopySecret(Act, frozen=True, kw_only=True):
+    """Create the copy of the cluster secret that belongs to a backup by volume snapshots; `run`:
+    the id of the backup."""
+
+    name: str
+    metadata: Document
+    run: str
+
+    @property
+    def key(self) -> str:
+        return f"CopySecret {self.name}"
+
+
+class MakeSnapshot(Act, frozen=True, kw_only=True):
+    """Create the VolumeSnapshot of one claim; `run`: the id of the backup that it is part of."""
+
+    object: Document
+    run: str
+
+    @property
+    def key(self) -> str:
+        return f"MakeSnapshot {self.object['metadata']['name']}"
+
+
 class MakeRepair(Act, frozen=True, kw_only=True):
     """Create the DynamoRepair that the schedule asks for."""
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from dynamo_operator.quantity import instant
 from dynamo_operator.spec import seconds
 from dynamo_operator.spec_backup import BackupSpec, RestoreSpec
+from dynamo_operator.volume_snapshots import Taken
 
 BACKUP, RESTORE = "DynamoBackup", "DynamoRestore"
 SCHEDULED = "dynamo-ring.dev/scheduled-by"
@@ -33,7 +34,8 @@ def end_in(status: Mapping[str, Any]) -> str | None:
 class Run(Struct, frozen=True):
     """A DynamoBackup or DynamoRestore of this cluster. `archive` and `backup`: what a restore
     reads, "" while that is not known; `backup` "": the newest that is complete. `missing`: why it
-    cannot begin."""
+    cannot begin. `taken`: the volume snapshots of a backup that has not ended, `fault`: why they
+    cannot be listed, and `copied`: whether it has its copy of the cluster secret."""
 
     kind: Literal["DynamoBackup", "DynamoRestore"]
     name: str
@@ -48,6 +50,19 @@ class Run(Struct, frozen=True):
     missing: str = ""
     state: State = "unknown"
     report: dict[str, Any] = {}
+    taken: tuple[Taken, ...] = ()
+    fault: str = ""
+    copied: bool = False
+
+    @property
+    def by_snapshots(self) -> bool:
+        """Whether it is a backup by volume snapshots, without any work of the nodes."""
+        return isinstance(self.spec, BackupSpec) and self.spec.method == "VolumeSnapshot"
+
+    @property
+    def secret_copy(self) -> str:
+        """The name of its copy of the cluster secret."""
+        return f"{self.id}-secret"
 
     @property
     def id(self) -> str:

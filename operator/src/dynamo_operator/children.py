@@ -149,6 +149,7 @@ def mounts_of(owner: Owner, spec: ClusterSpec, security: Security = PLAIN) -> Mo
         audience=spec.access.audience if spec.access.required else "",
         backup_secret=spec.backup.secret_name or "",
         backup_claim=spec.backup.volume_claim or "",
+        copy_of=security.copy_of,
     )
 
 

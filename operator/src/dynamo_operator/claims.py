@@ -12,9 +12,10 @@ import json
 from typing import Any
 
 from dynamo_operator.owner import CLAIM, Object, Owner, labels_of
-from dynamo_operator.snapshot import GIVEN, Claim, Document
+from dynamo_operator.snapshot import COPY_OF, GIVEN, Claim, Document
 from dynamo_operator.spec import ClusterSpec
 from dynamo_operator.spec_storage import ClaimTemplate
+from dynamo_operator.volume_snapshots import API, SNAPSHOT
 
 KEPT_META = ("labels", "annotations")
 KEPT_SPEC = ("accessModes", "volumeAttributesClassName")
@@ -73,11 +74,25 @@ def from_source(owner: Owner, spec: ClusterSpec, ordinal: int) -> Object:
     """The claim of a pod that begins with the data of another object."""
     source = spec.storage.claim_template.data_source
     assert source is not None
-    made = claim_template(owner, spec)
+    group = {"apiGroup": source.api_group} if source.api_group else {}
     named = {"kind": source.kind, "name": source.named(ordinal)}
-    made["spec"]["dataSource"] = (
-        {"apiGroup": source.api_group} if source.api_group else {}
-    ) | named
+    return _begun(owner, spec, ordinal, group | named)
+
+
+def from_snapshot(
+    owner: Owner, spec: ClusterSpec, ordinal: int, snapshot: str, note: str
+) -> Object:
+    """The claim of a pod that begins with a snapshot of another ring's node; its node reads from
+    the note which ring that was, and which one it becomes."""
+    source = {"apiGroup": API.partition("/")[0], "kind": SNAPSHOT, "name": snapshot}
+    made = _begun(owner, spec, ordinal, source)
+    made["metadata"]["annotations"] = made["metadata"].get("annotations", {}) | {COPY_OF: note}
+    return made
+
+
+def _begun(owner: Owner, spec: ClusterSpec, ordinal: int, source: Object) -> Object:
+    made = claim_template(owner, spec)
+    made["spec"]["dataSource"] = source
     place = {"name": owner.claim(ordinal), "namespace": owner.namespace}
     made["metadata"] |= place | {"labels": made["metadata"]["labels"] | labels_of(owner)}
     return made

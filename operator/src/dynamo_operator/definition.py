@@ -94,8 +94,14 @@ RULES = (
     Rule(RepairSpec, "", "!(has(self.partitions) && has(self.nodes))",
          "a repair has either partitions or nodes"),
     Rule(RepairSpec, "", FIXED, "a repair cannot be changed: delete it and make another"),
-    Rule(Backups, "", "!has(self.schedule) || has(self.target)",
+    Rule(Backups, "", "!has(self.schedule) || has(self.target)"
+         " || self.method == 'VolumeSnapshot'",
          "backup.schedule needs backup.target"),
+    *(Rule(part, "", "!has(self.snapshotClassName) || self.method == 'VolumeSnapshot'",
+           "snapshotClassName is only for method VolumeSnapshot")
+      for part in (Backups, BackupSpec)),
+    Rule(BackupSpec, "", "self.method == 'Records' || (!has(self.target) && !self.whole)",
+         "target and whole are only for method Records"),
     Rule(BackupSource, "", "has(self.name) != has(self.target)",
          "a backup is named by either name or target"),
     Rule(BackupSource, "", "!has(self.backupId) || has(self.target)",
@@ -246,6 +252,7 @@ def backup_crd() -> Schema:
         _column("New", "integer", ".status.newBytes", "Bytes that it added to the archive.", 1),
         _column("Id", "string", ".status.backupId", "Its id in the archive.", 1),
         _column("Target", "string", ".status.target", "URL of the archive.", 1),
+        _column("Snapshots", "string", ".status.snapshotsReady", "Snapshots that are ready.", 1),
         _column("Age", "date", ".metadata.creationTimestamp", "Time since its creation."),
     ]
     text = "One backup of a DynamoCluster: every write that was acknowledged before its start."

@@ -38,6 +38,7 @@ PLACES = {
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "ServiceMonitor": ("apis/monitoring.coreos.com/v1", "servicemonitors"),
     "Certificate": ("apis/cert-manager.io/v1", "certificates"),
+    "VolumeSnapshot": ("apis/snapshot.storage.k8s.io/v1", "volumesnapshots"),
     "Event": ("apis/events.k8s.io/v1", "events"),
 }
 

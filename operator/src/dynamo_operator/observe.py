@@ -20,6 +20,7 @@ from dynamo_operator.archive_runs import BACKUP, RESTORE, STATES, Run
 from dynamo_operator.drift import ours
 from dynamo_operator.machines import Machines
 from dynamo_operator.node_answers import Node, Ring
+from dynamo_operator.origins import Origin, origin_of
 from dynamo_operator.owner import labels_of
 from dynamo_operator.parse import claim_of, pod_of, repair_of, resource_of, runs_of, workload_of
 from dynamo_operator.plan.going_over import completed, secured
@@ -27,6 +28,7 @@ from dynamo_operator.ports import Failed, Gone, KubeApi, NodeApi, Refused, Way
 from dynamo_operator.snapshot import Claim, Pod, Repair, Snapshot
 from dynamo_operator.trust import Trust
 from dynamo_operator.turns import Turns
+from dynamo_operator.volume_snapshots import NOT_INSTALLED, SNAPSHOT, backup_of, taken_of
 from dynamo_operator.waits import Waits
 
 T = TypeVar("T")
@@ -265,13 +267,41 @@ class Observer:
         try:
             listed = [await self.kube.find(kind, seen.namespace) for kind in (BACKUP, RESTORE)]
         except (Gone, Refused) as error:
-            return msgspec.structs.replace(seen, runs_fault=str(error))
-        runs = tuple([await self._led(seen, run) for run in runs_of(seen, *listed)])
-        return msgspec.structs.replace(seen, runs=runs)
+            named = _named(seen)
+            origin = Origin(named, missing=str(error)) if named is not None else None
+            return msgspec.structs.replace(seen, runs_fault=str(error), origin=origin)
+        runs = [await self._led(seen, run) for run in runs_of(seen, *listed)]
+        runs = await self._snapshots(seen, runs)
+        origin = origin_of(_named(seen), listed[0])
+        return msgspec.structs.replace(seen, runs=tuple(runs), origin=origin)
+
+    async def _snapshots(self, seen: Snapshot, runs: list[Run]) -> list[Run]:
+        """Backups by volume snapshots that have not ended, with their snapshots. An API server need
+        not know these: it is asked only for such a backup."""
+        if not any(run.by_snapshots and not run.ended for run in runs):
+            return runs
+        fault, found = "", []
+        try:
+            found = await self.kube.find(SNAPSHOT, seen.namespace, f"{INSTANCE}={seen.name}")
+        except Gone:
+            fault = NOT_INSTALLED
+        except Refused as error:
+            fault = f"the operator may not list VolumeSnapshots: {error}; upgrade the chart"
+        made = []
+        for run in runs:
+            if run.by_snapshots and not run.ended:
+                taken = (taken_of(item) for item in found if backup_of(item) == run.uid)
+                known = tuple(sorted(filter(None, taken), key=lambda each: each.ordinal))
+                copy = await self.kube.get("Secret", seen.namespace, run.secret_copy)
+                run = msgspec.structs.replace(
+                    run, taken=known, fault=fault, copied=copy is not None
+                )
+            made.append(run)
+        return made
 
     async def _led(self, seen: Snapshot, run: Run) -> Run:
         """With the report of the node that leads it. A node that led it before may know it too."""
-        if run.ended:
+        if run.ended or run.by_snapshots:
             return run
         path = f"{run.path}/{run.id}"
         members = [i for i, node in sorted(seen.nodes.items()) if node.disk == "member"]
@@ -288,6 +318,12 @@ class Observer:
         except Failed:
             return None
         return found if found.get("state") in STATES else None
+
+
+def _named(seen: Snapshot) -> str | None:
+    """The DynamoBackup that the ring is to begin with."""
+    wish = seen.spec.bootstrap
+    return wish.from_backup.name if wish is not None else None
 
 
 def _concerning(seen: Snapshot, found: Objects) -> Objects:

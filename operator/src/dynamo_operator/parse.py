@@ -22,6 +22,9 @@ from dynamo_operator.spec import (
 from dynamo_operator.spec_backup import BackupSpec, RestoreSpec
 
 WEIGHT_MAX = 1000
+ONLY_NEW = (
+    "is of volume snapshots: they only begin a new ring, with its spec.bootstrap.fromBackup.name"
+)
 SOURCES = ("dataSource", "dataSourceRef", "volumeName", "selector")
 
 
@@ -194,7 +197,7 @@ def _run(seen: Snapshot, item: Document, kind: Any) -> Run | None:
     if spec.cluster_name != seen.name or "deletionTimestamp" in meta:
         return None
     archive, missing = "", ""
-    if isinstance(spec, BackupSpec):
+    if isinstance(spec, BackupSpec) and spec.method == "Records":
         archive = spec.target or status.get("target") or seen.spec.backup.target or ""
         missing = "" if archive else "spec.target is not set, nor spec.backup.target of the ring"
     return Run(
@@ -224,4 +227,6 @@ def _with_source(run: Run, spec: RestoreSpec, backups: dict[str, dict[str, Any]]
         return structs.replace(run, missing=f"there is no DynamoBackup {source.name}")
     if status.get("state") != "Complete":
         return structs.replace(run, missing=f"DynamoBackup {source.name} is not complete")
+    if status.get("snapshots"):
+        return structs.replace(run, missing=f"DynamoBackup {source.name} {ONLY_NEW}")
     return structs.replace(run, archive=status["target"], backup=status["backupId"])

@@ -34,7 +34,9 @@ GRACE_SECONDS = 30
 
 
 class Mounts(msgspec.Struct, frozen=True):
-    """Secrets and ConfigMaps of a pod by name, "" for none, and what follows for its node."""
+    """Secrets and ConfigMaps of a pod by name, "" for none, and what follows for its node.
+    `copy_of`: NAMESPACE/NAME of the ring that the first claims are snapshots of, a space, and the
+    id of the ring that they become."""
 
     secret: str
     tls: Phase = "off"
@@ -43,6 +45,7 @@ class Mounts(msgspec.Struct, frozen=True):
     audience: str = ""
     backup_secret: str = ""
     backup_claim: str = ""
+    copy_of: str = ""
 
 
 def pod_template(
@@ -162,6 +165,8 @@ def _environment(spec: ClusterSpec, mounts: Mounts, cluster: str, nodes: str) ->
         plain[PEER_PROTOCOL_MIN] = str(least)
     if mounts.backup_claim:
         plain["DYNAMO_BACKUP_TARGETS"] = f"{STORES},file://{BACKUP_DIR}"
+    if mounts.copy_of:
+        plain["DYNAMO_COPY_OF"] = mounts.copy_of
     # By reference, so that pods are the same whatever the cluster calls itself.
     issuer = {"configMapKeyRef": {"name": mounts.access, "key": "issuer"}}
     named = [{"name": "DYNAMO_TOKEN_ISSUER", "valueFrom": issuer}] if mounts.access else []

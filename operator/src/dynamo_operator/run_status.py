@@ -12,6 +12,7 @@ from dynamo_operator.conditions import Fact
 from dynamo_operator.plan.backups import base
 from dynamo_operator.quantity import instant, stamp
 from dynamo_operator.snapshot import Snapshot
+from dynamo_operator.snapshot_status import snapshot_status
 from dynamo_operator.status import conditions_of
 from dynamo_operator.status_fields import BackupStatus, RestoreStatus, RunStatus
 
@@ -24,6 +25,8 @@ def run_status(o: Snapshot, run: Run, outcome: Outcome) -> RunStatus | None:
     """The progress of a run; None: it has ended, and its status does not change."""
     if run.ended:
         return None
+    if run.by_snapshots:
+        return snapshot_status(o, run, outcome)
     told = outcome.runs.get(f"StartRun {run.id}")
     begun = told is not None and not told[0]
     end = _end(o, run, told)

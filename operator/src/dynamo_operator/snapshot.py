@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from dynamo_operator.archive_runs import Run, end_in
 from dynamo_operator.node_answers import LEFT, Member, Node, Operation, Ring
+from dynamo_operator.origins import Origin
 from dynamo_operator.owner import Owner
 from dynamo_operator.ports import Way
 from dynamo_operator.spec import ClusterSpec, RepairSpec
@@ -37,6 +38,9 @@ TEMPLATE = "dynamo-ring.dev/template"
 applied replicas and the keys of completed token moves; of a claim, how often and when its pod was
 last evicted to start as a new node, the size that the operator gave it, and the labels,
 annotations and class of attributes (`claims.given`)."""
+COPY_OF = "dynamo-ring.dev/copy-of"
+"""Annotation of a claim from a snapshot of another ring: NAMESPACE/NAME of that ring, a space, and
+the id of the ring that the copies become."""
 TLS = "dynamo-ring.dev/tls"
 ASKS = "dynamo-ring.dev/asks-clients"
 """Annotations: of the StatefulSet, the phase of TLS of its template; of a claim,
@@ -179,6 +183,7 @@ class Snapshot(Struct, frozen=True, dict=True):
     repairs: tuple[Repair, ...] = ()
     runs: tuple[Run, ...] = ()
     runs_fault: str = ""
+    origin: Origin | None = None
     settled: frozenset[str] = frozenset()
     waited: dict[str, float] = {}
     turn: bool = True
@@ -190,10 +195,10 @@ class Snapshot(Struct, frozen=True, dict=True):
     only their member lines are equal while entries change (moves); `unanimous`: every live member
     has it. `settled`: actions that this pass has tried and that needed no change. `waited`: for how
     many seconds a pod or a claim of that name, or the ring (`RING`), has been missing (see
-    `waits`). `runs_fault`: why backups and restores cannot be
-    listed. `turn`: whether the ring may take the pod template of another version of the operator.
-    `gone`: by ordinal, the machine that took the volume with it (see `machines`); `unasked`: why
-    this could not be looked up."""
+    `waits`). `runs_fault`: why backups and restores cannot be listed. `origin`: the volume
+    snapshots that the ring is to begin with. `turn`: whether the ring may take the pod template of
+    another version of the operator. `gone`: by ordinal, the machine that took the volume with it
+    (see `machines`); `unasked`: why this could not be looked up."""
 
     @cached_property
     def owner(self) -> Owner:
@@ -253,6 +258,12 @@ class Snapshot(Struct, frozen=True, dict=True):
         told = {node.cluster_id for node in self.nodes.values() if node.cluster_id}
         noted = {claim.annotations.get(CLUSTER_ID, "") for claim in self.recorded}
         return tuple(sorted((told | noted) - {""}))
+
+    @property
+    def copy_of(self) -> str:
+        """The note on the claims of a ring that began with snapshots of another one, or ""."""
+        notes = (claim.annotations.get(COPY_OF, "") for _, claim in sorted(self.claims.items()))
+        return next(filter(None, notes), "")
 
     @property
     def operation(self) -> Operation | None:

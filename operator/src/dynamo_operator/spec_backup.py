@@ -18,6 +18,16 @@ Target = Annotated[str, Meta(
     pattern=TARGET, max_length=512)]  # fmt: skip
 
 
+Method = Annotated[Literal["Records", "VolumeSnapshot"], Meta(
+    description="Records: the nodes save every key into an archive. VolumeSnapshot: the storage"
+    " driver makes one VolumeSnapshot of each node's claim; they begin only a new ring of as many"
+    " nodes.")]  # fmt: skip
+SnapshotClass = Annotated[str, Meta(
+    description="VolumeSnapshotClass of the snapshots; unset: the default of the driver. Only with"
+    " method VolumeSnapshot.",
+    max_length=253)]  # fmt: skip
+
+
 # fmt: off
 class KeptBackups(Part, frozen=True, kw_only=True):
     """How many scheduled backups are kept. A backup goes only if both rules let it."""
@@ -40,6 +50,8 @@ class Backups(Part, frozen=True, kw_only=True):
     schedule: Annotated[str, Meta(
         description="Times of backups, as five fields of cron, in UTC. Unset: no such backups.",
         max_length=100)] | None = None
+    method: Method = "Records"
+    snapshot_class_name: SnapshotClass | None = None
     suspend: Annotated[bool, Meta(description="No new backups while this is true.")] = False
     retention: Annotated[KeptBackups, Meta(
         description="Which scheduled backups are kept. Nothing is deleted that a kept backup"
@@ -75,7 +87,9 @@ class Bootstrap(Part, frozen=True, kw_only=True):
     from_backup: Annotated[BackupSource, Meta(
         description="The operator makes the ring and merges this backup into it. The ring that"
         " was saved may have another size, partition count, name or place. Ready becomes True when"
-        " the ring has all keys of the backup.")]
+        " the ring has all keys of the backup. If name is a DynamoBackup of volume snapshots, the"
+        " first claims are made from the snapshots, and their disks get new names and ids: the"
+        " ring needs as many nodes, and the same partitions and copies.")]
 
 
 class BackupSpec(Part, frozen=True, kw_only=True):
@@ -87,6 +101,11 @@ class BackupSpec(Part, frozen=True, kw_only=True):
     target: Annotated[Target, Meta(
         description="URL of the archive. Unset: spec.backup.target of the"
         " DynamoCluster.")] | None = None
+    method: Method = "Records"
+    snapshot_class_name: SnapshotClass | None = None
+    deletion_policy: Annotated[Literal["Delete", "Retain"], Meta(
+        description="With method VolumeSnapshot: whether the snapshots and the copy of the cluster"
+        " secret are deleted with this object. Retain: a person deletes them.")] = "Delete"
     whole: Annotated[bool, Meta(
         description="Refer to no earlier backup: send everything.")] = False
     timeout: Annotated[str, Meta(

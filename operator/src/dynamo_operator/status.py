@@ -174,7 +174,7 @@ def _last_backup(o: Snapshot) -> LastBackup | None:
     for run in complete(o.runs)[-1:]:
         return LastBackup(
             name=run.name,
-            backup_id=run.id,
+            backup_id="" if run.by_snapshots else run.id,
             target=run.archive,
             started_at=str(run.status.get("startTime")),
             completed_at=str(run.status.get("completionTime")),

@@ -119,8 +119,10 @@ class LastBackup(Told, frozen=True, kw_only=True):
     """The last complete backup of the ring."""
 
     name: Annotated[str, Meta(description="Name of the DynamoBackup.")]
-    backup_id: Annotated[str, Meta(description="Its id in the archive.")]
-    target: Annotated[str, Meta(description="URL of the archive.")]
+    backup_id: Annotated[str, Meta(
+        description="Its id in the archive; empty for volume snapshots.")]
+    target: Annotated[str, Meta(
+        description="URL of the archive; empty for volume snapshots.")]
     started_at: Annotated[str, Meta(
         description="Every write that was acknowledged before this time is in it.",
         extra_json_schema=_WHEN)]
@@ -205,6 +207,26 @@ class RunStatus(Told, frozen=True, kw_only=True):
         description="Complete or Failed, after it has ended.", extra_json_schema=_CONDITIONS)] = ()
 
 
+class SnapshotStatus(Told, frozen=True, kw_only=True):
+    """One snapshot of a backup by volume snapshots."""
+
+    name: Annotated[str, Meta(description="Name of the VolumeSnapshot.")]
+    ordinal: Annotated[int, Meta(description="Number of the pod whose claim it is of.", ge=0)]
+    ready: Annotated[bool, Meta(description="A claim can be made from it.")] = False
+    size: Annotated[str, Meta(description="The smallest claim that can have its data.")] = ""
+
+
+class SavedRing(Told, frozen=True, kw_only=True):
+    """The ring that volume snapshots are of. A ring that begins with them has the same fields."""
+
+    cluster: Annotated[str, Meta(description="NAMESPACE/NAME of its DynamoCluster.")]
+    cluster_id: Annotated[str, Meta(description="Its id.")]
+    epoch: Annotated[int, Meta(description="How often it had changed.")]
+    partitions: Annotated[int, Meta(description="Q.")]
+    factor: Annotated[int, Meta(description="Copies of each key.")]
+    conflicts: Annotated[str, Meta(description="Siblings or LastWriteWins.")]
+
+
 class BackupStatus(RunStatus, frozen=True, kw_only=True):
     """The progress of a backup."""
 
@@ -220,6 +242,19 @@ class BackupStatus(RunStatus, frozen=True, kw_only=True):
     missed: Annotated[tuple[str, ...], Meta(
         description="Nodes that were down: writes that only these nodes held are not in"
         " it.")] = ()
+    snapshots: Annotated[tuple[SnapshotStatus, ...], Meta(
+        description="The volume snapshots, one for each node.",
+        extra_json_schema=_NODES)] = ()
+    snapshots_ready: Annotated[str, Meta(
+        description="Number of snapshots that are ready, of the wanted number.")] = ""
+    cut_time: Annotated[str, Meta(
+        description="When all volume snapshots were cut and the ring had not changed meanwhile.",
+        extra_json_schema=_WHEN)] | None = None
+    secret_name: Annotated[str, Meta(
+        description="Secret with a copy of the cluster secret; a new ring that names it in"
+        " spec.auth.secretName takes contexts of the saved one.")] = ""
+    ring: Annotated[SavedRing, Meta(
+        description="The ring that the volume snapshots are of.")] | None = None
 
 
 class RestoreStatus(RunStatus, frozen=True, kw_only=True):

@@ -72,7 +72,8 @@ class Security(Struct, frozen=True):
     """What the objects of a ring are made with. `tls`: how nodes speak from the next start on;
     `https`: Services and scrapes say it; `replicas`: for so many pods the certificate has names;
     `believed`: for the ConfigMap that clients read; `keys` and `issuer`: of ServiceAccount tokens,
-    as JWKS and as a URL; `outside`: names and addresses of load balancers, for the certificate."""
+    as JWKS and as a URL; `outside`: names and addresses of load balancers, for the certificate;
+    `copy_of`: the note on claims that are made from snapshots of another ring."""
 
     tls: Phase = "off"
     https: bool = False
@@ -81,6 +82,7 @@ class Security(Struct, frozen=True):
     keys: str = ""
     issuer: str = ""
     outside: tuple[str, ...] = ()
+    copy_of: str = ""
 
 
 PLAIN = Security()

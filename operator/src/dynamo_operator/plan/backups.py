@@ -17,6 +17,7 @@ from typing import Any
 
 from dynamo_operator.actions import Delete, DeleteBackups, MakeRun, Note, StartRun, Step
 from dynamo_operator.archive_runs import BACKUP, BOOTSTRAPS, RESTORE, SCHEDULED, Run, complete
+from dynamo_operator.plan import snapshots
 from dynamo_operator.plan.schedule import due_at
 from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.spec import API_VERSION
@@ -63,7 +64,7 @@ def _reason(kind: str) -> str:
 def _waiting(o: Snapshot, kind: str) -> list[Run]:
     """Those that have not ended, the one that has begun or is the oldest first; one that cannot
     begin delays no other."""
-    runs = [run for run in o.runs if run.kind == kind and not run.ended]
+    runs = [r for r in o.runs if r.kind == kind and not r.ended and not r.by_snapshots]
     return sorted(runs, key=lambda r: (bool(r.missing), r.started is None, r.created, r.name))
 
 
@@ -92,7 +93,12 @@ def due_backup(o: Snapshot) -> dict[str, Any] | None:
     """The DynamoBackup that is to be made now. A time is skipped if the one before has not ended
     within an hour, or the ring does not have the keys that it begins with."""
     wish = o.spec.backup
-    if wish.schedule is None or wish.suspend or wish.target is None or unrestored(o):
+    spec = {"clusterName": o.name, "target": wish.target}
+    if wish.method == "VolumeSnapshot":
+        named = wish.snapshot_class_name
+        spec = {"clusterName": o.name, "method": wish.method}
+        spec |= {"snapshotClassName": named} if named is not None else {}
+    if wish.schedule is None or wish.suspend or None in spec.values() or unrestored(o):
         return None
     due = due_at(o, wish.schedule)
     scheduled = [
@@ -104,14 +110,13 @@ def due_backup(o: Snapshot) -> dict[str, Any] | None:
     if any(run.name == name for run in o.runs if run.kind == BACKUP):
         return None
     meta = {"name": name, "namespace": o.namespace, "labels": {SCHEDULED: o.name}}
-    spec = {"clusterName": o.name, "target": wish.target}
     return {"apiVersion": API_VERSION, "kind": BACKUP, "metadata": meta, "spec": spec}
 
 
 def first_restore(o: Snapshot) -> dict[str, Any] | None:
     """The DynamoRestore that a new ring begins with: only for a ring that this very resource has
     founded. It goes with the resource."""
-    if o.spec.bootstrap is None or o.ring is None or o.ring.cluster_id != o.uid:
+    if o.spec.bootstrap is None or o.ring is None or o.ring.cluster_id != o.uid or o.copy_of:
         return None
     if bootstrap_run(o) is not None:
         return None
@@ -134,7 +139,7 @@ def bootstrap_run(o: Snapshot) -> Run | None:
 
 def unrestored(o: Snapshot) -> str:
     """Why a new ring does not have the keys of its backup yet, "" if it has, or needs none."""
-    if o.spec.bootstrap is None or o.ring is None or o.ring.cluster_id != o.uid:
+    if o.spec.bootstrap is None or o.ring is None or o.ring.cluster_id != o.uid or o.copy_of:
         return ""
     run = bootstrap_run(o)
     if run is None:
@@ -153,6 +158,8 @@ def retention(o: Snapshot) -> Step | None:
     via = _via(o)
     if not via or any(not run.ended for run in o.runs):
         return None
+    if (step := snapshots.beyond(beyond(o))) is not None:
+        return step
     gone = list(beyond(o))
     for archive in dict.fromkeys(run.archive for run in gone):
         some = [run for run in gone if run.archive == archive]
@@ -196,7 +203,7 @@ def under_way(o: Snapshot) -> Step | None:
         failed = run is not None and run.ended == "Failed"
         return Step("Restoring", why, progressing=not failed, again_s=None if failed else WATCH_S)
     for kind in (BACKUP, RESTORE):
-        for run in _waiting(o, kind)[:1]:
+        for run in [*_waiting(o, kind), *(snapshots.waiting(o) if kind == BACKUP else [])][:1]:
             text = f"{kind} {run.name}: {run.why or 'waits'}"
             return Step(_reason(kind), text, progressing=False, again_s=WATCH_S)
     return None

@@ -14,14 +14,18 @@ from typing import Any
 
 from dynamo_operator import claims
 from dynamo_operator.actions import MakeClaim, Note, PatchClaim, Step
+from dynamo_operator.origins import Origin
 from dynamo_operator.plan.pods import patch
-from dynamo_operator.snapshot import GIVEN, Claim, Snapshot
+from dynamo_operator.quantity import amount
+from dynamo_operator.snapshot import COPY_OF, GIVEN, Claim, Snapshot
 
 KEY = re.compile(
     r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 )
 RESERVED = "dynamo-ring.dev/"
 FIELDS = ("labels", "annotations")
+AGAIN_S = 15.0
+"""Seconds until the next look at a backup that is not there yet."""
 
 
 def faults(o: Snapshot) -> Iterator[tuple[str, str]]:
@@ -41,6 +45,8 @@ def faults(o: Snapshot) -> Iterator[tuple[str, str]]:
             f"spec.storage.claimTemplate.dataSource.count is {source.count}, spec.size is"
             f" {o.spec.size}: every node with data must run, to show its ring",
         )
+    if o.origin is not None and not o.origin.missing and _nothing_yet(o):
+        yield from (("SpecInvalid", text) for text in _unlike(o, o.origin))
 
 
 def _nothing_yet(o: Snapshot) -> bool:
@@ -51,12 +57,60 @@ def _nothing_yet(o: Snapshot) -> bool:
 
 def begin_with_data(o: Snapshot) -> Step | None:
     """Claims of the first pods from their data sources."""
+    if o.origin is not None and _nothing_yet(o):
+        return _begin_with_snapshots(o, o.origin)
     source = o.spec.storage.claim_template.data_source
     if source is None or o.spec.stopped or not _nothing_yet(o):
         return None
     missing = [ordinal for ordinal in range(source.count) if ordinal not in o.claims]
     text = f"making {len(missing)} claims from {source.kind} {source.name}"
     acts = [MakeClaim(object=claims.from_source(o.owner, o.spec, each)) for each in missing]
+    return Step("MakingObjects", text, tuple(acts)) if acts else None
+
+
+def _unlike(o: Snapshot, origin: Origin) -> Iterator[str]:
+    """What the spec must have to begin with these snapshots, and has not."""
+    named, spec = f"DynamoBackup {origin.name}", o.spec
+    if spec.storage.claim_template.data_source is not None:
+        source = "spec.storage.claimTemplate.dataSource"
+        yield f"{source} and spec.bootstrap.fromBackup: only one of both"
+    if spec.size < origin.size:
+        yield (
+            f"spec.size is {spec.size}, {named} is of {origin.size} nodes: every node with data"
+            " must run; the ring can be made smaller afterwards"
+        )
+    for path, wish, fact in (
+        ("spec.ring.partitions", spec.ring.partitions, origin.partitions),
+        ("spec.replication.factor", spec.replication.factor, origin.factor),
+        ("spec.conflicts", spec.conflicts, origin.conflicts),
+    ):
+        if wish != fact:
+            yield f"{path} is {wish}, the ring of {named} was made with {fact}"
+    asked = amount(spec.storage.size)
+    for _, size in origin.snapshots.values():
+        if asked is not None and (needed := amount(size)) is not None and needed > asked:
+            yield f"spec.storage.size is {spec.storage.size}, a snapshot of {named} needs {size}"
+            break
+    for ordinal in origin.snapshots:
+        claim = o.claims.get(ordinal)
+        if claim is not None and COPY_OF not in claim.annotations:
+            yield f"claim {claim.name} exists and is not of {named}: delete it, or use another name"
+
+
+def _begin_with_snapshots(o: Snapshot, origin: Origin) -> Step | None:
+    """Claims from the snapshots of another ring. The note on each names that ring and the id of the
+    new one, which stays when this resource is deleted and made again (decision 20). Nothing else
+    begins before that: a ring that was founded empty could not take the snapshots any more."""
+    if origin.missing:
+        text = f"spec.bootstrap.fromBackup: {origin.missing}"
+        return Step("WaitingForBackup", text, progressing=False, again_s=AGAIN_S)
+    note = o.copy_of or f"{origin.cluster} {o.uid}"
+    acts = [
+        MakeClaim(object=claims.from_snapshot(o.owner, o.spec, ordinal, name, note))
+        for ordinal, (name, _) in sorted(origin.snapshots.items())
+        if ordinal not in o.claims
+    ]
+    text = f"making {len(acts)} claims from the snapshots of DynamoBackup {origin.name}"
     return Step("MakingObjects", text, tuple(acts)) if acts else None
 
 

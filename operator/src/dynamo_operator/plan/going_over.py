@@ -146,4 +146,5 @@ def security(o: Snapshot) -> Security:
         keys=o.keys,
         issuer=o.issuer,
         outside=exposure.names(o.objects.values()),
+        copy_of=o.copy_of,
     )

@@ -45,7 +45,7 @@ FIELDS = (
 `update.peerProtocolMin` and what nodes tell clients (`exposure`); and what pods have of Secrets,
 ConfigMaps and claims, which follows from `tls`, `access` and `backup`."""
 SECURED = (
-    "tls", "certificate", "access", "audience", "backup_secret", "backup_claim",
+    "tls", "certificate", "access", "audience", "backup_secret", "backup_claim", "copy_of",
 )  # fmt: skip
 UNSECURED = Mounts(secret="")
 RECORD_BYTES_MAX = 200_000

@@ -32,6 +32,7 @@ from dynamo_operator.plan import (
     ring,
     running,
     secret,
+    snapshots,
     storage,
 )
 from dynamo_operator.snapshot import Snapshot
@@ -55,6 +56,7 @@ TABLE: tuple[tuple[str, Row], ...] = (
     ("StatefulSet absent or differs", objects.workload),
     ("stopped", objects.stopped),
     ("backup due, backup or restore that waits", backups.begin),
+    ("backup by volume snapshots that waits", snapshots.take),
     ("volume lost", pods.lost_volume),
     ("pod unready at an old revision", pods.unstick),
     ("old revisions left, gates open", pods.roll),
@@ -62,6 +64,7 @@ TABLE: tuple[tuple[str, Row], ...] = (
     ("claim without a label, annotation or attribute of the spec", claims.dress),
     ("nothing there yet", ring.found),
     ("ring unreadable", ring.unreadable),
+    ("volume snapshots that are not cut yet", snapshots.hold),
     ("join or leave that is no longer wanted", ring.cancel),
     ("ring change under way", ring.changing),
     ("highest pod has left or never joined", ring.shrink),
