@@ -29,7 +29,7 @@ PLAIN = re.compile(r"[\w/:@+.,][\w/:@+.,=%-]*")
 NODE_FLAGS = (
     "--access-file", "--admin-advertise", "--admin-tls", "--anti-entropy",
     "--backup-identity-file", "--backup-recipients", "--backup-targets", "--canaries-per-minute",
-    "--client-advertise", "--client-tls", "--cluster", "--cluster-secret-file",
+    "--client-advertise", "--client-tls", "--cluster", "--cluster-secret-file", "--copy-of",
     "--delay-samples-per-minute", "--engine",
     "--exchange-ms", "--exchanges-max", "--fsync-stall-ms", "--heartbeat-ms", "--hedge-ms",
     "--hint-bytes-max", "--history-bytes-max", "--history-one-in", "--history-prefixes",
