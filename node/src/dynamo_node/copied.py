@@ -21,6 +21,7 @@ from dynamo_core.errors import RingRefused, StoreDamaged, StoreFailed
 from dynamo_core.keys import HINTS, META
 from dynamo_core.membership import stored_ring
 from dynamo_core.membership.stored_ring import ADDRESSES_KEY, GONE_KEY, RING_KEY
+from dynamo_core.replica.given_up import GIVEN_UP
 from dynamo_core.replica.hints import hint_key, split_hint_key
 from dynamo_core.replica.store import Change, StoreContract
 from dynamo_core.ring.renaming import Renaming, renamed
@@ -31,6 +32,8 @@ DIRTY = b"dirty/"
 FORGOTTEN = (b"promise/", b"seen/", b"floor/", b"complete/")
 FORGOTTEN_KEYS = (ADDRESSES_KEY, b"where")
 KEPT = (GONE_KEY,)
+KEPT_ROWS = (GIVEN_UP,)
+"""They name keys, and no node."""
 
 
 class CopyOf(msgspec.Struct, frozen=True):
@@ -71,7 +74,7 @@ def rename(store: StoreContract, names: Renaming) -> None:
             batch.append((META, key[:end] + names.name(key[end:].decode()).encode(), value))
         elif key in FORGOTTEN_KEYS or key.startswith(FORGOTTEN):
             batch.append((META, key, None))
-        elif key not in KEPT:
+        elif key not in KEPT and not key.startswith(KEPT_ROWS):
             raise StoreFailed(f"the copied disk has a row {key!r} that this version does not know")
     store.write(batch)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -25,6 +26,7 @@ from dynamo_node.copied import CopyOf
 from dynamo_node.data_dir import Identity, Opened, open_store
 from dynamo_node.storage import RocksStore
 
+ROOT = Path(__file__).parents[3]
 COPY = CopyOf("shop/cart", "new-ring", "again-1.again-nodes.shop.svc:8082")
 DAY = "one-boot"
 STORED = store_key(b"key")
@@ -36,6 +38,7 @@ NOTES: list[Change] = [
     (META, b"dirty/\x00\x01cart-2", b"1"),
     (META, b"addresses", b"a"),
     (META, b"where", b"w"),
+    (META, b"given up/" + STORED, b""),
 ]
 TARGETS = {"cart-2": "again-2", "cart-0": "again-0", "elsewhere": "elsewhere"}
 
@@ -70,7 +73,7 @@ def shown(opened: Opened) -> None:
     assert ring.members["again-1"].id == opened.identity.node_id
     assert opened.identity.name == "again-1" and opened.identity.cluster == "shop/again"
     keys = [key for key, _ in store.scan(META, b"", None, 99) if key != RING_KEY]
-    assert keys == [b"dirty/\x00\x01again-2"]
+    assert keys == [b"dirty/\x00\x01again-2", b"given up/" + STORED]
     rows = store.scan(HINTS, b"", None, 99)
     assert {split_hint_key(key) for key, _ in rows} == {(t, STORED) for t in TARGETS.values()}
     assert store.get(DATA, STORED) == b"r"
@@ -90,6 +93,15 @@ def test_all_that_names_the_old_ring_is_written_anew_and_nothing_is_trusted(tmp_
     without = again(tmp_path, None)
     assert without.identity == opened.identity
     without.store.close()
+
+
+def test_each_kind_of_row_that_a_node_keeps_about_itself_is_known_here() -> None:
+    """A new kind of row has to say whether it names the old ring."""
+    kinds: set[bytes] = set()
+    for module in (ROOT / "node/src/dynamo_core").rglob("*.py"):
+        if "testing" not in module.parts:
+            kinds |= {found.encode() for found in re.findall(r'b"([a-z ]+/)"', module.read_text())}
+    assert kinds == {copied.DIRTY, *copied.FORGOTTEN, *copied.KEPT_ROWS}
 
 
 def test_every_copy_gives_a_member_the_same_id(tmp_path: Path) -> None:

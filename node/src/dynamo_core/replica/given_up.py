@@ -10,7 +10,7 @@ from __future__ import annotations
 from dynamo_core.keys import META, partition_of
 from dynamo_core.replica.write_batch import WriteBatch
 
-_GIVEN_UP = b"given up/"
+GIVEN_UP = b"given up/"
 KEYS_MAX = 1024
 """Keys that are remembered."""
 
@@ -24,20 +24,20 @@ class GivenUp:
 
     def load(self) -> None:
         """Read them from the store."""
-        rows = self._write_batch.scan(META, _GIVEN_UP, _GIVEN_UP + b"\xff" * 4, KEYS_MAX)
-        self._keys = {key[len(_GIVEN_UP) :] for key, _ in rows}
+        rows = self._write_batch.scan(META, GIVEN_UP, GIVEN_UP + b"\xff" * 4, KEYS_MAX)
+        self._keys = {key[len(GIVEN_UP) :] for key, _ in rows}
 
     def note(self, stored: bytes) -> None:
         """The record is given up, in this tick's batch."""
         if stored not in self._keys and len(self._keys) < KEYS_MAX:
             self._keys.add(stored)
-            self._write_batch.put(META, _GIVEN_UP + stored, b"")
+            self._write_batch.put(META, GIVEN_UP + stored, b"")
 
     def over(self, stored: bytes) -> None:
         """The record is back, or was forgotten by a round since then."""
         if stored in self._keys:
             self._keys.discard(stored)
-            self._write_batch.put(META, _GIVEN_UP + stored, None)
+            self._write_batch.put(META, GIVEN_UP + stored, None)
 
     def all(self) -> list[bytes]:
         """The keys; some records may be back."""
