@@ -68,6 +68,7 @@ class Person:
             old = before.members.get(name)
             if old is None or old.id == line.id or LEFT in (old.state, line.state):
                 continue
+            self._lives.add((name, old.id))  # a disk that was rolled back may show it again
             if (name, line.id) in self._lives:
                 continue
             self._lives.add((name, line.id))
