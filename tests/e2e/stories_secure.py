@@ -137,6 +137,7 @@ def _asked(name: str, how: str) -> Object:
 def certificates_and_secret_change_under_load() -> str:
     """Another authority, a certificate of it, and another cluster secret, while clients read and
     write: no request fails, and no pod is started again."""
+    until("every node has the rules of before", lambda: _rules() == {"2 rules"}, FILES_S)
     load = Load(ring, "rotating", {"seed": 41, "keys": 200}).start()
     lives = _lives()
     began = time.monotonic()
@@ -165,6 +166,11 @@ def certificates_and_secret_change_under_load() -> str:
     figures.append(no_failure(load.finish()))
     kubectl("delete", "dring", ring.name, "-n", RINGS)
     return "; ".join(figures)
+
+
+def _rules() -> set[str]:
+    """What the nodes say of their rights."""
+    return {str(ring.ask(i, "/v1/status")["access"]) for i in range(3)}
 
 
 def _authorities() -> int:
