@@ -130,7 +130,7 @@ def ring() -> Picture:
         ("GET", "R answers are merged; concurrent values are all",
          "shown, with a context for the next put"),
         ("n5 is down", "n1 keeps a hint for it, and delivers it later;",
-         "hash trees find whatever was missed"),
+         "hash trees find what was missed"),
     )  # fmt: skip
     for i, (head, first, second) in enumerate(rows):
         y = 230 + 50 * i

@@ -29,7 +29,7 @@ def understood(arguments: list[str]) -> tuple[str, str, dict[str, list[str]]]:
 
 
 def main(arguments: list[str]) -> int:
-    """The command; 0 when there was an answer, whatever its status."""
+    """The command; 0 when there was an answer, of any status."""
     flags, url, given = understood(arguments)
     data = "&".join(given.get("-d", ())).encode() if "-d" in given else None
     headers = dict(line.split(": ", 1) for line in given.get("-H", ()))

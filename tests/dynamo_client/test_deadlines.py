@@ -1,4 +1,4 @@
-"""Every call ends within its deadline, whatever nodes, network and program do."""
+"""Every call ends within its deadline: slow nodes, a broken network, cancelled calls."""
 
 from __future__ import annotations
 

@@ -307,7 +307,7 @@ def test_unknown_variables_are_warned_of(start: Start) -> None:
 
 
 def test_no_secret_is_said(start: Start, tmp_path: Path) -> None:
-    in_memory = "a restart loses all data: puts answer durable=0, whatever dw is"
+    in_memory = "a restart loses all data: puts answer durable=0 for every dw"
     process = Process(tmp_path / "bare", "bare", "--engine=memory").started()
     event = "no cluster secret: peers and administrators are not asked who they are"
     until(lambda: event in process.log.read_text(), "nothing said")

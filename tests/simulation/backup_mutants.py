@@ -28,7 +28,7 @@ assert archive and local_replica
 
 @mutant(ALONE)
 def _() -> list[Patch]:
-    """Without passes, whatever it is."""
+    """Without passes, for complete and other owners."""
     original = saving.SavingPartition.begin
 
     def begin(self: Any) -> None:

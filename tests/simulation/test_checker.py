@@ -283,7 +283,7 @@ def test_clean_histories_pass(name: str) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("pmdg"), st.integers(0, 2), st.integers(0, 3))))
 def test_a_perfect_store_passes(steps: list[tuple[str, int, int]]) -> None:
-    """One copy, sequential, siblings as sets: whatever the clients do, there is no violation."""
+    """One copy, sequential, siblings as sets: no schedule of clients is a violation."""
     live: dict[bytes, set[int]] = {}
     contexts: dict[bytes, list[list[int]]] = {}
     events: list[Event] = [Setting(1)]

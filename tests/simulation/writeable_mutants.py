@@ -87,7 +87,7 @@ def a_put_at_a_node_whose_fsync_stalls() -> None:
 @ladder("a put during a move to a node whose fsync stalls")
 def a_put_during_a_move_to_a_node_whose_fsync_stalls() -> None:
     """Both owner lists have an fsynced copy when it is acked: after the switch only the new owners
-    answer, whatever happened to the machines (S-RW-8, S-MOVE-1)."""
+    answer, also if machines failed meanwhile (S-RW-8, S-MOVE-1)."""
     town = Town("a b", n=1)
     (owner,), (receiver,) = town.owners(KEY), town.others(KEY)
     hold_copies(town, owner, receiver)

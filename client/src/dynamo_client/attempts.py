@@ -2,7 +2,7 @@
 
 A request is sent again, with the same id, after a lost connection, a 429 or a 5xx; to another node
 if there is one. Of 4xx only a 429 is repeated. A failed operation is `unknown` if any of its
-attempts may have stored something, whatever later attempts say (docs/rules.md). All attempts and
+attempts may have stored something, also if later attempts fail (docs/rules.md). All attempts and
 the pauses between them end within the deadline of the operation. Of several errors, the most
 informative one is raised: a node's answer about its quorum says more than a later address without
 an answer.

@@ -44,7 +44,7 @@ from dynamoctl.whom import session_of
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 ClickException: Any = typer.BadParameter.__mro__[2]
-"""Of the click that comes with typer, in whatever module typer has it."""
+"""Of the click that typer uses: versions of typer have it in different modules."""
 WHERE = {
     "get": ("data", "Print a value as it is, byte for byte."),
     "put": ("data", "Write a value."),

@@ -1,4 +1,4 @@
-"""What a backup has of each key: every key once, whatever it was saved from, merged (S-DOT-1)."""
+"""What a backup has of each key: the rows of all copies and hints, merged by key (S-DOT-1)."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Asker(NamedTuple):
     known: Known | None = None
 
 
-NOBODY = Asker("", "")
+UNNAMED = Asker("", "")
 
 
 def shown_in(headers: list[tuple[bytes, bytes]]) -> bytes:

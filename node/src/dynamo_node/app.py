@@ -81,7 +81,7 @@ class Server(uvicorn.Server):
 def open_disk(settings: NodeSettings) -> tuple[Disk, int, bool]:
     """The store, the node's id, and whether the store may be believed. Raises CannotStart."""
     if settings.engine == "memory":
-        log.warning("a restart loses all data: puts answer durable=0, whatever dw is")
+        log.warning("a restart loses all data: puts answer durable=0 for every dw")
         return MemoryStore(), randbits(64) or 1, True
     try:
         opened = open_store(

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
-from dynamo_node.access import NOBODY, Asker, forbidden, may
+from dynamo_node.access import UNNAMED, Asker, forbidden, may
 from dynamo_node.budget import Books, overloaded
 from dynamo_node.clock import now_s
 from dynamo_node.driver import Driver
@@ -135,7 +135,7 @@ class Batch:
         asked: BatchRequest,
         encode: Encode,
         done: Answered,
-        asker: Asker = NOBODY,
+        asker: Asker = UNNAMED,
         trace: str = "",
     ) -> None:
         self._listener = listener

@@ -12,7 +12,7 @@ import msgspec
 
 from dynamo_core.protocol.operations import Get, Outcome
 from dynamo_core.ring.document import Ring
-from dynamo_node.access import NOBODY, Access, Asker
+from dynamo_node.access import UNNAMED, Access, Asker
 from dynamo_node.batch import Answered, Batch, bytes_of, decode
 from dynamo_node.budget import Books, overloaded
 from dynamo_node.driver import Driver
@@ -59,7 +59,7 @@ class ClientApi:
         headers: list[tuple[bytes, bytes]],
         body: bytes,
         done: Answered,
-        asker: Asker = NOBODY,
+        asker: Asker = UNNAMED,
     ) -> None:
         """One request of that client; `done` gets its answer exactly once. Header names are lower
         case."""

@@ -27,7 +27,7 @@ import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from dynamo_node.access import NOBODY, Asker
+from dynamo_node.access import UNNAMED, Asker
 from dynamo_node.budget import holder
 from dynamo_node.http_limits import Edge, bad_framing, check_head, check_target, too_large
 from dynamo_node.problems import Answer, Problem
@@ -71,7 +71,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._idle_bytes = 0
         self.principal = ""
         """The name whose share of the listener the connection takes (T-5): its address."""
-        self.asker = NOBODY
+        self.asker = UNNAMED
         """The sender of the request that is being read."""
         self._length = self._body_bytes = self._body_bytes_max = self._held = 0
         self._unread = self._written = self._left = 0

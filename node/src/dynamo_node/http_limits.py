@@ -183,7 +183,7 @@ class Edge:
 
 
 class AdminEdge(Edge):
-    """The books of the admin listener: probes get in, whatever strangers do there (T-4)."""
+    """The books of the admin listener: probes get in while strangers hold all the rest (T-4)."""
 
     def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         bodies, answers = limits.admin_bodies_bytes_max, limits.admin_answers_bytes_max

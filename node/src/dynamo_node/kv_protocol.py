@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from dynamo_node.access import NOBODY, Asker
+from dynamo_node.access import UNNAMED, Asker
 from dynamo_node.budget import LARGE_BYTES_MIN, overloaded
 from dynamo_node.client_api import ClientApi
 from dynamo_node.guarded_protocol import GuardedProtocol
@@ -35,7 +35,7 @@ class _Waiting(NamedTuple):
     keep_alive: bool
     large: int = 0
     """Its bytes that count as a large body (T-5)."""
-    asker: Asker = NOBODY
+    asker: Asker = UNNAMED
 
 
 class KvProtocol(GuardedProtocol):

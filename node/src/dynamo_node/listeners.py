@@ -55,7 +55,7 @@ def bind(field: str, address: str) -> socket.socket:
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """`::` accepts IPv4 as well, whatever the default of the system is (RFC 3493, 5.3)."""
+    """`::` accepts IPv4 as well, on systems of either default (RFC 3493, 5.3)."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -167,7 +167,7 @@ def _environment(spec: ClusterSpec, mounts: Mounts, cluster: str, nodes: str) ->
         plain["DYNAMO_BACKUP_TARGETS"] = f"{STORES},file://{BACKUP_DIR}"
     if mounts.copy_of:
         plain["DYNAMO_COPY_OF"] = mounts.copy_of
-    # By reference, so that pods are the same whatever the cluster calls itself.
+    # By reference, so that pods are the same in clusters of any domain.
     issuer = {"configMapKeyRef": {"name": mounts.access, "key": "issuer"}}
     named = [{"name": "DYNAMO_TOKEN_ISSUER", "valueFrom": issuer}] if mounts.access else []
     return [

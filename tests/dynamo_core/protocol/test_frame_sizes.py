@@ -1,4 +1,4 @@
-"""The bytes of a frame are bounded: no frame is too long for its link, whatever waits.
+"""The bytes of a frame are bounded: no frame is too long for its link.
 
 A link drops a frame that is too long, and its node then counts as unreachable; so without a bound,
 large records that wait for one node would block each other for ever.

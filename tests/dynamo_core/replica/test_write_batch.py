@@ -56,7 +56,7 @@ def test_reads_see_the_batch_as_if_it_were_written(before, batch, start, end, li
     bytes_max=st.integers(1, 6),
 )
 def test_pages_are_together_what_a_scan_shows(before, batch, start, end, limit, bytes_max) -> None:
-    """T-4: each page is small, and no row is missing, whatever the batch has changed."""
+    """T-4: each page is small, and no row is missing while the batch changes rows."""
     disk = Disk(1)
     disk.write([(DATA, key, value) for key, value in before.items()])
     write_batch = WriteBatch(disk)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 import dynamo_node.service_accounts as accounts_module
-from dynamo_node.access import NOBODY
+from dynamo_node.access import UNNAMED
 from dynamo_node.audit import Audit
 from dynamo_node.http_limits import Limits
 from dynamo_node.keyring import Keyring
@@ -202,7 +202,7 @@ def test_a_wrong_file_keeps_the_other_one_from_nothing(
     driver: Any = SimpleNamespace(access=access)
     reload = Reload(files, settings, Keyring(), driver)
     by_r, by_e = token(), token(EC, "e", "ES256")
-    known = access.known(b"Bearer " + by_r, lambda: (), "", NOBODY)
+    known = access.known(b"Bearer " + by_r, lambda: (), "", UNNAMED)
     assert known is not None and known.who.admin
     rules.write_text("")
     jwks(tmp_path, "e")

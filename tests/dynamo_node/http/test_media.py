@@ -101,7 +101,7 @@ ENCODED = b"\x1f\x8b no gzip at all"
 
 
 def test_a_content_encoding_comes_back_as_it_was(listener: Listener, kv: httpx.Client) -> None:
-    """The value too: no node decodes or encodes it, whatever the reader accepts."""
+    """The value too: no node decodes or encodes it for any `Accept-Encoding`."""
     said = {"content-type": "image/svg+xml", "content-encoding": "gzip"}
     connection = HTTPConnection(*listener.address)
     connection.request("PUT", "/v1/kv/enc", ENCODED, {**said, "prefer": "return=representation"})

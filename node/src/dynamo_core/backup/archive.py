@@ -13,7 +13,7 @@ from dynamo_core.backup.archive_calls import ArchiveFailed, Bring, Measure, Pack
 from dynamo_core.backup.cluster_backup import ClusterBackup
 from dynamo_core.backup.merging import Merging
 from dynamo_core.backup.restore import ClusterRestore
-from dynamo_core.backup.saving import Reply, Saving, SavingPartition
+from dynamo_core.backup.saving import Reply, SavingPartition
 from dynamo_core.backup.saving_hints import SavingHints
 from dynamo_core.protocol.backup_messages import Load, Loaded, Save, SaveHints, backup_id_fault
 from dynamo_core.protocol.messages import Message, Refused
@@ -48,7 +48,7 @@ class Archive:
         self.carry: Callable[[Message, Reply], None] = nothing
         self.target_fault: Callable[[str], str] = lambda archive: ""
         self._runs: dict[str, Run] = {}
-        self._savings: dict[tuple[object, ...], Saving] = {}
+        self._savings: dict[tuple[object, ...], SavingPartition | SavingHints] = {}
         self._merging: dict[tuple[str, str], list[tuple[int, Reply]]] = {}
         self.orders: dict[type, Callable[..., None]] = {
             Save: self._save,
@@ -82,7 +82,9 @@ class Archive:
         saving.tell(order.id, reply)
         return saving.begin()
 
-    def _new(self, order: Save | SaveHints, done: Callable[[], None]) -> Saving:
+    def _new(
+        self, order: Save | SaveHints, done: Callable[[], None]
+    ) -> SavingPartition | SavingHints:
         if isinstance(order, Save):
             return SavingPartition(self.node, order, done)
         return SavingHints(self.node, order, done)

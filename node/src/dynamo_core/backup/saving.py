@@ -71,10 +71,6 @@ class Saving:
         self._done = done
         self._backup, self._archive = order.backup, order.archive
 
-    def begin(self) -> None:
-        """Do it."""
-        raise NotImplementedError
-
     def tell(self, number: int, reply: Reply) -> None:
         """When it is over, or at once."""
         self._waiting.append((number, reply))

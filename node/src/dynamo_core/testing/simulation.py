@@ -86,7 +86,7 @@ def run(plan: Plan, draw: bool = False) -> Result:
 
 
 def _refused_for_nothing(world: World) -> str:
-    """Messages of correct nodes must make sense, whatever else fails (C17). Messages of a node with
+    """Messages of correct nodes must make sense during every fault (C17). Messages of a node with
     a bad memory need not."""
     bad = {"senseless", "bad memory"}.intersection(fault.kind for fault in world.plan.faults)
     refused = world.counters["senseless_input_refused"] + world.counters["rings_refused"]

@@ -1,7 +1,7 @@
 """Rows about backups by volume snapshots: when they begin, what is asked for, what makes them fail.
 
 One backup is a VolumeSnapshot of each member's claim, and a copy of the cluster secret. Each
-snapshot is of its own moment. The nodes merge their copies later, so this is no problem for
+snapshot is of another moment. The nodes merge their copies later, so this is no problem for
 records. It would be one for owners: a snapshot of the receiver before a move and one of the former
 owner after it, both together, lack the partition. So the operator begins when nothing moves, holds
 changes of the ring until all snapshots are cut, and compares the ring's epoch (`fault`). What nodes
