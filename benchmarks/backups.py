@@ -68,10 +68,10 @@ def backups(place: Path, sizes: Sizes) -> list[Figure]:
     before = percentile(between(load.rows, began - BEFORE_S, began), 0.99)
     during = percentile(between(load.rows, began, ended), 0.99)
     part, times = rate / copied, during / max(before, 0.1)
-    mb, stored = whole["bytes"] / 1e6, whole["stored_bytes"] / 1e6
+    mb, packed = whole["bytes"] / 1e6, whole["stored_bytes"] / 1e6
     return [
         Figure("backup", f"{keys:,} keys of {VALUE_BYTES} bytes, {NODES} nodes, N=3",
-               f"{ended - began:.1f} s for {mb:,.0f} MB, {stored:,.0f} MB in the archive"),
+               f"{ended - began:.1f} s for {mb:,.0f} MB, {packed:,.0f} MB in the archive"),
         Figure("backup", "rate", f"{rate:.0f} MB/s, {part:.0%} of one copy to this disk",
                met(part >= COPY_PART_MIN, f"≥{COPY_PART_MIN:.0%}")),
         Figure("backup", "p99 before and meanwhile", f"{before:.1f} ms, {during:.1f} ms",

@@ -52,10 +52,10 @@ class Replica:
         self._write.sync = sync
 
     def read(self, key: str) -> tuple[Clock, bytes] | None:
-        stored = self._db.get(key.encode())
-        if stored is None:
+        row = self._db.get(key.encode())
+        if row is None:
             return None
-        clock, _, value = stored.partition(b"\n")
+        clock, _, value = row.partition(b"\n")
         return json.loads(clock), value
 
     def write(self, key: str, clock: Clock, value: bytes) -> None:

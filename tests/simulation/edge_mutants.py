@@ -73,7 +73,7 @@ def _() -> list[Patch]:
 
 @mutant("what a full disk refused counts as offered")
 def _() -> list[Patch]:
-    def offered(self: Any, last: bytes, stored: bool) -> None:
+    def offered(self: Any, last: bytes, written: bool) -> None:
         self._offered_to = last
 
     return [(retirement.Retirement, "_offered", offered)]

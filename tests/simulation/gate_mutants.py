@@ -26,8 +26,8 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     original = ring_state.RingState.take
 
-    def take(self: Any, ring: Ring, founding: bool = False, stored: bool = False) -> str:
-        why = original(self, ring, founding, stored)
+    def take(self: Any, ring: Ring, founding: bool = False, from_disk: bool = False) -> str:
+        why = original(self, ring, founding, from_disk)
         if why and self.ring_or_none is not None:
             self.hold(ring)
         return why

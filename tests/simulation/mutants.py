@@ -194,7 +194,7 @@ def _() -> list[Patch]:
         original(self, stored, before, after)
         leaf = leaves.pop(slot)
         leaves |= {} if earlier is None else {slot: earlier}
-        write_batch.then(lambda stored: write_batch.put(keys.TREE, slot, leaf))
+        write_batch.then(lambda written: write_batch.put(keys.TREE, slot, leaf))
 
     return [(hash_tree.HashTree, "write", write)]
 
@@ -282,8 +282,8 @@ def _() -> list[Patch]:
     original = put.PutOperation.replied
 
     def replied(self: Any, to: str, request: Any, reply: Any, now: float) -> Any:
-        copies, stored = self.copies, isinstance(reply, put.Stored)
-        again = stored and copies.bits[request.target or to] & copies.counted(False)[0]
+        copies, acked = self.copies, isinstance(reply, put.Stored)
+        again = acked and copies.bits[request.target or to] & copies.counted(False)[0]
         if again and not copies.heard_from(to):
             _count_again(self, reply.flags)
         return original(self, to, request, reply, now)

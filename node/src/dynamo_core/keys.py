@@ -29,7 +29,8 @@ def until_full(rows: list[tuple[bytes, bytes]], bytes_max: int) -> list[tuple[by
 
 
 def store_key(key: bytes) -> bytes:
-    """Where the key lies in the store: four bytes of its position, then the key itself."""
+    """Where the key lies in the store: four bytes of its position, then the key itself. A parameter
+    or field called `stored` is such a store key, nothing else."""
     return md5(key, usedforsecurity=False).digest()[:PREFIX_BYTES] + key
 
 

@@ -287,13 +287,13 @@ def test_a_request_with_another_entry_is_refused_with_the_one_that_stands() -> N
         town.nodes["b"].local.answer(Fetch(1, partition, entry, store_key(KEY)), answers.append)
         store = Store(1, partition, entry, store_key(KEY), b"no record")
         town.nodes["b"].local.stores((store,), answers.append, lambda: None)
-    wrong_fetch, wrong_store, fetched, stored = answers
+    wrong_fetch, wrong_store, fetched, refused = answers
     assert (
         wrong_fetch
         == wrong_store
         == Refused(1, Refusal.ENTRY, partition, town.ring.entries[partition])
     )
-    assert (fetched.record, stored) == (b"", Refused(1, Refusal.CORRUPT, partition))
+    assert (fetched.record, refused) == (b"", Refused(1, Refusal.CORRUPT, partition))
 
 
 def test_a_store_for_no_owner_is_refused() -> None:

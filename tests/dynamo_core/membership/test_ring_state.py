@@ -137,5 +137,5 @@ def test_the_ring_of_the_disk_is_told_as_stored() -> None:
     assert told.write_batch.flush()
     again = Told(told.disk)
     assert again.says() == ["first", "last"]
-    assert again.taken[0].stored and not again.taken[0].first
+    assert again.taken[0].from_disk and not again.taken[0].first
     assert again.rings.ring.digests() == RING.digests()

@@ -67,9 +67,9 @@ def test_pages_are_together_what_a_scan_shows(before, batch, start, end, limit, 
     with patch.object(write_batch_module, "PAGE_BYTES", bytes_max):
         while after is not None:
             page, after = write_batch.page(DATA, after, end, limit)
-            stored = [row for row in page if row[0] not in batch]
-            assert len(stored) <= limit
-            assert sum(len(value) for _, value in stored[:-1]) < bytes_max
+            on_disk = [row for row in page if row[0] not in batch]
+            assert len(on_disk) <= limit
+            assert sum(len(value) for _, value in on_disk[:-1]) < bytes_max
             rows += page
     assert rows == write_batch.scan(DATA, start, end, 100)
 

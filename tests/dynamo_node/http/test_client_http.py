@@ -48,17 +48,17 @@ def test_put_get_delete(kv: httpx.Client, key: str) -> None:
     absent = kv.get(key)
     assert slug(absent) == (404, "not-found")
     assert "dynamo-context" not in absent.headers
-    stored = kv.put(key, content=b"v\x00\xff", headers={"content-type": "image/x"})
-    assert (stored.status_code, stored.content) == (204, b"")
-    assert "content-length" not in stored.headers
-    assert stored.headers["dynamo-acks"] == "total=1 owners=1 hinted=0 durable=1"
-    assert stored.headers["dynamo-node"] == "a"
+    answer = kv.put(key, content=b"v\x00\xff", headers={"content-type": "image/x"})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert "content-length" not in answer.headers
+    assert answer.headers["dynamo-acks"] == "total=1 owners=1 hinted=0 durable=1"
+    assert answer.headers["dynamo-node"] == "a"
     got = kv.get(key)
     assert (got.status_code, got.content) == (200, b"v\x00\xff")
     assert got.headers["content-type"] == "image/x"
     assert got.headers["dynamo-siblings"] == "1"
     for name, value in (("cache-control", "no-store"), ("x-content-type-options", "nosniff")):
-        assert got.headers[name] == value == stored.headers[name] == absent.headers[name]
+        assert got.headers[name] == value == answer.headers[name] == absent.headers[name]
     deleted = kv.delete(key, headers={"dynamo-context": got.headers["dynamo-context"]})
     assert deleted.status_code == 204
     gone = kv.get(key)

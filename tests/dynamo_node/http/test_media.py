@@ -155,8 +155,8 @@ def test_a_batch_keeps_encodings_and_has_none(kv: httpx.Client) -> None:
 
 def test_an_encoding_outlives_an_update_beside_it(kv: httpx.Client) -> None:
     kv.put("/v1/kv/k", content=b"packed", headers={"content-encoding": "x-packed"})
-    stored = kv.put("/v1/kv/k", content=b"plain")
-    context = {"dynamo-context": stored.headers["dynamo-context"]}
+    answer = kv.put("/v1/kv/k", content=b"plain")
+    context = {"dynamo-context": answer.headers["dynamo-context"]}
     kv.put("/v1/kv/k", content=b"other", headers=context)
     values = kv.get("/v1/kv/k").json()
     assert {v["data"]: v.get("content_encoding", "") for v in values} == {

@@ -181,8 +181,8 @@ class Planner:
             else:
                 done(202, {**said, "epoch": node.ring.epoch})
 
-        def durable(stored: bool) -> None:
-            if stored:
+        def synced(durable: bool) -> None:
+            if durable:
                 node.spawn(Announcing(node, parts, told_all))
             else:
                 done(503, refusal("insufficient-owners", "this node's disk cannot be written"))
@@ -190,7 +190,7 @@ class Planner:
         if why := self.rings.take(ring):
             return done(400, refusal("bad-parameter", f"ring: {why}"))
         node.counters["ring_changes"] += 1
-        return self.write_batch.then(None, durable)
+        return self.write_batch.then(None, synced)
 
 
 class Application:

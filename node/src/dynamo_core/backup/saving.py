@@ -166,9 +166,9 @@ class SavingPartition(Saving):
         self._root = replica.forest.root(order.partition) if sure else b""
         return replica.write_batch.then(self._pack_rows)
 
-    def _pack_rows(self, stored: bool) -> None:
+    def _pack_rows(self, written: bool) -> None:
         order = self.order
-        if not stored:
+        if not written:
             return self._cannot(Refusal.FULL)
         numbers = self.node.replica.numbers
         self._seen, self._floor = numbers.seen(order.partition), numbers.floor(order.partition)

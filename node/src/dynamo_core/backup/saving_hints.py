@@ -75,8 +75,8 @@ class SavingHints(Saving):
         hints, ring = self.node.replica.hints, self.node.ring
         return [p for p in range(len(ring.entries)) if hints.any_of(p, ring.partition_bits)]
 
-    def _begun(self, stored: bool) -> None:
-        if not stored:
+    def _begun(self, written: bool) -> None:
+        if not written:
             return self._cannot(Refusal.FULL)
         return self._next()
 

@@ -186,7 +186,9 @@ class Quarantine:
         numbers = self.replica.numbers
         numbers.commit(partition, floor)
         numbers.see(partition, seen)
-        self.replica.write_batch.then(lambda stored: self._compared(partition) if stored else None)
+        self.replica.write_batch.then(
+            lambda written: self._compared(partition) if written else None
+        )
 
     def _compared(self, partition: int) -> None:
         replica, node = self.replica, self.node

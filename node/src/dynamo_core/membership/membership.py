@@ -305,11 +305,11 @@ class Membership:
         elif node.ring_or_none.identity.cluster_id != ring.identity.cluster_id:
             refusal = f"it is in cluster {node.ring_or_none.identity.cluster_id}"
 
-        def written(stored: bool) -> None:
+        def synced(durable: bool) -> None:
             # Wait for the fsync: the other founders rely on it, also after a power cut.
-            reply(Founded(message.id, refusal if stored else "its disk cannot be written"))
+            reply(Founded(message.id, refusal if durable else "its disk cannot be written"))
 
-        self.replica.write_batch.then(None, written)
+        self.replica.write_batch.then(None, synced)
 
     def greet(self, route: Route) -> None:
         """A node has not heard this process yet: it is told of it (S-NET-1)."""

@@ -53,8 +53,8 @@ class Retirement:
         """Another node has shown that it knows that this id is gone."""
         self._told = True
 
-    def _offered(self, last: bytes, stored: bool) -> None:
+    def _offered(self, last: bytes, written: bool) -> None:
         """The slice is written: go on behind it. If the store refused it, the records are offered
         again."""
-        if stored:
+        if written:
             self._offered_to = last

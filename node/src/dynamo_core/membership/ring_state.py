@@ -31,13 +31,13 @@ class Taken(NamedTuple):
     """What the node has to do with each partition of it."""
     founding: bool
     """The node is a founder: its copies are complete."""
-    stored: bool
+    from_disk: bool
     """It was read from the disk."""
 
     @property
     def first(self) -> bool:
         """The node had no ring, neither in memory nor on its disk."""
-        return self.before is None and not self.stored
+        return self.before is None and not self.from_disk
 
 
 Filter = Callable[[Ring, Ring], Ring]
@@ -100,7 +100,7 @@ class RingState:
         if (data := write_batch.get(META, RING_KEY)) is not None:
             ring, why = stored_ring.decoded(data)
             if ring is not None:
-                why = self.take(ring, stored=True)
+                why = self.take(ring, from_disk=True)
             if why:
                 self._lose(data, why)
 
@@ -128,7 +128,7 @@ class RingState:
 
     # ------------------------------------------------------------ changes
 
-    def take(self, ring: Ring, founding: bool = False, stored: bool = False) -> str:
+    def take(self, ring: Ring, founding: bool = False, from_disk: bool = False) -> str:
         """Make `ring` this node's document, durably; everything derived follows. One that makes no
         sense is not taken, nor is anything of it: the answer is why (S-IN-2)."""
         node, before = self.node, self.ring_or_none
@@ -145,12 +145,12 @@ class RingState:
         preference, held = Preference(ring, self.bits), Holdings(ring, node.name)
         self.preference, self.lww, self.lost_ring = preference, held.lww, ""
         self.hold(ring)
-        if not stored:
+        if not from_disk:
             self.replica.write_batch.put(META, RING_KEY, row)
             if before is None or before.members is not ring.members:
                 self.replica.write_batch.put(META, stored_ring.ADDRESSES_KEY, addresses)
         self.dial(ring.members.values())
-        taken = Taken(ring, before, held, founding, stored)
+        taken = Taken(ring, before, held, founding, from_disk)
         for tell in self._subscribers.values():
             tell(taken)
         return ""

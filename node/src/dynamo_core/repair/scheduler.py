@@ -296,7 +296,7 @@ class Repairs:
             self.replica.counters["exchanges"] += 1
             self.hints.clean(partition, peer)
             self.replica.write_batch.then(
-                lambda stored: self._durable(exchange) if stored else None
+                lambda written: self._durable(exchange) if written else None
             )
         about = {"partition": partition, "peer": peer, "why": exchange.cause}
         about |= {"repaired": exchange.repaired, "whole": good}

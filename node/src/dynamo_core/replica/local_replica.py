@@ -206,8 +206,8 @@ class LocalReplica:
         """Serve the stores of one frame in order. `corrupt` is called when a peer's record has a
         wrong digest (T-1); it is None for records of this node."""
         replica, me, entries = self.replica, self.view.name, self.view.ring.entries
-        stored = self._stores
-        if not stored:
+        stores = self._stores
+        if not stores:
             self.write_batch.then(self._stores_written)
         for request in requests:
             target: HintTarget = request.target
@@ -244,7 +244,7 @@ class LocalReplica:
                 replica.counters["hints_kept"] += 1
             elif changed:
                 replica.counters[f"stored_by_{request.cause}"] += 1
-            stored.append((request, hint, reply))
+            stores.append((request, hint, reply))
 
     def _holds(self, request: Store) -> bool:
         """T-1: whether the request has a whole record of a key of its partition."""

@@ -204,8 +204,8 @@ class Replica:
         for partition in sorted(self.marks):
             self.lose_complete(partition)
 
-    def _doubt_written(self, stored: bool) -> None:
-        self.in_doubt = self.in_doubt and not stored
+    def _doubt_written(self, written: bool) -> None:
+        self.in_doubt = self.in_doubt and not written
 
     def born_again(self, partition: int) -> None:
         """S-DOT-2: this node forgets something of the partition that still exists on other

@@ -121,29 +121,29 @@ class WriteBatch:
     def flush(self) -> bool:
         """Writes the batch and calls the waiters. False when the store refused it."""
         changes, waiters, self._written = self.changes, self._written, []
-        stored = self.writable
+        accepted = self.writable
         batch: list[Change] = []
         for family, rows in enumerate(changes):
             if rows:
                 batch += [(family, key, value) for key, value in rows.items()]
         if batch:
             self.changes = _nothing()
-        if batch and stored:
+        if batch and accepted:
             try:
                 self.number = self.store.write(batch)
             except StoreError:
-                stored = self.writable = False
+                accepted = self.writable = False
         elif batch:
-            stored = False
+            accepted = False
         for written, synced in waiters:
             if written is not None:
-                written(stored)
+                written(accepted)
             if synced is not None:
-                if stored:
+                if accepted:
                     self.syncing.append((self.number, synced))
                 else:
                     synced(False)
-        return stored
+        return accepted
 
     def synced(self, number: int) -> None:
         """All writes up to this sequence number are on the disk."""

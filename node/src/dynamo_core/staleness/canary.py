@@ -81,7 +81,7 @@ class Flight(Machine):
         self._done = done
         self._begun = self._answered = False
         self.begun_us = self.acked_us = 0
-        self.stored: Outcome | None = None
+        self.outcome: Outcome | None = None
         self.glanced: Glanced | None = None
 
     def start(self, now: float) -> Effects:
@@ -99,7 +99,7 @@ class Flight(Machine):
 
     def wrote(self, outcome: Outcome, now: float) -> None:
         """The write has got its answer."""
-        self.stored, self.acked_us = outcome, stamp(now)
+        self.outcome, self.acked_us = outcome, stamp(now)
         self._end_with_both()
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
@@ -113,7 +113,7 @@ class Flight(Machine):
 
     def _end_with_both(self) -> Effects:
         """The canary is over when both the write and the read have ended."""
-        if self._answered and self.stored is not None and not self.finished:
+        if self._answered and self.outcome is not None and not self.finished:
             self.finished = True
             self._done(self)
         return []
@@ -241,18 +241,18 @@ class Canaries:
 
     def _landed(self, key: bytes, number: int, quorums: tuple[int, int], flight: Flight) -> None:
         """Both the write and the read have ended."""
-        node, stored, glanced = self.node, flight.stored, flight.glanced
+        node, outcome, glanced = self.node, flight.outcome, flight.glanced
         self._busy.discard(key)
-        assert stored is not None
+        assert outcome is not None
         pair = node.sampler.pairs.get(flight.reader)
         offset_us = pair.offset_us() if pair is not None else None
-        well = stored.status < 300 and stored.node == node.name
+        well = outcome.status < 300 and outcome.node == node.name
         if not well or glanced is None or glanced.status not in (200, 404):
             self._contexts.pop(key, None)
             node.counters["canaries_failed"] += 1
             return
-        if stored.context is not None:
-            self._contexts[key] = stored.context
+        if outcome.context is not None:
+            self._contexts[key] = outcome.context
         self._writes_us.append(flight.acked_us - flight.begun_us)
         if offset_us is None or not flight.request.at or quorums != self._quorums_now():
             return  # when the read began is not known, or R or W has changed meanwhile
