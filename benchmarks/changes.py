@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load_runs import BATCH, VALUE_BYTES, own
-from benchmarks.processes import Child, Node, found, until
+from benchmarks.processes import Child, Node, create_ring, until
 
 from dynamo_client import AsyncDynamoClient, PutOp
 from dynamo_client.admin import AdminClient
@@ -83,7 +83,7 @@ class Ring:
             node.start(*self.flags)
         for node in self.nodes:
             until(node.lives, f"{node.name} does not answer", START_S_MAX)
-        found(self.nodes, n=3, r=2, w=2)
+        create_ring(self.nodes, n=3, r=2, w=2)
 
     def _node(self, number: int) -> Node:
         return Node(f"n{number + 1}", self.directory / f"n{number + 1}")

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 from benchmarks.processes import cpu_s
 
-from dynamo_client.local_nodes import LocalNode, LocalRing, found, free_base
+from dynamo_client.local_nodes import LocalNode, LocalRing, create_ring, free_base
 from dynamo_client.local_process import until
 
 NODES = 5
@@ -68,7 +68,7 @@ def five_nodes(place: Path) -> Iterator[list[LocalNode]]:
             node.start("--history-bytes-max=8388608")
         for node in nodes:
             until(node.lives, f"{node.name} does not answer", START_S_MAX)
-        found(nodes, None, partitions=256, n=3, r=2, w=2)
+        create_ring(nodes, None, partitions=256, n=3, r=2, w=2)
         for node in nodes:
             until(node.ready, f"{node.name} is not ready", START_S_MAX)
         yield nodes

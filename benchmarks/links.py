@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import msgspec
 from benchmarks.bad_card import Card
-from benchmarks.processes import Node, found, until
+from benchmarks.processes import Node, create_ring, until
 from benchmarks.stalled_disks import Disks
 
 from dynamo_node.handshake import HEAD_BYTES, PROOF_BYTES, Hello
@@ -60,7 +60,7 @@ def linked_ring(
             node.start(*flags)
         for name, node in nodes.items():
             until(node.lives, f"{name} does not answer", START_S_MAX)
-        found(
+        create_ring(
             [nodes[name] for name in names], n=3, r=quorums[0], w=quorums[1], partitions=partitions
         )
         yield nodes, links, disks

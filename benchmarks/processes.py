@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Self
 
 from dynamo_client.local_nodes import LocalNode as Node
-from dynamo_client.local_nodes import found, free_ports
+from dynamo_client.local_nodes import create_ring, free_ports
 from dynamo_client.local_process import Process, until
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-__all__ = ["Child", "Node", "cpu_s", "found", "free_ports", "listens", "until"]
+__all__ = ["Child", "Node", "cpu_s", "create_ring", "free_ports", "listens", "until"]
 
 
 def listens(port: int) -> bool:

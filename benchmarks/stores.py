@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 from benchmarks.load_runs import BATCH, CONNECTIONS, Load, h2load, own, wrk
-from benchmarks.processes import Child, Node, found, free_ports, listens, until
+from benchmarks.processes import Child, Node, create_ring, free_ports, listens, until
 
 from dynamo_client.local_nodes import LocalNode, LocalRing, free_base
 from dynamoctl.secured import certify, secure
@@ -108,7 +108,7 @@ class Ours(Peer):
         nodes = [Node(f"n{number}", self.directory / f"n{number}") for number in range(NODES)]
         for node in nodes:
             node.start("--log-level=warning")
-        found(nodes, n=NODES)
+        create_ring(nodes, n=NODES)
         return nodes
 
     def load(self, row: str, prefix: str, connections: int = CONNECTIONS) -> Load | None:

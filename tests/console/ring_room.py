@@ -15,7 +15,7 @@ import httpx
 from PIL import Image
 
 from dynamo_client.local_door import LocalConsole
-from dynamo_client.local_nodes import LocalNode, LocalRing, found, free_base
+from dynamo_client.local_nodes import LocalNode, LocalRing, create_ring, free_base
 from dynamo_client.local_process import until
 
 NODES, PARTITIONS = 5, 64
@@ -86,7 +86,9 @@ def ring_of(directory: Path, count: int, *flags: str, token: str | None = None) 
         for node in ring.nodes.values():
             until(node.lives, f"{node.name} does not answer", START_S_MAX)
         n = min(3, count)
-        found(ring.nodes.values(), token, partitions=PARTITIONS, n=n, r=n // 2 + 1, w=n // 2 + 1)
+        create_ring(
+            ring.nodes.values(), token, partitions=PARTITIONS, n=n, r=n // 2 + 1, w=n // 2 + 1
+        )
         yield Room(ring, console)
     finally:
         console.release()

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from benchmarks.processes import Node, found, free_ports, until
+from benchmarks.processes import Node, create_ring, free_ports, until
 
 import dynamo_client
 from dynamo_client import (
@@ -50,7 +50,7 @@ def ring_of_three(directory: Path) -> Iterator[list[Node]]:
         for node in nodes:
             node.seeds = [other.advertise for other in nodes if other is not node]
             node.start("--engine=memory", "--heartbeat-ms=100", "--suspect-ms=700")
-        found(nodes, n=3, r=2, w=2, partitions=16)
+        create_ring(nodes, n=3, r=2, w=2, partitions=16)
         yield nodes
     finally:
         for node in nodes:

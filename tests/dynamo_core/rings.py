@@ -19,7 +19,7 @@ from dynamo_core.ring.document import (
     Ring,
     Target,
 )
-from dynamo_core.ring.placement import found
+from dynamo_core.ring.placement import first_ring
 from dynamo_core.ring.planning import Plan, applied, plan
 
 JOIN_D = {"join": [{"name": "d", "address": "d:1"}]}
@@ -30,7 +30,7 @@ def a_ring(names: str = "abc", partitions: int = 64, n: int = 3, zones: str = ""
         name: Member(name, 1, at + 1, f"{name}:1", zone=zones[at : at + 1])
         for at, name in enumerate(names)
     }
-    return found(Identity("c", partitions, n), lines, Target())
+    return first_ring(Identity("c", partitions, n), lines, Target())
 
 
 def with_line(ring: Ring, name: str, **fields: Any) -> Ring:

@@ -103,7 +103,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.stop(signal.SIGKILL)
 
 
-def found(nodes: list[Process]) -> dict[str, Any]:
+def create_ring(nodes: list[Process]) -> dict[str, Any]:
     members = [{"name": p.name, "address": p.ports["peer"]} for p in nodes]
     body = {"cluster_id": "c", "partitions": 16, "n": min(3, len(nodes)), "members": members}
     created = nodes[0].ask("POST", "/v1/ring", json=body)
@@ -131,7 +131,7 @@ def test_three_nodes_from_nothing_to_a_clean_end(start: Start) -> None:
         process.started()
         assert process.get("/livez").status_code == 200
         assert process.get("/readyz").status_code == 503
-    ring = found(nodes)
+    ring = create_ring(nodes)
     assert {m["name"]: m["address"] for m in ring["members"]} == {
         p.name: p.ports["peer"] for p in nodes
     }
@@ -165,7 +165,7 @@ def has_ipv6() -> bool:
 def test_nodes_listen_to_both_families_and_meet_over_ipv6(start: Start) -> None:
     both = ("--client-listen=:0", "--admin-listen=:0", "--peer-listen=[::1]:0")
     nodes = [start(name, *both).started() for name in "ab"]
-    members = found(nodes)["members"]
+    members = create_ring(nodes)["members"]
     assert all(m[field].startswith("[::1]:") for m in members for field in ("address", "client"))
     up = {p.name: {o.name: "up" for o in nodes if o is not p} for p in nodes}
     until(
@@ -208,7 +208,7 @@ def test_a_restart_remembers_and_knows_how_it_ended(start: Start) -> None:
     ):
         name = f"n{number}"
         first = start(name).started()
-        document = found([first])
+        document = create_ring([first])
         assert first.stop(number) in (0, -signal.SIGKILL)
         again = start(name).started()
         said = again.said("the store is open")
@@ -246,7 +246,7 @@ def test_an_address_that_cannot_be_dialled(start: Start) -> None:
 
 def test_a_damaged_store_is_salvaged_and_not_believed(start: Start) -> None:
     first = start("a").started()
-    found([first])
+    create_ring([first])
     assert first.stop() == 0
     (first.directory / "store" / "CURRENT").write_bytes(b"nonsense")
     again = start("a").started()
@@ -325,14 +325,14 @@ def test_the_admin_listener_asks_for_the_token(start: Start) -> None:
     assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
     key = process.get("/v1/preference-list/%ff").json()
     assert key["type"].endswith("not-a-member")
-    found([process])
+    create_ring([process])
     assert process.get("/v1/preference-list/%ff%0a").json()["key"] == "/wo="
 
 
 def test_a_lost_disk_is_replaced_and_made_whole(start: Start, tmp_path: Path) -> None:
     quick = ("--suspect-ms=600", "--heartbeat-ms=100", "--exchange-ms=100")
     nodes = [start(name, *quick).started() for name in "abc"]
-    found(nodes)
+    create_ring(nodes)
     lost = nodes[2]
     assert lost.stop(signal.SIGKILL) == -signal.SIGKILL
     lost.directory.rename(tmp_path / "gone")
@@ -350,7 +350,7 @@ def test_a_disk_that_has_left_joins_again_under_a_new_id(start: Start) -> None:
     """S-MEM-3: join, leave, restart, join."""
     quick = ("--suspect-ms=600", "--heartbeat-ms=100", "--exchange-ms=100")
     nodes = [start(name, *quick).started() for name in "abc"]
-    found(nodes)
+    create_ring(nodes)
 
     def state(name: str) -> dict[str, Any]:
         lines = nodes[0].get("/v1/ring").json()["members"]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import Node, found, until
+from benchmarks.processes import Node, create_ring, until
 
 from dynamo_client import AdminClient, DynamoClient
 from dynamo_client.tokens import token_of_secret_file
@@ -75,7 +75,7 @@ def test_copies_of_three_moments_become_a_ring_that_never_meets_the_first(tmp_pa
         token = token_of_secret_file
         for node in cart:
             until(node.lives, f"{node.name} does not answer")
-        found(cart, token(tmp_path / "secret"), n=3, r=2, w=2, partitions=16)
+        create_ring(cart, token(tmp_path / "secret"), n=3, r=2, w=2, partitions=16)
         with client_of(cart) as client:
             for number in range(100):
                 client.put(f"key {number}", b"before %d" % number)

@@ -27,7 +27,7 @@ from dynamo_node.descriptors import (
     store_share,
 )
 from dynamo_node.settings import load
-from tests.dynamo_node.test_app import DEADLINE_S, Process, Start, failure, found, start
+from tests.dynamo_node.test_app import DEADLINE_S, Process, Start, failure, create_ring, start
 
 __all__ = ["start"]
 LISTENERS = ("client", "admin", "peer")
@@ -85,7 +85,7 @@ def put(process: Process, key: str, value: bytes, **query: int) -> int:
 def test_clients_cannot_take_the_descriptors_of_store_and_links(start: Start) -> None:
     with few_descriptors(FEW):
         nodes = [start(name).started() for name in "abc"]
-    found(nodes)
+    create_ring(nodes)
     first, second = nodes[:2]
     said = first.said("the limit of open files is low: the node accepts fewer connections")
     assert (said["level"], said["open_files_max"]) == ("warning", FEW)
@@ -111,7 +111,7 @@ def test_clients_cannot_take_the_descriptors_of_store_and_links(start: Start) ->
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of others are of Linux")
 def test_a_listener_that_meets_the_limit_goes_on_after(start: Start) -> None:
     process = start("a").started()
-    found([process])
+    create_ring([process])
     pid = process.child.pid
     until(lambda: put(process, "k", b"v") == 204, "not up")
     whole = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -143,7 +143,7 @@ def test_what_a_node_writes_is_for_its_user_alone(start: Start, tmp_path: Path) 
     open_to_all.mkdir(mode=0o755)
     open_to_all.chmod(0o755)
     process = start("a").started()
-    found([process])
+    create_ring([process])
     assert put(process, "card", b"4111") == 204
     assert process.stop() == 0
     for path in (open_to_all, *open_to_all.rglob("*")):

@@ -96,7 +96,7 @@ class Process:
         return await answered
 
 
-async def found(nodes: list[Process]) -> None:
+async def create_ring(nodes: list[Process]) -> None:
     members = [{"name": p.driver.node.name, "address": p.address} for p in nodes]
     body = {"cluster_id": "c", "partitions": 16, "n": 3, "members": members}
     answered: asyncio.Future[int] = asyncio.Future()
@@ -115,7 +115,7 @@ def with_ring(test: Callable[[list[Process]], Awaitable[None]]) -> None:
             await process.driver.links.listen(process.listener)
             process.driver.start(True)
         try:
-            await found(nodes)
+            await create_ring(nodes)
             await test(nodes)
         finally:
             for process in nodes:

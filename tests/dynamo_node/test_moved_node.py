@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from benchmarks.processes import Node, found, free_ports, until
+from benchmarks.processes import Node, create_ring, free_ports, until
 
 from dynamo_client import AdminClient, DynamoClient
 from dynamo_client.local_nodes import LISTENERS
@@ -25,7 +25,7 @@ def ring_of_three(directory: Path) -> Iterator[list[Node]]:
     try:
         for node in nodes:
             node.start(*FLAGS)
-        found(nodes, n=3, r=2, w=2, partitions=16)
+        create_ring(nodes, n=3, r=2, w=2, partitions=16)
         yield nodes
     finally:
         for node in nodes:

@@ -18,7 +18,7 @@ from benchmarks.processes import until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from dynamo_client.local_nodes import LocalNode, found
+from dynamo_client.local_nodes import LocalNode, create_ring
 
 TRACE_ID, PARENT_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}
@@ -111,7 +111,7 @@ def pair(directory: Path, endpoint: str) -> Iterator[list[LocalNode]]:
             node.start(*QUICK, f"--otel-endpoint={endpoint}")
         for node in nodes:
             until(node.lives, f"{node.name} does not start", WAIT_S_MAX)
-        found(nodes, partitions=16, n=2, r=2, w=2)
+        create_ring(nodes, partitions=16, n=2, r=2, w=2)
         for node in nodes:
             until(node.ready, f"{node.name} is not ready", WAIT_S_MAX)
         yield nodes

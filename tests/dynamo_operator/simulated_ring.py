@@ -30,7 +30,7 @@ from dynamo_core.ring.document import (
     merge_parts,
 )
 from dynamo_core.ring.json_form import to_document
-from dynamo_core.ring.placement import found
+from dynamo_core.ring.placement import first_ring
 from dynamo_operator.ports import Failed, Way, failure
 from tests.dynamo_operator.simulated_archive import SimulatedArchives, report
 from tests.dynamo_operator.simulated_mounts import PLAIN, Mount, marks_in, strangers
@@ -207,7 +207,7 @@ class SimulatedRing:
         n, quorums = body["n"], {name: body[name] for name in ("r", "w", "dw")}
         quorums["sloppy"] = body.get("sloppy", True)
         identity = Identity(body["cluster_id"], body["partitions"], n, body["conflicts"])
-        ring = found(identity, members, Target(**quorums))
+        ring = first_ring(identity, members, Target(**quorums))
         for name in members:
             founder = self._named(name)
             assert founder is not None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dynamo_client import DynamoClient, GetOp, PutOp
-from dynamo_client.local_nodes import LocalNode, LocalRing, found, free_base
+from dynamo_client.local_nodes import LocalNode, LocalRing, create_ring, free_base
 from tests.dynamoctl.command_line import QUICK
 
 KEYS = [f"key {number}" for number in range(600)]
@@ -28,7 +28,7 @@ class Place:
         self.nodes: list[LocalNode] = [self.ring.add(base) for _ in range(count)]
         self.ring.start(self.nodes)
         ways = {"partitions": partitions, "n": min(3, count), "conflicts": conflicts}
-        found(self.nodes, self.ring.token, **ways)
+        create_ring(self.nodes, self.ring.token, **ways)
 
     @property
     def options(self) -> list[str]:

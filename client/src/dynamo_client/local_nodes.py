@@ -194,7 +194,9 @@ class LocalNode:
             door.close()
 
 
-def found(nodes: Iterable[LocalNode], token: str | None = None, **settings: int | str) -> None:
+def create_ring(
+    nodes: Iterable[LocalNode], token: str | None = None, **settings: int | str
+) -> None:
     """Makes one ring of nodes that are up and empty. Raises RuntimeError, ClientError."""
     nodes = list(nodes)
     for node in nodes:
@@ -367,7 +369,7 @@ class LocalRing:
         self.start(nodes)
         try:
             if not (members := self.members()):
-                found(nodes, self.token, partitions=partitions, n=n, r=quorum, w=quorum)
+                create_ring(nodes, self.token, partitions=partitions, n=n, r=quorum, w=quorum)
             for node in nodes:
                 if node.name in members:
                     until(node.ready, f"{node.name} is not ready; its log is {node.log}")

@@ -151,7 +151,7 @@ class Route:
         """Whether another node answers at this address than the one that dialled us."""
         return bool(self._seen_at) and link.peer is not None and link.peer.address != self.address
 
-    def found(self, host: str) -> None:
+    def dialled_from(self, host: str) -> None:
         """The node at this address is up and has just dialled us from this host: dial again now."""
         self._seen_at, self._to_seen = host, True
         self.retry_at = 0.0
@@ -245,7 +245,7 @@ class Links:
             self.ends.counters["links_refused"] += 1
             return link.abort()
         self.incoming.add(link)
-        self.found(link.peer.address, link.host)
+        self.dialled_from(link.peer.address, link.host)
         return None
 
     def gone(self, link: Incoming) -> None:
@@ -267,11 +267,11 @@ class Links:
             return inf
         return max(0.0, route.retry_at - now_s()) if route is not None else 0.0
 
-    def found(self, address: str, host: str) -> None:
+    def dialled_from(self, address: str, host: str) -> None:
         """The node at the address has just dialled us from this host."""
         route = self.routes.get(address)
         if route is not None:
-            route.found(host)
+            route.dialled_from(host)
 
     def purge(self) -> None:
         """Closes links that were unused for a long time, and links whose frame stays incomplete."""

@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 from dynamo_operator import actions as do
 from dynamo_operator import authority, children, protection
 from dynamo_operator.events import EventRecorder
-from dynamo_operator.ports import Busy, Conflict, Failed, Found, Gone, KubeApi, NodeApi, Refused
+from dynamo_operator.ports import Busy, Conflict, Failed, Json, Gone, KubeApi, NodeApi, Refused
 from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.status_fields import PlanStatus
 
@@ -85,7 +85,7 @@ class Actor:
             do.PatchClaim: self._patch_claim,
             do.Delete: self._delete,
             do.Evict: self._evict,
-            do.Found: self._found,
+            do.Found: self._create_ring,
             do.Change: self._change,
             do.Cancel: self._cancel,
             do.StartRepair: self._start_repair,
@@ -163,7 +163,7 @@ class Actor:
             data |= authority.certified(signer, action.names, o.now)
         await self._write_secret(o, name, data, seen)
 
-    async def _as_seen(self, o: Snapshot, name: str, version: str) -> Found | None:
+    async def _as_seen(self, o: Snapshot, name: str, version: str) -> Json | None:
         """The Secret, read again, as a look keeps no keys. Raises Conflict: it is another one."""
         seen = await self.kube.get("Secret", o.namespace, name)
         if (seen["metadata"]["resourceVersion"] if seen else "") != version:
@@ -171,7 +171,7 @@ class Actor:
         return seen
 
     async def _write_secret(
-        self, o: Snapshot, name: str, data: dict[str, bytes | None], seen: Found | None,
+        self, o: Snapshot, name: str, data: dict[str, bytes | None], seen: Json | None,
         notes: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
         meta = {"annotations": notes} if notes else {}
@@ -212,7 +212,7 @@ class Actor:
         named = {"uid": action.uid, "resourceVersion": action.resource_version}
         await self.kube.evict(o.namespace, action.name, named)
 
-    async def _post(self, o: Snapshot, via: int, path: str, body: dict[str, Any]) -> Found:
+    async def _post(self, o: Snapshot, via: int, path: str, body: dict[str, Any]) -> Json:
         """If a node cannot do it now or does not answer, the operator asks again soon, without
         back-off, because the nodes are few and belong to the operator."""
         named = {"cluster_id": o.ring.cluster_id} if o.ring else {}
@@ -223,7 +223,7 @@ class Actor:
         except Failed as failed:
             raise _Waits(str(failed)) from failed
 
-    async def _found(self, o: Snapshot, action: do.Found) -> None:
+    async def _create_ring(self, o: Snapshot, action: do.Found) -> None:
         await self._post(o, action.via, "/v1/ring", dict(action.body))
 
     async def _change(self, o: Snapshot, action: do.Change) -> None:
@@ -287,7 +287,7 @@ class Actor:
             raise _Waits("the nodes delete them")
 
 
-def _plan_status(plan: Found) -> PlanStatus:
+def _plan_status(plan: Json) -> PlanStatus:
     return PlanStatus(
         hash=plan["hash"],
         moves=len(plan["moves"]),

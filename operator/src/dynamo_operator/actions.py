@@ -103,7 +103,8 @@ class Evict(Act, frozen=True, kw_only=True):
 
 
 class Found(Act, frozen=True, kw_only=True):
-    """Create the ring (S-RING-5)."""
+    """Create the ring (S-RING-5). The class has the word of `status.plan.type` and of the metric of
+    actions, which stay as they are."""
 
     via: int
     body: Document

@@ -15,7 +15,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
-from dynamo_operator.ports import FIELD_MANAGER, Failed, Found, Gone, failure
+from dynamo_operator.ports import FIELD_MANAGER, Failed, Json, Gone, failure
 
 ACCEPTED = "application/json, application/jwk-set+json"
 """The API server gives its public keys in the second type alone (else 406)."""
@@ -73,16 +73,16 @@ class Kube:
         """Closes the connections."""
         await self._api.close()  # type: ignore[no-untyped-call]
 
-    async def get(self, kind: str, namespace: str, name: str) -> Found | None:
+    async def get(self, kind: str, namespace: str, name: str) -> Json | None:
         """The object, None if there is none."""
         try:
             return await self._ask("GET", _path(kind, namespace, name))
         except Gone:
             return None
 
-    async def find(self, kind: str, namespace: str, selector: str = "") -> list[Found]:
+    async def find(self, kind: str, namespace: str, selector: str = "") -> list[Json]:
         """Objects by label; an empty namespace means all."""
-        found: list[Found] = []
+        found: list[Json] = []
         query = [("limit", str(PAGE)), ("labelSelector", selector)]
         page = query
         while True:
@@ -93,16 +93,16 @@ class Kube:
                 return found
             page = [*query, ("continue", token)]
 
-    async def read(self, path: str) -> Found:
+    async def read(self, path: str) -> Json:
         """A document of the API server itself, that is no object."""
         return await self._ask("GET", path.lstrip("/"))
 
-    async def create(self, body: Mapping[str, Any]) -> Found:
+    async def create(self, body: Mapping[str, Any]) -> Json:
         """Raises Conflict if the name is taken."""
         path = _path(body["kind"], body["metadata"]["namespace"])
         return await self._ask("POST", path, [("fieldManager", FIELD_MANAGER)], body)
 
-    async def apply(self, body: Mapping[str, Any]) -> Found:
+    async def apply(self, body: Mapping[str, Any]) -> Json:
         """Server-side apply of whole objects, forced: fields that are left out are removed."""
         meta = body["metadata"]
         path = _path(body["kind"], meta["namespace"], meta["name"])
@@ -111,7 +111,7 @@ class Kube:
 
     async def patch(
         self, kind: str, namespace: str, name: str, body: Mapping[str, Any], sub: str = ""
-    ) -> Found:
+    ) -> Json:
         """Merge patch; lists are replaced as a whole."""
         path = _path(kind, namespace, name, sub)
         query = [("fieldManager", FIELD_MANAGER)]
@@ -141,7 +141,7 @@ class Kube:
         query: list[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         kind: str = "application/json",
-    ) -> Found:
+    ) -> Json:
         self.calls[method] = self.calls.get(method, 0) + 1
         request: Any = await self._api.param_serialize(
             method,

@@ -27,7 +27,7 @@ NAME = "metadata.name"
 PLACED = "volume.kubernetes.io/selected-node"
 """Annotation of a claim: the machine for which its volume was made."""
 Cluster = tuple[str, str]
-Found = tuple[dict[int, str], str]
+GoneMachines = tuple[dict[int, str], str]
 """Machines that are gone, by ordinal; and why this could not be looked up, or ""."""
 
 
@@ -43,7 +43,7 @@ class Machines:
         """The resource is deleted."""
         self._since.pop(cluster, None)
 
-    async def gone(self, seen: Snapshot) -> Found:
+    async def gone(self, seen: Snapshot) -> GoneMachines:
         """The machines that are gone for certain. Raises Failed, but for a missing right."""
         key, now = (seen.namespace, seen.name), self._clock()
         before = self._since.pop(key, {})

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from dynamo_operator.pod import PORTS
-from dynamo_operator.ports import Failed, Found, Way, failure
+from dynamo_operator.ports import Failed, Json, Way, failure
 
 LOOK_S = 2.0
 ASK_S = 20.0
@@ -39,17 +39,17 @@ class NodeAdmin:
         for client in (self._plain, *self._believing.values()):
             await client.aclose()
 
-    async def get(self, way: Way, path: str) -> Found:
+    async def get(self, way: Way, path: str) -> Json:
         """A document of the node."""
         return await self._ask("GET", way, path, None, LOOK_S)
 
-    async def post(self, way: Way, path: str, body: Mapping[str, Any]) -> Found:
+    async def post(self, way: Way, path: str, body: Mapping[str, Any]) -> Json:
         """The node's answer to a request that may change something."""
         return await self._ask("POST", way, path, json.dumps(body).encode(), ASK_S)
 
     async def _ask(
         self, method: str, way: Way, path: str, body: bytes | None, timeout: float
-    ) -> Found:
+    ) -> Json:
         host = f"[{way.address}]" if ":" in way.address else way.address
         url = f"{'https' if way.believed else 'http'}://{host}:{self._port}{path}"
         try:

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-Found = dict[str, Any]
+Json = dict[str, Any]
+"""An object of Kubernetes, or the answer of a node, as it came."""
 FIELD_MANAGER = "dynamo-operator"
 """The name under which the operator applies objects."""
 
@@ -72,24 +73,24 @@ class Way(Struct, frozen=True):
 class KubeApi(Protocol):
     """The operator's requests to an API server. Every method raises Failed."""
 
-    async def get(self, kind: str, namespace: str, name: str) -> Found | None:
+    async def get(self, kind: str, namespace: str, name: str) -> Json | None:
         """The object, None if there is none."""
 
-    async def find(self, kind: str, namespace: str, selector: str = "") -> list[Found]:
+    async def find(self, kind: str, namespace: str, selector: str = "") -> list[Json]:
         """Objects by label; an empty namespace means all watched ones."""
 
-    async def read(self, path: str) -> Found:
+    async def read(self, path: str) -> Json:
         """A document of the API server itself, that is no object."""
 
-    async def create(self, body: Mapping[str, Any]) -> Found:
+    async def create(self, body: Mapping[str, Any]) -> Json:
         """Raises Conflict if the name is taken."""
 
-    async def apply(self, body: Mapping[str, Any]) -> Found:
+    async def apply(self, body: Mapping[str, Any]) -> Json:
         """Server-side apply, forced; a resourceVersion in it is a precondition."""
 
     async def patch(
         self, kind: str, namespace: str, name: str, body: Mapping[str, Any], sub: str = ""
-    ) -> Found:
+    ) -> Json:
         """Merge patch, of a subresource if given; uid and resourceVersion are preconditions."""
 
     async def delete(
@@ -105,8 +106,8 @@ class NodeApi(Protocol):
     """The operator's requests to a node's admin listener (docs/http-api.md). `secret` is the text
     of the cluster's Secret, from which tokens are made; "" if there is none. Raises Failed."""
 
-    async def get(self, way: Way, path: str) -> Found:
+    async def get(self, way: Way, path: str) -> Json:
         """A document of the node."""
 
-    async def post(self, way: Way, path: str, body: Mapping[str, Any]) -> Found:
+    async def post(self, way: Way, path: str, body: Mapping[str, Any]) -> Json:
         """The node's answer to a request that may change something."""

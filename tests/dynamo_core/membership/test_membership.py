@@ -14,7 +14,7 @@ from dynamo_core.membership.bootstrap import Admission, parse_creation
 from dynamo_core.protocol.frames import Frame, decode_frame, encode_frame
 from dynamo_core.protocol.messages import Fetch, Refused, Roots, Store
 from dynamo_core.protocol.refusal import Refusal
-from dynamo_core.protocol.ring_messages import Found
+from dynamo_core.protocol.ring_messages import FirstRing
 from dynamo_core.protocol.route import At
 from dynamo_core.ring.planning import removed
 from dynamo_core.runtime.failure_detector import LIVES_MAX, Peer
@@ -118,7 +118,7 @@ def test_a_later_command_with_another_address_takes_the_place_of_the_earlier() -
 def test_a_founder_that_missed_the_document_hears_of_it_and_is_not_complete() -> None:
     town = Town("a b c", founded=False)
     town.lost = lambda sender, receiver, frame: (
-        receiver == "c" and any(isinstance(message, Found) for message in frame.messages)
+        receiver == "c" and any(isinstance(message, FirstRing) for message in frame.messages)
     )
     create(town, "a")
     town.until(lambda: town.nodes["c"].member)

@@ -19,18 +19,18 @@ from dynamo_core.protocol.frames import FRAME_VERSION, Frame, encode_frame
 from dynamo_core.protocol.messages import Fetched, Message, Refused, Store
 from dynamo_core.protocol.move_messages import Promise
 from dynamo_core.protocol.refusal import Refusal
-from dynamo_core.protocol.ring_messages import Admit, Entries, Found, Gossip, Parts
+from dynamo_core.protocol.ring_messages import Admit, Entries, FirstRing, Gossip, Parts
 from dynamo_core.protocol.round_messages import NumbersTold, RoundDone
 from dynamo_core.replica.actors import Actors
 from dynamo_core.ring.document import LEFT, Entry, Identity, Member, Ring, RingParts, Target
 from dynamo_core.ring.gate import entry_fault, line_fault, ring_fault, step_fault, target_fault
-from dynamo_core.ring.placement import found
+from dynamo_core.ring.placement import first_ring
 from dynamo_core.secret_keys import keys_of
 from dynamo_core.testing.town import Town
 
 SECRET = keys_of((b"s",)).contexts
 LINES = {name: Member(name, 1, number, f"{name}:1") for number, name in enumerate("abcd", 1)}
-RING = found(Identity("shop", 16, 3), LINES, Target())
+RING = first_ring(Identity("shop", 16, 3), LINES, Target())
 OWNERS = RING.entries[0].owners
 OTHER = next(name for name in LINES if name not in OWNERS)
 replace = msgspec.structs.replace
@@ -124,7 +124,7 @@ def test_what_correct_nodes_write_passes() -> None:
         assert ring_fault(ring.with_entries({3: entry})) == ""
     rows = tuple(entry.owners for entry in RING.entries)
     assert ring_fault(ring.with_target(Target(1, rows, 1, 3, 3, False, ("~op",), 16))) == ""
-    large = found(Identity("c", 4096, 3), LINES, Target())
+    large = first_ring(Identity("c", 4096, 3), LINES, Target())
     assert ring_fault(Ring.decode(large.encode())) == ""
 
 
@@ -390,5 +390,5 @@ def test_it_is_neither_founded_nor_admitted_as_an_empty_node() -> None:
     node.admin.create_ring(body, lambda status, said: answers.append((status, said)))
     town.run(1.0)
     assert answers[0][0] == 409 and "makes no sense" in answers[0][1]["detail"]
-    said(town, "b", "a", Found(5, town.nodes["b"].ring.parts_differing(())))
+    said(town, "b", "a", FirstRing(5, town.nodes["b"].ring.parts_differing(())))
     assert node.ring_or_none is None and GONE_KEY not in town.disks["a"].rows[META]

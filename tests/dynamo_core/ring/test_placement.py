@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dynamo_core.errors import BadParameter
 from dynamo_core.ring.document import LEFT, Identity, Member, Target, digest_of
-from dynamo_core.ring.placement import found, place, shares, zone_cap
+from dynamo_core.ring.placement import first_ring, place, shares, zone_cap
 from tests.dynamo_core.exhaustive import fewest_moves, moves
 
 Members = dict[str, tuple[str, int]]
@@ -192,7 +192,7 @@ def test_the_first_ring_holds_the_placement_of_its_live_members() -> None:
     members = {x: Member(x, 1, i + 1, f"{x}:1", zone=x) for i, x in enumerate("abcd")}
     members["e"] = Member("e", 1, 5, "e:1", state=LEFT)
     target = Target(r=1, w=3)
-    ring = found(Identity("c", 64, 3), members, target)
+    ring = first_ring(Identity("c", 64, 3), members, target)
     assert ring.members == members
     assert ring.target == target
     assert tuple(entry.owners for entry in ring.entries) == place(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dynamo_core.errors import BadParameter
 from dynamo_core.ring.document import Entry, Identity, Member, Ring, Target, digest_of
-from dynamo_core.ring.placement import found
+from dynamo_core.ring.placement import first_ring
 from dynamo_core.ring.planning import cancelled, moves_left
 from tests.dynamo_core.exhaustive import fewest_moves
 from tests.dynamo_core.rings import JOIN_D, a_ring, after, planned, with_entry, with_line
@@ -36,7 +36,7 @@ def test_a_join_moves_the_newcomers_share_and_not_one_more(
     names = [chr(ord("A") + at) for at in range(size)]
     zone = {name: f"z{at % zones}" for at, name in enumerate(names)}
     lines = {name: Member(name, 1, ord(name), f"{name}:1", zone=zone[name]) for name in names}
-    ring = found(Identity("c", partitions, 3), lines, Target())
+    ring = first_ring(Identity("c", partitions, 3), lines, Target())
     new = {"name": "new", "address": "n:1", "zone": f"z{size % zones}"}
     made = planned(ring, {"join": [new]})
     assert len(made.moves) <= ceil(partitions * 3 / (size + 1))

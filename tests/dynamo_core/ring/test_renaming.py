@@ -9,7 +9,7 @@ from dynamo_core.errors import RingRefused
 from dynamo_core.ring import planning
 from dynamo_core.ring.change_request import parse_change_request
 from dynamo_core.ring.document import LEFT, Identity, Member, Ring, Target, merge
-from dynamo_core.ring.placement import found
+from dynamo_core.ring.placement import first_ring
 from dynamo_core.ring.renaming import Renaming, renamed
 
 NAMES = Renaming("cart", "again", "new-ring", "again-1", "again-1.again-nodes.shop.svc:8082")
@@ -20,7 +20,7 @@ def ring(count: int = 4) -> Ring:
         f"cart-{n}": Member(f"cart-{n}", 1, 100 + n, f"cart-{n}.cart-nodes.shop.svc:8082", "c:1")
         for n in range(count)
     }
-    return found(Identity("old-ring", 16, 3), lines, Target())
+    return first_ring(Identity("old-ring", 16, 3), lines, Target())
 
 
 def without_own(document: Ring) -> Ring:

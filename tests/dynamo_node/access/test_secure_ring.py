@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from dynamo_client import AdminClient, ClientError, DynamoClient, Tls, Unauthorized
-from dynamo_client.local_nodes import LocalNode, LocalRing, found, free_base, free_ports
+from dynamo_client.local_nodes import LocalNode, LocalRing, create_ring, free_base, free_ports
 from dynamo_core.secret_keys import derived, keys_of
 from dynamoctl.secured import certify, secure
 from dynamoctl.trial_ca import make_ca, make_node
@@ -110,7 +110,7 @@ def ring_of(
 def founded(ring: LocalRing) -> None:
     nodes: list[LocalNode] = list(ring.nodes.values())
     n = min(3, len(nodes))
-    found(nodes, ring.token, partitions=PARTITIONS, n=n, r=n // 2 + 1, w=n // 2 + 1)
+    create_ring(nodes, ring.token, partitions=PARTITIONS, n=n, r=n // 2 + 1, w=n // 2 + 1)
 
 
 def test_no_value_token_or_key_is_on_a_wire(tmp_path: Path) -> None:

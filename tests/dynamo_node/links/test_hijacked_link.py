@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 from benchmarks.cluster import EVENT, QUICK
-from benchmarks.processes import Node, found, until
+from benchmarks.processes import Node, create_ring, until
 
 from dynamo_core.causality.codec import encode_record
 from dynamo_core.causality.records import History, Record, Sibling
@@ -84,7 +84,7 @@ async def hijack(place: Path, nodes: list[Node]) -> None:
         for node in nodes:
             node.start(*QUICK, f"--cluster-secret-file={place / 'secret'}")
         await asyncio.to_thread(
-            found, nodes, token_of(SECRET.encode()), n=3, r=2, w=2, partitions=PARTITIONS
+            create_ring, nodes, token_of(SECRET.encode()), n=3, r=2, w=2, partitions=PARTITIONS
         )
         url = f"{nodes[0].endpoint}/v1/kv/{KEY.decode()}"
         answer = await asyncio.to_thread(httpx.put, url + "?w=3", content=VALUE, timeout=30)

@@ -16,7 +16,7 @@ from dynamo_core.bounds import PARTITIONS_MAX
 from dynamo_core.errors import BadRequest
 from dynamo_core.protocol.messages import Message
 from dynamo_core.protocol.refusal import Reason
-from dynamo_core.protocol.ring_messages import Found, Founded, Prepare, Prepared, Reach, Reached
+from dynamo_core.protocol.ring_messages import FirstRing, Founded, Prepare, Prepared, Reach, Reached
 from dynamo_core.ring.change_request import parse_members
 from dynamo_core.ring.document import (
     LEFT,
@@ -27,7 +27,7 @@ from dynamo_core.ring.document import (
     Ring,
     Target,
 )
-from dynamo_core.ring.placement import found
+from dynamo_core.ring.placement import first_ring
 from dynamo_core.runtime.machine import Effects, Machine, View
 
 CREATE_S = 10.0
@@ -77,7 +77,7 @@ class Founding(Machine):
             silent = self._silent(self._prepared)
             return [(n, Prepare(0, cluster_id, n, self.members[n].address)) for n in silent]
         parts = self.ring.parts_differing(())
-        return [(name, Found(0, parts)) for name in self._silent(self._founded)]
+        return [(name, FirstRing(0, parts)) for name in self._silent(self._founded)]
 
     def _silent(self, heard: Collection[str]) -> list[str]:
         return [name for name in self.members if name not in heard]
@@ -93,7 +93,7 @@ class Founding(Machine):
             if reply.refusal:
                 return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
             self._prepared[node] = reply
-            return self._found(now) if len(self._prepared) == len(self.members) else []
+            return self._make_ring(now) if len(self._prepared) == len(self.members) else []
         assert isinstance(reply, Founded)
         if reply.refusal:
             return self._end(409, "wrong-cluster", f"members: {node}: {reply.refusal}")
@@ -102,7 +102,7 @@ class Founding(Machine):
             return self._end(201, "", "")
         return []
 
-    def _found(self, now: float) -> Effects:
+    def _make_ring(self, now: float) -> Effects:
         lines = [
             Member(
                 m.name,
@@ -117,7 +117,7 @@ class Founding(Machine):
             )
             for m in self.members.values()
         ]
-        self.ring = found(self.identity, {m.name: m for m in lines}, self.target)
+        self.ring = first_ring(self.identity, {m.name: m for m in lines}, self.target)
         return self._ask(now)
 
     def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:

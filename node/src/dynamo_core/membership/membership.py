@@ -26,7 +26,7 @@ from dynamo_core.protocol.ring_messages import (
     Admit,
     Admitted,
     Entries,
-    Found,
+    FirstRing,
     Founded,
     Gossip,
     Parts,
@@ -83,7 +83,7 @@ class Membership:
             Gossip: self._gossip,
             Parts: self._parts,
             Prepare: lambda _, route, message: node.send(route, self.prepared(message)),
-            Found: lambda frame, route, message: self.founded(
+            FirstRing: lambda frame, route, message: self.founded(
                 message, partial(node.send, route), frame.name
             ),
             Admit: replacements.admit,
@@ -92,7 +92,7 @@ class Membership:
         }
         self.replying = {
             Prepare: lambda message, reply: reply(self.prepared(message)),
-            Found: self.founded,
+            FirstRing: self.founded,
         }
         """Calls that this node makes of itself."""
 
@@ -103,7 +103,7 @@ class Membership:
     def answer(self, frame: Frame, route: Route, message: Message) -> None:
         """Serve one such message from `route`, "" for an id that this node does not know."""
         handler = self.kinds.get(type(message))
-        if not route and not isinstance(message, Admit | Prepare | Found):
+        if not route and not isinstance(message, Admit | Prepare | FirstRing):
             self._answer_unknown(frame, message)
         elif handler is not None:
             route = self.whereabouts.back(frame, route or At(frame.address))
@@ -261,7 +261,7 @@ class Membership:
         return node.spawn(founding)
 
     def prepared(self, message: Prepare) -> Prepared:
-        """The answer whether this node will found that cluster."""
+        """The answer whether this node will be a founder of that cluster."""
         node = self.node
         identity = node.identity
         refusal = ""
@@ -285,7 +285,7 @@ class Membership:
         free = node.free_bytes()
         return Prepared(message.id, identity.node_id, identity.client, refusal, free)
 
-    def founded(self, message: Found, reply: Any, peer: str = "") -> None:
+    def founded(self, message: FirstRing, reply: Any, peer: str = "") -> None:
         """Take the document with its complete marks in one batch (S-RING-6)."""
         node = self.node
         refusal = ""

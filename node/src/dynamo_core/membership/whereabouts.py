@@ -85,10 +85,10 @@ class Whereabouts:
         self._told = self.write_batch.get(META, WHERE_KEY) or b""
 
     def adopted(self, asked_by: str, asked_at: str) -> None:
-        """This life has got its first ring. `asked_by` is the cluster that asked it to found or to
-        join, `asked_at` the address that the question went to ("" from an older node). If both fit
-        the line, the node trusts the line; else the administrator may have given another address
-        before or since."""
+        """This life has got its first ring. `asked_by` is the cluster that asked it to be a
+        founder or to join, `asked_at` the address that the question went to ("" from an older
+        node). If both fit the line, the node trusts the line; else the administrator may have given
+        another address before or since."""
         line = self._line()
         here = line is not None and asked_at in ("", line.address)
         if line is not None and here and self.node.ring.identity.cluster_id == asked_by:

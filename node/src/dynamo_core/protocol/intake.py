@@ -7,7 +7,7 @@ message that makes no sense is refused as a whole, before it is handled, so no h
 effect. The other messages of the frame are handled. Every kind is in `CHECKS` or in `PLAIN`; a test
 compares both with all kinds that exist.
 
-Documents (`Parts`, `Announce`, `Found`, `Admitted`) are checked by `gate` where the node takes
+Documents (`Parts`, `Announce`, `FirstRing`, `Admitted`) are checked by `gate` where the node takes
 them: `gate` checks the resulting ring, not the parts.
 """
 
@@ -78,7 +78,7 @@ from dynamo_core.protocol.ring_messages import (
     Announce,
     Announced,
     Entries,
-    Found,
+    FirstRing,
     Founded,
     Gossip,
     Parts,
@@ -329,7 +329,7 @@ CHECKS: dict[type, Callable[[Any, Any], str]] = {
 """The check of each kind whose types do not check all. Answers are also compared with their
 request."""
 PLAIN: frozenset[type] = frozenset(
-    (Fetch, Leaves, Still, Settle, Numbers, Found, Announce, Fetched, Stored, Forwarded, RootsReply,
+    (Fetch, Leaves, Still, Settle, Numbers, FirstRing, Announce, Fetched, Stored, Forwarded, RootsReply,
      LeavesReply, ListingReply, FetchedMany, Prepared, Founded, Reached, Progress, KeysReply,
      Promised, StillReply, Settled, Shown, SizesReply, Announced, RoundAnswer, RoundDone,
      Looked, Delays, Glanced)

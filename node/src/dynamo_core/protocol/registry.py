@@ -51,7 +51,7 @@ from dynamo_core.protocol.ring_messages import (
     Announce,
     Announced,
     Entries,
-    Found,
+    FirstRing,
     Founded,
     Gossip,
     Parts,
@@ -85,7 +85,7 @@ KNOWS = max(SINCE.values())
 
 ANSWER_OF: dict[Kind, Kind] = {
     Fetch: Fetched, Store: Stored, Forward: Forwarded, Roots: RootsReply, Leaves: LeavesReply,
-    Listing: ListingReply, FetchMany: FetchedMany, Prepare: Prepared, Found: Founded,
+    Listing: ListingReply, FetchMany: FetchedMany, Prepare: Prepared, FirstRing: Founded,
     Reach: Reached, Order: Progress, Keys: KeysReply, Sizes: SizesReply, Promise: Promised,
     Still: StillReply, Settle: Settled, Offer: Shown, RoundAsk: RoundAnswer, RoundCommit: RoundDone,
     Announce: Announced, Save: Saved, SaveHints: Saved, Load: Loaded,
@@ -100,7 +100,7 @@ NAMELESS: tuple[Kind, ...] = (Refused, Admitted)
 """Answers to more than one kind of message: to any call, and to an Admit."""
 
 MEMBERSHIP: frozenset[Kind] = frozenset(
-    (Gossip, Parts, Entries, Prepare, Prepared, Found, Founded, Reach, Reached, Admit, Admitted)
+    (Gossip, Parts, Entries, Prepare, Prepared, FirstRing, Founded, Reach, Reached, Admit, Admitted)
 )
 """Messages about membership. A node sends them before it has heard the receiver, so they need no
 fresh echo."""

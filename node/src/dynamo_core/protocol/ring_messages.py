@@ -32,8 +32,8 @@ class Parts(Message, tag=9):
 
 
 class Prepare(Message, tag=18):
-    """S-RING-5: ask a node to found this cluster with the sender. `name` and `address` are those of
-    the receiver, as the sender knows them ("" from an older node)."""
+    """S-RING-5: ask a node to be a founder of this cluster. `name` and `address` are
+    those of the receiver, as the sender knows them ("" from an older node)."""
 
     cluster_id: Text
     name: Text
@@ -49,7 +49,7 @@ class Prepared(Message, tag=19):
     free_bytes: Count = 0
 
 
-class Found(Message, tag=20):
+class FirstRing(Message, tag=20):
     """The ring as created; the receiver is complete everywhere from this batch on (S-RING-6)."""
 
     parts: RingParts

@@ -53,7 +53,7 @@ def place(
     return _Layout(members, partitions, n, previous).solve()
 
 
-def found(identity: Identity, members: Mapping[str, Member], target: Target) -> Ring:
+def first_ring(identity: Identity, members: Mapping[str, Member], target: Target) -> Ring:
     """The first ring: entries by placement, term 0, version 0. Raises BadParameter."""
     live = {m.name: (m.zone, m.weight) for m in members.values() if m.state != LEFT}
     owners = place(live, identity.partitions, identity.n)

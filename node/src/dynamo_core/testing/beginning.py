@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from dynamo_core.ring.document import Identity, Member, Ring, Target
-from dynamo_core.ring.placement import found
+from dynamo_core.ring.placement import first_ring
 from dynamo_core.testing.plan import NAMES
 from dynamo_core.testing.process import Process
 from dynamo_core.testing.world import World
@@ -71,4 +71,4 @@ def _ring(nodes: int, n: int, lossy: bool) -> Ring:
     }
     conflicts = "LastWriteWins" if lossy else "Siblings"
     identity = Identity(CLUSTER, PARTITIONS, n, conflicts)  # type: ignore[arg-type]
-    return found(identity, members, Target())
+    return first_ring(identity, members, Target())

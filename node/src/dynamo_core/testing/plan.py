@@ -100,7 +100,7 @@ class Plan(msgspec.Struct):
     siblings_max: int = 100
     in_flight_max: int = 4096
     founders: int = 0
-    """The number of nodes that found the ring, 0: all; the others may join."""
+    """The number of founders of the ring, 0: all nodes; the others may join."""
     tombstone_age_s: float = 12.0
     """Longer than the life of any operation, its retry and a frame (S-DEL-2)."""
     latency_threshold_ms: float = 75.0

@@ -25,8 +25,8 @@ PATIENCE_S = 60.0
 to run, for this time."""
 
 
-def found(o: Snapshot) -> Step | None:
-    """Theorem 3: a ring is founded at most once. The operator does not found it in three cases: a
+def create(o: Snapshot) -> Step | None:
+    """Theorem 3: a ring is founded at most once. The operator does not create it in three cases: a
     claim is recorded as a member's; a claim is older than the resource and its node has not said
     that its disk is empty; a node says that its disk is not empty.
 

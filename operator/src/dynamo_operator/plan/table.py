@@ -13,7 +13,7 @@ and after every single action:
    as a member's). Lowering carries the resourceVersion that it was decided on.
 2. *A claim is deleted only when its node has left for certain* (`ring.forget`), or its volume
    is lost for certain (`pods.lost_volume`), else kept.
-3. *A ring is founded at most once* (`ring.found`).
+3. *A ring is founded at most once* (`ring.create`).
 4. *A node that takes no TLS and one that takes nothing else never run at once* (`going_over`).
 """
 
@@ -62,7 +62,7 @@ TABLE: tuple[tuple[str, Row], ...] = (
     ("old revisions left, gates open", pods.roll),
     ("claim smaller than the spec, or larger than its volume", storage.grow),
     ("claim without a label, annotation or attribute of the spec", claims.dress),
-    ("nothing there yet", ring.found),
+    ("nothing there yet", ring.create),
     ("ring unreadable", ring.unreadable),
     ("volume snapshots that are not cut yet", snapshots.hold),
     ("join or leave that is no longer wanted", ring.cancel),
