@@ -173,8 +173,8 @@ def report(chaos: Chaos, seconds: float) -> int:
     for name, times in sorted(stories.items()):
         console.print(f"{times:4} x {name.replace('_', ' ')}")
     events = sum(chaos.events.values(), Counter())
-    seen = ", ".join(f"{events[event]} {event}" for event in TOLD if events[event])
-    console.print(f"at least: {seen or 'nothing'}".replace("_", " "))
+    told = ", ".join(f"{events[event]} {event}" for event in TOLD if events[event])
+    console.print(f"at least: {told or 'nothing'}".replace("_", " "))
     others = {claim: count for claim, count in chaos.wrong.items() if claim not in COUNTED}
     verdict = ", ".join(f"{chaos.wrong[word]} {word}" for word in COUNTED)
     verdict += "".join(f", {count} {claim}" for claim, count in sorted(others.items()))

@@ -274,13 +274,13 @@ def versions(where: Path, sizes: Sizes) -> Page:
         " often robots, not failures [P 6.3].",
         ["versions", "paper", "ours"],
     )
-    seen: Counter[int] = Counter()
+    counted: Counter[int] = Counter()
     for number, count in score.siblings.items():
-        seen[max(1, number)] += count
-    total = sum(seen.values())
+        counted[max(1, number)] += count
+    total = sum(counted.values())
     paper = {1: "99.94%", 2: "0.00057%", 3: "0.00047%", 4: "0.00009%"}
-    for number in range(1, max(4, *seen) + 1):
-        page.rows.append([str(number), paper.get(number, ""), f"{seen[number] / total:.4%}"])
+    for number in range(1, max(4, *counted) + 1):
+        page.rows.append([str(number), paper.get(number, ""), f"{counted[number] / total:.4%}"])
     page.remarks = [
         f"{len(bought):,} real purchases, 8 tills at once, each a read and a write of its cart. 500"
         " neighbouring purchases at a time are shuffled, so that carts have several tills at once,"

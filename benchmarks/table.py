@@ -89,8 +89,8 @@ def lines(results: Results, rows: Rows) -> list[tuple[str, ...]]:
 
 def remarks(results: Results, rows: Rows) -> list[str]:
     """Facts that a reader of the numbers must know."""
-    seen = {row for row, _ in results.samples}
-    said = [f"{row}: {text}" for row, text in EXPLAINED.items() if row in seen]
+    used = {row for row, _ in results.samples}
+    said = [f"{row}: {text}" for row, text in EXPLAINED.items() if row in used]
     kinds = {kind.name: kind for kinds in rows.values() for kind in kinds}
     said += [f"{n}: {kinds[n].note}" for n in results.versions if n in kinds and kinds[n].note]
     if results.idle_bytes:

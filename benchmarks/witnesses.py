@@ -89,7 +89,7 @@ def rung(attempt: Attempt) -> str:
     """One operation as a line of a ladder."""
     words = [attempt.node, attempt.kind, attempt.key.decode()]
     if attempt.kind != "get":
-        words += [f"v{attempt.value} over {attempt.seen} w={attempt.w}"]
+        words += [f"v{attempt.value} over {attempt.covered} w={attempt.w}"]
     else:
         words += [f"r={attempt.r}", *(data.split()[0].decode() for data in attempt.shown)]
     words += ["strict"] * attempt.strict + ["final"] * attempt.final
@@ -140,13 +140,13 @@ class Witness:
     ) -> Attempt:
         """One operation, repeated elsewhere if its outcome is unknown. `known`: with this client's
         context of the key."""
-        text, seen = "", list[int]()
+        text, covered = "", list[int]()
         if kind != "get" and known and key in self.contexts:
-            text, seen = self.contexts[key]
+            text, covered = self.contexts[key]
         attempt = Attempt(
             kind=kind,
             key=key,
-            seen=seen,
+            covered=covered,
             known=kind != "delete" or bool(text),
             r=self.random.choice([1, 2, 2, 3]),
             w=w or self.random.choice([1, 2, 2, 3]),
@@ -215,11 +215,11 @@ class Witness:
                 answer.json()["values"] if answer.status_code == 200 else []
             )
             attempt.shown = [b64decode(value["data"]) for value in values]
-            seen = [int(data.split()[0][1:]) for data in attempt.shown]
+            covered = [int(data.split()[0][1:]) for data in attempt.shown]
         else:
-            seen = [*attempt.seen, attempt.value]
+            covered = [*attempt.covered, attempt.value]
         if context:
-            self.contexts[attempt.key] = (context, seen)
+            self.contexts[attempt.key] = (context, covered)
 
 
 async def look(cluster: Cluster, record: Record, names: Sequence[str] = ()) -> None:

@@ -81,7 +81,7 @@ def test_both_images_have_one_base() -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_an_image_installs_nothing_by_its_name(part: str) -> None:
-    seen = set()
+    built = set()
     for command in commands_of(part):
         tool = re.search(r"\b(pip install|uv pip install|uv sync|uv build|uv export)\b", command)
         wanted = {
@@ -94,10 +94,10 @@ def test_an_image_installs_nothing_by_its_name(part: str) -> None:
         if tool is not None:
             found = re.search(r"uv (pip install|sync|build|export)", command)
             name = tool[0] if found is None else found[0]
-            seen.add(name)
+            built.add(name)
             assert [word for word in wanted[name] if word not in command] == [], command
         assert not re.search(r"\b(apt|apt-get|apk|curl|wget)\b", command), command
-    assert seen == wanted.keys()
+    assert built == wanted.keys()
 
 
 @pytest.mark.parametrize("part", PARTS)

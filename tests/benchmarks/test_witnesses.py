@@ -14,14 +14,14 @@ from dynamo_core.testing.history import Attempt
 KEY = b"1-0"
 
 
-def write(value: int, at: float, w: int = 2, seen: tuple[int, ...] = ()) -> Attempt:
+def write(value: int, at: float, w: int = 2, covered: tuple[int, ...] = ()) -> Attempt:
     return Attempt(
         kind="put",
         key=KEY,
         node="n0",
         value=value,
         sent=b"v%d " % value * 9,
-        seen=list(seen),
+        covered=list(covered),
         outcome="ok",
         status=204,
         began=at,
@@ -56,7 +56,7 @@ def record(*attempts: Attempt) -> Record:
     [((2,), []), ((), ["lost"]), ((1, 2), ["resurrected"]), ((2, 9), ["invented"])],
 )
 def test_the_verdict_in_words(shown: tuple[int, ...], words: list[str]) -> None:
-    history = record(write(1, 1.0), write(2, 3.0, seen=(1,)), final(*shown))
+    history = record(write(1, 1.0), write(2, 3.0, covered=(1,)), final(*shown))
     assert [MEANINGS[violation.claim] for violation in history.verdict()] == words
 
 

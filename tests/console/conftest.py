@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.ring_room import NODES, Room, Seen, browser_path, ring_of
+from tests.console.ring_room import NODES, Room, Viewer, browser_path, ring_of
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def browser() -> Iterator[object]:
 
 
 @pytest.fixture
-def seen(browser: Any, room: Room) -> Iterator[Seen]:
-    seen = Seen(browser, room.door)
-    yield seen
-    seen.end()
+def viewer(browser: Any, room: Room) -> Iterator[Viewer]:
+    viewer = Viewer(browser, room.door)
+    yield viewer
+    viewer.end()

@@ -106,7 +106,7 @@ def with_few_colours(whole: Image.Image) -> Image.Image:
     return whole.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
-class Seen:
+class Viewer:
     """One page, and all that it asked for and complained of."""
 
     def __init__(self, browser: Any, origin: str, **more: Any) -> None:

@@ -17,7 +17,7 @@ from tests.console.ring_room import (
     SECRET,
     START_S_MAX,
     Room,
-    Seen,
+    Viewer,
     counted,
     press,
     ring_of,
@@ -26,8 +26,8 @@ from tests.console.ring_room import (
 PAGES = ("ring", "key", "flow", "staleness", "whatif", "plan")
 
 
-def test_two_puts_without_context_are_two_boxes_and_a_merge_is_one(seen: Seen) -> None:
-    page = seen.open("key", "merge:1")
+def test_two_puts_without_context_are_two_boxes_and_a_merge_is_one(viewer: Viewer) -> None:
+    page = viewer.open("key", "merge:1")
     page.fill("input.value", "two apples")
     press(page, "Put without context")
     counted(page, ".event", 1)
@@ -49,15 +49,15 @@ def test_two_puts_without_context_are_two_boxes_and_a_merge_is_one(seen: Seen) -
     assert merged[0] == "two apples, bread" and len(merged[3].split("] [")) == 2
     assert "(replica)" in merged[5], "the way by which it came to the other copies"
     counted(page, ".copy .sibling", 3)
-    seen.picture("key")
+    viewer.picture("key")
     press(page, "Explain a read")
     counted(page, ".rung", 5)
     press(page, "Delete")
     counted(page, ".event.live.tombstone", 1)
 
 
-def test_a_read_that_is_refused_is_no_empty_key(seen: Seen) -> None:
-    page = seen.open("key", "k" * 1025)
+def test_a_read_that_is_refused_is_no_empty_key(viewer: Viewer) -> None:
+    page = viewer.open("key", "k" * 1025)
     for name in ("Read", "Explain a read"):
         press(page, name)
         page.wait_for_selector(".said .level.bad >> text=400: key")
@@ -65,8 +65,8 @@ def test_a_read_that_is_refused_is_no_empty_key(seen: Seen) -> None:
         page.wait_for_selector("main h1")
 
 
-def test_the_name_of_a_story_is_no_key(seen: Seen) -> None:
-    page = seen.open("whatif", "split")
+def test_the_name_of_a_story_is_no_key(viewer: Viewer) -> None:
+    page = viewer.open("whatif", "split")
     page.wait_for_selector("#story-split.open")
     page.get_by_role("link", name="Ring", exact=True).click()
     page.wait_for_selector("svg.ring")
@@ -80,7 +80,7 @@ def test_the_name_of_a_story_is_no_key(seen: Seen) -> None:
     assert page.input_value("input.key") == "cart:42"
 
 
-def test_figure_3_is_drawn(seen: Seen, room: Room) -> None:
+def test_figure_3_is_drawn(viewer: Viewer, room: Room) -> None:
     """[P 4.4]: two writers that had read the same version; then both are reconciled."""
     key = "figure3"
     x, y, z = (room.nodes[name].endpoint for name in room.preference(key)[0])
@@ -98,7 +98,7 @@ def test_figure_3_is_drawn(seen: Seen, room: Room) -> None:
     both = context()
     put(y, "D3", both)
     put(z, "D4", both)
-    page = seen.open("key", key)
+    page = viewer.open("key", key)
     counted(page, ".event.live", 2)
     put(x, "D5", context())
     counted(page, ".event.live", 1)
@@ -107,15 +107,15 @@ def test_figure_3_is_drawn(seen: Seen, room: Room) -> None:
     assert sorted(words) == ["D1", "D2", "D3", "D4", "D5"]
     assert page.locator(".cause").count() == 5
     assert page.locator(".actor").count() == 3
-    seen.picture("figure3")
+    viewer.picture("figure3")
 
 
-def test_a_value_stays_text(seen: Seen, room: Room) -> None:
+def test_a_value_stays_text(viewer: Viewer, room: Room) -> None:
     value = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     key = "<b onmouseover=alert(3)>"
     room.put(quote(key), value)
     for name in ("key", "ring"):
-        page = seen.open(name, key)
+        page = viewer.open(name, key)
         if name == "key":
             page.wait_for_selector(".copy .sibling")
             assert value[:30] in (page.locator(".copy .sibling span").first.text_content() or "")
@@ -124,12 +124,12 @@ def test_a_value_stays_text(seen: Seen, room: Room) -> None:
         assert page.locator("main script, main img, main b[onmouseover]").count() == 0
 
 
-def test_a_killed_node_fades_and_its_writes_become_hints(seen: Seen, room: Room) -> None:
+def test_a_killed_node_fades_and_its_writes_become_hints(viewer: Viewer, room: Room) -> None:
     """The console goes on, whichever node it was that looked."""
     key = "cart:42"
     owners = room.preference(key)[0]
     victim = "n1" if "n1" in owners else owners[-1]
-    page = seen.open("ring", key)
+    page = viewer.open("ring", key)
     page.wait_for_selector(".owners .chip")
     page.wait_for_selector("text=all 5 up")
     assert page.locator(".band.bad").count() == 0
@@ -137,28 +137,28 @@ def test_a_killed_node_fades_and_its_writes_become_hints(seen: Seen, room: Room)
     page.wait_for_selector(f".band.bad[data-node={victim}]")
     page.wait_for_selector("text=1 of 5 down")
     page.wait_for_selector(".disc.bad .cross")
-    seen.picture("ring")
-    page = seen.open("key", key)
+    viewer.picture("ring")
+    page = viewer.open("key", key)
     page.fill("input.value", "while it was down")
     press(page, "Put without context")
     page.wait_for_selector(".copy.hint")
     assert victim in (page.locator(".copy.hint header").text_content() or "")
     page.wait_for_selector(".copy.down")
-    page = seen.open("flow")
+    page = viewer.open("flow")
     page.wait_for_selector('.count[data-count="1"]')
     page.wait_for_selector(f"text={victim} is down")
-    seen.picture("flow")
+    viewer.picture("flow")
     room.start(victim)
     page.wait_for_selector('h2:has-text("Hints") .count[data-count="0"]')
-    page = seen.open("key", key)
+    page = viewer.open("key", key)
     counted(page, ".copy.hint", 0)
     counted(page, ".copy:not(.down) .sibling", 3)
-    page = seen.open("ring", key)
+    page = viewer.open("ring", key)
     page.wait_for_selector("text=all 5 up")
 
 
-def test_a_plan_is_shown_then_approved_and_its_bars_come_true(seen: Seen) -> None:
-    page = seen.open("plan")
+def test_a_plan_is_shown_then_approved_and_its_bars_come_true(viewer: Viewer) -> None:
+    page = viewer.open("plan")
     page.locator("select").first.select_option("weight")
     page.locator("select.node").select_option("n2")
     page.fill("input[type=number]", "3")
@@ -167,25 +167,25 @@ def test_a_plan_is_shown_then_approved_and_its_bars_come_true(seen: Seen) -> Non
     row = page.locator('.bars tr[data-node="n2"] td.num')
     before, after = (int((cell or "").split(" ")[0]) for cell in row.all_text_contents())
     assert after > before
-    seen.picture("plan")
+    viewer.picture("plan")
     press(page, "Approve and apply")
     page.wait_for_selector("text=approved")
     page.wait_for_selector(".operation .level.good")
-    page = seen.open("ring")
+    page = viewer.open("ring")
     page.wait_for_function(
         "n => document.querySelector('tr[data-node=n2]').children[5].textContent === String(n)",
         arg=after,
     )
 
 
-def test_a_replica_moves_by_hand(seen: Seen, room: Room) -> None:
+def test_a_replica_moves_by_hand(viewer: Viewer, room: Room) -> None:
     def owners() -> list[str]:
         found = httpx.get(room.door + "/v1/ring").raise_for_status().json()
         return list(found["entries"][7]["owners"])
 
     before = owners()
     (giver, *_), taker = before, next(name for name in room.nodes if name not in before)
-    page = seen.open("plan")
+    page = viewer.open("plan")
     page.locator("select").first.select_option("move")
     page.fill("input.partition", "7")
     page.locator("select.gives").select_option(giver)
@@ -200,8 +200,8 @@ def test_a_replica_moves_by_hand(seen: Seen, room: Room) -> None:
     until(lambda: sorted(owners()) == after, "the replica has not moved", START_S_MAX)
 
 
-def test_the_ring_by_keyboard_and_as_a_table(seen: Seen) -> None:
-    page = seen.open("ring")
+def test_the_ring_by_keyboard_and_as_a_table(viewer: Viewer) -> None:
+    page = viewer.open("ring")
     page.focus("svg.ring")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
@@ -227,9 +227,9 @@ def test_the_ring_by_keyboard_and_as_a_table(seen: Seen) -> None:
     assert page.locator(".partitions tr.lit td").first.text_content() == "2"
 
 
-def test_a_large_ring_is_a_few_shapes(seen: Seen) -> None:
+def test_a_large_ring_is_a_few_shapes(viewer: Viewer) -> None:
     """Nine nodes and 4,096 partitions: one path for each node and rank, so a redraw is short."""
-    page = seen.open("ring")
+    page = viewer.open("ring")
     drawn = page.evaluate(
         """async () => {
           const { bands } = await import("/console/ring.js");
@@ -243,14 +243,14 @@ def test_a_large_ring_is_a_few_shapes(seen: Seen) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_at_400_pixels(browser: Any, room: Room, scheme: str) -> None:
-    seen = Seen(browser, room.door, viewport={"width": 400, "height": 800}, color_scheme=scheme)
+    viewer = Viewer(browser, room.door, viewport={"width": 400, "height": 800}, color_scheme=scheme)
     room.put("narrow", "a value that is long enough to be wider than a small screen, " * 3)
     for name in PAGES:
-        page = seen.open(name, "narrow")
+        page = viewer.open(name, "narrow")
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, name
-    seen.open("ring", "narrow").wait_for_selector(".owners .chip")
-    seen.picture(f"narrow-{scheme}")
-    seen.end()
+    viewer.open("ring", "narrow").wait_for_selector(".owners .chip")
+    viewer.picture(f"narrow-{scheme}")
+    viewer.end()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -261,13 +261,13 @@ def test_no_serious_fault_for_who_cannot_see(
     from axe_playwright_python.sync_playwright import Axe
 
     room.put("axe", "v")
-    seen = Seen(browser, room.door, color_scheme=scheme)
-    page = seen.open(name, "axe")
+    viewer = Viewer(browser, room.door, color_scheme=scheme)
+    page = viewer.open(name, "axe")
     page.wait_for_selector("h2, .page .empty")
     found = Axe().run(page).response["violations"]
     serious = [v for v in found if v["impact"] in ("serious", "critical")]
     assert not serious, [(v["id"], v["nodes"][0]["html"][:200]) for v in serious]
-    seen.end()
+    viewer.end()
 
 
 def test_a_copy_that_lags_is_one_leaf_in_the_trees(browser: Any, room: Room) -> None:
@@ -276,9 +276,9 @@ def test_a_copy_that_lags_is_one_leaf_in_the_trees(browser: Any, room: Room) -> 
     key = "lagging"
     owners, stand_ins = room.preference(key)
     third, watcher = owners[2], stand_ins[1]
-    seen = Seen(browser, room.nodes[watcher].admin)
+    viewer = Viewer(browser, room.nodes[watcher].admin)
     partition = httpx.get(f"{room.door}/v1/preference-list/{key}").json()["partition"]
-    page = seen.open("flow")
+    page = viewer.open("flow")
     page.fill("input[type=number]", str(partition))
     trees = 'h2:has-text("Hash trees") .count'
     counted(page, ".trees figure", 3)
@@ -299,7 +299,7 @@ def test_a_copy_that_lags_is_one_leaf_in_the_trees(browser: Any, room: Room) -> 
     counted(page, ".leaf.differs", 3)
     fault(fault="heal")
     page.wait_for_selector(f'{trees}[data-count="0"]')
-    seen.end()
+    viewer.end()
 
 
 def test_the_token_is_asked_for_once(browser: Any, tmp_path: Path) -> None:
@@ -308,22 +308,22 @@ def test_the_token_is_asked_for_once(browser: Any, tmp_path: Path) -> None:
     token = token_of_secret(SECRET.encode())
     flag = f"--cluster-secret-file={secret}"
     with ring_of(tmp_path / "ring", 1, flag, token=token) as room:
-        seen = Seen(browser, room.door)
+        viewer = Viewer(browser, room.door)
         for path in ("v1/cluster", "v1/records/k", "v1/events", "v1/kv/k", "v1/hints", "what-if"):
             assert httpx.get(f"{room.door}/{path}").status_code == 401, path
-        seen.page.clock.install()
-        page = seen.open("ring")
+        viewer.page.clock.install()
+        page = viewer.open("ring")
         page.fill("input[type=password]", "another one")
         press(page, "Open")
         page.wait_for_selector("[role=alert] >> text=this token is not known here")
-        asked = len(seen.asked)
+        asked = len(viewer.asked)
         page.clock.run_for(60_000)
         assert page.evaluate("document.querySelectorAll('svg.ring').length") == 0
-        assert len(seen.asked) == asked, "a wrong token is shown once, or the node slows us down"
+        assert len(viewer.asked) == asked, "a wrong token is shown once, or the node slows us down"
         page.fill("input[type=password]", token)
         press(page, "Open")
         page.wait_for_selector("svg.ring")
         page.reload()
         page.wait_for_selector("svg.ring")
-        seen.end()
+        viewer.end()
         assert LocalRing(room.ring.directory).token == token

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.console.ring_room import NODES, Room, Seen, counted, ring_of
+from tests.console.ring_room import NODES, Room, Viewer, counted, ring_of
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +18,11 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
         yield room
 
 
-def test_sliders_move_the_curve_and_tell_the_price(seen: Seen, room: Room) -> None:
+def test_sliders_move_the_curve_and_tell_the_price(viewer: Viewer, room: Room) -> None:
     for number in range(20):
         room.put(f"sampled:{number}", "v")
         httpx.get(f"{room.door}/v1/kv/sampled:{number}", timeout=30).raise_for_status()
-    page = seen.open("staleness")
+    page = viewer.open("staleness")
     page.wait_for_selector(".curve canvas, .page > button")
     while page.locator(".page > button").count():  # no sample has come yet
         page.locator(".page > button").click()
@@ -38,7 +38,7 @@ def test_sliders_move_the_curve_and_tell_the_price(seen: Seen, room: Room) -> No
     assert page.locator(".choices tr.lit td").first.text_content() == "R=1, W=1"
     label = page.locator(".curve [role=img]").get_attribute("aria-label") or ""
     assert label.startswith("R=1, W=1: ")
-    seen.picture("staleness")
+    viewer.picture("staleness")
     page.locator('.slide:has-text("N =") input').focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_selector("text=What N=4, R=1, W=1 would buy and cost")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from dynamo_node.console_files import ROOT
-from tests.console.ring_room import Room, Seen, counted
+from tests.console.ring_room import Room, Viewer, counted
 
 TRUTHS = {
     "down": 0, "two-down": 2, "frozen": 1, "split": 2, "alone": 0, "one-way": 1, "wiped": 2,
@@ -25,8 +25,8 @@ def test_every_story_has_its_truth_here() -> None:
 
 
 @pytest.mark.parametrize("story", TRUTHS)
-def test_a_story_comes_true(seen: Seen, story: str) -> None:
-    page = seen.open("whatif", story)
+def test_a_story_comes_true(viewer: Viewer, story: str) -> None:
+    page = viewer.open("whatif", story)
     card = page.locator(f"#story-{story}.open")
     play = card.get_by_role("button", name="Play it", exact=True)
     play.wait_for()
@@ -41,7 +41,7 @@ def test_a_story_comes_true(seen: Seen, story: str) -> None:
     card.get_by_role("button", name="Play it again").wait_for()
     assert not card.locator("p > .level.bad").count(), "it is healed at the end"
     if story == PICTURED:
-        seen.picture("what-if", height=1000)
+        viewer.picture("what-if", height=1000)
 
 
 def fault(page: Any, name: str, node: str) -> None:
@@ -50,8 +50,8 @@ def fault(page: Any, name: str, node: str) -> None:
     card.get_by_role("button", name=name, exact=True).click()
 
 
-def test_faults_by_hand_are_seen_on_the_ring(seen: Seen) -> None:
-    page = seen.open("whatif")
+def test_faults_by_hand_are_seen_on_the_ring(viewer: Viewer) -> None:
+    page = viewer.open("whatif")
     fault(page, "Freeze", "n2")
     page.wait_for_selector(".trouble[data-node=n2] >> text=frozen")
     page.get_by_role("button", name="Cut n3 to n4", exact=True).click()
@@ -70,8 +70,8 @@ def test_faults_by_hand_are_seen_on_the_ring(seen: Seen) -> None:
 def test_a_node_itself_offers_no_fault(browser: Any, room: Room) -> None:
     node = room.nodes["n3"]
     assert httpx.get(node.admin + "/what-if").status_code == 404
-    seen = Seen(browser, node.admin)
-    page = seen.open("whatif")
+    viewer = Viewer(browser, node.admin)
+    page = viewer.open("whatif")
     page.wait_for_selector(".empty")
     assert page.locator("button").count() == 0
-    seen.end()
+    viewer.end()

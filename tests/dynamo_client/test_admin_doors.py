@@ -52,5 +52,5 @@ def test_nodes_that_live_are_not_called_down(nodes: list[LocalNode]) -> None:
     assert len({row["id"] for row in status}) == 3, "each row is of another node"
     top = document("top", "--once", *first)
     assert all(row["up"] for row in top)
-    seen = httpx.get(nodes[1].endpoint + "/v1/ring").json()
-    assert {m["name"]: m["admin"] for m in seen["members"]} == admins, "at the client listener"
+    ring = httpx.get(nodes[1].endpoint + "/v1/ring").json()
+    assert {m["name"]: m["admin"] for m in ring["members"]} == admins, "at the client listener"

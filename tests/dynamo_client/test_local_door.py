@@ -103,8 +103,8 @@ def test_nodes_of_a_linked_ring_are_dialled_at_their_proxies(tmp_path: Path) -> 
         ring.add(base)
     for linked in (True, False):
         ring.link(linked)
-        for seen in (ring, LocalRing(ring.directory)):
-            one, other = seen.nodes.values()
+        for same in (ring, LocalRing(ring.directory)):
+            one, other = same.nodes.values()
             port = link_port(one.ports) if linked else one.ports["peer"]
             assert one.advertise == f"127.0.0.1:{port}" and other.seeds == [one.advertise]
 

@@ -27,7 +27,7 @@ from dynamo_node.descriptors import (
     store_share,
 )
 from dynamo_node.settings import load
-from tests.dynamo_node.test_app import DEADLINE_S, Process, Start, failure, create_ring, start
+from tests.dynamo_node.test_app import DEADLINE_S, Process, Start, create_ring, failure, start
 
 __all__ = ["start"]
 LISTENERS = ("client", "admin", "peer")

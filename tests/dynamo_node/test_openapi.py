@@ -18,13 +18,13 @@ from dynamo_core.secret_keys import token_of
 from dynamo_core.testing.town import SETTINGS, Town
 from dynamo_node.http_limits import Limits
 from dynamo_node.keyring import Keyring
-from tests.dynamo_core.look.seen import asked
+from tests.dynamo_core.look.asked import asked
 from tests.dynamo_node.http.client_listener import Listener
 from tests.dynamo_node.lone_admin import Admin, with_node
 
 VIEWER = Path(viewer_files.__file__).with_name("viewer")
 SCRIPT = "/docs/swagger-ui-bundle.js"
-SEEN = msgspec.structs.replace(
+WATCHED = msgspec.structs.replace(
     SETTINGS,
     history_bytes_max=1 << 20,
     delay_samples_per_minute=6000,
@@ -155,7 +155,7 @@ def test_answers_of_the_admin_listener_have_their_shapes() -> None:
 
 def test_looks_at_a_ring_have_their_shapes() -> None:
     """A key with a hint, siblings and a history, on a ring that has samples and canaries."""
-    town = Town("a b c d", settings=SEEN)
+    town = Town("a b c d", settings=WATCHED)
     first, second, third = town.owners(b"k")
     town.run(30.0)
     town.kill(third)

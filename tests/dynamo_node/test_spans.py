@@ -27,7 +27,7 @@ KEY, VALUE = "a-name-of-a-customer", b"worth-more-than-gold"
 WAIT_S_MAX = 60.0
 
 
-class Seen(NamedTuple):
+class Exported(NamedTuple):
     """One span, and the node that exported it."""
 
     node: str
@@ -44,7 +44,7 @@ class Receiver:
     """Takes spans as a collector does."""
 
     def __init__(self) -> None:
-        self.spans: list[Seen] = []
+        self.spans: list[Exported] = []
         self.bodies: list[bytes] = []
         self._lock = Lock()
         receiver = self
@@ -70,16 +70,16 @@ class Receiver:
             for whole in ExportTraceServiceRequest.FromString(body).resource_spans:
                 named = {a.key: a.value.string_value for a in whole.resource.attributes}
                 for scope in whole.scope_spans:
-                    self.spans += [seen(named["service.instance.id"], s) for s in scope.spans]
+                    self.spans += [exported(named["service.instance.id"], s) for s in scope.spans]
 
-    def named(self, name: str, kind: int) -> list[Seen]:
+    def named(self, name: str, kind: int) -> list[Exported]:
         return [span for span in self.spans if (span.name, span.kind) == (name, kind)]
 
 
-def seen(node: str, span: Span) -> Seen:
+def exported(node: str, span: Span) -> Exported:
     assert 0 < span.start_time_unix_nano <= span.end_time_unix_nano
     about = {a.key: a.value.string_value or str(a.value.int_value) for a in span.attributes}
-    return Seen(
+    return Exported(
         node,
         span.name,
         span.kind,

@@ -23,9 +23,9 @@ def settled(size: int = 3, replace: str = "VolumeLost") -> Snapshot:
     world = World()
     asyncio.run(world.play([make(size=size, recovery={"autoReplace": replace})]))
     look = world.operators[0].observer.look
-    seen = asyncio.run(look(NAMESPACE, "cart", world.kube.now + 600))
-    assert seen is not None
-    return seen
+    o = asyncio.run(look(NAMESPACE, "cart", world.kube.now + 600))
+    assert o is not None
+    return o
 
 
 def asked(o: Snapshot, **spec: Any) -> Snapshot:

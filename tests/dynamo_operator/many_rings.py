@@ -63,16 +63,16 @@ class Fleet:
 
     def _wake(self, now: float) -> None:
         """An event of an object wakes its ring."""
-        seen = {
+        existing = {
             key: item["metadata"]["resourceVersion"]
             for key, item in self.world.kube.objects.items()
             if key[0] in WATCHED
         }
-        for key in seen.keys() | self.versions.keys():
-            if seen.get(key) != self.versions.get(key):
+        for key in existing.keys() | self.versions.keys():
+            if existing.get(key) != self.versions.get(key):
                 name = next(part for part in key[2].split("-") if part.startswith("ring"))
                 self.due[name] = now
-        self.versions = seen
+        self.versions = existing
 
     def ready(self, image: str) -> int:
         """Rings whose every pod is Ready with this image."""

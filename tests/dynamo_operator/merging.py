@@ -25,12 +25,12 @@ def applied(below: Any, above: Any) -> Any:
     }
 
 
-def without(seen: Any, applied: Any) -> Any:
+def without(existing: Any, applied: Any) -> Any:
     """What is left when a manager's own fields are taken out."""
-    if not isinstance(seen, dict) or not isinstance(applied, dict):
+    if not isinstance(existing, dict) or not isinstance(applied, dict):
         return None
     kept = {}
-    for name, value in seen.items():
+    for name, value in existing.items():
         left = value if name not in applied else without(value, applied[name])
         if left is not None and (left != {} or name not in applied):
             kept[name] = left

@@ -101,18 +101,21 @@ class SimulatedKube(SimulatedMachines):
         removed."""
         await self.point(f"apply {body['kind']} {body['metadata']['name']}")
         key = _key(body)
-        seen = self.objects.get(key)
+        existing = self.objects.get(key)
         meta = dict(body["metadata"])
         version = meta.pop("resourceVersion", None)
         wanted = {**body, "metadata": meta}
-        if version is not None and (seen is None or seen["metadata"]["resourceVersion"] != version):
+        if version is not None and (
+            existing is None or existing["metadata"]["resourceVersion"] != version
+        ):
             raise failure(409, f"{key[2]}: the object has been modified")
         templates = [
-            item.get("spec", {}).get("volumeClaimTemplates") for item in (seen or wanted, wanted)
+            item.get("spec", {}).get("volumeClaimTemplates")
+            for item in (existing or wanted, wanted)
         ]
         if templates[0] != templates[1]:
             raise failure(422, "spec: Forbidden: updates to volumeClaimTemplates")
-        base = without(seen, self.applied.get(key, {})) if seen else {}
+        base = without(existing, self.applied.get(key, {})) if existing else {}
         hands = {"managedFields": [{"manager": FIELD_MANAGER, "operation": "Apply"}]}
         body = applied(base, wanted)
         made = self._store(key, {**body, "metadata": body["metadata"] | hands})
@@ -127,13 +130,13 @@ class SimulatedKube(SimulatedMachines):
         """Merge patch."""
         await self.point(f"patch {kind}{sub and '/' + sub} {name}")
         key = kind, namespace, name
-        seen = self._precise(key, body.get("metadata", {}))
+        existing = self._precise(key, body.get("metadata", {}))
         if kind == "PersistentVolumeClaim" and "spec" in body:
-            _changeable(seen, body["spec"])
+            _changeable(existing, body["spec"])
         wanted = json.loads(json.dumps(body))
         if sub == "status":
             wanted = {"status": wanted["status"]}
-        made = self._store(key, merged(seen, wanted))
+        made = self._store(key, merged(existing, wanted))
         await self.point("done")
         return made
 
@@ -163,31 +166,31 @@ class SimulatedKube(SimulatedMachines):
         await self.point("done")
 
     def _precise(self, key: Key, named: Mapping[str, Any]) -> Object:
-        seen = self.objects.get(key)
-        if seen is None:
+        existing = self.objects.get(key)
+        if existing is None:
             raise failure(404, f"{key[0]} {key[2]} not found")
         for field in ("uid", "resourceVersion"):
-            if named.get(field, seen["metadata"][field]) != seen["metadata"][field]:
+            if named.get(field, existing["metadata"][field]) != existing["metadata"][field]:
                 raise failure(409, f"{key[2]}: {field} is another")
-        return seen
+        return existing
 
     # ------------------------------------------------------------ the store
 
     def _store(self, key: Key, body: Object) -> Object:
         """With the server's own fields; an object that does not change keeps its version."""
-        seen = self.objects.get(key)
+        existing = self.objects.get(key)
         meta = dict(body["metadata"])
         body = {**body, "metadata": meta}
-        if seen is None:
+        if existing is None:
             self.count += 1
             meta |= {"uid": f"uid-{self.count}", "creationTimestamp": stamp(self.now)}
             meta["generation"] = 1
         else:
             for name in ("uid", "creationTimestamp", "generation", "resourceVersion"):
-                meta[name] = seen["metadata"][name]
-            if body == seen:
-                return seen
-            meta["generation"] += body.get("spec") != seen.get("spec")
+                meta[name] = existing["metadata"][name]
+            if body == existing:
+                return existing
+            meta["generation"] += body.get("spec") != existing.get("spec")
         self.count += 1
         meta["resourceVersion"] = str(self.count)
         self.objects[key] = body

@@ -33,9 +33,9 @@ def uid(world: World) -> str:
 
 
 def look(world: World) -> Snapshot:
-    seen = asyncio.run(world.operators[0].observer.look(NAMESPACE, "cart", world.kube.now))
-    assert seen is not None
-    return seen
+    o = asyncio.run(world.operators[0].observer.look(NAMESPACE, "cart", world.kube.now))
+    assert o is not None
+    return o
 
 
 def test_the_node_starts_empty_elsewhere() -> None:

@@ -92,7 +92,7 @@ INGRESS = {"ingress": [{"ports": [{"port": "client"}]}]}
 
 
 @pytest.mark.parametrize(
-    ("wanted", "seen", "same"),
+    ("wanted", "existing", "same"),
     [
         ({"selector": {"a": "b"}}, {"selector": {"a": "b"}, "more": 1}, True),
         ({"selector": {"a": "b"}}, {"selector": {"a": "b", "x": "y"}}, False),
@@ -119,8 +119,8 @@ INGRESS = {"ingress": [{"ports": [{"port": "client"}]}]}
         ),
     ],
 )
-def test_what_selects_is_compared_exactly(wanted: Any, seen: Any, same: bool) -> None:
-    assert covers(wanted, seen) is same
+def test_what_selects_is_compared_exactly(wanted: Any, existing: Any, same: bool) -> None:
+    assert covers(wanted, existing) is same
 
 
 def test_a_service_without_endpoints_is_not_available() -> None:
@@ -218,9 +218,9 @@ def test_a_namespaced_operator_takes_the_zones_that_pods_tell() -> None:
     key = "topology.kubernetes.io/zone"
     world.kube.change("Pod", NAMESPACE, "cart-0", metadata={"labels": {key: "zone-x"}})
     look = Observer(world.kube, world.ring).look(NAMESPACE, "cart", world.kube.now)
-    seen = asyncio.run(look)
-    assert seen is not None
-    assert {pod.zone for pod in seen.pods.values()} == {"zone-x", ""}
+    o = asyncio.run(look)
+    assert o is not None
+    assert {pod.zone for pod in o.pods.values()} == {"zone-x", ""}
 
 
 def test_an_api_server_that_fails_changes_nothing() -> None:

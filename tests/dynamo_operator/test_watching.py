@@ -75,10 +75,10 @@ class ApiServer:
         await self.watches[plural].write(json.dumps(thing).encode() + b"\n")
 
 
-async def until(what: str, seen: Callable[[], bool]) -> None:
+async def until(what: str, met: Callable[[], bool]) -> None:
     try:
         async with asyncio.timeout(WAIT_S):
-            while not seen():
+            while not met():
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(what) from None

@@ -64,7 +64,7 @@ def test_what_the_server_adds_is_no_drift(wanted: dict[str, Any], more: dict[str
 
 
 @pytest.mark.parametrize(
-    ("wanted", "seen", "same"),
+    ("wanted", "existing", "same"),
     [
         ({"cpu": "1000m"}, {"cpu": "1"}, True),
         ({"memory": "1024Mi"}, {"memory": "1Gi"}, True),
@@ -77,8 +77,8 @@ def test_what_the_server_adds_is_no_drift(wanted: dict[str, Any], more: dict[str
         ({"a": {"b": 1}}, {"a": "text"}, False),
     ],
 )
-def test_drift(wanted: Any, seen: Any, same: bool) -> None:
-    assert covers(wanted, seen) is same
+def test_drift(wanted: Any, existing: Any, same: bool) -> None:
+    assert covers(wanted, existing) is same
 
 
 def test_a_wish_and_an_edit_are_told_apart() -> None:
@@ -167,11 +167,11 @@ def test_an_event_is_told_once() -> None:
     world = World()
     asyncio.run(world.play([make()]))
     before = len(world.found("Event"))
-    seen = asyncio.run(world.operators[0].observer.look("shop", "cart", world.kube.now))
-    assert seen is not None
+    o = asyncio.run(world.operators[0].observer.look("shop", "cart", world.kube.now))
+    assert o is not None
     note = Note("Happened", "once upon a time")
     for operator in (world.operators[0], world.operators[0], world.operators[1]):
-        asyncio.run(operator.actor.recorder.tell(seen, note))
+        asyncio.run(operator.actor.recorder.tell(o, note))
     assert len(world.found("Event")) == before + 1
     (event,) = [e for e in world.found("Event").values() if e["reason"] == "Happened"]
     assert event["series"]["count"] == 2

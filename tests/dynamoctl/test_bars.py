@@ -24,8 +24,8 @@ def shown(steps: list[tuple[int, ...]], terminal: bool = True) -> str:
 
 
 def test_a_bar_tells_how_much_of_how_much_once_that_is_known() -> None:
-    seen = shown([(0, 0), (3, 10), (4, 10)])
-    assert "partitions" in seen and "7/10" in seen
+    text = shown([(0, 0), (3, 10), (4, 10)])
+    assert "partitions" in text and "7/10" in text
 
 
 def test_where_no_person_looks_there_is_no_bar() -> None:

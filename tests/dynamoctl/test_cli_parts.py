@@ -122,9 +122,9 @@ def test_a_stranger_with_the_number_of_a_process_is_never_signalled(tmp_path: Pa
     stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         (tmp_path / "pid").write_text(f"{stranger.pid} {child.started}9\n")
-        seen = Process.of_file(tmp_path / "pid")
-        assert seen is not None and not seen.alive
-        seen.end()
+        process = Process.of_file(tmp_path / "pid")
+        assert process is not None and not process.alive
+        process.end()
         assert stranger.poll() is None
     finally:
         stranger.communicate(b"\n")

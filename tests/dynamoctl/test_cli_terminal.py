@@ -46,9 +46,9 @@ def test_few_letters_end_no_command_and_change_no_key(home: Path, env: dict[str,
     for key in (KEY, b"k\xe4se"):
         assert dynamoctl(home, "put", key, KEY, "--w", "all", **env).returncode == 0
         assert dynamoctl(home, "get", key, **env).stdout == KEY
-        seen = dynamoctl(home, "get", key, "--context-out", "seen", **env)
+        got = dynamoctl(home, "get", key, "--context-out", "seen", **env)
         assert dynamoctl(home, "delete", key, "--context", "@seen", **env).returncode == 0
-        assert seen.returncode == 0
+        assert got.returncode == 0
         assert dynamoctl(home, "put", key, "x", "--w", "all", **env).returncode == 0
     for arguments in (
         ["keys"], ["ring"], ["status"], ["top", "--once"], ["plan", "--weight", "n1=2"], ["--help"],

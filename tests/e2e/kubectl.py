@@ -65,15 +65,15 @@ def patch(kind: str, namespace: str, name: str, change: Object) -> None:
     kubectl("patch", kind, name, "-n", namespace, "--type=merge", "-p", json.dumps(change))
 
 
-def until(what: str, seen: Callable[[], Any], seconds: float) -> float:
-    """Waits until `seen` returns something true; returns the seconds. An error of kubectl counts as
+def until(what: str, met: Callable[[], Any], seconds: float) -> float:
+    """Waits until `met` returns something true; returns the seconds. An error of kubectl counts as
     not yet, and so does a field that is not there: an object has no `status` until its controller
     has written one. Raises Slow."""
     began = time.monotonic()
     last: Any = None
     while time.monotonic() - began < seconds:
         try:
-            last = seen()
+            last = met()
         except (Refused, LookupError) as not_yet:
             last = not_yet
         if last and not isinstance(last, (Refused, LookupError)):

@@ -52,10 +52,10 @@ class Shopper:
 
     async def put(self, key: bytes) -> None:
         """One write under its own id."""
-        context, seen = self.contexts.get(key, (None, []))
+        context, covered = self.contexts.get(key, (None, []))
         value = self.next_value
         self.next_value += self.load.options.clients + 1
-        attempt = self._attempt("put", key, value=value, seen=seen, sent=b"v%d " % value * 9)
+        attempt = self._attempt("put", key, value=value, covered=covered, sent=b"v%d " % value * 9)
         try:
             stored = await self.load.client.put(
                 key,
@@ -67,7 +67,7 @@ class Shopper:
         except ClientError as error:
             self._failed(attempt, error, error.applied)
         else:
-            self.contexts[key] = (stored.context, [*seen, value])
+            self.contexts[key] = (stored.context, [*covered, value])
             self._ended(attempt, OK)
 
     async def get(self, key: bytes, final: bool = False) -> bool:

@@ -238,5 +238,5 @@ def _rings() -> list[str]:
     return [found["metadata"]["name"] for found in find("dring", RINGS)]
 
 
-def _amid(what: str, seen: Callable[[], bool]) -> None:
-    until(f"{what} under way", seen, 90)
+def _amid(what: str, met: Callable[[], bool]) -> None:
+    until(f"{what} under way", met, 90)

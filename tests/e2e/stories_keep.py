@@ -178,8 +178,8 @@ def _begun(ring: Ring, kind: str, name: str) -> bool:
 
 
 def _fact(ring: Ring, kind: str, wanted: str) -> None:
-    seen = ring.conditions()[kind]
-    assert seen["status"] == wanted, seen
+    condition = ring.conditions()[kind]
+    assert condition["status"] == wanted, condition
 
 
 def restored_after_the_namespace_was_deleted() -> str:

@@ -79,9 +79,9 @@ def rights_by_service_account() -> str:
     figures = [f"secure after {since(began)}"]
     trusted(ring)
     allowed = dict(zip(KEYS, ("done", "done", *["forbidden"] * 3), strict=True))
-    assert (seen := _asked("checkout", "shown")) == allowed, seen
-    assert (seen := _asked("stranger", "shown")) == dict.fromkeys(KEYS, "forbidden"), seen
-    assert (seen := _asked("stranger", "hidden")) == dict.fromkeys(KEYS, "unauthorized"), seen
+    assert (answers := _asked("checkout", "shown")) == allowed, answers
+    assert (answers := _asked("stranger", "shown")) == dict.fromkeys(KEYS, "forbidden"), answers
+    assert (answers := _asked("stranger", "hidden")) == dict.fromkeys(KEYS, "unauthorized"), answers
     figures.append("checkout: 2 of 5 requests done, 3 forbidden; stranger: none")
     ring.change(access={"rules": [{**SECURE["access"]["rules"][0], "verbs": ["get"]}]})  # type: ignore[index]
     at = time.monotonic()

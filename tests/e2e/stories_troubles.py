@@ -96,11 +96,11 @@ def _quota(pods: int) -> None:
 
 
 def _told(of: Ring, reason: str, words: str) -> None:
-    def seen() -> bool:
+    def met() -> bool:
         fact = of.conditions().get("Degraded", {})
         return fact.get("reason") == reason and words in fact["message"]
 
-    until(f"{of.name} tells {reason} with {words}", seen, TOLD_S_MAX)
+    until(f"{of.name} tells {reason} with {words}", met, TOLD_S_MAX)
 
 
 def slips_taken_back() -> str:

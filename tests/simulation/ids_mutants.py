@@ -34,8 +34,8 @@ def a_request_id_with_one_bit_wrong() -> None:
     town = Town("a b c", settings=QUIET)
     first, second, third = town.owners(KEY)
     town.put(first, KEY, b"milk", w=3, request_id="request-1")
-    seen = known(town.get(first, KEY, r=3))
-    after = town.put(first, KEY, b"tea", w=3, context=seen)
+    context = known(town.get(first, KEY, r=3))
+    after = town.put(first, KEY, b"tea", w=3, context=context)
     town.cut = {(x, y) for x in town.names for y in town.names if x != y}
     town.run(4.0)
     assert town.put(second, KEY, b"bread", w=1, request_id="request-3").status == 204

@@ -126,22 +126,22 @@ def a_hint_that_comes_twice() -> None:
     town = Town("a b c", n=2, settings=QUICK)
     first, second = town.owners(KEY)
     (third,) = town.others(KEY)
-    seen: list[Frame] = []
+    frames: list[Frame] = []
 
     def listen(sender: str, receiver: str, frame: Frame) -> bool:
         if receiver == third and any(isinstance(m, Store) for m in frame.messages):
-            seen.append(frame)
+            frames.append(frame)
         return False
 
     town.kill(second)
     town.lost = listen
     town.put(first, KEY, b"v", w=2)
-    assert seen
+    assert frames
     town.start(second)
     town.until(lambda: rows(town, third) == 0)
     delete(town, first)
     town.until(lambda: forgotten(town))
-    for frame in seen:
+    for frame in frames:
         town.nodes[third].receive(encode_frame(frame))
     nothing_comes_back(town)
 
@@ -277,8 +277,8 @@ def a_twin_of_a_retry_that_was_read() -> None:
         town.cut |= {("a", "b"), ("b", "a")}
         for name in (first, second):
             town.put(name, KEY, b"v", w=1, request_id="r")
-        seen = known(town.get(second, KEY, r=1))
+        context = known(town.get(second, KEY, r=1))
         town.cut.clear()
         town.until(lambda town=town: town.values("a", KEY) == [b"v"])  # type: ignore[misc]
-        town.put(first, KEY, b"new", context=seen, w=2)
+        town.put(first, KEY, b"new", context=context, w=2)
         assert town.values(first, KEY) == [b"new"]

@@ -57,19 +57,19 @@ CORRUPTED: dict[str, tuple[str, list[Event]]] = {
         "C3",
         [
             put(1, 1),
-            put(2, 2, seen=[1]),
-            delete(3, 3, seen=[2]),
+            put(2, 2, covered=[1]),
+            delete(3, 3, covered=[2]),
             Restored(K, [b"value 1"]),
             final([2]),
         ],
     ),
     "a value that was in a backup of another key comes back": (
         "C3",
-        [put(1, 1), delete(2, 2, seen=[1]), Restored(L, [b"value 1"]), final([1])],
+        [put(1, 1), delete(2, 2, covered=[1]), Restored(L, [b"value 1"]), final([1])],
     ),
     "a backup brings back what was superseded and not deleted": (
         "C3",
-        [put(1, 1), put(2, 2, seen=[1]), Restored(K, [b"value 1"]), final([1, 2])],
+        [put(1, 1), put(2, 2, covered=[1]), Restored(K, [b"value 1"]), final([1, 2])],
     ),
     "a value is lost that has not expired by any clock": (
         "C1",
@@ -104,7 +104,7 @@ CORRUPTED: dict[str, tuple[str, list[Event]]] = {
     ),
     "a retry was superseded by a context that did not cover it": (
         "C1",
-        [put(1, 1), put(2, 2, seen=[1]), put(3, 2), final([2])],
+        [put(1, 1), put(2, 2, covered=[1]), put(3, 2), final([2])],
     ),
     "a write under another's id was refused and stored": (
         "C2",
@@ -116,7 +116,7 @@ CORRUPTED: dict[str, tuple[str, list[Event]]] = {
     ),
     "what superseded one of two writes under one id shows the other": (
         "C3",
-        [put(1, 1), put(2, 2, reuses=1), put(3, 3, seen=[2]), final([1, 3])],
+        [put(1, 1), put(2, 2, reuses=1), put(3, 3, covered=[2]), final([1, 3])],
     ),
     "keys are swapped": (
         "C2",
@@ -132,14 +132,14 @@ CORRUPTED: dict[str, tuple[str, list[Event]]] = {
         "C2",
         [put(1, 1), get([1], 2, shown=[b"value 1", b"value 1"])],
     ),
-    "a deleted value is back": ("C3", [put(1, 1), delete(2, 2, seen=[1]), final([1])]),
+    "a deleted value is back": ("C3", [put(1, 1), delete(2, 2, covered=[1]), final([1])]),
     "a superseded sibling is back": (
         "C3",
-        [put(1, 1), put(2, 1), put(3, 2, seen=[1, 2]), final([1, 3])],
+        [put(1, 1), put(2, 1), put(3, 2, covered=[1, 2]), final([1, 3])],
     ),
     "a superseded value is back by a chain": (
         "C3",
-        [put(1, 1), put(2, 2, seen=[1]), put(3, 3, seen=[2]), final([1, 3])],
+        [put(1, 1), put(2, 2, covered=[1]), put(3, 3, covered=[2]), final([1, 3])],
     ),
     "copies differ after healing": ("C4", [put(1, 1), Copy(K, "a", b"x"), Copy(K, "b", b"y")]),
     "an idle cluster repairs": ("C4", [Trouble("C4", "3 repairs in an idle minute")]),
@@ -162,7 +162,7 @@ CORRUPTED: dict[str, tuple[str, list[Event]]] = {
     "a strict read is stale": ("C9", [put(1, 1, strict=True), get([], 2, strict=True)]),
     "a strict read shows only what came before": (
         "C9",
-        [put(1, 1), put(2, 2, seen=[1], strict=True), get([1], 3, strict=True)],
+        [put(1, 1), put(2, 2, covered=[1], strict=True), get([1], 3, strict=True)],
     ),
     "404 for a live key though fewer disks than W were lost": (
         "C10",
@@ -178,12 +178,12 @@ CORRUPTED: dict[str, tuple[str, list[Event]]] = {
 
 CLEAN: dict[str, list[Event]] = {
     "siblings": [put(1, 1), put(2, 1), get([1, 2], 2), final([1, 2])],
-    "a superseded pair": [put(1, 1), put(2, 1), put(3, 2, seen=[1, 2]), final([3])],
+    "a superseded pair": [put(1, 1), put(2, 1), put(3, 2, covered=[1, 2]), final([3])],
     "a put without an answer may have happened": [put(1, 1, outcome="unknown"), final([1])],
     "or not": [put(1, 1, outcome="unknown"), final([])],
     "an unknown put may have superseded": [
         put(1, 1),
-        put(2, 2, seen=[1], outcome="unknown"),
+        put(2, 2, covered=[1], outcome="unknown"),
         final([2]),
     ],
     "a delete without context covers what was there": [
@@ -207,7 +207,7 @@ CLEAN: dict[str, list[Event]] = {
     "an expired value": [put(1, 1, expires=True), final([])],
     "a merged backup brings back a value that was deleted": [
         put(1, 1),
-        delete(2, 2, seen=[1]),
+        delete(2, 2, covered=[1]),
         Restored(K, [b"value 1"]),
         final([1]),
     ],
@@ -235,12 +235,12 @@ CLEAN: dict[str, list[Event]] = {
     ],
     "a strict read sees a successor": [
         put(1, 1, strict=True),
-        put(2, 2, seen=[1]),
+        put(2, 2, covered=[1]),
         get([2], 3, strict=True),
     ],
     "a strict read sees a delete": [
         put(1, 1, strict=True),
-        delete(2, 2, seen=[1]),
+        delete(2, 2, covered=[1]),
         get([], 3, strict=True),
     ],
     "R+W<=N promises no fresh read": [put(1, 1, strict=True, w=1), get([], 2, strict=True)],
@@ -253,7 +253,7 @@ CLEAN: dict[str, list[Event]] = {
     "of two writes under one id either stays": [
         put(1, 1),
         put(2, 2, reuses=1),
-        put(3, 3, seen=[2]),
+        put(3, 3, covered=[2]),
         final([3]),
     ],
     "a write under another's id is acked as its retry": [
@@ -296,10 +296,10 @@ def test_a_perfect_store_passes(steps: list[tuple[str, int, int]]) -> None:
             continue
         value = at + 1
         known = contexts.get(key, [])
-        seen = known[pick % len(known)] if known and kind != "p" else []
+        covered = known[pick % len(known)] if known and kind != "p" else []
         make = delete if kind == "d" else put
-        events.append(make(value, at, key=key, seen=seen, w=1, strict=True, holders=1))
-        live[key] = held - set(seen) | ({value} if kind != "d" else set())
+        events.append(make(value, at, key=key, covered=covered, w=1, strict=True, holders=1))
+        live[key] = held - set(covered) | ({value} if kind != "d" else set())
         contexts.setdefault(key, []).append([value])
     events += [final(sorted(held), key=key, strict=True, r=1) for key, held in live.items()]
     assert check(events) == []

@@ -31,7 +31,7 @@ def until(condition: Callable[[], bool], what: str, wait_s_max: float = WAIT_S_M
         time.sleep(POLL_S)
 
 
-def _seen(pid: int) -> tuple[str, str]:
+def _state_and_start(pid: int) -> tuple[str, str]:
     """State (Z: has ended) and start time in the system's words; "" if there is no such process."""
     if Path("/proc/self/stat").exists():
         try:
@@ -70,7 +70,7 @@ class Process:
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
         )
-        return cls(pid, _seen(pid)[1])
+        return cls(pid, _state_and_start(pid)[1])
 
     @classmethod
     def of_file(cls, file: Path) -> Self | None:
@@ -88,7 +88,7 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether it still runs. An ended child of this process is reaped."""
-        state, started = _seen(self.pid)
+        state, started = _state_and_start(self.pid)
         if started != self.started or not started:
             return False
         if state != "Z":

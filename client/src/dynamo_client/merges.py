@@ -130,8 +130,8 @@ def counter(by: int, actor: str) -> Merge:
         actors: dict[str, tuple[int, int]] = {}
         for each in _decoded(values, dict[str, tuple[int, int]], "a counter"):
             for name, (plus, minus) in each.items():
-                seen = actors.get(name, (0, 0))
-                actors[name] = max(seen[0], plus), max(seen[1], minus)
+                known = actors.get(name, (0, 0))
+                actors[name] = max(known[0], plus), max(known[1], minus)
         if by:
             plus, minus = actors.get(actor, (0, 0))
             actors[actor] = plus + max(by, 0), minus + max(-by, 0)

@@ -57,13 +57,13 @@ def quantile(share: float, before: dict[float, float], after: dict[float, float]
     """A quantile in seconds between two scrapes, linear in a bucket. None without operations."""
     counts = {limit: count - before.get(limit, 0.0) for limit, count in sorted(after.items())}
     wanted = share * max(counts.values(), default=0.0)
-    low, seen = 0.0, 0.0
+    low, below = 0.0, 0.0
     for limit, count in counts.items():
         if count >= wanted > 0:
             if limit == float("inf"):
                 return low
-            return low + (limit - low) * (wanted - seen) / max(count - seen, 1e-9)
-        low, seen = limit, count
+            return low + (limit - low) * (wanted - below) / max(count - below, 1e-9)
+        low, below = limit, count
     return None
 
 

@@ -39,9 +39,26 @@ RETRY_S_MIN, RETRY_S_MAX = 0.05, 1.0
 class Route:
     """The way to one address: idle, dialling, open, or waiting before it dials again."""
 
-    __slots__ = ("_dialing", "_ended", "_ends", "_host", "_kept", "_kept_bytes", "_link",
-                 "_port", "_retry_s", "_seen_at", "_to_seen", "_tried", "_way", "address",
-                 "counted", "retry_at", "used_at", "why")  # fmt: skip
+    __slots__ = (
+        "_dialing",
+        "_dialled_from",
+        "_dials_back",
+        "_ended",
+        "_ends",
+        "_host",
+        "_kept",
+        "_kept_bytes",
+        "_link",
+        "_port",
+        "_retry_s",
+        "_tried",
+        "_way",
+        "address",
+        "counted",
+        "retry_at",
+        "used_at",
+        "why",
+    )  # fmt: skip
 
     def __init__(self, ends: LinkEnds, address: str) -> None:
         self.address = address
@@ -57,9 +74,9 @@ class Route:
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._retry_s = RETRY_S_MIN
-        self._seen_at = ""
+        self._dialled_from = ""
         """The host from which the node at this address has dialled us."""
-        self._to_seen = False
+        self._dials_back = False
         """Whether the next dial goes to that host; host and written address take turns."""
         self._way = 0
         """The index of the next way to dial: the last one that was answered."""
@@ -121,8 +138,8 @@ class Route:
         """Connects; then the deadline of the handshake begins."""
         loop, ends = asyncio.get_running_loop(), self._ends
         in_tls, version = ends.ways[self._way]
-        host = self._seen_at if self._to_seen and self._seen_at else self._host
-        self._to_seen = not self._to_seen  # set back when this dial succeeds
+        host = self._dialled_from if self._dials_back and self._dialled_from else self._host
+        self._dials_back = not self._dials_back  # set back when this dial succeeds
         try:
             async with asyncio.timeout(HANDSHAKE_S_MAX):
                 await loop.create_connection(
@@ -140,7 +157,7 @@ class Route:
         self._link, self._dialing, self._tried = link, None, 0
         if link.peer is not None:
             self.why = f"{link.peer.name} answers at this address"
-        self._to_seen = not self._to_seen
+        self._dials_back = not self._dials_back
         self._retry_s = RETRY_S_MIN
         kept, self._kept, self._kept_bytes = self._kept, [], 0
         for frame in kept:
@@ -149,11 +166,13 @@ class Route:
 
     def _astray(self, link: Outgoing) -> bool:
         """Whether another node answers at this address than the one that dialled us."""
-        return bool(self._seen_at) and link.peer is not None and link.peer.address != self.address
+        return (
+            bool(self._dialled_from) and link.peer is not None and link.peer.address != self.address
+        )
 
     def dialled_from(self, host: str) -> None:
         """The node at this address is up and has just dialled us from this host: dial again now."""
-        self._seen_at, self._to_seen = host, True
+        self._dialled_from, self._dials_back = host, True
         self.retry_at = 0.0
         if self._link is not None and self._astray(self._link):
             self._link.abort()
@@ -172,7 +191,7 @@ class Route:
         ways = len(self._ends.ways)
         if self._ended or self._tried >= ways - 1:
             return False
-        self._tried, self._to_seen = self._tried + 1, not self._to_seen
+        self._tried, self._dials_back = self._tried + 1, not self._dials_back
         self._way = (self._way + 1) % ways
         self._dialing = asyncio.get_running_loop().create_task(self._dial())
         return True

@@ -47,7 +47,7 @@ class Reload:
         self._keyring = keyring
         self._driver = driver
         self._certificates = certificates
-        self._seen = self._marks()
+        self._marks_read = self._marks()
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
@@ -61,8 +61,8 @@ class Reload:
 
     def _look(self) -> None:
         self.watch()  # first: an error in a file must not end the watch of all files
-        if (marks := self._marks()) != self._seen:
-            self._seen = marks
+        if (marks := self._marks()) != self._marks_read:
+            self._marks_read = marks
             self._take_files(self._settings)
 
     def _marks(self) -> list[tuple[int, int, int]]:
@@ -141,7 +141,7 @@ class Reload:
                 log.info("a setting has changed", **values)
             else:
                 log.warning("a changed setting needs a restart", **values)
-        self._seen = self._marks()
+        self._marks_read = self._marks()
         self._take_files(self._settings)
         log.info("settings were read again", changed=len(live))
 

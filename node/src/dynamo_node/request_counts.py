@@ -28,10 +28,10 @@ class Buckets:
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Cumulative counts, as Prometheus expects them."""
-        rows, seen = [], 0
+        rows, below = [], 0
         for limit, count in zip((*self.limits, float("inf")), self.counts, strict=True):
-            seen += count
-            rows.append(("+Inf" if limit == float("inf") else str(limit), float(seen)))
+            below += count
+            rows.append(("+Inf" if limit == float("inf") else str(limit), float(below)))
         return rows
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 from dynamo_operator import actions as do
 from dynamo_operator import authority, children, protection
 from dynamo_operator.events import EventRecorder
-from dynamo_operator.ports import Busy, Conflict, Failed, Json, Gone, KubeApi, NodeApi, Refused
+from dynamo_operator.ports import Busy, Conflict, Failed, Gone, Json, KubeApi, NodeApi, Refused
 from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.status_fields import PlanStatus
 
@@ -142,18 +142,18 @@ class Actor:
 
     async def _make_authority(self, o: Snapshot, action: do.MakeAuthority) -> None:
         name = protection.authority_name(o.owner)
-        seen = await self._as_seen(o, name, action.version)
+        existing = await self._unchanged(o, name, action.version)
         title = f"dynamo-ring {o.namespace}/{o.name}"
-        data = authority.advanced(authority.data_of(seen), action.change, title, o.now)
+        data = authority.advanced(authority.data_of(existing), action.change, title, o.now)
         if action.change == "first":  # the former one is lost, and nodes still show its certificate
             mounted = protection.certificate_secret(o.owner, o.spec)
             there = authority.data_of(await self.kube.get("Secret", o.namespace, mounted))
             data |= authority.still_believed(there)
-        await self._write_secret(o, name, data, seen, {authority.ASKED: action.asked})
+        await self._write_secret(o, name, data, existing, {authority.ASKED: action.asked})
 
     async def _certify(self, o: Snapshot, action: do.Certify) -> None:
         name = protection.certificate_secret(o.owner, o.spec)
-        seen = await self._as_seen(o, name, action.version)
+        existing = await self._unchanged(o, name, action.version)
         own = await self.kube.get("Secret", o.namespace, protection.authority_name(o.owner))
         if own is None:
             raise Conflict(f"the authority of {o.name} has gone")
@@ -161,42 +161,45 @@ class Actor:
         data: dict[str, bytes | None] = {"ca.crt": authority.bundle(signer)}
         if action.renew:
             data |= authority.certified(signer, action.names, o.now)
-        await self._write_secret(o, name, data, seen)
+        await self._write_secret(o, name, data, existing)
 
-    async def _as_seen(self, o: Snapshot, name: str, version: str) -> Json | None:
+    async def _unchanged(self, o: Snapshot, name: str, version: str) -> Json | None:
         """The Secret, read again, as a look keeps no keys. Raises Conflict: it is another one."""
-        seen = await self.kube.get("Secret", o.namespace, name)
-        if (seen["metadata"]["resourceVersion"] if seen else "") != version:
+        existing = await self.kube.get("Secret", o.namespace, name)
+        if (existing["metadata"]["resourceVersion"] if existing else "") != version:
             raise Conflict(f"Secret {name} has changed")
-        return seen
+        return existing
 
     async def _write_secret(
-        self, o: Snapshot, name: str, data: dict[str, bytes | None], seen: Json | None,
+        self, o: Snapshot, name: str, data: dict[str, bytes | None], existing: Json | None,
         notes: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
         meta = {"annotations": notes} if notes else {}
-        if seen is None:
+        if existing is None:
             made = protection.secret(o.owner, name, authority.encoded(data), "tls.crt" in data)
             await self.kube.create({**made, "metadata": {**made["metadata"], **meta}})
             return
-        named = {key: seen["metadata"][key] for key in ("uid", "resourceVersion")}
+        named = {key: existing["metadata"][key] for key in ("uid", "resourceVersion")}
         body = {"metadata": meta | named, "data": authority.encoded(data)}
         await self.kube.patch("Secret", o.namespace, name, body)
 
     async def _apply(self, o: Snapshot, action: do.Apply) -> None:
         body = dict(action.object)
         kind, name = body["kind"], body["metadata"]["name"]
-        seen = o.objects.get((kind, name))
+        existing = o.objects.get((kind, name))
         if action.resource_version is not None:
             version = {"resourceVersion": action.resource_version}
             body["metadata"] = {**body["metadata"], **version}
-        elif seen is None and await self.kube.get(kind, o.namespace, name) is not None:
+        elif existing is None and await self.kube.get(kind, o.namespace, name) is not None:
             raise Conflict(f"{kind} {name} has appeared")  # another client made it
         try:
             made = await self.kube.apply(body)
         except Gone as error:  # the API server lacks this kind or this namespace
             raise Refused(f"{kind} {name}: {error}", error.status) from error
-        if seen and made["metadata"]["resourceVersion"] == seen["metadata"]["resourceVersion"]:
+        if (
+            existing
+            and made["metadata"]["resourceVersion"] == existing["metadata"]["resourceVersion"]
+        ):
             raise _Settled
 
     async def _patch_claim(self, o: Snapshot, action: do.PatchClaim) -> None:

@@ -28,29 +28,29 @@ def sealed(wanted: Document) -> dict[str, Any]:
     return {**wanted, "metadata": {**meta, "annotations": notes}}
 
 
-def differs(wanted: Document, seen: Document) -> Literal["", "wish", "edit"]:
+def differs(wanted: Document, existing: Document) -> Literal["", "wish", "edit"]:
     """Compares a sealed object with the server's."""
-    notes = seen["metadata"].get("annotations") or {}
+    notes = existing["metadata"].get("annotations") or {}
     if notes.get(APPLIED) != wanted["metadata"]["annotations"][APPLIED]:
         return "wish"
-    return "" if covers(wanted, seen) else "edit"
+    return "" if covers(wanted, existing) else "edit"
 
 
-def covers(wanted: Any, seen: Any) -> bool:
+def covers(wanted: Any, existing: Any) -> bool:
     """Whether all wanted fields are present; fields that the server added do not count, unless they
     make a map select less or a rule admit fewer."""
     if isinstance(wanted, dict):
-        fields = seen if isinstance(seen, dict) else {}
+        fields = existing if isinstance(existing, dict) else {}
         return all(
             (exact if selects(name) else covers)(value, fields.get(name))
             for name, value in wanted.items()
         )
     if isinstance(wanted, list | tuple):
-        items = seen or []
+        items = existing or []
         return len(wanted) == len(items) and all(map(covers, wanted, items))
-    if wanted == seen or (seen is None and not wanted):
+    if wanted == existing or (existing is None and not wanted):
         return True
-    mine, theirs = (None if v is None else amount(str(v)) for v in (wanted, seen))
+    mine, theirs = (None if v is None else amount(str(v)) for v in (wanted, existing))
     return mine is not None and mine == theirs
 
 
@@ -60,10 +60,10 @@ def selects(field: str) -> bool:
     return field in ("selector", "matchLabels", "ingress") or field.endswith("Selector")
 
 
-def exact(wanted: Any, seen: Any) -> bool:
+def exact(wanted: Any, existing: Any) -> bool:
     """Whether both are equal, except for fields that are empty or left out. An empty selector
     selects everything, so it is not the same as none."""
-    return bool(_bare(wanted) == _bare(seen)) or (not wanted and seen is None)
+    return bool(_bare(wanted) == _bare(existing)) or (not wanted and existing is None)
 
 
 def _bare(value: Any) -> Any:
@@ -77,16 +77,16 @@ def _bare(value: Any) -> Any:
     return [_bare(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def ours(seen: Document, owner: Owner) -> bool:
+def ours(existing: Document, owner: Owner) -> bool:
     """Whether the operator may apply the object: the resource's own, or one that it left behind."""
-    return controlled(seen, owner.uid) or orphaned(seen, owner)
+    return controlled(existing, owner.uid) or orphaned(existing, owner)
 
 
-def orphaned(seen: Document, owner: Owner) -> bool:
+def orphaned(existing: Document, owner: Owner) -> bool:
     """Whether it was made for a resource of this name that was deleted with `--cascade=orphan`: no
     other owner controls it, and it has our labels, our digest and our field manager. A resource
     that is made again takes it over."""
-    meta = seen["metadata"]
+    meta = existing["metadata"]
     if any(reference.get("controller") for reference in meta.get("ownerReferences") or ()):
         return False
     hands = (entry.get("manager") for entry in meta.get("managedFields") or ())
@@ -98,7 +98,7 @@ def orphaned(seen: Document, owner: Owner) -> bool:
     )
 
 
-def controlled(seen: Document, uid: str) -> bool:
+def controlled(existing: Document, uid: str) -> bool:
     """Whether the object is the resource's own."""
-    references = seen["metadata"].get("ownerReferences") or ()
+    references = existing["metadata"].get("ownerReferences") or ()
     return any(ref.get("controller") and ref["uid"] == uid for ref in references)

@@ -15,7 +15,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
-from dynamo_operator.ports import FIELD_MANAGER, Failed, Json, Gone, failure
+from dynamo_operator.ports import FIELD_MANAGER, Failed, Gone, Json, failure
 
 ACCEPTED = "application/json, application/jwk-set+json"
 """The API server gives its public keys in the second type alone (else 406)."""

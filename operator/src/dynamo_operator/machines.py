@@ -43,11 +43,11 @@ class Machines:
         """The resource is deleted."""
         self._since.pop(cluster, None)
 
-    async def gone(self, seen: Snapshot) -> GoneMachines:
+    async def gone(self, o: Snapshot) -> GoneMachines:
         """The machines that are gone for certain. Raises Failed, but for a missing right."""
-        key, now = (seen.namespace, seen.name), self._clock()
+        key, now = (o.namespace, o.name), self._clock()
         before = self._since.pop(key, {})
-        asked = candidates(seen)
+        asked = candidates(o)
         if not asked:
             return {}, ""
         missing: dict[int, tuple[str, str]] = {}
@@ -55,13 +55,13 @@ class Machines:
             for claim in asked:
                 if machine := await self._missing(claim):
                     missing[claim.ordinal] = claim.uid, machine
-            if missing and not await self._lists_machines(seen):
+            if missing and not await self._lists_machines(o):
                 missing = {}
         except Refused as error:
             return {}, str(error)
         since = {uid: before.get(uid, now) for uid, _ in missing.values()}
         self._since[key] = since
-        wait_s = seconds(seen.spec.recovery.node_gone_after)
+        wait_s = seconds(o.spec.recovery.node_gone_after)
         return {
             ordinal: machine
             for ordinal, (uid, machine) in missing.items()
@@ -82,19 +82,19 @@ class Machines:
                 return ""
         return ", ".join(sorted({machine for _, machine in pinned}))
 
-    async def _lists_machines(self, seen: Snapshot) -> bool:
-        for machine in sorted({p.machine for p in seen.pods.values() if p.machine and p.running}):
+    async def _lists_machines(self, o: Snapshot) -> bool:
+        for machine in sorted({p.machine for p in o.pods.values() if p.machine and p.running}):
             if await self._kube.get("Node", "", machine) is not None:
                 return True
         return False
 
 
-def candidates(seen: Snapshot) -> list[Claim]:
+def candidates(o: Snapshot) -> list[Claim]:
     """Bound claims of pods that have no machine."""
-    if seen.spec.recovery.auto_replace != "NodeGone" or seen.spec.stopped:
+    if o.spec.recovery.auto_replace != "NodeGone" or o.spec.stopped:
         return []
-    waiting = (i for i, p in seen.pods.items() if not p.machine and not p.running)
-    claims = (seen.claims.get(ordinal) for ordinal in sorted(waiting))
+    waiting = (i for i, p in o.pods.items() if not p.machine and not p.running)
+    claims = (o.claims.get(ordinal) for ordinal in sorted(waiting))
     return [
         c for c in claims if c is not None and c.phase == "Bound" and c.volume and not c.deleting
     ]

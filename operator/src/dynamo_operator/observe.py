@@ -71,109 +71,107 @@ class Observer:
             self.turns.gone((namespace, name))
             self.machines.forget((namespace, name))
             return None
-        seen = resource_of(resource, time() if now is None else now, self.operator_namespace)
-        objects = await self._objects(seen)
-        selector = children.selector_text(seen.owner)
+        o = resource_of(resource, time() if now is None else now, self.operator_namespace)
+        objects = await self._objects(o)
+        selector = children.selector_text(o.owner)
         listed = await self.kube.find("Pod", namespace, selector)
-        pods = {pod.ordinal: pod for item in listed if (pod := pod_of(seen, item)) is not None}
-        claims = await self._claims(seen)
-        secrets = await self._secret(seen)
-        pods = await self._placed(seen, pods)
-        seen = msgspec.structs.replace(
-            seen,
+        pods = {pod.ordinal: pod for item in listed if (pod := pod_of(o, item)) is not None}
+        claims = await self._claims(o)
+        secrets = await self._secret(o)
+        pods = await self._placed(o, pods)
+        o = msgspec.structs.replace(
+            o,
             workload=workload_of(objects.get(("StatefulSet", name))),
             pods=pods,
             claims=claims,
             **secrets,
         )
-        seen = msgspec.structs.replace(seen, spec=completed(seen))
-        seen = msgspec.structs.replace(seen, objects=_concerning(seen, objects))
-        gone, unasked = await self.machines.gone(seen)
-        seen = msgspec.structs.replace(seen, gone=gone, unasked=unasked)
-        keys, issuer = await self._keys(seen)
-        trust = await self._trust(seen)
-        seen = msgspec.structs.replace(seen, trust=trust, keys=keys, issuer=issuer)
-        seen = msgspec.structs.replace(seen, nodes=await self._statuses(seen))
-        seen = await self._ring(seen)
-        seen = msgspec.structs.replace(
-            seen, waited=self.waits.seen(seen), turn=self.turns.seen(seen)
-        )
-        return await self._runs(msgspec.structs.replace(seen, repairs=await self._repairs(seen)))
+        o = msgspec.structs.replace(o, spec=completed(o))
+        o = msgspec.structs.replace(o, objects=_concerning(o, objects))
+        gone, unasked = await self.machines.gone(o)
+        o = msgspec.structs.replace(o, gone=gone, unasked=unasked)
+        keys, issuer = await self._keys(o)
+        trust = await self._trust(o)
+        o = msgspec.structs.replace(o, trust=trust, keys=keys, issuer=issuer)
+        o = msgspec.structs.replace(o, nodes=await self._statuses(o))
+        o = await self._ring(o)
+        o = msgspec.structs.replace(o, waited=self.waits.update(o), turn=self.turns.update(o))
+        return await self._runs(msgspec.structs.replace(o, repairs=await self._repairs(o)))
 
-    async def _objects(self, seen: Snapshot) -> Objects:
+    async def _objects(self, o: Snapshot) -> Objects:
         """All with our names."""
-        names = [("Service", seen.owner.headless), *((kind, seen.name) for kind in KINDS)]
-        names += [("ConfigMap", name(seen.owner)) for name in CONFIG_MAPS]
+        names = [("Service", o.owner.headless), *((kind, o.name) for kind in KINDS)]
+        names += [("ConfigMap", name(o.owner)) for name in CONFIG_MAPS]
         found: Objects = {}
         for kind, name in names:
-            if kind == "ServiceMonitor" and not seen.spec.monitoring.service_monitor:
+            if kind == "ServiceMonitor" and not o.spec.monitoring.service_monitor:
                 continue
-            tls = seen.spec.tls
+            tls = o.spec.tls
             if kind == "Certificate" and tls.mode == "Disabled" and tls.issuer_ref is None:
                 continue  # an API server need not know it
-            item = await self.kube.get(kind, seen.namespace, name)
+            item = await self.kube.get(kind, o.namespace, name)
             if item is not None:
                 found[kind, name] = item
-        return found | await self._pod_services(seen)
+        return found | await self._pod_services(o)
 
-    async def _pod_services(self, seen: Snapshot) -> dict[tuple[str, str], Mapping[str, Any]]:
+    async def _pod_services(self, o: Snapshot) -> dict[tuple[str, str], Mapping[str, Any]]:
         """Services of single pods. While the spec asks for them, also those of other owners that
         have their names; else only our own that are left."""
-        wanted = seen.spec.exposure.type != "Disabled"
-        selector = "" if wanted else f"{INSTANCE}={seen.name},{exposure.SERVICE}=pod"
+        wanted = o.spec.exposure.type != "Disabled"
+        selector = "" if wanted else f"{INSTANCE}={o.name},{exposure.SERVICE}=pod"
         found: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for item in await self.kube.find("Service", seen.namespace, selector):
+        for item in await self.kube.find("Service", o.namespace, selector):
             name = item["metadata"]["name"]
-            if seen.ordinal(exposure.pod_of(name)) is None:
+            if o.ordinal(exposure.pod_of(name)) is None:
                 continue
-            if wanted or ours(item, seen.owner):
+            if wanted or ours(item, o.owner):
                 found["Service", name] = item | {"kind": "Service"}
         return found
 
-    async def _claims(self, seen: Snapshot) -> dict[int, Claim]:
+    async def _claims(self, o: Snapshot) -> dict[int, Claim]:
         """Claims are read after the pods: a claim is made before its pod, so a pod without a claim
         has lost it. They are read by name, not by label: a restored claim may have no labels."""
-        listed = await self.kube.find("PersistentVolumeClaim", seen.namespace)
-        claims = (claim_of(seen, item) for item in listed)
+        listed = await self.kube.find("PersistentVolumeClaim", o.namespace)
+        claims = (claim_of(o, item) for item in listed)
         return {claim.ordinal: claim for claim in claims if claim is not None}
 
-    async def _secret(self, seen: Snapshot) -> dict[str, Any]:
+    async def _secret(self, o: Snapshot) -> dict[str, Any]:
         """Whether it is there, and its text."""
-        name = children.secret_name(seen.owner, seen.spec)
-        found = await self.kube.get("Secret", seen.namespace, name)
+        name = children.secret_name(o.owner, o.spec)
+        found = await self.kube.get("Secret", o.namespace, name)
         text = authority.data_of(found).get(children.SECRET_KEY, b"")
         return {"secret": found is not None, "secret_text": text.decode("latin-1")}
 
-    async def _trust(self, seen: Snapshot) -> Trust:
+    async def _trust(self, o: Snapshot) -> Trust:
         """Certificates, also of a ring that is to be plain: its nodes may not be yet. A Secret of
         our names that is not of this ring is a fault, where we would write it."""
-        if not secured(seen):
+        if not secured(o):
             return Trust()
-        mounted = protection.certificate_secret(seen.owner, seen.spec)
-        if not protection.own_authority(seen.spec):
-            return authority.trust_of(await self.kube.get("Secret", seen.namespace, mounted), None)
+        mounted = protection.certificate_secret(o.owner, o.spec)
+        if not protection.own_authority(o.spec):
+            return authority.trust_of(await self.kube.get("Secret", o.namespace, mounted), None)
         found = []
-        for name in (mounted, protection.authority_name(seen.owner)):
-            secret = await self.kube.get("Secret", seen.namespace, name)
+        for name in (mounted, protection.authority_name(o.owner)):
+            secret = await self.kube.get("Secret", o.namespace, name)
             labels = secret["metadata"].get("labels") or {} if secret else {}
-            if secret is not None and not labels_of(seen.owner).items() <= labels.items():
+            if secret is not None and not labels_of(o.owner).items() <= labels.items():
                 return Trust(fault=f"Secret {name} exists but is not of this ring; rename one")
             found.append(secret)
         return authority.trust_of(*found)
 
-    async def _keys(self, seen: Snapshot) -> tuple[str, str]:
+    async def _keys(self, o: Snapshot) -> tuple[str, str]:
         """The public keys of ServiceAccount tokens, and who issues them: as the API server says, or
         as the ConfigMap has it."""
-        if not seen.spec.access.required:
+        if not o.spec.access.required:
             return "", ""
         keys, issuer = await self.accounts.read()
-        last = seen.objects.get(("ConfigMap", protection.access_name(seen.owner)), {})
+        last = o.objects.get(("ConfigMap", protection.access_name(o.owner)), {})
         data = last.get("data") or {}
         return keys or data.get("jwks.json", ""), issuer or data.get("issuer", "")
 
-    async def _placed(self, seen: Snapshot, pods: dict[int, Pod]) -> dict[int, Pod]:
+    async def _placed(self, o: Snapshot, pods: dict[int, Pod]) -> dict[int, Pod]:
         """Pods with the zones of their machines, if the operator may read machines."""
-        key = seen.spec.topology.zone_key
+        key = o.spec.topology.zone_key
         for machine in {pod.machine for pod in pods.values() if pod.machine}:
             if (machine, key) not in self._zones:
                 try:
@@ -190,10 +188,10 @@ class Observer:
             for ordinal, pod in pods.items()
         }
 
-    async def _statuses(self, seen: Snapshot) -> dict[int, Node]:
-        asked = [pod for pod in seen.pods.values() if pod.address and pod.running]
+    async def _statuses(self, o: Snapshot) -> dict[int, Node]:
+        asked = [pod for pod in o.pods.values() if pod.address and pod.running]
         answers = await asyncio.gather(
-            *(self._answer(seen.way(pod.ordinal), "/v1/status", Node) for pod in asked)
+            *(self._answer(o.way(pod.ordinal), "/v1/status", Node) for pod in asked)
         )
         return {
             pod.ordinal: node
@@ -207,50 +205,50 @@ class Observer:
         except (Failed, msgspec.ValidationError):
             return None
 
-    async def _ring(self, seen: Snapshot) -> Snapshot:
+    async def _ring(self, o: Snapshot) -> Snapshot:
         """The ring document that a majority of its live members has.
 
         While partitions move, digests differ for as long as gossip takes. Then the operator
         compares only the lines of members, which change rarely. That is enough to wait or to
         cancel, and not enough for any other action.
         """
-        members = {i: n for i, n in seen.nodes.items() if n.disk == "member" and n.digest}
+        members = {i: n for i, n in o.nodes.items() if n.disk == "member" and n.digest}
         if not members:
-            return seen
+            return o
         counts = Counter(node.digest for node in members.values())
         digest, _ = max(counts.items(), key=lambda pair: (pair[1], pair[0]))
         asked = sorted(members, key=lambda i: (members[i].digest != digest, i))
-        first = await self._document(seen, asked[0])
-        if first is not None and first.digest == digest and _majority(seen, first, digest):
-            have = {seen.pod_name(i) for i, n in members.items() if n.digest == digest}
+        first = await self._document(o, asked[0])
+        if first is not None and first.digest == digest and _majority(o, first, digest):
+            have = {o.pod_name(i) for i, n in members.items() if n.digest == digest}
             unanimous = first.live.keys() <= have
-            return msgspec.structs.replace(seen, ring=first, exact=True, unanimous=unanimous)
-        rings = [ring for i in asked if (ring := await self._document(seen, i)) is not None]
+            return msgspec.structs.replace(o, ring=first, exact=True, unanimous=unanimous)
+        rings = [ring for i in asked if (ring := await self._document(o, i)) is not None]
         for ring in sorted(rings, key=lambda r: -r.epoch):
             same = sum(other.members == ring.members for other in rings)
             if same * 2 > len(ring.live):
-                return msgspec.structs.replace(seen, ring=ring)
+                return msgspec.structs.replace(o, ring=ring)
         told = f"{len(members)} members answer, but no majority shows the same ring"
-        return msgspec.structs.replace(seen, unreadable=told)
+        return msgspec.structs.replace(o, unreadable=told)
 
-    async def _document(self, seen: Snapshot, ordinal: int) -> Ring | None:
-        return await self._answer(seen.way(ordinal), "/v1/ring", Ring)
+    async def _document(self, o: Snapshot, ordinal: int) -> Ring | None:
+        return await self._answer(o.way(ordinal), "/v1/ring", Ring)
 
-    async def _repairs(self, seen: Snapshot) -> tuple[Repair, ...]:
-        listed = await self.kube.find("DynamoRepair", seen.namespace)
-        ours = [r for item in listed if (r := repair_of(seen, item)) is not None]
-        return tuple([await self._progress(seen, repair) for repair in ours])
+    async def _repairs(self, o: Snapshot) -> tuple[Repair, ...]:
+        listed = await self.kube.find("DynamoRepair", o.namespace)
+        ours = [r for item in listed if (r := repair_of(o, item)) is not None]
+        return tuple([await self._progress(o, repair) for repair in ours])
 
-    async def _progress(self, seen: Snapshot, repair: Repair) -> Repair:
+    async def _progress(self, o: Snapshot, repair: Repair) -> Repair:
         """The progress from the node that was asked to run the repair; only that node knows it."""
         if repair.ended:
             return repair
-        for ordinal, node in sorted(seen.nodes.items()):
+        for ordinal, node in sorted(o.nodes.items()):
             if node.disk != "member":
                 continue
             path = f"/v1/repairs/{repair.uid}"
             try:
-                found = await self.nodes.get(seen.way(ordinal), path)
+                found = await self.nodes.get(o.way(ordinal), path)
             except Failed:
                 continue
             return msgspec.structs.replace(
@@ -262,27 +260,27 @@ class Observer:
             )
         return repair
 
-    async def _runs(self, seen: Snapshot) -> Snapshot:
+    async def _runs(self, o: Snapshot) -> Snapshot:
         """With backups and restores. CRDs or rights may be older than the operator."""
         try:
-            listed = [await self.kube.find(kind, seen.namespace) for kind in (BACKUP, RESTORE)]
+            listed = [await self.kube.find(kind, o.namespace) for kind in (BACKUP, RESTORE)]
         except (Gone, Refused) as error:
-            named = _named(seen)
+            named = _named(o)
             origin = Origin(named, missing=str(error)) if named is not None else None
-            return msgspec.structs.replace(seen, runs_fault=str(error), origin=origin)
-        runs = [await self._led(seen, run) for run in runs_of(seen, *listed)]
-        runs = await self._snapshots(seen, runs)
-        origin = origin_of(_named(seen), listed[0])
-        return msgspec.structs.replace(seen, runs=tuple(runs), origin=origin)
+            return msgspec.structs.replace(o, runs_fault=str(error), origin=origin)
+        runs = [await self._led(o, run) for run in runs_of(o, *listed)]
+        runs = await self._snapshots(o, runs)
+        origin = origin_of(_named(o), listed[0])
+        return msgspec.structs.replace(o, runs=tuple(runs), origin=origin)
 
-    async def _snapshots(self, seen: Snapshot, runs: list[Run]) -> list[Run]:
+    async def _snapshots(self, o: Snapshot, runs: list[Run]) -> list[Run]:
         """Backups by volume snapshots that have not ended, with their snapshots. An API server need
         not know these: it is asked only for such a backup."""
         if not any(run.by_snapshots and not run.ended for run in runs):
             return runs
         fault, found = "", []
         try:
-            found = await self.kube.find(SNAPSHOT, seen.namespace, f"{INSTANCE}={seen.name}")
+            found = await self.kube.find(SNAPSHOT, o.namespace, f"{INSTANCE}={o.name}")
         except Gone:
             fault = NOT_INSTALLED
         except Refused as error:
@@ -292,20 +290,20 @@ class Observer:
             if run.by_snapshots and not run.ended:
                 taken = (taken_of(item) for item in found if backup_of(item) == run.uid)
                 known = tuple(sorted(filter(None, taken), key=lambda each: each.ordinal))
-                copy = await self.kube.get("Secret", seen.namespace, run.secret_copy)
+                copy = await self.kube.get("Secret", o.namespace, run.secret_copy)
                 run = msgspec.structs.replace(
                     run, taken=known, fault=fault, copied=copy is not None
                 )
             made.append(run)
         return made
 
-    async def _led(self, seen: Snapshot, run: Run) -> Run:
+    async def _led(self, o: Snapshot, run: Run) -> Run:
         """With the report of the node that leads it. A node that led it before may know it too."""
         if run.ended or run.by_snapshots:
             return run
         path = f"{run.path}/{run.id}"
-        members = [i for i, node in sorted(seen.nodes.items()) if node.disk == "member"]
-        reports = await asyncio.gather(*(self._report(seen.way(i), path) for i in members))
+        members = [i for i, node in sorted(o.nodes.items()) if node.disk == "member"]
+        reports = await asyncio.gather(*(self._report(o.way(i), path) for i in members))
         found = [report for report in reports if report is not None]
         if not found:
             return run
@@ -320,23 +318,23 @@ class Observer:
         return found if found.get("state") in STATES else None
 
 
-def _named(seen: Snapshot) -> str | None:
+def _named(o: Snapshot) -> str | None:
     """The DynamoBackup that the ring is to begin with."""
-    wish = seen.spec.bootstrap
+    wish = o.spec.bootstrap
     return wish.from_backup.name if wish is not None else None
 
 
-def _concerning(seen: Snapshot, found: Objects) -> Objects:
+def _concerning(o: Snapshot, found: Objects) -> Objects:
     """The objects that are ours, and those of others of a kind that the spec asks for."""
-    wanted = {made["kind"] for made in children.companions(seen.owner, seen.spec)}
-    wanted |= {"StatefulSet", *(["ConfigMap"] if seen.spec.tls.mode != "Disabled" else [])}
+    wanted = {made["kind"] for made in children.companions(o.owner, o.spec)}
+    wanted |= {"StatefulSet", *(["ConfigMap"] if o.spec.tls.mode != "Disabled" else [])}
     return {
         (kind, name): item
         for (kind, name), item in found.items()
-        if kind in wanted or ours(item, seen.owner)
+        if kind in wanted or ours(item, o.owner)
     }
 
 
-def _majority(seen: Snapshot, ring: Ring, digest: str) -> bool:
-    have = {seen.pod_name(i) for i, n in seen.nodes.items() if n.digest == digest}
+def _majority(o: Snapshot, ring: Ring, digest: str) -> bool:
+    have = {o.pod_name(i) for i, n in o.nodes.items() if n.digest == digest}
     return 2 * len(have & ring.live.keys()) > len(ring.live)

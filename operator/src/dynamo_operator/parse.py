@@ -67,10 +67,10 @@ def workload_of(item: Document | None) -> Workload | None:
     )
 
 
-def pod_of(seen: Snapshot, item: Document) -> Pod | None:
+def pod_of(o: Snapshot, item: Document) -> Pod | None:
     """A pod of the ring, None if its name does not belong to this StatefulSet."""
     meta, status = item["metadata"], item.get("status") or {}
-    ordinal = seen.ordinal(meta["name"])
+    ordinal = o.ordinal(meta["name"])
     if ordinal is None:
         return None
     labels, notes = meta.get("labels") or {}, meta.get("annotations") or {}
@@ -94,7 +94,7 @@ def pod_of(seen: Snapshot, item: Document) -> Pod | None:
         revision=labels.get("controller-revision-hash", ""),
         address=status.get("podIP", ""),
         machine=(item.get("spec") or {}).get("nodeName", ""),
-        zone=labels.get(seen.spec.topology.zone_key, ""),
+        zone=labels.get(o.spec.topology.zone_key, ""),
         weight=_weight(notes.get(WEIGHT, "1")),
         trouble=_trouble(meta["name"], containers.get(CONTAINER, {}), conditions),
         labels=dict(labels),
@@ -126,14 +126,14 @@ def _trouble(name: str, container: Document, conditions: dict[str, Any]) -> str:
     return ""
 
 
-def claim_of(seen: Snapshot, item: Document) -> Claim | None:
+def claim_of(o: Snapshot, item: Document) -> Claim | None:
     """A claim of the ring, None if its name does not belong to this StatefulSet."""
     meta, status = item["metadata"], item.get("status") or {}
-    ordinal = seen.ordinal(meta["name"].removeprefix(f"{CLAIM}-"))
-    if ordinal is None or meta["name"] != seen.owner.claim(ordinal):
+    ordinal = o.ordinal(meta["name"].removeprefix(f"{CLAIM}-"))
+    if ordinal is None or meta["name"] != o.owner.claim(ordinal):
         return None
     labels = meta.get("labels") or {}
-    ours = seen.owner.selector.items() <= labels.items()
+    ours = o.owner.selector.items() <= labels.items()
     return Claim(
         name=meta["name"],
         ordinal=ordinal,
@@ -156,14 +156,14 @@ def claim_of(seen: Snapshot, item: Document) -> Claim | None:
     )
 
 
-def repair_of(seen: Snapshot, item: Document) -> Repair | None:
+def repair_of(o: Snapshot, item: Document) -> Repair | None:
     """A DynamoRepair of this cluster; the API server has checked it against the schema."""
     meta = item["metadata"]
     try:
         spec = repair_spec(item.get("spec") or {})
     except BadSpec:
         return None
-    if spec.cluster_name != seen.name or "deletionTimestamp" in meta:
+    if spec.cluster_name != o.name or "deletionTimestamp" in meta:
         return None
     return Repair(
         name=meta["name"],
@@ -175,30 +175,30 @@ def repair_of(seen: Snapshot, item: Document) -> Repair | None:
     )
 
 
-def runs_of(seen: Snapshot, backups: list[Any], restores: list[Any]) -> tuple[Run, ...]:
+def runs_of(o: Snapshot, backups: list[Any], restores: list[Any]) -> tuple[Run, ...]:
     """The DynamoBackups and DynamoRestores of this cluster, among all of the namespace: a restore
     may be of another ring's backup."""
-    made = [run for item in backups if (run := _run(seen, item, BACKUP)) is not None]
+    made = [run for item in backups if (run := _run(o, item, BACKUP)) is not None]
     named = {item["metadata"]["name"]: dict(item.get("status") or {}) for item in backups}
     for item in restores:
-        run = _run(seen, item, RESTORE)
+        run = _run(o, item, RESTORE)
         if run is not None and isinstance(run.spec, RestoreSpec):
             made.append(_with_source(run, run.spec, named))
     return tuple(made)
 
 
-def _run(seen: Snapshot, item: Document, kind: Any) -> Run | None:
+def _run(o: Snapshot, item: Document, kind: Any) -> Run | None:
     meta, status = item["metadata"], dict(item.get("status") or {})
     decode = backup_spec if kind == BACKUP else restore_spec
     try:
         spec = decode(item.get("spec") or {})
     except BadSpec:
         return None
-    if spec.cluster_name != seen.name or "deletionTimestamp" in meta:
+    if spec.cluster_name != o.name or "deletionTimestamp" in meta:
         return None
     archive, missing = "", ""
     if isinstance(spec, BackupSpec) and spec.method == "Records":
-        archive = spec.target or status.get("target") or seen.spec.backup.target or ""
+        archive = spec.target or status.get("target") or o.spec.backup.target or ""
         missing = "" if archive else "spec.target is not set, nor spec.backup.target of the ring"
     return Run(
         kind=kind,

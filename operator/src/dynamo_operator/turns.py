@@ -24,7 +24,7 @@ class Turns:
         self._holder: Cluster | None = None
         self._free_at = float("-inf")
 
-    def seen(self, o: Snapshot) -> bool:
+    def update(self, o: Snapshot) -> bool:
         """Whether this ring may take the template now. Its turn ends when all its pods run with it,
         or when it may not take it any more."""
         key, wants = (o.namespace, o.name), behind(o) and not o.spec.paused and not o.spec.stopped

@@ -22,7 +22,7 @@ class Waits:
         self._clock = clock
         self._since: dict[Cluster, dict[tuple[str, str], float]] = {}
 
-    def seen(self, o: Snapshot) -> dict[str, float]:
+    def update(self, o: Snapshot) -> dict[str, float]:
         """For how many seconds each missing thing of this look has been missing."""
         now = self._clock()
         before = self._since.get((o.namespace, o.name), {})

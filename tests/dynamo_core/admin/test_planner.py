@@ -294,16 +294,16 @@ def test_an_operation_is_followed_to_its_end(office: Office) -> None:
         office.put("a", b"%d" % number, b"v")
     moves = len(office.made("a", JOIN_D)["moves"])
     assert office.apply("a", JOIN_D, "join")[0] == 202
-    seen = set()
+    counts = set()
 
     def done() -> bool:
         operation = office.operation("b")
-        seen.add(operation["moves_done"])
+        counts.add(operation["moves_done"])
         return operation["state"] == "done"
 
     office.until(done)
     assert office.ring.members["d"].state == MEMBER
-    assert max(seen) == moves and len(seen) > 2
+    assert max(counts) == moves and len(counts) > 2
     assert office.apply("d", {"leave": ["a", "b"]}, "leave")[0] == 202
     office.until(lambda: office.operation("c")["state"] == "done")
     states = {name: line.state for name, line in office.ring.members.items()}

@@ -47,13 +47,13 @@ class Server:
 
     def put(self, value: bytes, context: History | None = None, request_id: str = "") -> History:
         """The context of a bare put: the sent one, this write's single dot, its id (S-CTX-2)."""
-        seen = context or History()
+        covered = context or History()
         sibling = Sibling(
             self.actor, 1 + self.record.history.top(self.actor), value, "", request_id
         )
         self.dots.append(sibling.dot)
-        self.record = update(self.record, seen, sibling)
-        return seen.with_dot(sibling.dot).naming((sibling,))
+        self.record = update(self.record, covered, sibling)
+        return covered.with_dot(sibling.dot).naming((sibling,))
 
     def take(self, other: Server) -> None:
         self.record = sync(self.record, other.record)
@@ -100,11 +100,11 @@ def test_a_hundred_puts_without_context_make_a_hundred_dots() -> None:
 def test_siblings_number_at_most_the_concurrent_writers() -> None:
     """Plain version vectors explode here (riak_kv PR 746): each writer replaces its own."""
     server = Server(X)
-    seen = [History(), History()]
+    covered = [History(), History()]
     for turn in range(20):
         for writer in (0, 1):
-            context = server.put(f"{writer} {turn}".encode(), seen[writer])
-            seen[writer] = seen[writer].joined(context)
+            context = server.put(f"{writer} {turn}".encode(), covered[writer])
+            covered[writer] = covered[writer].joined(context)
     assert server.values == [b"0 19", b"1 19"]
 
 

@@ -23,8 +23,8 @@ from dynamo_core.protocol.look_messages import (
     Look,
     Looked,
     RecordBody,
-    RecordSeen,
-    SiblingSeen,
+    RecordShown,
+    SiblingShown,
     StatusBody,
     TreeBody,
     encode_body,
@@ -32,13 +32,13 @@ from dynamo_core.protocol.look_messages import (
 from dynamo_core.replica import merkle
 from dynamo_core.testing.town import SETTINGS, Town
 
-SIBLING = SiblingSeen((1, 2), "value", 5, b"v", "text/plain", 0, "id")
+SIBLING = SiblingShown((1, 2), "value", 5, b"v", "text/plain", 0, "id")
 LEAVES = b"l" * (SUM_BYTES << SETTINGS.leaf_bits)
 
 
-def record(sibling: SiblingSeen = SIBLING, target: str = "") -> RecordBody:
-    seen = RecordSeen(target, b"d", 9, {1: 2}, [(1, 4)], [sibling], 1, 1)
-    return RecordBody(3, 0, False, [seen])
+def record(sibling: SiblingShown = SIBLING, target: str = "") -> RecordBody:
+    one = RecordShown(target, b"d", 9, {1: 2}, [(1, 4)], [sibling], 1, 1)
+    return RecordBody(3, 0, False, [one])
 
 
 def change(**fields: Any) -> HistoryBody:

@@ -30,8 +30,8 @@ from dynamo_core.protocol.look_messages import (
     Look,
     Looked,
     RecordBody,
-    RecordSeen,
-    SiblingSeen,
+    RecordShown,
+    SiblingShown,
     StatusBody,
     decode_body,
     encode_body,
@@ -39,7 +39,7 @@ from dynamo_core.protocol.look_messages import (
 )
 from dynamo_core.replica.hints import hint_key
 from dynamo_core.testing.town import SETTINGS, Town, known
-from tests.dynamo_core.look.seen import WATCHING, asked
+from tests.dynamo_core.look.asked import WATCHING, asked
 
 
 def test_copies_of_a_key_agree_after_a_put() -> None:
@@ -47,13 +47,13 @@ def test_copies_of_a_key_agree_after_a_put() -> None:
     town.put("a", b"k", b"v", w=3)
     town.run(1.0)
     for door in town.nodes:
-        seen = asked(town, door, "records", b"k")
-        assert seen["owners"] == list(town.owners(b"k")) and seen["owners_agree"]
-        assert [c["node"] for c in seen["copies"]] == seen["owners"]
-        assert len({c["digest"] for c in seen["copies"]}) == 1
-        assert not any(c["lacks"] or c["superseded"] for c in seen["copies"])
-        assert [c["siblings"][0]["value"] for c in seen["copies"]] == ["dg=="] * 3
-    hidden = without_values(seen)
+        shown = asked(town, door, "records", b"k")
+        assert shown["owners"] == list(town.owners(b"k")) and shown["owners_agree"]
+        assert [c["node"] for c in shown["copies"]] == shown["owners"]
+        assert len({c["digest"] for c in shown["copies"]}) == 1
+        assert not any(c["lacks"] or c["superseded"] for c in shown["copies"])
+        assert [c["siblings"][0]["value"] for c in shown["copies"]] == ["dg=="] * 3
+    hidden = without_values(shown)
     assert [c["siblings"][0]["value"] for c in hidden["copies"]] == [""] * 3
     assert [c["siblings"][0]["bytes"] for c in hidden["copies"]] == [1] * 3
 
@@ -70,9 +70,9 @@ def test_a_copy_that_missed_a_put_says_what_it_lacks() -> None:
     town.run(1.0)
     replica.replace(stored, replica.data(stored), old)
     town.nodes[third].write_batch.flush()
-    seen = asked(town, second, "records", b"k")
-    copies = {c["node"]: c for c in seen["copies"]}
-    assert not seen["owners_agree"]
+    shown = asked(town, second, "records", b"k")
+    copies = {c["node"]: c for c in shown["copies"]}
+    assert not shown["owners_agree"]
     assert copies[third]["lacks"] == [copies[first]["siblings"][0]["dot"]]
     assert copies[third]["superseded"] == [copies[third]["siblings"][0]["dot"]]
     assert not (copies[first]["lacks"] or copies[first]["superseded"])
@@ -86,10 +86,10 @@ def test_a_hint_is_shown_beside_the_copies_and_says_what_it_waits_for() -> None:
     town.kill(third)
     town.until(lambda: not town.nodes[first].up(third))
     town.put(first, b"k", b"v", w=3)
-    seen = asked(town, first, "records", b"k")
-    hint = next(c for c in seen["copies"] if c["target"])
+    shown = asked(town, first, "records", b"k")
+    hint = next(c for c in shown["copies"] if c["target"])
     assert (hint["node"], hint["target"]) == (stand_in, third)
-    assert seen["no_answer"] == {third: "down"}
+    assert shown["no_answer"] == {third: "down"}
     hints = asked(town, first, "hints", third, 10)
     (line,) = [t for h in hints["holders"] if h["node"] == stand_in for t in h["targets"]]
     assert (line["target"], line["count"], line["keys"]) == (third, 1, ["aw=="])
@@ -101,8 +101,8 @@ def test_a_hint_is_shown_beside_the_copies_and_says_what_it_waits_for() -> None:
     town.until(lambda: not town.nodes[stand_in].hints.counts)
     town.run(1.0)
     assert not town.nodes[stand_in].deliveries.since
-    seen = asked(town, first, "records", b"k")
-    assert seen["owners_agree"] and not any(c["target"] for c in seen["copies"])
+    shown = asked(town, first, "records", b"k")
+    assert shown["owners_agree"] and not any(c["target"] for c in shown["copies"])
     kinds = [line.kind for line in town.nodes[stand_in].events.since(0)]
     assert {"ring", "peer_down", "peer_up", "hints_kept", "hints_delivered"} <= set(kinds)
     (event,) = asked(town, first, "history", b"k")["events"]
@@ -116,13 +116,13 @@ def test_the_cluster_is_seen_from_one_node() -> None:
     town.kill("d")
     town.until(lambda: not town.nodes["a"].up("d"))
     town.run(2.0)
-    seen = asked(town, "a", "cluster")
-    lines = {m["name"]: m for m in seen["members"]}
+    shown = asked(town, "a", "cluster")
+    lines = {m["name"]: m for m in shown["members"]}
     assert [n for n, m in lines.items() if m["answered"]] == ["a", "b", "c"]
     assert lines["d"]["seen_by"] == dict.fromkeys("abc", "down")
     assert lines["b"]["status"]["partitions"]["owned"] > 0
     assert lines["b"]["status"]["disk_bytes"] == 7
-    assert seen["no_answer"] == {"d": "down"} and seen["ring"]["partitions"] == 16
+    assert shown["no_answer"] == {"d": "down"} and shown["ring"]["partitions"] == 16
 
 
 def test_trees_of_owners_differ_in_the_leaf_of_the_key() -> None:
@@ -131,15 +131,15 @@ def test_trees_of_owners_differ_in_the_leaf_of_the_key() -> None:
     town.run(1.0)
     stored = store_key(b"k")
     partition = partition_of(stored, 4)
-    seen = asked(town, "a", "trees", partition)
-    assert not seen["differ"] and len({c["root"] for c in seen["copies"]}) == 1
+    shown = asked(town, "a", "trees", partition)
+    assert not shown["differ"] and len({c["root"] for c in shown["copies"]}) == 1
     node = town.nodes["b"]
     record = node.replica.data(stored)
     assert record is not None
     node.replica.forget(stored, record)
     node.write_batch.flush()
-    seen = asked(town, "a", "trees", partition)
-    assert seen["differ"] == [node.replica.forest.slot_of(stored) & 3]
+    shown = asked(town, "a", "trees", partition)
+    assert shown["differ"] == [node.replica.forest.slot_of(stored) & 3]
 
 
 def test_figure_3_of_the_paper() -> None:
@@ -156,9 +156,9 @@ def test_figure_3_of_the_paper() -> None:
     assert len(both.values) == 2
     town.put(x, b"cart", b"D5", w=3, context=known(both))
     town.run(1.0)
-    seen = asked(town, z, "history", b"cart")
-    assert seen["watched"]
-    events = {e["value"]: e for e in seen["events"]}
+    shown = asked(town, z, "history", b"cart")
+    assert shown["watched"]
+    events = {e["value"]: e for e in shown["events"]}
     d1, d2e, d3, d4, d5 = (events[v] for v in ("RDE=", "RDI=", "RDM=", "RDQ=", "RDU="))
     assert [e["coordinator"] for e in (d1, d2e, d3, d4, d5)] == [x, x, y, z, x]
     assert d1["parents"] == [] and d2e["parents"] == [d1["dot"]]
@@ -178,9 +178,9 @@ def test_a_look_changes_nothing_and_shows_damage() -> None:
     town.disks["b"].corrupt.add((DATA, stored))
     number, damaged = node.write_batch.number, set(node.replica.damaged)
     for at in "abc":
-        seen = asked(town, at, "records", b"k")
-        (copy,) = [c for c in seen["without"] if c["node"] == "b"]
-        assert copy["damaged"] and not seen["owners_agree"]
+        shown = asked(town, at, "records", b"k")
+        (copy,) = [c for c in shown["without"] if c["node"] == "b"]
+        assert copy["damaged"] and not shown["owners_agree"]
     assert (node.write_batch.number, node.replica.damaged) == (number, damaged)
 
 
@@ -215,17 +215,17 @@ def test_a_silent_node_is_named_and_the_others_are_shown() -> None:
     town = Town("a b c d e f g h")
     town.lost = lambda sender, receiver, frame: sender in "bcdefg" and receiver == "a"
     began = town.now
-    seen = asked(town, "a", "cluster")
+    shown = asked(town, "a", "cluster")
     assert town.now - began <= town.settings.call_s + 0.2
-    assert seen["no_answer"] == dict.fromkeys("bcdefg", "no answer")
-    assert [m["name"] for m in seen["members"] if m["answered"]] == ["a", "h"]
+    assert shown["no_answer"] == dict.fromkeys("bcdefg", "no answer")
+    assert [m["name"] for m in shown["members"] if m["answered"]] == ["a", "h"]
 
 
 def test_members_that_are_not_asked_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inside, "NODES_ASKED_MAX", 2)
-    seen = asked(Town("a b c d"), "a", "cluster")
-    assert [m["name"] for m in seen["members"] if m["answered"]] == ["a", "b"]
-    assert seen["no_answer"] == dict.fromkeys("cd", "not asked: one request asks 2 members")
+    shown = asked(Town("a b c d"), "a", "cluster")
+    assert [m["name"] for m in shown["members"] if m["answered"]] == ["a", "b"]
+    assert shown["no_answer"] == dict.fromkeys("cd", "not asked: one request asks 2 members")
 
 
 def test_a_gathering_holds_bounded_bytes() -> None:
@@ -251,9 +251,9 @@ def worst_bodies(what: str) -> list[bytes]:
     if what == HINTS:
         body: msgspec.Struct = HintsBody(1, [HintsFor("a", 1, 1, "x", [b"k"] * 100)] * 64)
     elif what == RECORD:
-        sibling = SiblingSeen((1, 2), "value", 1, b"", "", 0, "")
-        seen = RecordSeen("", b"", 1, {}, [], [sibling] * SIBLINGS_SHOWN_MAX, 1, 1)
-        body = RecordBody(3, 0, False, [seen] * RECORDS_SHOWN_MAX)
+        sibling = SiblingShown((1, 2), "value", 1, b"", "", 0, "")
+        one = RecordShown("", b"", 1, {}, [], [sibling] * SIBLINGS_SHOWN_MAX, 1, 1)
+        body = RecordBody(3, 0, False, [one] * RECORDS_SHOWN_MAX)
     elif what == HISTORY:
         dots = [(n, 1) for n in range(ACTORS_SHOWN_MAX)]
         change = Change(1, "put", "", (1, 2), dict(dots), dots, dots, dots, "value", 1, b"v")
@@ -308,6 +308,6 @@ def test_an_older_node_is_not_asked_and_is_named() -> None:
         return False
 
     town.lost = lost
-    seen = asked(town, "a", "cluster")
-    assert seen["no_answer"] == {"b": "its older version does not know this call"}
+    shown = asked(town, "a", "cluster")
+    assert shown["no_answer"] == {"b": "its older version does not know this call"}
     assert ("a", "b", Look) not in sent and ("a", "c", Look) in sent

@@ -79,8 +79,8 @@ def test_a_value_with_a_time_that_has_passed_supersedes_and_reads_as_deleted() -
     """S-TTL-1: the same as a put that expires at once."""
     town = Town("a b c")
     town.put(A, KEY, b"old", w=3)
-    seen = known(town.get(A, KEY))
-    assert town.put(A, KEY, b"new", context=seen, w=3, expires_ms=town.wall_ms).status == 204
+    context = known(town.get(A, KEY))
+    assert town.put(A, KEY, b"new", context=context, w=3, expires_ms=town.wall_ms).status == 204
     assert town.get(B, KEY).problem == "not-found"
 
 

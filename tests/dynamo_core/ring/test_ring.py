@@ -361,13 +361,13 @@ def test_the_json_form_is_the_contracts() -> None:
 def test_a_client_gets_the_same_ring_from_json_but_for_hidden_versions(ring: Ring) -> None:
     document = json.loads(json.dumps(to_document(ring)))
     document["of_a_newer_node"] = 1
-    seen = from_document(document)
-    assert seen.entries == ring.entries
-    assert seen.identity == ring.identity
-    assert seen.members == {
+    ours = from_document(document)
+    assert ours.entries == ring.entries
+    assert ours.identity == ring.identity
+    assert ours.members == {
         name: msgspec.structs.replace(line, version=0) for name, line in ring.members.items()
     }
-    assert seen.target == msgspec.structs.replace(ring.target, version=0)
+    assert ours.target == msgspec.structs.replace(ring.target, version=0)
 
 
 def test_a_document_of_an_older_node_is_of_a_sloppy_ring() -> None:

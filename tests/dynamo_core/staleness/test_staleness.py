@@ -41,10 +41,10 @@ def busy(town: Town) -> None:
 
 def test_a_call_in_a_while_is_sampled_and_the_others_carry_nothing() -> None:
     town = Town("a b c", settings=msgspec.structs.replace(ON, delay_samples_per_minute=60))
-    seen: list[int] = []
+    stamps: list[int] = []
 
     def note(sender: str, receiver: str, frame: Frame) -> bool:
-        seen.extend(m.timed for m in frame.messages if isinstance(m, Fetch | Store))
+        stamps.extend(m.timed for m in frame.messages if isinstance(m, Fetch | Store))
         return False
 
     town.lost = note
@@ -52,7 +52,7 @@ def test_a_call_in_a_while_is_sampled_and_the_others_carry_nothing() -> None:
     for _ in range(20):
         town.put(owner, b"k", b"v", context=town.get(owner, b"k").context)
         town.run(0.1)
-    assert seen.count(0) > 30 and 4 <= len(seen) - seen.count(0) <= 10
+    assert stamps.count(0) > 30 and 4 <= len(stamps) - stamps.count(0) <= 10
 
 
 def test_without_sampling_nothing_is_kept_and_nothing_is_compared_but_a_time() -> None:

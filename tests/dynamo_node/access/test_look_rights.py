@@ -139,9 +139,9 @@ def test_events_come_as_they_happen_and_from_where_the_client_was() -> None:
         stream = answer.body_iterator
         assert (await anext(stream)).startswith(b":")
         node.happened("peer_down", "S-MEM-2", {"node": "b"})
-        while (seen := lines_of(await anext(stream)))[0]["kind"] != "peer_down":
+        while (lines := lines_of(await anext(stream)))[0]["kind"] != "peer_down":
             pass
-        assert seen[0]["node"] == "b" and seen[0]["rule"] == "S-MEM-2" and seen[0]["at_ms"] > 0
+        assert lines[0]["node"] == "b" and lines[0]["rule"] == "S-MEM-2" and lines[0]["at_ms"] > 0
         last = node.events.last
         node.happened("peer_up", "S-MEM-2", {"node": "b"})
         again: Any = await api.events(Asked("0", str(last)))  # type: ignore[arg-type]

@@ -242,8 +242,8 @@ def test_rights_change_under_load_without_a_failed_request(tmp_path: Path) -> No
         until(lambda: len(ring.said()) > told, "not read again")
         assert [line["event"] for line in ring.said()[told:]] == ["rights were read again"]
         assert status("unsignalled") == 200
-        seen = len(statuses)
-        until(lambda: len(statuses) > seen + 20, "the load has ended")
+        before = len(statuses)
+        until(lambda: len(statuses) > before + 20, "the load has ended")
     finally:
         done.set()
         if load_thread.is_alive():

@@ -16,15 +16,15 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 @pytest.fixture
 def submitted(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Operation]]:
     """Operations as they enter the node."""
-    seen: list[Operation] = []
+    operations: list[Operation] = []
     submit = listener.node.submit
 
     def listen(operation: Operation, *rest: object) -> None:
-        seen.append(operation)
+        operations.append(operation)
         submit(operation, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(listener.node, "submit", listen)
-    yield seen
+    yield operations
 
 
 def test_an_operation_has_the_trace_of_its_request(

@@ -33,19 +33,19 @@ class Hijacker:
         self.put_in = 0
 
     def change(self, number: int, sealed: bytes) -> list[bytes]:
-        seen = decode_frame(sealed[HEAD_BYTES:])
-        if self.message is None or not seen.echo_boot:
+        forged = decode_frame(sealed[HEAD_BYTES:])
+        if self.message is None or not forged.echo_boot:
             return [sealed]
         said = Frame(
-            seen.version,
-            seen.cluster_id,
-            seen.name,
-            seen.node_id,
-            seen.address,
-            seen.boot,
-            seen.beat,
-            seen.echo_boot,
-            seen.echo,
+            forged.version,
+            forged.cluster_id,
+            forged.name,
+            forged.node_id,
+            forged.address,
+            forged.boot,
+            forged.beat,
+            forged.echo_boot,
+            forged.echo,
             [self.message],
         )
         frame = encode_frame(said)

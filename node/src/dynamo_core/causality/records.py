@@ -244,10 +244,10 @@ class Record:
         entry = self.history.ids.get(request_id)
         return (entry.actor, entry.counter) if entry is not None else None
 
-    def forgotten(self, request_id: str, seen: History) -> Dot | None:
+    def forgotten(self, request_id: str, covered: History) -> Dot | None:
         """The dot of a request that only the context names, while this record has the event without
         the name. Raises NotHere when this record does not have the event."""
-        entry = seen.ids.get(request_id)
+        entry = covered.ids.get(request_id)
         if entry is None:
             return None
         dot = (entry.actor, entry.counter)
@@ -321,7 +321,7 @@ def _one_per_request(kept: dict[Dot, Sibling], history: History, lww: bool) -> t
     """S-REQ-1: of siblings with one id the smallest dot stays. Siblings whose id is superseded are
     dropped. When the last writer wins, the latest stamp stays instead: with two different rules
     each one could drop what the other keeps, and no sibling would be left."""
-    seen: set[str] = set()
+    names: set[str] = set()
     result = []
     siblings = [kept[dot] for dot in sorted(kept)]
     if lww:
@@ -329,9 +329,9 @@ def _one_per_request(kept: dict[Dot, Sibling], history: History, lww: bool) -> t
     for sibling in siblings:
         name = sibling.request_id
         if name:
-            if name in history.ids or name in seen:
+            if name in history.ids or name in names:
                 continue
-            seen.add(name)
+            names.add(name)
         result.append(sibling)
     return in_order(tuple(result))
 

@@ -19,8 +19,8 @@ from dynamo_core.protocol.look_messages import (
     HintsBody,
     HistoryBody,
     RecordBody,
-    RecordSeen,
-    SiblingSeen,
+    RecordShown,
+    SiblingShown,
     Status,
     TreeBody,
     peers_of,
@@ -48,8 +48,8 @@ def _value(kind: str, size: int, value: bytes) -> dict[str, Any]:
     return {"kind": kind, "bytes": size, "value": b64encode(value).decode()}
 
 
-def _history(seen: RecordSeen | Change) -> History:
-    return History(seen.vector, frozenset(seen.dots))
+def _history(told: RecordShown | Change) -> History:
+    return History(told.vector, frozenset(told.dots))
 
 
 def roles(flags: int) -> dict[str, bool]:
@@ -129,19 +129,19 @@ def trees_document(found: Mapping[str, TreeBody]) -> dict[str, Any]:
 
 def records_document(found: Mapping[str, RecordBody]) -> dict[str, Any]:
     """Every copy of one key, side by side, and whether they agree."""
-    every = ((name, body, seen) for name, body in found.items() for seen in body.records)
+    every = ((name, body, one) for name, body in found.items() for one in body.records)
     copies = list(islice(every, COPIES_SHOWN_MAX))
-    histories = [_history(seen) for _, _, seen in copies]
-    dots = [{s.dot for s in seen.siblings} for _, _, seen in copies]
+    histories = [_history(one) for _, _, one in copies]
+    dots = [{s.dot for s in one.siblings} for _, _, one in copies]
     shown = []
-    for at, (name, body, seen) in enumerate(copies):
+    for at, (name, body, one) in enumerate(copies):
         own, mine = histories[at], dots[at]
         others = [other for other in range(len(copies)) if other != at]
         lacks = {dot for o in others for dot in dots[o] if not own.covers_dot(dot)}
         stale = {
             dot for o in others for dot in mine - dots[o] if histories[o].covers_dot(dot)
         }  # fmt: skip
-        shown.append(_copy(name, body, seen, lacks, stale))
+        shown.append(_copy(name, body, one, lacks, stale))
     without = [
         {"node": name, **roles(body.flags), "damaged": body.damaged}
         for name, body in found.items()
@@ -156,32 +156,32 @@ def records_document(found: Mapping[str, RecordBody]) -> dict[str, Any]:
 
 
 def _copy(
-    name: str, body: RecordBody, seen: RecordSeen, lacks: Iterable[Dot], stale: Iterable[Dot]
+    name: str, body: RecordBody, one: RecordShown, lacks: Iterable[Dot], stale: Iterable[Dot]
 ) -> dict[str, Any]:
     return {
         "node": name,
-        "target": seen.target or None,
+        "target": one.target or None,
         **roles(body.flags),
         "damaged": body.damaged or bool(body.flags & CORRUPT),
-        "digest": seen.digest.hex(),
-        "bytes": seen.size,
-        "vector": vector_words(seen.vector),
-        "dots": [dot_word(dot) for dot in seen.dots],
-        "siblings": [_sibling(sibling) for sibling in seen.siblings],
-        "actors_count": seen.actors,
-        "siblings_count": seen.siblings_count,
+        "digest": one.digest.hex(),
+        "bytes": one.size,
+        "vector": vector_words(one.vector),
+        "dots": [dot_word(dot) for dot in one.dots],
+        "siblings": [_sibling(sibling) for sibling in one.siblings],
+        "actors_count": one.actors,
+        "siblings_count": one.siblings_count,
         "lacks": sorted(map(dot_word, lacks)),
         "superseded": sorted(map(dot_word, stale)),
     }
 
 
-def _sibling(seen: SiblingSeen) -> dict[str, Any]:
+def _sibling(sibling: SiblingShown) -> dict[str, Any]:
     return {
-        "dot": dot_word(seen.dot),
-        **_value(seen.kind, seen.size, seen.value),
-        "content_type": seen.content_type,
-        "expires_ms": seen.expires_ms or None,
-        "request_id": seen.request_id or None,
+        "dot": dot_word(sibling.dot),
+        **_value(sibling.kind, sibling.size, sibling.value),
+        "content_type": sibling.content_type,
+        "expires_ms": sibling.expires_ms or None,
+        "request_id": sibling.request_id or None,
     }
 
 

@@ -36,8 +36,8 @@ from dynamo_core.protocol.look_messages import (
     Look,
     Looked,
     RecordBody,
-    RecordSeen,
-    SiblingSeen,
+    RecordShown,
+    SiblingShown,
     StatusBody,
     TreeBody,
     encode_body,
@@ -110,7 +110,7 @@ class OwnCopy:
         the body is full."""
         replica, stored = self.node.replica, request.stored
         targets: list[HintTarget] = ["", *replica.hints.targets(stored)]
-        records: list[RecordSeen] = []
+        records: list[RecordShown] = []
         damaged, size, read = False, 0, 0
         for number, target in enumerate(targets):
             if len(records) == RECORDS_SHOWN_MAX or read > self.node.settings.fetch_bytes_max:
@@ -119,11 +119,11 @@ class OwnCopy:
                 data = self._read(number == 0, target, stored)
                 if data is not None:
                     read += len(data)
-                    seen = self._seen("" if number == 0 else shown(target), data)
-                    size += len(encode_body(seen))
+                    line = self._shown("" if number == 0 else shown(target), data)
+                    size += len(encode_body(line))
                     if size > BODY_BYTES_MAX - ROOM:
                         break
-                    records.append(seen)
+                    records.append(line)
             except Corrupt:
                 damaged = True
         else:
@@ -140,10 +140,10 @@ class OwnCopy:
             replica.write_batch.get(DATA, stored) if own else replica.hints.record(target, stored)
         )
 
-    def _seen(self, target: str, data: bytes) -> RecordSeen:
+    def _shown(self, target: str, data: bytes) -> RecordShown:
         record = decode_record(data)
         history, most = record.history, ACTORS_SHOWN_MAX
-        return RecordSeen(
+        return RecordShown(
             target[:WORD_CHARS_MAX],
             digest_in(data),
             len(data),
@@ -154,10 +154,10 @@ class OwnCopy:
             len(record.siblings),
         )
 
-    def _sibling(self, sibling: Sibling) -> SiblingSeen:
+    def _sibling(self, sibling: Sibling) -> SiblingShown:
         value = sibling.value
         live = sibling.live(self.node.wall_ms)
-        return SiblingSeen(
+        return SiblingShown(
             sibling.dot,
             "value" if live else "tombstone" if value is None else "expired",
             len(value or b""),

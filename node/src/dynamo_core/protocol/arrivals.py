@@ -53,8 +53,8 @@ def put_digest(put: Put) -> bytes:
     absolute expiry. The fields are named one by one, so a newer node with more fields makes the
     same digest (C17)."""
     context = put.context
-    seen = (context.history, context.node) if context is not None else None
-    what = (put.key, put.value, put.content_type, seen, put.request_id, put.expires_in_s)
+    of_context = (context.history, context.node) if context is not None else None
+    what = (put.key, put.value, put.content_type, of_context, put.request_id, put.expires_in_s)
     how = (put.w, put.dw, put.strict, put.timeout_s, put.answer_record, put.explain)
     return _digest(_put_hasher, (what, how))
 
@@ -83,11 +83,11 @@ def outcome_digest(outcome: Outcome) -> bytes:
         (s.actor, s.counter, s.value, s.content_type, s.request_id, s.expires_ms, s.stamp)
         for s in outcome.values
     ]
-    seen = (context.history, context.node) if context is not None else None
+    of_context = (context.history, context.node) if context is not None else None
     counts = (acks.total, acks.owners, acks.hinted, acks.durable) if acks is not None else None
     end = (outcome.status, outcome.problem, outcome.detail, outcome.applied, outcome.node)
     explained = outcome.explanation is not None
-    return _digest(_outcome_hasher, (end, values, seen, counts, explained))
+    return _digest(_outcome_hasher, (end, values, of_context, counts, explained))
 
 
 def verified_outcome(outcome: Outcome, digest: bytes) -> Outcome:

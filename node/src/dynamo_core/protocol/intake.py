@@ -329,10 +329,10 @@ CHECKS: dict[type, Callable[[Any, Any], str]] = {
 """The check of each kind whose types do not check all. Answers are also compared with their
 request."""
 PLAIN: frozenset[type] = frozenset(
-    (Fetch, Leaves, Still, Settle, Numbers, FirstRing, Announce, Fetched, Stored, Forwarded, RootsReply,
-     LeavesReply, ListingReply, FetchedMany, Prepared, Founded, Reached, Progress, KeysReply,
-     Promised, StillReply, Settled, Shown, SizesReply, Announced, RoundAnswer, RoundDone,
-     Looked, Delays, Glanced)
+    (Fetch, Leaves, Still, Settle, Numbers, FirstRing, Announce, Fetched, Stored, Forwarded,
+     RootsReply, LeavesReply, ListingReply, FetchedMany, Prepared, Founded, Reached, Progress,
+     KeysReply, Promised, StillReply, Settled, Shown, SizesReply, Announced, RoundAnswer,
+     RoundDone, Looked, Delays, Glanced)
 )  # fmt: skip
 """The kinds without a check here: their types check all, or they are compared with their request,
 or with the ring."""

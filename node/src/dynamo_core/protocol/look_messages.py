@@ -54,7 +54,7 @@ class Looked(Message, tag=81):
     body: Annotated[bytes, Meta(max_length=BODY_BYTES_MAX)]
 
 
-class SiblingSeen(msgspec.Struct, array_like=True, gc=False):
+class SiblingShown(msgspec.Struct, array_like=True, gc=False):
     """One version. `kind` is "value", "tombstone" or "expired"; `size` counts all its bytes."""
 
     dot: Dot
@@ -66,7 +66,7 @@ class SiblingSeen(msgspec.Struct, array_like=True, gc=False):
     request_id: Text
 
 
-class RecordSeen(msgspec.Struct, array_like=True, gc=False):
+class RecordShown(msgspec.Struct, array_like=True, gc=False):
     """One record: the node's own if `target` is "", else a hint for that node. `actors` and
     `siblings_count` count those that are not shown too."""
 
@@ -75,7 +75,7 @@ class RecordSeen(msgspec.Struct, array_like=True, gc=False):
     size: Count
     vector: Vector
     dots: Dots
-    siblings: Annotated[list[SiblingSeen], Meta(max_length=SIBLINGS_SHOWN_MAX)]
+    siblings: Annotated[list[SiblingShown], Meta(max_length=SIBLINGS_SHOWN_MAX)]
     actors: Count
     siblings_count: Count
 
@@ -87,7 +87,7 @@ class RecordBody(msgspec.Struct, array_like=True, gc=False):
     flags: Flags
     seen: RoundNumber
     damaged: bool
-    records: Annotated[list[RecordSeen], Meta(max_length=RECORDS_SHOWN_MAX)]
+    records: Annotated[list[RecordShown], Meta(max_length=RECORDS_SHOWN_MAX)]
     left_out: Count = 0
 
 

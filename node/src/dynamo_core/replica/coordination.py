@@ -81,8 +81,8 @@ class Coordination:
         elif known is not None and known_seen >= replica.numbers.floor(partition):
             held = merge_bytes(stored[4:], held, known, replica.lww)
             number = min(number, known_seen)
-        seen = decode_history(put.context.history) if put.context is not None else NOTHING
-        if apart and known is not None and put.request_id in seen.ids:
+        covered = decode_history(put.context.history) if put.context is not None else NOTHING
+        if apart and known is not None and put.request_id in covered.ids:
             # A retry of a request whose first attempt was read on other nodes: that is its result.
             target = replica.quarantine_target.read_at(known_seen)
             held, number = known, known_seen
@@ -91,7 +91,7 @@ class Coordination:
         if name and (first := before.sibling_of(name)) and not same_request(put, first):
             replica.counters["request_ids_reused"] += 1
             raise RequestIdReused(ID_REUSED)
-        event = (before.event_of(name) or before.forgotten(name, seen)) if name else None
+        event = (before.event_of(name) or before.forgotten(name, covered)) if name else None
         if event is None:
             size = (len(before.siblings), len(held or b""))
             if put.context is None and replica.settings.crowded(*size):
@@ -101,18 +101,18 @@ class Coordination:
                 before = _without_gap(before, event)
             stamp = self._stamp(before, wall_ms) if replica.lww else 0
             sibling = Sibling(*event, put.value, put.content_type, name, put.expires_ms, stamp)
-            after = update(before, seen, sibling)
+            after = update(before, covered, sibling)
             # With a new key, the client has seen all that the record has.
-            told = after.history if before is EMPTY and not seen.ids else seen.with_dot(event)
+            told = after.history if before is EMPTY and not covered.ids else covered.with_dot(event)
             if replica.lww:
                 after = last_writer(after)
             encoded = encode_record(put.key, after)
             if replica.history is not None:
                 siblings = (before.siblings, sibling, after.siblings)
-                replica.history.made(stored, seen, siblings, target)
+                replica.history.made(stored, covered, siblings, target)
         else:
             replica.counters["request_id_seen_again"] += 1
-            encoded, told = held or b"", seen.with_dot(event)
+            encoded, told = held or b"", covered.with_dot(event)
             sibling = Sibling(*event, None, request_id=name)
         if target:
             replica.keep_hint(target, stored, encoded)

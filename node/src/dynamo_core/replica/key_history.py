@@ -66,17 +66,17 @@ class KeyHistory:
     def made(
         self,
         stored: bytes,
-        seen: History,
+        covered: History,
         told: tuple[Iterable[Sibling], Sibling, Iterable[Sibling]],
         target: HintTarget,
     ) -> None:
-        """A put made one event here. `seen` is the context that it came with. `told` are the
+        """A put made one event here. `covered` is what its context covers. `told` are the
         siblings before it, its own, and those after it."""
         if self.watches(stored):
             before, made, after = told
             kept = {s.dot for s in after}
             gone = [s.dot for s in before if s.dot not in kept]
-            self._note(stored, "put", target, ([made.dot], gone), made, seen)
+            self._note(stored, "put", target, ([made.dot], gone), made, covered)
 
     def came(
         self,
@@ -113,10 +113,10 @@ class KeyHistory:
         target: HintTarget,
         dots: tuple[list[Dot], list[Dot]],
         first: Sibling | None,
-        seen: History | None = None,
+        covered: History | None = None,
     ) -> None:
-        made = first.dot if seen is not None and first is not None else None
-        seen = seen or NOTHING
+        made = first.dot if covered is not None and first is not None else None
+        covered = covered or NOTHING
         most = ACTORS_SHOWN_MAX
         value = (first.value if first is not None else None) or b""
         change = Change(
@@ -124,8 +124,8 @@ class KeyHistory:
             way,
             shown(target)[:WORD_CHARS_MAX] if target else "",
             made,
-            dict(list(seen.vector.items())[:most]),
-            sorted(seen.dots)[:most],
+            dict(list(covered.vector.items())[:most]),
+            sorted(covered.dots)[:most],
             dots[0][:most],
             dots[1][:most],
             "" if first is None else "tombstone" if first.value is None else "value",

@@ -62,7 +62,7 @@ class Violation(NamedTuple):
 class Write:
     """One put or delete: all attempts under one id."""
 
-    __slots__ = ("began", "dw", "ended", "expires", "kind", "known", "outcome", "seen", "sent",
+    __slots__ = ("began", "covered", "dw", "ended", "expires", "kind", "known", "outcome", "sent",
                  "stamps", "strict_from", "value", "w")  # fmt: skip
 
     def __init__(self, first: Attempt) -> None:
@@ -74,7 +74,7 @@ class Write:
         self.stamps: set[int] = set()
         """Times of expiry: each attempt with seconds has a stamp, and the event has one of them."""
         self.began = first.began
-        self.seen: set[int] = set()
+        self.covered: set[int] = set()
         self.outcome = FAIL
         self.ended = 0.0
         self.strict_from = NEVER_ENDED
@@ -86,7 +86,7 @@ class Write:
     def add(self, attempt: Attempt) -> None:
         """One more attempt."""
         self.began = min(self.began, attempt.began)
-        self.seen.update(attempt.seen)
+        self.covered.update(attempt.covered)
         if attempt.expires_ms:
             self.stamps.add(attempt.expires_ms)
         if attempt.outcome == OK:
@@ -150,7 +150,7 @@ class KeyHistory:
         supersedes another. `certain`: without what a write superseded that may never have been
         stored, because another write has its id."""
         past: set[int] = set()
-        pending = [s for v in values if v in self.writes for s in self.writes[v].seen]
+        pending = [s for v in values if v in self.writes for s in self.writes[v].covered]
         while pending:
             value = pending.pop()
             if value not in past:
@@ -161,7 +161,7 @@ class KeyHistory:
                 else:
                     pending.extend(twins)
                 if value in self.writes:
-                    pending.extend(self.writes[value].seen)
+                    pending.extend(self.writes[value].covered)
         return past
 
     def judge(

@@ -96,8 +96,8 @@ class Clients(Attempts):
 
             def write(read: Attempt, context: str) -> None:
                 if read.outcome == OK:
-                    seen = [self.world.value_of.get((key, data), 0) for data in read.shown]
-                    self._write(step, process, key, (context, seen))
+                    covered = [self.world.value_of.get((key, data), 0) for data in read.shown]
+                    self._write(step, process, key, (context, covered))
 
             self.get(process, key, step.r, step.strict, then=write)
         else:
@@ -202,7 +202,7 @@ class Clients(Attempts):
         again: bool,
     ) -> None:
         key, value, sent, request_id = event
-        text, seen = known
+        text, covered = known
         context: Context | None = None
         refused = False
         if text:
@@ -211,7 +211,7 @@ class Clients(Attempts):
             except Gone:
                 if again:
                     return
-                text, seen = known = "", []
+                text, covered = known = "", []
             except BadContext:
                 refused = True
         later = again and sum(k == key and v > value for k, v in self.world.written)
@@ -225,7 +225,7 @@ class Clients(Attempts):
             node=process.name,
             value=value,
             sent=sent,
-            seen=list(seen),
+            covered=list(covered),
             known=bool(text) or not deletes,
             r=step.r or plan.r,
             w=step.w or plan.w,
@@ -300,11 +300,11 @@ class Clients(Attempts):
         if outcome.context is None:
             return ""
         key = attempt.key
-        seen = [self.world.value_of.get((key, data), 0) for data in attempt.shown]
+        covered = [self.world.value_of.get((key, data), 0) for data in attempt.shown]
         if attempt.kind != "get" and not attempt.shown:
-            seen = [attempt.value]
+            covered = [attempt.value]
         text = self._rotation.seal(attempt.node, key, outcome.context)
-        self._contexts.setdefault(key, []).append((text, seen))
+        self._contexts.setdefault(key, []).append((text, covered))
         return text
 
     def _count_holders(self, attempt: Attempt, told: bool) -> None:

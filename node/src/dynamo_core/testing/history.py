@@ -31,9 +31,9 @@ class Setting(msgspec.Struct, tag="setting", frozen=True):
 class Attempt(msgspec.Struct, tag="op", kw_only=True, omit_defaults=True):
     """One operation as its client saw it. Times in seconds of one clock.
 
-    `seen`: ids that the client had seen through the context that it sent; ids that these supersede
-    may be left out. `known` False on a delete: it had no context, so it supersedes what its
-    coordinator read, which no client knows. `due`: nothing excuses a failure. `holders`: the number
+    `covered`: ids that the sent context covers; ids that these supersede may be left out. `known`
+    False on a delete: it had no context, so it supersedes what its coordinator read, which no
+    client knows. `due`: nothing excuses a failure. `holders`: the number
     of disks that held a put when it was acked; `synced`: those that held it durably (-1: not
     counted). `outdated`: the answer is from a node that was removed by force and started again, or
     from a node whose disk was put back and that has not yet heard again what it knew of the key's
@@ -47,7 +47,7 @@ class Attempt(msgspec.Struct, tag="op", kw_only=True, omit_defaults=True):
     node: str = ""
     value: int = 0
     sent: bytes = b""
-    seen: list[int] = []
+    covered: list[int] = []
     known: bool = True
     outcome: Ending = ""
     status: int = 0

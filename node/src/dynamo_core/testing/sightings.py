@@ -55,9 +55,9 @@ def _expired(world: World, node: Node, attempt: Attempt) -> None:
 def _written(world: World, node: Node, attempt: Attempt, outcome: Outcome) -> None:
     if attempt.kind == "delete" and not attempt.known:
         world.count("delete without context")
-    elif attempt.kind == "delete" and not attempt.seen:
+    elif attempt.kind == "delete" and not attempt.covered:
         world.count("delete after a 404 with context")
-    elif len(attempt.seen) > 1:
+    elif len(attempt.covered) > 1:
         world.count("siblings superseded by one put")
     if outcome.acks is not None:
         _acked(world, node, attempt, outcome, outcome.acks)

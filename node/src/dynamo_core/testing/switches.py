@@ -24,7 +24,7 @@ class Switches:
         self._known: dict[tuple[int, int], dict[Switch, set[int]]] = {}
         """By partition and term: the ids of the nodes whose document has had each switch."""
 
-    def seen(self, partition: int, entry: Entry, node_id: int, removed: Collection[int]) -> str:
+    def hear(self, partition: int, entry: Entry, node_id: int, removed: Collection[int]) -> str:
         """A node has this entry of a switch that settles; `removed`: the ids removed by force until
         now. Returns the fault, "" if there is none."""
         assert entry.old is not None

@@ -305,7 +305,7 @@ class World(Evidence):
         for partition, entry in enumerate(ring.entries):
             if entry.old is None or (before is not None and before.entries[partition] is entry):
                 continue
-            detail = self.switches.seen(partition, entry, process.disk.node_id, self.removed)
+            detail = self.switches.hear(partition, entry, process.disk.node_id, self.removed)
             if detail:
                 self.events.append(Trouble("C10", detail))
 

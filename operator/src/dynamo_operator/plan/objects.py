@@ -59,8 +59,8 @@ def _faults(o: Snapshot) -> Iterator[tuple[str, str]]:
             last_due(schedule or "0 0 * * *", o.now)
         except ValueError as error:
             yield "SpecInvalid", f"spec.{part}.{error}"
-    for (kind, name), seen in o.objects.items():
-        if not ours(seen, o.owner):
+    for (kind, name), existing in o.objects.items():
+        if not ours(existing, o.owner):
             yield (
                 "NameTaken",
                 f"{kind} {name} exists but is not of this resource; rename one, or delete it",
@@ -113,9 +113,9 @@ def belongings(o: Snapshot) -> Step | None:
     wanted = [sealed(made) for made in children.companions(o.owner, o.spec, security(o))]
     names = {(made["kind"], made["metadata"]["name"]) for made in wanted}
     actions: list[Apply | Delete] = [a for made in wanted if (a := _apply(o, made)) is not None]
-    for (kind, name), seen in o.objects.items():
+    for (kind, name), existing in o.objects.items():
         if (kind, name) not in names and kind not in KEPT:
-            meta = seen["metadata"]
+            meta = existing["metadata"]
             version = meta["resourceVersion"]
             actions.append(Delete(kind=kind, name=name, uid=meta["uid"], resource_version=version))
     if not actions:
@@ -126,13 +126,13 @@ def belongings(o: Snapshot) -> Step | None:
 def _apply(o: Snapshot, wanted: Document, resource_version: str | None = None) -> Apply | None:
     """None: the object is as wanted, or this pass has found that applying it changes nothing."""
     key = wanted["kind"], wanted["metadata"]["name"]
-    seen = o.objects.get(key)
+    existing = o.objects.get(key)
     action = Apply(object=wanted, resource_version=resource_version)
     if action.key in o.settled:
         return None
-    if seen is None:
+    if existing is None:
         return action
-    why = differs(wanted, seen)
+    why = differs(wanted, existing)
     if why == "edit":
         note = Note("EditReverted", f"{key[0]} {key[1]} was edited; the operator put it back", True)
         return structs.replace(action, note=note)
@@ -169,24 +169,25 @@ def stateful_set(o: Snapshot, replicas: int) -> dict[str, Any]:
 def workload(o: Snapshot) -> Step | None:
     """The StatefulSet: never with fewer replicas than it has, but to stop (`ring.shrink`
     lowers them); always the very one that was seen, as a late request could lower it too."""
-    seen = o.workload
+    existing = o.workload
     if o.spec.stopped:
         wanted = stateful_set(o, 0)
-        version = seen.resource_version if seen else None
+        version = existing.resource_version if existing else None
         action = _apply(o, wanted, version)
         return Step("Stopping", "stopping all pods, claims are kept", (action,)) if action else None
     replicas = max(floor(o), o.replicas)
     wanted = stateful_set(o, replicas)
-    action = _apply(o, wanted, seen.resource_version if seen else None)
+    action = _apply(o, wanted, existing.resource_version if existing else None)
     if action is None:
         return None
-    if seen is not None and seen.annotations.get(REPLICAS, str(seen.replicas)) != str(
-        seen.replicas
+    if existing is not None and existing.annotations.get(REPLICAS, str(existing.replicas)) != str(
+        existing.replicas
     ):
         note = Note(
             "ForeignScaleReverted",
-            f"the StatefulSet was scaled from {seen.annotations[REPLICAS]} to {seen.replicas} pods;"
-            " the operator puts it back: change spec.size of the DynamoCluster instead",
+            f"the StatefulSet was scaled from {existing.annotations[REPLICAS]} to"
+            f" {existing.replicas} pods; the operator puts it back: change spec.size of the"
+            " DynamoCluster instead",
             True,
         )
         action = structs.replace(action, note=note)

@@ -32,13 +32,13 @@ def create(o: Snapshot) -> Step | None:
 
     The founders are ordinals 0 to factor - 1. So the command is a function of fixed fields, and
     every founder owns every partition: two half-sent founding documents cannot lose a write. The
-    other nodes may come later, if it is certain that their disks are empty (`_unseen`).
+    other nodes may come later, if it is certain that their disks are empty (`_unanswered`).
     """
     if o.ring is not None or o.recorded:
         return None
     if any(node.disk != "empty" for node in o.nodes.values()):
         return None
-    if _unseen(o) or _old(o):
+    if _unanswered(o) or _old(o):
         return None
     wish = o.spec.replication
     body = {
@@ -57,7 +57,7 @@ def create(o: Snapshot) -> Step | None:
     return Step("Founding", text, (Found(via=0, body=body, note=note),))
 
 
-def _unseen(o: Snapshot) -> list[int]:
+def _unanswered(o: Snapshot) -> list[int]:
     """Ordinals that must answer before a ring is founded: the founders, and each other node that
     may have data. A node that never ran has no data: its claim has no volume yet."""
     silent = (i for i in range(o.spec.size) if i not in o.nodes)
@@ -92,7 +92,7 @@ def unreadable(o: Snapshot) -> Step | None:
         text = f"{', '.join(old)}: older than this resource, and no node has shown its content:"
         return Step("Founding", f"{text} raise spec.size until its node runs, or delete it")
     every = range(max(o.spec.size, o.replicas))
-    silent = [i for i in every if i not in o.nodes] if o.recorded else _unseen(o)
+    silent = [i for i in every if i not in o.nodes] if o.recorded else _unanswered(o)
     waiting = [o.pods[i].trouble for i in silent if i in o.pods and o.pods[i].trouble]
     foreign = [node.name for node in o.nodes.values() if node.disk == "foreign"]
     if foreign:

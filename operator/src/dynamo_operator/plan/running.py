@@ -71,12 +71,12 @@ class Rendered(msgspec.Struct, frozen=True):
 def chosen(o: Snapshot, fresh: Template) -> Rendered:
     """The template to apply; `fresh` is the one that this version makes from the spec."""
     mine = _mine(o, fresh)
-    seen = _recorded(o) or _unrecorded(o, mine)
-    if seen is None or changed(seen.wish, mine.wish):
+    recorded = _recorded(o) or _unrecorded(o, mine)
+    if recorded is None or changed(recorded.wish, mine.wish):
         return mine
-    if seen.template != mine.template and o.spec.update.template == "WithOperator" and o.turn:
+    if recorded.template != mine.template and o.spec.update.template == "WithOperator" and o.turn:
         return mine
-    return seen
+    return recorded
 
 
 def behind(o: Snapshot) -> bool:
@@ -86,14 +86,18 @@ def behind(o: Snapshot) -> bool:
     made = children.stateful_set(o.owner, carried_out(o), o.replicas, security=security(o))
     fresh = made["spec"]["template"]
     mine = _mine(o, fresh)
-    seen = _recorded(o) or _unrecorded(o, mine)
-    return seen is not None and seen.template != mine.template and not changed(seen.wish, mine.wish)
+    recorded = _recorded(o) or _unrecorded(o, mine)
+    return (
+        recorded is not None
+        and recorded.template != mine.template
+        and not changed(recorded.wish, mine.wish)
+    )
 
 
 def version_of(o: Snapshot) -> str:
     """The version that made the applied template."""
-    seen = _recorded(o)
-    return seen.version if seen is not None else ""
+    recorded = _recorded(o)
+    return recorded.version if recorded is not None else ""
 
 
 def carried_out(o: Snapshot) -> ClusterSpec:
@@ -109,8 +113,8 @@ def carried_out(o: Snapshot) -> ClusterSpec:
 
 def silent_on(o: Snapshot, protocol: int) -> list[str]:
     """Nodes that have not said that they speak it, or that get another image first."""
-    seen = _recorded(o)
-    updated = seen is not None and seen.wish.get("image") != o.spec.image
+    recorded = _recorded(o)
+    updated = recorded is not None and recorded.wish.get("image") != o.spec.image
     old = {pod.ordinal for pod in o.unrolled()}
     every = {*range(max(o.spec.size, o.replicas)), *o.pods, *o.live_ordinals}
     return [
@@ -132,8 +136,8 @@ def protocol(o: Snapshot) -> Step | None:
 
 def _applied(o: Snapshot) -> int:
     """The oldest protocol that the StatefulSet's pods take."""
-    seen = o.objects.get((STATEFUL_SET, o.name))
-    containers = seen["spec"]["template"]["spec"]["containers"] if seen else ()
+    existing = o.objects.get((STATEFUL_SET, o.name))
+    containers = existing["spec"]["template"]["spec"]["containers"] if existing else ()
     for made in (c for c in containers if c["name"] == CONTAINER):
         for variable in made.get("env", ()):
             if variable["name"] == PEER_PROTOCOL_MIN and str(variable.get("value")).isdecimal():
@@ -187,10 +191,10 @@ def _recorded(o: Snapshot) -> Rendered | None:
 def _unrecorded(o: Snapshot, mine: Rendered) -> Rendered | None:
     """The template of an operator that kept no record, as the API server has it: kept, unless the
     image or the resources show that the spec has changed since."""
-    seen = o.objects.get((STATEFUL_SET, o.name))
-    if seen is None or covers(mine.template, seen["spec"]["template"]):
+    existing = o.objects.get((STATEFUL_SET, o.name))
+    if existing is None or covers(mine.template, existing["spec"]["template"]):
         return None
-    template = _bare(seen["spec"]["template"])
+    template = _bare(existing["spec"]["template"])
     if _plain(template) != _plain(mine.template):
         return None
     return msgspec.structs.replace(mine, version="", template=template)

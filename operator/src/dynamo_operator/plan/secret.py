@@ -47,8 +47,8 @@ def unusable(o: Snapshot) -> Step | None:
 
 def _would_start(o: Snapshot) -> bool:
     """Whether the rows below would start or update a pod."""
-    seen = o.objects.get((STATEFUL_SET, o.name))
-    if seen is None or not o.replicas or pods.to_roll(o):
+    existing = o.objects.get((STATEFUL_SET, o.name))
+    if existing is None or not o.replicas or pods.to_roll(o):
         return True
     wanted = stateful_set(o, o.replicas)["spec"]["template"]
-    return not covers(wanted, seen["spec"]["template"])
+    return not covers(wanted, existing["spec"]["template"])

@@ -65,8 +65,8 @@ def _more_than(given: Decimal) -> tuple[Decimal, str]:
 
 def template_of(o: Snapshot) -> Document | None:
     """The claims' template, as it is in the StatefulSet."""
-    seen = o.objects.get((STATEFUL_SET, o.name))
-    templates = seen["spec"].get("volumeClaimTemplates") if seen else None
+    existing = o.objects.get((STATEFUL_SET, o.name))
+    templates = existing["spec"].get("volumeClaimTemplates") if existing else None
     return templates[0] if templates else None
 
 
