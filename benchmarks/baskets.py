@@ -45,10 +45,10 @@ def purchases(count: int | None) -> list[Purchase]:
     lines = [
         Purchase(
             f"cart/{household}/{basket}",
-            str(number),
+            str(index),
             {"product": product, "quantity": quantity, "cents": round(100 * value)},
         )
-        for number, (household, basket, product, quantity, value) in enumerate(columns)
+        for index, (household, basket, product, quantity, value) in enumerate(columns)
     ]
     # The data set has one basket after another; a shop has many at its tills at once.
     random = Random(len(lines))

@@ -75,7 +75,7 @@ class Ring:
     def __init__(self, directory: Path, nodes: int, *flags: str) -> None:
         self.directory = directory
         self.flags = ("--log-level=warning", *flags)
-        self.nodes = [self._node(number) for number in range(nodes)]
+        self.nodes = [self._node(index) for index in range(nodes)]
 
     def start(self) -> None:
         """Starts the nodes and makes the ring."""

@@ -102,7 +102,7 @@ class Chaos:
         clients = [
             asyncio.create_task(
                 Witness(
-                    number,
+                    index,
                     self.cluster,
                     stage.record,
                     stage.chance.randrange(1 << 32),
@@ -110,7 +110,7 @@ class Chaos:
                     rest_s=REST_S,
                 ).run(stop, stage.open)
             )
-            for number in range(CLIENTS)
+            for index in range(CLIENTS)
         ]
         try:
             await story(stage)

@@ -61,13 +61,13 @@ def chart(
         x, _ = place(value, low)
         picture.text(x, BOTTOM + 18, f"{value:,.4g}", 11, at="middle", fill=PALE)
     picture.text((LEFT + RIGHT) / 2, BOTTOM + 42, below, 12, at="middle")
-    for number, line in enumerate(lines):
-        colour = COLOURS[number % len(COLOURS)]
+    for index, line in enumerate(lines):
+        colour = COLOURS[index % len(COLOURS)]
         dots = [place(x, y) for x, y in line.points]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in dots)
         if path:
             picture.path("M" + path, colour, 2, dash=line.dash)
-        y = TOP + 12 + 24 * number
+        y = TOP + 12 + 24 * index
         picture.path(f"M{RIGHT + 20} {y - 4}H{RIGHT + 48}", colour, 2, dash=line.dash)
         picture.text(RIGHT + 56, y, line.name, 12)
     return picture.svg()

@@ -90,8 +90,8 @@ class Trio:
         self.contexts: dict[bytes, Any] = {}
         self._numbers = count()
         self._choices = random.Random(2)
-        for number, name in enumerate(NAMES, 1):
-            identity = NodeIdentity(name, number, f"{name}:1")
+        for index, name in enumerate(NAMES, 1):
+            identity = NodeIdentity(name, index, f"{name}:1")
             settings = Settings(exchange_s=3600.0)
             node = Node(identity, MemoryStore(), settings, lambda: draws.getrandbits(64))
             self.nodes[name] = node
@@ -102,7 +102,7 @@ class Trio:
             node.ring_state.take(ring, founding=True)
         self._live(6.0)
         for first in range(0, KEYS, 50):
-            keys = [b"key-%d" % number for number in range(first, first + 50)]
+            keys = [b"key-%d" % index for index in range(first, first + 50)]
             self.turn("n0", [Put(key=key, value=b"v" * VALUE_BYTES) for key in keys])
         self._live(2.0)  # no timer of these puts is due in what is measured
 
@@ -151,8 +151,8 @@ class Trio:
         spent.run("submit", lambda: _submit(coordinator, operations, outcomes))
         frames = spent.run("flush", coordinator.flush)
         if coordinator.sync_wanted:
-            number = coordinator.write_batch.store.sequence()
-            spent.run("after fsync", lambda: coordinator.synced(number))
+            sequence = coordinator.write_batch.store.sequence()
+            spent.run("after fsync", lambda: coordinator.synced(sequence))
         back: list[bytes] = []
         for node in others:
             back += self._replica(node, frames, spent)
@@ -205,12 +205,12 @@ def bytecodes(what: str) -> int:
         return round(ran(turn, (CORE, floor.__file__)) / puts)
     trio, turns = Trio(), COUNTED_OPERATIONS // int(size)
     made = [trio.operations(kind, int(size)) for _ in range(turns + 3)]
-    for number in range(3):  # each node has coordinated once: no first time is counted
-        trio.turn(NAMES[number], made[number])
+    for index in range(3):  # each node has coordinated once: no first time is counted
+        trio.turn(NAMES[index], made[index])
 
     def run() -> None:
-        for number in range(turns):
-            trio.turn(NAMES[number % 3], made[number + 3])
+        for index in range(turns):
+            trio.turn(NAMES[index % 3], made[index + 3])
 
     return round(ran(run, (CORE,)) / COUNTED_OPERATIONS)
 
@@ -249,8 +249,8 @@ def phases(kind: str, size: int, repeats: int = 5) -> dict[str, float]:
     rows: list[Spent] = []
     for _ in range(repeats):
         spent = Spent()
-        for number in range(max(1, 1200 // size)):
-            trio.turn(NAMES[number % 3], trio.operations(kind, size), spent)
+        for index in range(max(1, 1200 // size)):
+            trio.turn(NAMES[index % 3], trio.operations(kind, size), spent)
         rows.append(spent)
     gc.unfreeze()
     return {p: median(row.phases[p] / row.operations for row in rows) / 1000 for p in PHASES}

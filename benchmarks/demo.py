@@ -145,7 +145,7 @@ class Tills:
 
     async def run(self, tills: int) -> None:
         """Runs until everything is bought."""
-        await asyncio.gather(*(self._till(number) for number in range(tills)))
+        await asyncio.gather(*(self._till(index) for index in range(tills)))
 
     async def _till(self, number: int) -> None:
         """Each till has its own client, because in a shop each till is a machine."""

@@ -77,7 +77,7 @@ class Floor:
     def _replica(self, who: int, frame: bytes) -> bytes:
         rows, acks = [], []
         for message in decode_frame(frame).messages:
-            assert isinstance(message, Store) and message.entry == ENTRY
+            assert isinstance(message, Store) and message.entry_id == ENTRY
             rows.append((message.stored, verified_record(message.stored, message.record)))
             acks.append(Stored(message.id, OWNER | COMPLETE))
         self._write(who, rows)
@@ -108,7 +108,7 @@ def _frame(messages: list[Message]) -> bytes:
 def floor_turn(size: int, value: bytes) -> Callable[[], object]:
     """One turn of so many puts, not the first of its replicas."""
     floor = Floor()
-    puts = [Put(key=b"new-%d" % number, value=value) for number in range(2 * size)]
+    puts = [Put(key=b"new-%d" % index, value=value) for index in range(2 * size)]
     floor.turn(puts[:size])
     return lambda: floor.turn(puts[size:])
 

@@ -171,15 +171,15 @@ def h2load(
     """gRPC to etcd: each process sends one message again and again to one member."""
     addresses = addresses[:connections]
     method = {"get": "Range", "put": "Put", "txn": "Txn"}[kind]
-    logs = [directory / f"h2load-{number}" for number in range(len(addresses))]
+    logs = [directory / f"h2load-{index}" for index in range(len(addresses))]
     per_request = BATCH if kind == "txn" else 1
 
     def commands(seconds: float) -> list[list[str]]:
         made = []
-        for number, address in enumerate(addresses):
-            message = directory / f"message-{kind}-{number}"
-            message.write_bytes(etcd_message(kind, b"key-%d" % number, b"v" * value_bytes))
-            logs[number].unlink(missing_ok=True)
+        for index, address in enumerate(addresses):
+            message = directory / f"message-{kind}-{index}"
+            message.write_bytes(etcd_message(kind, b"key-%d" % index, b"v" * value_bytes))
+            logs[index].unlink(missing_ok=True)
             made.append(
                 [
                     "h2load",
@@ -188,7 +188,7 @@ def h2load(
                     f"-c{connections // len(addresses)}",
                     f"-D{seconds * 1000:.0f}ms",
                     f"--data={message}",
-                    f"--log-file={logs[number]}",
+                    f"--log-file={logs[index]}",
                     "-H",
                     "content-type: application/grpc",
                     "-H",

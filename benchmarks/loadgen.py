@@ -263,10 +263,10 @@ async def run(asked: argparse.Namespace) -> dict[str, float]:
     began = time.perf_counter()
     until = began + asked.seconds
     connections = []
-    for number in range(asked.connections):
-        address = asked.addresses[number % len(asked.addresses)]
+    for index in range(asked.connections):
+        address = asked.addresses[index % len(asked.addresses)]
         host, _, port = address.rpartition(":")
-        connection = Connection(kind(asked, number, owned(address)), until)
+        connection = Connection(kind(asked, index, owned(address)), until)
         await asyncio.wait_for(
             loop.create_connection(lambda c=connection: c, host, int(port)), CONNECT_S_MAX
         )

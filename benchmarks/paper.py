@@ -234,20 +234,20 @@ async def _coordinated(endpoints: list[str], count: int) -> dict[tuple[str, str]
     value = b"v" * 1024
 
     async def caller(number: int) -> None:
-        random = Random(number)
+        random = Random(index)
         for at in range(count // 4):
             for how in ("server", "client"):
                 client = smart if how == "client" else random.choice(through)
                 began = time.perf_counter()
                 await client.get(f"key-{random.randrange(1000)}")
                 got = time.perf_counter()
-                await client.put(f"{how}-{number}-{at}", value)
+                await client.put(f"{how}-{index}-{at}", value)
                 took[how, "read"].append(1000 * (got - began))
                 took[how, "write"].append(1000 * (time.perf_counter() - got))
 
     try:
         await smart.ring()
-        await asyncio.gather(*(caller(number) for number in range(4)))
+        await asyncio.gather(*(caller(index) for index in range(4)))
     finally:
         for client in (smart, *through):
             await client.aclose()

@@ -105,7 +105,7 @@ class Ours(Peer):
             raise RuntimeError(f"dynamo-ring stored {fill.operations} of {KEYS} keys")
 
     def _started(self) -> list[LocalNode]:
-        nodes = [Node(f"n{number}", self.directory / f"n{number}") for number in range(NODES)]
+        nodes = [Node(f"n{index}", self.directory / f"n{index}") for index in range(NODES)]
         for node in nodes:
             node.start("--log-level=warning")
         create_ring(nodes, n=NODES)
@@ -160,18 +160,18 @@ class Naive(Peer):
 
     def start(self) -> None:
         self.ports = free_ports(NODES)
-        for number, port in enumerate(self.ports):
-            directory = self.directory / f"n{number}"
+        for index, port in enumerate(self.ports):
+            directory = self.directory / f"n{index}"
             directory.mkdir(parents=True)
             peers = ",".join(f"http://127.0.0.1:{p}" for p in self.ports if p != port)
             program = str(HERE / "naive/app.py")
             sync = ["--sync"] if self.durable else []
             self._child(
-                number,
+                index,
                 [
                     sys.executable,
                     program,
-                    f"--name=n{number}",
+                    f"--name=n{index}",
                     f"--port={port}",
                     f"--peers={peers}",
                     f"--dir={directory}",
@@ -204,13 +204,13 @@ class Etcd(Peer):
     def start(self) -> None:
         self.ports, peers = free_ports(NODES), free_ports(NODES)
         members = ",".join(f"e{i}=http://127.0.0.1:{port}" for i, port in enumerate(peers))
-        for number, (port, peer) in enumerate(zip(self.ports, peers, strict=True)):
+        for index, (port, peer) in enumerate(zip(self.ports, peers, strict=True)):
             self._child(
-                number,
+                index,
                 [
                     "etcd",
-                    f"--name=e{number}",
-                    f"--data-dir={self.directory / str(number)}",
+                    f"--name=e{index}",
+                    f"--data-dir={self.directory / str(index)}",
                     f"--listen-client-urls=http://127.0.0.1:{port}",
                     f"--advertise-client-urls=http://127.0.0.1:{port}",
                     f"--listen-peer-urls=http://127.0.0.1:{peer}",
@@ -272,12 +272,12 @@ class Redis(Peer):
 
     def start(self) -> None:
         ports = free_ports(NODES)
-        for number, port in enumerate(ports):
-            directory = self.directory / str(number)
+        for index, port in enumerate(ports):
+            directory = self.directory / str(index)
             directory.mkdir(parents=True)
-            follow = ["--replicaof", "127.0.0.1", str(ports[0])] if number else []
+            follow = ["--replicaof", "127.0.0.1", str(ports[0])] if index else []
             self._child(
-                number,
+                index,
                 [
                     "redis-server",
                     "--port",

@@ -197,7 +197,7 @@ async def old_disk_after_a_collection(stage: Stage) -> None:
     (name,) = stage.some(await stage.do(cluster.members), 1)
     node = cluster.nodes[name]
     backup = node.directory.with_suffix(".old")
-    doomed = [b"%s-doomed-%d" % (record.keys[0], number) for number in range(DOOMED)]
+    doomed = [b"%s-doomed-%d" % (record.keys[0], index) for index in range(DOOMED)]
     record.apart += doomed
     async with witness.http() as http:
         for key in doomed:

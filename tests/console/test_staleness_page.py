@@ -19,9 +19,9 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
 
 
 def test_sliders_move_the_curve_and_tell_the_price(viewer: Viewer, room: Room) -> None:
-    for number in range(20):
-        room.put(f"sampled:{number}", "v")
-        httpx.get(f"{room.door}/v1/kv/sampled:{number}", timeout=30).raise_for_status()
+    for index in range(20):
+        room.put(f"sampled:{index}", "v")
+        httpx.get(f"{room.door}/v1/kv/sampled:{index}", timeout=30).raise_for_status()
     page = viewer.open("staleness")
     page.wait_for_selector(".curve canvas, .page > button")
     while page.locator(".page > button").count():  # no sample has come yet

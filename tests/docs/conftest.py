@@ -94,9 +94,9 @@ def local(directory: Path, *words: str) -> str:
 def wait_until_synced(room: Room) -> None:
     """Until then a missing key is a 503, because no node has compared numbers with another."""
     end = time.monotonic() + SYNCED_S_MAX
-    for number in range(1, NODES + 1):
-        while httpx.get(room.admin(number) + "/readyz?level=synced").status_code != 200:
-            assert time.monotonic() < end, f"n{number} is not synced"
+    for index in range(1, NODES + 1):
+        while httpx.get(room.admin(index) + "/readyz?level=synced").status_code != 200:
+            assert time.monotonic() < end, f"n{index} is not synced"
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,6 @@ def test_pages_of_the_root_lead_to_pages_of_the_site(site: Path) -> None:
 def test_there_are_ten_pictures() -> None:
     page = (ROOT / "docs/ten-pictures.md").read_text()
     numbers = re.findall(r"^## (\d+)\. ", page, re.M)
-    assert numbers == [str(number) for number in range(1, 11)]
+    assert numbers == [str(index) for index in range(1, 11)]
     for part in re.split(r"^## ", page, flags=re.M)[1:]:
         assert re.findall(r"^!\[", part, re.M), part[:40]

@@ -14,7 +14,7 @@ from dynamo_core.causality.codec import encode_record
 from dynamo_core.causality.records import EMPTY, Sibling, update
 from dynamo_core.keys import DATA, partition_of, store_key
 
-KEYS = [b"key %d" % number for number in range(40)]
+KEYS = [b"key %d" % index for index in range(40)]
 BITS = 2
 
 

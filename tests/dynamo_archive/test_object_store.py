@@ -51,8 +51,8 @@ def archive(
 
 def rows(count: int) -> list[tuple[bytes, bytes]]:
     made = []
-    for number in range(count):
-        key = b"key %d" % number
+    for index in range(count):
+        key = b"key %d" % index
         record = update(EMPTY, EMPTY.context(), Sibling(7, 1, b"v" * 1000 + key, "text/plain"))
         made.append((store_key(key), encode_record(key, record)))
     return sorted(made)
@@ -66,8 +66,8 @@ def packed(archive: Archive, count: int = 50) -> Part:
 
 def test_objects_come_back_are_listed_and_go(archive: Archive) -> None:
     assert archive.get("backups/one/manifest.json") is None
-    for number in range(5):
-        archive.put(f"parts/one/{number}", b"x" * number)
+    for index in range(5):
+        archive.put(f"parts/one/{index}", b"x" * index)
     archive.put("parts/two/0", b"other")
     archive.put("parts/two/0", b"again")
     assert dict(archive.names("parts/one/")) == {f"parts/one/{n}": n for n in range(5)}
@@ -79,7 +79,7 @@ def test_objects_come_back_are_listed_and_go(archive: Archive) -> None:
 def test_of_two_that_create_an_object_one_keeps_it(archive: Archive) -> None:
     name = "backups/one/manifest.json"
     with ThreadPoolExecutor(8) as threads:
-        data = [b"told by %d" % number for number in range(8)]
+        data = [b"told by %d" % index for index in range(8)]
         kept = list(threads.map(lambda one: archive.create(name, one), data))
     assert sum(kept) == 1 and archive.unconditional == ""
     assert archive.get(name) == data[kept.index(True)]
@@ -158,8 +158,8 @@ def test_a_listing_that_is_cut_is_an_error_and_no_shorter_list(
     with door(server, lambda method, path, before: what if listed in path else "") as opened:
         dialled(opened.port)
         archive = Archive(f"s3://shop/list-{what}")
-        for number in range(20):
-            archive.put(f"parts/one/{number}", b"x")
+        for index in range(20):
+            archive.put(f"parts/one/{index}", b"x")
         with pytest.raises(ArchiveError):
             list(archive.names("parts/"))
     assert what in opened.troubles

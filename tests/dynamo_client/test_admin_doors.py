@@ -18,10 +18,10 @@ def nodes(tmp_path: Path) -> Iterator[list[LocalNode]]:
     """The ports of each lie in another order."""
     orders = ((0, 1, 2), (2, 0, 1), (1, 2, 0))
     made = []
-    for number, order in enumerate(orders, 1):
+    for index, order in enumerate(orders, 1):
         free = free_ports(3)
         ports = dict(zip(LISTENERS, (free[at] for at in order), strict=True))
-        made.append(LocalNode(f"n{number}", tmp_path / f"n{number}", ports=ports))
+        made.append(LocalNode(f"n{index}", tmp_path / f"n{index}", ports=ports))
     try:
         for node in made:
             node.start(*QUICK, "--engine=memory")

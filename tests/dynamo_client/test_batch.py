@@ -83,7 +83,7 @@ def test_a_batch_without_an_answer_fails_item_by_item() -> None:
 
 def test_a_large_batch_is_several_requests() -> None:
     world = World()
-    operations = [PutOp(f"k{number}", b"x") for number in range(OPERATIONS_MAX)]
+    operations = [PutOp(f"k{index}", b"x") for index in range(OPERATIONS_MAX)]
     operations += [PutOp("large", bytes(9 * 1024 * 1024)), PutOp("larger", bytes(9 * 1024 * 1024))]
 
     def server(ask: Ask) -> Reply:

@@ -45,7 +45,7 @@ JOIN_S = 60.0
 
 @contextmanager
 def ring_of_three(directory: Path) -> Iterator[list[Node]]:
-    nodes = [Node(f"n{number}", directory / f"n{number}") for number in range(3)]
+    nodes = [Node(f"n{index}", directory / f"n{index}") for index in range(3)]
     try:
         for node in nodes:
             node.seeds = [other.advertise for other in nodes if other is not node]
@@ -207,7 +207,7 @@ def test_updates_of_many_threads(client: DynamoClient) -> None:
         for each in range(5):
             client.update("threads", set_union(add=[number * 10 + each]))
 
-    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(8)]
+    threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -242,8 +242,8 @@ def test_the_owner_coordinates(nodes: list[Node], client: DynamoClient) -> None:
     ring = client.ring()
     assert set(ring.members) == {"n0", "n1", "n2"}
     routes = client._operations.attempts.routes
-    for number in range(20):
-        key = b"routed-%d" % number
+    for index in range(20):
+        key = b"routed-%d" % index
         assert client.put(key, "v").node == routes.owners(key)[0]
 
 
@@ -260,8 +260,8 @@ def test_admin(nodes: list[Node], client: DynamoClient) -> None:
         until(lambda: admin.repair_status(repair)["state"] == "done", "the repair does not end")
         with pytest.raises(NotFound):
             admin.repair_status("no such/repair")
-        for number in range(5):
-            client.put(f"page-{number}", "x")
+        for index in range(5):
+            client.put(f"page-{index}", "x")
         assert len(list(admin.keys(limit=3))) == 3
         everything = list(admin.keys())
         assert len(everything) == len(set(everything)) >= 6
@@ -294,7 +294,7 @@ def test_one_of_three_freezes_then_is_killed_and_no_client_fails(tmp_path: Path)
     with ring_of_three(tmp_path) as nodes:
         nowhere = f"http://127.0.0.1:{free_ports(1)[0]}"
         with DynamoClient(nowhere, *(node.endpoint for node in nodes), timeout_s=1) as client:
-            names = [client.put(f"key-{number}", "before").node for number in range(9)]
+            names = [client.put(f"key-{index}", "before").node for index in range(9)]
             frozen = next(node for node in nodes if node.name == names[0])
             assert frozen.process is not None
             frozen.process.send(signal.SIGSTOP)
@@ -308,14 +308,14 @@ def test_one_of_three_freezes_then_is_killed_and_no_client_fails(tmp_path: Path)
             for _ in range(20):
                 values = [version.data for version in client.get("key-0", r="all").values]
                 assert sorted(values) == [b"before", b"during"]
-            for number in range(60):
-                if number == 20:
+            for index in range(60):
+                if index == 20:
                     nodes[random.randrange(3)].kill()
-                client.update(f"cart-{number % 4}", cart_union(add={f"{number}": 1}))
+                client.update(f"cart-{index % 4}", cart_union(add={f"{index}": 1}))
             for at in range(4):
                 client.update(f"cart-{at}", cart_union())
                 lines = set(json.loads(client.get(f"cart-{at}").value))
-                assert lines == {f"{number}" for number in range(at, 60, 4)}
+                assert lines == {f"{index}" for index in range(at, 60, 4)}
 
 
 def test_the_example_of_the_package_runs(nodes: list[Node]) -> None:

@@ -111,8 +111,8 @@ def test_the_node_that_answered_is_preferred() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     routes = Routes(["http://e1"], False, lambda: 0.0)
-    for number in range(ANSWERED_MAX + 10):
-        routes.answered("http://e1", b"%d" % number, "a")
+    for index in range(ANSWERED_MAX + 10):
+        routes.answered("http://e1", b"%d" % index, "a")
     assert len(routes._answered) == ANSWERED_MAX
 
 
@@ -134,8 +134,8 @@ def test_endpoints_serve_where_members_cannot_be_reached() -> None:
     world.run(world.client.ring(), cluster)
     cluster.down = {"a:1", "b:1", "c:1", "d:1"}
     world.asked.clear()
-    for number in range(20):
-        assert world.run(world.client.get(f"k{number}"), cluster).value == b"v"
+    for index in range(20):
+        assert world.run(world.client.get(f"k{index}"), cluster).value == b"v"
         world.now += 0.1
     assert world.hosts.count("b:1") <= 3, "asked again more and more rarely"
     assert world.hosts[:3] == ["b:1", "c:1", "e1"]

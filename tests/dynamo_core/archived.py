@@ -16,7 +16,7 @@ from dynamo_core.protocol.messages import Message
 from dynamo_core.testing.archives import Objects
 from dynamo_core.testing.town import SETTINGS, Town
 
-KEYS = [b"key %d" % number for number in range(100)]
+KEYS = [b"key %d" % index for index in range(100)]
 
 
 class Archived:

@@ -49,8 +49,8 @@ def test_what_one_owner_alone_has_acked_is_in_it() -> None:
     town.lost = lambda sender, receiver, frame: any(
         isinstance(m, StoreRequest) for m in frame.messages
     )
-    for number in range(30):
-        assert town.put("a", b"late %d" % number, b"v", w=1).status == 204
+    for index in range(30):
+        assert town.put("a", b"late %d" % index, b"v", w=1).status == 204
     town.lost = lambda sender, receiver, frame: False
     archived.back_up("b")
     other = Archived(Town("x y z"), archived.objects)
@@ -254,8 +254,8 @@ def test_an_order_whose_answer_is_lost_is_one_order() -> None:
     archived = filled("a b c")
     town = archived.town
     orders = (
-        Save(7, "one", "memory", 3, town.ring.entries[3].number),
-        Save(8, "one", "memory", 3, town.ring.entries[3].number),
+        Save(7, "one", "memory", 3, town.ring.entries[3].id),
+        Save(8, "one", "memory", 3, town.ring.entries[3].id),
     )
     said: list[Message] = []
     for order in orders:

@@ -186,7 +186,7 @@ def test_a_round_between_the_passes_and_the_rows_begins_the_passes_anew() -> Non
     town.run(5.0)
     begun = town.now
     town.lost = a_round_goes_by
-    order = Save(7, "one", "memory", partition, town.ring.entries[partition].number)
+    order = Save(7, "one", "memory", partition, town.ring.entries[partition].id)
     said: list[Message] = []
     town.nodes["a"].local.answer(order, said.append)
     town.until(lambda: bool(said))

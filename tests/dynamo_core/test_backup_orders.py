@@ -74,7 +74,7 @@ def test_words_of_an_archive_are_one_printable_line() -> None:
 def test_a_node_without_archives_says_so_in_words() -> None:
     town = Town("a", n=1)
     node = town.nodes["a"]
-    order = Save(7, "one", URL, 3, town.ring.entries[3].number)
+    order = Save(7, "one", URL, 3, town.ring.entries[3].id)
     said: list[Message] = []
     node.local.answer(order, said.append)
     node.dispatcher.drain()
@@ -89,7 +89,7 @@ def test_a_copy_that_may_miss_keys_refuses_to_be_saved_alone() -> None:
     node.archive.carry = lambda request, reply: reply(ArchiveFailed(0, "not reached"))
     node.replica.complete = lambda partition: False  # type: ignore[method-assign]
     said: list[Message] = []
-    node.local.answer(Save(7, "one", URL, 3, town.ring.entries[3].number), said.append)
+    node.local.answer(Save(7, "one", URL, 3, town.ring.entries[3].id), said.append)
     assert said == [Refused(7, Refusal.INCOMPLETE)]
 
 

@@ -40,7 +40,7 @@ def test_progress_and_manifests_do_not_wait_for_partitions(tmp_path: Path) -> No
             archivist.carry(request, answered.set_result)
             return answered
 
-        names = [f"parts/one/{number}" for number in range(2 * THREADS)]
+        names = [f"parts/one/{index}" for index in range(2 * THREADS)]
         packs = [asked(Pack(0, url, name, DATA, b"", None)) for name in names]
         assert await asyncio.wait_for(asked(Put(0, url, "progress", b"half")), 10) == Done(0)
         progress = await asyncio.wait_for(asked(Bring(0, url, "progress")), 10)

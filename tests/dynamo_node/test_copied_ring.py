@@ -25,7 +25,7 @@ def nodes_of(name: str, place: Path, *flags: str) -> Iterator[list[Node]]:
     secret = place / "secret"
     secret.write_text("a secret that both rings have in common")
     secret.chmod(0o600)
-    nodes = [Node(f"{name}-{number}", place / f"{name}-{number}") for number in range(COUNT)]
+    nodes = [Node(f"{name}-{index}", place / f"{name}-{index}") for index in range(COUNT)]
     more = (f"--cluster=shop/{name}", f"--cluster-secret-file={secret}", *QUICK, *flags)
     try:
         for node in nodes:
@@ -77,13 +77,13 @@ def test_copies_of_three_moments_become_a_ring_that_never_meets_the_first(tmp_pa
             until(node.lives, f"{node.name} does not answer")
         create_ring(cart, token(tmp_path / "secret"), n=3, r=2, w=2, partitions=16)
         with client_of(cart) as client:
-            for number in range(100):
-                client.put(f"key {number}", b"before %d" % number)
+            for index in range(100):
+                client.put(f"key {index}", b"before %d" % index)
             client.delete("key 99")
             context = client.get("key 1").context
-            for number, node in enumerate(cart):
+            for index, node in enumerate(cart):
                 copy(node, tmp_path, *started)
-                client.put(f"between {number}", b"x")
+                client.put(f"between {index}", b"x")
         until(lambda: whole(cart, tmp_path), "the first ring is not whole", HEALED_S_MAX)
         before = told(cart[0], "ring", tmp_path)
         with nodes_of("again", tmp_path, f"--copy-of=shop/cart {RING_ID}") as again:
@@ -94,8 +94,8 @@ def test_copies_of_three_moments_become_a_ring_that_never_meets_the_first(tmp_pa
             assert lines == {node.name: node.advertise for node in again}
             assert not {m["id"] for m in ring["members"]} & {m["id"] for m in before["members"]}
             with client_of(again) as client:
-                for number in range(99):
-                    assert client.get(f"key {number}").value == b"before %d" % number
+                for index in range(99):
+                    assert client.get(f"key {index}").value == b"before %d" % index
                 assert not client.get("key 99").exists
                 client.put("key 1", b"here only", context=context)
                 assert client.get("key 1").value == b"here only"

@@ -17,7 +17,7 @@ from dynamo_node.archive_jobs import KEYS_AT_ONCE, ArchiveJobs
 from dynamo_node.archivist import Archivist
 from tests.dynamo_node.lone_admin import CREATE, Admin, with_node
 
-KEYS = [b"key %d" % number for number in range(3 * KEYS_AT_ONCE)]
+KEYS = [b"key %d" % index for index in range(3 * KEYS_AT_ONCE)]
 OLD, MISTAKE, SINCE = b"old", b"mistake", b"since then"
 
 

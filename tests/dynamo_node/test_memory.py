@@ -301,9 +301,9 @@ def test_listings_wait_for_one_another_and_are_refused_behind_unread_answers() -
     with listener.client() as client:
         assert client.get("/livez").status_code == 200
     assert len(asked) == 4
-    for number in range(len(listers)):
-        until(lambda: len(asked) > number)  # noqa: B023
-        listener.call(lambda: asked[number](200, {"keys": [], "next": None}))  # noqa: B023
+    for index in range(len(listers)):
+        until(lambda: len(asked) > index)  # noqa: B023
+        listener.call(lambda: asked[index](200, {"keys": [], "next": None}))  # noqa: B023
     for lister in listers:
         assert lister.recv(12) == b"HTTP/1.1 200"
         lister.close()

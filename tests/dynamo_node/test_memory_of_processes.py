@@ -50,8 +50,8 @@ def check(cluster: Cluster) -> None:
 
 def put(cluster: Cluster, key: str, count: int = 1) -> None:
     url = f"{cluster.nodes['n0'].endpoint}/v1/kv/{key}?timeout_ms=30000"
-    for number in range(count):
-        answer = httpx.put(url, content=bytes([number]) * MIB, timeout=WAIT_S)
+    for index in range(count):
+        answer = httpx.put(url, content=bytes([index]) * MIB, timeout=WAIT_S)
         assert answer.status_code == 204
 
 

@@ -82,8 +82,8 @@ def test_one_moved_is_found_again_and_clients_follow(tmp_path: Path) -> None:
 
             def asked() -> bool:
                 """By the client, which was never told the node's present address."""
-                for number in range(10):
-                    client.put(f"cart-{number}", b"tea", context=None)
+                for index in range(10):
+                    client.put(f"cart-{index}", b"tea", context=None)
                 return served(moved) > 0
 
             until(asked, "no request comes to the node that has moved")

@@ -31,9 +31,9 @@ def puts(cluster: Cluster, first: str, label: str) -> list[tuple[int, float, str
     names = [first, *(name for name in NAMES if name != first)]
     answers = []
     with httpx.Client(timeout=10.0) as http:
-        for number in range(PUTS):
-            at = cluster.nodes[names[number % len(names)]]
-            answer = http.put(f"{at.endpoint}/v1/kv/{label}-{number}?{DEADLINE}", content=b"v")
+        for index in range(PUTS):
+            at = cluster.nodes[names[index % len(names)]]
+            answer = http.put(f"{at.endpoint}/v1/kv/{label}-{index}?{DEADLINE}", content=b"v")
             said = f"{at.name} {answer.text}"
             answers.append((answer.status_code, answer.elapsed.total_seconds(), said))
     return answers

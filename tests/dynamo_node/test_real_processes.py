@@ -15,7 +15,7 @@ from benchmarks.witnesses import CLIENTS, Record, Witness, look
 
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 NAMES = ["n0", "n1", "n2", "n3", "n4"]
-KEYS = [b"cart-%d" % number for number in range(40)]
+KEYS = [b"cart-%d" % index for index in range(40)]
 CALM_S, TROUBLE_S = 0.7, 1.6
 
 
@@ -68,8 +68,8 @@ def test_nothing_acknowledged_is_lost_and_nothing_deleted_returns(
     async def run() -> None:
         stop = asyncio.Event()
         clients = [
-            asyncio.create_task(Witness(number, cluster, record, SEED).run(stop))
-            for number in range(CLIENTS)
+            asyncio.create_task(Witness(index, cluster, record, SEED).run(stop))
+            for index in range(CLIENTS)
         ]
         await trouble(cluster, record)
         stop.set()
@@ -93,17 +93,17 @@ def test_the_last_node_alive_takes_puts_at_w_1(cluster: Cluster) -> None:
     for node in cluster.nodes.values():
         if node is not last:
             node.kill()
-    for number in range(20):
-        answer = httpx.put(f"{last.endpoint}/v1/kv/key-{number}?w=1", content=b"v", timeout=10)
+    for index in range(20):
+        answer = httpx.put(f"{last.endpoint}/v1/kv/key-{index}?w=1", content=b"v", timeout=10)
         assert answer.status_code == 204, answer.text
-        refused = httpx.put(f"{last.endpoint}/v1/kv/key-{number}?w=3&timeout_ms=300", timeout=10)
+        refused = httpx.put(f"{last.endpoint}/v1/kv/key-{index}?w=3&timeout_ms=300", timeout=10)
         assert refused.status_code == 503
         assert refused.headers["dynamo-applied"] in ("unknown", "no")
     for name in NAMES:
         if name != last.name:
             cluster.restart(name)
     cluster.settle()
-    for number in range(20):
+    for index in range(20):
         for node in cluster.nodes.values():
-            answer = httpx.get(f"{node.endpoint}/v1/kv/key-{number}", timeout=10)
-            assert answer.status_code in (200, 300), (node.name, number, answer.text)
+            answer = httpx.get(f"{node.endpoint}/v1/kv/key-{index}", timeout=10)
+            assert answer.status_code in (200, 300), (node.name, index, answer.text)

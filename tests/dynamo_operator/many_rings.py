@@ -36,7 +36,7 @@ class Fleet:
     looks: int = 0
 
     def __post_init__(self) -> None:
-        self.names = tuple(f"ring{number}" for number in range(self.rings))
+        self.names = tuple(f"ring{index}" for index in range(self.rings))
         self.world = World(names=self.names)
         self.world.kube.point = self._point
         self.versions: dict[tuple[str, str, str], str] = {}

@@ -14,7 +14,7 @@ from tests.dynamo_operator.real_nodes import RealNodes
 from tests.dynamo_operator.test_real_nodes_operated import TWO, settle
 from tests.dynamo_operator.world import NAMESPACE, World
 
-KEYS = [f"key {number}" for number in range(200)]
+KEYS = [f"key {index}" for index in range(200)]
 VALUES = {key: [f"v {key}".encode()] for key in KEYS}
 STEPS_MAX = 10
 LOST = {"retention": {"whenDeleted": "Delete"}}

@@ -9,7 +9,7 @@ from dynamo_client import DynamoClient, GetOp, PutOp
 from dynamo_client.local_nodes import LocalNode, LocalRing, create_ring, free_base
 from tests.dynamoctl.command_line import QUICK
 
-KEYS = [f"key {number}" for number in range(600)]
+KEYS = [f"key {index}" for index in range(600)]
 EXPIRES = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
 BATCH = 100
 

@@ -101,8 +101,8 @@ def test_what_cannot_be_is_a_line_with_the_field() -> None:
 
 
 def test_a_ring_grows_is_weighed_and_shrinks_without_loss(home: Path) -> None:
-    for number in range(KEYS):
-        ok("put", f"key-{number}", f"value {number}")
+    for index in range(KEYS):
+        ok("put", f"key-{index}", f"value {index}")
     added = document("local", "add")
     assert added["operation"]["state"] == "done" and added["plan"]["after"]["n4"] == 12
     heard({"n4": "MEMBER"})
@@ -131,8 +131,8 @@ def test_a_ring_grows_is_weighed_and_shrinks_without_loss(home: Path) -> None:
     heard({"n2": "LEFT"})
     assert "n2" not in ring_of(home).nodes
     assert "n2" not in ok("ring").stdout and len(document("status")) == 3
-    for number in range(KEYS):
-        assert ok("get", f"key-{number}").stdout == f"value {number}"
+    for index in range(KEYS):
+        assert ok("get", f"key-{index}").stdout == f"value {index}"
 
 
 def test_defaults_are_shown_and_changed_and_move_nothing() -> None:
@@ -169,8 +169,8 @@ def test_a_dead_node_is_shown_and_removed_and_its_name_joins_again(home: Path) -
     ok("local", "start", "n3")
     ok("join", f"n3={node.advertise}", "-y")
     heard({"n3": "MEMBER"})
-    for number in range(KEYS):
-        assert ok("get", f"key-{number}").stdout == f"value {number}"
+    for index in range(KEYS):
+        assert ok("get", f"key-{index}").stdout == f"value {index}"
 
 
 def test_a_change_goes_on_after_ctrl_c_and_is_cancelled(home: Path) -> None:

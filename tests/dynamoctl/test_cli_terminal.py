@@ -63,8 +63,8 @@ def test_few_letters_end_no_command_and_change_no_key(home: Path, env: dict[str,
 
 
 def test_a_reader_that_closes_the_pipe_is_no_failure(home: Path) -> None:
-    for number in range(40):
-        assert dynamoctl(home, "put", f"many-{number:03}", "x").returncode == 0
+    for index in range(40):
+        assert dynamoctl(home, "put", f"many-{index:03}", "x").returncode == 0
     ended = subprocess.run(
         ["sh", "-c", f"{BIN}/dynamoctl keys | head -1; {BIN}/dynamoctl status | true"],
         cwd=home,

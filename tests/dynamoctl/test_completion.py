@@ -171,6 +171,6 @@ def test_what_came_in_time_is_offered_though_the_rest_does_not_come() -> None:
 def test_no_more_than_so_many_keys(home: Path) -> None:
     node = LocalRing(home / ".local").nodes["n1"]
     with DynamoClient(node.endpoint) as client:
-        for number in range(KEYS_OFFERED_MAX + 5):
-            client.put(f"many/{number}", "x", w="all")
+        for index in range(KEYS_OFFERED_MAX + 5):
+            client.put(f"many/{index}", "x", w="all")
     assert len(in_bash(home, "get", "many/")) == KEYS_OFFERED_MAX

@@ -99,17 +99,17 @@ def test_the_async_client_is_there_when_it_is_asked_for() -> None:
     assert loaded("from dynamo_client import AsyncDynamoClient", ("asyncio",)) == ["asyncio"]
 
 
-@pytest.mark.parametrize("entry", ["main", "plugin"])
-def test_garbage_is_collected_once_a_command_is_loaded(entry: str) -> None:
+@pytest.mark.parametrize("command", ["main", "plugin"])
+def test_garbage_is_collected_once_a_command_is_loaded(command: str) -> None:
     """While it loads there is none to collect. A command may run for hours."""
     program = f"""
 import gc, sys
-from dynamoctl import {entry}
+from dynamoctl import {command}
 states = []
 gc.enable, enable = lambda: (enable(), states.append(len(sys.modules) > before)), gc.enable
 before, sys.argv = len(sys.modules) + 100, ["kubectl-dynamo", "--version"]
 try:
-    {entry}()
+    {command}()
 except SystemExit:
     assert gc.isenabled() and states == [True]
 print()"""

@@ -118,8 +118,8 @@ class Load:
         self.client = client
         self.run_id = secrets.token_hex(4)
         mine = self.run_id.encode()
-        self.counted = [b"%s-%05d" % (mine, number) for number in range(options.keys)]
-        self.hot = [b"%s-hot-%d" % (mine, number) for number in range(HOT)]
+        self.counted = [b"%s-%05d" % (mine, index) for index in range(options.keys)]
+        self.hot = [b"%s-hot-%d" % (mine, index) for index in range(HOT)]
         self.events: list[Event] = [Setting(n=options.n)]
         self.met: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
@@ -131,7 +131,7 @@ class Load:
         for key in self.counted:
             await first.put(key)
         print("ready", flush=True)
-        shoppers = [Shopper(number, self) for number in range(self.options.clients)]
+        shoppers = [Shopper(index, self) for index in range(self.options.clients)]
         await asyncio.gather(*(shopper.run() for shopper in shoppers))
         unread = await self._read_all(first)
         violations = [f"{v.claim} {v.key!r}: {v.detail}" for v in check(self.events)]

@@ -33,7 +33,7 @@ def scaled_up_and_down() -> str:
     assert all(tokens >= 39 * 3 // 5 for tokens in owned.values()), owned
     ring.change(size=3)
     down = ring.arrive(3)
-    assert ring.claims() == [f"data-{ring.pod(number)}" for number in range(5)]
+    assert ring.claims() == [f"data-{ring.pod(index)}" for index in range(5)]
     verdict = no_failure(load.finish())
     return f"up {up:.0f} s, down {down:.0f} s; {verdict}; quorums changed in {_quorums_changed()}"
 

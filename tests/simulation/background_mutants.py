@@ -20,8 +20,8 @@ def _joining(slow: bool) -> tuple[Town, int]:
     """A ring in which a fourth node begins to take partitions, and how many at once; in `slow`
     rings, clients had waited for their reads before."""
     town = Town("a b c d", members="a b c")
-    for number in range(60):
-        assert town.put("a", b"cart-%d" % number, b"milk", w=2).status == 204
+    for index in range(60):
+        assert town.put("a", b"cart-%d" % index, b"milk", w=2).status == 204
     if slow:
         for _ in range(throttle.WINDOW_S // 2):
             for node in town.nodes.values():

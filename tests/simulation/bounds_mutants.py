@@ -172,12 +172,12 @@ def late_frames_of_a_life_before() -> None:
     town.run(SETTINGS.suspect_s + 1.0)
     town.cut.add(("a", "b"))
     node = town.start("b")
-    for number in range(3):
-        assert town.put("c", b"%d" % number, b"v", w=1).status == 204
+    for index in range(3):
+        assert town.put("c", b"%d" % index, b"v", w=1).status == 204
         town.run(1.0)
         town.nodes["a"].receive(encode_frame(late[-1]))
         town.run(1.0)
-    assert node.durable_number > node.start_number
+    assert node.durable_sequence > node.start_sequence
     town.cut.clear()
     town.until(lambda: node.up("a"))
     assert "a" in node.replica.compared and not node.replica.distrusted
@@ -203,14 +203,14 @@ def _() -> list[Patch]:
     last, number, before = -1, -2, -3
 
     def told(self: Any, boot: int, at: int) -> None:
-        numbers = self.numbers
-        if numbers.get(last, boot) != boot:
-            numbers[before] = max(numbers.get(before, 0), numbers.get(number, 0))
-        numbers[last], numbers[number] = boot, max(numbers.get(number, 0), at)
+        sequences = self.sequences
+        if sequences.get(last, boot) != boot:
+            sequences[before] = max(sequences.get(before, 0), sequences.get(number, 0))
+        sequences[last], sequences[number] = boot, max(sequences.get(number, 0), at)
 
     return [
         (failure_detector.Peer, "told", told),
-        (failure_detector.Peer, "remembered", lambda self: self.numbers.get(before, 0)),
+        (failure_detector.Peer, "remembered", lambda self: self.sequences.get(before, 0)),
     ]
 
 

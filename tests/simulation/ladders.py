@@ -218,10 +218,10 @@ def a_number_below_one_that_was_seen() -> None:
     town.put("a", KEY, b"v", w=2)
     here = partition(town)
     _, members, target, _ = town.ring.digests()
-    entry = town.ring.entries[here].number
+    entry_id = town.ring.entries[here].id
     number = 5 << 32
     town.nodes[other].round_participant.ask(
-        RoundAsk(0, here, entry, number, members, target, []), lambda reply: None
+        RoundAsk(0, here, entry_id, number, members, target, []), lambda reply: None
     )
     town.deliver()
     backup = town.disks[other].copy()

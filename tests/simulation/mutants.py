@@ -128,13 +128,13 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     original = coordination.Coordinated
 
-    def coordinated(number: int, record: bytes, context: bytes, flags: int, seen: int) -> Any:
+    def coordinated(call_id: int, record: bytes, context: bytes, flags: int, seen: int) -> Any:
         siblings = codec.decode_record(record).siblings
         tops = {s.actor: s.counter for s in siblings}  # in the order of their counters
         told = records.decode_history(context)
         vector = {a: c - (tops.get(a) == c) for a, c in told.vector.items()}
         dots = frozenset(d for d in told.dots if tops.get(d[0]) != d[1])
-        return original(number, record, History(vector, dots).encode(), flags, seen)
+        return original(call_id, record, History(vector, dots).encode(), flags, seen)
 
     return [(coordination, "Coordinated", coordinated)]
 
@@ -257,9 +257,9 @@ def _() -> list[Patch]:
         replies = list(replies)
         known = [(reply, self._pending.get(reply.id)) for reply in replies]
         strangers = answer(self, frame, replies)
-        for reply, entry in known:
-            if entry is not None and isinstance(reply, put.Stored) and not entry[0].finished:
-                self._pending[reply.id] = entry
+        for reply, call in known:
+            if call is not None and isinstance(reply, put.Stored) and not call[0].finished:
+                self._pending[reply.id] = call
         return strangers
 
     answer = dispatcher.Dispatcher.answered

@@ -14,7 +14,7 @@ TAG, NUMBER = "tag not checked", "number not checked"
 @mutant(TAG)
 def _() -> list[Patch]:
     def check(self: Any, data: Any, at: int, frame: Any) -> None:
-        self._number += 1
+        self._count += 1
 
     return [(Opener, "check", check)]
 
@@ -26,11 +26,11 @@ def _() -> list[Patch]:
 
     def checked(self: Any, data: Any, at: int, frame: Any) -> None:
         check(self, data, at, frame)
-        self._number = 0
+        self._count = 0
 
     def made(self: Any, frame: bytes) -> bytes:
         sealed = head(self, frame)
-        self._number = 0
+        self._count = 0
         return sealed
 
     return [(Opener, "check", checked), (frame_tags.Sealer, "head", made)]

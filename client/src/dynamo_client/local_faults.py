@@ -132,9 +132,9 @@ class LocalFaults:
             raise LocalFault(f"{node.name} does not run", "node")
         return process.pid
 
-    def _signal(self, node: LocalNode, number: int) -> None:
+    def _signal(self, node: LocalNode, signum: int) -> None:
         if (process := node.process) is not None:
-            process.send(number)
+            process.send(signum)
 
     def _kill(self, node: LocalNode) -> None:
         self._running(node)

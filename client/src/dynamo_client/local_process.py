@@ -97,14 +97,14 @@ class Process:
             os.waitpid(self.pid, os.WNOHANG)
         return False
 
-    def send(self, number: int) -> None:
+    def send(self, signum: int) -> None:
         """Sends it a signal; does nothing if it has ended."""
         if self.alive:
-            os.kill(self.pid, number)
+            os.kill(self.pid, signum)
 
-    def end(self, number: int = signal.SIGTERM) -> None:
+    def end(self, signum: int = signal.SIGTERM) -> None:
         """Ends it and waits; kills it if it does not end."""
-        self.send(number)
+        self.send(signum)
         try:
             until(lambda: not self.alive, "", STOP_S_MAX)
         except RuntimeError:

@@ -179,13 +179,13 @@ def events(
     session: Session = ctx.obj
     with session.admin() as admin:
         url = admin.url
-    for number, line in enumerate(followed(session, f"{url}/v1/events"), 1):
+    for index, line in enumerate(followed(session, f"{url}/v1/events"), 1):
         about = {k: v for k, v in line.items() if k not in ("at_ms", "kind", "rule")}
         words = " ".join(f"{name}={value}" for name, value in about.items())
         shown = f"{clock(line['at_ms'])}  {line['kind']:<20} {words}  {line['rule']}"
         session.show(line, shown)
         sys.stdout.flush()
-        if number == limit:
+        if index == limit:
             return
 
 
@@ -195,8 +195,8 @@ def followed(session: Session, url: str) -> Iterator[dict[str, Any]]:
     last = 0
     while True:
         began = monotonic()
-        for number, line in streamed(session, f"{url}?after={last}"):
-            last = number
+        for after, line in streamed(session, f"{url}?after={last}"):
+            last = after
             yield line
         if monotonic() - began < STREAM_S_MIN:
             raise Failed(f"{url}: the node has ended the stream")

@@ -155,15 +155,15 @@ def _prepare(
 
 @contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP)}
+    for signum, handler in before.items():
         if handler != signal.SIG_IGN:  # nohup: stay
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(signum, signal.default_int_handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def _welcome(

@@ -48,7 +48,7 @@ def ring_picture(session: Session, document: Mapping[str, Any]) -> list[Table | 
     first = Counter(names[0] for names in owners if names)
     held = Counter(name for names in owners for name in names)
     everybody = [m for m in document["members"] if m["state"] != "LEFT" or held[m["name"]]]
-    numbers = {member["name"]: number for number, member in enumerate(everybody)}
+    numbers = {member["name"]: index for index, member in enumerate(everybody)}
     zones = any(member["zone"] for member in everybody)
     weights = any(member["weight"] != 1 for member in everybody)
     more = ["zone"] * zones + [">weight"] * weights

@@ -32,11 +32,11 @@ def pack(
     no part has any. `rest` is called after each slice. Raises ArchiveError, StoreError."""
     parts: list[Part] = []
     damaged: list[bytes] = []
-    for number, some in enumerate(_portions(rows, rest)):
+    for index, some in enumerate(_portions(rows, rest)):
         good, bad = split_rows(family, some)
         damaged += bad
         if good:
-            parts.append(_keep(archive, f"{prefix}-{number}", good, sealing))
+            parts.append(_keep(archive, f"{prefix}-{index}", good, sealing))
     return parts, damaged
 
 

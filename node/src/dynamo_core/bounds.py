@@ -15,7 +15,7 @@ from typing import Annotated
 from msgspec import Meta
 
 VERSION_MAX = 2**31 - 1
-"""Of versions, terms and incarnations. An entry's number has 32 bits of digest below its version,
+"""Of versions, terms and incarnations. An entry's id has 32 bits of digest below its version,
 so 31 bits are left for the version."""
 COUNTER_MAX = 2**62 - 1
 """Of dots, stamps and ids: one more can still be encoded."""
@@ -50,7 +50,7 @@ Random = Annotated[int, Meta(ge=0)]
 """64 random bits; the encoding has no more."""
 NodeId = Annotated[int, Meta(ge=1)]
 Partition = Annotated[int, Meta(ge=0, lt=PARTITIONS_MAX)]
-EntryNumber = tuple[Version, Random]
+EntryId = tuple[Version, Random]
 Flags = Annotated[int, Meta(ge=0, lt=1 << 16)]
 StoreKey = Annotated[bytes, Meta(min_length=5, max_length=4 + 1024)]
 """Four bytes of a key's position and the key."""

@@ -3,7 +3,7 @@
 The shell and the simulator drive it in the same way. One tick is: `tick(now, wall_ms)` first, then
 any number of `receive` and `submit`, then `flush()` once. `flush` writes one batch, informs those
 who waited for it, and returns the frames to send. The driver makes the fsyncs: when `sync_wanted`,
-it makes one and calls `synced(number)`. Machines (get, put, delivery, exchange, founding) never
+it makes one and calls `synced(sequence)`. Machines (get, put, delivery, exchange, founding) never
 touch each other. They return calls; this module routes a call to the local replica or into the
 next frame to a peer.
 """
@@ -64,7 +64,7 @@ class Node(Parts):
         """Load the state on the disk. `trusted` False: the disk may have lost data (S-DISK-2)."""
         self.now, self.wall_ms = now, wall_ms
         self.detector.tick(now)
-        self.start_number = self.durable_number = self.write_batch.load()
+        self.start_sequence = self.durable_sequence = self.write_batch.load()
         self.replica.load()
         self.hints.load()
         self.promises.load()
@@ -135,9 +135,9 @@ class Node(Parts):
             self.quarantine.beat()
             self._notice_changes()
             self._tell_events()
-            if self.write_batch.number > self.durable_number or self.stalled:
-                # No caller waits. But the peers must know a recent number of this disk (S-DISK-2),
-                # and only an fsync shows that a slow disk is quick again (S-RW-8).
+            if self.write_batch.sequence > self.durable_sequence or self.stalled:
+                # No caller waits. But the peers must know a recent sequence number of this disk
+                # (S-DISK-2), and only an fsync shows that a slow disk is quick again (S-RW-8).
                 self.write_batch.then(None, lambda durable: None)
         if now >= self.next_scan:
             self.next_scan = now + self.settings.hint_scan_s
@@ -213,11 +213,11 @@ class Node(Parts):
                 self.replica.reload()
             self.dispatcher.drain()
 
-    def synced(self, number: int) -> None:
+    def synced(self, sequence: int) -> None:
         """The store is durable up to this sequence number."""
-        self.durable_number = max(self.durable_number, number)
+        self.durable_sequence = max(self.durable_sequence, sequence)
         self.durability.synced(self.now)
-        self.write_batch.synced(number)
+        self.write_batch.synced(sequence)
         self.dispatcher.drain()
 
     def refuses_writes(self) -> None:

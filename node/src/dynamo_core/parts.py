@@ -97,8 +97,8 @@ class Parts:
         self.throttle = Throttle(settings.latency_threshold_ms, self.counters)
         self.free_bytes: Callable[[], int] = lambda: 0
         self.spans: Spans | None = None
-        self.durable_number = 0
-        self.start_number = 0
+        self.durable_sequence = 0
+        self.start_sequence = 0
         self.write_batch = WriteBatch(store)
         self.hints = HintBook(self.write_batch, settings.hint_bytes_max, settings.rows_max)
         self.replica = Replica(

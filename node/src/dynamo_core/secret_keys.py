@@ -41,8 +41,8 @@ def hkdf(secret: bytes, info: bytes, length: int = KEY_BYTES) -> bytes:
     """HKDF of RFC 5869 with SHA-256 and no salt; `length` is at most 8160."""
     key = hmac_digest(bytes(_HASH_BYTES), secret, sha256)
     block = made = b""
-    for number in range(1, ceil(length / _HASH_BYTES) + 1):
-        block = hmac_digest(key, block + info + bytes([number]), sha256)
+    for index in range(1, ceil(length / _HASH_BYTES) + 1):
+        block = hmac_digest(key, block + info + bytes([index]), sha256)
         made += block
     return made[:length]
 

@@ -146,8 +146,8 @@ async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Seque
     spans = spans_of(settings)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
     loop.set_exception_handler(_loop_fault)
     listeners = Listeners.of(settings)
     limits, share = limits_of(settings)

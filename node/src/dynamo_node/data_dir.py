@@ -239,17 +239,17 @@ def _store(directory: Path, side: SideFile, memtable_bytes: int) -> tuple[RocksS
 def _salvage(directory: Path, memtable_bytes: int) -> str:
     path, new, kept = directory / "store", directory / "store.new", directory / "quarantine"
     kept.mkdir(exist_ok=True)
-    numbers = sorted(int(entry.name) for entry in kept.iterdir() if entry.name.isdecimal())
+    ordinals = sorted(int(child.name) for child in kept.iterdir() if child.name.isdecimal())
     if path.exists():
-        numbers.append(numbers[-1] + 1 if numbers else 1)
-        path.rename(kept / str(numbers[-1]))
+        ordinals.append(ordinals[-1] + 1 if ordinals else 1)
+        path.rename(kept / str(ordinals[-1]))
         sync_directory(directory)
     shutil.rmtree(new, ignore_errors=True)
-    if not numbers:
+    if not ordinals:
         return "the store was marked as damaged and is gone"
     copy = RocksStore(new, None, memtable_bytes)
     try:
-        damaged = kept / str(numbers[-1])
+        damaged = kept / str(ordinals[-1])
         expected = sum(file.stat().st_size for file in damaged.iterdir())
         with readable(damaged, memtable_bytes) as source:
             rows, gaps = copy.copy_from(source, expected, leave_out=TREE)
@@ -264,6 +264,6 @@ def _salvage(directory: Path, memtable_bytes: int) -> str:
         raise
     new.rename(path)
     sync_directory(directory)
-    for number in numbers[:-QUARANTINED_MAX]:
-        shutil.rmtree(kept / str(number), ignore_errors=True)
+    for ordinal in ordinals[:-QUARANTINED_MAX]:
+        shutil.rmtree(kept / str(ordinal), ignore_errors=True)
     return f"salvaged {rows} rows of a damaged store, gave up {gaps} ranges"

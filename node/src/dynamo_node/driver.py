@@ -246,18 +246,18 @@ class Driver:
         """The fsync thread: one fsync at a time; the next covers all writes made meanwhile."""
         while self._sync_queue.get():
             try:
-                number = self.store.sync()
+                sequence = self.store.sync()
             except SyncFailed as error:
                 self._last.die(f"fsync failed, nothing after it can be trusted: {error}")
             except StoreError as error:
                 self._loop.call_soon_threadsafe(self._sync_refused, error)
             else:
-                self._loop.call_soon_threadsafe(self._synced, number)
+                self._loop.call_soon_threadsafe(self._synced, sequence)
 
-    def _synced(self, number: int) -> None:
+    def _synced(self, sequence: int) -> None:
         self._syncing = False
         if not self.stopped:
-            self._tell(self.node.synced, number)
+            self._tell(self.node.synced, sequence)
 
     def _sync_refused(self, error: StoreError) -> None:
         """An earlier write failed, so this fsync must not answer any waiter."""

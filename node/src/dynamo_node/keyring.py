@@ -41,11 +41,11 @@ def read_secrets(path: Path) -> tuple[bytes, ...]:
     except OSError as error:
         raise BadSecret(f"{path}: {error.strerror}") from None
     secrets: list[bytes] = []
-    for number, line in enumerate(lines, 1):
+    for index, line in enumerate(lines, 1):
         secret = line.removesuffix(b"\r")
         if not secret:
             continue
-        where = f"{path}: line {number}"
+        where = f"{path}: line {index}"
         if not (secret.isascii() and secret.decode("ascii").isprintable()):
             raise BadSecret(f"{where}: needs printable ASCII")
         if not SECRET_CHARS_MIN <= len(secret) <= SECRET_CHARS_MAX:

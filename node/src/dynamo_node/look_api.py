@@ -176,7 +176,7 @@ class LookApi:
             while not (self.driver.stopped or node.draining) and self._standing() == standing:
                 news.clear()
                 for line in events.since(after):
-                    after, said = line.number, monotonic()
+                    after, said = line.serial, monotonic()
                     yield event_of(line)
                 now = monotonic()
                 if now - began > STREAM_S_MAX:
@@ -205,4 +205,4 @@ class LookApi:
 def event_of(line: Event) -> bytes:
     """One line of the log as one event of the stream."""
     data = {"at_ms": line.at_ms, "kind": line.kind, "rule": line.rule, **line.about}
-    return b"id: %d\ndata: %b\n\n" % (line.number, msgspec.json.encode(data))
+    return b"id: %d\ndata: %b\n\n" % (line.serial, msgspec.json.encode(data))

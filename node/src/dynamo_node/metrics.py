@@ -107,8 +107,8 @@ class NodeCollector(Collector):
         links = GaugeMetricFamily("dynamo_links", "Links open.", labels=["direction", "version"])
         by_version = driver.links.by_version()
         for direction in ("in", "out"):
-            for number in range(VERSION_OLDEST, VERSION + 1):
-                links.add_metric([direction, str(number)], by_version[direction, number])
+            for index in range(VERSION_OLDEST, VERSION + 1):
+                links.add_metric([direction, str(index)], by_version[direction, index])
         yield links
         status = node.admin.status()
         yield from _staleness(node.staleness.summary())

@@ -129,9 +129,9 @@ def read_rights(path: Path) -> Rights:
         raise BadRights(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise BadRights(f"{path}: {error}") from None
-    for number, rule in enumerate(document.rules, 1):
+    for index, rule in enumerate(document.rules, 1):
         if fault := _fault(rule):
-            raise BadRights(f"{path}: rule {number}: {fault}")
+            raise BadRights(f"{path}: rule {index}: {fault}")
     return Rights(document.rules)
 
 

@@ -158,9 +158,9 @@ class NodeSpans:
                 if span is not None:
                     _end(span, _fault(reply))
 
-    def unanswered(self, number: int) -> None:
+    def unanswered(self, call_id: int) -> None:
         """As `traced.Spans` says."""
-        span = self._calls.pop(number, None)
+        span = self._calls.pop(call_id, None)
         if span is not None:
             _end(span, "no answer before the end of the wait")
 

@@ -52,8 +52,8 @@ SPARE_BYTES = 4 << 20
 STALL_S = 0.01
 COPY_ROWS_MAX, COPY_BYTES_MAX = 500, 1 << 20
 
-_FAMILY = tuple(bytes([number]) for number in range(len(FAMILIES)))
-_AFTER_FAMILY = tuple(bytes([number + 1]) for number in range(len(FAMILIES)))
+_FAMILY = tuple(bytes([index]) for index in range(len(FAMILIES)))
+_AFTER_FAMILY = tuple(bytes([index + 1]) for index in range(len(FAMILIES)))
 _OWN = b"\xff"
 _BASE_KEY = _OWN + b"base"
 
@@ -394,7 +394,7 @@ class RocksStore:
     def _files(self) -> list[tuple[str, os.stat_result]]:
         found = []
         with os.scandir(self.path) as entries:
-            for entry in entries:
+            for row in entries:
                 with suppress(FileNotFoundError):  # a compaction has just deleted it
-                    found.append((entry.name, entry.stat()))
+                    found.append((row.name, row.stat()))
         return found

@@ -89,7 +89,7 @@ def orphaned(existing: Document, owner: Owner) -> bool:
     meta = existing["metadata"]
     if any(reference.get("controller") for reference in meta.get("ownerReferences") or ()):
         return False
-    hands = (entry.get("manager") for entry in meta.get("managedFields") or ())
+    hands = (row.get("manager") for row in meta.get("managedFields") or ())
     labels = meta.get("labels") or {}
     return (
         labels_of(owner).items() <= labels.items()

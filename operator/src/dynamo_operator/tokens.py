@@ -26,17 +26,17 @@ def tokens_of(text: str) -> tuple[str, ...]:
 def secret_fault(text: str) -> str:
     """Why a node would not start with it, "" if it would. It shows nothing of a secret."""
     found: list[str] = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for index, line in enumerate(text.split("\n"), 1):
         secret = line.removesuffix("\r")
         if not secret:
             continue
         if not (secret.isascii() and secret.isprintable()):
-            return f"line {number}: needs printable ASCII"
+            return f"line {index}: needs printable ASCII"
         if not CHARS_MIN <= len(secret) <= CHARS_MAX:
             size = f"has {len(secret)} characters"
-            return f"line {number}: {size}, and nodes need {CHARS_MIN} to {CHARS_MAX}"
+            return f"line {index}: {size}, and nodes need {CHARS_MIN} to {CHARS_MAX}"
         if secret in found:
-            return f"line {number}: the same secret twice"
+            return f"line {index}: the same secret twice"
         found.append(secret)
     if not 1 <= len(found) <= SECRETS_MAX:
         return f"key `secret`: needs 1 to {SECRETS_MAX} secrets, has {len(found)}"

@@ -22,8 +22,8 @@ def office() -> Office:
 
 
 def test_a_plan_is_the_same_on_every_node_and_has_sizes(office: Office) -> None:
-    for number in range(200):
-        office.put("a", b"key %d" % number, b"v" * 100)
+    for index in range(200):
+        office.put("a", b"key %d" % index, b"v" * 100)
     plans = [office.made(name, JOIN_D) for name in "abce"]
     assert plans.count(plans[0]) == 4
     plan = plans[0]
@@ -44,8 +44,8 @@ def test_a_plan_is_the_same_on_every_node_and_has_sizes(office: Office) -> None:
 
 
 def test_large_partitions_are_counted_over_many_turns(office: Office) -> None:
-    for number in range(900):
-        office.put("a", b"%d" % number, b"")
+    for index in range(900):
+        office.put("a", b"%d" % index, b"")
     plan = office.made("b", {"leave": ["a"]})
     assert len(plan["moves"]) == 12
     assert sum(move["keys"] for move in plan["moves"]) > 500
@@ -57,8 +57,8 @@ def test_what_is_larger_than_a_sample_is_estimated(
     office: Office, monkeypatch: pytest.MonkeyPatch, value: bytes
 ) -> None:
     """900 records in 16 partitions: about 56 in each."""
-    for number in range(900):
-        office.put("a", b"%d" % number, value)
+    for index in range(900):
+        office.put("a", b"%d" % index, value)
     whole = office.made("a", {"leave": ["a"]})
     monkeypatch.setattr("dynamo_core.replica.sizes.SAMPLE_ROWS", 24)
     monkeypatch.setattr("dynamo_core.replica.sizes.SAMPLE_BYTES", 24 * 8000)
@@ -161,8 +161,8 @@ def test_who_joins_must_be_up_and_empty(office: Office) -> None:
 
 
 def test_a_receiver_without_room_is_refused_first(office: Office) -> None:
-    for number in range(100):
-        office.put("a", b"%d" % number, b"v" * 50)
+    for index in range(100):
+        office.put("a", b"%d" % index, b"v" * 50)
     office.nodes["d"].free_bytes = lambda: 1000
     status, said = office.apply("a", JOIN_D, "op")
     assert status == 400 and said["detail"].startswith("join: d would receive")
@@ -232,8 +232,8 @@ def test_defaults_are_planned_applied_and_obeyed_and_one_of_two_is_told(office: 
 
 
 def test_a_full_disk_is_no_reason_against_other_defaults(office: Office) -> None:
-    for number in range(50):
-        office.put("a", b"%d" % number, b"v" * 100)
+    for index in range(50):
+        office.put("a", b"%d" % index, b"v" * 100)
     office.apply("a", JOIN_D, "op-1")
     office.nodes["d"].free_bytes = lambda: 10
     assert office.apply("a", {"defaults": {"w": 1}}, "op-2")[0] == 202
@@ -290,8 +290,8 @@ def test_a_node_that_cannot_write_changes_nothing(office: Office) -> None:
 
 
 def test_an_operation_is_followed_to_its_end(office: Office) -> None:
-    for number in range(60):
-        office.put("a", b"%d" % number, b"v")
+    for index in range(60):
+        office.put("a", b"%d" % index, b"v")
     moves = len(office.made("a", JOIN_D)["moves"])
     assert office.apply("a", JOIN_D, "join")[0] == 202
     counts = set()
@@ -315,8 +315,8 @@ def test_an_operation_is_followed_to_its_end(office: Office) -> None:
         "state": "done",
         "earlier": ["join"],
     }
-    for number in range(60):
-        assert office.values("c", b"%d" % number) == [b"v"]
+    for index in range(60):
+        assert office.values("c", b"%d" % index) == [b"v"]
 
 
 def test_a_join_cancelled_midway_keeps_what_has_switched(office: Office) -> None:
@@ -370,8 +370,8 @@ def test_a_join_that_removed_nodes_need_is_not_cancelled(office: Office) -> None
 
 
 def test_a_removed_node_is_replaced_and_its_name_joins_again(office: Office) -> None:
-    for number in range(60):
-        office.put("a", b"%d" % number, b"v")
+    for index in range(60):
+        office.put("a", b"%d" % index, b"v")
     office.kill("e")
     office.run(3.0)
     assert office.told("a", "remove", {"name": "e", "force": True})[0] == 202
@@ -381,5 +381,5 @@ def test_a_removed_node_is_replaced_and_its_name_joins_again(office: Office) -> 
     assert office.apply("a", {"join": [{"name": "e", "address": "e:1"}]}, "again")[0] == 202
     office.until(lambda: office.ring.members["e"].state == MEMBER)
     assert office.ring.members["e"].incarnation == 2
-    for number in range(60):
-        assert office.values("e", b"%d" % number) == [b"v"]
+    for index in range(60):
+        assert office.values("e", b"%d" % index) == [b"v"]

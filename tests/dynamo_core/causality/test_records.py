@@ -91,8 +91,8 @@ def test_figure_3_of_the_paper() -> None:
 def test_a_hundred_puts_without_context_make_a_hundred_dots() -> None:
     """S-DOT-1, S-DOT-3; and the history of them is one number."""
     server = Server(X)
-    for number in range(100):
-        server.put(str(number).encode())
+    for index in range(100):
+        server.put(str(index).encode())
     assert [s.dot for s in server.record.siblings] == [(X, n) for n in range(1, 101)]
     assert (server.record.history.vector, server.record.history.dots) == ({X: 100}, frozenset())
 
@@ -153,7 +153,7 @@ def worlds(draw: st.DrawFn) -> list[Server]:
     contexts = [History()]
     ids = st.sampled_from(["", "", "r1", "r2", "r3"])
     born = 100
-    for number in range(draw(st.integers(0, 12))):
+    for index in range(draw(st.integers(0, 12))):
         server = draw(st.sampled_from(servers))
         action = draw(st.sampled_from(["put", "put", "read", "take", "take", "forget"]))
         if action == "put":
@@ -161,7 +161,7 @@ def worlds(draw: st.DrawFn) -> list[Server]:
             if not name or server.record.event_of(name) is None:
                 context = draw(st.sampled_from(contexts))
                 if name not in context.ids:
-                    contexts.append(server.put(b"%d" % number, context, name))
+                    contexts.append(server.put(b"%d" % index, context, name))
         elif action == "read":
             contexts.append(server.record.context())
         elif action == "take":
@@ -289,9 +289,9 @@ def test_a_sync_names_the_ids_of_the_siblings_that_it_drops() -> None:
 def test_a_superseded_id_outlives_sixteen_later_writes() -> None:
     server = Server(X)
     server.put(b"v", request_id="r")
-    for number in range(SUPERSEDED_WRITES_MAX):
-        server.put(b"%d" % number, server.record.context())
-        assert server.record.event_of("r") == (X, 1), number
+    for index in range(SUPERSEDED_WRITES_MAX):
+        server.put(b"%d" % index, server.record.context())
+        assert server.record.event_of("r") == (X, 1), index
     server.put(b"last", server.record.context())
     assert server.record.event_of("r") is None
 
@@ -306,7 +306,7 @@ def test_ids_are_not_part_of_the_hash_and_are_ordered_by_dot() -> None:
     assert plain_bytes != named_bytes
     assert body_of(named_bytes) == plain_bytes
     assert digest_in(named_bytes) == digest_in(plain_bytes)
-    assert [entry[2] for entry in msgspec.msgpack.decode(named_bytes[len(plain_bytes) :])] == [
+    assert [row[2] for row in msgspec.msgpack.decode(named_bytes[len(plain_bytes) :])] == [
         "b",
         "a",
     ]

@@ -49,7 +49,7 @@ def ask(town: Town, name: str, **fields: Any) -> RoundAnswer:
     _, members, target, _ = ring.digests()
     row = town.disks[name].rows[DATA].get(STORED)
     listed = [(STORED, digest_in(row))] if row is not None else []
-    plain = RoundAsk(0, here, ring.entries[here].number, 7 << 32, members, target, listed)
+    plain = RoundAsk(0, here, ring.entries[here].id, 7 << 32, members, target, listed)
     answer = call(town, name, msgspec.structs.replace(plain, **fields))
     assert isinstance(answer, RoundAnswer)
     return answer
@@ -176,19 +176,19 @@ def doubt(town: Town, name: str) -> dict[str, Any]:
 
 
 def move(town: Town, name: str) -> dict[str, Any]:
-    return entry(town, name, move=(name, "z"))
+    return changed_entry(town, name, move=(name, "z"))
 
 
 def switch(town: Town, name: str) -> dict[str, Any]:
-    return entry(town, name, old=("a", "b"))
+    return changed_entry(town, name, old=("a", "b"))
 
 
-def entry(town: Town, name: str, **fields: Any) -> dict[str, Any]:
+def changed_entry(town: Town, name: str, **fields: Any) -> dict[str, Any]:
     node = town.nodes[name]
     here = partition_of(STORED, 4)
     later = Entry(0, 1, node.ring.entries[here].owners, **fields)
     node.ring_state.hold(node.ring.with_entry(here, later))
-    return {"entry": node.ring.entries[here].number}
+    return {"entry_id": node.ring.entries[here].id}
 
 
 @pytest.mark.parametrize("why", REFUSALS, ids=[why for why, _, _ in REFUSALS])
@@ -226,7 +226,7 @@ def commit(town: Town, name: str, number: int) -> int:
     ring = town.ring
     here = partition_of(STORED, 4)
     listed = [(STORED, digest_in(town.disks[name].rows[DATA][STORED]))]
-    request = RoundCommit(0, here, ring.entries[here].number, number, listed)
+    request = RoundCommit(0, here, ring.entries[here].id, number, listed)
     answer = call(town, name, request)
     assert isinstance(answer, RoundDone)
     return answer.collected
@@ -240,7 +240,7 @@ def test_a_commit_deletes_and_raises_the_floor_in_one_batch() -> None:
     key = b"floor/" + partition_of(STORED, 4).to_bytes(2, "big")
     assert disk.rows[META][key] == (7 << 32).to_bytes(8, "big")
     assert STORED not in disk.rows[DATA]
-    assert disk.durable == disk.number
+    assert disk.durable == disk.written
 
 
 @pytest.mark.parametrize("how", ["never agreed", "another number", "another life", "too late"])

@@ -56,8 +56,8 @@ def apart(node: Node) -> bool:
 
 def store(town: Town, node: Node, cause: str, seen: int = 0, **fields: Any) -> Message:
     answers: list[Message] = []
-    entry = town.ring.entries[HERE].number
-    request = Store(0, HERE, entry, STORED, record(1), sync=True, cause=cause, seen=seen)
+    entry_id = town.ring.entries[HERE].id
+    request = Store(0, HERE, entry_id, STORED, record(1), sync=True, cause=cause, seen=seen)
     node.local.answer(msgspec.structs.replace(request, **fields), answers.append)
     town.deliver()
     (answer,) = answers
@@ -294,10 +294,10 @@ class Stores(Machine):
     def __init__(self, town: Town, names: list[str]) -> None:
         super().__init__()
         self.reasons: dict[str, Reason] = {}
-        self._names, self._entry = names, town.ring.entries[HERE].number
+        self._names, self._entry_id = names, town.ring.entries[HERE].id
 
     def start(self, now: float) -> Effects:
-        place = (HERE, self._entry, STORED, record(1))
+        place = (HERE, self._entry_id, STORED, record(1))
         return [(name, Store(0, *place)) for name in self._names]
 
     def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:

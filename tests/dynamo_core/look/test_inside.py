@@ -176,12 +176,12 @@ def test_a_look_changes_nothing_and_shows_damage() -> None:
     town.run(1.0)
     stored, node = store_key(b"k"), town.nodes["b"]
     town.disks["b"].corrupt.add((DATA, stored))
-    number, damaged = node.write_batch.number, set(node.replica.damaged)
+    sequence, damaged = node.write_batch.sequence, set(node.replica.damaged)
     for at in "abc":
         shown = asked(town, at, "records", b"k")
         (copy,) = [c for c in shown["without"] if c["node"] == "b"]
         assert copy["damaged"] and not shown["owners_agree"]
-    assert (node.write_batch.number, node.replica.damaged) == (number, damaged)
+    assert (node.write_batch.sequence, node.replica.damaged) == (sequence, damaged)
 
 
 def test_no_body_is_longer_than_its_bound() -> None:

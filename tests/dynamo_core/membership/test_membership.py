@@ -184,8 +184,8 @@ def test_a_lost_disk_comes_back_through_seeds_under_other_addresses() -> None:
 
 def test_a_lost_disk_comes_back_as_the_names_next_life_and_is_rebuilt() -> None:
     town = Town("a b c d", n=3)
-    for number in range(30):
-        town.put("a", b"%d" % number, b"v")
+    for index in range(30):
+        town.put("a", b"%d" % index, b"v")
     old = town.ring.members["b"]
     town.kill("b")
     town.wipe("b")
@@ -194,9 +194,9 @@ def test_a_lost_disk_comes_back_as_the_names_next_life_and_is_rebuilt() -> None:
     line = town.ring.members["b"]
     assert (line.incarnation, line.id) == (old.incarnation + 1, town.disks["b"].node_id)
     assert all((entry.term, entry.version) == (0, 0) for entry in town.ring.entries)
-    for number in range(30):
-        if "b" in town.owners(b"%d" % number):
-            assert store_key(b"%d" % number) in town.disks["b"].rows[DATA]
+    for index in range(30):
+        if "b" in town.owners(b"%d" % index):
+            assert store_key(b"%d" % index) in town.disks["b"].rows[DATA]
 
 
 def test_no_member_is_replaced_while_another_hears_its_old_life_or_is_silent() -> None:
@@ -273,7 +273,7 @@ def test_late_frames_of_an_earlier_life_do_not_make_a_disk_look_rolled_back() ->
     assert peer.remembered() == 75, "a third life that begins below it has lost something"
     for boot in range(4, 4 + 2 * LIVES_MAX):
         peer.told(boot, boot)
-    assert len(peer.numbers) == LIVES_MAX and peer.remembered() == 75
+    assert len(peer.sequences) == LIVES_MAX and peer.remembered() == 75
 
 
 # ---------------------------------------------------------------- peers (S-RING-4, S-NET-1)
@@ -283,9 +283,9 @@ def test_a_request_with_another_entry_is_refused_with_the_one_that_stands() -> N
     town = Town("a b c")
     partition = partition_of(store_key(KEY), 4)
     answers: list[Any] = []
-    for entry in ((0, 1), town.ring.entries[partition].number):
-        town.nodes["b"].local.answer(Fetch(1, partition, entry, store_key(KEY)), answers.append)
-        store = Store(1, partition, entry, store_key(KEY), b"no record")
+    for entry_id in ((0, 1), town.ring.entries[partition].id):
+        town.nodes["b"].local.answer(Fetch(1, partition, entry_id, store_key(KEY)), answers.append)
+        store = Store(1, partition, entry_id, store_key(KEY), b"no record")
         town.nodes["b"].local.stores((store,), answers.append, lambda: None)
     wrong_fetch, wrong_store, fetched, refused = answers
     assert (
@@ -301,8 +301,10 @@ def test_a_store_for_no_owner_is_refused() -> None:
     name = town.others(KEY)[0]
     partition = partition_of(store_key(KEY), 4)
     answers: list[Any] = []
-    number = town.ring.entries[partition].number
-    town.nodes[name].local.answer(Store(1, partition, number, store_key(KEY), b""), answers.append)
+    entry_id = town.ring.entries[partition].id
+    town.nodes[name].local.answer(
+        Store(1, partition, entry_id, store_key(KEY), b""), answers.append
+    )
     assert [(a.reason, a.partition) for a in answers] == [(Refusal.ENTRY, partition)]
 
 
@@ -342,7 +344,7 @@ def test_an_answer_to_a_former_life_does_not_take_the_place_of_one_to_the_presen
 def test_what_a_full_disk_kept_from_being_offered_is_offered_later() -> None:
     """S-MEM-3: a removed node empties its disk only after it has handed over everything."""
     town = Town("a b c", n=1)
-    keys = [key for key in (b"%d" % number for number in range(40)) if town.owners(key) == ("c",)]
+    keys = [key for key in (b"%d" % index for index in range(40)) if town.owners(key) == ("c",)]
     assert len(keys) > 2
     for key in keys:
         assert town.put("c", key, b"v", w=1).status == 204

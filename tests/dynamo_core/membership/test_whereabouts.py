@@ -153,8 +153,8 @@ def changed_while(moves: int, **body: object) -> Member:
     changes it."""
     ring = a_ring("abcd", 16, 2)
     moved = ring
-    for number in range(moves):
-        moved = moved.with_member(moved.members["a"].at(f"a:{number}", ""))
+    for index in range(moves):
+        moved = moved.with_member(moved.members["a"].at(f"a:{index}", ""))
     told = after(ring, body)
     assert merge(moved, told) == merge(told, moved)
     return merge(moved, told).members["a"]

@@ -9,7 +9,7 @@ from dynamo_core.protocol.ring_messages import Entries
 from dynamo_core.ring.document import LEFT, MEMBER
 from dynamo_core.testing.town import Town
 
-KEYS = [b"cart-%d" % number for number in range(60)]
+KEYS = [b"cart-%d" % index for index in range(60)]
 
 
 def fill(town: Town) -> None:

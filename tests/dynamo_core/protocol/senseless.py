@@ -36,7 +36,7 @@ WORDS = (
     *("", "a", "b", "c", "d", "n9", "~a", "@a:1", "=a", "x" * 300, "a\0", "a:1", "put", "hint"),
     *("double", "exchange", "stale", "entry", "LEFT", "town", "é", "a:1\r\nb", "\ud7ff" * 90),
 )
-KEYS = [b"k%d" % number for number in range(20)]
+KEYS = [b"k%d" % index for index in range(20)]
 KINDS: tuple[type, ...] = MESSAGES
 TRUE_RECORDS = 0.3
 """Share of made messages whose record is valid, so that the code behind its check is reached."""

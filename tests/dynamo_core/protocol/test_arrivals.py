@@ -245,11 +245,11 @@ def test_a_store_of_any_cause_is_refused_and_not_acked(cause: str) -> None:
     town = Town("a b c")
     town.put("a", KEY, b"100 euro", w=3)
     node, partition = town.nodes["b"], partition_of(STORED, town.ring.partition_bits)
-    entry = town.ring.entries[partition].number
+    entry_id = town.ring.entries[partition].id
     record = town.disks["a"].rows[DATA][STORED]
     for stored, data in ((STORED, spoil(record)), (b"\x00" + STORED[1:], record)):
         answers: list[Message] = []
-        store = Store(9, partition, entry, stored, data, "", False, cause, 1 << 30)
+        store = Store(9, partition, entry_id, stored, data, "", False, cause, 1 << 30)
         node.local.stores((store,), answers.append, lambda: node.sent_corrupt("a"))
         assert [(type(a), getattr(a, "reason", "")) for a in answers] == [
             (Refused, Refusal.CORRUPT)

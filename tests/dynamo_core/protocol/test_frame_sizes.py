@@ -25,9 +25,9 @@ BOUNDED = msgspec.structs.replace(SETTINGS, fetch_bytes_max=BOUND)
 def keys_of(town: Town, owner: str, count: int, together: bool = False) -> list[bytes]:
     """This many keys with this node as the first owner; `together`: of one partition."""
     entries, bits = town.ring.entries, town.ring.partition_bits
-    owned = [number for number, entry in enumerate(entries) if entry.owners[0] == owner]
+    owned = [index for index, entry in enumerate(entries) if entry.owners[0] == owner]
     wanted = set(owned[:1] if together else owned)
-    keys = (b"%d" % number for number in range(10_000))
+    keys = (b"%d" % index for index in range(10_000))
     found = (key for key in keys if partition_of(store_key(key), bits) in wanted)
     return list(islice(found, count))
 
@@ -100,7 +100,7 @@ def test_unowned_records_are_handed_over_a_few_at_once() -> None:
 def test_answers_of_one_turn_are_as_many_frames_as_they_need() -> None:
     """A batch of reads asks for more than one frame may have."""
     town = Town("a b c")
-    keys = [b"%d" % number for number in range(FRAME_BYTES_MAX // VALUE_BYTES_MAX + 1)]
+    keys = [b"%d" % index for index in range(FRAME_BYTES_MAX // VALUE_BYTES_MAX + 1)]
     for key in keys:
         assert town.put("a", key, bytes(VALUE_BYTES_MAX), w=3).status == 204
     lengths = watched(town)

@@ -29,7 +29,7 @@ def row(town: Town, name: str, key: bytes) -> bytes | None:
 def test_an_empty_disk_is_filled_within_seconds_and_with_no_client_traffic() -> None:
     """C4, C13: a wait for writes under way would take minutes for a few thousand keys."""
     town = Town("a b c d")
-    keys = [b"key %d" % number for number in range(1000)]
+    keys = [b"key %d" % index for index in range(1000)]
     for key in keys:
         town.put("b", key, b"v")
     town.kill("a")
@@ -67,8 +67,8 @@ def test_a_loss_voids_the_passes_that_came_before_it() -> None:
 def test_what_a_full_store_refused_is_no_part_of_a_pass() -> None:
     """S-AE-3: a record is durable here, or its pass does not count."""
     town = Town("a b c")
-    for number in range(40):
-        town.put("b", b"key %d" % number, b"v")
+    for index in range(40):
+        town.put("b", b"key %d" % index, b"v")
     town.kill("a")
     town.wipe("a")
     town.lost = lambda sender, receiver, frame: (
@@ -104,7 +104,7 @@ def test_damage_comes_back_from_the_other_owners_and_goes_to_none_of_them() -> N
 
 def test_a_damaged_record_is_found_and_repaired_without_a_read() -> None:
     town = Town("a b c")
-    keys = [b"%d" % number for number in range(60)]
+    keys = [b"%d" % index for index in range(60)]
     for key in keys:
         town.put("a", key, b"v", w=3)
     good = {key: row(town, "b", key) for key in keys}
@@ -129,8 +129,8 @@ def test_bit_rot_that_the_engine_does_not_see_is_found_by_the_records_checksum()
 def test_a_record_that_has_silently_gone_is_missed_and_comes_back() -> None:
     """The tree still counts the record, so no exchange would ever see the difference."""
     town = Town("a b c")
-    for number in range(20):
-        town.put("a", b"%d" % number, b"v", w=3)
+    for index in range(20):
+        town.put("a", b"%d" % index, b"v", w=3)
     lost = town.disks["a"].rows[DATA].pop(store_key(b"3"))
     town.until(lambda: town.nodes["a"].counters["leaves_mended"] > 0, 30.0)
     assert not complete(town, "a"), "until the passes are done an absence here proves nothing"
@@ -141,10 +141,10 @@ def test_a_record_that_has_silently_gone_is_missed_and_comes_back() -> None:
 def test_a_sound_store_is_left_alone_and_counted() -> None:
     """S-DOT-5: the largest clock; tombstones as the status shows them."""
     town = Town("a b c")
-    for number in range(50):
-        town.put("a", b"%d" % number, b"v", w=3)
-    for number in range(5):
-        town.put("b", b"%d" % number, None, w=3)
+    for index in range(50):
+        town.put("a", b"%d" % index, b"v", w=3)
+    for index in range(5):
+        town.put("b", b"%d" % index, None, w=3)
     for name in ("a", "b", "c"):
         town.put(name, KEY, name.encode(), w=3)
     town.run(20.0)
@@ -158,7 +158,7 @@ def test_a_sound_store_is_left_alone_and_counted() -> None:
 def test_damage_that_a_count_of_all_leaves_meets_leaves_the_sums_right() -> None:
     """Each other record of its leaf is counted once."""
     town = Town("a b", n=2, settings=msgspec.structs.replace(SETTINGS, leaf_bits=0))
-    keys = [b"%d" % number for number in range(60)]
+    keys = [b"%d" % index for index in range(60)]
     for key in keys:
         assert town.put("a", key, b"v", w=2).status == 204
     town.kill("a")

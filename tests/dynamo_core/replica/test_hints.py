@@ -70,8 +70,8 @@ def test_the_book_counts_what_a_scan_at_the_start_finds(acts: list[tuple[str, in
     disk = Disk(1)
     write_batch = WriteBatch(disk)
     book = HintBook(write_batch, 1000, 3)
-    for target, number, counter in acts:
-        key = b"key %d" % number
+    for target, index, counter in acts:
+        key = b"key %d" % index
         stored = store_key(key)
         held = book.record(target, stored)
         if counter:
@@ -90,9 +90,9 @@ def test_the_book_counts_what_a_scan_at_the_start_finds(acts: list[tuple[str, in
         assert rows == sorted(rows)
         assert len(rows) == book.counts.get(target, 0)
         assert sum(len(value) for _, value in rows) == book.bytes.get(target, 0)
-        for number, (stored, _) in enumerate(rows):
-            assert book.some(target, stored, 10) == rows[number:]
-            assert book.some(target, b"", 10, stored) == rows[:number]
+        for index, (stored, _) in enumerate(rows):
+            assert book.some(target, stored, 10) == rows[index:]
+            assert book.some(target, b"", 10, stored) == rows[:index]
 
 
 def test_a_damaged_hint_is_given_up_with_all_its_bytes() -> None:
@@ -109,7 +109,7 @@ def test_a_damaged_hint_is_given_up_with_all_its_bytes() -> None:
     assert (book.counts, book.bytes) == ({"a": 1}, {"a": len(record(1, other))})
 
 
-KEYS = [store_key(b"key %d" % number) for number in range(8)]
+KEYS = [store_key(b"key %d" % index) for index in range(8)]
 marks = st.tuples(st.sampled_from(("b", "c")), st.sampled_from(KEYS), st.booleans())
 
 
@@ -293,7 +293,7 @@ def test_a_removed_nodes_hints_stay_until_another_node_has_its_place() -> None:
     node.ring_state.take(removed(node.ring, first, False, "dead")[0])
     town.run(20.0)
     assert sorted(handed) == sorted((second, third))
-    for key in (b"%d" % number for number in range(100)):  # for somebody else, everywhere
+    for key in (b"%d" % index for index in range(100)):  # for somebody else, everywhere
         node.replica.take(store_key(key), record(1, key), away)
     assert town.put(second, KEY, b"w", w=3).status == 204
     town.run(20.0)
@@ -326,7 +326,7 @@ def test_a_restart_amid_a_delivery_of_a_removed_nodes_hints() -> None:
     town.until(lambda: node.counters["hints_handed_on"] == 1)
     key = next(
         key
-        for key in (b"%d" % number for number in range(1000))
+        for key in (b"%d" % index for index in range(1000))
         if first not in node.ring.entries[partition_of(store_key(key), 4)].owners
     )
     node.replica.take(store_key(key), record(1, key), first)

@@ -81,9 +81,9 @@ def test_a_waiter_is_called_when_it_is_written_and_when_it_is_synced() -> None:
     assert (heard, write_batch.pending, write_batch.sync_wanted) == ([], True, False)
     assert write_batch.flush()
     assert (heard, write_batch.pending, write_batch.sync_wanted) == (["written True"], False, True)
-    write_batch.synced(write_batch.number - 1)
+    write_batch.synced(write_batch.sequence - 1)
     assert heard == ["written True"], "that fsync began before this batch"
-    write_batch.synced(write_batch.number)
+    write_batch.synced(write_batch.sequence)
     assert (heard, write_batch.sync_wanted) == (["written True", "synced True"], False)
 
 
@@ -109,7 +109,7 @@ def test_a_store_that_is_reopened_vouches_for_no_fsync() -> None:
     heard = told(write_batch)
     write_batch.flush()
     write_batch.reopened()
-    write_batch.synced(write_batch.number)
+    write_batch.synced(write_batch.sequence)
     assert heard == ["written True", "synced False"]
 
 

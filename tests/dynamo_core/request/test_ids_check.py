@@ -29,7 +29,7 @@ entries = st.builds(Superseded, randoms, counts, names, counts)
 
 
 def record_of(ids: list[Superseded]) -> Record:
-    named = {entry.request_id: entry for entry in ids}
+    named = {item.request_id: item for item in ids}
     return Record((Sibling(7, 2, b"milk"),), History({7: 2}, frozenset(), named))
 
 

@@ -296,8 +296,8 @@ def test_a_bare_puts_context_shows_its_own_dot_alone() -> None:
 def test_a_put_without_context_is_refused_at_the_cap_and_one_with_it_never() -> None:
     """S-SIB-1; the cap stops no sync."""
     town = Town("a b c", settings=msgspec.structs.replace(SETTINGS, siblings_max=3))
-    for number in range(3):
-        assert town.put(A, KEY, b"%d" % number).status == 204
+    for index in range(3):
+        assert town.put(A, KEY, b"%d" % index).status == 204
     refused = town.put(B, KEY, b"more")
     assert (refused.status, refused.problem) == (409, "too-many-siblings")
     assert town.put(B, KEY, b"all", context=known(refused)).status == 204
@@ -339,8 +339,8 @@ def test_a_retry_whose_context_names_it_is_acked_only_where_it_is() -> None:
     assert town.put(A, KEY, b"v", w=3, **again).status == 204
     assert town.put(B, KEY, b"v", w=3, **again).status == 204
     assert len(dots(town)) == 1
-    for number in range(20):  # its id is forgotten by then, its event never
-        town.put(A, KEY, b"%d" % number, context=known(town.get(A, KEY)), w=3)
+    for index in range(20):  # its id is forgotten by then, its event never
+        town.put(A, KEY, b"%d" % index, context=known(town.get(A, KEY)), w=3)
     assert town.put(B, KEY, b"v", w=3, **again).status == 204
     assert town.values(C, KEY) == [b"19"]
 

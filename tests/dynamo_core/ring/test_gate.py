@@ -29,7 +29,7 @@ from dynamo_core.secret_keys import keys_of
 from dynamo_core.testing.town import Town
 
 SECRET = keys_of((b"s",)).contexts
-LINES = {name: Member(name, 1, number, f"{name}:1") for number, name in enumerate("abcd", 1)}
+LINES = {name: Member(name, 1, index, f"{name}:1") for index, name in enumerate("abcd", 1)}
 RING = first_ring(Identity("shop", 16, 3), LINES, Target())
 OWNERS = RING.entries[0].owners
 OTHER = next(name for name in LINES if name not in OWNERS)
@@ -282,9 +282,9 @@ def test_one_beat_without_sense_does_not_silence_a_peer() -> None:
 
 def test_refusals_are_bounded_and_told_once() -> None:
     refusals = Refusals()
-    for number in range(3000):
-        refusals.add(f"n{number}", "Parts", "x" * 9999)
-        refusals.add(f"n{number}", "Parts", "again")
+    for index in range(3000):
+        refusals.add(f"n{index}", "Parts", "x" * 9999)
+        refusals.add(f"n{index}", "Parts", "again")
     assert len(refusals.by_peer) <= 1025 and sum(refusals.by_peer.values()) == 6000
     assert len(refusals.untold) <= 1024 and all(len(why) <= 1024 for _, _, why in refusals.untold)
 
@@ -302,9 +302,14 @@ def test_a_record_with_a_counter_at_its_end_is_not_taken(record: Record) -> None
     town = Town("a b c")
     stored = store_key(b"cart")
     place = partition_of(stored, 4)
-    entry = town.ring.entries[place].number
+    entry_id = town.ring.entries[place].id
     for target in ("", "b"):
-        said(town, "c", "a", Store(9, place, entry, stored, encode_record(b"cart", record), target))
+        said(
+            town,
+            "c",
+            "a",
+            Store(9, place, entry_id, stored, encode_record(b"cart", record), target),
+        )
     assert town.nodes["a"].counters["corrupt_records_refused"] == 2
     assert town.put("a", b"cart", b"milk", w=3).status == 204
     assert town.values("b", b"cart", r=3) == [b"milk"]
@@ -343,8 +348,8 @@ def test_a_disk_whose_ring_makes_no_sense_starts_without_it_and_asks(
 ) -> None:
     """It keeps id and data, is complete nowhere until its passes, and is whole again."""
     town = Town("a b c")
-    for number in range(20):
-        town.put("a", b"k%d" % number, b"v", w=3)
+    for index in range(20):
+        town.put("a", b"k%d" % index, b"v", w=3)
     town.kill("a")
     rows = town.disks["a"].rows[META]
     held = dict(town.disks["a"].rows[0])

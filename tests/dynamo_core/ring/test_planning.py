@@ -81,9 +81,9 @@ def test_a_plan_lists_a_line_a_replica_and_counts_nodes_and_zones() -> None:
     assert made.after == {"a": 64, "b": 64, "c": 32, "d": 32}
     assert made.zones_before == made.zones_after == {"x": 64, "y": 64, "z": 64}
     for partition, out, into in made.moves:
-        entry = ring.entries[partition].owners
-        assert (out, into) == ("c", "d") and out in entry
-        assert made.owners[partition] == tuple("d" if name == "c" else name for name in entry)
+        owners = ring.entries[partition].owners
+        assert (out, into) == ("c", "d") and out in owners
+        assert made.owners[partition] == tuple("d" if name == "c" else name for name in owners)
     assert made.violations == ()
 
 

@@ -40,8 +40,8 @@ def test_a_name_that_has_left_joins_with_its_next_life() -> None:
 
 def test_the_ids_of_the_last_operations_are_kept() -> None:
     ring = a_ring("abcd", 16, 2)
-    for number in range(20):
-        ring = after(ring, {}, f"op{number}")
+    for index in range(20):
+        ring = after(ring, {}, f"op{index}")
     assert len(ring.target.operations) == OPERATIONS_KEPT_MAX
     assert ring.target.operations[-2:] == ("op18", "op19")
     mine, theirs = after(ring, {}, "mine"), after(ring, {"weights": {"a": 2}}, "theirs")

@@ -124,7 +124,7 @@ def test_numbers_only_grow_by_a_merge(a: Ring, b: Ring) -> None:
     later = merge(a, b)
     assert later.target.version >= max(a.target.version, b.target.version)
     for mine, then in zip(a.entries, later.entries, strict=True):
-        assert then.number >= mine.number
+        assert then.id >= mine.id
 
 
 def test_rings_of_two_clusters_never_mix() -> None:

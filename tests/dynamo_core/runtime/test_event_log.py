@@ -16,8 +16,8 @@ def test_a_bounded_number_of_lines_is_kept() -> None:
     for n in range(KEPT_MAX + 10):
         lines.add(n, "ring", "S-RING-3", {"epoch": n})
     assert len(heard) == KEPT_MAX + 10
-    assert next(line.number for line in lines.since(0)) == 11
-    assert [line.number for line in lines.since(KEPT_MAX + 8)] == [KEPT_MAX + 9, KEPT_MAX + 10]
+    assert next(line.serial for line in lines.since(0)) == 11
+    assert [line.serial for line in lines.since(KEPT_MAX + 8)] == [KEPT_MAX + 9, KEPT_MAX + 10]
     assert len(lines.since(1 << 40)) == KEPT_MAX, "a number of an earlier process"
 
 

@@ -30,8 +30,8 @@ def report(town: Town, at: str, n: int = 0) -> dict[str, Any]:
 
 
 def busy(town: Town) -> None:
-    for number in range(12):
-        key = b"k%d" % number
+    for index in range(12):
+        key = b"k%d" % index
         for at in town.nodes:
             town.put(at, key, b"v")
             town.run(0.02)
@@ -90,8 +90,8 @@ def test_an_older_node_tells_no_time_and_halves_are_taken() -> None:
 
 def test_what_is_kept_has_a_bound_and_an_age() -> None:
     sampler = DelaySampler(600)
-    for number in range(2 * SAMPLES_MAX):
-        now = 1.0 + number / 10
+    for index in range(2 * SAMPLES_MAX):
+        now = 1.0 + index / 10
         request = Store(1, 0, (0, 0), b"k" * 5, b"", timed=int(now * 1e6))
         sampler.answered("b", request, town_reply(now), now + 0.002)
     assert len(sampler.pairs["b"].writes) == SAMPLES_MAX

@@ -18,7 +18,7 @@ from dynamo_core.keys import DATA, META, TREE, store_key
 from dynamo_node.data_dir import open_store
 
 CHILDREN = Path(__file__).parent / "children"
-ROWS = sorted((store_key(b"key %d" % number), b"%d" % number * 60) for number in range(4000))
+ROWS = sorted((store_key(b"key %d" % index), b"%d" % index * 60) for index in range(4000))
 SMALL = 256 << 10
 
 

@@ -60,7 +60,7 @@ def test_one_bad_card_ends_no_node_and_changes_no_value(tmp_path: Path) -> None:
     met: Counter[str] = Counter()
 
     async def run(cluster: Cluster) -> None:
-        await asyncio.gather(*(read_and_write(cluster, number, met) for number in range(CLIENTS)))
+        await asyncio.gather(*(read_and_write(cluster, index, met) for index in range(CLIENTS)))
 
     with cluster_of(tmp_path, NAMES, QUICK) as cluster:
         cluster.links.spoil("n3", CARD_ONE_IN)

@@ -111,7 +111,7 @@ def check(directory, acked):
         for family in (DATA, TREE):
             expected = rows_of(range(1, last + 1), family)
             assert store.scan(family, b"", None, len(expected) + 10) == expected
-        assert store.sequence() == sum(len(batch(number)) for number in range(1, last + 1))
+        assert store.sequence() == sum(len(batch(index)) for index in range(1, last + 1))
         return last
     finally:
         store.close()
@@ -143,13 +143,13 @@ def test_a_power_cut_keeps_all_that_was_synced(tmp_path, seed):
     opened = open_store(node, "a", boot_id="monday")
     store = opened.store
     synced = chance.randint(0, 60)
-    for number in range(1, synced + 1):
-        store.write(batch(number))
+    for index in range(1, synced + 1):
+        store.write(batch(index))
     assert store.sync() == store.sequence()
     (log,) = (node / "store").glob("*.log")
     safe = log.stat().st_size
-    for number in range(synced + 1, synced + 40):
-        store.write(batch(number))
+    for index in range(synced + 1, synced + 40):
+        store.write(batch(index))
     shutil.copytree(node, cut)
     store.close()
     log = cut / "store" / log.name
@@ -171,8 +171,8 @@ def test_a_log_cut_before_the_last_sync_is_noticed_even_on_the_same_boot(tmp_pat
     chance = random.Random(seed)
     node, cut = tmp_path / "node", tmp_path / "cut"
     store = open_store(node, "a").store
-    for number in range(1, 60):
-        store.write(batch(number))
+    for index in range(1, 60):
+        store.write(batch(index))
     durable = store.sync()
     shutil.copytree(node, cut)
     store.close()

@@ -82,7 +82,7 @@ def test_a_full_disk_refuses_writes_loses_nothing_and_heals(small_disk):
 def test_a_full_disk_fails_the_start_with_one_line_and_the_next_one_is_whole(small_disk):
     node = small_disk / "node"
     with killed(node) as now:
-        rows = [(b"%06d" % number, os.urandom(4000)) for number in range(3000)]
+        rows = [(b"%06d" % index, os.urandom(4000)) for index in range(3000)]
         fill(now.store, rows)
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(20 << 20))
@@ -97,7 +97,7 @@ def test_a_full_disk_fails_the_start_with_one_line_and_the_next_one_is_whole(sma
 def test_no_space_to_salvage_is_said_and_the_next_start_salvages(small_disk):
     node = small_disk / "node"
     with opened(node, memtable_bytes=1 << 20) as now:
-        rows = [(b"%06d" % number, os.urandom(4000)) for number in range(3000)]
+        rows = [(b"%06d" % index, os.urandom(4000)) for index in range(3000)]
         fill(now.store, rows)
     mark_damaged(node)
     ballast = small_disk / "ballast"

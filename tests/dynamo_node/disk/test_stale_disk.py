@@ -17,8 +17,8 @@ FLAGS = [
     "--heartbeat-ms=100", "--suspect-ms=700", "--exchange-ms=200", "--log-level=warning",
     "--tombstone-age-min-s=6",
 ]  # fmt: skip
-DELETED = [f"deleted-{number}" for number in range(20)]
-KEPT = [f"kept-{number}" for number in range(20)]
+DELETED = [f"deleted-{index}" for index in range(20)]
+KEPT = [f"kept-{index}" for index in range(20)]
 WAIT_S_MAX = 90.0
 
 

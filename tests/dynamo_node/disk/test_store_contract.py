@@ -75,7 +75,7 @@ def test_scan_bounds_order_and_limit(store):
 
 
 def test_a_scan_ends_with_the_row_that_reaches_its_bytes(store):
-    rows = [(b"%d" % number, bytes(number)) for number in range(1, 6)]
+    rows = [(b"%d" % index, bytes(index)) for index in range(1, 6)]
     store.write([(DATA, key, value) for key, value in rows])
     assert store.scan(DATA, b"", None, 100, 5) == rows[:3]
     assert store.scan(DATA, b"", None, 100, 6) == rows[:3]
@@ -86,7 +86,7 @@ def test_a_scan_ends_with_the_row_that_reaches_its_bytes(store):
 
 
 def test_a_partition_is_one_range(store):
-    keys = sorted(store_key(b"key %d" % number) for number in range(500))
+    keys = sorted(store_key(b"key %d" % index) for index in range(500))
     store.write([(DATA, key, b"v") for key in keys])
     found = []
     for partition in range(16):
@@ -126,8 +126,8 @@ def test_reads_and_writes_go_on_while_another_thread_syncs(store):
 
     thread = threading.Thread(target=syncer, daemon=True)
     thread.start()
-    for number in range(300):
-        key = b"%06d" % number
+    for index in range(300):
+        key = b"%06d" % index
         written = store.write([(DATA, key, key * 20)])
         assert store.get(DATA, key) == key * 20
     done.set()
@@ -138,7 +138,7 @@ def test_reads_and_writes_go_on_while_another_thread_syncs(store):
 
 
 def test_reopen_keeps_everything(store):
-    rows = [(b"%04d" % number, b"v%d" % number) for number in range(1000)]
+    rows = [(b"%04d" % index, b"v%d" % index) for index in range(1000)]
     before = store.write([(DATA, key, value) for key, value in rows])
     store.reopen()
     assert store.scan(DATA, b"", None, 2000) == rows
@@ -148,7 +148,7 @@ def test_reopen_keeps_everything(store):
 
 def test_disk_bytes_grow_with_what_is_stored(store):
     empty = store.disk_bytes()
-    store.write([(DATA, b"%04d" % number, bytes(1000)) for number in range(1000)])
+    store.write([(DATA, b"%04d" % index, bytes(1000)) for index in range(1000)])
     assert store.disk_bytes() - empty >= 1000 * 1000
 
 

@@ -96,9 +96,9 @@ def test_a_body_without_an_end_has_one_answer(
 def test_probes_get_in_whatever_others_hold(listener: Listener) -> None:
     held = []
     try:
-        for number in range(3 * LIMITS.admin_connections_max):
+        for index in range(3 * LIMITS.admin_connections_max):
             held.append(listener.connect())
-            held[-1].sendall((b"", b"GET /v1/status HTTP/1.1\r\nX: ")[number % 2])
+            held[-1].sendall((b"", b"GET /v1/status HTTP/1.1\r\nX: ")[index % 2])
         for _ in range(10):
             assert statuses(listener.say(PROBE)) == [200]
         count = listener.call(lambda: len(listener.edge.connections))

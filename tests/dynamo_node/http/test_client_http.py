@@ -218,8 +218,8 @@ def test_explain(kv: httpx.Client, key: str) -> None:
 
 def test_too_many_siblings_need_a_context(kv: httpx.Client, key: str) -> None:
     """S-SIB-1."""
-    for number in range(100):
-        assert kv.put(key, content=b"%d" % number).status_code == 204
+    for index in range(100):
+        assert kv.put(key, content=b"%d" % index).status_code == 204
     refused = kv.put(key, content=b"one more")
     assert slug(refused) == (409, "too-many-siblings")
     context = refused.headers["dynamo-context"]

@@ -147,7 +147,7 @@ def done(port: int, cases: Sequence[Case]) -> set[bytes]:
 @pytest.mark.parametrize("seed", [SEED])
 def test_both_fronts_answer_mutated_requests_in_order_and_alike(seed: int, tmp_path: Path) -> None:
     random = Random(seed)
-    cases = [client_case(random, number) for number in range(CASES)]
+    cases = [client_case(random, index) for index in range(CASES)]
     heard = {}
     for front in ("protocol", "asgi"):
         with listening(front, tmp_path / front) as port:

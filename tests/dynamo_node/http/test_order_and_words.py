@@ -76,7 +76,7 @@ def test_a_refusal_is_the_last_answer_and_stands_for_its_own_request(
     listener: Listener, name: str
 ) -> None:
     end, refusal = ENDS[name]
-    for number, (before, expected) in enumerate(
+    for index, (before, expected) in enumerate(
         (
             (b"", []),
             (put("{}"), [204]),
@@ -85,7 +85,7 @@ def test_a_refusal_is_the_last_answer_and_stands_for_its_own_request(
             (NOWHERE + put("{}") + NOWHERE + NOWHERE, [404, 204, 404, 404]),
         )
     ):
-        key = f"{name.replace(' ', '-').replace(',', '')}-{number}"
+        key = f"{name.replace(' ', '-').replace(',', '')}-{index}"
         said = listener.say(before.replace(b"{}", key.encode()) + end).replace(CONTINUE, b"")
         assert statuses(said) == [*expected, refusal], said
         assert (value_of(listener, key) is not None) == (204 in expected)

@@ -66,7 +66,7 @@ def forged(node: Node) -> Store:
     partition = partition_of(stored, PARTITIONS.bit_length() - 1)
     line = httpx.get(f"{node.endpoint}/v1/ring").json()["entries"][partition]
     entry = Entry(line["term"], line["version"], tuple(line["owners"]))
-    return Store(7, partition, entry.number, stored, record, "", False, "put", 1 << 40)
+    return Store(7, partition, entry.id, stored, record, "", False, "put", 1 << 40)
 
 
 def events(node: Node) -> dict[str, int]:

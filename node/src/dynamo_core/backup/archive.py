@@ -73,7 +73,7 @@ class Archive:
     def _save(self, order: Save | SaveHints, reply: Reply) -> None:
         key: tuple[object, ...] = (order.backup, order.archive, order.again)
         if isinstance(order, Save):
-            key = (*key, order.partition, order.entry, order.alone, order.root)
+            key = (*key, order.partition, order.entry_id, order.alone, order.root)
         saving = self._savings.get(key)
         if saving is not None:
             return saving.tell(order.id, reply)
@@ -106,8 +106,8 @@ class Archive:
             return
 
         def done(loaded: Loaded) -> None:
-            for number, tell in self._merging.pop(key):
-                tell(copied(loaded, id=number))
+            for call_id, tell in self._merging.pop(key):
+                tell(copied(loaded, id=call_id))
 
         self.node.spawn(Merging(self.node, order, done))
 

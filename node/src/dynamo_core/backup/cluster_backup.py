@@ -265,13 +265,13 @@ class ClusterBackup(Machine):
     def _call(self, name: str, partition: int, alone: bool, now: float) -> tuple[str, Message]:
         order: Message = SaveHints(0, self.id, self.archive, self._again)
         if partition != HINTS:
-            entry = self.view.ring.entries[partition].number
+            entry_id = self.view.ring.entries[partition].id
             base = self._base.get(partition)
             root = bytes.fromhex(base.root) if base is not None and alone else b""
             again = self._again ^ self._incomplete.turn(partition, name)
             bits = self.view.ring.partition_bits
             suspects = [x for x in sorted(self._suspects) if partition_of(x, bits) == partition]
-            place = (self.id, self.archive, partition, entry, alone, root, again)
+            place = (self.id, self.archive, partition, entry_id, alone, root, again)
             order = Save(0, *place, tuple(suspects[:SUSPECTS_MAX]))
         return self._orders.give(name, partition, order, now)
 

@@ -135,8 +135,8 @@ class Manifest(msgspec.Struct):
         seen = self.rounds.get(part.name, {})
         return tuple(sorted(p for p in seen if seen[p] < self._least(p, "floor")))
 
-    def _least(self, partition: int, number: str) -> int:
-        return min((getattr(one, number) for one in self.pieces.get(partition, ())), default=0)
+    def _least(self, partition: int, field: str) -> int:
+        return min((getattr(one, field) for one in self.pieces.get(partition, ())), default=0)
 
     def _left_out(self) -> set[str]:
         """Nodes with hints that are left out although no copy may have them. Either a round went by

@@ -88,11 +88,11 @@ class Merging(Machine):
         record, under_way, have = self._flying[stored]
         view = self.view
         partition = partition_of(stored, view.ring.partition_bits)
-        entry = view.ring.entries[partition].number
+        entry_id = view.ring.entries[partition].id
         writers = view.preference.writers(partition)
         to = [n for n in writers if view.up(n) and n not in have and n not in under_way]
         under_way.update(to)
-        place = (partition, entry, stored, record, "", True, "restore", ROUND_MAX)
+        place = (partition, entry_id, stored, record, "", True, "restore", ROUND_MAX)
         return [(node, Store(0, *place)) for node in to]
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:

@@ -71,9 +71,9 @@ class Saving:
         self._done = done
         self._backup, self._archive = order.backup, order.archive
 
-    def tell(self, number: int, reply: Reply) -> None:
+    def tell(self, call_id: int, reply: Reply) -> None:
         """When it is over, or at once."""
-        self._waiting.append((number, reply))
+        self._waiting.append((call_id, reply))
         self._tell()
 
     def _ask(
@@ -100,8 +100,8 @@ class Saving:
         if self.answer is None:
             return
         waiting, self._waiting = self._waiting, []
-        for number, reply in waiting:
-            reply(copied(self.answer, id=number))
+        for call_id, reply in waiting:
+            reply(copied(self.answer, id=call_id))
 
 
 class SavingPartition(Saving):

@@ -73,7 +73,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class History:
-    """A set of events: `vector`, single `dots` beyond it, superseded `ids` (id -> entry)."""
+    """A set of events: `vector`, single `dots` beyond it, superseded `ids` (id -> Superseded)."""
 
     __slots__ = ("dots", "ids", "vector")
 
@@ -139,9 +139,9 @@ class History:
         ids = self.ids
         if other.ids:
             ids = dict(ids)
-            for name, entry in other.ids.items():
+            for name, superseded in other.ids.items():
                 mine = ids.get(name)
-                ids[name] = entry if mine is None else min(mine, entry, key=_age_then_dot)
+                ids[name] = superseded if mine is None else min(mine, superseded, key=_age_then_dot)
         dots = self.dots | other.dots if other.dots else self.dots
         return _compact(vector, dots, ids)
 
@@ -190,8 +190,8 @@ def sorted_vector(vector: dict[int, int]) -> dict[int, int]:
     return vector if len(vector) < 2 else dict(sorted(vector.items()))
 
 
-def _age_then_dot(entry: Superseded) -> tuple[int, int, int]:
-    return entry.writes, entry.actor, entry.counter
+def _age_then_dot(superseded: Superseded) -> tuple[int, int, int]:
+    return superseded.writes, superseded.actor, superseded.counter
 
 
 def ids_in_order(ids: dict[str, Superseded]) -> list[Superseded]:
@@ -241,17 +241,17 @@ class Record:
         sibling = self.sibling_of(request_id)
         if sibling is not None:
             return sibling.dot
-        entry = self.history.ids.get(request_id)
-        return (entry.actor, entry.counter) if entry is not None else None
+        superseded = self.history.ids.get(request_id)
+        return (superseded.actor, superseded.counter) if superseded is not None else None
 
     def forgotten(self, request_id: str, covered: History) -> Dot | None:
         """The dot of a request that only the context names, while this record has the event without
         the name. Raises NotHere when this record does not have the event."""
-        entry = covered.ids.get(request_id)
-        if entry is None:
+        superseded = covered.ids.get(request_id)
+        if superseded is None:
             return None
-        dot = (entry.actor, entry.counter)
-        if not (entry.counter and self.history.covers_dot(dot)):
+        dot = (superseded.actor, superseded.counter)
+        if not (superseded.counter and self.history.covers_dot(dot)):
             raise NotHere(
                 "the context names this request as done, but this node does not have it:"
                 " ask another node, or write under another id"
@@ -276,9 +276,9 @@ def update(record: Record, context: History, sibling: Sibling) -> Record:
         kept = tuple(s for s in kept if s not in dropped)
     if history.ids or dropped:
         ids = {
-            name: msgspec.structs.replace(entry, writes=entry.writes + 1)
-            for name, entry in history.naming(dropped).ids.items()
-            if entry.writes < SUPERSEDED_WRITES_MAX
+            name: msgspec.structs.replace(superseded, writes=superseded.writes + 1)
+            for name, superseded in history.naming(dropped).ids.items()
+            if superseded.writes < SUPERSEDED_WRITES_MAX
         }
         kept = tuple(s for s in kept if not (s.request_id and s.request_id in ids))
         history = History(history.vector, history.dots, ids)

@@ -57,7 +57,7 @@ class Round(Machine):
         self._waiting: set[str] = set()
         self._refusal = ""
         _, members, target, _ = view.ring.digests()
-        about = (partition, self.entry.number, number, members, target, listed)
+        about = (partition, self.entry.id, number, members, target, listed)
         self._asks: list[tuple[str, Message]] = [
             (name, RoundAsk(0, *about)) for name in view.ring.live_names()
         ]
@@ -101,7 +101,7 @@ class Round(Machine):
         if self._committing or self._refusal:
             return self._end()
         self._committing = True
-        about = (self.partition, self.entry.number, self.number, self.listed)
+        about = (self.partition, self.entry.id, self.number, self.listed)
         owners = self.view.ring.live(self.entry.owners)
         return self._call([(name, RoundCommit(0, *about)) for name in owners], now)
 

@@ -120,7 +120,7 @@ def trees_document(found: Mapping[str, TreeBody]) -> dict[str, Any]:
             }
             for name, body in found.items()
         ],
-        "differ": [number for number, row in enumerate(rows) if len(set(row)) > 1],
+        "differ": [index for index, row in enumerate(rows) if len(set(row)) > 1],
     }
 
 

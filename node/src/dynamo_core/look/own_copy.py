@@ -112,14 +112,14 @@ class OwnCopy:
         targets: list[HintTarget] = ["", *replica.hints.targets(stored)]
         records: list[RecordShown] = []
         damaged, size, read = False, 0, 0
-        for number, target in enumerate(targets):
+        for index, target in enumerate(targets):
             if len(records) == RECORDS_SHOWN_MAX or read > self.node.settings.fetch_bytes_max:
                 break
             try:
-                data = self._read(number == 0, target, stored)
+                data = self._read(index == 0, target, stored)
                 if data is not None:
                     read += len(data)
-                    line = self._shown("" if number == 0 else shown(target), data)
+                    line = self._shown("" if index == 0 else shown(target), data)
                     size += len(encode_body(line))
                     if size > BODY_BYTES_MAX - ROOM:
                         break
@@ -127,11 +127,11 @@ class OwnCopy:
             except Corrupt:
                 damaged = True
         else:
-            number += 1
+            index += 1
         partition = request.partition
         numbers = replica.numbers.seen(partition)
         flags = replica.flags(partition)
-        return RecordBody(flags, numbers, damaged, records, len(targets) - number)
+        return RecordBody(flags, numbers, damaged, records, len(targets) - index)
 
     def _read(self, own: bool, target: HintTarget, stored: bytes) -> bytes | None:
         """One record. Raises Corrupt."""

@@ -171,23 +171,23 @@ class Membership:
                 self.news.gossip_to(route, reply=True)
             return
         if frame.cluster_id == ring.identity.cluster_id:
-            self._compare_numbers(frame, message)
+            self._compare_sequences(frame, message)
         if message.digests != ring.digests():
             node.send(route, Parts(0, ring.parts_differing(message.digests), ring.digests()))
         elif not message.reply and not self.detector.up(frame.name):
             self.news.gossip_to(route, reply=True)
 
-    def _compare_numbers(self, frame: Frame, message: Gossip) -> None:
-        """S-DISK-2: if a peer remembers a higher number than this disk had at the start, the disk
-        has lost writes that the peer saw."""
+    def _compare_sequences(self, frame: Frame, message: Gossip) -> None:
+        """S-DISK-2: if a peer remembers a higher sequence number than this disk had at the
+        start, the disk has lost writes that the peer saw."""
         node = self.node
         peer = self.detector.peer(frame.name, frame.node_id)
-        peer.told(frame.boot, message.number)
+        peer.told(frame.boot, message.sequence)
         peer.tells_stalled(message.stalled)
         self.detector.admin_told(peer, message.admin)
         if frame.echo_boot != node.boot or frame.name in self.replica.compared:
             return
-        if message.remembered > node.start_number and not self.replica.distrusted:
+        if message.remembered > node.start_sequence and not self.replica.distrusted:
             node.counters["rolled_back_disk_found"] += 1
             self.replica.distrust()
         self.replica.compared.add(frame.name)

@@ -136,9 +136,9 @@ class Replacements:
             if now < approval.until and name in members and members[name].id == approval.lost
         }
 
-    def _admission(self, number: int) -> Admitted:
+    def _admission(self, call_id: int) -> Admitted:
         rows = self.replica.numbers.rows()
-        return Admitted(number, self.node.ring.parts_differing(()), "", rows)
+        return Admitted(call_id, self.node.ring.parts_differing(()), "", rows)
 
     def reach(self, frame: Frame, route: Route, message: Reach) -> None:
         """Whether this node hears that id."""

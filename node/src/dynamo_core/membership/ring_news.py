@@ -22,11 +22,11 @@ class Numbered(Host, Protocol):
     """A host that says how much of its store is durable (S-DISK-2)."""
 
     @property
-    def durable_number(self) -> int:
+    def durable_sequence(self) -> int:
         """The highest sequence number of its store that is fsynced."""
 
     @property
-    def start_number(self) -> int:
+    def start_sequence(self) -> int:
         """The highest one that its store had at the start."""
 
 
@@ -44,8 +44,8 @@ class RingNews:
         peer = self.detector.peers.get(route)
         digests = ring.digests() if ring is not None else ()
         remembered = peer.remembered() if peer is not None else 0
-        number, stalled, admin = node.durable_number, node.stalled, node.identity.admin
-        node.send(route, Gossip(0, digests, number, remembered, reply, stalled, admin))
+        sequence, stalled, admin = node.durable_sequence, node.stalled, node.identity.admin
+        node.send(route, Gossip(0, digests, sequence, remembered, reply, stalled, admin))
 
     def take(self, peer: str, route: Route, message: Parts | Announce, partial: bool) -> bool:
         """Merge the ring parts of a message into the ring of this node, which has one. `partial`:

@@ -53,11 +53,11 @@ class Cleanup(Machine):
         if not self._rows or not owners or view.name in view.preference.writers(self.partition):
             return self._end()
         digests = [(stored, digest_in(record)) for stored, record in self._rows]
-        entry = view.ring.entries[self.partition].number
+        entry_id = view.ring.entries[self.partition].id
         self._waiting = len(owners)
         self._began = now
         self.wake_at = now + view.settings.call_s
-        return [(name, Offer(0, self.partition, entry, digests)) for name in owners]
+        return [(name, Offer(0, self.partition, entry_id, digests)) for name in owners]
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         self._waiting -= 1
@@ -65,10 +65,10 @@ class Cleanup(Machine):
         if isinstance(reply, Shown):
             if reply.flags & PROVEN != PROVEN:
                 return self._end()
-            entry = self.view.ring.entries[self.partition].number
+            entry_id = self.view.ring.entries[self.partition].id
             rows = self._rows
-            for row in [rows[number] for number in reply.lacking if 0 <= number < len(rows)]:
-                store = Store(0, self.partition, entry, *row, "", True, "offer", self._seen)
+            for row in [rows[index] for index in reply.lacking if 0 <= index < len(rows)]:
+                store = Store(0, self.partition, entry_id, *row, "", True, "offer", self._seen)
                 effects.append((node, store))
             self._waiting += len(effects)
             self.wake_at = now + self.view.settings.call_s

@@ -275,7 +275,7 @@ class Moves:
         def copied(exchange: Exchange, good: bool) -> None:
             receiving.under_way.discard(name)
             partition = receiving.partition
-            same = exchange.entry == node.ring.entries[partition].number
+            same = exchange.entry_id == node.ring.entries[partition].id
             fresh = exchange.losses == receiving.losses == self.replica.losses(partition)
             if good and same and fresh and receiving.promised.get(name) == exchange.peer_id:
                 receiving.copied[name] = exchange.peer_id

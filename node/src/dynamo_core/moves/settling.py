@@ -73,7 +73,7 @@ class Settling:
                 self._clear(partition, entry)
 
         for name in sorted(waiting):
-            node.ask(name, Settle(0, partition, entry.number), partial(heard, name))
+            node.ask(name, Settle(0, partition, entry.id), partial(heard, name))
 
     def _clear(self, partition: int, entry: Entry) -> None:
         node = self.node
@@ -89,7 +89,7 @@ class Settling:
         if not 0 <= message.partition < len(entries):
             return
         entry = entries[message.partition]
-        if entry.number != message.entry:
+        if entry.id != message.entry_id:
             reply(Refused(message.id, Refusal.ENTRY, message.partition, entry))
             return
 

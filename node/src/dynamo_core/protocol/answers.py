@@ -110,7 +110,7 @@ def _forwarded(request: Forward, reply: Forwarded, here: Receiver) -> str:
 def _acks(outcome: Outcome) -> str:
     if outcome.acks is None:
         return ""
-    return "" if all(0 <= number <= COUNT_MAX for number in _fields(outcome.acks)) else "acks"
+    return "" if all(0 <= value <= COUNT_MAX for value in _fields(outcome.acks)) else "acks"
 
 
 def _fields(struct: Any) -> tuple[Any, ...]:
@@ -172,7 +172,7 @@ def _still(request: Still, reply: StillReply, here: Receiver) -> str:
 def _shown(request: Offer, reply: Shown, here: Receiver) -> str:
     lacking = reply.lacking
     known = len(request.rows)
-    if len(lacking) > known or any(number >= known for number in lacking):
+    if len(lacking) > known or any(index >= known for index in lacking):
         return "rows that were not offered"
     return ""
 

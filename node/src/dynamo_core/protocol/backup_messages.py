@@ -17,7 +17,7 @@ from msgspec import Meta
 from dynamo_core.bounds import (
     Count,
     Digest,
-    EntryNumber,
+    EntryId,
     Name,
     Partition,
     RoundNumber,
@@ -77,7 +77,7 @@ class Save(Message, tag=64):
     backup: Text
     archive: Text
     partition: Partition
-    entry: EntryNumber
+    entry_id: EntryId
     alone: bool = True
     root: Digest = b""
     again: Count = 0

@@ -44,37 +44,37 @@ Bytes = bytes | bytearray | memoryview
 class Sealer:
     """The sending end of one link."""
 
-    __slots__ = ("_keyed", "_number")
+    __slots__ = ("_count", "_keyed")
 
     def __init__(self, key: bytes) -> None:
         self._keyed = blake2b(key=key, digest_size=TAG_BYTES)
-        self._number = 0
+        self._count = 0
 
     def head(self, frame: bytes) -> bytes:
         """The bytes before the frame. Call it once for each frame, in the order of sending."""
-        number, length = self._number, _BEHIND_LENGTH + len(frame)
-        self._number = number + 1
+        count, length = self._count, _BEHIND_LENGTH + len(frame)
+        self._count = count + 1
         tag = self._keyed.copy()
-        tag.update(_counted.pack(number, length))
+        tag.update(_counted.pack(count, length))
         tag.update(frame)
-        return _head.pack(length, length ^ (number & _MASK), tag.digest())
+        return _head.pack(length, length ^ (count & _MASK), tag.digest())
 
 
 class Opener:
     """The receiving end. It raises BadFrame for every wrong frame; the caller closes the link."""
 
-    __slots__ = ("_keyed", "_number", "head_bytes")
+    __slots__ = ("_count", "_keyed", "head_bytes")
 
     def __init__(self, key: bytes) -> None:
         self._keyed = blake2b(key=key, digest_size=TAG_BYTES)
-        self._number = 0
+        self._count = 0
         self.head_bytes = HEAD_BYTES
 
     def size(self, data: Bytes, at: int) -> int:
         """The size of the head at `at` and its frame together, in bytes. Raises BadFrame."""
         length, check = _counts.unpack_from(data, at)
-        if length ^ check != self._number & _MASK:
-            raise BadFrame(f"not frame {self._number} of its link: changed, or out of order")
+        if length ^ check != self._count & _MASK:
+            raise BadFrame(f"not frame {self._count} of its link: changed, or out of order")
         size: int = length - _BEHIND_LENGTH
         if not 0 <= size <= MESSAGE_BYTES_MAX:
             raise BadFrame(f"a frame of {size} bytes, at most {MESSAGE_BYTES_MAX}")
@@ -84,11 +84,11 @@ class Opener:
         """Checks that the head at `at` belongs to this frame and that it is the next frame of the
         link. Then counts one frame. Raises BadFrame."""
         tag = self._keyed.copy()
-        tag.update(_counted.pack(self._number, _BEHIND_LENGTH + len(frame)))
+        tag.update(_counted.pack(self._count, _BEHIND_LENGTH + len(frame)))
         tag.update(frame)
         if not compare_digest(tag.digest(), data[at + _TAG_AT : at + HEAD_BYTES]):
-            raise BadFrame(f"frame {self._number} of its link is not what was sent")
-        self._number += 1
+            raise BadFrame(f"frame {self._count} of its link is not what was sent")
+        self._count += 1
 
 
 class PlainSealer:

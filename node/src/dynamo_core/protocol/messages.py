@@ -18,7 +18,7 @@ from dynamo_core.bounds import (
     Count,
     Cursor,
     Digest,
-    EntryNumber,
+    EntryId,
     Flags,
     Partition,
     Random,
@@ -50,7 +50,7 @@ class Fetch(Message, tag=1):
     above 0 in a sampled call (`runtime/delays`), whose answer tells when it was handled."""
 
     partition: Partition
-    entry: EntryNumber
+    entry_id: EntryId
     stored: StoreKey
     trace: Trace = ""
     timed: Count = 0
@@ -74,7 +74,7 @@ class Store(Message, tag=3):
     own clock there when it handles the call."""
 
     partition: Partition
-    entry: EntryNumber
+    entry_id: EntryId
     stored: StoreKey
     record: bytes
     target: Text = ""
@@ -135,7 +135,7 @@ class Leaves(Message, tag=12):
     """Ask for the leaves of one partition's tree."""
 
     partition: Partition
-    entry: EntryNumber
+    entry_id: EntryId
 
 
 class LeavesReply(Message, tag=13):
@@ -150,7 +150,7 @@ class Listing(Message, tag=14):
     """Ask for the keys and digests of the records in one leaf, after a store key."""
 
     partition: Partition
-    entry: EntryNumber
+    entry_id: EntryId
     leaf: Count
     after: Cursor = b""
 
@@ -166,7 +166,7 @@ class FetchMany(Message, tag=16):
     """Read many records of one partition."""
 
     partition: Partition
-    entry: EntryNumber
+    entry_id: EntryId
     keys: list[StoreKey]
 
 

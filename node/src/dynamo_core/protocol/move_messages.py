@@ -8,7 +8,7 @@ from __future__ import annotations
 from dynamo_core.bounds import (
     Count,
     Digest,
-    EntryNumber,
+    EntryId,
     Flags,
     Partition,
     StoreKey,
@@ -49,7 +49,7 @@ class Settle(Message, tag=44):
     """S-MOVE-3: answer when you have learnt this switch durably."""
 
     partition: Partition
-    entry: EntryNumber
+    entry_id: EntryId
 
 
 class Settled(Message, tag=45):
@@ -61,7 +61,7 @@ class Offer(Message, tag=46):
     digest."""
 
     partition: Partition
-    entry: EntryNumber
+    entry_id: EntryId
     rows: list[tuple[StoreKey, Digest]]
 
 

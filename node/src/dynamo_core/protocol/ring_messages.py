@@ -11,13 +11,13 @@ from dynamo_core.ring.document import Entry, RingParts
 
 
 class Gossip(Message, tag=8):
-    """The state of the sender, at each heartbeat and on a new link. `number` is its last durable
-    sequence number. `remembered` is the receiver's highest number that the sender ever saw.
+    """The state of the sender, at each heartbeat and on a new link. `sequence` is its last durable
+    sequence number. `remembered` is the receiver's highest one that the sender ever saw.
     `stalled`: the sender's fsyncs stall (S-RW-8). `admin`: administrators dial the sender there; ""
     if it is not known."""
 
     digests: tuple[Digest, ...]
-    number: Count
+    sequence: Count
     remembered: Count
     reply: bool = False
     stalled: bool = False

@@ -5,7 +5,7 @@ New fields go at the end with a default, so that old and new nodes understand ea
 
 from __future__ import annotations
 
-from dynamo_core.bounds import Count, Digest, EntryNumber, Partition, RoundNumber, StoreKey, Text
+from dynamo_core.bounds import Count, Digest, EntryId, Partition, RoundNumber, StoreKey, Text
 from dynamo_core.protocol.messages import Message
 
 Versions = list[tuple[StoreKey, Digest]]
@@ -17,7 +17,7 @@ class RoundAsk(Message, tag=50):
     parts."""
 
     partition: Partition
-    entry: EntryNumber
+    entry_id: EntryId
     number: RoundNumber
     members: Digest
     target: Digest
@@ -37,7 +37,7 @@ class RoundCommit(Message, tag=52):
     """Tell every owner: all members agreed to the round, and all owners listed these versions."""
 
     partition: Partition
-    entry: EntryNumber
+    entry_id: EntryId
     number: RoundNumber
     listed: Versions
 

@@ -15,7 +15,7 @@ TOLD_MAX = 256
 PAIRS_MAX = 64
 CANARIES_MAX = 1024
 """Reads of canaries in one answer."""
-NUMBERS_MAX = 8
+SERIALS_MAX = 8
 """Siblings of a canary that an answer tells."""
 CANARY = b"dynamo-ring/canary/"
 """All canary keys begin so."""
@@ -23,7 +23,7 @@ Ways = Annotated[list[tuple[Count, Count]], Meta(max_length=TOLD_MAX)]
 """One-way delays (there, back) of calls, in µs."""
 Own = Annotated[list[Count], Meta(max_length=TOLD_MAX)]
 Canaries = Annotated[list[tuple[Count, bool]], Meta(max_length=CANARIES_MAX)]
-Numbers = Annotated[list[Count], Meta(max_length=NUMBERS_MAX)]
+Serials = Annotated[list[Count], Meta(max_length=SERIALS_MAX)]
 
 
 class PairDelays(msgspec.Struct, array_like=True, gc=False):
@@ -62,4 +62,4 @@ class Glanced(Message, tag=93):
 
     began: Count
     status: Count
-    numbers: Numbers
+    serials: Serials

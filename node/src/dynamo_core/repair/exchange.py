@@ -50,7 +50,7 @@ class Exchange(Machine):
         self.peer = peer
         self.peer_id = view.ring.members[peer].id
         self.cause = cause
-        self.entry = view.ring.entries[partition].number
+        self.entry_id = view.ring.entries[partition].id
         self.repaired = 0
         self.bytes = 0
         self.losses = replica.losses(partition)
@@ -65,7 +65,7 @@ class Exchange(Machine):
         self._asked_at = 0.0
 
     def start(self, now: float) -> Effects:
-        return self._call(Leaves(0, self.partition, self.entry), now)
+        return self._call(Leaves(0, self.partition, self.entry_id), now)
 
     def _call(self, request: Message, now: float) -> Effects:
         self._asked_at = now
@@ -115,10 +115,10 @@ class Exchange(Machine):
     def _slice(self, now: float) -> Effects:
         if self._listing:
             leaf = self._leaves[0]
-            return self._call(Listing(0, self.partition, self.entry, leaf, self._after), now)
+            return self._call(Listing(0, self.partition, self.entry_id, leaf, self._after), now)
         self._confirmed = self._confirmed or len(self._keys)
         keys = self._keys[: min(self._confirmed, self.view.settings.keys_max)]
-        return self._call(FetchMany(0, self.partition, self.entry, keys), now)
+        return self._call(FetchMany(0, self.partition, self.entry_id, keys), now)
 
     def _listed(self, request: Listing, reply: ListingReply, now: float) -> Effects:
         slot = (self.partition << self.view.settings.leaf_bits) + request.leaf
@@ -213,7 +213,7 @@ class Exchange(Machine):
         return mine
 
     def _push(self, stored: bytes, record: bytes, seen: int) -> Store:
-        return Store(0, self.partition, self.entry, stored, record, cause="exchange", seen=seen)
+        return Store(0, self.partition, self.entry_id, stored, record, cause="exchange", seen=seen)
 
     def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
         if isinstance(request, Store) and reason is Refusal.CORRUPT:

@@ -134,7 +134,7 @@ class Delivery(Machine):
             others = tuple(o for o in owners if former_name(o) != self.view.name)
             to = others or owners
             self.replica.counters["hints_rerouted"] += 1
-        entry = self.view.ring.entries[partition].number
+        entry_id = self.view.ring.entries[partition].id
         seen = self.replica.numbers.seen(partition)
         if isinstance(target, InQuarantine) and target.seen is not None:
             if target.seen < self.replica.numbers.floor(partition):
@@ -144,7 +144,7 @@ class Delivery(Machine):
             seen = min(seen, target.seen)
         self._flying[stored] = (record, set(to))
         return [
-            (node, Store(0, partition, entry, stored, record, "", True, "hint", seen))
+            (node, Store(0, partition, entry_id, stored, record, "", True, "hint", seen))
             for node in to
         ]
 

@@ -63,7 +63,7 @@ class Comparison(Machine):
     def start(self, now: float) -> Effects:
         self.wake_at = now + self.view.settings.call_s
         entries = self.view.ring.entries
-        return [(self.peer, Roots(0, [(p, *entries[p].number) for p in self.partitions]))]
+        return [(self.peer, Roots(0, [(p, *entries[p].id) for p in self.partitions]))]
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
         assert isinstance(reply, RootsReply)

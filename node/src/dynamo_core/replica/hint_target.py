@@ -52,9 +52,9 @@ def target_of(text: str) -> HintTarget:
         return ALL_OWNERS
     if text[0] != "=":
         return text
-    start, _, number = text[1:].partition(":")
+    start, _, rest = text[1:].partition(":")
     try:
-        target = InQuarantine(start, int(number, 16))
+        target = InQuarantine(start, int(rest, 16))
     except ValueError:
         return InQuarantine(text[1:])
     return target if spelled(target) == text else InQuarantine(text[1:])

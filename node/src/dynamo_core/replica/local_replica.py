@@ -89,17 +89,17 @@ class LocalReplica:
 
     def answer(self, request: Message, reply: Reply) -> None:
         """Serve one request. Refuse it if its entry differs from the one here (S-RING-4)."""
-        entry = getattr(request, "entry", None)
-        if entry is not None:
+        entry_id = getattr(request, "entry_id", None)
+        if entry_id is not None:
             partition: int = request.partition  # type: ignore[attr-defined]
             entries = self.view.ring.entries
-            if not (0 <= partition < len(entries) and entries[partition].number == entry):
+            if not (0 <= partition < len(entries) and entries[partition].id == entry_id):
                 return self._refuse_entry(request, partition, reply)
         return self.kinds[type(request)](request, reply)
 
-    def _same_entry(self, partition: int, entry: tuple[int, int]) -> bool:
+    def _same_entry(self, partition: int, entry_id: tuple[int, int]) -> bool:
         ring = self.view.ring
-        return 0 <= partition < len(ring.entries) and ring.entries[partition].number == entry
+        return 0 <= partition < len(ring.entries) and ring.entries[partition].id == entry_id
 
     def _refuse_entry(self, request: Message, partition: int, reply: Reply) -> None:
         entries = self.view.ring.entries
@@ -212,7 +212,7 @@ class LocalReplica:
         for request in requests:
             target: HintTarget = request.target
             partition = request.partition
-            if not (0 <= partition < len(entries) and entries[partition].number == request.entry):
+            if not (0 <= partition < len(entries) and entries[partition].id == request.entry_id):
                 self._refuse_entry(request, partition, reply)
                 continue
             hint = target != "" and target != me
@@ -313,10 +313,10 @@ class LocalReplica:
         """Answer which of these records this owner lacks. It has the others, unchanged and
         durably."""
         lacking = []
-        for number, (stored, digest) in enumerate(request.rows):
+        for index, (stored, digest) in enumerate(request.rows):
             mine = self.replica.data(stored)
             if mine is None or digest_in(mine) != digest:
-                lacking.append(number)
+                lacking.append(index)
 
         def synced(durable: bool) -> None:
             if durable:

@@ -34,18 +34,18 @@ class WriteBatch:
 
     def __init__(self, store: StoreContract) -> None:
         self.store = store
-        self.number = 0
+        self.sequence = 0
         self.changes = _nothing()
         """The changes of this tick, by family; None deletes."""
         self._written: list[tuple[Waiter | None, Waiter | None]] = []
         self.syncing: deque[tuple[int, Waiter]] = deque()
-        """Those who wait for an fsync, each with the number that it must reach."""
+        """Those who wait for an fsync, each with the sequence number that it must reach."""
         self.writable = True
 
     def load(self) -> int:
         """The sequence number of the store at the start."""
-        self.number = self.store.sequence()
-        return self.number
+        self.sequence = self.store.sequence()
+        return self.sequence
 
     def get(self, family: int, key: bytes) -> bytes | None:
         """Raises Corrupt."""
@@ -106,7 +106,7 @@ class WriteBatch:
     def when_synced(self, synced: Waiter) -> None:
         """Call `synced` when the present content of the store is fsynced. It is for a caller that
         has just heard that its write is in the store."""
-        self.syncing.append((self.number, synced))
+        self.syncing.append((self.sequence, synced))
 
     @property
     def pending(self) -> bool:
@@ -130,7 +130,7 @@ class WriteBatch:
             self.changes = _nothing()
         if batch and accepted:
             try:
-                self.number = self.store.write(batch)
+                self.sequence = self.store.write(batch)
             except StoreError:
                 accepted = self.writable = False
         elif batch:
@@ -140,14 +140,14 @@ class WriteBatch:
                 written(accepted)
             if synced is not None:
                 if accepted:
-                    self.syncing.append((self.number, synced))
+                    self.syncing.append((self.sequence, synced))
                 else:
                     synced(False)
         return accepted
 
-    def synced(self, number: int) -> None:
+    def synced(self, sequence: int) -> None:
         """All writes up to this sequence number are on the disk."""
-        while self.syncing and self.syncing[0][0] <= number:
+        while self.syncing and self.syncing[0][0] <= sequence:
             self.syncing.popleft()[1](True)
 
     def refused(self) -> None:

@@ -40,7 +40,7 @@ class GetOperation(Explained):
     delete that started this read."""
 
     __slots__ = (
-        "answers", "asked_at", "candidates", "done", "entry", "fastest", "get", "hedged", "held",
+        "answers", "asked_at", "candidates", "done", "entry_id", "fastest", "get", "hedged", "held",
         "merged", "node", "outstanding", "principal", "r", "restarts", "seen", "spoilt", "stored",
     )  # fmt: skip
 
@@ -58,7 +58,7 @@ class GetOperation(Explained):
         self.stored = store_key(get.key)
         ring = view.ring
         self.partition = partition_of(self.stored, ring.partition_bits)
-        self.entry = ring.entries[self.partition].number
+        self.entry_id = ring.entries[self.partition].id
         self.r = get.r
         self.answers: dict[str, tuple[bytes, int]] = {}
         self.outstanding: set[str] = set()
@@ -98,12 +98,12 @@ class GetOperation(Explained):
         """Call the next `count` candidates."""
         asked, self.candidates = self.candidates[:count], self.candidates[count:]
         self.outstanding.update(asked)
-        partition, entry, stored = self.partition, self.entry, self.stored
+        partition, entry_id, stored = self.partition, self.entry_id, self.stored
         trace = self.get.trace
-        return [(node, Fetch(0, partition, entry, stored, trace)) for node in asked]
+        return [(node, Fetch(0, partition, entry_id, stored, trace)) for node in asked]
 
     def replied(self, node: str, request: Message, reply: Message, now: float) -> Effects:
-        if type(request) is not Fetch or request.entry != self.entry:
+        if type(request) is not Fetch or request.entry_id != self.entry_id:
             return []  # of a repair, or of a call before the restart of this get
         assert isinstance(reply, Fetched)
         self.outstanding.discard(node)
@@ -149,7 +149,7 @@ class GetOperation(Explained):
                 self.merged = merge_bytes(key, self.merged, other, self.view.lww)
 
     def failed(self, node: str, request: Message, reason: Reason, now: float) -> Effects:
-        if not isinstance(request, Fetch) or request.entry != self.entry:
+        if not isinstance(request, Fetch) or request.entry_id != self.entry_id:
             return []
         self.outstanding.discard(node)
         if reason in SPOILT:
@@ -164,7 +164,7 @@ class GetOperation(Explained):
 
     def delayed(self, node: str, request: Message, now: float) -> Effects:
         """The answer may still come in time; meanwhile the get asks one more node."""
-        if self.done is None or not isinstance(request, Fetch) or request.entry != self.entry:
+        if self.done is None or not isinstance(request, Fetch) or request.entry_id != self.entry_id:
             return []
         self._explain(node, "link lost: waits for the link", now)
         return self._ask(1)
@@ -172,16 +172,16 @@ class GetOperation(Explained):
     def outdated(self, node: str, request: Message, now: float) -> Effects:
         """The owners have changed. R answers must be from one owner list, so the get asks all
         again."""
-        entry = self.view.ring.entries[self.partition].number
-        if not isinstance(request, Fetch) or request.entry != self.entry:
+        entry_id = self.view.ring.entries[self.partition].id
+        if not isinstance(request, Fetch) or request.entry_id != self.entry_id:
             return []
         if self.done is None or self.restarts == RESTARTS_MAX:
             return self.failed(node, request, Refusal.ENTRY, now)
         self.restarts += 1
-        if entry == self.entry:  # the node was behind
-            return [(node, Fetch(0, self.partition, self.entry, self.stored, self.get.trace))]
+        if entry_id == self.entry_id:  # the node was behind
+            return [(node, Fetch(0, self.partition, self.entry_id, self.stored, self.get.trace))]
         self._explain(node, "refused entry: asks all nodes again", now)
-        self.entry = entry
+        self.entry_id = entry_id
         self.answers, self.outstanding = {}, set()
         self.merged, self.seen, self.hedged, self.spoilt = None, 0, False, ()
         return self._begin(now)
@@ -321,6 +321,6 @@ class GetOperation(Explained):
         ]
         owners = self.view.preference.owners(self.partition)
         lacking += [n for n in dict.fromkeys(self.spoilt) if n in owners and n not in lacking]
-        place = (self.partition, self.entry, self.stored, merged)
+        place = (self.partition, self.entry_id, self.stored, merged)
         trace = self.get.trace
         return [(n, Store(0, *place, cause="repair", seen=self.seen, trace=trace)) for n in lacking]

@@ -83,7 +83,7 @@ class PutOperation(Replication):
         self.stored = store_key(put.key)
         ring, preference = view.ring, view.preference
         self.partition = partition_of(self.stored, ring.partition_bits)
-        self.entry = ring.entries[self.partition].number
+        self.entry_id = ring.entries[self.partition].id
         self.place = preference.places[self.partition]
         self.renewals = self.syncs = self.seen = 0
         self.earlier_s = 0.0
@@ -104,7 +104,7 @@ class PutOperation(Replication):
         again."""
         self.wake_at = min(self.wake_at, self._hedge_at(now))
         view = self.view
-        self.entry = view.ring.entries[self.partition].number
+        self.entry_id = view.ring.entries[self.partition].id
         self.place = view.preference.places[self.partition]
 
     def start(self, now: float) -> Effects:
@@ -204,7 +204,7 @@ class PutOperation(Replication):
         if reason is Refusal.STALE and self.renewals < RENEWALS_MAX:
             self.renewals += 1
             self.stale = (*self.stale, (node, request.target))
-            return [(self.me, Fetch(0, self.partition, self.entry, self.stored, self.put.trace))]
+            return [(self.me, Fetch(0, self.partition, self.entry_id, self.stored, self.put.trace))]
         return self._without(node, request.target, now)
 
     @property
@@ -308,7 +308,7 @@ class PutOperation(Replication):
             if copies.pending(self.w):
                 return []
             effects: Effects = []
-            if self.view.ring.entries[self.partition].number != self.entry:
+            if self.view.ring.entries[self.partition].id != self.entry_id:
                 self._renew(now)  # S-RW-4: against the entry known at the decision
                 effects = self._cover()
             verdict = self._verdict()

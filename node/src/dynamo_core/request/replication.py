@@ -21,12 +21,12 @@ class Replication(Explained):
     """The part of a put after its event is made: the record is known."""
 
     __slots__ = (
-        "copies", "dw", "entry", "me", "missed", "place", "put", "record", "seen", "spare",
+        "copies", "dw", "entry_id", "me", "missed", "place", "put", "record", "seen", "spare",
         "stored", "strict", "syncs", "target", "w",
     )  # fmt: skip
     copies: Copies
     dw: int
-    entry: tuple[int, int]
+    entry_id: tuple[int, int]
     me: str
     missed: Collection[str]
     place: Place
@@ -93,7 +93,7 @@ class Replication(Explained):
         return node, Store(
             0,
             self.partition,
-            self.entry,
+            self.entry_id,
             self.stored,
             self.record,
             target,

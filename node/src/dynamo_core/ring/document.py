@@ -142,8 +142,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, dict=True):
     by: int = 0
 
     @cached_property
-    def number(self) -> tuple[int, int]:
-        """The number of this entry in requests between nodes (S-RING-4): the term, and the version
+    def id(self) -> tuple[int, int]:
+        """The id of this entry in requests between nodes (S-RING-4): the term, and the version
         with 32 bits of the digest below it. Two receivers that begin at one time write the same
         version; the digest tells their entries apart."""
         return self.term, self.version << 32 | int.from_bytes(digest_of(self)[:4], "big")

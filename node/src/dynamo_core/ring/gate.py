@@ -97,7 +97,7 @@ def target_fault(target: Target, identity: Identity, known: Collection[str]) -> 
     n = identity.n
     if not (0 <= target.version <= VERSION_MAX and 0 <= target.moves <= MOVES_MAX):
         return f"target: version {target.version}, {target.moves} moves"
-    if not all(1 <= number <= n for number in (target.r, target.w, target.dw)):
+    if not all(1 <= value <= n for value in (target.r, target.w, target.dw)):
         return f"target: r={target.r}, w={target.w}, dw={target.dw} with n={n}"
     if len(target.owners) not in (0, identity.partitions):
         return f"target: {len(target.owners)} rows for {identity.partitions} partitions"

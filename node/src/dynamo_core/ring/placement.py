@@ -155,10 +155,10 @@ class _Layout:
         return tuple(self._owners(partition) for partition in range(len(self.lists)))
 
     def _keep(self, previous: Sequence[Owners]) -> None:
-        number = {name: i for i, name in enumerate(self.names)}
+        at = {name: i for i, name in enumerate(self.names)}
         for partition, names in enumerate(previous):
             for slot, name in enumerate(names[: self.n]):
-                node = self.kept[partition][slot] = number.get(name, HOLE)
+                node = self.kept[partition][slot] = at.get(name, HOLE)
                 if node != HOLE and self._fits(partition, node):
                     self._put(partition, slot, node)
 

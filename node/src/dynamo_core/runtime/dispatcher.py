@@ -144,14 +144,14 @@ class Dispatcher:
             replies = list(replies)
             node.spans.answered(replies)
         for reply in replies:
-            number = reply.id
-            entry = pending.get(number)
-            if entry is None or entry[1] not in names:
+            call_id = reply.id
+            call = pending.get(call_id)
+            if call is None or call[1] not in names:
                 unexpected.append(reply)
                 continue
-            del pending[number]
-            machine, name, request = entry
-            machine.calls.discard(number)
+            del pending[call_id]
+            machine, name, request = call
+            machine.calls.discard(call_id)
             answered(name)
             kind = type(reply)
             if kind is Stored and type(request) is Store:  # most replies; has only flags to check
@@ -205,17 +205,17 @@ class Dispatcher:
         now = self.node.now
         dial_at = now + max(redial_s, AGAIN_S_MIN)
         told = self._waiting.get(name, ())
-        for number in [n for n, (_, node, _) in self._pending.items() if node == name]:
-            if number not in self._pending or number in told:
+        for call_id in [n for n, (_, node, _) in self._pending.items() if node == name]:
+            if call_id not in self._pending or call_id in told:
                 continue  # an earlier failure ended its machine
-            machine, node, request = self._pending[number]
+            machine, node, request = self._pending[call_id]
             if type(request) in WAITED and dial_at < machine.waits_until:
-                self._waiting.setdefault(name, set()).add(number)
+                self._waiting.setdefault(name, set()).add(call_id)
                 self._again[name] = dial_at
                 self._run(machine, machine.delayed(node, request, now))
                 continue
-            del self._pending[number]
-            machine.calls.discard(number)
+            del self._pending[call_id]
+            machine.calls.discard(call_id)
             self.sampler.unanswered(node, request, now)
             if not machine.finished:
                 self._run(machine, machine.failed(node, request, Failure.LINK, now))
@@ -254,10 +254,10 @@ class Dispatcher:
                 if type(request) in SINCE and SINCE[type(request)] > self.detector.knows(to):
                     self._work.append(partial(self._not_known, machine, to, request))
                     continue
-                self._next_id = request.id = number = self._next_id + 1
+                self._next_id = request.id = call_id = self._next_id + 1
                 if not machine.finished:
-                    self._pending[number] = (machine, to, request)
-                    machine.calls.add(number)
+                    self._pending[call_id] = (machine, to, request)
+                    machine.calls.add(call_id)
                 outbox[to].append(request)
         if machine.finished:
             if machine.calls:
@@ -282,15 +282,15 @@ class Dispatcher:
 
     def _forget(self, machine: AnyMachine) -> None:
         """A finished machine's requests without an answer count against the nodes it asked."""
-        for number in machine.calls:
-            entry = self._pending.pop(number, None)
-            if entry is None or entry[0] is not machine:
+        for call_id in machine.calls:
+            call = self._pending.pop(call_id, None)
+            if call is None or call[0] is not machine:
                 continue
-            self.sampler.unanswered(entry[1], entry[2], self.node.now)
+            self.sampler.unanswered(call[1], call[2], self.node.now)
             if self.node.spans is not None:
-                self.node.spans.unanswered(number)
-            if not machine.heard_from(entry[1]):
-                self.detector.missed(entry[1])
+                self.node.spans.unanswered(call_id)
+            if not machine.heard_from(call[1]):
+                self.detector.missed(call[1])
         machine.calls.clear()
 
     def _call_local(self, machine: AnyMachine, request: Message) -> None:

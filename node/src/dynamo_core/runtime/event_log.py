@@ -26,9 +26,9 @@ COUNTED = {
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One line: `number` grows by one, `at_ms` is wall time, `rule` is in docs/rules.md."""
+    """One line: `serial` grows by one, `at_ms` is wall time, `rule` is in docs/rules.md."""
 
-    number: int
+    serial: int
     at_ms: int
     kind: str
     rule: str
@@ -62,9 +62,9 @@ class EventLog:
                 self._counted[name] = now
                 self.add(at_ms, name, rule, {"count": grown})
 
-    def since(self, number: int) -> list[Event]:
-        """The lines after that number, as far as they are kept. All of them if this process has no
-        such number."""
-        if number > self.last:
-            number = 0
-        return [line for line in self._kept if line.number > number]
+    def since(self, serial: int) -> list[Event]:
+        """The lines after that one, as far as they are kept. All of them if this process has no
+        such line."""
+        if serial > self.last:
+            serial = 0
+        return [line for line in self._kept if line.serial > serial]

@@ -5,7 +5,7 @@ latest beat of the receiver that the sender had seen. So an echo proves that bot
 link worked at a known time. A peer is up while its last echo is young. A frame with an old echo was
 held back by a frozen process or a stalled connection, and is refused. At each heartbeat a node
 sends gossip to every member: digests of the ring's four parts (parts that differ follow), and the
-numbers by which a node learns that its disk was rolled back (S-DISK-2).
+sequence numbers by which a node learns that its disk was rolled back (S-DISK-2).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ this node echoed it for ever, the peer would refuse every frame. It is safe to e
 than the last one heard: the frame that carries it only counts as older."""
 
 LIVES_MAX = 8
-"""The numbers of this many lives of one peer are remembered; the highest ones stay."""
+"""The sequence numbers of this many lives of one peer are remembered; the highest ones stay."""
 
 
 class Peer(msgspec.Struct):
@@ -35,13 +35,13 @@ class Peer(msgspec.Struct):
     boot: int = 0
     beat: int = 0
     knows: int = 0
-    """Up to which number this life of the peer knows messages (C17)."""
+    """Which messages this life of the peer knows: those up to this number of `SINCE` (C17)."""
     echo_ms: int = -1
     lost_ms: int = -1
     misses: int = 0
     heard_ms: int = -1
     """When its last frame came, by the clock of this node."""
-    numbers: dict[int, int] = {}
+    sequences: dict[int, int] = {}
     """The highest durable sequence number of each of its lives, of LIVES_MAX lives."""
     was_up: bool = False
     up_until_ms: int = -1
@@ -55,21 +55,22 @@ class Peer(msgspec.Struct):
     admin: str = ""
     """The address for administrators that this life of the peer has told; "" if not known."""
 
-    def told(self, boot: int, number: int) -> None:
-        """The life `boot` of the peer has told that it is durable up to this number."""
-        numbers = self.numbers
-        numbers[boot] = max(numbers.get(boot, 0), number)
-        if len(numbers) > LIVES_MAX:
-            del numbers[min(numbers, key=numbers.__getitem__)]
+    def told(self, boot: int, sequence: int) -> None:
+        """The life `boot` of the peer has told up to which sequence number it is durable."""
+        sequences = self.sequences
+        sequences[boot] = max(sequences.get(boot, 0), sequence)
+        if len(sequences) > LIVES_MAX:
+            del sequences[min(sequences, key=sequences.__getitem__)]
 
     def tells_stalled(self, stalled: bool) -> None:
         """Whether its fsyncs stall (S-RW-8)."""
         self.stalled = stalled
 
     def remembered(self) -> int:
-        """The highest number that the peer's other lives have told (S-DISK-2). A late frame may
-        show an earlier life for a moment; the present life's number still counts as its own."""
-        return max((n for boot, n in self.numbers.items() if boot != self.boot), default=0)
+        """The highest sequence number that the peer's other lives have told (S-DISK-2). A late
+        frame may show an earlier life for a moment; the number of the present life still counts as
+        its own."""
+        return max((n for boot, n in self.sequences.items() if boot != self.boot), default=0)
 
 
 class FailureDetector:
@@ -177,7 +178,8 @@ class FailureDetector:
         return (peer.admin or None) if peer is not None and peer.node_id == node_id else None
 
     def knows(self, name: Route) -> int:
-        """Up to which number the peer knows messages; 0 while this node has not heard it."""
+        """Which messages the peer knows: those up to this number of `SINCE`; 0 while this node has
+        not heard it."""
         peer = self.peers.get(name)
         return peer.knows if peer is not None else 0
 

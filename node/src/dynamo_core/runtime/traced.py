@@ -33,5 +33,5 @@ class Spans(Protocol):
     def answered(self, replies: Sequence[Message]) -> None:
         """Answers of a peer have come."""
 
-    def unanswered(self, number: int) -> None:
+    def unanswered(self, call_id: int) -> None:
         """The call of this number has no answer, and no machine waits for it any more."""

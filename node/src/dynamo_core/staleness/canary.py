@@ -24,7 +24,7 @@ from dynamo_core.protocol.refusal import Reason
 from dynamo_core.protocol.staleness_messages import (
     CANARIES_MAX,
     CANARY,
-    NUMBERS_MAX,
+    SERIALS_MAX,
     Glance,
     Glanced,
 )
@@ -192,20 +192,20 @@ class Canaries:
         key, reader = chosen
         self._busy.add(key)
         self._count += 1
-        number = (node.boot & (1 << 24) - 1) << 32 | self._count & (1 << 32) - 1
+        serial = (node.boot & (1 << 24) - 1) << 32 | self._count & (1 << 32) - 1
         pair = node.sampler.pairs.get(reader)
         offset_us = pair.offset_us() if pair is not None else None
         usual_us = sorted(self._writes_us)[len(self._writes_us) // 2] if self._writes_us else 0
         at = stamp(node.now + LEAD_S) + usual_us + self._ahead_us() + (offset_us or 0)
         request = Glance(0, store_key(key), max(at, 0) if offset_us is not None else 0)
-        landed = partial(self._landed, key, number, self._quorums_now())
-        node.spawn(Flight(reader, request, partial(self._write, key, number), landed))
+        landed = partial(self._landed, key, serial, self._quorums_now())
+        node.spawn(Flight(reader, request, partial(self._write, key, serial), landed))
 
-    def _write(self, key: bytes, number: int, flight: Flight) -> None:
+    def _write(self, key: bytes, serial: int, flight: Flight) -> None:
         node = self.node
         put = Put(
             key=key,
-            value=b"%d" % number,
+            value=b"%d" % serial,
             content_type="text/plain",
             context=self._contexts.get(key),
             expires_in_s=EXPIRES_S,
@@ -219,8 +219,8 @@ class Canaries:
         """A key of which this node is an owner, and another owner that is up to read it."""
         node = self.node
         first = self._draw(KEYS_MAX)
-        for number in range(KEYS_MAX):
-            key = CANARY + node.name.encode() + b"/%d" % ((first + number) % KEYS_MAX)
+        for index in range(KEYS_MAX):
+            key = CANARY + node.name.encode() + b"/%d" % ((first + index) % KEYS_MAX)
             owners = node.preference.owners(partition_of(store_key(key), node.ring.partition_bits))
             if key in self._busy or node.name not in owners:
                 continue
@@ -239,7 +239,7 @@ class Canaries:
         share = max(0, self._draw(1024) - 256) / 768
         return int(share * share * self._horizon_us)
 
-    def _landed(self, key: bytes, number: int, quorums: tuple[int, int], flight: Flight) -> None:
+    def _landed(self, key: bytes, serial: int, quorums: tuple[int, int], flight: Flight) -> None:
         """Both the write and the read have ended."""
         node, outcome, glanced = self.node, flight.outcome, flight.glanced
         self._busy.discard(key)
@@ -260,7 +260,7 @@ class Canaries:
         if late_us <= 0 or glanced.began - flight.request.at > LATE_US_MAX:
             node.counters["canaries_mistimed"] += 1
             return
-        fresh = number in glanced.numbers
+        fresh = serial in glanced.serials
         node.counters["canaries_fresh" if fresh else "canaries_stale"] += 1
         self.results.append((node.now, late_us, fresh))
 
@@ -282,8 +282,8 @@ class Canaries:
         def done(outcome: Outcome) -> None:
             self._reading -= 1
             values = [sibling.value or b"" for sibling in outcome.values]
-            numbers = [int(v) for v in values if v.isdigit() and len(v) <= DIGITS_MAX][:NUMBERS_MAX]
-            reply(Glanced(request.id, began, outcome.status, numbers))
+            serials = [int(v) for v in values if v.isdigit() and len(v) <= DIGITS_MAX][:SERIALS_MAX]
+            reply(Glanced(request.id, began, outcome.status, serials))
 
         get = Get(key=request.stored[PREFIX_BYTES:], timeout_s=TIMEOUT_S)
         self.node.admission_control.submit(get, done, PRINCIPAL)

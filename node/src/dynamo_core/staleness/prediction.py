@@ -82,10 +82,10 @@ class Curve(msgspec.Struct):
         return quantile(self.fresh_us, share)
 
 
-def quantile(numbers: Sequence[float], share: float) -> float:
+def quantile(values: Sequence[float], share: float) -> float:
     """The smallest of these sorted numbers that at least this share of them does not exceed."""
-    at = -int(-share * len(numbers) // 1)  # rounded up
-    return numbers[min(max(at, 1), len(numbers)) - 1]
+    at = -int(-share * len(values) // 1)  # rounded up
+    return values[min(max(at, 1), len(values)) - 1]
 
 
 def missed(n: int, r: int, w: int, versions: int = 1) -> float:

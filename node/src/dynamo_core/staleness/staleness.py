@@ -284,18 +284,18 @@ class Staleness:
         state = self.node.draw()
         mask = (1 << 64) - 1
 
-        def number() -> float:
+        def uniform() -> float:
             nonlocal state
             state = state + 0x9E3779B97F4A7C15 & mask
             z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & mask
             z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
             return ((z ^ z >> 31) >> 11) / (1 << 53)
 
-        return number
+        return uniform
 
     # ------------------------------------------------------------ other members
 
-    def told(self, number: int) -> DelaysTold:
+    def told(self, call_id: int) -> DelaysTold:
         """The samples and results of this node, as other members get them."""
         sampler: DelaySampler = self.node.sampler
         sampler.expire(self.node.now)
@@ -311,7 +311,7 @@ class Staleness:
                 )
             )  # fmt: skip
         own = [took for _, took in sampler.own][-TOLD_MAX:]
-        return DelaysTold(number, pairs, own, self.canaries.told())
+        return DelaysTold(call_id, pairs, own, self.canaries.told())
 
     def _tell(self, request: Delays, reply: Reply) -> None:
         reply(self.told(request.id))

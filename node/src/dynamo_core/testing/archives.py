@@ -71,10 +71,10 @@ class Objects(dict[str, bytes]):
                 start = key + b"\x00"
         good, damaged = split_rows(request.family, rows)
         parts = []
-        for number, at in enumerate(range(0, len(good), ROWS_MAX)):
+        for index, at in enumerate(range(0, len(good), ROWS_MAX)):
             some = good[at : at + ROWS_MAX]
             data = encode_rows(some)
-            name = f"{request.prefix}-{number}"
+            name = f"{request.prefix}-{index}"
             size = sum(len(key) + len(record) for key, record in some)
             digest = sha256(data).hexdigest()
             parts.append(Part(name, len(some), size, len(data), digest))

@@ -34,7 +34,7 @@ class Attempts:
     def __init__(self, world: World) -> None:
         self.world = world
         self._open: dict[int, tuple[Attempt, Process, Callable[[Outcome | None], None]]] = {}
-        self._numbers = 0
+        self._serials = 0
         self._who = ""
         """The client whose step begins."""
         self._greed = Greed(world)
@@ -64,16 +64,16 @@ class Attempts:
                 world.events.append(attempt)
             return
         able = attempt.kind != "get" and attempt.known and not process.paused and node.ready
-        self._numbers += 1
-        number = self._numbers
-        self._open[number] = (attempt, process, answered)
+        self._serials += 1
+        serial = self._serials
+        self._open[serial] = (attempt, process, answered)
         world.events.append(attempt)
         if world.ladder is not None:
             world.note(f"client -> {process.name}: {message_text(operation)}")
 
         def done(outcome: Outcome) -> None:
             self._greed.end(*place)
-            if self._open.pop(number, None) is None:
+            if self._open.pop(serial, None) is None:
                 world.count("answer after the client gave up")
                 return
             attempt.ended = world.now
@@ -96,7 +96,7 @@ class Attempts:
                 world.note(f"client <- {process.name}: {attempt.outcome} {message_text(outcome)}")
 
         heard = owners_at_hand(world, node, key) if able else []
-        world.later(TIMEOUT_S + PATIENCE_S, lambda: self._give_up(number))
+        world.later(TIMEOUT_S + PATIENCE_S, lambda: self._give_up(serial))
 
         def begin() -> None:
             meant(world, attempt, operation, node)
@@ -115,11 +115,11 @@ class Attempts:
         else:
             world.enter(process, begin)
 
-    def _give_up(self, number: int) -> None:
-        entry = self._open.pop(number, None)
-        if entry is None:
+    def _give_up(self, serial: int) -> None:
+        row = self._open.pop(serial, None)
+        if row is None:
             return
-        attempt, process, answered = entry
+        attempt, process, answered = row
         attempt.ended = self.world.now
         if process.disturbed_at < attempt.began and not process.paused:
             return
@@ -127,9 +127,9 @@ class Attempts:
 
     def stopped(self, process: Process) -> None:
         """The process has died: its clients see a connection reset."""
-        for number, (attempt, where, answered) in list(self._open.items()):
+        for serial, (attempt, where, answered) in list(self._open.items()):
             if where is process:
-                del self._open[number]
+                del self._open[serial]
                 attempt.ended = self.world.now
                 if attempt.kind != "get":
                     self.world.count("coordinator died before it answered")

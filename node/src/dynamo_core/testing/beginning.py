@@ -19,9 +19,9 @@ CREATE_S, CREATE_AGAIN_S = 0.05, 2.0
 def begin(world: World) -> None:
     """All processes with empty disks, and the ring: made by command, or given by hand."""
     plan = world.plan
-    for number, process in enumerate(world.processes):
+    for index, process in enumerate(world.processes):
         world.new_disk(process)
-        process.disk.node_id = number + 1
+        process.disk.node_id = index + 1
         process.monotonic_s = 1.0 + 1000 * world.rng.random()
         world.start(process)
     if plan.created:
@@ -35,7 +35,7 @@ def begin(world: World) -> None:
         assert node is not None
         world.enter(process, lambda node=node: node.ring_state.take(ring, founding=True))  # type: ignore[misc]
         world.flush(process, process.life)
-        process.disk.synced(process.disk.number)
+        process.disk.synced(process.disk.written)
 
 
 def _founders(world: World) -> list[Process]:
@@ -66,8 +66,8 @@ def _create(world: World) -> None:
 def _ring(nodes: int, n: int, lossy: bool) -> Ring:
     names = NAMES[:nodes]
     members = {
-        name: Member(name, 1, number + 1, name + ":1", name + ":2")
-        for number, name in enumerate(names)
+        name: Member(name, 1, index + 1, name + ":1", name + ":2")
+        for index, name in enumerate(names)
     }
     conflicts = "LastWriteWins" if lossy else "Siblings"
     identity = Identity(CLUSTER, PARTITIONS, n, conflicts)  # type: ignore[arg-type]

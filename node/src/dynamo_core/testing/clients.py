@@ -161,7 +161,7 @@ class Clients(Attempts):
             final=final,
             due=final or plan.quiet,
         )
-        explain = self._numbers % EXPLAINED == 0
+        explain = self._serials % EXPLAINED == 0
         operation = Get(key=key, r=r, strict=strict, timeout_s=TIMEOUT_S, explain=explain)
 
         def answered(outcome: Outcome | None) -> None:

@@ -57,7 +57,7 @@ class Disk:
         self.node_id = node_id
         self.marks = Marks()
         self.rows: list[dict[bytes, bytes]] = [{}, {}, {}, {}]
-        self.number = 0
+        self.written = 0
         self.durable = 0
         self.full = False
         self.failing = 0.0
@@ -104,7 +104,7 @@ class Disk:
                 self._apply(batch)
             raise StoreFailed("simulated: unknown outcome")
         self._apply(batch)
-        return self.number
+        return self.written
 
     def _apply(self, batch: list[Change]) -> None:
         undo: list[Change] = []
@@ -117,20 +117,20 @@ class Disk:
                 rows[key] = value
             if self.corrupt:
                 self.corrupt.discard((family, key))
-        self.number += len(batch)
-        self._undo.append((self.number, undo))
+        self.written += len(batch)
+        self._undo.append((self.written, undo))
 
     def sequence(self) -> int:
         """The number of changes so far."""
-        return self.number
+        return self.written
 
     # ------------------------------------------------------------ calls of the world only
 
-    def synced(self, number: int) -> None:
-        """The fsync that began at `number` has ended."""
-        self.durable = self.marks.durable = max(self.durable, number)
+    def synced(self, sequence: int) -> None:
+        """The fsync that began at `sequence` has ended."""
+        self.durable = self.marks.durable = max(self.durable, sequence)
         self.marks.doubted = False
-        self._undo = [line for line in self._undo if line[0] > number]
+        self._undo = [line for line in self._undo if line[0] > sequence]
 
     def reopen(self) -> None:
         """Accepts writes again."""
@@ -147,8 +147,8 @@ class Disk:
                 else:
                     self.rows[family][key] = value
         # Writes go on at the end of a cut log, so numbers are used again.
-        self.number = self._undo[keep - 1][0] if keep else self.durable
-        self.durable = self.number
+        self.written = self._undo[keep - 1][0] if keep else self.durable
+        self.durable = self.written
         self._undo = []
 
     def copy(self) -> Disk:
@@ -156,7 +156,7 @@ class Disk:
         other = Disk(self.node_id)
         other.marks = self.marks.copy()
         other.rows = [dict(rows) for rows in self.rows]
-        other.number, other.durable = self.number, self.durable
+        other.written, other.durable = self.written, self.durable
         other.corrupt = set(self.corrupt)
         other.buried = {key: list(rows) for key, rows in self.buried.items()}
         return other

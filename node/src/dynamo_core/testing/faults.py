@@ -155,7 +155,7 @@ def _restart(world: World, process: Process, fault: Fault) -> None:
     """A clean stop: everything written is synced, and the side file says so."""
     if process.node is not None and process.node.writable and not process.paused:
         world.stop(process)
-        process.disk.synced(process.disk.number)
+        process.disk.synced(process.disk.written)
         process.disk.marks.clean = True
     world.later(0.2, lambda: world.start(process))
 

@@ -13,7 +13,7 @@ RESTART_S = 0.3
 def sync(world: Surroundings, process: Process) -> None:
     """One fsync of the present content of the disk; it may take long, or fail."""
     process.syncing = True
-    life, number = process.life, process.disk.number
+    life, sequence = process.life, process.disk.written
     delay = process.sync_s or 0.0003 + 0.003 * world.rng.random()
     process.synced_at = world.now + delay
 
@@ -31,8 +31,8 @@ def sync(world: Surroundings, process: Process) -> None:
             node.refuses_writes()
             want_reopen(world, process)
         else:
-            process.disk.synced(number)
-            world.enter(process, lambda: node.synced(number))
+            process.disk.synced(sequence)
+            world.enter(process, lambda: node.synced(sequence))
 
     world.later(delay, over)
 

@@ -70,16 +70,16 @@ def greedy(rng: Random, plan: Plan) -> list[Step]:
         plan.faults.append(Fault(READY_S + now - 0.1, "pause", frozen, lasts=2.0))
         if at > 1.0:  # the node itself is late when its gets might ask more (S-RW-9)
             plan.faults.append(Fault(READY_S + now - 0.01, "pause", node, lasts=0.1))
-            for number in range(6):
-                step = Step(now - 0.03 + 0.001 * number, "get", rng.randrange(KEYS), node, r=2)
+            for index in range(6):
+                step = Step(now - 0.03 + 0.001 * index, "get", rng.randrange(KEYS), node, r=2)
                 steps.append(step)
-        for number in range(2 * SLOTS):
-            step = Step(now + 0.001 * number, "get", rng.randrange(KEYS), node, r=3, strict=True)
+        for index in range(2 * SLOTS):
+            step = Step(now + 0.001 * index, "get", rng.randrange(KEYS), node, r=3, strict=True)
             step.client = GREEDY
             steps.append(step)
-        for number in range(12):
+        for index in range(12):
             kind = rng.choice(("get", "put"))
-            step = Step(now + 0.05 + 0.07 * number, kind, rng.randrange(KEYS), node, r=1, w=1)
+            step = Step(now + 0.05 + 0.07 * index, kind, rng.randrange(KEYS), node, r=1, w=1)
             step.client = MODEST
             steps.append(step)
     plan.ends_at = 8.0

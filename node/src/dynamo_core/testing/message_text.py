@@ -30,12 +30,14 @@ UNREAD = frozenset(
         "digest",
         "digests",
         "entry",
+        "entry_id",
         "expiry",
         "floor",
         "id",
         "members",
         "number",
         "seen",
+        "sequence",
         "timeout_s",
     }
 )

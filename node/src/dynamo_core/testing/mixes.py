@@ -156,13 +156,11 @@ def _moves(rng: Random, plan: Plan) -> list[Step]:
     plan.founders = plan.nodes - rng.choice((0, 0, 1))
     now = READY_S + rng.uniform(0.3, 0.8)
     for kind in rng.choices(("tokens", "join", "leave", "weights", "rebalance", "cancel"), k=3):
-        number = rng.randrange(plan.nodes)
-        plan.faults.append(Fault(now, kind, number, rng.randrange(plan.nodes), 1.0, rng.random()))
+        node = rng.randrange(plan.nodes)
+        plan.faults.append(Fault(now, kind, node, rng.randrange(plan.nodes), 1.0, rng.random()))
         _trouble(rng, plan, now, rng.choice((0, 1, 2, 2, 3)))
         if rng.random() < 0.4:
-            rival = Fault(
-                now + rng.choice((0.0, 0.02, 0.2)), "rebalance", (number + 1) % plan.nodes
-            )
+            rival = Fault(now + rng.choice((0.0, 0.02, 0.2)), "rebalance", (node + 1) % plan.nodes)
             rival.kind = rng.choice(("tokens", "rebalance", "cancel", "leave"))
             plan.faults.append(rival)
         now += rng.uniform(0.4, 3.0)

@@ -60,7 +60,7 @@ class Process:
         self.ring: Ring | None = None
         """Its ring document at its last turn."""
         self.known: list[tuple[int, int]] = []
-        """By partition: the highest number of an entry that it knew in a life whose disk was lost
+        """By partition: the highest id of an entry that it knew in a life whose disk was lost
         or changed."""
 
     def disturb(self, until: float) -> None:
@@ -70,8 +70,8 @@ class Process:
     def remember(self) -> None:
         """Its disk will change now, and its knowledge of owners may be lost with it."""
         if self.ring is not None:
-            numbers = [entry.number for entry in self.ring.entries]
-            self.known = [*map(max, self.known or numbers, numbers)]
+            ids = [entry.id for entry in self.ring.entries]
+            self.known = [*map(max, self.known or ids, ids)]
 
     def outdated(self, stored: bytes) -> bool:
         """Whether it once knew a later entry of this store key's partition than it knows now."""
@@ -79,7 +79,7 @@ class Process:
         if ring is None or not self.known:
             return False
         partition = partition_of(stored, ring.partition_bits)
-        return ring.entries[partition].number < self.known[partition]
+        return ring.entries[partition].id < self.known[partition]
 
     def knows_ring(self) -> bool:
         """Whether its disk has the ring."""

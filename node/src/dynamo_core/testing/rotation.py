@@ -58,8 +58,8 @@ class Rotation:
         if not plan.rotates_at:
             return
         rng = Random(f"{plan.seed} rotation")
-        for number, secrets in enumerate(STEPS[1:]):
-            at = plan.rotates_at + number * plan.rotates_s
+        for index, secrets in enumerate(STEPS[1:]):
+            at = plan.rotates_at + index * plan.rotates_s
             for process in world.processes:
                 lag_s = rng.uniform(0.0, plan.rotates_s)
                 take = partial(self._held.__setitem__, process.name, secrets)

@@ -40,7 +40,7 @@ class Surroundings(Protocol):
         """kill -9."""
 
     def enter(self, process: Process, call: Call) -> None:
-        """One entry into the node."""
+        """One call into the node."""
 
     def arrive(self, sender: Process, receiver: Process, address: str, frame: bytes) -> None:
         """A frame has come through the network."""

@@ -68,7 +68,7 @@ class Town:
         self._actor_names: dict[int, str] = {}
         self.ladder: Ladder | None = None
         self.names = names.split()
-        self.disks = {name: Disk(number) for number, name in enumerate(self.names, 1)}
+        self.disks = {name: Disk(index) for index, name in enumerate(self.names, 1)}
         self.nodes: dict[str, Node] = {}
         self.where = {name + ":1": name for name in self.names}
         """The node at an address."""
@@ -119,9 +119,9 @@ class Town:
         self.disks[name] = Disk(next(self._draw))
 
     def _drawn(self, name: str) -> int:
-        number = next(self._draw) << 20
-        self._drawn_by[number] = name
-        return number
+        drawn = next(self._draw) << 20
+        self._drawn_by[drawn] = name
+        return drawn
 
     # ------------------------------------------------------------ drawing
 
@@ -153,8 +153,8 @@ class Town:
                 self.frames.append((name, self.where.get(address, ""), frame))
             if not (node.writable and node.sync_wanted) or name in self.stalled:
                 return
-            disk.synced(disk.number)
-            node.synced(disk.number)
+            disk.synced(disk.written)
+            node.synced(disk.written)
 
     def deliver(self) -> None:
         """Carries frames until no node sends any more."""

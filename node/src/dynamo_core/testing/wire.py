@@ -73,8 +73,8 @@ class Session:
         "spoiled",
     )
 
-    def __init__(self, number: int, lives: tuple[int, int]) -> None:
-        key = number.to_bytes(KEY_BYTES, "big")
+    def __init__(self, link: int, lives: tuple[int, int]) -> None:
+        key = link.to_bytes(KEY_BYTES, "big")
         self.sealer, self.opener = Sealer(key), Opener(key)
         self.lives = lives
         """The lives of sender and receiver: the link ends with either."""
@@ -98,7 +98,7 @@ class Wires:
         self.wire = wire
         self._rng = Random(f"{seed} wires")
         self._sessions: dict[tuple[str, str], Session] = {}
-        self._number = 0
+        self._count = 0
 
     def send(
         self, sender: Process, receiver: Process, address: str, frame: bytes, cut: bool
@@ -123,8 +123,8 @@ class Wires:
         names, lives = (sender.name, receiver.name), (sender.life, receiver.life)
         session = self._sessions.get(names)
         if session is None or session.lives != lives:
-            self._number += 1
-            session = self._sessions[names] = Session(self._number, lives)
+            self._count += 1
+            session = self._sessions[names] = Session(self._count, lives)
         return session
 
     def _spoil(

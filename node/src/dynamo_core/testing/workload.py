@@ -180,9 +180,9 @@ def _other_defaults(rng: Random, plan: Plan) -> None:
     if rng.random() < 0.5:
         return
     for _ in range(rng.choice((1, 1, 2, 3))):
-        at, number = rng.uniform(0.3, READY_S + plan.ends_at), rng.randrange(plan.nodes)
+        at, node = rng.uniform(0.3, READY_S + plan.ends_at), rng.randrange(plan.nodes)
         peer = rng.randrange(plan.nodes)
-        plan.faults.append(Fault(at, "defaults", number, peer, amount=rng.random()))
+        plan.faults.append(Fault(at, "defaults", node, peer, amount=rng.random()))
     plan.faults.sort(key=lambda f: f.at)
 
 

@@ -65,10 +65,10 @@ class World(Evidence):
         self.settings = settings_of(plan)
         self._limited = plan.limits != Limits()
         self._heap: list[tuple[float, float, int, Call]] = []
-        self._number = 0
+        self._queued = 0
         self.processes = [Process(name) for name in NAMES[: plan.nodes]]
-        for number in plan.older:
-            self.processes[number % plan.nodes].older = True
+        for node in plan.older:
+            self.processes[node % plan.nodes].older = True
         self.by_address = {p.address: p for p in self.processes}
         self.cut_until: dict[tuple[str, str], float] = {}
         """By directed link: until when it was cut or full."""
@@ -82,8 +82,8 @@ class World(Evidence):
 
     def later(self, delay: float, call: Call) -> None:
         """Schedule a call; equal times have a random order."""
-        self._number += 1
-        heappush(self._heap, (self.now + delay, self._random(), self._number, call))
+        self._queued += 1
+        heappush(self._heap, (self.now + delay, self._random(), self._queued, call))
 
     def run_until(self, end: float) -> None:
         """Run everything that is due before `end`."""
@@ -156,7 +156,7 @@ class World(Evidence):
             self.count("emptied disk started under a new id")
         disk = process.disk
         disk.reopen()
-        trusted = disk.marks.trusted(disk.number, process.machine_boot)
+        trusted = disk.marks.trusted(disk.written, process.machine_boot)
         disk.marks.start(trusted, process.machine_boot)
         process.life += 1
         process.silent = False
@@ -224,7 +224,7 @@ class World(Evidence):
             self.enter(process, call)
 
     def enter(self, process: Process, call: Call) -> None:
-        """One entry into the node, and the end of its turn now or soon."""
+        """One call into the node, and the end of its turn now or soon."""
         node = process.node
         if node is None:
             return

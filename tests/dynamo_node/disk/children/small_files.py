@@ -25,7 +25,7 @@ def refused(call) -> str:
 
 def all_there(store: RocksStore, count: int) -> bool:
     rows = store.scan(DATA, b"", None, count + 10)
-    return rows == [(b"%06d" % number, bytes(4000)) for number in range(count)]
+    return rows == [(b"%06d" % index, bytes(4000)) for index in range(count)]
 
 
 def main(directory: str) -> None:
