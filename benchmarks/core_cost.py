@@ -37,7 +37,7 @@ import dynamo_core
 from benchmarks import floor
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
-from dynamo_core.ring.document import Identity, Member, Target
+from dynamo_core.ring.document import Identity, Member, RingTarget
 from dynamo_core.ring.placement import first_ring
 from dynamo_core.settings import Settings
 from dynamo_node.memory_store import MemoryStore
@@ -97,7 +97,7 @@ class Trio:
             self.nodes[name] = node
             node.start(self.now, self._wall_ms(), trusted=True)
         lines = {name: Member(name, 1, n, f"{name}:1") for n, name in enumerate(NAMES, 1)}
-        ring = first_ring(Identity("cost", 256, 3), lines, Target())
+        ring = first_ring(Identity("cost", 256, 3), lines, RingTarget())
         for node in self.nodes.values():
             node.ring_state.take(ring, founding=True)
         self._live(6.0)

@@ -80,7 +80,7 @@ class Links:
         """`delays`: by directed link, the time by which each piece is delayed, in s. The pieces
         stay in their order."""
         self._delays = dict(delays or {})
-        self._targets: dict[str, tuple[socket.socket, int]] = {}
+        self._doors: dict[str, tuple[socket.socket, int]] = {}
         self._cut: dict[tuple[str, str], How] = {}
         self._servers: dict[str, asyncio.Server] = {}
         self._cards: dict[str, int] = {}
@@ -96,16 +96,16 @@ class Links:
     def add(self, name: str) -> str:
         """The address at which peers dial this node; before `start`."""
         listener = socket.create_server(("127.0.0.1", 0))
-        self._targets[name] = (listener, 0)
+        self._doors[name] = (listener, 0)
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
     def lead(self, name: str, port: int) -> None:
         """The port where the node really listens."""
-        self._targets[name] = (self._targets[name][0], port)
+        self._doors[name] = (self._doors[name][0], port)
 
     def move(self, name: str) -> str:
         """Another address for the node; no proxy listens at the old one any more."""
-        port = self._targets[name][1]
+        port = self._doors[name][1]
         address = self.add(name)
         self.lead(name, port)
         asyncio.run_coroutine_threadsafe(self._serve(name), self._loop).result(WAIT_S_MAX)
@@ -117,13 +117,13 @@ class Links:
         self._thread.start()
         self._started.wait(WAIT_S_MAX)
 
-    def cut(self, source: str, target: str, how: How = "silent") -> None:
+    def cut(self, source: str, destination: str, how: How = "silent") -> None:
         """Cuts one direction."""
-        self._call(self._set, (source, target), how)
+        self._call(self._set, (source, destination), how)
 
     def isolate(self, name: str, how: How = "silent") -> None:
         """Cuts a node off in both directions."""
-        for other in self._targets:
+        for other in self._doors:
             if other != name:
                 self.cut(name, other, how)
                 self.cut(other, name, how)
@@ -140,7 +140,7 @@ class Links:
         """Closes everything."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(WAIT_S_MAX)
-        for listener, _ in self._targets.values():
+        for listener, _ in self._doors.values():
             listener.close()
 
     def _call(self, call: Any, *arguments: Any) -> None:
@@ -162,15 +162,15 @@ class Links:
         self._cut[link] = how
         self._mended.clear()
         if how == "closed":
-            for source, target, writer in list(self._open):
-                if (source, target) == link:
+            for source, destination, writer in list(self._open):
+                if (source, destination) == link:
                     writer.transport.abort()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
 
         async def listen() -> None:
-            for name in self._targets:
+            for name in self._doors:
                 await self._serve(name)
 
         self._loop.run_until_complete(listen())
@@ -183,15 +183,15 @@ class Links:
 
     async def _serve(self, name: str) -> None:
         before = self._servers.get(name)
-        listener = self._targets[name][0]
+        listener = self._doors[name][0]
         self._servers[name] = await asyncio.start_server(self._accept(name), sock=listener)
         if before is not None:
             before.close()
-            for _, target, writer in list(self._open):
-                if target == name:
+            for _, destination, writer in list(self._open):
+                if destination == name:
                     writer.transport.abort()
 
-    def _accept(self, target: str) -> Any:
+    def _accept(self, destination: str) -> Any:
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             ends = [writer]
             source = ""
@@ -199,23 +199,23 @@ class Links:
                 said = await reader.readexactly(HEAD_BYTES)
                 said += await reader.readexactly(int.from_bytes(said[-2:], "big"))
                 source = msgspec.msgpack.decode(said[HEAD_BYTES:], type=Hello).name
-                if self._cut.get((source, target)) == "closed":
+                if self._cut.get((source, destination)) == "closed":
                     return
-                far = await asyncio.open_connection("127.0.0.1", self._targets[target][1])
+                far = await asyncio.open_connection("127.0.0.1", self._doors[destination][1])
                 ends.append(far[1])
                 for end in ends:
-                    self._open.add((source, target, end))
+                    self._open.add((source, destination, end))
                 far[1].write(said)
-                link = (source, target)
+                link = (source, destination)
                 card = Card(self._chance, self.met, PROOF_BYTES)
                 one = self._loop.create_task(self._pump(link, reader, far[1], card))
-                await self._pump((target, source), far[0], writer)
+                await self._pump((destination, source), far[0], writer)
                 one.cancel()
             except (OSError, EOFError, msgspec.MsgspecError):
                 pass
             finally:
                 for end in ends:
-                    self._open.discard((source, target, end))
+                    self._open.discard((source, destination, end))
                     with suppress(OSError):
                         end.transport.abort()
 

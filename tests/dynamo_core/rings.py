@@ -17,7 +17,7 @@ from dynamo_core.ring.document import (
     Identity,
     Member,
     Ring,
-    Target,
+    RingTarget,
 )
 from dynamo_core.ring.placement import first_ring
 from dynamo_core.ring.planning import Plan, applied, plan
@@ -30,7 +30,7 @@ def a_ring(names: str = "abc", partitions: int = 64, n: int = 3, zones: str = ""
         name: Member(name, 1, at + 1, f"{name}:1", zone=zones[at : at + 1])
         for at, name in enumerate(names)
     }
-    return first_ring(Identity("c", partitions, n), lines, Target())
+    return first_ring(Identity("c", partitions, n), lines, RingTarget())
 
 
 def with_line(ring: Ring, name: str, **fields: Any) -> Ring:

@@ -95,7 +95,7 @@ def test_a_copy_that_may_miss_keys_refuses_to_be_saved_alone() -> None:
 
 def test_a_place_that_is_not_allowed_is_refused_before_anything_begins() -> None:
     node = Town("a b c").nodes["a"]
-    node.archive.target_fault = lambda url: "not here"
+    node.archive.archive_fault = lambda url: "not here"
     body = {"id": "one", "backup": "one", "archive": URL}
     said: list[tuple[int, str]] = []
     for begin in (node.archive.back_up, node.archive.restore):

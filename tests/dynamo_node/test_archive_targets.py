@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from dynamo_archive.objects import Archive
-from dynamo_archive.targets import STORES, target_fault
+from dynamo_archive.targets import STORES, archive_fault
 from dynamo_core.backup.archive_calls import (
     ArchiveFailed,
     Bring,
@@ -34,7 +34,7 @@ HERE = ("s3://shop/carts", "file:///srv/back%20ups/")
      "file:///srv/back%20ups/x"],
 )  # fmt: skip
 def test_what_begins_so_is_allowed(url: str) -> None:
-    assert target_fault(url, HERE) == ""
+    assert archive_fault(url, HERE) == ""
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_what_begins_so_is_allowed(url: str) -> None:
     ],
 )
 def test_everything_else_is_refused(url: str, words: str) -> None:
-    why = target_fault(url, HERE)
+    why = archive_fault(url, HERE)
     assert words in why and why.isprintable()
 
 
 def test_by_default_any_object_store_and_no_directory() -> None:
-    assert [target_fault(f"{store}x/y", STORES) for store in STORES] == ["", "", ""]
-    assert "backup_targets" in target_fault("file:///srv", STORES)
-    assert "none" in target_fault("s3://x", ())
+    assert [archive_fault(f"{store}x/y", STORES) for store in STORES] == ["", "", ""]
+    assert "backup_targets" in archive_fault("file:///srv", STORES)
+    assert "none" in archive_fault("s3://x", ())
 
 
 def test_the_admin_listener_names_the_field(tmp_path: Path) -> None:

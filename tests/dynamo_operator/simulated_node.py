@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dynamo_core.ring import planning
-from dynamo_core.ring.document import LEFT, Member, Ring, Target
+from dynamo_core.ring.document import LEFT, Member, Ring, RingTarget
 from dynamo_operator.ports import failure
 from tests.dynamo_operator.simulated_mounts import PLAIN, Mount
 
@@ -51,7 +51,7 @@ def status(node: SimNode, now: float) -> dict[str, Any]:
     """GET /v1/status (docs/http-api.md)."""
     disk, ring = node.disk, node.disk.ring
     owned = [p for p, e in enumerate(ring.entries if ring else ()) if node.name in e.owners]
-    target = ring.target if ring else Target()
+    target = ring.target if ring else RingTarget()
     left = planning.moves_left(ring) if ring else 0
     last = target.operations[-1] if target.operations else None
     return {

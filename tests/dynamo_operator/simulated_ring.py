@@ -25,7 +25,7 @@ from dynamo_core.ring.document import (
     Identity,
     Ring,
     RingParts,
-    Target,
+    RingTarget,
     merge,
     merge_parts,
 )
@@ -207,7 +207,7 @@ class SimulatedRing:
         n, quorums = body["n"], {name: body[name] for name in ("r", "w", "dw")}
         quorums["sloppy"] = body.get("sloppy", True)
         identity = Identity(body["cluster_id"], body["partitions"], n, body["conflicts"])
-        ring = first_ring(identity, members, Target(**quorums))
+        ring = first_ring(identity, members, RingTarget(**quorums))
         for name in members:
             founder = self._named(name)
             assert founder is not None

@@ -133,10 +133,10 @@ def test_a_new_ring_warns_of_no_certificate_that_is_about_to_be_made() -> None:
 def too_soon(o: Snapshot) -> Any:
     """Goes on as soon as one pod takes both."""
     begun = any(each.tls == "allow" for each in o.pods.values())
-    return "allow" if phase(o) == "allow" and not begun else going_over.target(o)
+    return "allow" if phase(o) == "allow" and not begun else going_over.wished(o)
 
 
-@pytest.mark.parametrize("leap", [going_over.target, too_soon])
+@pytest.mark.parametrize("leap", [going_over.wished, too_soon])
 @pytest.mark.parametrize("story", [(PLAIN, SECURE), (SECURE, PLAIN)], ids=["over", "back"])
 def test_the_simulator_catches_a_leap(
     leap: Callable[[Snapshot], Any], story: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch

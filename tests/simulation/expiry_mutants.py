@@ -31,10 +31,10 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     original = admission_control.fill_in
 
-    def fill_in(operation: Any, target: Any, wall_ms: int) -> None:
+    def fill_in(operation: Any, defaults: Any, wall_ms: int) -> None:
         if isinstance(operation, Put) and operation.expires_in_s:
             operation.expires_ms = 0
-        original(operation, target, wall_ms)
+        original(operation, defaults, wall_ms)
 
     return [(admission_control, "fill_in", fill_in)]
 
@@ -58,9 +58,9 @@ def _() -> list[Patch]:
 def _() -> list[Patch]:
     original = admission_control.fill_in
 
-    def fill_in(operation: Any, target: Any, wall_ms: int) -> None:
+    def fill_in(operation: Any, defaults: Any, wall_ms: int) -> None:
         if isinstance(operation, Put) and operation.expires_ms <= wall_ms:
             operation.expires_ms = 0
-        original(operation, target, wall_ms)
+        original(operation, defaults, wall_ms)
 
     return [(admission_control, "fill_in", fill_in)]

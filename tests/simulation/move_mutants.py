@@ -23,8 +23,8 @@ from tests.simulation.mutants import LADDER_OF, MIX_OF, Patch, mutant
 def _() -> list[Patch]:
     original = admission_control.fill_in
 
-    def fill_in(operation: Any, target: Any, wall_ms: int) -> None:
-        original(operation, msgspec.structs.replace(target, sloppy=True), wall_ms)
+    def fill_in(operation: Any, defaults: Any, wall_ms: int) -> None:
+        original(operation, msgspec.structs.replace(defaults, sloppy=True), wall_ms)
 
     return [(admission_control, "fill_in", fill_in)]
 

@@ -40,12 +40,12 @@ stops waiting."""
 
 
 class Request(NamedTuple):
-    """A request to any node; `writes` is false only if it can have no effect. If the target has a
+    """A request to any node; `writes` is false only if it can have no effect. If the path has a
     query of ours (`timed`), each attempt adds the time that the node has."""
 
     key: bytes | None
     method: str
-    target: str
+    path: str
     headers: Mapping[str, str]
     content: bytes = b""
     writes: bool = False
@@ -143,13 +143,13 @@ class Attempts:
 
     def _ask_of(self, url: str, request: Request, attempt: int) -> Ask:
         timeout_s = self.attempt_s(attempt)
-        target = url + request.target
+        path = url + request.path
         if request.timed:
-            target += f"timeout_ms={node_ms(timeout_s)}"
+            path += f"timeout_ms={node_ms(timeout_s)}"
         headers = request.headers
         if self.traceparent:
             headers = {**headers, "traceparent": self.traceparent}
-        return Ask(request.method, target, headers, request.content, timeout_s, self.left_s)
+        return Ask(request.method, path, headers, request.content, timeout_s, self.left_s)
 
 
 class _Story:

@@ -47,13 +47,13 @@ class LocalLinks:
         if proxies != self._proxies:
             self._call(self._lead(proxies))
 
-    def cut(self, source: str, target: str) -> None:
-        """Bytes of `source` do not reach `target` from now on."""
-        self._call(self._set(lambda: self.cuts.add((source, target))))
+    def cut(self, source: str, destination: str) -> None:
+        """Bytes of `source` do not reach `destination` from now on."""
+        self._call(self._set(lambda: self.cuts.add((source, destination))))
 
-    def mend(self, source: str = "", target: str = "") -> None:
+    def mend(self, source: str = "", destination: str = "") -> None:
         """Mends one direction, or all without names; waiting bytes go on."""
-        one = (source, target)
+        one = (source, destination)
         change = self.cuts.clear if one == ("", "") else lambda: self.cuts.discard(one)
         self._call(self._set(change))
 
@@ -96,21 +96,21 @@ class LocalLinks:
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
-    def _accept(self, target: str) -> Any:
+    def _accept(self, destination: str) -> Any:
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             ends = {writer}
             self._open.add(writer)
             try:
                 async with asyncio.timeout(HELLO_S_MAX):
                     said, source = await _hello(reader)
-                await self._passable(source, target)
-                far, to = await asyncio.open_connection("127.0.0.1", self._proxies[target][1])
+                await self._passable(source, destination)
+                far, to = await asyncio.open_connection("127.0.0.1", self._proxies[destination][1])
                 ends.add(to)
                 self._open.add(to)
                 to.write(said)
                 async with asyncio.TaskGroup() as both:
-                    both.create_task(self._pump((source, target), reader, to, writer))
-                    both.create_task(self._pump((target, source), far, writer, to))
+                    both.create_task(self._pump((source, destination), reader, to, writer))
+                    both.create_task(self._pump((destination, source), far, writer, to))
             except (OSError, EOFError, ValueError, TimeoutError, KeyError, msgspec.MsgspecError):
                 pass
             finally:
@@ -121,9 +121,9 @@ class LocalLinks:
 
         return carry
 
-    async def _passable(self, source: str, target: str) -> None:
+    async def _passable(self, source: str, destination: str) -> None:
         """Waits while the direction is cut."""
-        while (source, target) in self.cuts:
+        while (source, destination) in self.cuts:
             await self._mended.wait()
 
     async def _pump(

@@ -123,8 +123,8 @@ class Operations:
     ) -> Steps[Found]:
         name = key_bytes(key)
         headers = {"Accept": "application/json"}
-        target = _target(name, {"r": r}, strict)
-        reply = yield from attempts.ask(Request(name, "GET", target, headers, timed=True))
+        path = _path(name, {"r": r}, strict)
+        reply = yield from attempts.ask(Request(name, "GET", path, headers, timed=True))
         return _found(name, reply)
 
     def _get_what_answers(self, attempts: Attempts, key: Key, strict: bool | None) -> Steps[Found]:
@@ -248,8 +248,8 @@ class Operations:
             raise BadAnswer(f"not a ring: {error}", reply.status) from error
 
 
-def _target(key: bytes, counts: Mapping[str, Count | None], strict: bool | None) -> str:
-    """The target without the node's time, which each attempt adds."""
+def _path(key: bytes, counts: Mapping[str, Count | None], strict: bool | None) -> str:
+    """The path and query without the node's time, which each attempt adds."""
     query = [f"{name}={quote(str(value))}" for name, value in counts.items() if value is not None]
     query += [f"strict={str(strict).lower()}"] if strict is not None else []
     return f"/v1/kv/{quoted(key)}?{'&'.join([*query, ''])}"
@@ -308,9 +308,9 @@ def _write(
         if not (text.isascii() and text.isprintable()):
             raise BadParameter(f"{field}: printable ASCII")
     content = octets(data, "data")
-    target = _target(name, counts, strict)
+    path = _path(name, counts, strict)
     reply = yield from attempts.ask(
-        Request(name, method, target, headers, content, writes=True, timed=True)
+        Request(name, method, path, headers, content, writes=True, timed=True)
     )
     return _stored(reply)
 

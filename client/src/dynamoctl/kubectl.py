@@ -28,7 +28,7 @@ from dynamoctl.account_token import AccountToken
 from dynamoctl.app import app, end
 from dynamoctl.session import FAILED, NOT_FOUND, USAGE, Failed, Session, table, to_copy
 
-TARGET_OPTIONS = {
+CLUSTER_OPTIONS = {
     "-n": "--namespace", "--namespace": "--namespace", "--context": "--context",
     "--kubeconfig": "--kubeconfig", "--cluster": "--cluster",
     "--service-account": "--service-account",
@@ -53,23 +53,23 @@ other command is one of dynamoctl, through forwarded ports of the cluster's pods
 FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> (\d+)")
 
 
-def target_of(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def chosen_in(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """The command, and its cluster. Raises Failed."""
     rest: list[str] = []
-    target: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     left = iter(arguments)
     for argument in left:
         name, equals, value = argument.partition("=")
         if argument == "--":
             rest += [argument, *left]
-        elif name in TARGET_OPTIONS:
+        elif name in CLUSTER_OPTIONS:
             given = value if equals else next(left, None)
             if not given:
                 raise Failed("needs a value", USAGE, name)
-            target[TARGET_OPTIONS[name]] = given
+            chosen[CLUSTER_OPTIONS[name]] = given
         else:
             rest.append(argument)
-    return rest, target
+    return rest, chosen
 
 
 @dataclass
@@ -86,15 +86,15 @@ class Cluster:
         return str(self.resource["metadata"]["name"])
 
     @staticmethod
-    def find(target: dict[str, str]) -> Cluster:
+    def find(chosen: dict[str, str]) -> Cluster:
         """The named cluster, or the only one. Raises Failed."""
-        options = [f"{name}={value}" for name, value in target.items() if name not in OWN]
+        options = [f"{name}={value}" for name, value in chosen.items() if name not in OWN]
         kubectl = ["kubectl", *options]
-        wanted = target.get("--cluster")
+        wanted = chosen.get("--cluster")
         found = _json([*kubectl, "get", CLUSTERS, *([wanted] if wanted else [])])
         clusters = [found] if wanted else found["items"]
         if len(clusters) == 1:
-            return Cluster(kubectl, clusters[0], target.get("--service-account"))
+            return Cluster(kubectl, clusters[0], chosen.get("--service-account"))
         names = ", ".join(each["metadata"]["name"] for each in clusters)
         if names:
             raise Failed(f"this namespace has several: {names}; name one", USAGE, "--cluster")
@@ -285,7 +285,7 @@ def approve(cluster: Cluster, hashes: Sequence[str]) -> None:
 
 
 def session_maker(
-    cluster: Cluster, ports: dict[str, dict[int, int]], target: dict[str, str] | None = None
+    cluster: Cluster, ports: dict[str, dict[int, int]], chosen: dict[str, str] | None = None
 ) -> Any:
     """The function with which `app` makes its session. Raises Failed if no pod can be reached."""
     if not ports:
@@ -299,7 +299,7 @@ def session_maker(
     if shown is not None:
         held = AccountToken(_kept("token", shown), cluster.account_token)
     token = cluster.token() or held
-    options = tuple(f"{name}={value}" for name, value in (target or {}).items())
+    options = tuple(f"{name}={value}" for name, value in (chosen or {}).items())
     tls = SYSTEM
     if any(url.startswith("https") for url in clients):
         tls = Tls(ca_file=_kept("ca.crt", cluster.authority()))
@@ -319,12 +319,12 @@ def _kept(name: str, text: str) -> Path:
 def main() -> None:
     """The entry point of `kubectl-dynamo`."""
     try:
-        arguments, target = target_of(sys.argv[1:])
+        arguments, chosen = chosen_in(sys.argv[1:])
         if not arguments or WITHOUT_CLUSTER & set(arguments):
             if not {"local", "--version"} & set(arguments):
                 print(HELP)
             app(arguments or ["--help"])
-        cluster = Cluster.find(target)
+        cluster = Cluster.find(chosen)
         match arguments:
             case ["plan"]:
                 plan(cluster)
@@ -332,7 +332,7 @@ def main() -> None:
                 approve(cluster, hashes)
             case _:
                 with cluster.forwarded() as ports:
-                    app(arguments, obj=session_maker(cluster, ports, target))
+                    app(arguments, obj=session_maker(cluster, ports, chosen))
     except Failed as failed:
         end(failed, "kubectl dynamo", as_json=False)
     except KeyboardInterrupt:

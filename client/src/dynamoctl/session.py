@@ -263,8 +263,8 @@ class Session:
         """A read with `?explain=true`, also if it fails. Raises ClientError."""
         with closing(BlockingPool(self.endpoints, None, self.tls, self.client_token)) as pool:
             for url in self.endpoints:
-                target = f"{url}/v1/kv/{quoted(key)}?explain=true"
-                answer = pool.ask(Ask("GET", target, {}, timeout_s=EXPLAIN_S_MAX))
+                url = f"{url}/v1/kv/{quoted(key)}?explain=true"
+                answer = pool.ask(Ask("GET", url, {}, timeout_s=EXPLAIN_S_MAX))
                 if isinstance(answer, Reply):
                     document = problem_of(answer.body)
                     if "asked" not in document:

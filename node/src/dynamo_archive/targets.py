@@ -31,15 +31,15 @@ def url_fault(url: str) -> str:
     return ""
 
 
-def target_fault(url: str, targets: Sequence[str]) -> str:
+def archive_fault(url: str, allowed: Sequence[str]) -> str:
     """Why a node with these `backup_targets` has nothing to do with the archive, "" where it may
     read and write there."""
     if fault := url_fault(url):
         return fault
     place = _segments(url)
-    if any(place[: len(begin)] == begin for begin in map(_segments, targets)):
+    if any(place[: len(begin)] == begin for begin in map(_segments, allowed)):
         return ""
-    return f"{url!r}: not among this node's backup_targets, {', '.join(targets) or 'none'}"
+    return f"{url!r}: not among this node's backup_targets, {', '.join(allowed) or 'none'}"
 
 
 def _segments(url: str) -> list[str]:

@@ -27,7 +27,8 @@ KV, BATCH = b"/v1/kv/", b"/v1/batch"
 VERBS = {"GET": "get", "HEAD": "get", "PUT": "put", "DELETE": "delete"}
 """What a request does with its key."""
 Head = tuple[str, bytes, list[tuple[bytes, bytes]]]
-"""Method, target and fields of a request; field names in lower case. A plain tuple is cheap."""
+"""Method, path with query, and fields of a request; field names in lower case. A plain tuple is
+cheap."""
 Names = Callable[[], tuple[str, ...]]
 """Returns the names in the certificate of the connection."""
 
@@ -157,10 +158,10 @@ class Access:
             verb = VERBS.get(method)
             if verb is None:
                 return  # the answer will be 405
-            target = url[len(KV) :]
-            if b"?" in target:
-                target = target.partition(b"?")[0]
-            key = key_of(target) if b"%" in target else target
+            path = url[len(KV) :]
+            if b"?" in path:
+                path = path.partition(b"?")[0]
+            key = key_of(path) if b"%" in path else path
             allowed = key.startswith(getattr(who, verb))
             if allowed and verb == "put" and _shows_values(headers):
                 allowed = key.startswith(who.get)
@@ -190,7 +191,7 @@ def _shows_values(headers: list[tuple[bytes, bytes]]) -> bool:
 
 
 def endpoint_of(url: bytes) -> str:
-    """The target for an audit line: without a key, and without text that a stranger chose."""
+    """The path for an audit line: without a key, and without text that a stranger chose."""
     if url.startswith(KV):
         return "/v1/kv"
     path = url.partition(b"?")[0]

@@ -71,7 +71,7 @@ class ArchiveJobs:
 
     def fault(self, archive: str) -> str:
         """What this node has against the URL of an archive, "" for nothing."""
-        return self._driver.node.archive.target_fault(archive)
+        return self._driver.node.archive.archive_fault(archive)
 
     async def newest(self, archive: str) -> str:
         """The id of the newest complete backup of any ring. Raises ArchiveError."""

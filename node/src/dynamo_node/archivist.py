@@ -15,11 +15,11 @@ from queue import SimpleQueue
 from threading import Thread
 
 import structlog
+from dynamo_archive.allowed import archive_fault
 
 from dynamo_archive.objects import Archive, ArchiveError
 from dynamo_archive.parts import pack, unpack
 from dynamo_archive.sealing import PLAIN, Sealing
-from dynamo_archive.targets import target_fault
 from dynamo_core.backup.archive_calls import (
     ArchiveFailed,
     Bring,
@@ -48,9 +48,9 @@ Queue = SimpleQueue[Callable[[], None] | None]
 
 
 class Archivist:
-    """Of one node. `targets`: what the URLs of its archives may begin with; `sealing`: its keys."""
+    """Of one node. `allowed`: what the URLs of its archives may begin with; `sealing`: its keys."""
 
-    def __init__(self, driver: Driver, targets: Sequence[str], sealing: Sealing = PLAIN) -> None:
+    def __init__(self, driver: Driver, allowed: Sequence[str], sealing: Sealing = PLAIN) -> None:
         self._driver = driver
         self._sealing = sealing
         self._loop = asyncio.get_running_loop()
@@ -61,8 +61,8 @@ class Archivist:
         for thread in self._threads:
             thread.start()
         self._stopped = False
-        self._target_fault = partial(target_fault, targets=tuple(targets))
-        driver.node.archive.attach(self.carry, self._target_fault)
+        self._archive_fault = partial(archive_fault, allowed=tuple(allowed))
+        driver.node.archive.attach(self.carry, self._archive_fault)
         driver.ends_with.append(self.stop)
 
     def carry(self, request: Message, reply: Reply) -> None:
@@ -103,7 +103,7 @@ class Archivist:
     def _archive(self, url: str) -> Archive:
         """Raises ArchiveError, also where this node's settings do not have it: the node that leads
         a backup may have others."""
-        if fault := self._target_fault(url):
+        if fault := self._archive_fault(url):
             raise ArchiveError(fault)
         return Archive(url)
 

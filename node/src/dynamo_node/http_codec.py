@@ -56,10 +56,10 @@ _json = msgspec.json.Encoder()
 
 
 class Request(NamedTuple):
-    """A front's request: `target` is the raw path behind `/v1/kv/`, field names in lower case."""
+    """A front's request: `path` is the raw path behind `/v1/kv/`, field names in lower case."""
 
     method: str
-    target: bytes
+    path: bytes
     query: bytes
     fields: dict[bytes, bytes]
     body: bytes
@@ -103,13 +103,13 @@ def fields_of(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return fields
 
 
-def key_of(target: bytes) -> bytes:
+def key_of(path: bytes) -> bytes:
     """The key: `/` and `+` stand for themselves, `.` and `..` are ordinary names."""
-    key = target
-    if b"%" in target:
-        if _BAD_ESCAPE.search(target):
+    key = path
+    if b"%" in path:
+        if _BAD_ESCAPE.search(path):
             raise Problem(400, "bad-key", "key: an invalid percent escape")
-        key = unquote_to_bytes(target)
+        key = unquote_to_bytes(path)
     return checked_key(key)
 
 
@@ -177,10 +177,10 @@ def context_of(keys: ContextKeys, key: bytes, text: str) -> Context:
 
 def asked_of(request: Request, n: int, keys: ContextKeys) -> Asked:
     """The operation that a request asks for. Raises Problem."""
-    method, target, query, fields, body = request
+    method, path, query, fields, body = request
     if method not in METHODS:
         raise not_allowed(*METHODS)
-    key = key_of(target)
+    key = key_of(path)
     r, w, dw, strict, timeout_s, explain = ways_of(query, n)
     form = _form(fields[b"accept"]) if b"accept" in fields else RAW
     if method in ("GET", "HEAD"):

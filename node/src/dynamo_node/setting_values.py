@@ -35,7 +35,7 @@ def _dialled(text: str) -> str:
     return text
 
 
-def _target(text: str) -> str:
+def _url_begin(text: str) -> str:
     if fault := url_fault(text):
         raise ValueError(fault)
     return text
@@ -73,7 +73,7 @@ Name = Annotated[str, AfterValidator(_name)]
 CopySource = Annotated[str, AfterValidator(_copy_source)]
 Address = Annotated[str, AfterValidator(_address)]
 Dialled = Annotated[str, AfterValidator(_dialled)]
-Target = Annotated[str, AfterValidator(_target)]
+UrlBegin = Annotated[str, AfterValidator(_url_begin)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
 Recipient = Annotated[str, AfterValidator(_recipient)]
 Count = Annotated[int, Field(ge=1)]

@@ -47,7 +47,7 @@ from dynamo_node.setting_values import (
     Name,
     Prefix,
     Recipient,
-    Target,
+    UrlBegin,
     is_loopback,
     take_config,
 )
@@ -162,7 +162,7 @@ class NodeSettings(BaseSettings):
     history_prefixes: Annotated[tuple[Prefix, ...], NoDecode] = Field((), max_length=64,
         description="comma list: watch only keys that begin with one of these")
     history_one_in: Count = Field(_CORE.history_one_in, description="n: watch one of n keys")
-    backup_targets: Annotated[tuple[Target, ...], NoDecode] = Field(STORES, max_length=64,
+    backup_targets: Annotated[tuple[UrlBegin, ...], NoDecode] = Field(STORES, max_length=64,
         description="comma list: archives may have URLs that begin with one of these")
     backup_recipients: Annotated[tuple[Recipient, ...], NoDecode] = Field((), max_length=16,
         description="comma list of public keys of age that encrypt parts of backups")

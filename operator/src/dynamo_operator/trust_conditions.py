@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from dynamo_operator import protection
-from dynamo_operator.plan.going_over import applied, certificate_fault, hindrance, target
+from dynamo_operator.plan.going_over import applied, certificate_fault, hindrance, wished
 from dynamo_operator.quantity import stamp
 from dynamo_operator.snapshot import Snapshot
 
@@ -28,7 +28,7 @@ class Protected(Struct, frozen=True):
 
 def certificates(o: Snapshot) -> Protected:
     """Whether all connections are encrypted, with valid certificates."""
-    wish, now = target(o), applied(o)
+    wish, now = wished(o), applied(o)
     if wish == "off" and now in (None, "off") and not _with(o, "allow", "require"):
         text = f"nothing is encrypted on its way: {_said(o, 'tls', 'Disabled')}"
         return Protected(False, "Plain", text)
@@ -72,7 +72,7 @@ def access(o: Snapshot) -> Protected:
 
 def troubles(o: Snapshot) -> Iterator[tuple[str, str]]:
     """What a person should look at."""
-    if target(o) == "off" or _being_made(o):
+    if wished(o) == "off" or _being_made(o):
         return
     if why := hindrance(o) or certificate_fault(o):
         yield "CertificateUnusable", why
@@ -114,5 +114,5 @@ def _with(o: Snapshot, *ways: str) -> bool:
 
 def _others(o: Snapshot) -> bool:
     """Whether a pod runs otherwise than the spec asks for."""
-    wish = target(o)
+    wish = wished(o)
     return any(pod.tls != wish for pod in o.pods.values())

@@ -81,12 +81,12 @@ from dynamo_core.protocol.staleness_messages import (
     Glanced,
     PairDelays,
 )
-from dynamo_core.ring.document import Entry, Identity, Member, RingParts, Target
+from dynamo_core.ring.document import Entry, Identity, Member, RingParts, RingTarget
 
 PARTS = RingParts(
     Identity("carts", 16, 2),
     {"a": Member("a", 1, 2**64 - 1, "a:1")},
-    Target(1, (("a",),) * 16),
+    RingTarget(1, (("a",),) * 16),
     (Entry(1, 2, ("a", "b"), ("a", "c"), ("a",)),) * 16,
 )
 PUT = Put(

@@ -23,7 +23,7 @@ from dynamo_core.replica.coordination import Coordination
 from dynamo_core.replica.hints import HintBook
 from dynamo_core.replica.replica import Replica
 from dynamo_core.replica.write_batch import WriteBatch
-from dynamo_core.ring.document import Entry, Identity, Member, Ring, Target
+from dynamo_core.ring.document import Entry, Identity, Member, Ring, RingTarget
 from dynamo_core.ring.holdings import Holdings
 from dynamo_core.runtime.machine import Coordinate
 from dynamo_core.settings import Settings
@@ -36,7 +36,7 @@ NAMES = OWNERS + STAND_INS
 RING = Ring(
     Identity("carts", 16, len(OWNERS)),
     {name: Member(name, 1, n, name) for n, name in enumerate(NAMES)},
-    Target(),
+    RingTarget(),
     (Entry(0, 0, OWNERS),) * 16,
 )
 PARTITION = partition_of(STORED, RING.partition_bits)

@@ -9,7 +9,7 @@ from dynamo_core.causality.codec import decode_record
 from dynamo_core.causality.records import Sibling
 from dynamo_core.keys import store_key
 from dynamo_core.protocol.operations import Put, fill_in
-from dynamo_core.ring.document import Target
+from dynamo_core.ring.document import RingTarget
 from dynamo_core.testing.town import Town, known
 
 KEY = b"cart"
@@ -62,16 +62,16 @@ def test_an_absolute_expiry_is_kept_and_older_nodes_get_the_seconds_left(
 ) -> None:
     """S-TTL-1, C17: never 0, which would mean no expiry."""
     put = Put(key=KEY, value=b"v", expires_ms=given)
-    fill_in(put, Target(r=2, w=2), 1_000_000)
+    fill_in(put, RingTarget(r=2, w=2), 1_000_000)
     assert (put.expires_ms, put.expires_in_s) == (given, left_s)
-    fill_in(put, Target(r=2, w=2), 5_000_000)
+    fill_in(put, RingTarget(r=2, w=2), 5_000_000)
     assert (put.expires_ms, put.expires_in_s) == (given, left_s)
 
 
 def test_no_expiry_is_later_than_the_year_9999() -> None:
     """RFC 3339 could not show it."""
     put = Put(key=KEY, value=b"v", expires_in_s=10 * 365 * 86_400)
-    fill_in(put, Target(r=2, w=2), EXPIRES_MS_MAX - 5)
+    fill_in(put, RingTarget(r=2, w=2), EXPIRES_MS_MAX - 5)
     assert put.expires_ms == EXPIRES_MS_MAX
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from dynamo_core.protocol.operations import Acks, Put, fill_in
-from dynamo_core.ring.document import Target
+from dynamo_core.ring.document import RingTarget
 from dynamo_core.testing.town import SETTINGS, Town
 
 KEY = b"cart"
@@ -58,7 +58,7 @@ def test_a_coordinator_with_a_disk_waits_for_no_fsync_of_memory() -> None:
 def test_what_a_put_leaves_open_fits_what_it_says(asked, settled) -> None:
     """W=1 asks for one node only (C8), and an fsynced copy is a copy."""
     put = Put(key=KEY, value=b"v", w=asked[0], dw=asked[1])
-    fill_in(put, Target(r=2, w=2, dw=2), 0)
+    fill_in(put, RingTarget(r=2, w=2, dw=2), 0)
     assert (put.w, put.dw) == settled
 
 

@@ -22,7 +22,7 @@ from dynamo_core.protocol.refusal import Refusal
 from dynamo_core.protocol.ring_messages import Admit, Entries, FirstRing, Gossip, Parts
 from dynamo_core.protocol.round_messages import NumbersTold, RoundDone
 from dynamo_core.replica.actors import Actors
-from dynamo_core.ring.document import LEFT, Entry, Identity, Member, Ring, RingParts, Target
+from dynamo_core.ring.document import LEFT, Entry, Identity, Member, Ring, RingParts, RingTarget
 from dynamo_core.ring.gate import entry_fault, line_fault, ring_fault, step_fault, target_fault
 from dynamo_core.ring.placement import first_ring
 from dynamo_core.secret_keys import keys_of
@@ -30,7 +30,7 @@ from dynamo_core.testing.town import Town
 
 SECRET = keys_of((b"s",)).contexts
 LINES = {name: Member(name, 1, index, f"{name}:1") for index, name in enumerate("abcd", 1)}
-RING = first_ring(Identity("shop", 16, 3), LINES, Target())
+RING = first_ring(Identity("shop", 16, 3), LINES, RingTarget())
 OWNERS = RING.entries[0].owners
 OTHER = next(name for name in LINES if name not in OWNERS)
 replace = msgspec.structs.replace
@@ -69,15 +69,15 @@ BAD_LINES = {
     "a zone without end": replace(LINES["a"], zone="z" * 5000),
 }
 BAD_TARGETS = {
-    "r": Target(r=4),
-    "w": Target(w=0),
-    "dw": Target(dw=4),
-    "version": Target(version=2**31),
-    "moves": Target(moves=-1),
-    "rows": Target(owners=(OWNERS,) * 15),
-    "a row too short": Target(owners=(("a",),) * 16),
-    "a stranger": Target(owners=(("a", "b", "ghost"),) * 16),
-    "operations": Target(operations=("op",) * 1000),
+    "r": RingTarget(r=4),
+    "w": RingTarget(w=0),
+    "dw": RingTarget(dw=4),
+    "version": RingTarget(version=2**31),
+    "moves": RingTarget(moves=-1),
+    "rows": RingTarget(owners=(OWNERS,) * 15),
+    "a row too short": RingTarget(owners=(("a",),) * 16),
+    "a stranger": RingTarget(owners=(("a", "b", "ghost"),) * 16),
+    "operations": RingTarget(operations=("op",) * 1000),
 }
 
 
@@ -97,7 +97,7 @@ def test_lines_without_sense(line: Member) -> None:
 
 
 @pytest.mark.parametrize("target", BAD_TARGETS.values(), ids=BAD_TARGETS.keys())
-def test_targets_without_sense(target: Target) -> None:
+def test_targets_without_sense(target: RingTarget) -> None:
     assert target_fault(target, RING.identity, RING.members)
     after = Ring(RING.identity, RING.members, target, RING.entries)
     assert ring_fault(after) and step_fault(RING, after)
@@ -123,8 +123,8 @@ def test_what_correct_nodes_write_passes() -> None:
     ):
         assert ring_fault(ring.with_entries({3: entry})) == ""
     rows = tuple(entry.owners for entry in RING.entries)
-    assert ring_fault(ring.with_target(Target(1, rows, 1, 3, 3, False, ("~op",), 16))) == ""
-    large = first_ring(Identity("c", 4096, 3), LINES, Target())
+    assert ring_fault(ring.with_target(RingTarget(1, rows, 1, 3, 3, False, ("~op",), 16))) == ""
+    large = first_ring(Identity("c", 4096, 3), LINES, RingTarget())
     assert ring_fault(Ring.decode(large.encode())) == ""
 
 

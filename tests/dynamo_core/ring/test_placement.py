@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamo_core.errors import BadParameter
-from dynamo_core.ring.document import LEFT, Identity, Member, Target, digest_of
+from dynamo_core.ring.document import LEFT, Identity, Member, RingTarget, digest_of
 from dynamo_core.ring.placement import first_ring, place, shares, zone_cap
 from tests.dynamo_core.exhaustive import fewest_moves, moves
 
@@ -191,7 +191,7 @@ GOLDEN = ("c7a958dd0080a4da4faa745c283937bf", "730b4c092c44ec70e9c9f50526f9a46a"
 def test_the_first_ring_holds_the_placement_of_its_live_members() -> None:
     members = {x: Member(x, 1, i + 1, f"{x}:1", zone=x) for i, x in enumerate("abcd")}
     members["e"] = Member("e", 1, 5, "e:1", state=LEFT)
-    target = Target(r=1, w=3)
+    target = RingTarget(r=1, w=3)
     ring = first_ring(Identity("c", 64, 3), members, target)
     assert ring.members == members
     assert ring.target == target

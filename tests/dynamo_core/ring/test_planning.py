@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamo_core.errors import BadParameter
-from dynamo_core.ring.document import Entry, Identity, Member, Ring, Target, digest_of
+from dynamo_core.ring.document import Entry, Identity, Member, Ring, RingTarget, digest_of
 from dynamo_core.ring.placement import first_ring
 from dynamo_core.ring.planning import cancelled, moves_left
 from tests.dynamo_core.exhaustive import fewest_moves
@@ -36,7 +36,7 @@ def test_a_join_moves_the_newcomers_share_and_not_one_more(
     names = [chr(ord("A") + at) for at in range(size)]
     zone = {name: f"z{at % zones}" for at, name in enumerate(names)}
     lines = {name: Member(name, 1, ord(name), f"{name}:1", zone=zone[name]) for name in names}
-    ring = first_ring(Identity("c", partitions, 3), lines, Target())
+    ring = first_ring(Identity("c", partitions, 3), lines, RingTarget())
     new = {"name": "new", "address": "n:1", "zone": f"z{size % zones}"}
     made = planned(ring, {"join": [new]})
     assert len(made.moves) <= ceil(partitions * 3 / (size + 1))
@@ -52,7 +52,9 @@ def test_no_plan_needs_fewer_moves_and_each_is_balanced(data: st.DataObject, n: 
     rows = st.permutations(sorted(names)).map(lambda order: tuple(order[:n]))
     ring = a_ring("".join(sorted(names)), 16, n)
     owners = data.draw(st.lists(rows, min_size=16, max_size=16))
-    ring = Ring(ring.identity, ring.members, Target(), tuple(Entry(0, 0, row) for row in owners))
+    ring = Ring(
+        ring.identity, ring.members, RingTarget(), tuple(Entry(0, 0, row) for row in owners)
+    )
     join = data.draw(st.sets(st.sampled_from(sorted(set("abcd") - names)), max_size=1))
     leave = data.draw(st.sets(st.sampled_from(sorted(names)), max_size=1))
     weights = {name: data.draw(st.integers(1, 3)) for name in names - leave}
@@ -89,7 +91,7 @@ def test_a_plan_lists_a_line_a_replica_and_counts_nodes_and_zones() -> None:
 
 def test_without_wishes_a_plan_balances_what_is_there() -> None:
     ring = a_ring("abcd", 16, 1)
-    lopsided = Ring(ring.identity, ring.members, Target(), (Entry(0, 0, ("a",)),) * 16)
+    lopsided = Ring(ring.identity, ring.members, RingTarget(), (Entry(0, 0, ("a",)),) * 16)
     made = planned(lopsided, {})
     assert made.after == dict.fromkeys("abcd", 4)
     assert len(made.moves) == 12
@@ -123,7 +125,7 @@ def test_the_same_plan_has_the_same_hash_on_every_node_and_python() -> None:
         planned(ring, {**body, "weights": {"b": 3}}),
         planned(with_line(ring, "a", version=1), body),
         planned(with_entry(ring, 3, version=1), body),
-        planned(ring.with_target(Target(1)), body),
+        planned(ring.with_target(RingTarget(1)), body),
     ]
     assert len({made.hash, *(other.hash for other in others)}) == 5
 
@@ -196,7 +198,7 @@ def test_other_defaults_move_nothing_and_are_under_the_hash() -> None:
     others = [planned(ring, other).hash for other in ({"defaults": {"w": 1}}, {})]
     assert len({made.hash, *others}) == 3
     changed = after(ring, body)
-    assert changed.target == Target(1, made.owners, 2, 1, 1, False, ("op",), 0)
+    assert changed.target == RingTarget(1, made.owners, 2, 1, 1, False, ("op",), 0)
     assert (changed.entries, changed.members) == (ring.entries, ring.members)
     later = after(after(changed, {"leave": ["d"]}), {"defaults": {"r": 1}})
     assert (later.target.r, later.target.w, later.target.sloppy) == (1, 1, False)
@@ -220,7 +222,7 @@ def test_defaults_go_with_other_wishes() -> None:
 
 
 def test_an_old_ring_with_a_dw_above_w_may_change_something_else() -> None:
-    ring = a_ring().with_target(Target(1, (), 2, 1, 2))
+    ring = a_ring().with_target(RingTarget(1, (), 2, 1, 2))
     assert planned(ring, {"defaults": {"sloppy": False}}).defaults["after"]["dw"] == 2
     assert refusal(ring, {"defaults": {"w": 1}}).field == "defaults.w"
 

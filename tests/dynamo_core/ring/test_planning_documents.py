@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamo_core.errors import BadParameter
-from dynamo_core.ring.document import CHANGED, JOINING, LEAVING, LEFT, MEMBER, Member, Target, merge
+from dynamo_core.ring.document import (
+    CHANGED,
+    JOINING,
+    LEAVING,
+    LEFT,
+    MEMBER,
+    Member,
+    RingTarget,
+    merge,
+)
 from dynamo_core.ring.planning import FORCED, OPERATIONS_KEPT_MAX, cancelled, moves_left, removed
 from tests.dynamo_core.rings import JOIN_D, a_ring, after, done, planned, with_entry, with_line
 
@@ -137,7 +146,7 @@ def test_what_may_be_lost_is_what_w_owners_may_have_acked_alone() -> None:
     _, lost, below = removed(once, "b", False, "2")
     both = [p for p, e in enumerate(ring.entries) if {"a", "b"} <= set(e.owners)]
     assert lost == both and set(lost) < set(below)
-    one_ack = msgspec.structs.replace(ring, target=Target(w=1))
+    one_ack = msgspec.structs.replace(ring, target=RingTarget(w=1))
     assert removed(one_ack, "a", False, "1")[1] == removed(ring, "a", False, "1")[2]
 
 

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamo_core.ring.document import LEAVING, LEFT, MEMBER, Entry, Identity, Member, Ring, Target
+from dynamo_core.ring.document import (
+    LEAVING,
+    LEFT,
+    MEMBER,
+    Entry,
+    Identity,
+    Member,
+    Ring,
+    RingTarget,
+)
 from dynamo_core.ring.placement import first_ring
 from dynamo_core.ring.preference import Preference
 
@@ -22,7 +31,7 @@ def ring_of(owners: list[tuple[str, ...]], states: dict[str, str] | None = None)
     states = states or {}
     members = {x: line(i, x, states.get(x, MEMBER)) for i, x in enumerate(NAMES)}
     entries = tuple(Entry(0, 0, row) for row in owners)
-    return Ring(Identity("c", len(owners), 3), members, Target(), entries)
+    return Ring(Identity("c", len(owners), 3), members, RingTarget(), entries)
 
 
 def twin_stand_ins(ring: Ring, partition: int) -> tuple[str, ...]:
@@ -93,7 +102,7 @@ def test_joint_writers_are_listed_before_stand_ins(entry: Entry, writers: str) -
 def test_who_stands_in_differs_round_the_ring() -> None:
     """The hints for one node spread over all the others, not over one neighbour."""
     members = {f"n{i}": Member(f"n{i}", 1, i + 1, "") for i in range(10)}
-    ring = first_ring(Identity("c", 256, 3), members, Target())
+    ring = first_ring(Identity("c", 256, 3), members, RingTarget())
     preference = Preference(ring)
     mine = [p for p in range(256) if "n0" in preference.owners(p)]
     assert {preference.stand_ins(p)[0] for p in mine} == set(members) - {"n0"}

@@ -8,7 +8,7 @@ import pytest
 from dynamo_core.errors import RingRefused
 from dynamo_core.ring import planning
 from dynamo_core.ring.change_request import parse_change_request
-from dynamo_core.ring.document import LEFT, Identity, Member, Ring, Target, merge
+from dynamo_core.ring.document import LEFT, Identity, Member, Ring, RingTarget, merge
 from dynamo_core.ring.placement import first_ring
 from dynamo_core.ring.renaming import Renaming, renamed
 
@@ -20,7 +20,7 @@ def ring(count: int = 4) -> Ring:
         f"cart-{n}": Member(f"cart-{n}", 1, 100 + n, f"cart-{n}.cart-nodes.shop.svc:8082", "c:1")
         for n in range(count)
     }
-    return first_ring(Identity("old-ring", 16, 3), lines, Target())
+    return first_ring(Identity("old-ring", 16, 3), lines, RingTarget())
 
 
 def without_own(document: Ring) -> Ring:

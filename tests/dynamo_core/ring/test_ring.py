@@ -22,7 +22,7 @@ from dynamo_core.ring.document import (
     Member,
     Ring,
     RingParts,
-    Target,
+    RingTarget,
     digest_of,
     merge,
     merge_parts,
@@ -52,7 +52,7 @@ entries = st.builds(
     old=st.none() | rows,
 )
 targets = st.builds(
-    Target,
+    RingTarget,
     version=st.integers(0, 1),
     owners=st.just(()) | rows.map(lambda row: (row,) * SIZE),
     r=st.integers(1, 2),
@@ -92,7 +92,7 @@ def twin_merge(a: Ring, b: Ring) -> Ring:
 
 
 def a_ring(**lines: Member) -> Ring:
-    return Ring(IDENTITY, lines, Target(), (Entry(0, 0, ("a", "b")),) * SIZE)
+    return Ring(IDENTITY, lines, RingTarget(), (Entry(0, 0, ("a", "b")),) * SIZE)
 
 
 # ---------------------------------------------------------------- merge
@@ -129,7 +129,7 @@ def test_numbers_only_grow_by_a_merge(a: Ring, b: Ring) -> None:
 
 def test_rings_of_two_clusters_never_mix() -> None:
     ring = a_ring()
-    other = Ring(Identity("orders", SIZE, 2), {}, Target(), ring.entries)
+    other = Ring(Identity("orders", SIZE, 2), {}, RingTarget(), ring.entries)
     with pytest.raises(RingRefused) as caught:
         merge(ring, other)
     assert caught.value.slug == "wrong-cluster"
@@ -182,8 +182,8 @@ def test_exchanging_parts_that_differ_makes_both_the_merge(a: Ring, b: Ring) -> 
 
 def test_only_what_differs_travels() -> None:
     ring = a_ring(a=Member("a", 1, 1, ""))
-    newer = ring.with_target(Target(version=1, w=1))
-    assert newer.parts_differing(ring.digests()) == RingParts(target=Target(version=1, w=1))
+    newer = ring.with_target(RingTarget(version=1, w=1))
+    assert newer.parts_differing(ring.digests()) == RingParts(target=RingTarget(version=1, w=1))
     assert ring.parts_differing(()).ring() == ring
 
 
@@ -214,7 +214,7 @@ def test_parts_survive_the_wire() -> None:
     "parts",
     [
         pytest.param(RingParts(entries=(Entry(0, 0, ("a",)),)), id="too-few-entries"),
-        pytest.param(RingParts(target=Target(1, (("a",),))), id="short-target"),
+        pytest.param(RingParts(target=RingTarget(1, (("a",),))), id="short-target"),
         pytest.param(RingParts(members={"b": Member("a", 1, 1, "")}), id="name-of-another"),
     ],
 )
@@ -227,8 +227,8 @@ def test_parts_that_do_not_fit_are_bad_frames(parts: RingParts) -> None:
     "parts",
     [
         pytest.param(RingParts(), id="nothing"),
-        pytest.param(RingParts(IDENTITY, {}, Target()), id="no-entries"),
-        pytest.param(RingParts(IDENTITY, {}, Target(), ()), id="empty-entries"),
+        pytest.param(RingParts(IDENTITY, {}, RingTarget()), id="no-entries"),
+        pytest.param(RingParts(IDENTITY, {}, RingTarget(), ()), id="empty-entries"),
     ],
 )
 def test_a_ring_is_made_of_all_parts_or_not_at_all(parts: RingParts) -> None:
@@ -259,13 +259,13 @@ def test_ids_that_left_or_were_replaced_are_gone() -> None:
 
 def test_epoch_sums_lives_versions_and_terms() -> None:
     ring = a_ring(a=Member("a", 2, 1, "", version=3))
-    ring = ring.with_entry(0, Entry(4, 5, ("b",))).with_target(Target(version=6))
+    ring = ring.with_entry(0, Entry(4, 5, ("b",))).with_target(RingTarget(version=6))
     assert ring.epoch == 2 + 3 + 4 + 5 + 6
 
 
 @pytest.mark.parametrize(("partitions", "bits"), [(16, 4), (256, 8), (4096, 12)])
 def test_partition_bits(partitions: int, bits: int) -> None:
-    ring = Ring(Identity("c", partitions, 1), {}, Target(), (Entry(0, 0, ("a",)),) * partitions)
+    ring = Ring(Identity("c", partitions, 1), {}, RingTarget(), (Entry(0, 0, ("a",)),) * partitions)
     assert ring.partition_bits == bits
     assert ring.fault() == ""
 
@@ -273,7 +273,7 @@ def test_partition_bits(partitions: int, bits: int) -> None:
 @pytest.mark.parametrize("partitions", [0, 8, 24, 8192])
 def test_other_numbers_of_partitions_are_a_fault(partitions: int) -> None:
     entries_ = (Entry(0, 0, ("a",)),) * partitions
-    assert Ring(Identity("c", partitions, 1), {}, Target(), entries_).fault() != ""
+    assert Ring(Identity("c", partitions, 1), {}, RingTarget(), entries_).fault() != ""
 
 
 # ---------------------------------------------------------------- forms
@@ -301,7 +301,7 @@ def test_the_json_form_is_the_contracts() -> None:
             "b": Member("b", 1, 22, "b:1", "b:2", "z2", 2, LEAVING, 7),
             "a": Member("a", 3, 11, "a:1", "a:2", "z1"),
         },
-        Target(5, (("b", "a"),) * SIZE, 1, 2, 2, False),
+        RingTarget(5, (("b", "a"),) * SIZE, 1, 2, 2, False),
         (
             Entry(1, 2, ("a", "b"), ("a", "c"), ("b", "c")),
             *(Entry(0, 0, ("a", "b")),) * (SIZE - 1),

@@ -18,7 +18,7 @@ from dynamo_core.membership.stored_ring import GONE_KEY, RING_KEY
 from dynamo_core.replica.hints import hint_key, split_hint_key
 from dynamo_core.replica.store import Change
 from dynamo_core.ring.document import Identity as RingIdentity
-from dynamo_core.ring.document import Member, Ring, Target
+from dynamo_core.ring.document import Member, Ring, RingTarget
 from dynamo_core.ring.placement import first_ring
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.town import Town
@@ -51,7 +51,7 @@ def filled(directory: Path, name: str = "cart-1", **settings: Any) -> int:
         for n in range(3)
     }
     lines["cart-1"] = Member("cart-1", 1, opened.identity.node_id, "cart-1.cart-nodes.shop.svc:1")
-    ring = first_ring(RingIdentity("old-ring", 16, 3), lines, Target())
+    ring = first_ring(RingIdentity("old-ring", 16, 3), lines, RingTarget())
     hints: list[Change] = [(HINTS, hint_key(target, STORED), b"r") for target in TARGETS]
     opened.store.write([(META, RING_KEY, ring.encode()), (DATA, STORED, b"r"), *NOTES, *hints])
     opened.store.close()

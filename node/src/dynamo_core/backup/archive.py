@@ -40,13 +40,13 @@ class ArchiveHost(Host, Protocol):
 
 class Archive:
     """What the node does for backups. `carry`: the shell, which reads and writes archives; it calls
-    the reply in a later turn. `target_fault`: what it has against the URL of one, "" for
+    the reply in a later turn. `archive_fault`: what it has against the URL of one, "" for
     nothing."""
 
     def __init__(self, node: ArchiveHost) -> None:
         self.node = node
         self.carry: Callable[[Message, Reply], None] = nothing
-        self.target_fault: Callable[[str], str] = lambda archive: ""
+        self.archive_fault: Callable[[str], str] = lambda archive: ""
         self._runs: dict[str, Run] = {}
         self._savings: dict[tuple[object, ...], SavingPartition | SavingHints] = {}
         self._merging: dict[tuple[str, str], list[tuple[int, Reply]]] = {}
@@ -60,10 +60,10 @@ class Archive:
 
     def attach(
         self, carry: Callable[[Message, Reply], None],
-        target_fault: Callable[[str], str] = lambda archive: "",
+        archive_fault: Callable[[str], str] = lambda archive: "",
     ) -> None:  # fmt: skip
         """From the shell: its way to archives, and what it has against the URL of one."""
-        self.carry, self.target_fault = carry, target_fault
+        self.carry, self.archive_fault = carry, archive_fault
 
     def _carry(self, request: Message, reply: Reply) -> None:
         self.carry(request, reply)
@@ -140,7 +140,7 @@ class Archive:
             return done(503, refusal("not-a-member", "this node is in no ring"))
         if fault := backup_id_fault(name):
             return done(400, refusal("bad-parameter", f"id: {fault}"))
-        if fault := self.target_fault(body["archive"]):
+        if fault := self.archive_fault(body["archive"]):
             return done(400, refusal("bad-parameter", f"archive: {fault}"))
         run, asked = self._runs.get(name), make()
         if run is None or run.state == "failed":

@@ -25,7 +25,7 @@ from dynamo_core.ring.document import (
     Identity,
     Member,
     Ring,
-    Target,
+    RingTarget,
 )
 from dynamo_core.ring.placement import first_ring
 from dynamo_core.runtime.machine import Effects, Machine, View
@@ -47,13 +47,18 @@ class Founding(Machine):
     """One create command, run by the node that got it."""
 
     def __init__(
-        self, view: View, identity: Identity, members: list[Member], target: Target, done: Verdict
+        self,
+        view: View,
+        identity: Identity,
+        members: list[Member],
+        ring_target: RingTarget,
+        done: Verdict,
     ) -> None:
         super().__init__()
         self.view = view
         self.identity = identity
         self.members = {m.name: m for m in members}
-        self.target = target
+        self.target = ring_target
         self.ring: Ring | None = None
         self._done = done
         self._prepared: dict[str, Prepared] = {}
@@ -194,7 +199,9 @@ def next_life(line: Member, node_id: int, address: str, client: str) -> Member:
     )
 
 
-def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, list[Member], Target]:
+def parse_creation(
+    body: dict[str, Any], cluster_id: str
+) -> tuple[Identity, list[Member], RingTarget]:
     """The create command of docs/http-api.md. Raises BadRequest naming the field."""
     members = parse_members("members", body.get("members", []))
     partitions, n = body.get("partitions", 256), body.get("n", 3)
@@ -210,8 +217,8 @@ def parse_creation(body: dict[str, Any], cluster_id: str) -> tuple[Identity, lis
             raise BadRequest(f"{field}: 1 to {name}={most}")
     if conflicts not in ("Siblings", "LastWriteWins"):
         raise BadRequest("conflicts: Siblings or LastWriteWins")
-    target = Target(0, (), r, w, dw, body.get("sloppy", True))
-    return Identity(cluster_id, partitions, n, conflicts), members, target
+    ring_target = RingTarget(0, (), r, w, dw, body.get("sloppy", True))
+    return Identity(cluster_id, partitions, n, conflicts), members, ring_target
 
 
 def is_candidate(ring: Ring, name: str, node_id: int) -> str:

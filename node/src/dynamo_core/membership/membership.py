@@ -250,11 +250,11 @@ class Membership:
             if body.get("cluster_id") == mine:
                 return done(200, "", "")
             return done(409, "wrong-cluster", f"cluster_id: this node is in {mine}")
-        identity, members, target = parse_creation(body, cluster_id)
+        identity, members, ring_target = parse_creation(body, cluster_id)
         if node.identity.name not in {m.name for m in members}:
             raise BadRequest(f"members: {node.identity.name}, which got the command, is missing")
         self.rings.dial(members)
-        founding = Founding(node, identity, members, target, done)
+        founding = Founding(node, identity, members, ring_target, done)
         if self._founding is not None:
             self._founding.give_way(founding)
         self._founding = founding

@@ -10,7 +10,7 @@ from dynamo_core.bounds import EXPIRES_MS_MAX, Count
 from dynamo_core.causality.context import Context
 from dynamo_core.causality.records import Sibling
 from dynamo_core.protocol.traceparent import Trace
-from dynamo_core.ring.document import Target
+from dynamo_core.ring.document import RingTarget
 
 
 class Get(msgspec.Struct, kw_only=True, gc=False):
@@ -100,23 +100,23 @@ Done = Callable[[Outcome], None]
 """Called once, with the outcome of an operation."""
 
 
-def fill_in(operation: Operation, target: Target, wall_ms: int) -> None:
+def fill_in(operation: Operation, defaults: RingTarget, wall_ms: int) -> None:
     """Writes the ring's defaults into the open options of the operation (S-RW-1, S-RW-2). The node
     that the client asked does this once. So the options stay the same when the defaults change
     while the operation is forwarded or waits for a read. None is never sent: older nodes without
     `sloppy` could not read it (C17). The expiry becomes an absolute time, by the clock of this node
     (S-TTL-1)."""
     if operation.strict is None:
-        operation.strict = not target.sloppy
+        operation.strict = not defaults.sloppy
     if isinstance(operation, Get):
-        operation.r = operation.r or target.r
+        operation.r = operation.r or defaults.r
         return
     w, dw = operation.w, operation.dw
     if w and not dw:
-        dw = min(target.dw, w)  # with fewer copies there can be only as many fsyncs (C8)
+        dw = min(defaults.dw, w)  # with fewer copies there can be only as many fsyncs (C8)
     elif dw and not w:
-        w = max(target.w, dw)  # a copy that is fsynced is a copy
-    operation.w, operation.dw = w or target.w, dw or target.dw
+        w = max(defaults.w, dw)  # a copy that is fsynced is a copy
+    operation.w, operation.dw = w or defaults.w, dw or defaults.dw
     if operation.expires_in_s or operation.expires_ms:
         _stamp(operation, wall_ms)
 

@@ -108,7 +108,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
         return self.incarnation, self.state == LEFT, self.version, _RANK[self.state]
 
 
-class Target(msgspec.Struct, frozen=True, array_like=True):
+class RingTarget(msgspec.Struct, frozen=True, array_like=True):
     """The wanted state: the owners by partition (empty without a wish) and the defaults.
     `operations` has the ids of the last operations applied, the current one last. `moves` is the
     number of replicas that the current operation planned to move."""
@@ -122,7 +122,7 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
     operations: tuple[str, ...] = ()
     moves: int = 0
 
-    def later(self, other: Target) -> Target:
+    def later(self, other: RingTarget) -> RingTarget:
         """The target with the larger (version, digest) wins as a whole."""
         if self.version == other.version and self != other:
             return other if digest_of(other) > digest_of(self) else self
@@ -177,7 +177,7 @@ class RingParts(msgspec.Struct, frozen=True, array_like=True):
 
     identity: Identity | None = None
     members: dict[str, Member] | None = None
-    target: Target | None = None
+    target: RingTarget | None = None
     entries: tuple[Entry, ...] | None = None
 
     def ring(self) -> Ring:
@@ -199,7 +199,7 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     identity: Identity
     members: dict[str, Member]
-    target: Target
+    target: RingTarget
     entries: tuple[Entry, ...]
 
     @cached_property
@@ -273,7 +273,7 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
         entries = tuple(changed.get(p, entry) for p, entry in enumerate(self.entries))
         return Ring(self.identity, self.members, self.target, entries)
 
-    def with_target(self, target: Target) -> Ring:
+    def with_target(self, target: RingTarget) -> Ring:
         """This ring with `target` merged into the register."""
         return merge_parts(self, RingParts(target=target))
 

@@ -29,7 +29,7 @@ from dynamo_core.bounds import (
     address_fault,
     name_fault,
 )
-from dynamo_core.ring.document import Entry, Identity, Member, Owners, Ring, Target
+from dynamo_core.ring.document import Entry, Identity, Member, Owners, Ring, RingTarget
 
 WEIGHT_MAX = 1 << 20
 """Far above the limit for administrators."""
@@ -92,7 +92,7 @@ def entry_fault(entry: Entry, n: int) -> str:
     return ""
 
 
-def target_fault(target: Target, identity: Identity, known: Collection[str]) -> str:
+def target_fault(target: RingTarget, identity: Identity, known: Collection[str]) -> str:
     """What is wrong with a target of this ring; `known` has the names of the ring's members."""
     n = identity.n
     if not (0 <= target.version <= VERSION_MAX and 0 <= target.moves <= MOVES_MAX):

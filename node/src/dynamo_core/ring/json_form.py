@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from dynamo_core.errors import BadParameter
-from dynamo_core.ring.document import Entry, Identity, Member, Ring, Target
+from dynamo_core.ring.document import Entry, Identity, Member, Ring, RingTarget
 
 NOT_HEARD: Mapping[str, str | None] = {}
 
@@ -51,7 +51,7 @@ def from_document(document: dict[str, Any]) -> Ring:
                 line["name"]: _of({**line, "id": int(line["id"], 16)}, Member)
                 for line in document["members"]
             },
-            _of({**document, "owners": document["target"] or ()}, Target),
+            _of({**document, "owners": document["target"] or ()}, RingTarget),
             tuple(_of(row, Entry) for row in entries),
         )
     except (LookupError, TypeError, ValueError) as error:

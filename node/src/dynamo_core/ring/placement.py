@@ -31,7 +31,7 @@ from heapq import heappop, heappush
 from math import ceil, floor
 
 from dynamo_core.errors import BadParameter
-from dynamo_core.ring.document import LEFT, Entry, Identity, Member, Owners, Ring, Target
+from dynamo_core.ring.document import LEFT, Entry, Identity, Member, Owners, Ring, RingTarget
 
 HOLE = -1
 SAVINGS_MAX = 8
@@ -53,7 +53,7 @@ def place(
     return _Layout(members, partitions, n, previous).solve()
 
 
-def first_ring(identity: Identity, members: Mapping[str, Member], target: Target) -> Ring:
+def first_ring(identity: Identity, members: Mapping[str, Member], target: RingTarget) -> Ring:
     """The first ring: entries by placement, term 0, version 0. Raises BadParameter."""
     live = {m.name: (m.zone, m.weight) for m in members.values() if m.state != LEFT}
     owners = place(live, identity.partitions, identity.n)

@@ -38,7 +38,7 @@ from dynamo_core.ring.document import (
     Owners,
     Ring,
     RingParts,
-    Target,
+    RingTarget,
     digest_of,
     merge_parts,
 )
@@ -364,7 +364,9 @@ def _joining(line: Member | None, new: Member, node_id: int, client: str) -> Mem
     return _replace(new, incarnation=incarnation, id=node_id, client=client)
 
 
-def _wished(target: Target, owners: tuple[Owners, ...], moves: int, operation_id: str) -> Target:
+def _wished(
+    target: RingTarget, owners: tuple[Owners, ...], moves: int, operation_id: str
+) -> RingTarget:
     operations = (*target.operations, operation_id)[-OPERATIONS_KEPT_MAX:]
     return _replace(
         target, version=target.version + 1, owners=owners, moves=moves, operations=operations

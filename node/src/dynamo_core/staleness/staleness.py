@@ -118,9 +118,9 @@ class Report(Machine):
 
     def _described(self, curves: list[Curve]) -> dict[str, Any]:
         node = self.part.node
-        n, own, target = self.n, node.ring.identity.n, node.ring.target
+        n, own, defaults = self.n, node.ring.identity.n, node.ring.target
         by_rw = {(curve.r, curve.w): curve for curve in curves}
-        here = (target.r, target.w) if n == own else None
+        here = (defaults.r, defaults.w) if n == own else None
         self.present = by_rw.get(here) if here is not None else None
         sizes = range(1, n + 1) if curves else ()
         lines = [
@@ -147,7 +147,8 @@ class Report(Machine):
                 if a != b
             ),
             "trials": self._trials.count if self._trials is not None else 0,
-            "age_s": 0.0, "n": n, "ring_n": own, "r": target.r, "w": target.w, "dw": target.dw,
+            "age_s": 0.0, "n": n, "ring_n": own, "r": defaults.r, "w": defaults.w,
+            "dw": defaults.dw,
             "hedge_ms": round(node.hedging.after_s(1.0) * 1000, 3), "t_ms": list(T_MS),
             "settings": lines,
             "delays": [

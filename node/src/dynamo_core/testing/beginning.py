@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from dynamo_core.ring.document import Identity, Member, Ring, Target
+from dynamo_core.ring.document import Identity, Member, Ring, RingTarget
 from dynamo_core.ring.placement import first_ring
 from dynamo_core.testing.plan import NAMES
 from dynamo_core.testing.process import Process
@@ -28,7 +28,7 @@ def begin(world: World) -> None:
         world.later(CREATE_S, lambda: _create(world))
         return
     ring = _ring(len(_founders(world)), plan.n, plan.lossy).with_target(
-        Target(1, (), plan.r, plan.w, plan.dw, plan.sloppy)
+        RingTarget(1, (), plan.r, plan.w, plan.dw, plan.sloppy)
     )
     for process in _founders(world):
         node = process.node
@@ -71,4 +71,4 @@ def _ring(nodes: int, n: int, lossy: bool) -> Ring:
     }
     conflicts = "LastWriteWins" if lossy else "Siblings"
     identity = Identity(CLUSTER, PARTITIONS, n, conflicts)  # type: ignore[arg-type]
-    return first_ring(identity, members, Target())
+    return first_ring(identity, members, RingTarget())

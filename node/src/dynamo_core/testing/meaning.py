@@ -15,14 +15,14 @@ def meant(world: World, attempt: Attempt, operation: Operation, node: Node) -> N
     attempt from a sloppy one, and C9 would excuse every operation that leaves the option open."""
     if node.ring_or_none is None:
         return
-    target = node.ring.target
-    attempt.strict = operation.strict if operation.strict is not None else not target.sloppy
+    defaults = node.ring.target
+    attempt.strict = operation.strict if operation.strict is not None else not defaults.sloppy
     if operation.strict is None and attempt.strict:
         world.count("strict by the ring")
     if isinstance(operation, Get):
-        attempt.r = operation.r or target.r
+        attempt.r = operation.r or defaults.r
     else:
-        attempt.w, attempt.dw = operation.w or target.w, operation.dw or target.dw
+        attempt.w, attempt.dw = operation.w or defaults.w, operation.dw or defaults.dw
 
 
 def stamp(world: World, attempt: Attempt, operation: Operation, node: Node) -> None:

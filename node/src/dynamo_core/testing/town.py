@@ -26,7 +26,7 @@ from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.protocol.frames import Frame, decode_frame
 from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
 from dynamo_core.ring.change_request import parse_change_request
-from dynamo_core.ring.document import Identity, Member, Ring, Target
+from dynamo_core.ring.document import Identity, Member, Ring, RingTarget
 from dynamo_core.ring.placement import first_ring
 from dynamo_core.ring.planning import Plan, applied, plan
 from dynamo_core.settings import Settings
@@ -82,8 +82,8 @@ class Town:
         if founded:
             founders = members.split() or self.names
             lines = {x: Member(x, 1, self.disks[x].node_id, x + ":1") for x in founders}
-            target = Target(r=min(2, n), w=min(2, n))
-            ring = first_ring(Identity("town", PARTITIONS, n, conflicts), lines, target)
+            ring_target = RingTarget(r=min(2, n), w=min(2, n))
+            ring = first_ring(Identity("town", PARTITIONS, n, conflicts), lines, ring_target)
             for name in founders:
                 self.nodes[name].ring_state.take(ring, founding=True)
             self.run(3.0)

@@ -53,7 +53,7 @@ def _least(phases: Collection[str]) -> Phase | None:
     return ("off" if "off" in phases else "allow") if phases else None
 
 
-def target(o: Snapshot) -> Phase:
+def wished(o: Snapshot) -> Phase:
     """The phase that the spec asks for."""
     return TARGETS[o.spec.tls.mode or "Disabled"]
 
@@ -70,12 +70,12 @@ def applied(o: Snapshot) -> Phase | None:
 def secured(o: Snapshot) -> bool:
     """Whether any node has TLS, or should get it."""
     started = any(pod.tls != "off" for pod in o.pods.values())
-    return started or target(o) != "off" or applied(o) not in (None, "off")
+    return started or wished(o) != "off" or applied(o) not in (None, "off")
 
 
 def phase(o: Snapshot) -> Phase:
     """The phase of new pods from now on."""
-    wish, now = target(o), applied(o)
+    wish, now = wished(o), applied(o)
     if now == wish or (not o.pods and not o.replicas):
         return wish
     if hindrance(o):
@@ -87,7 +87,7 @@ def phase(o: Snapshot) -> Phase:
 
 def hindrance(o: Snapshot) -> str:
     """Why a ring cannot begin to change to TLS; "" if it can, or has begun."""
-    if target(o) == "off" or applied(o) not in (None, "off"):
+    if wished(o) == "off" or applied(o) not in (None, "off"):
         return ""
     if why := certificate_fault(o):
         return why
