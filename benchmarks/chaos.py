@@ -144,7 +144,7 @@ class Chaos:
 def _count(cluster: Cluster, record: Record) -> None:
     """Counts every key: a member must list the keys of the final reads. Raises RuntimeError."""
     shown = {a.key for a in record.attempts() if a.final and a.shown}
-    with cluster.door() as admin:
+    with cluster.admin() as admin:
         listed = set(admin.keys()) & set(record.all_keys())
     if listed != shown:
         raise RuntimeError(

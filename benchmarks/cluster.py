@@ -25,7 +25,7 @@ QUICK = (
     "--log-level=warning",
 )  # fmt: skip
 HEAL_S_MAX = 150.0
-DOOR_S_MAX = 15.0
+ADMIN_S_MAX = 15.0
 TRIES_MAX = 30
 """How often a plan is made again because it has changed before it was applied."""
 EVENT = re.compile(r'^dynamo_events_total\{event="(\w+)"\} (\S+)$', re.MULTILINE)
@@ -102,7 +102,7 @@ class Cluster:
         where = {name: node.advertise for name, node in self.nodes.items()}
         try:
             for name in self.members():
-                with self.door(name) as admin:
+                with self.admin(name) as admin:
                     lines = [line for line in admin.ring()["members"] if line["state"] != "LEFT"]
                     peers = admin.status()["peers"]
                 if any(line["address"] != where[line["name"]] for line in lines):
@@ -115,7 +115,7 @@ class Cluster:
 
     def stalls(self, name: str) -> bool:
         """Whether the node reports that its fsyncs stall (S-RW-8)."""
-        with self.door(name) as admin:
+        with self.admin(name) as admin:
             return bool(admin.status()["durability"] != "ok")
 
     def pause(self, name: str) -> None:
@@ -146,16 +146,16 @@ class Cluster:
     # ------------------------------------------------------------ the ring, from its nodes
 
     @contextmanager
-    def door(self, name: str = "") -> Iterator[AdminClient]:
+    def admin(self, name: str = "") -> Iterator[AdminClient]:
         """The admin listener of a node, by default of the first running member."""
         if not name:
             name = next(n for n in self.asked if self.nodes[n].alive and self.nodes[n].ready())
-        with AdminClient(self.nodes[name].admin, timeout_s=DOOR_S_MAX) as admin:
+        with AdminClient(self.nodes[name].admin, timeout_s=ADMIN_S_MAX) as admin:
             yield admin
 
     def ring(self, through: str = "") -> dict[str, Any]:
         """The ring document."""
-        with self.door(through) as admin:
+        with self.admin(through) as admin:
             return admin.ring()
 
     def states(self) -> dict[str, str]:
@@ -195,7 +195,7 @@ class Cluster:
             return "the ring is not at rest"
         for name in self.members():
             try:
-                with self.door(name) as admin:
+                with self.admin(name) as admin:
                     status = admin.status()
             except ClientError as error:
                 return f"{name}: {error}"
@@ -223,7 +223,7 @@ class Cluster:
             raise RuntimeError(f"not settled {error}{why[0]}") from None
 
     def _repaired(self) -> int:
-        with self.door() as admin:
+        with self.admin() as admin:
             asked = admin.repair()
             report: dict[str, Any] = {}
 
@@ -239,7 +239,7 @@ class Cluster:
     def apply(self, wishes: Mapping[str, Any], through: str = "") -> None:
         """Plans and applies like a person: again if another plan was faster. Raises ClientError."""
         for left in reversed(range(TRIES_MAX)):
-            with self.door(through) as admin:
+            with self.admin(through) as admin:
                 try:
                     admin.apply(wishes, admin.plan(wishes)["hash"])
                 except Conflict:
@@ -288,7 +288,7 @@ class Cluster:
         """Waits until nodes that will be LEFT are empty nodes with a new id (S-MEM-3)."""
         for name in names:
             node = self.nodes[name]
-            with self.door(name) as admin:
+            with self.admin(name) as admin:
                 until(lambda a=admin: _emptied(a), f"{name} has not left", HEAL_S_MAX)  # type: ignore[misc]
                 renewed = admin.status()["disk"] == "empty"
             self.asked = [other for other in self.asked if other != name]
@@ -296,7 +296,7 @@ class Cluster:
                 node.stop()
                 node.start(*self.flags)
                 until(node.lives, f"{name} does not start again", HEAL_S_MAX)
-            with self.door(name) as admin:
+            with self.admin(name) as admin:
                 assert admin.status()["disk"] == "empty", f"{name} has left and is not empty"
 
     def rest(self) -> None:
@@ -309,7 +309,7 @@ class Cluster:
         """What every process has counted since its start, by name and process number."""
         found: dict[tuple[str, int], Counter[str]] = {}
         for name, node in self.nodes.items():
-            with suppress(ClientError), self.door(name) as admin:
+            with suppress(ClientError), self.admin(name) as admin:
                 rows = EVENT.findall(admin.metrics())
                 pid = node.process.pid if node.process is not None else 0
                 found[name, pid] = Counter({event: int(float(count)) for event, count in rows})
@@ -319,7 +319,7 @@ class Cluster:
         """Every answering node's status and ring document."""
         for name in self.nodes:
             for what in ("status", "ring", "metrics"):
-                with suppress(ClientError, OSError), self.door(name) as admin:
+                with suppress(ClientError, OSError), self.admin(name) as admin:
                     said = getattr(admin, what)()
                     text = said if isinstance(said, str) else msgspec.json.encode(said).decode()
                     (place / f"{what}-{name}.txt").write_text(text + "\n")

@@ -112,7 +112,7 @@ class Shop:
         self.say([LEAVING], "leaving", f"{LEAVING} leaves: {self._moves()} moves")
 
     def _moves(self) -> int:
-        with self.cluster.door(NAMES[0]) as admin:
+        with self.cluster.admin(NAMES[0]) as admin:
             return int(admin.status()["operation"]["moves_total"])
 
     def left(self) -> None:

@@ -80,7 +80,7 @@ class Links:
         """`delays`: by directed link, the time by which each piece is delayed, in s. The pieces
         stay in their order."""
         self._delays = dict(delays or {})
-        self._doors: dict[str, tuple[socket.socket, int]] = {}
+        self._places: dict[str, tuple[socket.socket, int]] = {}
         self._cut: dict[tuple[str, str], How] = {}
         self._servers: dict[str, asyncio.Server] = {}
         self._cards: dict[str, int] = {}
@@ -96,16 +96,16 @@ class Links:
     def add(self, name: str) -> str:
         """The address at which peers dial this node; before `start`."""
         listener = socket.create_server(("127.0.0.1", 0))
-        self._doors[name] = (listener, 0)
+        self._places[name] = (listener, 0)
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
     def lead(self, name: str, port: int) -> None:
         """The port where the node really listens."""
-        self._doors[name] = (self._doors[name][0], port)
+        self._places[name] = (self._places[name][0], port)
 
     def move(self, name: str) -> str:
         """Another address for the node; no proxy listens at the old one any more."""
-        port = self._doors[name][1]
+        port = self._places[name][1]
         address = self.add(name)
         self.lead(name, port)
         asyncio.run_coroutine_threadsafe(self._serve(name), self._loop).result(WAIT_S_MAX)
@@ -123,7 +123,7 @@ class Links:
 
     def isolate(self, name: str, how: How = "silent") -> None:
         """Cuts a node off in both directions."""
-        for other in self._doors:
+        for other in self._places:
             if other != name:
                 self.cut(name, other, how)
                 self.cut(other, name, how)
@@ -140,7 +140,7 @@ class Links:
         """Closes everything."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(WAIT_S_MAX)
-        for listener, _ in self._doors.values():
+        for listener, _ in self._places.values():
             listener.close()
 
     def _call(self, call: Any, *arguments: Any) -> None:
@@ -170,7 +170,7 @@ class Links:
         asyncio.set_event_loop(self._loop)
 
         async def listen() -> None:
-            for name in self._doors:
+            for name in self._places:
                 await self._serve(name)
 
         self._loop.run_until_complete(listen())
@@ -183,7 +183,7 @@ class Links:
 
     async def _serve(self, name: str) -> None:
         before = self._servers.get(name)
-        listener = self._doors[name][0]
+        listener = self._places[name][0]
         self._servers[name] = await asyncio.start_server(self._accept(name), sock=listener)
         if before is not None:
             before.close()
@@ -201,7 +201,7 @@ class Links:
                 source = msgspec.msgpack.decode(said[HEAD_BYTES:], type=Hello).name
                 if self._cut.get((source, destination)) == "closed":
                     return
-                far = await asyncio.open_connection("127.0.0.1", self._doors[destination][1])
+                far = await asyncio.open_connection("127.0.0.1", self._places[destination][1])
                 ends.append(far[1])
                 for end in ends:
                     self._open.add((source, destination, end))

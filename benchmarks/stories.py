@@ -119,7 +119,7 @@ def _remove(cluster: Cluster, name: str) -> bool:
     """False if it has LEFT meanwhile."""
     stays = next(other for other in cluster.asked if other != name)
     try:
-        with cluster.door(stays) as admin:
+        with cluster.admin(stays) as admin:
             admin.remove(name, force=True)
     except ClientError as error:
         if error.status != 400:

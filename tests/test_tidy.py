@@ -65,7 +65,7 @@ ONLY_IN = {
     "pyrage": {"sealing"},
     "fastapi": {"admin_api", "app", "backup_api", "look_api", "openapi"},
     "starlette": {
-        *("admin_answers", "admin_api", "admin_door", "app", "console_files", "kv_asgi"),
+        *("admin_answers", "admin_api", "admin_checks", "app", "console_files", "kv_asgi"),
         "viewer_files",
     },
     "cryptography": {"authority", "trial_ca"},

@@ -1,4 +1,4 @@
-"""A real S3 server, moto's, as a process, and a door in front of it that fails, throttles and cuts.
+"""A real S3 server, moto's, as a process, and a proxy in front of it that fails, throttles and cuts.
 
 moto wants other versions of some libraries than `uv.lock` has, so it gets a virtual environment for
 itself, made once beside the one of the tests.
@@ -74,7 +74,7 @@ def s3_server() -> Iterator[Port]:
         said.close()
 
 
-class Door(ThreadingHTTPServer):
+class Proxy(ThreadingHTTPServer):
     """Between the clients and the server. `trouble` is told method, path and how often that was
     asked before, and says "fail", "throttle", "cut", "shorten", "unconditional" or "" for nothing.
     What is cut ends in the midst of its bytes; what is shortened has as many as it says, and too
@@ -109,7 +109,7 @@ class Door(ThreadingHTTPServer):
 
 class _Passing(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Door
+    server: Proxy
 
     def _pass(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
@@ -157,9 +157,9 @@ class _Passing(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def door(server: Port, trouble: Callable[[str, str, int], str]) -> Iterator[Door]:
-    """A door that is open until the end of the block."""
-    opened = Door(server, trouble)
+def proxy(server: Port, trouble: Callable[[str, str, int], str]) -> Iterator[Proxy]:
+    """A proxy that is open until the end of the block."""
+    opened = Proxy(server, trouble)
     thread = Thread(target=opened.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

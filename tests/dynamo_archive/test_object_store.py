@@ -17,7 +17,7 @@ from dynamo_core.causality.codec import encode_record
 from dynamo_core.causality.records import EMPTY, Sibling, update
 from dynamo_core.keys import DATA, store_key
 from dynamo_core.protocol.backup_messages import Part
-from tests.dynamo_archive.s3_server import CREDENTIALS, Port, door, s3_server
+from tests.dynamo_archive.s3_server import CREDENTIALS, Port, proxy, s3_server
 
 Trouble = Callable[[str, str, int], str]
 
@@ -91,7 +91,7 @@ def test_of_two_that_create_an_object_one_keeps_it(archive: Archive) -> None:
 def test_a_server_without_conditions_keeps_the_object_and_says_why(
     dialled: Callable[[Port], None], server: Port, tmp_path: Path
 ) -> None:
-    with door(server, lambda method, path, before: "unconditional") as opened:
+    with proxy(server, lambda method, path, before: "unconditional") as opened:
         dialled(opened.port)
         archive = Archive(f"s3://shop/{tmp_path.name}")
         assert archive.create("backups/one/manifest.json", b"first")
@@ -108,7 +108,7 @@ def test_a_part_comes_back_whole(archive: Archive) -> None:
 def test_what_fails_now_and_then_is_asked_again(
     what: str, server: Port, dialled: Callable[[Port], None]
 ) -> None:
-    with door(server, lambda method, path, before: what if before < 2 else "") as opened:
+    with proxy(server, lambda method, path, before: what if before < 2 else "") as opened:
         dialled(opened.port)
         archive = Archive(f"s3://shop/{what}s-twice")
         assert unpack(archive, packed(archive)) == rows(50)
@@ -119,7 +119,7 @@ def test_what_fails_now_and_then_is_asked_again(
 def test_what_only_fails_ends_with_one_line(
     what: str, server: Port, dialled: Callable[[Port], None]
 ) -> None:
-    with door(server, lambda method, path, before: what) as opened:
+    with proxy(server, lambda method, path, before: what) as opened:
         dialled(opened.port)
         archive = Archive(f"s3://shop/{what}s")
         with pytest.raises(ArchiveError) as failed:
@@ -136,7 +136,7 @@ def test_an_answer_that_is_cut_is_never_taken_for_the_whole(
     def trouble(method: str, path: str, before: int) -> str:
         return "cut" if method == "GET" and (always or before == 0) else ""
 
-    with door(server, trouble) as opened:
+    with proxy(server, trouble) as opened:
         dialled(opened.port)
         archive = Archive("s3://shop/cut")
         part = packed(archive)
@@ -155,7 +155,7 @@ def test_a_listing_that_is_cut_is_an_error_and_no_shorter_list(
     what: str, server: Port, dialled: Callable[[Port], None]
 ) -> None:
     listed = "list-type"
-    with door(server, lambda method, path, before: what if listed in path else "") as opened:
+    with proxy(server, lambda method, path, before: what if listed in path else "") as opened:
         dialled(opened.port)
         archive = Archive(f"s3://shop/list-{what}")
         for index in range(20):
@@ -168,7 +168,7 @@ def test_a_listing_that_is_cut_is_an_error_and_no_shorter_list(
 def test_an_object_that_became_shorter_is_refused(
     server: Port, dialled: Callable[[Port], None]
 ) -> None:
-    with door(server, lambda method, path, before: "shorten" if method == "GET" else "") as opened:
+    with proxy(server, lambda method, path, before: "shorten" if method == "GET" else "") as opened:
         dialled(opened.port)
         archive = Archive("s3://shop/short")
         part = packed(archive)

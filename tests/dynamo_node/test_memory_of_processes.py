@@ -42,7 +42,7 @@ def highest_bytes(node: Node) -> int:
 def check(cluster: Cluster) -> None:
     """Each node against the bound in its status, and against 1 GiB."""
     for name, node in cluster.nodes.items():
-        with cluster.door(name) as admin:
+        with cluster.admin(name) as admin:
             bound = admin.status()["memory"]["bound_bytes"]
         assert MIB < bound <= 1280 * MIB
         assert highest_bytes(node) <= min(bound, USED_MAX)
@@ -104,7 +104,7 @@ def test_many_large_puts_and_listings_of_them(cluster: Cluster) -> None:
         return httpx.put(url, content=b"v" * MIB, timeout=WAIT_S).status_code
 
     def page(number: int) -> int:
-        with cluster.door(NAMES[number % 3]) as admin:
+        with cluster.admin(NAMES[number % 3]) as admin:
             return len(list(admin.keys()))
 
     with ThreadPoolExecutor(32) as pool:

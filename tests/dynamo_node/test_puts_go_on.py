@@ -59,7 +59,7 @@ def _down(cluster: Cluster, name: str) -> bool:
     """Whether both others know that the node is down."""
     for other in NAMES:
         if other != name:
-            with cluster.door(other) as admin:
+            with cluster.admin(other) as admin:
                 if admin.status()["peers"][name] == "up":
                     return False
     return True
@@ -74,7 +74,7 @@ def test_puts_go_on_while_the_fsyncs_of_one_node_stall(cluster: Cluster) -> None
     first = puts(cluster, victim.name, "stalls")
 
     def told() -> bool:
-        with cluster.door(victim.name) as admin:
+        with cluster.admin(victim.name) as admin:
             return bool(admin.status()["durability"].startswith("fsyncs stall since 20"))
 
     until(told, "it does not say that its fsyncs stall")

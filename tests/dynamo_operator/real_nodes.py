@@ -32,7 +32,7 @@ class RealNodes:
         self.secret = directory / "secret"
         self.secret.write_text(SECRET)
         self.mounts: dict[str, Mount] = {}
-        self.doors: dict[int, NodeAdmin] = {}
+        self.admins: dict[int, NodeAdmin] = {}
         self.more: list[str] = []
         """Further flags of every node."""
         self.disks: dict[str, Disk] = {}
@@ -40,8 +40,8 @@ class RealNodes:
 
     async def close(self) -> None:
         """Ends every process."""
-        for door in self.doors.values():
-            await door.close()
+        for admin in self.admins.values():
+            await admin.close()
         for node in self.running.values():
             node.stop()
 
@@ -120,8 +120,8 @@ class RealNodes:
         if node is None:
             raise Failed("no such pod")
         port = node.ports["admin"]
-        door = self.doors.setdefault(port, NodeAdmin(port))
+        admin = self.admins.setdefault(port, NodeAdmin(port))
         known = structs.replace(way, address="127.0.0.1", tokens=tokens_of(SECRET)[:1])
         if body is None:
-            return await door.get(known, path)
-        return await door.post(known, path, json.loads(body))
+            return await admin.get(known, path)
+        return await admin.post(known, path, json.loads(body))

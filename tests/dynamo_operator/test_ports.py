@@ -65,16 +65,16 @@ class Server:
 
 
 def kube(server: Server, call: Callable[[Kube], Awaitable[Any]]) -> Any:
-    """A call of the API server's door."""
+    """A call of the API server's port."""
 
     async def body(port: int) -> Any:
         configuration = Configuration(host=f"http://127.0.0.1:{port}")
         configuration.api_key["BearerToken"] = "Bearer token"
-        door = Kube(ApiClient(configuration))
+        port = Kube(ApiClient(configuration))
         try:
-            return await call(door)
+            return await call(port)
         finally:
-            await door.close()
+            await port.close()
 
     return server.run(body)
 
@@ -82,7 +82,7 @@ def kube(server: Server, call: Callable[[Kube], Awaitable[Any]]) -> Any:
 def test_an_apply_is_forced_and_whole() -> None:
     server = Server((200, {"metadata": {"resourceVersion": "2"}}))
     body = {"kind": "Service", "metadata": {"name": "a", "namespace": "n"}, "spec": {"x": 1}}
-    made = kube(server, lambda door: door.apply(body))
+    made = kube(server, lambda port: port.apply(body))
     assert made == {"metadata": {"resourceVersion": "2"}}
     ((method, path, about, text),) = server.asked
     assert method == "PATCH"
@@ -94,7 +94,7 @@ def test_an_apply_is_forced_and_whole() -> None:
 def test_lists_are_read_in_pages() -> None:
     first = {"items": [{"a": 1}], "metadata": {"continue": "more"}}
     server = Server((200, first), (200, {"items": [{"a": 2}], "metadata": {}}))
-    found = kube(server, lambda door: door.find("Pod", "", "app=x"))
+    found = kube(server, lambda port: port.find("Pod", "", "app=x"))
     assert found == [{"a": 1}, {"a": 2}]
     assert [path for _, path, _, _ in server.asked] == [
         "/api/v1/pods?limit=500&labelSelector=app%3Dx",
@@ -105,7 +105,7 @@ def test_lists_are_read_in_pages() -> None:
 def test_keys_of_accounts_are_read_in_their_own_type() -> None:
     """The API server has them as application/jwk-set+json, and answers 406 to who wants JSON."""
     server = Server((200, {"keys": []}))
-    assert kube(server, lambda door: door.read("/openid/v1/jwks")) == {"keys": []}
+    assert kube(server, lambda port: port.read("/openid/v1/jwks")) == {"keys": []}
     assert [path for _, path, _, _ in server.asked] == ["/openid/v1/jwks"]
     assert server.accepted == ["application/json, application/jwk-set+json"]
 
@@ -113,10 +113,10 @@ def test_keys_of_accounts_are_read_in_their_own_type() -> None:
 def test_statuses_are_patched_and_deletions_are_precise() -> None:
     server = Server((200, {}), (200, {}), (201, {}))
 
-    async def calls(door: Kube) -> None:
-        await door.patch("DynamoCluster", "n", "a", {"status": {"x": 1}}, "status")
-        await door.delete("Pod", "n", "a-0", {"uid": "u", "resourceVersion": "7"})
-        await door.evict("n", "a-0", {"uid": "u"})
+    async def calls(port: Kube) -> None:
+        await port.patch("DynamoCluster", "n", "a", {"status": {"x": 1}}, "status")
+        await port.delete("Pod", "n", "a-0", {"uid": "u", "resourceVersion": "7"})
+        await port.evict("n", "a-0", {"uid": "u"})
 
     kube(server, calls)
     (patch, delete, evict) = server.asked
@@ -135,43 +135,43 @@ def test_statuses_are_patched_and_deletions_are_precise() -> None:
 def test_failures_have_a_kind_and_a_message(status: int, kind: type[Failed]) -> None:
     server = Server((status, {"kind": "Status", "message": "because"}))
     with pytest.raises(Failed, match="because") as caught:
-        kube(server, lambda door: door.create({"kind": "Secret", "metadata": {"namespace": "n"}}))
+        kube(server, lambda port: port.create({"kind": "Secret", "metadata": {"namespace": "n"}}))
     assert (type(caught.value), caught.value.status) == (kind, status)
 
 
 def test_a_proxy_that_answers_in_html_is_a_failure() -> None:
     with pytest.raises(Failed) as caught:
-        kube(Server((502, "<html>")), lambda door: door.get("Pod", "n", "a"))
+        kube(Server((502, "<html>")), lambda port: port.get("Pod", "n", "a"))
     assert type(caught.value) is Failed
     with pytest.raises(Failed):
-        kube(Server((200, "<html>")), lambda door: door.get("Pod", "n", "a"))
+        kube(Server((200, "<html>")), lambda port: port.get("Pod", "n", "a"))
 
 
 def test_what_is_not_there_is_none() -> None:
-    assert kube(Server((404, {})), lambda door: door.get("Pod", "n", "a")) is None
+    assert kube(Server((404, {})), lambda port: port.get("Pod", "n", "a")) is None
 
 
 def test_a_server_that_is_gone_is_a_failure() -> None:
     async def body() -> None:
-        door = Kube(ApiClient(Configuration(host="http://127.0.0.1:1")))
+        port = Kube(ApiClient(Configuration(host="http://127.0.0.1:1")))
         try:
-            await door.get("Pod", "n", "a")
+            await port.get("Pod", "n", "a")
         finally:
-            await door.close()
+            await port.close()
 
     with pytest.raises(Failed):
         asyncio.run(body())
 
 
 def node(server: Server, call: Callable[[NodeAdmin], Awaitable[Any]]) -> Any:
-    """A call of the nodes' door."""
+    """A call of the nodes' port."""
 
     async def body(port: int) -> Any:
-        door = NodeAdmin(port)
+        port = NodeAdmin(port)
         try:
-            return await call(door)
+            return await call(port)
         finally:
-            await door.close()
+            await port.close()
 
     return server.run(body)
 
@@ -179,10 +179,10 @@ def node(server: Server, call: Callable[[NodeAdmin], Awaitable[Any]]) -> Any:
 def test_nodes_are_asked_with_the_token() -> None:
     server = Server((200, {"name": "a-0"}), (202, {"id": "1"}))
 
-    async def calls(door: NodeAdmin) -> list[Any]:
+    async def calls(port: NodeAdmin) -> list[Any]:
         return [
-            await door.get(Way("127.0.0.1", tokens_of("s3cret")), "/v1/status"),
-            await door.post(Way("127.0.0.1"), "/v1/repairs", {"id": "1"}),
+            await port.get(Way("127.0.0.1", tokens_of("s3cret")), "/v1/status"),
+            await port.post(Way("127.0.0.1"), "/v1/repairs", {"id": "1"}),
         ]
 
     assert node(server, calls) == [{"name": "a-0"}, {"id": "1"}]
@@ -195,10 +195,10 @@ def test_a_node_hears_the_secret_itself_only_after_it_has_refused_all_tokens() -
     refused = 401, {"type": "x/unauthorized", "detail": "no"}
     server = Server(refused, refused, (200, {}), refused, refused, refused)
 
-    async def calls(door: NodeAdmin) -> None:
-        assert await door.get(Way("127.0.0.1", tokens_of("new\r\nold\n")), "/v1/status") == {}
+    async def calls(port: NodeAdmin) -> None:
+        assert await port.get(Way("127.0.0.1", tokens_of("new\r\nold\n")), "/v1/status") == {}
         with pytest.raises(Failed):
-            await door.post(Way("127.0.0.1", tokens_of("new\nold")), "/v1/repairs", {"id": "1"})
+            await port.post(Way("127.0.0.1", tokens_of("new\nold")), "/v1/repairs", {"id": "1"})
 
     node(server, calls)
     tokens = [token_of(b"new"), token_of(b"old"), "new"]
@@ -215,17 +215,17 @@ def test_nodes_with_tls_are_believed_by_authority_and_name(tmp_path: Path) -> No
     server = Server(*[(401, {"detail": "no"})] * 2, tls=context)
     ours, theirs = ((tmp_path / place / "ca.crt").read_text() for place in ("ours", "theirs"))
 
-    async def calls(door: NodeAdmin) -> None:
+    async def calls(port: NodeAdmin) -> None:
         good = Way("127.0.0.1", ("t",), ours, "a-0")
         for way in (
             structs.replace(good, name="a-1"), structs.replace(good, believed=theirs),
             structs.replace(good, believed=""), structs.replace(good, believed="no PEM"),
         ):  # fmt: skip
             with pytest.raises(Failed) as failed:
-                await door.get(way, "/v1/status")
+                await port.get(way, "/v1/status")
             assert failed.value.status == 0
         with pytest.raises(Failed) as refused:
-            await door.get(good, "/v1/status")
+            await port.get(good, "/v1/status")
         assert refused.value.status == 401
 
     node(server, calls)
@@ -235,8 +235,8 @@ def test_nodes_with_tls_are_believed_by_authority_and_name(tmp_path: Path) -> No
 def test_a_problem_of_a_node_is_a_failure() -> None:
     problem = {"type": "x/plan-changed", "detail": "the ring is another now"}
     with pytest.raises(Conflict, match="another now") as caught:
-        node(Server((409, problem)), lambda door: door.post(HERE, "/x", {}))
+        node(Server((409, problem)), lambda port: port.post(HERE, "/x", {}))
     assert caught.value.body == problem
     for answer in ((200, "<html>"), (200, [1])):
         with pytest.raises(Failed):
-            node(Server(answer), lambda door: door.get(HERE, "/x"))
+            node(Server(answer), lambda port: port.get(HERE, "/x"))

@@ -12,7 +12,7 @@ from zlib import crc32
 
 import pytest
 
-from tests.dynamo_archive.s3_server import CREDENTIALS, door, s3_server
+from tests.dynamo_archive.s3_server import CREDENTIALS, proxy, s3_server
 from tests.dynamoctl.command_line import document, ok, run
 from tests.dynamoctl.filled_rings import EXPIRES, KEYS, Place, whole
 
@@ -175,7 +175,7 @@ def troubled(method: str, path: str, before: int) -> str:
 def test_an_s3_server_that_fails_throttles_and_cuts_while_clients_write(
     rings: Rings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with s3_server() as server, door(server, troubled) as opened:
+    with s3_server() as server, proxy(server, troubled) as opened:
         for name, value in CREDENTIALS.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{opened.port}")

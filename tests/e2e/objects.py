@@ -20,7 +20,7 @@ objects: dict[str, bytes] = {}
 lock = Lock()
 
 
-class Door(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     """PUT, GET and HEAD of objects, deletions of several, and lists of a bucket, page by page."""
 
     protocol_version = "HTTP/1.1"
@@ -99,4 +99,4 @@ def _is_key(element: ElementTree.Element) -> bool:
 
 if __name__ == "__main__":
     print("ready", flush=True)
-    ThreadingHTTPServer(("", int(sys.argv[1])), Door).serve_forever()
+    ThreadingHTTPServer(("", int(sys.argv[1])), Handler).serve_forever()

@@ -182,16 +182,16 @@ class LocalNode:
         from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
         where = ("127.0.0.1", self.ports["admin"])
-        door = HTTPConnection(*where, timeout=PROBE_S_MAX)
+        connection = HTTPConnection(*where, timeout=PROBE_S_MAX)
         if self.certs:
-            door = HTTPSConnection(*where, timeout=PROBE_S_MAX, context=self.tls.context())
+            connection = HTTPSConnection(*where, timeout=PROBE_S_MAX, context=self.tls.context())
         try:
-            door.request("GET", path)
-            return door.getresponse().status == 200
+            connection.request("GET", path)
+            return connection.getresponse().status == 200
         except (OSError, HTTPException):
             return False
         finally:
-            door.close()
+            connection.close()
 
 
 def create_ring(
@@ -380,8 +380,8 @@ class LocalRing:
     def members(self) -> set[str]:
         """The names in the ring, from the first node that is in one; empty without a ring."""
         for node in self.running:
-            door = AdminClient(node.admin, self.token, timeout_s=PROBE_S_MAX, tls=node.tls)
-            with door as admin, suppress(ClientError):
+            client = AdminClient(node.admin, self.token, timeout_s=PROBE_S_MAX, tls=node.tls)
+            with client as admin, suppress(ClientError):
                 members = admin.ring()["members"]
                 return {member["name"] for member in members if member["state"] != "LEFT"}
         return set()

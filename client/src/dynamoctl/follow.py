@@ -22,15 +22,15 @@ Statuses = dict[str, dict[str, Any] | None]
 def looks(session: Session) -> Iterator[tuple[Statuses, list[dict[str, Any]]]]:
     """The status of all nodes and the ring's entries, again and again, with nodes that join later.
     Raises Failed if no node has answered for some time."""
-    doors: dict[str, str] = {}
+    urls: dict[str, str] = {}
     heard = time.monotonic()
     while True:
         try:
             with session.admin() as admin:
                 ring = admin.ring()
             live = {m["name"] for m in ring["members"] if m["state"] != "LEFT"}
-            doors = doors if live <= doors.keys() else session.doors()
-            statuses = session.of_all(doors, lambda admin: admin.status())
+            urls = urls if live <= urls.keys() else session.admin_urls()
+            statuses = session.of_all(urls, lambda admin: admin.status())
         except (Failed, ClientError):
             statuses = {}
         if any(one and one["state"] is not None for one in statuses.values()):

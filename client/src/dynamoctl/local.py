@@ -323,7 +323,7 @@ def add(
     ring = LocalRing(directory)
     if not ring.nodes:
         raise LocalFault(f"{directory} has no nodes; {of(directory, 'up')} makes them", "--dir")
-    door = _door(session, ring)
+    others = _without(session, ring)
     node = ring.add()
     certify(ring)
     try:
@@ -338,7 +338,7 @@ def add(
         return
     if not session.as_json:
         session.say(words)
-    change(door, {"join": [{"name": node.name, "address": node.advertise}]}, yes=True)
+    change(others, {"join": [{"name": node.name, "address": node.advertise}]}, yes=True)
 
 
 @commands.command()
@@ -348,21 +348,21 @@ def leave(ctx: typer.Context, name: Name, directory: Directory = LOCAL_DIR) -> N
     ring = LocalRing(directory)
     node = ring.node(name)
     if name in ring.members():
-        change(_door(session, ring, name), {"leave": [name]}, yes=True)
+        change(_without(session, ring, name), {"leave": [name]}, yes=True)
     ring.drop(node)
     if not session.as_json:
         session.say(f"{name} has left and is stopped")
 
 
-def _door(session: Session, ring: LocalRing, but: str = "") -> Session:
+def _without(session: Session, ring: LocalRing, but: str = "") -> Session:
     """The session with the nodes of this directory as administrators, without `but`."""
-    doors = [node.admin for node in ring.running if node.name != but]
-    options = () if ring.directory == LOCAL_DIR else tuple(f"--admin={url}" for url in doors)
+    urls = [node.admin for node in ring.running if node.name != but]
+    options = () if ring.directory == LOCAL_DIR else tuple(f"--admin={url}" for url in urls)
     if options and ring.secret_file:
         options += (f"--secret-file={Path(ring.secret_file).resolve()}",)
     if options and ring.certs:
         options += (f"--ca-file={(ring.certs / 'ca.crt').resolve()}",)
-    admins, tls = doors or session.admins, next(iter(ring.nodes.values())).tls
+    admins, tls = urls or session.admins, next(iter(ring.nodes.values())).tls
     return dataclasses.replace(session, admins=admins, token=ring.token, options=options, tls=tls)
 
 

@@ -137,7 +137,7 @@ def status(
         return session.show(
             end, f"{end['state']}: {moved}" if end["id"] else "no change is under way"
         )
-    found = session.of_all(session.doors(), lambda admin: admin.status())
+    found = session.of_all(session.admin_urls(), lambda admin: admin.status())
     rows = table(
         "node", "up", "state", ">complete", ">hints", ">disk", ">oldest comparison", "sees down"
     )

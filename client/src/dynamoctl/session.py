@@ -284,7 +284,7 @@ class Session:
                 return
         raise Failed(f"no node answers at {', '.join(self.admins)}", field="--admin")
 
-    def doors(self) -> dict[str, str]:
+    def admin_urls(self) -> dict[str, str]:
         """Admin URL by member that has not LEFT, as each has told the node that is asked. A member
         that has told none gets a guess: the distance between its two ports is that of the node that
         is asked."""
@@ -309,7 +309,7 @@ class Session:
         return found | ({mine["name"]: admin.url} if mine["name"] in found else {})
 
     def of_all(
-        self, doors: dict[str, str], ask: Callable[[AdminClient], Answer]
+        self, urls: dict[str, str], ask: Callable[[AdminClient], Answer]
     ) -> dict[str, Answer | None]:
         """The same question to all nodes at once; None for those that do not answer."""
 
@@ -322,5 +322,5 @@ class Session:
 
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(max_workers=max(1, len(doors))) as pool:
-            return dict(zip(doors, pool.map(one, doors.values()), strict=True))
+        with ThreadPoolExecutor(max_workers=max(1, len(urls))) as pool:
+            return dict(zip(urls, pool.map(one, urls.values()), strict=True))

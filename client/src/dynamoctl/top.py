@@ -134,13 +134,13 @@ def top(
 ) -> None:
     """Watch rates, latencies, hints and peers of all nodes, updated every second."""
     session: Session = ctx.obj
-    doors = session.doors()
-    before = session.of_all(doors, _read)
+    urls = session.admin_urls()
+    before = session.of_all(urls, _read)
 
     def turn() -> dict[str, dict[str, Any] | None]:
         nonlocal before
         time.sleep(INTERVAL_S)
-        now = session.of_all(doors, _read)
+        now = session.of_all(urls, _read)
         rows = {name: _rates(before.get(name), scrape) for name, scrape in now.items()}
         before = now
         return rows

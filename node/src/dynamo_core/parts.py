@@ -60,7 +60,7 @@ from dynamo_core.runtime.traced import Spans
 from dynamo_core.settings import Settings
 from dynamo_core.staleness.staleness import Staleness
 
-STRANGER = "(no member)"
+NO_MEMBER = "(no member)"
 
 
 class Parts:
@@ -291,7 +291,7 @@ class Parts:
     def sent_corrupt(self, name: Route) -> None:
         """T-1: what this peer sent does not hold; it is counted and refused."""
         lines = self.ring_or_none.members if self.ring_or_none is not None else {}
-        self.corrupt_from[name if isinstance(name, str) and name in lines else STRANGER] += 1
+        self.corrupt_from[name if isinstance(name, str) and name in lines else NO_MEMBER] += 1
         self.counters["corrupt_records_refused"] += 1
 
     # ------------------------------------------------------------ what they ask for

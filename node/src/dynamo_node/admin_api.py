@@ -1,7 +1,7 @@
 """Admin HTTP, listener 2: probes, metrics, status and what administrators ask (docs/http-api.md).
 
 Bodies are decoded strictly into typed structs with bounds; every error is a problem (RFC 9457).
-`admin_door` checks the bearer token before a request is routed.
+`admin_checks` checks the bearer token before a request is routed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dynamo_archive.sealing import PLAIN, Sealing
 from dynamo_core.admin.admin import KEYS_PAGE_MAX
 from dynamo_core.keys import KEY_BYTES_MAX
 from dynamo_node.admin_answers import answer, durability, problem, query_of, refusal
+from dynamo_node.admin_checks import AdminChecks
 from dynamo_node.admin_document import (
     ApplyChange,
     Body,
@@ -39,7 +40,6 @@ from dynamo_node.admin_document import (
     WantedReport,
     extra,
 )
-from dynamo_node.admin_door import Door
 from dynamo_node.backup_api import BackupApi
 from dynamo_node.budget import Books, holder
 from dynamo_node.client_api import ClientApi
@@ -50,7 +50,7 @@ from dynamo_node.kv_asgi import KvApp
 from dynamo_node.look_api import LookApi
 from dynamo_node.media import JSON, media_of
 from dynamo_node.metrics import registry_of
-from dynamo_node.openapi import camel, complete
+from dynamo_node.openapi import camel, fill_document
 from dynamo_node.own_keys import page_of
 from dynamo_node.own_status import of_shell
 from dynamo_node.problems import Problem
@@ -263,7 +263,7 @@ def _check_kind(request: Request) -> None:
 def admin_app(
     driver: Driver, keyring: Keyring, version: str, books: Books, limits: Limits,
     sealing: Sealing = PLAIN,
-) -> Door:  # fmt: skip
+) -> AdminChecks:  # fmt: skip
     """The ASGI application of listener 2, with the console's files and `/v1/kv` for its page."""
     api = AdminApi(driver, version, books)
     app = FastAPI(
@@ -306,12 +306,12 @@ def admin_app(
             description="",
             openapi_extra=extra(path, method),
         )
-    app.openapi = cache(partial(complete, app))  # type: ignore[method-assign]
+    app.openapi = cache(partial(fill_document, app))  # type: ignore[method-assign]
     _add_error_handlers(app)
     keys = ClientApi(driver, keyring, limits, books)
     keys.access = driver.access
     paths = [path for _, path, _, _ in routes]
-    return Door(app, KvApp(keys), keyring, driver.access, driver.audit, paths=paths)
+    return AdminChecks(app, KvApp(keys), keyring, driver.access, driver.audit, paths=paths)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -223,7 +223,7 @@ class _End(asyncio.BufferedProtocol):
         """Bytes behind the handshake. Raises BadFrame."""
 
 
-class Door(Protocol):
+class IncomingHost(Protocol):
     """The callbacks of accepted links."""
 
     def came(self, link: Incoming) -> None:
@@ -239,11 +239,11 @@ class Door(Protocol):
 class Incoming(_End):
     """An accepted connection: this node receives frames and sends none."""
 
-    def __init__(self, ends: LinkEnds, door: Door) -> None:
+    def __init__(self, ends: LinkEnds, host: IncomingHost) -> None:
         super().__init__(ends, ends.handshake(ACCEPTOR))
         self.counted = 0
         self.host = ""
-        self._door = door
+        self._host = host
         self._opener: Opener | PlainOpener = PlainOpener()
         self._held = bytearray()
         """The beginning of a frame, and the length at which it is looked at again."""
@@ -253,17 +253,17 @@ class Incoming(_End):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.host = holder(str((transport.get_extra_info("peername") or ("",))[0]))
-        self._door.came(self)
+        self._host.came(self)
 
     def opened(self, handshake: Handshake) -> None:
         if self.version > 1:
             self._opener = Opener(handshake.frame_key())
-        self._door.proven(self)
+        self._host.proven(self)
 
     def closed(self) -> None:
         self._held = bytearray()
         self.ends.arriving.hold(self, 0)
-        self._door.gone(self)
+        self._host.gone(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         read, arriving = self.ends.read, self.ends.arriving

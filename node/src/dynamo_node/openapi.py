@@ -158,7 +158,7 @@ def camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-def complete(app: FastAPI) -> Document:
+def fill_document(app: FastAPI) -> Document:
     """The whole document, from FastAPI's document of the admin listener."""
     document = FastAPI.openapi(app)
     document["info"] |= INFO

@@ -108,7 +108,7 @@ class Run(Struct, frozen=True):
         return self.state == "failed" and until is not None and until > now
 
 
-def complete(runs: tuple[Run, ...]) -> list[Run]:
+def whole_backups(runs: tuple[Run, ...]) -> list[Run]:
     """The backups that are whole, the oldest first."""
     found = [run for run in runs if run.kind == BACKUP and run.ended == "Complete"]
     return sorted(found, key=lambda run: (run.started or run.created, run.name))

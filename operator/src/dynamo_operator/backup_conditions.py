@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from dynamo_operator.archive_runs import BACKUP, SCHEDULED, Run, complete
+from dynamo_operator.archive_runs import BACKUP, SCHEDULED, Run, whole_backups
 from dynamo_operator.plan.schedule import DUE_S, last_due
 from dynamo_operator.quantity import stamp
 from dynamo_operator.snapshot import Snapshot
@@ -24,7 +24,7 @@ def backed_up(o: Snapshot) -> Kept:
     if o.runs_fault:
         text = f"the operator cannot list backups and restores: {o.runs_fault}; upgrade the chart"
         return Kept(None, "NotListed", text)
-    wish, whole = o.spec.backup, complete(o.runs)
+    wish, whole = o.spec.backup, whole_backups(o.runs)
     last = f"the last complete backup is {whole[-1].name}, {_when(whole[-1])}" if whole else ""
     if wish.schedule is None:
         text = last or "no backup is scheduled: a mistake that reaches all copies cannot be undone"
@@ -51,7 +51,7 @@ def _due(o: Snapshot, schedule: str, busy: bool) -> float | None:
     try:
         due = last_due(schedule, o.now)
         if due is not None and (busy or o.now - due < DUE_S):
-            whole = complete(o.runs)
+            whole = whole_backups(o.runs)
             if whole and (whole[-1].started or whole[-1].created) >= due:
                 return due
             return last_due(schedule, due - 1)

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from dynamo_operator.act import Outcome
 from dynamo_operator.actions import Act, Step
-from dynamo_operator.archive_runs import complete
+from dynamo_operator.archive_runs import whole_backups
 from dynamo_operator.conditions import below_quorum, facts
 from dynamo_operator.snapshot import Snapshot
 
@@ -64,7 +64,7 @@ class Metrics:
         """One pass over one cluster."""
         ring = o.ring
         told = {f.type: f.holds for f in facts(o, step, outcome.said, outcome.refused)}
-        whole = complete(o.runs)
+        whole = whole_backups(o.runs)
         hints = sum(backlog.count for node in o.nodes.values() for backlog in node.hints.values())
         for name, value in (
             ("size", o.spec.size),

@@ -15,7 +15,7 @@ import msgspec
 from dynamo_operator import exposure
 from dynamo_operator.act import Outcome
 from dynamo_operator.actions import Step
-from dynamo_operator.archive_runs import complete
+from dynamo_operator.archive_runs import whole_backups
 from dynamo_operator.children import selector_text
 from dynamo_operator.conditions import Fact, facts
 from dynamo_operator.plan.repairs import expired
@@ -171,7 +171,7 @@ def _rounded_up(ms: float) -> int:
 
 
 def _last_backup(o: Snapshot) -> LastBackup | None:
-    for run in complete(o.runs)[-1:]:
+    for run in whole_backups(o.runs)[-1:]:
         return LastBackup(
             name=run.name,
             backup_id="" if run.by_snapshots else run.id,

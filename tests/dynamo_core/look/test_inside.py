@@ -46,8 +46,8 @@ def test_copies_of_a_key_agree_after_a_put() -> None:
     town = Town("a b c d")
     town.put("a", b"k", b"v", w=3)
     town.run(1.0)
-    for door in town.nodes:
-        shown = asked(town, door, "records", b"k")
+    for at in town.nodes:
+        shown = asked(town, at, "records", b"k")
         assert shown["owners"] == list(town.owners(b"k")) and shown["owners_agree"]
         assert [c["node"] for c in shown["copies"]] == shown["owners"]
         assert len({c["digest"] for c in shown["copies"]}) == 1

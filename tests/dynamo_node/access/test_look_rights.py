@@ -44,8 +44,8 @@ def test_values_are_shown_to_those_who_may_get_the_key() -> None:
     derived from the secret."""
 
     async def body(admin: Admin) -> None:
-        door: Any = admin._transport
-        door.app._access = admin.driver.access = Access(RIGHTS, None, admin.driver.audit)
+        checks: Any = admin._transport
+        checks.app._access = admin.driver.access = Access(RIGHTS, None, admin.driver.audit)
         boss = bearer("boss")
         assert (await admin.post("/v1/ring", json=CREATE, headers=boss)).status_code == 201
         await admin.put(b"mine:k")

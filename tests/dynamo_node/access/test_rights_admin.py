@@ -58,9 +58,9 @@ BOSS, LISTER = bearer("boss"), bearer("lister")
 
 def with_rights(test: Callable[[Admin], Awaitable[None]], secret: bool = True) -> None:
     async def body(admin: Admin) -> None:
-        door: Any = admin._transport
+        checks: Any = admin._transport
         driver = admin.driver
-        driver.access = door.app._access = Access(RIGHTS, None, driver.audit)
+        driver.access = checks.app._access = Access(RIGHTS, None, driver.audit)
         assert (await admin.post("/v1/ring", json=CREATE, headers=BOSS)).status_code == 201
         await test(admin)
 

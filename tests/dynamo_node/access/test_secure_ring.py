@@ -252,7 +252,7 @@ def test_certificates_authority_and_secret_change_under_load(tmp_path: Path) -> 
                 changed("secrets were read again", times)
         assert load.failed == []
         assert load.done > 100
-        door = AdminClient(ring.nodes["n1"].admin, "x" * 64, tls=Tls(certs / "ca.crt"))
-        with door as admin, pytest.raises(Unauthorized):
+        wrong = AdminClient(ring.nodes["n1"].admin, "x" * 64, tls=Tls(certs / "ca.crt"))
+        with wrong as admin, pytest.raises(Unauthorized):
             admin.status()
         assert ring.members() == {"n1", "n2", "n3"}

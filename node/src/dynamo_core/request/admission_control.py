@@ -18,7 +18,7 @@ from dynamo_core.runtime.host import Traced
 from dynamo_core.runtime.shares import ALL_USED, Shares
 
 
-class Door(Traced, Protocol):
+class ServingHost(Traced, Protocol):
     """A host that says whether operations of clients are for it."""
 
     @property
@@ -33,7 +33,7 @@ class Door(Traced, Protocol):
 class AdmissionControl:
     """Starts the machine of each operation and counts those under way."""
 
-    def __init__(self, node: Door) -> None:
+    def __init__(self, node: ServingHost) -> None:
         self.node = node
         self.slots = Shares(node.settings.in_flight_max)
 

@@ -69,7 +69,7 @@ def knows_all(ring: Ring) -> bool:
     rows: set[tuple[str, ...]] = set(ring.target.owners)
     for entry in ring.entries:
         rows.update((entry.owners, entry.after, entry.old or ()))
-    return not any(_strangers(row, ring.members) for row in rows)
+    return not any(_unknown_names(row, ring.members) for row in rows)
 
 
 def entry_fault(entry: Entry, n: int) -> str:
@@ -105,7 +105,7 @@ def target_fault(target: RingTarget, identity: Identity, known: Collection[str])
     if len(kept) > OPERATIONS_MAX or any(len(one) > TEXT_MAX for one in kept):
         return "target: the list of operations is too long"
     for row in set(target.owners):
-        if fault := _owners_fault(row, n) or _strangers(row, known):
+        if fault := _owners_fault(row, n) or _unknown_names(row, known):
             return f"target: {fault}"
     return ""
 
@@ -140,7 +140,7 @@ def _entries_fault(entries: Iterable[tuple[int, Entry]], ring: Ring) -> str:
     n, members = ring.identity.n, ring.members
     for partition, entry in entries:
         names = (*entry.owners, *(entry.move or ()), *(entry.old or ()))
-        if fault := entry_fault(entry, n) or _strangers(names, members):
+        if fault := entry_fault(entry, n) or _unknown_names(names, members):
             return f"partition {partition}: {fault}"
     return ""
 
@@ -151,7 +151,7 @@ def _owners_fault(owners: Owners, n: int) -> str:
     return ""
 
 
-def _strangers(names: Iterable[str], known: Collection[str]) -> str:
+def _unknown_names(names: Iterable[str], known: Collection[str]) -> str:
     unknown = next((name for name in names if name not in known), None)
     return "" if unknown is None else f"{unknown[:TEXT_MAX]!r} is no member"
 

@@ -83,8 +83,8 @@ class Outbox:
         )
 
     def route_of(self, frame: Frame) -> Route:
-        """Where to answer: a member's name, the address of a stranger, "" for a sender that this
-        node refuses."""
+        """Where to answer: a member's name, the address of another node, "" for a sender that
+        this node refuses."""
         node = self.node
         ring = node.ring_or_none
         if ring is None:

@@ -206,7 +206,7 @@ class KeyHistory:
             value = self.by_bytes.get(data)
             at = f"read at {read.node} t={read.began:.3f}"
             if value is None:
-                yield self._stranger(data, sent_for, at)
+                yield self._invented(data, sent_for, at)
             elif self.writes[value].outcome == FAIL:
                 yield self._bad("C2", f"{at} shows v{value}, whose put failed")
             elif self.writes[value].began > read.ended:
@@ -218,7 +218,7 @@ class KeyHistory:
         if self.setting.quiet and len(read.shown) > 1:
             yield self._bad("C6", f"siblings without concurrency: {self._named(read.shown)}")
 
-    def _stranger(self, data: bytes, sent_for: dict[bytes, bytes], at: str) -> Violation:
+    def _invented(self, data: bytes, sent_for: dict[bytes, bytes], at: str) -> Violation:
         if data in sent_for:
             return self._bad("C2", f"{at} shows {data[:40]!r}, sent for another key")
         for sent in self.by_bytes:

@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Any
 
 from dynamo_operator.actions import Delete, DeleteBackups, MakeRun, Note, StartRun, Step
-from dynamo_operator.archive_runs import BACKUP, BOOTSTRAPS, RESTORE, SCHEDULED, Run, complete
+from dynamo_operator.archive_runs import BACKUP, BOOTSTRAPS, RESTORE, SCHEDULED, Run, whole_backups
 from dynamo_operator.plan import snapshots
 from dynamo_operator.plan.schedule import due_at
 from dynamo_operator.snapshot import Snapshot
@@ -85,7 +85,7 @@ def base(o: Snapshot, run: Run) -> str:
     """The backup whose parts this one refers to where nothing changed, "" for none."""
     if isinstance(run.spec, BackupSpec) and run.spec.whole:
         return ""
-    there = [r for r in complete(o.runs) if r.archive == run.archive and r.id != run.id]
+    there = [r for r in whole_backups(o.runs) if r.archive == run.archive and r.id != run.id]
     return there[-1].id if there else ""
 
 

@@ -39,7 +39,7 @@ KEYED = ("/v1/preference-list/", "/v1/records/", "/v1/history/")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
-class Door:
+class AdminChecks:
     """Lets a request in by its token or by its name's right; logs changes and refusals."""
 
     def __init__(
