@@ -1,4 +1,4 @@
-"""A real S3 server, moto's, as a process, and a proxy in front of it that fails, throttles and cuts.
+"""A real S3 server, moto's, as a process, and a proxy before it that fails, throttles and cuts.
 
 moto wants other versions of some libraries than `uv.lock` has, so it gets a virtual environment for
 itself, made once beside the one of the tests.

@@ -70,11 +70,11 @@ def kube(server: Server, call: Callable[[Kube], Awaitable[Any]]) -> Any:
     async def body(port: int) -> Any:
         configuration = Configuration(host=f"http://127.0.0.1:{port}")
         configuration.api_key["BearerToken"] = "Bearer token"
-        port = Kube(ApiClient(configuration))
+        api = Kube(ApiClient(configuration))
         try:
-            return await call(port)
+            return await call(api)
         finally:
-            await port.close()
+            await api.close()
 
     return server.run(body)
 
@@ -167,11 +167,11 @@ def node(server: Server, call: Callable[[NodeAdmin], Awaitable[Any]]) -> Any:
     """A call of the nodes' port."""
 
     async def body(port: int) -> Any:
-        port = NodeAdmin(port)
+        admin = NodeAdmin(port)
         try:
-            return await call(port)
+            return await call(admin)
         finally:
-            await port.close()
+            await admin.close()
 
     return server.run(body)
 
