@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from threading import Thread
 
 import structlog
-from dynamo_archive.allowed import archive_fault
+from dynamo_archive.targets import archive_fault
 
 from dynamo_archive.objects import Archive, ArchiveError
 from dynamo_archive.parts import pack, unpack
