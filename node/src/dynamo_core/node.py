@@ -56,7 +56,7 @@ class Node(Parts):
     @property
     def sync_wanted(self) -> bool:
         """Whether a caller waits for an fsync."""
-        return self.write_batch.sync_wanted
+        return bool(self.write_batch.syncing)
 
     # ------------------------------------------------------------ the ways in
 
@@ -126,7 +126,8 @@ class Node(Parts):
             self.hedging.late(now, late_s)
         if now >= self.throttle.wake_at:
             self.throttle.tick(now)
-        self._watch_fsync()
+        if self.write_batch.syncing:
+            self._watch_fsync()
         if now >= wake_at:
             self.dispatcher.wake(now)
         if now >= self._next_beat:
@@ -146,7 +147,8 @@ class Node(Parts):
                 self.deliveries.scan()
         if self.member:
             self._turns(now)
-        self.dispatcher.drain()
+        if self.dispatcher.work:
+            self.dispatcher.drain()
 
     def _turns(self, now: float) -> None:
         if now >= self.moves.wake_at:
@@ -172,7 +174,8 @@ class Node(Parts):
             self.whereabouts.met_itself(frame)
         else:
             self.inbox.take(frame)
-        self.dispatcher.drain()
+        if self.dispatcher.work:
+            self.dispatcher.drain()
 
     def link_lost(self, name: Route, redial_s: float = 0.0) -> None:
         """The link from this node to `name` broke or was refused. It may be dialled again in
@@ -183,18 +186,24 @@ class Node(Parts):
 
     def flush(self) -> list[tuple[str, bytes]]:
         """The end of a tick: one batch to the store, then the frames, each with its address."""
-        self._write()
-        self._watch_fsync()
-        self.wake_at = self._next_due()
-        self._due_at = min(self.wake_at, self.throttle.wake_at)
-        return self.outbox.frames()
+        if self.write_batch.pending:
+            self._write()
+        if self.write_batch.syncing:
+            self._watch_fsync()
+        self.wake_at = due = self._next_due()
+        self._due_at = min(due, self.throttle.wake_at)
+        return self.outbox.frames() if self.outbox.outbox else []
 
     def _next_due(self) -> float:
-        own = min(self.dispatcher.wake_at, self._next_beat, self.next_scan, self.durability.wake_at)
         if not self.member:
-            return own
+            return min(
+                self.dispatcher.wake_at, self._next_beat, self.next_scan, self.durability.wake_at
+            )
         return min(
-            own,
+            self.dispatcher.wake_at,
+            self._next_beat,
+            self.next_scan,
+            self.durability.wake_at,
             self.moves.wake_at,
             self.repairs.wake_at,
             self.round_coordinator.wake_at,
@@ -202,7 +211,8 @@ class Node(Parts):
         )
 
     def _watch_fsync(self) -> None:
-        if self.write_batch.syncing and self.durability.wanted(self.now, self.wall_ms):
+        """A caller waits for an fsync."""
+        if self.durability.wanted(self.now, self.wall_ms):
             self.counters["fsyncs_stalled"] += 1
 
     def _write(self) -> None:

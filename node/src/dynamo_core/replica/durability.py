@@ -24,25 +24,29 @@ class Durability:
         self.stall_s = stall_s
         self._wanted_at = NEVER
         """When the node asked for the fsync under way."""
+        self.wake_at = NEVER
+        """When the fsync under way will have stalled. Each turn asks for it, so it is kept
+        ready."""
 
     def retune(self, stall_s: float) -> None:
         """Another bound, in seconds."""
         self.stall_s = stall_s
+        self._reckon()
 
-    @property
-    def wake_at(self) -> float:
-        """When the fsync under way will have stalled."""
-        return NEVER if self.stalled else self._wanted_at + self.stall_s
+    def _reckon(self) -> None:
+        self.wake_at = NEVER if self.stalled else self._wanted_at + self.stall_s
 
     def wanted(self, now: float, wall_ms: int) -> bool:
         """A caller waits for an fsync. True if this call finds for the first time that it
         stalls."""
         if self._wanted_at == NEVER:
             self._wanted_at = now
+            self._reckon()
         lasts_s = now - self._wanted_at
         if self.stalled or lasts_s < self.stall_s:
             return False
         self.stalled, self.since_ms = True, wall_ms - round(lasts_s * 1000)
+        self._reckon()
         return True
 
     def synced(self, now: float) -> None:
@@ -50,3 +54,4 @@ class Durability:
         took_s, self._wanted_at = now - self._wanted_at, NEVER
         if self.stalled and 0 <= took_s < self.stall_s:
             self.stalled = False
+        self._reckon()

@@ -111,7 +111,7 @@ class WriteBatch:
     @property
     def pending(self) -> bool:
         """Whether there is a change to write or a waiter to call."""
-        return bool(self._written) or any(self.changes)
+        return True if self._written else any(self.changes)
 
     @property
     def sync_wanted(self) -> bool:

@@ -86,19 +86,21 @@ class Dispatcher:
         self._pending: dict[int, tuple[AnyMachine, Route, Message]] = {}
         self._next_id = node.boot >> 16  # so that answers to an earlier life match nothing
         self._timers: list[tuple[float, int, AnyMachine]] = []
-        self._work: deque[Answered | Callable[[], None]] = deque()
+        self.work: deque[Answered | Callable[[], None]] = deque()
         """Answers of the local replica, each with its machine and request; calls of the shell."""
         self._working = False
         self._waiting: dict[Route, set[int]] = {}
         """By node: calls that were on a link when it was lost, until they are sent again."""
         self._again: dict[Route, float] = {}
         """By node: when these calls are sent again."""
+        self.wake_at = NEVER
+        """When the next machine must be woken, or lost calls must be sent again. Each turn asks
+        for it, so it is kept ready."""
 
-    @property
-    def wake_at(self) -> float:
-        """When the next machine must be woken, or lost calls must be sent again."""
+    def _reckon(self) -> None:
+        """Something was taken from what `wake_at` is the least of."""
         due = self._timers[0][0] if self._timers else NEVER
-        return min(due, *self._again.values()) if self._again else due
+        self.wake_at = min(due, *self._again.values()) if self._again else due
 
     def spawn(self, machine: AnyMachine) -> None:
         """Start a machine and carry out what it asks for."""
@@ -119,10 +121,12 @@ class Dispatcher:
         if self._again:
             for name in [name for name, at in self._again.items() if at <= now]:
                 self.send_again(name, True)
+        self._reckon()
 
     def send_again(self, name: Route, same_life: bool) -> None:
         """S-NET-2: send again the calls to `name` that are still wanted and may happen twice."""
-        self._again.pop(name, None)
+        if self._again.pop(name, None) is not None:
+            self._reckon()
         self._waiting.pop(name, None)
         node = self.node
         for machine, to, request in self._pending.values():
@@ -212,6 +216,7 @@ class Dispatcher:
             if type(request) in WAITED and dial_at < machine.waits_until:
                 self._waiting.setdefault(name, set()).add(call_id)
                 self._again[name] = dial_at
+                self._reckon()
                 self._run(machine, machine.delayed(node, request, now))
                 continue
             del self._pending[call_id]
@@ -222,14 +227,14 @@ class Dispatcher:
 
     def later(self, call: Callable[[], None]) -> None:
         """Run a call of the shell that starts machines, and what follows from it."""
-        self._work.append(call)
+        self.work.append(call)
         self.drain()
 
     def drain(self) -> None:
         """Handle all waiting answers and calls in order, and all that follow from them."""
-        if self._working or not self._work:
+        if self._working or not self.work:
             return
-        self._working, waiting = True, self._work
+        self._working, waiting = True, self.work
         try:
             while waiting:
                 work = waiting.popleft()
@@ -252,7 +257,7 @@ class Dispatcher:
                     self._call_local(machine, request)
                     continue
                 if type(request) in SINCE and SINCE[type(request)] > self.detector.knows(to):
-                    self._work.append(partial(self._not_known, machine, to, request))
+                    self.work.append(partial(self._not_known, machine, to, request))
                     continue
                 self._next_id = request.id = call_id = self._next_id + 1
                 if not machine.finished:
@@ -279,6 +284,8 @@ class Dispatcher:
         machine.scheduled_at = machine.wake_at
         self._next_id += 1
         heappush(self._timers, (machine.wake_at, self._next_id, machine))
+        if machine.wake_at < self.wake_at:
+            self.wake_at = machine.wake_at
 
     def _forget(self, machine: AnyMachine) -> None:
         """A finished machine's requests without an answer count against the nodes it asked."""
@@ -294,7 +301,7 @@ class Dispatcher:
         machine.calls.clear()
 
     def _call_local(self, machine: AnyMachine, request: Message) -> None:
-        work = self._work
+        work = self.work
 
         def reply(message: Message) -> None:
             work.append((machine, request, message))

@@ -56,27 +56,28 @@ class Network:
         self.weather = weather
         self.calm = False
         self._random = rng.random
-        self._cuts: dict[Link, list[bool]] = {}
+        self.cuts: dict[Link, list[bool]] = {}
+        """The links that are cut, each with whether the cut is silent, for each of its cuts."""
         self._full: dict[Link, float] = {}
         """By link that accepts nothing more: until when."""
-        self._pauses: dict[Link, tuple[float, float]] = {}
+        self.pauses: dict[Link, tuple[float, float]] = {}
         """By broken link: the end of its pause, and the length of the next pause."""
 
     def broke(self, sender: str, receiver: str, now: float) -> float:
         """The link broke or was refused; returns the seconds until it is dialled again."""
-        until, pause = self._pauses.get((sender, receiver), (now, REDIAL_S_MIN))
+        until, pause = self.pauses.get((sender, receiver), (now, REDIAL_S_MIN))
         if until <= now:
             until = now + pause * (0.5 + self._random())
-            self._pauses[sender, receiver] = (until, min(2 * pause, REDIAL_S_MAX))
+            self.pauses[sender, receiver] = (until, min(2 * pause, REDIAL_S_MAX))
         return until - now
 
     def state(self, link: Link, now: float) -> LinkState:
         """What becomes of a frame that its sender hands to the link now."""
-        if not (self._pauses or self._cuts or self._full):
+        if not (self.pauses or self.cuts or self._full):
             return UP
-        if now < self._pauses.get(link, (0.0, 0.0))[0]:
+        if now < self.pauses.get(link, (0.0, 0.0))[0]:
             return BACKS_OFF
-        cuts = self._cuts.get(link, ())
+        cuts = self.cuts.get(link, ())
         if False in cuts:
             return BROKEN
         if now < self._full.get(link, 0.0):
@@ -85,27 +86,30 @@ class Network:
 
     def dialled(self, link: Link) -> None:
         """A frame has arrived: the link works, and its receiver may dial back at once."""
-        if not self._pauses:
+        if not self.pauses:
             return
-        self._pauses.pop(link, None)
+        self.pauses.pop(link, None)
         back = link[::-1]
-        until, pause = self._pauses.get(back, (0.0, 0.0))
+        until, pause = self.pauses.get(back, (0.0, 0.0))
         if until:
-            self._pauses[back] = (0.0, pause)
+            self.pauses[back] = (0.0, pause)
 
     def started(self, name: str) -> None:
         """A new process has no link yet."""
-        self._pauses = {pair: line for pair, line in self._pauses.items() if pair[0] != name}
+        self.pauses = {pair: line for pair, line in self.pauses.items() if pair[0] != name}
 
     def cut(self, sender: str, receiver: str, silent: bool) -> None:
         """No frame gets from one to the other any more."""
-        self._cuts.setdefault((sender, receiver), []).append(silent)
+        self.cuts.setdefault((sender, receiver), []).append(silent)
 
     def mend(self, sender: str, receiver: str, silent: bool) -> None:
         """Ends one cut; others may overlap it."""
-        cuts = self._cuts.get((sender, receiver), [])
+        link = (sender, receiver)
+        cuts = self.cuts.get(link, [])
         if silent in cuts:
             cuts.remove(silent)
+        if not cuts:
+            self.cuts.pop(link, None)
 
     def fill(self, sender: str, receiver: str, until: float) -> None:
         """The link accepts nothing more: its receiver does not read."""
@@ -113,14 +117,14 @@ class Network:
 
     def heal(self) -> None:
         """Every link works, and no frame is lost or repeated from now on."""
-        self._cuts.clear()
+        self.cuts.clear()
         self._full.clear()
-        self._pauses.clear()
+        self.pauses.clear()
         self.calm = True
 
     def is_cut(self, link: Link) -> bool:
         """Whether frames vanish."""
-        return bool(self._cuts.get(link))
+        return bool(self.cuts.get(link))
 
     def delays(self) -> list[float]:
         """When copies of one frame arrive, in seconds from now; empty if the frame is lost."""

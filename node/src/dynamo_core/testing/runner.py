@@ -13,6 +13,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from hashlib import sha256
 from itertools import zip_longest
 from multiprocessing import get_context
 from os.path import relpath
@@ -28,7 +30,8 @@ from dynamo_core.testing.shrink import shrink
 from dynamo_core.testing.simulation import Result, run
 from dynamo_core.testing.workload import make_plan
 
-CHUNK = 50
+CHUNK = 10
+"""Seeds of one share; a small share, because the last one of a run keeps only one process busy."""
 TWICE = 50
 """One seed in this number runs twice, and both runs must be equal, event for event."""
 LONG_RUN = 10_000
@@ -126,26 +129,33 @@ class Chunk(msgspec.Struct):
     failed: list[tuple[int, str]]
     counters: Counter[str]
     steps: int
+    traces: list[tuple[int, str]] = []
 
 
-def run_seeds(bounds: tuple[int, int]) -> Chunk:
-    """Runs a worker's share."""
+def run_seeds(bounds: tuple[int, int], traced: bool = False) -> Chunk:
+    """Runs a worker's share, and notes traces if they are wanted."""
     chunk = Chunk(0, [], Counter(), 0)
     for seed in range(*bounds):
         result = run(make_plan(seed))
         chunk.seeds += 1
         chunk.steps += result.steps
         chunk.counters.update(result.counters)
+        if traced:
+            chunk.traces.append((seed, trace_of(result)))
         if result.violations:
             first = result.violations[0]
             chunk.failed.append((seed, f"{first.claim} {first.key!r} {first.detail}"))
-        elif seed % TWICE == 0 and _trace(result) != _trace(run(make_plan(seed))):
+        elif seed % TWICE == 0 and trace_of(result) != trace_of(run(make_plan(seed))):
             chunk.failed.append((seed, "two runs of one seed differ"))
     return chunk
 
 
-def _trace(result: Result) -> tuple[int, int, bytes]:
-    return result.trail, result.steps, msgspec.json.encode(result.events)
+def trace_of(result: Result) -> str:
+    """One line that is equal for equal histories: the checksum over all frames, the number of
+    steps, digests of the events and of the counters."""
+    told = (result.events, sorted(result.counters.items()))
+    digests = (sha256(msgspec.json.encode(each)).hexdigest()[:16] for each in told)
+    return f"{result.trail:08x} {result.steps} {' '.join(digests)}"
 
 
 def _bounds(first: int, seeds: int) -> Iterator[tuple[int, int]]:
@@ -153,8 +163,10 @@ def _bounds(first: int, seeds: int) -> Iterator[tuple[int, int]]:
         yield at, min(at + CHUNK, first + seeds)
 
 
-def run_all(first: int, seeds: int, jobs: int, seconds: float, console: Console) -> Chunk:
-    """All seeds, on `jobs` processes, for at most `seconds` (0: no bound)."""
+def run_all(chosen: argparse.Namespace, console: Console) -> Chunk:
+    """All chosen seeds, on `jobs` processes, for at most `seconds` (0: no bound)."""
+    first, seeds, jobs, seconds = chosen.first, chosen.seeds, chosen.jobs, chosen.seconds
+    share = partial(run_seeds, traced=chosen.traces is not None)
     total = Chunk(0, [], Counter(), 0)
     began = said = monotonic()
     columns = (
@@ -165,13 +177,14 @@ def run_all(first: int, seeds: int, jobs: int, seconds: float, console: Console)
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task("histories", total=seeds)
-        for chunk in pool.imap_unordered(run_seeds, _bounds(first, seeds)):
+        for chunk in pool.imap_unordered(share, _bounds(first, seeds)):
             total.seeds += chunk.seeds
             total.steps += chunk.steps
             total.failed += chunk.failed
             for seed, why in chunk.failed:
                 _print(f"seed {seed}: {why}", console)
             total.counters.update(chunk.counters)
+            total.traces += chunk.traces
             progress.update(task, advance=chunk.seeds)
             now = monotonic()
             if not console.is_terminal and now - said >= LINE_S:
@@ -274,6 +287,7 @@ def main() -> int:
     parser.add_argument("--replay", type=int, help="run this seed again, shrink it, draw it")
     parser.add_argument("--plan", type=Path, help="run a stored plan again, shrink it, draw it")
     parser.add_argument("--store", type=Path, help="with --replay: store the shrunken plan here")
+    parser.add_argument("--traces", type=Path, help="write a line a seed; equal lines, equal runs")
     chosen = parser.parse_args()
     console = Console()
     if chosen.replay is not None and chosen.store is not None:
@@ -281,7 +295,10 @@ def main() -> int:
         return 0
     if chosen.replay is not None or chosen.plan is not None:
         return 0 if replay(chosen.replay or 0, console, chosen.plan) else 1
-    total = run_all(chosen.first, chosen.seeds, chosen.jobs, chosen.seconds, console)
+    total = run_all(chosen, console)
+    if chosen.traces is not None:
+        lines = [f"{seed} {trace}\n" for seed, trace in sorted(total.traces)]
+        chosen.traces.write_text("".join(lines))
     return 0 if report(total, console) else 1
 
 

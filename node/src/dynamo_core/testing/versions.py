@@ -49,10 +49,8 @@ def begin(process: Process, node: Node) -> None:
 
 
 def takes(world: Surroundings, process: Process, node: Node, frame: bytes) -> bool:
-    """Whether the process can read the frame. One sent to a later life of it may be lost like any
-    frame of such."""
-    if not process.older:
-        return True
+    """Whether the process, in its older version, can read the frame. One sent to a later life of it
+    may be lost like any frame of such."""
     try:
         _decoder.decode(frame)
     except msgspec.ValidationError as error:

@@ -64,6 +64,7 @@ class World(Evidence):
         self.person = Person(self) if plan.approved else None
         self.settings = settings_of(plan)
         self._limited = plan.limits != Limits()
+        self._lag_s = plan.lag_s
         self._heap: list[tuple[float, float, int, Call]] = []
         self._queued = 0
         self.processes = [Process(name) for name in NAMES[: plan.nodes]]
@@ -231,16 +232,17 @@ class World(Evidence):
         if process.paused:
             process.queue.append(call)
             return
+        now = self.now
         try:
-            node.tick(self.now + process.monotonic_s, self.wall_ms(process))
+            node.tick(now + process.monotonic_s, self.clocks.tell(now, process.wall_offset_ms))
             call()
         except Exception as error:  # noqa: BLE001
             self._failed(process, error)
         if process.node is not node or process.flush_due:
             return
-        if self.plan.lag_s:
+        if self._lag_s:
             process.flush_due = True
-            delay = self.plan.lag_s * self._random()
+            delay = self._lag_s * self._random()
             self.later(delay, partial(self.flush, process, process.life))
         else:
             self.flush(process, process.life)
@@ -293,7 +295,9 @@ class World(Evidence):
             want_reopen(self, process)
         elif not process.syncing and node.sync_wanted:
             sync(self, process)
-        self._arm(process, node)
+        due = node.wake_at - process.monotonic_s
+        if due < process.wakes_at:
+            self._arm(process, due)
 
     def _ring_changed(self, process: Process, ring: Ring) -> None:
         """Each partition switches once in a term, and a switch adds one owner (C10)."""
@@ -309,8 +313,9 @@ class World(Evidence):
             if detail:
                 self.events.append(Trouble("C10", detail))
 
-    def _arm(self, process: Process, node: Node) -> None:
-        due = max(node.wake_at - process.monotonic_s, self.now + 0.0005)
+    def _arm(self, process: Process, due: float) -> None:
+        """Wake the process when its node says, a little later if that is now."""
+        due = max(due, self.now + 0.0005)
         if due >= process.wakes_at or due == NEVER:
             return
         process.wakes_at = due
@@ -388,13 +393,16 @@ class World(Evidence):
         """A frame arrives, unless its receiver is down, cut off, or at another address by now: a
         socket is bound to its address."""
         node = receiver.node
-        names = (sender.name, receiver.name)
-        if node is None or self.network.is_cut(names):
+        if node is None:
+            return
+        network = self.network
+        if network.cuts and network.is_cut((sender.name, receiver.name)):
             return
         if receiver.address != address:
             self.count("frame to an address that its receiver has left")
             return
-        self.network.dialled(names)
+        if network.pauses:
+            network.dialled((sender.name, receiver.name))
         self.trail = crc32(frame, self.trail ^ int(self.now * 1e6) & 0xFFFFFFFF)
-        if versions.takes(self, receiver, node, frame):
+        if not receiver.older or versions.takes(self, receiver, node, frame):
             self.enter(receiver, partial(node.receive, frame))
