@@ -62,6 +62,8 @@ class Moves:
         self.wake_at = 0.0
         """When `tick` has something to do."""
         self._cleanups: set[int] = set()
+        self._settled: Ring | None = None
+        """The last document by which this node had nothing to receive."""
         self.waiting_for = ""
         self.departing = False
         """This node owns nothing any more: it takes no further operation, and those under way
@@ -113,6 +115,8 @@ class Moves:
         node = self.node
         ring, me = node.ring, node.identity
         self.waiting_for = ""
+        if ring is self._settled:
+            return
         moving = 0
         for partition, entry in enumerate(ring.entries):
             if entry.move is None:
@@ -130,14 +134,12 @@ class Moves:
                 node.counters["moves_taken_over"] += 1
             if self._is_mine(node.ring.entries[partition]):
                 self._receive(partition)
-        if ring.members[me.name].state == LEAVING:
-            return
-        for partition, owners in enumerate(ring.target.owners):
-            if me.name not in owners:
-                continue
-            entry = ring.entries[partition]
-            if me.name in entry.owners:
-                continue
+        leaving = ring.members[me.name].state == LEAVING
+        lacking = [] if leaving else _missing(ring, me.name)
+        if not moving and not lacking:
+            self._settled = ring
+        for partition in lacking:
+            entry, owners = ring.entries[partition], ring.target.owners[partition]
             new = self.node.ring.live(tuple(n for n in owners if n not in entry.owners))
             if new[0] != me.name or entry.move is not None or entry.old is not None:
                 continue
@@ -325,8 +327,9 @@ class Moves:
     def _surrender(self) -> None:
         """S-MOVE-5: hand over this node's data of partitions that only others own."""
         node = self.node
+        at_once = node.throttle.share(node.settings.moves_max)
         for partition in self.replica.forest.held():
-            if len(self._cleanups) >= node.throttle.share(node.settings.moves_max):
+            if len(self._cleanups) >= at_once:
                 return
             names = node.preference.writers(partition)
             if node.name in names or partition in self._cleanups:
@@ -375,3 +378,13 @@ class Moves:
             one.document(self.node.ring.entries[partition].move)
             for partition, one in sorted(self.receiving.items())
         ]
+
+
+def _missing(ring: Ring, name: str) -> list[int]:
+    """The partitions of which the target wants this node as an owner, and it is none."""
+    entries = ring.entries
+    return [
+        partition
+        for partition, owners in enumerate(ring.target.owners)
+        if name in owners and name not in entries[partition].owners
+    ]

@@ -119,7 +119,8 @@ def _fields(struct: Any) -> tuple[Any, ...]:
 
 def _roots(request: Roots, reply: RootsReply, here: Receiver) -> str:
     asked = {partition for partition, _, _ in request.partitions}
-    return "" if all(p in asked for p, _ in reply.roots) else "roots that were not asked for"
+    told = [partition for partition, _ in reply.roots]
+    return "" if asked.issuperset(told) else "roots that were not asked for"
 
 
 def _leaves(request: Leaves, reply: LeavesReply, here: Receiver) -> str:

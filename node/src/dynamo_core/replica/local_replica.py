@@ -97,10 +97,6 @@ class LocalReplica:
                 return self._refuse_entry(request, partition, reply)
         return self.kinds[type(request)](request, reply)
 
-    def _same_entry(self, partition: int, entry_id: tuple[int, int]) -> bool:
-        ring = self.view.ring
-        return 0 <= partition < len(ring.entries) and ring.entries[partition].id == entry_id
-
     def _refuse_entry(self, request: Message, partition: int, reply: Reply) -> None:
         entries = self.view.ring.entries
         entry = entries[partition] if 0 <= partition < len(entries) else None
@@ -142,10 +138,14 @@ class LocalReplica:
 
     def roots(self, request: Roots, reply: Reply) -> None:
         """Answer with the tree roots of the partitions whose entry is the same here (S-AE-2)."""
+        entries, roles = self.view.ring.entries, self.replica.roles
+        root_of = self.replica.forest.root
         shared = [
-            (partition, self.replica.forest.root(partition))
+            (partition, root_of(partition))
             for partition, term, version in request.partitions
-            if self._same_entry(partition, (term, version)) and self.replica.flags(partition)
+            if 0 <= partition < len(entries)
+            and entries[partition].id == (term, version)
+            and roles.get(partition)
         ]
         reply(RootsReply(request.id, shared))
 

@@ -8,11 +8,13 @@ one, and a tree can be built while writes go on. Two levels are enough: a partit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 SUM_BYTES = 16
 _MODULUS = 1 << (8 * SUM_BYTES)
 _MASK = _MODULUS - 1
+_EMPTY = bytes(SUM_BYTES)
+"""The root of a partition without records."""
 
 
 class Forest:
@@ -52,7 +54,9 @@ class Forest:
     def other_sums(self, first: int, last: int, sums: Mapping[int, int]) -> list[int]:
         """The leaves first..last-1 that do not equal these sums of digests."""
         leaves = self._leaves
-        slots = range(first, last)
+        slots: Iterable[int] = range(first, last)
+        if len(leaves) + len(sums) < last - first:  # most arcs have never had a record
+            slots = sorted({s for s in (*leaves, *sums) if first <= s < last})
         return [s for s in slots if leaves.get(s, 0) != sums.get(s, 0) & _MASK]
 
     def held(self) -> list[int]:
@@ -61,7 +65,8 @@ class Forest:
 
     def root(self, partition: int) -> bytes:
         """The partition's root."""
-        return (self._roots.get(partition, 0) & _MASK).to_bytes(SUM_BYTES, "big")
+        total = self._roots.get(partition)
+        return (total & _MASK).to_bytes(SUM_BYTES, "big") if total else _EMPTY
 
     def leaves(self, partition: int) -> bytes:
         """All leaves of the partition, in order, concatenated."""

@@ -156,7 +156,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, dict=True):
         out, receiver = self.move
         return tuple(receiver if name == out else name for name in self.owners)
 
-    @property
+    @cached_property
     def quorums(self) -> tuple[Owners, ...]:
         """The owner lists of which each must have W acks: two while a move or a switch is under
         way, which makes writes joint (S-MOVE-1, S-MOVE-3)."""

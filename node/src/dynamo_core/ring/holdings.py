@@ -15,7 +15,7 @@ class Holdings:
         self.bits = ring.partition_bits
         self.lww = ring.identity.conflicts == LAST_WRITE_WINS
         self.others: dict[int, Owners] = {
-            p: tuple(o for o in entry.owners if o != name and members[o].state != LEFT)
+            p: tuple([o for o in entry.owners if o != name and members[o].state != LEFT])
             for p, entry in enumerate(ring.entries)
             if name in entry.owners
         }

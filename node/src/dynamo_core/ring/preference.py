@@ -71,14 +71,20 @@ class Preference:
         """By partition; those with the same owner lists have one place."""
         leaving = {m.name for m in ring.members.values() if m.state == LEAVING}
         # Leaving nodes come last as stand-ins, so that their hints drain.
-        walks = (sorted(walk, key=leaving.__contains__) for walk in _walks(ring, self.names))
+        walks = _walks(ring, self.names)
+        if leaving:
+            walks = [sorted(walk, key=leaving.__contains__) for walk in walks]
         self._stand_ins = tuple(
-            tuple([name for name in walk if name not in place.writers])
-            for walk, place in zip(walks, self.places, strict=True)
+            [
+                tuple([name for name in walk if name not in place.writers])
+                for walk, place in zip(walks, self.places, strict=True)
+            ]
         )
         self._lists = tuple(
-            place.writers + others
-            for place, others in zip(self.places, self._stand_ins, strict=True)
+            [
+                place.writers + others
+                for place, others in zip(self.places, self._stand_ins, strict=True)
+            ]
         )
 
     def owners(self, partition: int) -> Names:

@@ -88,7 +88,7 @@ class Pair:
         told = [s for kept in (self.writes, self.reads) for s in kept if s.told]
         if not told:
             return None
-        return max(-s.back for s in told), min(s.forth for s in told)
+        return -min([s.back for s in told]), min([s.forth for s in told])
 
     def offset_us(self) -> int | None:
         """How far the clock of the peer is ahead of this one's; None while that is not known."""

@@ -70,7 +70,8 @@ class Peer(msgspec.Struct):
         """The highest sequence number that the peer's other lives have told (S-DISK-2). A late
         frame may show an earlier life for a moment; the number of the present life still counts as
         its own."""
-        return max((n for boot, n in self.sequences.items() if boot != self.boot), default=0)
+        others = [number for boot, number in self.sequences.items() if boot != self.boot]
+        return max(others) if others else 0
 
 
 class FailureDetector:
@@ -107,7 +108,9 @@ class FailureDetector:
         if mine and echo > now_ms:
             # The echo of a beat that this node has not sent yet would stay young for ever (S-IN-2).
             return False
-        peer = self.peer(name, frame.node_id)
+        peer = self.peers.get(name)
+        if peer is None or peer.node_id != frame.node_id:
+            peer = self.peer(name, frame.node_id)
         peer.address = frame.address
         peer.heard_ms = now_ms
         if frame.boot != peer.boot:

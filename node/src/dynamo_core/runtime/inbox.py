@@ -86,10 +86,12 @@ class Inbox:
         send: Say = partial(self.outbox.send, route)
         if node.spans is not None:
             send = node.spans.serving(frame.name, frame.messages, send)
-        for kind, run in groupby(frame.messages, type):
+        messages = frame.messages
+        runs = ((type(messages[0]), messages),) if len(messages) == 1 else groupby(messages, type)
+        for kind, run in runs:
             if kind is StoreRequest:
                 run = self._sensible(frame, route, run)
-            elif kind in CHECKS:
+            elif kind in CHECKS and (run is not messages or fault(messages[0], node)):
                 run = self._sifted(frame, route, run)
             if kind in REPLIES:
                 if fresh or kind in MEMBERSHIP_REPLIES:

@@ -65,7 +65,8 @@ class Outbox:
     def frame_of(self, route: Route, messages: list[Message]) -> bytes:
         """One frame with these messages and the present state of this node in its head."""
         ring, me, detector = self.node.ring_or_none, self.node.identity, self.detector
-        boot, beat = detector.echo_for(route)
+        peer = detector.peers.get(route)
+        boot, beat = (peer.boot, peer.beat) if peer is not None else detector.echo_for(route)
         return encode_frame(
             Frame(
                 FRAME_VERSION,

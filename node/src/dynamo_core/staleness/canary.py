@@ -219,6 +219,8 @@ class Canaries:
         """A key of which this node is an owner, and another owner that is up to read it."""
         node = self.node
         first = self._draw(KEYS_MAX)
+        if node.ring.identity.n == 1:
+            return None  # no partition has another owner
         for index in range(KEYS_MAX):
             key = CANARY + node.name.encode() + b"/%d" % ((first + index) % KEYS_MAX)
             owners = node.preference.owners(partition_of(store_key(key), node.ring.partition_bits))

@@ -138,7 +138,7 @@ class Trials:
             self._read[r].append(took[r - 1])
             for w, ack in enumerate(acked, 1):
                 if ack < inf:
-                    self._fresh[r, w].append(max(need - ack, 0.0))
+                    self._fresh[r, w].append(need - ack if need > ack else 0.0)
 
     def _write_once(self, writer: str, place: Sequence[str]) -> tuple[list[float], list[float]]:
         """When each replica has the write, and when it is acknowledged with W = 1, 2, ..., N."""
@@ -149,7 +149,7 @@ class Trials:
             there, back = (0.0, own) if name == writer else self._way(writer, name, True)
             arrives.append(there)
             acks.append(there + back)
-        return arrives, [max(own, ack) for ack in sorted(acks)]
+        return arrives, [ack if ack > own else own for ack in sorted(acks)]
 
     def _read_once(
         self, reader: str, place: Sequence[str], arrives: Sequence[float]
@@ -157,26 +157,23 @@ class Trials:
         """For R = 1, 2, ..., N: from when on a read is fresh, counted from the begin of the write,
         and how long it takes. The reader asks itself first."""
         model = self.model
-        near = sorted(range(len(place)), key=lambda i: place[i] != reader)
-        ways = [
-            (0.0, 0.0) if place[i] == reader else self._way(reader, place[i], False) for i in near
-        ]
-        lacks = [arrives[i] for i in near]
+        pairs = list(zip(place, arrives, strict=True))
+        answers: list[tuple[float, float]] = []
+        for name, lack in [p for p in pairs if p[0] == reader] + [
+            p for p in pairs if p[0] != reader
+        ]:
+            there, back = (0.0, 0.0) if name == reader else self._way(reader, name, False)
+            answers.append((there + back, lack - there if there < inf else inf))
         needs, took = [], []
         for r in range(1, len(place) + 1):
             asked = len(place) if model.asks_all else r
-            answers = [
-                (there + back, lack - there if there < inf else inf)
-                for (there, back), lack in zip(ways, lacks, strict=True)
-            ]
-            if max(answers[:asked])[0] > model.hedge_us:
+            first = answers[:asked]
+            if max(first)[0] > model.hedge_us:
                 later = model.hedge_us
-                rest = [(end + later, need - later) for end, need in answers[asked:]]
-                answers[asked:] = rest
-                asked = len(place)
-            first = sorted(answers[:asked])[:r]
-            took.append(first[-1][0])
-            needs.append(min(need for _, need in first))
+                first += [(end + later, need - later) for end, need in answers[asked:]]
+            first.sort()
+            took.append(first[r - 1][0])
+            needs.append(min([need for _, need in first[:r]]))
         return needs, took
 
     def _way(self, caller: str, to: str, write: bool) -> tuple[float, float]:

@@ -82,7 +82,7 @@ class Disk:
         rows = self.rows[family]
         if not rows:
             return []
-        keys = sorted(k for k in rows if start <= k and (end is None or k < end))[:limit]
+        keys = sorted([k for k in rows if start <= k and (end is None or k < end)])[:limit]
         if bytes_max != ENDLESS:
             keys = keys[: len(until_full([(key, rows[key]) for key in keys], bytes_max))]
         if self.corrupt:
@@ -171,7 +171,9 @@ class Disk:
     def records(self, key: bytes, durable: bool = False) -> list[bytes]:
         """All records of a store key here: data, hints and buried ones; with `durable`, as of the
         last fsync."""
-        places = [(DATA, key), *((HINTS, k) for k in self.rows[HINTS] if k.endswith(key))]
+        places = [(DATA, key)]
+        if self.rows[HINTS]:
+            places += [(HINTS, k) for k in self.rows[HINTS] if k.endswith(key)]
         if durable:
             undone = [line for _, undo in self._undo for line in undo]
             places += [(f, k) for f, k, _ in undone if f == HINTS and k.endswith(key)]

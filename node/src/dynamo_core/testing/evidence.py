@@ -113,7 +113,7 @@ class Evidence:
         dots = self.dots_of.get(value, ())
         for data in disk.records(store_key(key), durable):
             record = self._records.get(data)  # None: a fault has written bytes that are no record
-            if record is not None and any(record.history.covers_dot(dot) for dot in dots):
+            if record is not None and any(map(record.history.covers_dot, dots)):
                 return True
         return False
 

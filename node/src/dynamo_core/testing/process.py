@@ -129,10 +129,13 @@ class WatchedDisk(Disk):
     def _deleted(self, batch: list[Change]) -> None:
         """Records that this batch deletes: buried by a round, or given up to others. Records that
         stay here as a hint are neither."""
+        gone = [key for family, key, value in batch if value is None and family == DATA]
+        if not gone:
+            return
         forgotten = any(family == META and key.startswith(b"floor/") for family, key, _ in batch)
         kept = {split_hint_key(key)[1] for family, key, value in batch if family == HINTS and value}
-        for family, key, value in batch:
-            if value is not None or family != DATA or (family, key) in self.corrupt:
+        for key in gone:
+            if (DATA, key) in self.corrupt:
                 continue
             row = self.rows[DATA].get(key)
             if row is not None and forgotten:

@@ -263,6 +263,8 @@ def not_converged(world: World) -> str:
 
 def _deliverable(node: Node) -> list[str]:
     """Names with deliverable hints here, without removed nodes whose place is empty (S-HINT-3)."""
+    if not node.hints.counts:
+        return []
     ring = node.ring
     return sorted(
         spelled(target)
