@@ -183,8 +183,9 @@ class Membership:
         node = self.node
         peer = self.detector.peer(frame.name, frame.node_id)
         peer.told(frame.boot, message.sequence)
-        peer.tells_stalled(message.stalled)
-        self.detector.admin_told(peer, message.admin)
+        peer.stalled = message.stalled
+        if peer.admin != message.admin:
+            self.detector.admin_told(peer, message.admin)
         if frame.echo_boot != node.boot or frame.name in self.replica.compared:
             return
         if message.remembered > node.start_sequence and not self.replica.distrusted:

@@ -140,6 +140,8 @@ class Repairs:
         self._of: dict[int, tuple[str, ...]] = {}
         """The owned partitions and their other owners, for which both tables of times have
         rows."""
+        self._shared: dict[str, list[int]] = {}
+        """The same by other owner, by name: the partitions that this node owns with it."""
         self._compared_at: dict[tuple[int, str], float] = {}
         self._agreed_at: dict[tuple[int, str], float] = {}
         self.repaired = 0
@@ -172,6 +174,10 @@ class Repairs:
             self._compared_at = {pair: self._compared_at.get(pair, now) for pair in pairs}
             self._agreed_at = {pair: self._agreed_at.get(pair, now) for pair in pairs}
             self._of = owned
+            self._shared = {
+                peer: [p for p, others in owned.items() if peer in others]
+                for peer in sorted({peer for _, peer in pairs})
+            }
 
     def oldest_comparison_s(self, now: float) -> float | None:
         """Seconds since the last comparison of tree roots, of the pair (partition, other owner)
@@ -223,15 +229,13 @@ class Repairs:
             self.hints.clean(partition, peer)
 
     def _compare(self) -> None:
-        peers = sorted({o for others in self.replica.owned().values() for o in others})
-        peers = [p for p in peers if self.view.up(p) and p not in self._comparing]
+        peers = [p for p in self._shared if self.view.up(p) and p not in self._comparing]
         if not peers:
             return
         self._turn += 1
         peer = peers[self._turn % len(peers)]
-        shared = [p for p, others in self.replica.owned().items() if peer in others]
         self._comparing.add(peer)
-        self._spawn(Comparison(self.view, peer, shared, self._compared))
+        self._spawn(Comparison(self.view, peer, self._shared[peer], self._compared))
 
     def _compared(self, peer: str, roots: list[tuple[int, bytes]] | None) -> None:
         """Exchange the partitions whose roots differ twice in a row (S-AE-2)."""

@@ -232,7 +232,7 @@ class Ring(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     def live_names(self) -> tuple[str, ...]:
         """Every member that has not LEFT, by name."""
-        return tuple(sorted(m.name for m in self.members.values() if m.state != LEFT))
+        return tuple(sorted([m.name for m in self.members.values() if m.state != LEFT]))
 
     def live(self, names: Iterable[str]) -> list[str]:
         """Those of the names that have not LEFT, each once, in their order."""

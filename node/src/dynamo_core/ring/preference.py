@@ -16,6 +16,7 @@ stand-ins.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from dynamo_core.ring.document import LEAVING, Ring
 
@@ -49,7 +50,7 @@ class Place:
 
     def __init__(self, owners: Names, quorums: tuple[Names, ...], bits: Bits):
         self.owners = owners
-        self.writers = tuple(dict.fromkeys(name for names in quorums for name in names))
+        self.writers = tuple(dict.fromkeys(chain.from_iterable(quorums)))
         self.quorums = quorums
         self.lists = tuple(map(bits.mask, quorums))
         self.shared = bits.mask(set(self.writers).intersection(*quorums))

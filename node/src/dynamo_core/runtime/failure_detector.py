@@ -62,10 +62,6 @@ class Peer(msgspec.Struct):
         if len(sequences) > LIVES_MAX:
             del sequences[min(sequences, key=sequences.__getitem__)]
 
-    def tells_stalled(self, stalled: bool) -> None:
-        """Whether its fsyncs stall (S-RW-8)."""
-        self.stalled = stalled
-
     def remembered(self) -> int:
         """The highest sequence number that the peer's other lives have told (S-DISK-2). A late
         frame may show an earlier life for a moment; the number of the present life still counts as

@@ -182,7 +182,8 @@ class Trials:
         lost = samples.writes_lost if write else samples.reads_lost
         if lost and self.chance() < lost:
             return inf, 0.0
-        there, back = self._one(samples.writes if write else samples.reads)
+        ways = samples.writes if write else samples.reads
+        there, back = ways[int(self.chance() * len(ways))]
         return float(there), float(back)
 
     def _one(self, choices: Sequence[_T]) -> _T:

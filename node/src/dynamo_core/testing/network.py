@@ -54,11 +54,12 @@ class Network:
 
     def __init__(self, weather: Weather, rng: Random) -> None:
         self.weather = weather
-        self.calm = False
+        self._plain = not (weather.slow_tail or weather.loss or weather.duplicate or weather.late)
+        """Each frame arrives once."""
         self._random = rng.random
         self.cuts: dict[Link, list[bool]] = {}
         """The links that are cut, each with whether the cut is silent, for each of its cuts."""
-        self._full: dict[Link, float] = {}
+        self.full: dict[Link, float] = {}
         """By link that accepts nothing more: until when."""
         self.pauses: dict[Link, tuple[float, float]] = {}
         """By broken link: the end of its pause, and the length of the next pause."""
@@ -73,21 +74,17 @@ class Network:
 
     def state(self, link: Link, now: float) -> LinkState:
         """What becomes of a frame that its sender hands to the link now."""
-        if not (self.pauses or self.cuts or self._full):
-            return UP
         if now < self.pauses.get(link, (0.0, 0.0))[0]:
             return BACKS_OFF
         cuts = self.cuts.get(link, ())
         if False in cuts:
             return BROKEN
-        if now < self._full.get(link, 0.0):
+        if now < self.full.get(link, 0.0):
             return FULL
         return CUT if cuts else UP
 
     def dialled(self, link: Link) -> None:
         """A frame has arrived: the link works, and its receiver may dial back at once."""
-        if not self.pauses:
-            return
         self.pauses.pop(link, None)
         back = link[::-1]
         until, pause = self.pauses.get(back, (0.0, 0.0))
@@ -113,14 +110,14 @@ class Network:
 
     def fill(self, sender: str, receiver: str, until: float) -> None:
         """The link accepts nothing more: its receiver does not read."""
-        self._full[sender, receiver] = max(until, self._full.get((sender, receiver), 0.0))
+        self.full[sender, receiver] = max(until, self.full.get((sender, receiver), 0.0))
 
     def heal(self) -> None:
         """Every link works, and no frame is lost or repeated from now on."""
         self.cuts.clear()
-        self._full.clear()
+        self.full.clear()
         self.pauses.clear()
-        self.calm = True
+        self._plain = True
 
     def is_cut(self, link: Link) -> bool:
         """Whether frames vanish."""
@@ -132,7 +129,7 @@ class Network:
         delay = weather.latency_s + weather.spread_s * random()
         if weather.exponential_s:
             delay -= weather.exponential_s * log(1.0 - random())
-        if self.calm:
+        if self._plain:
             return [delay]
         if weather.slow_tail and random() < weather.slow_tail:
             delay *= 100

@@ -31,7 +31,7 @@ from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.fsyncs import RESTART_S, sync, want_reopen
 from dynamo_core.testing.history import Setting, Trouble
 from dynamo_core.testing.ladder import Ladder
-from dynamo_core.testing.network import BACKS_OFF, BROKEN, CUT, FULL, Network
+from dynamo_core.testing.network import BACKS_OFF, BROKEN, CUT, FULL, UP, Network
 from dynamo_core.testing.person import Person
 from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Limits, Plan, settings_of
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk, seeds
@@ -88,11 +88,12 @@ class World(Evidence):
 
     def run_until(self, end: float) -> None:
         """Run everything that is due before `end`."""
-        heap = self._heap
+        heap, steps = self._heap, 0
         while heap and heap[0][0] <= end:
             self.now, _, _, call = heappop(heap)
-            self.steps += 1
+            steps += 1
             call()
+        self.steps += steps
         self.now = end
 
     def note(self, line: str) -> None:
@@ -274,18 +275,20 @@ class World(Evidence):
             process.flush_due = False
             return
         process.flush_due = False
-        frames: list[tuple[str, bytes]] = []
         try:
             if node.quarantine.dropping:
+                frames: list[tuple[str, bytes]] = []
                 self.copy_dropped(process, lambda: frames.extend(node.flush()))
             else:
                 frames = node.flush()
         except Exception as error:  # noqa: BLE001
             self._failed(process, error)
-        if frames and self._limited:
-            frames_sent(self, self.plan.limits, node, frames)
-        for address, frame in frames:
-            self._send(process, address, frame)
+            frames = []
+        if frames:
+            if self._limited:
+                frames_sent(self, self.plan.limits, node, frames)
+            for address, frame in frames:
+                self._send(process, address, frame)
         if process.node is not node:
             return
         ring = node.ring_or_none
@@ -349,9 +352,10 @@ class World(Evidence):
     def _send(self, sender: Process, address: str, frame: bytes) -> None:
         if sender.flips:
             frame = spoilt(frame, sender.flips, self.rng, self.count)
-        receiver = self.by_address.get(address)
+        receiver, network = self.by_address.get(address), self.network
         names = (sender.name, receiver.name if receiver is not None else address)
-        state = self.network.state(names, self.now)
+        disturbed = network.pauses or network.cuts or network.full
+        state = network.state(names, self.now) if disturbed else UP
         if state is BACKS_OFF:
             self.count("frame dropped while its link backed off")
         refused = receiver is None or (receiver.node is None and not receiver.silent)
@@ -368,7 +372,7 @@ class World(Evidence):
         if self.wires is not None:
             self.wires.send(sender, receiver, address, frame, cut)
         elif not cut:
-            for delay in self.network.delays():
+            for delay in network.delays():
                 self.later(delay, partial(self.arrive, sender, receiver, address, frame))
 
     def lost(self, sender: Process, life: int, address: str, stands: bool = False) -> None:
