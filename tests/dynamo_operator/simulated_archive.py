@@ -30,7 +30,8 @@ class Saved:
 
 
 class SimulatedArchives:
-    """All archives by their URLs; those in `down` do not answer."""
+    """All archives by their URLs; those in `down` do not answer. `reached`: whether the network
+    lets a node connect to one."""
 
     def __init__(self) -> None:
         self.whole: dict[str, dict[str, Saved]] = {}
@@ -38,6 +39,7 @@ class SimulatedArchives:
         self.down: set[str] = set()
         self.deletions: set[str] = set()
         self.wrong: list[str] = []
+        self.reached: Callable[[SimNode, str], bool] = lambda node, archive: True
 
     def posted(self, node: SimNode, path: str, body: Report, acked: set[int]) -> Report:
         """POST to a node: a backup, a restore, a deletion."""
@@ -46,6 +48,7 @@ class SimulatedArchives:
             raise failure(400, f"archive: {archive!r}: not among this node's backup_targets")
         if path == "/v1/deletions":
             return self._delete(body)
+        self._check(node, archive)
         run = node.runs.get(body["id"])
         if run is None or run["state"] == "failed":
             made = {"id": body["id"], "state": "running", "reason": None, "records": 0}
@@ -56,6 +59,10 @@ class SimulatedArchives:
                 run |= {"parts_total": PARTS, "parts_done": 0, "skipped": 0}
                 run["backup"] = body.get("backup") or max(self.whole[archive])
         return {"id": body["id"], "state": run["state"]}
+
+    def _check(self, node: SimNode, archive: str) -> None:
+        if not self.reached(node, archive):
+            self.wrong.append(f"{node.name} uses {archive}, and cannot reach it")
 
     def _begin(self, node: SimNode, run: Report, acked: set[int]) -> None:
         """Goes on with what is there; a later start may have less in it than is acked by then."""
@@ -76,6 +83,7 @@ class SimulatedArchives:
             for run in node.runs.values() if node.member else ():
                 if run["state"] == "running":
                     assert node.disk.ring is not None
+                    self._check(node, run["asked"]["archive"])
                     values = self._go_on(run, disks)
                     cluster = node.disk.ring.identity.cluster_id
                     if values:

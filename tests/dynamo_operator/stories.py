@@ -330,7 +330,7 @@ STORIES: dict[str, list[Scene]] = {
     "paused midway": [make(), edit(size=5), edit(4, paused=True), edit(10, paused=False)],
     "repair": [make(), Scene(World.repair)],
     "backup": [make(**KEPT), Scene(_backup())],
-    "backup while it grows": [make(**KEPT), edit(size=5), Scene(_backup(), 2)],
+    "backup while it grows": [make(), edit(size=5), Scene(_backup(target=ARCHIVE), 2)],
     "backup whose leader dies": [
         make(**KEPT),
         Scene(_backup()),

@@ -221,7 +221,7 @@ def test_nodes_dial_dns_and_the_ring_and_what_is_named(given: list[dict[str, Any
         made = companions(OWNER, cluster_spec({"networkPolicy": spec}))
         return next(each["spec"] for each in made if each["kind"] == "NetworkPolicy")
 
-    assert "egress" not in policy({}) and policy({})["policyTypes"] == ["Ingress"]
+    assert policy({})["egress"] == policy({"egress": []})["egress"], "no archive, no traces"
     made = policy({"egress": given})
     assert made["policyTypes"] == ["Ingress", "Egress"]
     dns, peers, *more = made["egress"]
@@ -230,7 +230,7 @@ def test_nodes_dial_dns_and_the_ring_and_what_is_named(given: list[dict[str, Any
     }
     assert "to" not in dns, "the address of a resolver on the machine is in no pod"
     assert peers["to"] == [{"podSelector": {"matchLabels": OWNER.selector}}]
-    assert peers["ports"] == [{"port": 8082, "protocol": "TCP"}]
+    assert [each["port"] for each in peers["ports"]] == [8080, 8081, 8082]
     assert more == given
     assert made["ingress"] == policy({})["ingress"]
 

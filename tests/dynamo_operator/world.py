@@ -21,7 +21,9 @@ from dynamo_operator.pod import PEER_PROTOCOL_MIN
 from dynamo_operator.ports import Failed
 from dynamo_operator.reconcile import RESYNC_S, Reconciler
 from dynamo_operator.snapshot import NODE_STATE
+from tests.dynamo_operator.policies import End, allowed
 from tests.dynamo_operator.simulated_kube import Object, SimulatedKube, is_ready
+from tests.dynamo_operator.simulated_node import SimNode
 from tests.dynamo_operator.simulated_ring import SimulatedRing
 
 SECONDS_MAX = 900
@@ -67,6 +69,8 @@ class World:
         self.pauses = random.Random(self.seed) if self.seed is not None else None
         self.ring = self.ring or SimulatedRing(self._point)
         self.kube = SimulatedKube(self.ring, self._point, self._audit)
+        if isinstance(self.ring, SimulatedRing):
+            self.ring.archives.reached = self._reaches
         self.operators = [self._operator(), self._operator()]
         self.scene = 0
         self._unsettle()
@@ -122,6 +126,15 @@ class World:
             known = [ring for ring in rings if meta["name"] in ring.members]
             if few := [p for ring in known for p in self._few(ring, meta["name"])]:
                 wrong.append(f"{meta['name']} is evicted, partitions {few} have too few then")
+
+    def _reaches(self, node: SimNode, archive: str) -> bool:
+        """Whether the NetworkPolicies let a node connect to the object store of an archive."""
+        if archive.startswith("file://"):
+            return True
+        pods = self.found("Pod").values()
+        pod = next(p for p in pods if p["status"].get("podIP") == node.address)
+        here = End(node.address, NAMESPACE, pod["metadata"]["labels"])
+        return allowed(self.found("NetworkPolicy").values(), here, End(), 443)
 
     def _few(self, ring: Any, name: str) -> list[int]:
         """Partitions that would fall below their quorum if a serving node were evicted."""

@@ -11,6 +11,7 @@ import base64
 
 from dynamo_operator import exposure, protection
 from dynamo_operator.claims import claim_template
+from dynamo_operator.egress import Outward, rules
 from dynamo_operator.overlay import laid_over
 from dynamo_operator.owner import Object, Owner, kept, owned
 from dynamo_operator.pod import PORTS, Mounts, pod_template
@@ -19,10 +20,7 @@ from dynamo_operator.spec import ClusterSpec
 from dynamo_operator.trust import PLAIN, Security
 
 SECRET_KEY = "secret"
-DNS: list[Object] = [
-    {"port": port, "protocol": how} for how in ("UDP", "TCP") for port in (53, 5353)
-]
-"""Of any address: a resolver may run on each machine. 5353 is that of OpenShift's pods."""
+NOWHERE = Outward()
 OPERATOR_LABELS = {"app.kubernetes.io/name": "dynamo-ring-operator"}
 
 
@@ -95,9 +93,9 @@ def disruption_budget(owner: Owner, spec: ClusterSpec) -> Object:
     return made
 
 
-def network_policy(owner: Owner, spec: ClusterSpec) -> Object:
-    """Only the ring's pods and the operator may be peers and administrators. Where nodes may dial
-    is limited where the spec says it: what backups and traces need is in Secrets and variables."""
+def network_policy(owner: Owner, spec: ClusterSpec, outward: Outward = NOWHERE) -> Object:
+    """Only the ring's pods and the operator may be peers and administrators. Nodes may connect to
+    DNS, to each other, and to what backups and traces need."""
     ring = {"podSelector": {"matchLabels": owner.selector}}
     label = {"kubernetes.io/metadata.name": owner.operator_namespace}
     operator = {
@@ -115,10 +113,11 @@ def network_policy(owner: Owner, spec: ClusterSpec) -> Object:
             _ingress("peer", [ring]),
         ],
     }
-    if (further := spec.network_policy.egress) is not None:
-        peers = {"to": [ring], "ports": [{"port": PORTS["peer"], "protocol": "TCP"}]}
+    given = spec.network_policy.egress
+    egress = rules(owner, None if given is None else list(given), outward)
+    if egress is not None:
         made["spec"]["policyTypes"].append("Egress")
-        made["spec"]["egress"] = [{"ports": DNS}, peers, *further]
+        made["spec"]["egress"] = egress
     return made
 
 
@@ -189,7 +188,9 @@ def stateful_set(
     return made
 
 
-def companions(owner: Owner, spec: ClusterSpec, security: Security = PLAIN) -> list[Object]:
+def companions(
+    owner: Owner, spec: ClusterSpec, security: Security = PLAIN, outward: Outward = NOWHERE
+) -> list[Object]:
     """Every owned object of the spec except the StatefulSet."""
     https = security.https
     made = [headless_service(owner, spec, https), client_service(owner, spec, https)]
@@ -197,7 +198,7 @@ def companions(owner: Owner, spec: ClusterSpec, security: Security = PLAIN) -> l
     if spec.pod_disruption_budget.enabled:
         made.append(disruption_budget(owner, spec))
     if spec.network_policy.enabled:
-        made.append(network_policy(owner, spec))
+        made.append(network_policy(owner, spec, outward))
     if spec.monitoring.service_monitor:
         made.append(service_monitor(owner, spec, https))
     return made + protection.companions(owner, spec, security)

@@ -56,8 +56,8 @@ def covers(wanted: Any, existing: Any) -> bool:
 
 def selects(field: str) -> bool:
     """Whether a further key in this field changes what is selected: Service selectors, label
-    selectors of budgets, policies and spreads, node selectors of pods, rules of admission."""
-    return field in ("selector", "matchLabels", "ingress") or field.endswith("Selector")
+    selectors of budgets, policies and spreads, node selectors of pods, rules of policies."""
+    return field in ("selector", "matchLabels", "ingress", "egress") or field.endswith("Selector")
 
 
 def exact(wanted: Any, existing: Any) -> bool:

@@ -28,6 +28,7 @@ from dynamo_operator.ports import Failed, Gone, KubeApi, NodeApi, Refused, Way
 from dynamo_operator.snapshot import Claim, Pod, Repair, Snapshot
 from dynamo_operator.trust import Trust
 from dynamo_operator.turns import Turns
+from dynamo_operator.variables import Variables, of_values
 from dynamo_operator.volume_snapshots import NOT_INSTALLED, SNAPSHOT, backup_of, taken_of
 from dynamo_operator.waits import Waits
 
@@ -81,7 +82,7 @@ class Observer:
         pods = await self._placed(o, pods)
         o = msgspec.structs.replace(
             o,
-            workload=workload_of(objects.get(("StatefulSet", name))),
+            workload=workload_of(objects.get(("StatefulSet", name)), o.spec.backup.secret_name),
             pods=pods,
             claims=claims,
             **secrets,
@@ -90,6 +91,8 @@ class Observer:
         o = msgspec.structs.replace(o, objects=_concerning(o, objects))
         gone, unasked = await self.machines.gone(o)
         o = msgspec.structs.replace(o, gone=gone, unasked=unasked)
+        told = await self._archive_variables(o)
+        o = msgspec.structs.replace(o, archive_variables=told)
         keys, issuer = await self._keys(o)
         trust = await self._trust(o)
         o = msgspec.structs.replace(o, trust=trust, keys=keys, issuer=issuer)
@@ -141,6 +144,19 @@ class Observer:
         found = await self.kube.get("Secret", o.namespace, name)
         text = authority.data_of(found).get(children.SECRET_KEY, b"")
         return {"secret": found is not None, "secret_text": text.decode("latin-1")}
+
+    async def _archive_variables(self, o: Snapshot) -> Variables:
+        """Where the Secret of backups leads nodes: its credentials are forgotten at once. It is
+        read only for a policy whose rules follow from it."""
+        name, policy = o.spec.backup.secret_name, o.spec.network_policy
+        if name is None or not policy.enabled or policy.egress is not None:
+            return Variables()
+        try:
+            found = await self.kube.get("Secret", o.namespace, name)
+        except Refused:
+            return Variables(unread=frozenset({f"Secret {name}"}))
+        data = authority.data_of(found)
+        return of_values((key, value.decode("latin-1")) for key, value in data.items())
 
     async def _trust(self, o: Snapshot) -> Trust:
         """Certificates, also of a ring that is to be plain: its nodes may not be yet. A Secret of

@@ -20,6 +20,7 @@ from dynamo_operator.spec import (
     restore_spec,
 )
 from dynamo_operator.spec_backup import BackupSpec, RestoreSpec
+from dynamo_operator.variables import of_pod
 
 WEIGHT_MAX = 1000
 ONLY_NEW = (
@@ -51,8 +52,8 @@ def resource_of(resource: Document, now: float, operator_namespace: str) -> Snap
     )
 
 
-def workload_of(item: Document | None) -> Workload | None:
-    """The facts of the StatefulSet."""
+def workload_of(item: Document | None, secret: str | None = None) -> Workload | None:
+    """The facts of the StatefulSet. `secret`: the one of `spec.backup.secretName`."""
     if item is None:
         return None
     meta, status = item["metadata"], item.get("status") or {}
@@ -64,6 +65,7 @@ def workload_of(item: Document | None) -> Workload | None:
         caught_up=status.get("observedGeneration", 0) >= meta.get("generation", 0),
         annotations=dict(meta.get("annotations") or {}),
         asks=ACCESS_FILE in _environment(item["spec"].get("template") or {}),
+        variables=of_pod((item["spec"].get("template") or {}).get("spec") or {}, secret),
     )
 
 
@@ -101,6 +103,7 @@ def pod_of(o: Snapshot, item: Document) -> Pod | None:
         tls=told.get(PEER_TLS, "off"),
         https=told.get(ADMIN_TLS, "off") != "off",
         asks=ACCESS_FILE in told,
+        variables=of_pod(item.get("spec") or {}, seen.spec.backup.secret_name),
     )
 
 

@@ -21,6 +21,7 @@ from dynamo_operator.ports import Way
 from dynamo_operator.spec import ClusterSpec, RepairSpec
 from dynamo_operator.tokens import tokens_of
 from dynamo_operator.trust import Trust
+from dynamo_operator.variables import Variables
 
 CLUSTER_ID = "dynamo-ring.dev/cluster-id"
 NODE_ID = "dynamo-ring.dev/node-id"
@@ -110,6 +111,7 @@ class Pod(Struct, frozen=True):
     tls: str = "off"
     https: bool = False
     asks: bool = False
+    variables: Variables = Variables()
     """`tls`: how its node was told to speak with others when it began; `https`: whether it answers
     administrators so; `asks`: whether clients have to show it who they are."""
 
@@ -129,6 +131,7 @@ class Workload(Struct, frozen=True):
     caught_up: bool = True
     annotations: dict[str, str] = {}
     asks: bool = False
+    variables: Variables = Variables()
     """`asks`: whether pods are made that ask clients who they are."""
 
 
@@ -189,6 +192,7 @@ class Snapshot(Struct, frozen=True, dict=True):
     turn: bool = True
     gone: dict[int, str] = {}
     unasked: str = ""
+    archive_variables: Variables = Variables()
     """`objects` are those with our names, by kind and name, with the StatefulSet. `keys` and
     `issuer` verify tokens of ServiceAccounts; "" where neither the API server nor the ConfigMap has
     them. `ring` is the document of a majority of its live members; `exact`: with one digest, else
@@ -198,7 +202,8 @@ class Snapshot(Struct, frozen=True, dict=True):
     `waits`). `runs_fault`: why backups and restores cannot be listed. `origin`: the volume
     snapshots that the ring is to begin with. `turn`: whether the ring may take the pod template of
     another version of the operator. `gone`: by ordinal, the machine that took the volume with it
-    (see `machines`); `unasked`: why this could not be looked up."""
+    (see `machines`); `unasked`: why this could not be looked up.
+    `archive_variables`: what the Secret of `spec.backup.secretName` says of places."""
 
     @cached_property
     def owner(self) -> Owner:

@@ -234,7 +234,9 @@ class NetworkPolicySpec(Part, frozen=True, kw_only=True):
         max_length=32, extra_json_schema=_PEERS)] = ()
     egress: Annotated[tuple[Free, ...], Meta(
         description="NetworkPolicyEgressRules: where nodes may connect to besides DNS and each"
-        " other, as backups and traces need it. Empty: nowhere else. Unset: anywhere.",
+        " other. Unset: the operator adds rules for what backups and traces need, as far as this"
+        " resource, its backups and restores, and the Secret of backup.secretName name it. If set,"
+        " it adds none: empty is nowhere else, [{}] is anywhere.",
         max_length=32, extra_json_schema=_PEERS)] | None = None
 
 

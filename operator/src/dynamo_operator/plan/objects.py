@@ -13,6 +13,7 @@ from dynamo_operator.drift import differs, ours, sealed
 from dynamo_operator.plan import claims
 from dynamo_operator.plan.going_over import security
 from dynamo_operator.plan.moves import moved
+from dynamo_operator.plan.outward import outward
 from dynamo_operator.plan.running import carried_out, chosen
 from dynamo_operator.plan.schedule import last_due
 from dynamo_operator.plan.storage import other_class, template_of
@@ -110,9 +111,10 @@ def secret(o: Snapshot) -> Step | None:
 def belongings(o: Snapshot) -> Step | None:
     """Services, budget, policy, rights: applied whole if they are absent or differ, deleted if the
     spec no longer asks for them, but for what pods mount."""
-    wanted = [sealed(made) for made in children.companions(o.owner, o.spec, security(o))]
-    names = {(made["kind"], made["metadata"]["name"]) for made in wanted}
-    actions: list[Apply | Delete] = [a for made in wanted if (a := _apply(o, made)) is not None]
+    made = children.companions(o.owner, o.spec, security(o), outward(o))
+    wanted = [sealed(each) for each in made]
+    names = {(each["kind"], each["metadata"]["name"]) for each in wanted}
+    actions: list[Apply | Delete] = [a for each in wanted if (a := _apply(o, each)) is not None]
     for (kind, name), existing in o.objects.items():
         if (kind, name) not in names and kind not in KEPT:
             meta = existing["metadata"]
