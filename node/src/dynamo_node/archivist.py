@@ -15,11 +15,11 @@ from queue import SimpleQueue
 from threading import Thread
 
 import structlog
-from dynamo_archive.targets import archive_fault
 
 from dynamo_archive.objects import Archive, ArchiveError
 from dynamo_archive.parts import pack, unpack
 from dynamo_archive.sealing import PLAIN, Sealing
+from dynamo_archive.targets import archive_fault
 from dynamo_core.backup.archive_calls import (
     ArchiveFailed,
     Bring,

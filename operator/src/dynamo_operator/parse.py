@@ -103,7 +103,7 @@ def pod_of(o: Snapshot, item: Document) -> Pod | None:
         tls=told.get(PEER_TLS, "off"),
         https=told.get(ADMIN_TLS, "off") != "off",
         asks=ACCESS_FILE in told,
-        variables=of_pod(item.get("spec") or {}, seen.spec.backup.secret_name),
+        variables=of_pod(item.get("spec") or {}, o.spec.backup.secret_name),
     )
 
 
