@@ -13,7 +13,9 @@ from tests.dynamo_node.http.client_listener import Listener
 
 @pytest.fixture(scope="module", params=["protocol", "asgi"])
 def listener(request: pytest.FixtureRequest) -> Iterator[Listener]:
-    listener = Listener(request.param, Limits(value_bytes_max=1 << 20))
+    """With the `LIMITS` of the module of the test, if it has some."""
+    limits = getattr(request.module, "LIMITS", Limits(value_bytes_max=1 << 20))
+    listener = Listener(request.param, limits)
     yield listener
     listener.stop()
 

@@ -29,6 +29,16 @@ from dynamo_node.tls import PLAIN, Within
 DEADLINE_S = 20.0
 KEYRING = Keyring((b"between us",))
 TOKEN = KEYRING.now.tokens[0].encode()
+SHORT = Limits(
+    value_bytes_max=100_000,
+    batch_bytes_max=200_000,
+    head_s_max=0.4,
+    body_s_max=0.6,
+    idle_s_max=0.8,
+    linger_s_max=0.5,
+    sweep_s=0.05,
+)
+"""Limits that a test of limits reaches at once."""
 
 
 def die(line: str) -> NoReturn:

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from dynamo_node.http_codec import check_levels, ways_of
-from dynamo_node.http_limits import Limits
 from dynamo_node.problems import Problem
-from tests.dynamo_node.http.client_listener import Listener, everything, statuses
+from tests.dynamo_node.http.client_listener import SHORT, Listener, everything, statuses
 
-LIMITS = Limits(
-    value_bytes_max=100_000,
-    batch_bytes_max=200_000,
-    head_s_max=0.4,
-    body_s_max=0.6,
-    idle_s_max=0.8,
-    linger_s_max=0.5,
-    sweep_s=0.05,
-)
+LIMITS = SHORT
 LAST = b"Connection: close\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-@pytest.fixture(scope="module", params=["protocol", "asgi"])
-def listener(request: pytest.FixtureRequest) -> Iterator[Listener]:
-    listener = Listener(request.param, LIMITS)
-    yield listener
-    listener.stop()
 
 
 def head(method: str, key: str, *fields: bytes) -> bytes:

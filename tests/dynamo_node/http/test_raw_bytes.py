@@ -8,31 +8,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dynamo_node.http_limits import Limits
-from tests.dynamo_node.http.client_listener import DEADLINE_S, Listener, everything, statuses
-
-LIMITS = Limits(
-    value_bytes_max=100_000,
-    batch_bytes_max=200_000,
-    bodies_bytes_max=500_000,
-    head_s_max=0.4,
-    body_s_max=0.6,
-    idle_s_max=0.8,
-    linger_s_max=0.5,
-    sweep_s=0.05,
-    connections_max=20,
-    refusals_max=8,
+from tests.dynamo_node.http.client_listener import (
+    DEADLINE_S,
+    SHORT,
+    Listener,
+    everything,
+    statuses,
 )
+
+LIMITS = SHORT._replace(bodies_bytes_max=500_000, connections_max=20, refusals_max=8)
 PUT = b"PUT /v1/kv/k HTTP/1.1\r\nHost: h\r\n"
 GET = b"GET /v1/kv/k HTTP/1.1\r\nHost: h\r\n"
 LAST = b"Connection: close\r\n\r\n"
-
-
-@pytest.fixture(scope="module", params=["protocol", "asgi"])
-def listener(request: pytest.FixtureRequest) -> Iterator[Listener]:
-    listener = Listener(request.param, LIMITS)
-    yield listener
-    listener.stop()
 
 
 REFUSED = {
