@@ -272,3 +272,35 @@ def test_the_standard_operator_module_is_not_shadowed() -> None:
     assert not list((ROOT / "tests").rglob("__init__.py"))
     assert not list((ROOT / "operator").glob("*.py"))
     assert not [p for p in (ROOT / "operator").rglob("*.py") if p.name.startswith("test_")]
+
+
+ONE_MEANING = {
+    "stored": {"bytes", "StoreKey", "Cursor"},
+    "seen": {"int", "int | None", "RoundNumber"},
+    "number": {"int", "RoundNumber"},
+    "sequence": {"int", "Count"},
+    "entry": {"Entry", "Entry | None"},
+    "entry_id": {"EntryId", "tuple[int, int]"},
+    "call_id": {"int"},
+    "durable": {"bool", "int"},
+}
+"""The types of fields and parameters of the core with these names (docs/data-model.md)."""
+ROUNDS = {"coordinator", "round_messages", "round_numbers"}
+"""Modules in which a field or parameter may be called `number`: that of a round."""
+
+
+@pytest.mark.parametrize("path", modules("dynamo_core", testing=True), ids=name_of)
+def test_a_word_has_one_meaning(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.arg) and node.annotation is not None:
+            name, kind = node.arg, ast.unparse(node.annotation)
+        elif isinstance(node, ast.AnnAssign):
+            name, kind = (
+                ast.unparse(node.target).removeprefix("self."),
+                ast.unparse(node.annotation),
+            )
+        else:
+            assert getattr(node, "name", "") != "found", "a ring is created, not found"
+            continue
+        assert kind in ONE_MEANING.get(name, {kind}), f"{name} is a {kind}"
+        assert name != "number" or path.stem in ROUNDS, "number is that of a round"
