@@ -107,7 +107,7 @@ class Inbox:
                     self._other(frame, route, fresh, message)
                 member = fresh and node.member
 
-    def _sensible(self, frame: Frame, route: Route, run: Iterator[Message]) -> Iterator[Any]:
+    def _sensible(self, frame: Frame, route: Route, run: Iterable[Message]) -> Iterator[Any]:
         """The Stores that make sense. Of a Store only its target is checked here, and most have
         none. Its key and record are verified together later (T-1)."""
         stores = cast(list[StoreRequest], list(run))

@@ -10,6 +10,7 @@ from dynamo_core.causality.records import History, Record, Sibling, decode_histo
 from dynamo_core.keys import DATA, HINTS, PREFIX_BYTES, store_key
 from dynamo_core.protocol.operations import Outcome
 from dynamo_core.protocol.staleness_messages import CANARY
+from dynamo_core.ring.document import Entry
 from dynamo_core.testing.disk import Disk
 from dynamo_core.testing.expiries import WallClocks
 from dynamo_core.testing.history import Damage, Dot, Event, Trouble
@@ -30,6 +31,18 @@ def _fresh(after: History, before: History) -> list[tuple[int, int]]:
     for actor, top in after.vector.items():
         dots |= {(actor, n) for n in range(before.vector.get(actor, 0) + 1, top + 1)}
     return sorted(dot for dot in dots if not before.covers_dot(dot))
+
+
+def instead_of(target: str, entries: list[Entry], removed: bool) -> set[str]:
+    """The owners of a partition, by its entries on all nodes, if no node knows the target as an
+    owner of it any more."""
+    if not entries:
+        return set()
+    newest = max(entries, key=lambda entry: (entry.term, entry.version))
+    agreed = len({entry.owners for entry in entries}) == 1 and target in newest.owners
+    if agreed and not removed:
+        return set()
+    return {name for entry in entries for name in entry.owners}
 
 
 class Evidence:

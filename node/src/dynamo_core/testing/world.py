@@ -21,12 +21,12 @@ from dynamo_core.membership.stored_ring import GONE_KEY
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_core.protocol.route import At
 from dynamo_core.replica.hint_target import HintTarget
-from dynamo_core.ring.document import Entry, Ring
+from dynamo_core.ring.document import Ring
 from dynamo_core.testing import versions
 from dynamo_core.testing.backups import Backups
 from dynamo_core.testing.bad_memory import spoilt
 from dynamo_core.testing.edges import frames_sent, ring_changed
-from dynamo_core.testing.evidence import Evidence
+from dynamo_core.testing.evidence import Evidence, instead_of
 from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.fsyncs import RESTART_S, sync, want_reopen
 from dynamo_core.testing.history import Setting, Trouble
@@ -123,7 +123,8 @@ class World(Evidence):
         entries = [ring.entries[partition_of(stored, ring.partition_bits)] for ring in rings]
         for process in self.processes:
             if process.name == target and not stale:
-                others = self._instead_of(process, entries, removed)
+                names = instead_of(target, entries, removed)
+                others = [p for p in self.processes if p.name in names]
                 self.hint_dropped(process, others, stored, data)
 
     def _given_up(self, process: Process, stored: bytes, data: bytes) -> None:
@@ -133,17 +134,6 @@ class World(Evidence):
         owners = node.ring.entries[partition_of(stored, node.ring.partition_bits)].owners
         names = node.ring.live(owners)
         self.record_given_up(process, [p for p in self.processes if p.name in names], stored, data)
-
-    def _instead_of(self, target: Process, entries: list[Entry], removed: bool) -> list[Process]:
-        """The owners, if no node knows the target as an owner of the partition any more."""
-        if not entries:
-            return []
-        newest = max(entries, key=lambda entry: (entry.term, entry.version))
-        agreed = len({entry.owners for entry in entries}) == 1 and target.name in newest.owners
-        if agreed and not removed:
-            return []
-        names = {name for entry in entries for name in entry.owners}
-        return [p for p in self.processes if p.name in names]
 
     def start(self, process: Process) -> None:
         """Start the process unless it runs."""
@@ -179,7 +169,6 @@ class World(Evidence):
         process.node = node
         self.backups.connect(process, node)
         versions.begin(process, node)
-
         try:
             node.start(self.now + process.monotonic_s, self.wall_ms(process), trusted)
         except Exception as error:  # noqa: BLE001
@@ -233,9 +222,9 @@ class World(Evidence):
         if process.paused:
             process.queue.append(call)
             return
-        now = self.now
         try:
-            node.tick(now + process.monotonic_s, self.clocks.tell(now, process.wall_offset_ms))
+            wall_ms = self.clocks.tell(self.now, process.wall_offset_ms)
+            node.tick(self.now + process.monotonic_s, wall_ms)
             call()
         except Exception as error:  # noqa: BLE001
             self._failed(process, error)
@@ -317,7 +306,6 @@ class World(Evidence):
                 self.events.append(Trouble("C10", detail))
 
     def _arm(self, process: Process, due: float) -> None:
-        """Wake the process when its node says, a little later if that is now."""
         due = max(due, self.now + 0.0005)
         if due >= process.wakes_at or due == NEVER:
             return
