@@ -12,8 +12,10 @@ import pytest
 
 from dynamo_core.ring import planning
 from dynamo_core.ring.change_request import parse_change_request
-from dynamo_operator.plan.snapshots import ERROR_S
+from dynamo_operator.node_answers import Backlog, Owned
+from dynamo_operator.plan.snapshots import ERROR_S, restless
 from dynamo_operator.snapshot import COPY_OF
+from tests.dynamo_operator.looks import node, settled
 from tests.dynamo_operator.schedules import killed_again, killed_at_each, two_at_once
 from tests.dynamo_operator.stories import edit, make, night
 from tests.dynamo_operator.world import NAMESPACE, Scene, World
@@ -201,11 +203,22 @@ def test_the_schedule_makes_them_and_the_retention_deletes_them() -> None:
     assert condition(world, "cart", "BackupUpToDate")["status"] == "True"
 
 
-def test_a_merge_of_snapshots_is_no_restore() -> None:
-    world = played(make(), snap())
-    world.run("DynamoRestore", "back", **{"from": {"name": "before"}})
-    passes(world, 3)
-    assert "they only begin a new ring" in world.found("DynamoRestore")["back"]["status"]["message"]
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"ring_fsynced": False}, "cart-1 has not fsynced the ring document"),
+        ({"ring_fsynced": None}, ""),
+        ({"hints": {"cart-0": Backlog(3)}}, "3 hints are still to be delivered"),
+        ({"partitions": Owned(9, 8)}, "cart-1 is not Ready, or is comparing with its peers"),
+    ],
+)
+def test_no_snapshot_is_asked_for_before_the_ring_is_at_rest(
+    fields: dict[str, Any], why: str
+) -> None:
+    """A copy has what a power cut leaves: also of the ring document (S-BAK-4)."""
+    o = settled()
+    assert not restless(o)
+    assert restless(node(o, 1, **fields)) == why
 
 
 def values(world: World, name: str) -> set[int]:

@@ -244,6 +244,7 @@ class Status(msgspec.Struct, kw_only=True):
     state: str | None
     epoch: int
     digest: str
+    ring_fsynced: bool
     partitions: Held
     operation: Operation
     transfers: list[Transfer]

@@ -146,8 +146,10 @@ class Node(Struct, frozen=True):
     tls: TlsWord | None = None
     access: str | None = None
     staleness: Freshness | None = None
+    ring_fsynced: bool | None = None
     """`emptied`: the disk of an id that has left is empty (S-MEM-3); `uptime_s`: by the node's own
-    clock; `access`: `open`, or how many rules there are. None: an older node does not say it.
+    clock; `access`: `open`, or how many rules there are; `ring_fsynced`: whether
+    a copy of the disk has the ring document as it is now. None: an older node does not say it.
     `speaks`: the latest protocol between nodes that it knows; nodes of 0.1.0 do not say it."""
 
     @property

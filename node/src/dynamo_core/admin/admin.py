@@ -215,6 +215,7 @@ class Administration:
             "state": LEFT if rings.gone else line.state if line is not None else None,
             "epoch": ring.epoch if ring is not None else 0,
             "digest": ring.digest.hex() if ring is not None else "",
+            "ring_fsynced": rings.fsynced,
             "partitions": {
                 "held": len(owned),
                 "owned": len(owned),

@@ -9,7 +9,7 @@ and is taken whole or not at all (S-IN-2).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from dynamo_core.keys import META
 from dynamo_core.membership import stored_ring
@@ -40,6 +40,14 @@ class Taken(NamedTuple):
         return self.before is None and not self.from_disk
 
 
+class Durable(Named, Protocol):
+    """Who the node is, and up to which write its disk is durable."""
+
+    @property
+    def durable_sequence(self) -> int:
+        """The highest sequence number that is fsynced."""
+
+
 Filter = Callable[[Ring, Ring], Ring]
 """Of the document that stands and the next one: the next one without what this node forbids."""
 Subscriber = Callable[[Taken], None]
@@ -48,7 +56,7 @@ Subscriber = Callable[[Taken], None]
 class RingState:
     """The document and what follows from it. Other parts read it; only `take` changes it."""
 
-    def __init__(self, node: Named, replica: Replica) -> None:
+    def __init__(self, node: Durable, replica: Replica) -> None:
         self.node = node
         self.replica = replica
         self.ring: Ring
@@ -71,6 +79,8 @@ class RingState:
         """Why the document of this disk was refused at the start, until a peer's is taken."""
         self.remembered: tuple[str, ...] = ()
         """Addresses that are asked for it, beside the seeds."""
+        self._sequence: int | None = 0
+        """The sequence number of the write that has the document, None before it is written."""
         self._filters: Sequence[Filter] = ()
         self._subscribers: Mapping[str, Subscriber] = {}
         self._on_held: Callable[[], None] = lambda: None
@@ -115,7 +125,21 @@ class RingState:
     def keep(self) -> None:
         """The document into this tick's batch; again after a store that refused it."""
         if self.ring_or_none is not None:
-            self.replica.write_batch.put(META, RING_KEY, self.ring.encode())
+            self._put(self.ring.encode())
+
+    def _put(self, row: bytes) -> None:
+        self._sequence = None
+        self.replica.write_batch.put(META, RING_KEY, row)
+        self.replica.write_batch.then(self._written)
+
+    def _written(self, written: bool) -> None:
+        if written:
+            self._sequence = self.replica.write_batch.sequence
+
+    @property
+    def fsynced(self) -> bool:
+        """Whether a power cut, or a copy of the disk, leaves it as it is now (S-BAK-4)."""
+        return self._sequence is not None and self._sequence <= self.node.durable_sequence
 
     def empty(self) -> None:
         """This id is gone and has handed over all: nothing but that stays on the disk (S-MEM-3)."""
@@ -146,7 +170,7 @@ class RingState:
         self.preference, self.lww, self.lost_ring = preference, held.lww, ""
         self.hold(ring)
         if not from_disk:
-            self.replica.write_batch.put(META, RING_KEY, row)
+            self._put(row)
             if before is None or before.members is not ring.members:
                 self.replica.write_batch.put(META, stored_ring.ADDRESSES_KEY, addresses)
         self.dial(ring.members.values())

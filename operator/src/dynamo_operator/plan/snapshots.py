@@ -95,6 +95,9 @@ def restless(o: Snapshot) -> str:
             return f"{name} has no volume"
         if not o.is_up(name):
             return f"{name} is not Ready, or is comparing with its peers"
+        assert ordinal is not None
+        if o.nodes[ordinal].ring_fsynced is False:
+            return f"{name} has not fsynced the ring document"
     if hints := sum(each.count for node in o.nodes.values() for each in node.hints.values()):
         return f"{hints} hints are still to be delivered"
     return ""
