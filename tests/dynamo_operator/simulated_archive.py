@@ -40,6 +40,10 @@ class SimulatedArchives:
         self.deletions: set[str] = set()
         self.wrong: list[str] = []
         self.reached: Callable[[SimNode, str], bool] = lambda node, archive: True
+        self.damaged = 0
+        """Keys whose records are damaged on all nodes."""
+        self.missed: list[str] = []
+        """Nodes whose data no backup has."""
 
     def posted(self, node: SimNode, path: str, body: Report, acked: set[int]) -> Report:
         """POST to a node: a backup, a restore, a deletion."""
@@ -71,7 +75,8 @@ class SimulatedArchives:
         known = self.unfinished.setdefault(asked["archive"], {})
         saved = Saved(identity.cluster_id, set(acked), base=asked.get("base", ""))
         known.setdefault(asked["id"], saved)
-        run |= {"partitions_total": identity.partitions, "partitions_done": 0, "missed": []}
+        run |= {"partitions_total": identity.partitions, "partitions_done": 0}
+        run |= {"missed": self.missed, "damaged": self.damaged}
         run |= {"bytes": 0, "stored_bytes": 0, "new_bytes": 0}
 
     def step(

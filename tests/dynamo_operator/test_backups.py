@@ -17,6 +17,7 @@ from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.spec import backup_spec, restore_spec
 from dynamo_operator.spec_types import Part
 from tests.dynamo_operator.looks import asked, settled
+from tests.dynamo_operator.simulated_archive import REFUSED
 from tests.dynamo_operator.stories import (
     ARCHIVE,
     NIGHTLY,
@@ -143,6 +144,114 @@ def test_a_backup_says_why_it_failed() -> None:
     assert status["message"] == f"the nodes gave up: {ARCHIVE} does not answer"
     (event,) = [e for e in silent.found("Event").values() if e["reason"] == "BackupFailed"]
     assert event["type"] == "Warning" and status["message"] in event["note"]
+
+
+def _damaged(world: World) -> None:
+    world.ring.archives.damaged, world.ring.archives.missed = 2, ["cart-1"]
+
+
+def test_a_backup_tells_the_keys_and_the_nodes_that_it_lacks() -> None:
+    world = World()
+    backup = Scene(lambda w: w.run("DynamoBackup", "before", target=ARCHIVE))
+    asyncio.run(world.play([make(), Scene(_damaged), backup]))
+    status = told(world, "DynamoBackup", "before")
+    assert (status["state"], status["damaged"], status["missed"]) == ("Complete", 2, ["cart-1"])
+    (end,) = status["conditions"]
+    assert (end["type"], end["reason"]) == ("Complete", "KeysLost")
+    lacks = (
+        "down: cart-1, so writes that only they held are missing; 2 keys are lost: damaged on all"
+        " nodes, `dynamoctl backup show` lists which"
+    )
+    assert end["message"].endswith(lacks)
+    (event,) = [e for e in world.found("Event").values() if e["reason"] == "BackupComplete"]
+    assert event["type"] == "Warning" and event["note"] == f"before: {end['message']}"
+    ring = world.found("DynamoCluster")["cart"]["status"]
+    assert (ring["lastBackup"]["damaged"], ring["lastBackup"]["missed"]) == (2, ["cart-1"])
+    (kept,) = [c for c in ring["conditions"] if c["type"] == "BackupUpToDate"]
+    assert kept["message"].endswith(lacks)
+    world.ring.archives.damaged, world.ring.archives.missed = 0, []
+    again = Scene(lambda w: w.run("DynamoBackup", "again", target=ARCHIVE))
+    asyncio.run(world.play([again]))
+    (end,) = told(world, "DynamoBackup", "again")["conditions"]
+    assert end["reason"] == "Done" and "lost" not in end["message"]
+
+
+SNAPSHOTS: dict[str, Any] = {"method": "VolumeSnapshot"}
+
+
+def _restored_from(*scenes: Scene, name: str = "before") -> World:
+    world = World()
+    back = Scene(lambda w: w.run("DynamoRestore", "back", **{"from": {"name": name}}))
+    asyncio.run(world.play([make(), *scenes, back]))
+    return world
+
+
+def test_a_restore_of_volume_snapshots_fails_at_once_and_says_what_to_do() -> None:
+    world = _restored_from(Scene(lambda w: w.run("DynamoBackup", "before", **SNAPSHOTS)))
+    status = told(world, "DynamoRestore", "back")
+    assert (status["state"], status["conditions"][0]["reason"]) == ("Failed", "CannotBegin")
+    assert "make a DynamoCluster with spec.bootstrap.fromBackup.name" in status["message"]
+    assert status.get("durationSeconds", 0) == 0 and "startTime" not in status
+    (event,) = [e for e in world.found("Event").values() if e["reason"] == "RestoreFailed"]
+    assert event["type"] == "Warning" and status["message"] in event["note"]
+
+
+def test_it_fails_at_once_also_while_the_snapshots_are_not_made() -> None:
+    world = World()
+    world.kube.driver.broken = "rpc error: the pool is full"
+    asyncio.run(world.play([make()]))
+    world.run("DynamoBackup", "before", **SNAPSHOTS)
+    world.run("DynamoRestore", "back", **{"from": {"name": "before"}})
+    passes(world, 3)
+    assert told(world, "DynamoRestore", "back")["state"] == "Failed"
+
+
+def test_a_restore_of_a_backup_that_failed_fails_at_once_and_says_why() -> None:
+    nowhere = Scene(lambda w: w.run("DynamoBackup", "before", target=REFUSED))
+    status = told(_restored_from(nowhere), "DynamoRestore", "back")
+    assert (status["state"], status["conditions"][0]["reason"]) == ("Failed", "CannotBegin")
+    assert status["message"].startswith("DynamoBackup before failed, so there is nothing")
+    assert "backup_targets" in status["message"]
+
+
+def passes(world: World, seconds: int) -> None:
+    for _ in range(seconds):
+        asyncio.run(world.operators[0].reconcile(NAMESPACE, "cart"))
+        world.step()
+
+
+def test_what_can_change_waits_and_says_for_what() -> None:
+    world = World()
+    asyncio.run(world.play([make()]))
+    world.run("DynamoRestore", "back", **{"from": {"name": "before"}})
+    passes(world, 3)
+    status = told(world, "DynamoRestore", "back")
+    assert (status["state"], status["message"]) == ("Waiting", "there is no DynamoBackup before")
+    world.run("DynamoBackup", "before")  # without a target
+    passes(world, 3)
+    status = told(world, "DynamoRestore", "back")
+    assert status["state"] == "Waiting"
+    assert status["message"] == (
+        "waits until DynamoBackup before is complete: spec.target is not set, nor"
+        " spec.backup.target of the ring"
+    )
+    world.kube.change("DynamoBackup", NAMESPACE, "before", spec={"target": ARCHIVE})
+    passes(world, 20)
+    assert told(world, "DynamoRestore", "back")["state"] == "Complete"
+
+
+def test_a_restore_of_a_backup_that_is_being_deleted_names_its_archive() -> None:
+    world = World()
+    before = Scene(lambda w: w.run("DynamoBackup", "before", target=ARCHIVE))
+    asyncio.run(world.play([make(), before]))
+    backup = world.object("DynamoBackup", "before")
+    assert backup is not None
+    backup["metadata"]["deletionTimestamp"] = stamp(0.0)
+    world.run("DynamoRestore", "back", **{"from": {"name": "before"}})
+    passes(world, 3)
+    status = told(world, "DynamoRestore", "back")
+    assert status["state"] == "Waiting"
+    assert "is being deleted; name target s3://" in status["message"]
 
 
 def test_a_backup_without_a_target_waits_and_delays_no_other() -> None:

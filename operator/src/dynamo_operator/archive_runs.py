@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -34,8 +34,9 @@ def end_in(status: Mapping[str, Any]) -> str | None:
 class Run(Struct, frozen=True):
     """A DynamoBackup or DynamoRestore of this cluster. `archive` and `backup`: what a restore
     reads, "" while that is not known; `backup` "": the newest that is complete. `missing`: why it
-    cannot begin. `taken`: the volume snapshots of a backup that has not ended, `fault`: why they
-    cannot be listed, and `copied`: whether it has its copy of the cluster secret."""
+    cannot begin now; `hopeless`: why it never can. `taken`: the volume snapshots of a backup that
+    has not ended, `fault`: why they cannot be listed, and `copied`: whether it has its copy of the
+    cluster secret."""
 
     kind: Literal["DynamoBackup", "DynamoRestore"]
     name: str
@@ -48,6 +49,7 @@ class Run(Struct, frozen=True):
     archive: str = ""
     backup: str = ""
     missing: str = ""
+    hopeless: str = ""
     state: State = "unknown"
     report: dict[str, Any] = {}
     taken: tuple[Taken, ...] = ()
@@ -106,6 +108,17 @@ class Run(Struct, frozen=True):
         """Whether the operator leaves the nodes alone for a while after they gave up."""
         until = instant(self.status.get("retryTime"))
         return self.state == "failed" and until is not None and until > now
+
+
+def lacks(missed: Sequence[str], damaged: int) -> list[str]:
+    """What a backup of records does not have, for people."""
+    found = []
+    if missed:
+        found.append(f"down: {', '.join(missed)}, so writes that only they held are missing")
+    if damaged:
+        keys = "1 key is" if damaged == 1 else f"{damaged} keys are"
+        found.append(f"{keys} lost: damaged on all nodes, `dynamoctl backup show` lists which")
+    return found
 
 
 def whole_backups(runs: tuple[Run, ...]) -> list[Run]:

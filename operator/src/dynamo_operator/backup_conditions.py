@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from dynamo_operator.archive_runs import BACKUP, SCHEDULED, Run, whole_backups
+from dynamo_operator.archive_runs import BACKUP, SCHEDULED, Run, lacks, whole_backups
 from dynamo_operator.plan.schedule import DUE_S, last_due
 from dynamo_operator.quantity import stamp
 from dynamo_operator.snapshot import Snapshot
@@ -61,4 +61,6 @@ def _due(o: Snapshot, schedule: str, busy: bool) -> float | None:
 
 
 def _when(run: Run) -> str:
-    return f"which began at {run.status.get('startTime')}"
+    began = f"which began at {run.status.get('startTime')}"
+    lacking = lacks(run.status.get("missed", ()), int(run.status.get("damaged", 0)))
+    return "; ".join((began, *lacking))

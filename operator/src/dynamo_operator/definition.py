@@ -250,6 +250,7 @@ def backup_crd() -> Schema:
         _column("Records", "integer", ".status.records", "Records that are saved."),
         _column("Bytes", "integer", ".status.bytes", "Bytes of these records."),
         _column("New", "integer", ".status.newBytes", "Bytes that it added to the archive.", 1),
+        _column("Damaged", "integer", ".status.damaged", "Keys that were damaged everywhere.", 1),
         _column("Id", "string", ".status.backupId", "Its id in the archive.", 1),
         _column("Target", "string", ".status.target", "URL of the archive.", 1),
         _column("Snapshots", "string", ".status.snapshotsReady", "Snapshots that are ready.", 1),

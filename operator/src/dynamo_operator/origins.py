@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from dynamo_operator.archive_runs import end_in
+
 
 class Origin(Struct, frozen=True):
     """A DynamoBackup by volume snapshots, or what is to become clear first: `missing` says why its
@@ -26,6 +28,26 @@ class Origin(Struct, frozen=True):
         return 1 + max(self.snapshots, default=-1)
 
 
+def by_snapshots(backup: Mapping[str, Any]) -> bool:
+    """Whether a DynamoBackup is of volume snapshots."""
+    return bool((backup.get("spec") or {}).get("method", "Records") == "VolumeSnapshot")
+
+
+def not_whole(backup: Mapping[str, Any]) -> str | None:
+    """Why nothing can be restored from a DynamoBackup now, None if it is complete."""
+    meta, status = backup["metadata"], backup.get("status") or {}
+    named, said = f"DynamoBackup {meta['name']}", status.get("message")
+    if "deletionTimestamp" in meta:
+        place = f"target {status['target']} and backupId {status['backupId']}"
+        instead = f"; name {place} instead" if status.get("target") else ""
+        return f"{named} is being deleted{instead}"
+    if (end := end_in(status)) == "Failed":
+        return f"{named} failed, so there is nothing to restore: {said}"
+    if end is None:
+        return f"waits until {named} is complete: {said or 'it has not begun'}"
+    return None
+
+
 def origin_of(named: str | None, backups: Sequence[Mapping[str, Any]]) -> Origin | None:
     """What the DynamoBackup of this name has; None: its records are merged into a ring that is
     founded as any other, or there is no such wish."""
@@ -34,12 +56,12 @@ def origin_of(named: str | None, backups: Sequence[Mapping[str, Any]]) -> Origin
     found = next((each for each in backups if each["metadata"]["name"] == named), None)
     if found is None:
         return Origin(named, missing=f"there is no DynamoBackup {named}")
-    if (found.get("spec") or {}).get("method", "Records") == "Records":
+    if not by_snapshots(found):
         return None
-    status = found.get("status") or {}
-    ring = status.get("ring")
-    if status.get("state") != "Complete" or not ring:
-        return Origin(named, missing=f"DynamoBackup {named} is not complete")
+    if (wait := not_whole(found)) is not None:
+        return Origin(named, missing=wait)
+    status = found["status"]
+    ring = status["ring"]
     return Origin(
         name=named,
         cluster=ring["cluster"],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import structs
 
-from dynamo_operator.archive_runs import BACKUP, RESTORE, Run
+from dynamo_operator.archive_runs import BACKUP, RESTORE, Run, end_in
+from dynamo_operator.origins import by_snapshots, not_whole
 from dynamo_operator.owner import CLAIM
 from dynamo_operator.pod import ACCESS_FILE, ADMIN_TLS, CONTAINER, PEER_TLS
 from dynamo_operator.quantity import instant
@@ -24,7 +26,8 @@ from dynamo_operator.variables import of_pod
 
 WEIGHT_MAX = 1000
 ONLY_NEW = (
-    "is of volume snapshots: they only begin a new ring, with its spec.bootstrap.fromBackup.name"
+    "is of volume snapshots: they only begin a new ring, so make a DynamoCluster with"
+    " spec.bootstrap.fromBackup.name, or restore a backup of method Records"
 )
 SOURCES = ("dataSource", "dataSourceRef", "volumeName", "selector")
 
@@ -182,7 +185,7 @@ def runs_of(o: Snapshot, backups: list[Any], restores: list[Any]) -> tuple[Run, 
     """The DynamoBackups and DynamoRestores of this cluster, among all of the namespace: a restore
     may be of another ring's backup."""
     made = [run for item in backups if (run := _run(o, item, BACKUP)) is not None]
-    named = {item["metadata"]["name"]: dict(item.get("status") or {}) for item in backups}
+    named = {item["metadata"]["name"]: item for item in backups}
     for item in restores:
         run = _run(o, item, RESTORE)
         if run is not None and isinstance(run.spec, RestoreSpec):
@@ -217,7 +220,7 @@ def _run(o: Snapshot, item: Document, kind: Any) -> Run | None:
     )
 
 
-def _with_source(run: Run, spec: RestoreSpec, backups: dict[str, dict[str, Any]]) -> Run:
+def _with_source(run: Run, spec: RestoreSpec, backups: Mapping[str, Document]) -> Run:
     """Where a restore reads: what its status says, once it has begun."""
     source = spec.source
     if run.status.get("target"):
@@ -225,11 +228,13 @@ def _with_source(run: Run, spec: RestoreSpec, backups: dict[str, dict[str, Any]]
         return structs.replace(run, archive=place[0], backup=place[1])
     if source.name is None:
         return structs.replace(run, archive=source.target or "", backup=source.backup_id or "")
-    status = backups.get(source.name)
-    if status is None:
+    item = backups.get(source.name)
+    if item is None:
         return structs.replace(run, missing=f"there is no DynamoBackup {source.name}")
-    if status.get("state") != "Complete":
-        return structs.replace(run, missing=f"DynamoBackup {source.name} is not complete")
-    if status.get("snapshots"):
-        return structs.replace(run, missing=f"DynamoBackup {source.name} {ONLY_NEW}")
+    status, named = item.get("status") or {}, f"DynamoBackup {source.name}"
+    if by_snapshots(item):
+        return structs.replace(run, hopeless=f"{named} {ONLY_NEW}")
+    if (wait := not_whole(item)) is not None:
+        hopeless = end_in(status) == "Failed"
+        return structs.replace(run, **{"hopeless" if hopeless else "missing": wait})
     return structs.replace(run, archive=status["target"], backup=status["backupId"])

@@ -14,7 +14,7 @@ from dynamo_operator.plan import certificates
 from dynamo_operator.plan.schedule import rest_s
 from dynamo_operator.plan.table import plan
 from dynamo_operator.ports import Failed, KubeApi
-from dynamo_operator.run_status import run_status
+from dynamo_operator.run_status import KEYS_LOST, run_status
 from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.status import changes, cluster_status, repair_status
 
@@ -101,7 +101,8 @@ class Reconciler:
                 await self._write(run.kind, o, run.name, body)
                 for end in told.conditions:
                     reason = f"{run.kind.removeprefix('Dynamo')}{end.type}"
-                    note = Note(reason, f"{run.name}: {end.message}", end.type == "Failed")
+                    warning = end.type == "Failed" or end.reason == KEYS_LOST
+                    note = Note(reason, f"{run.name}: {end.message}", warning)
                     await self.actor.recorder.tell(o, note)
         return any(c.type == "Converged" and c.status == "True" for c in made.conditions)
 

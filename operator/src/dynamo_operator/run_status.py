@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import structs
 
 from dynamo_operator.act import Outcome
-from dynamo_operator.archive_runs import BACKUP, Run
+from dynamo_operator.archive_runs import BACKUP, Run, lacks
 from dynamo_operator.conditions import Fact
 from dynamo_operator.plan.backups import base
 from dynamo_operator.quantity import instant, stamp
@@ -19,6 +19,8 @@ from dynamo_operator.status_fields import BackupStatus, RestoreStatus, RunStatus
 REST_S = 60.0
 """Seconds until the nodes are asked again, after they have given a run up."""
 MESSAGE_CHARS_MAX = 4000
+KEYS_LOST = "KeysLost"
+"""Reason of a complete backup that lacks keys whose records were damaged on all nodes."""
 
 
 def run_status(o: Snapshot, run: Run, outcome: Outcome) -> RunStatus | None:
@@ -72,6 +74,7 @@ def _counted(o: Snapshot, run: Run) -> RunStatus:
             stored_bytes=last("stored_bytes", "storedBytes"),
             new_bytes=last("new_bytes", "newBytes"),
             missed=tuple(report.get("missed", old.get("missed", ()))),
+            damaged=last("damaged", "damaged"),
         )
     return RestoreStatus(
         backup_id=report.get("backup") or old.get("backupId") or run.backup,
@@ -85,7 +88,10 @@ def _counted(o: Snapshot, run: Run) -> RunStatus:
 def _end(o: Snapshot, run: Run, told: tuple[str, bool] | None) -> Fact | None:
     """A refusal is final only if every pod has its settings from the present spec."""
     if run.state == "done":
-        return Fact("Complete", True, "Done", _progress(run))
+        reason = KEYS_LOST if run.report.get("damaged") else "Done"
+        return Fact("Complete", True, reason, _progress(run))
+    if run.hopeless:
+        return Fact("Failed", True, "CannotBegin", run.hopeless)
     reason = run.report.get("reason") or run.missing or run.why
     if run.given_up():
         text = f"the nodes gave up: {reason}"
@@ -115,5 +121,5 @@ def _progress(run: Run) -> str:
         return f"{text}, {report['records']} records merged"
     text = f"{report['partitions_done']} of {report['partitions_total']} partitions"
     text += f", {report['records']} records, {report['bytes']} bytes"
-    missed = ", ".join(report.get("missed") or ())
-    return f"{text}; down: {missed}, so writes that only they held are missing" if missed else text
+    missed = report.get("missed") or ()
+    return "; ".join((text, *lacks(missed, report.get("damaged", 0))))

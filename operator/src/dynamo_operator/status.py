@@ -180,6 +180,8 @@ def _last_backup(o: Snapshot) -> LastBackup | None:
             completed_at=str(run.status.get("completionTime")),
             records=int(run.status.get("records", 0)),
             bytes=int(run.status.get("bytes", 0)),
+            missed=tuple(run.status.get("missed", ())),
+            damaged=int(run.status.get("damaged", 0)),
         )
     return None
 

@@ -129,6 +129,11 @@ class LastBackup(Told, frozen=True, kw_only=True):
     completed_at: Annotated[str, Meta(description="When it ended.", extra_json_schema=_WHEN)]
     records: Annotated[int, Meta(description="Keys with their histories, and hints.")] = 0
     bytes: Annotated[int, Meta(description="Bytes of these records.")] = 0
+    missed: Annotated[tuple[str, ...], Meta(
+        description="Nodes that were down: writes that only these nodes held are not in"
+        " it.")] = ()
+    damaged: Annotated[int, Meta(
+        description="Keys that it lacks, because their records were damaged on all nodes.")] = 0
 
 
 _CONDITIONS = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
@@ -242,6 +247,9 @@ class BackupStatus(RunStatus, frozen=True, kw_only=True):
     missed: Annotated[tuple[str, ...], Meta(
         description="Nodes that were down: writes that only these nodes held are not in"
         " it.")] = ()
+    damaged: Annotated[int, Meta(
+        description="Keys that it lacks, because their records were damaged on all nodes;"
+        " `dynamoctl backup show` lists them.")] = 0
     snapshots: Annotated[tuple[SnapshotStatus, ...], Meta(
         description="The volume snapshots, one for each node.",
         extra_json_schema=_NODES)] = ()

@@ -41,7 +41,7 @@ def begin(o: Snapshot) -> Step | None:
             return Step(_reason(made["kind"]), f"{name} is due", (MakeRun(object=made, note=note),))
     for kind in (BACKUP, RESTORE):
         run = next(iter(_waiting(o, kind)), None)
-        if run is None or run.missing or run.rests(o.now) or run.expired(o.now):
+        if run is None or run.missing or run.hopeless or run.rests(o.now) or run.expired(o.now):
             continue
         if run.state in ("running", "done") or run.given_up():
             continue
@@ -65,7 +65,9 @@ def _waiting(o: Snapshot, kind: str) -> list[Run]:
     """Those that have not ended, the one that has begun or is the oldest first; one that cannot
     begin delays no other."""
     runs = [r for r in o.runs if r.kind == kind and not r.ended and not r.by_snapshots]
-    return sorted(runs, key=lambda r: (bool(r.missing), r.started is None, r.created, r.name))
+    return sorted(
+        runs, key=lambda r: (bool(r.missing or r.hopeless), r.started is None, r.created, r.name)
+    )
 
 
 def body(o: Snapshot, run: Run) -> dict[str, object]:
