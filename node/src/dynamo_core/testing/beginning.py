@@ -6,7 +6,6 @@ from functools import lru_cache
 
 from dynamo_core.ring.document import Identity, Member, Ring, RingTarget
 from dynamo_core.ring.placement import first_ring
-from dynamo_core.testing.plan import NAMES
 from dynamo_core.testing.process import Process
 from dynamo_core.testing.world import World
 
@@ -27,7 +26,7 @@ def begin(world: World) -> None:
     if plan.created:
         world.later(CREATE_S, lambda: _create(world))
         return
-    ring = _ring(len(_founders(world)), plan.n, plan.lossy).with_target(
+    ring = _ring(plan.names[: len(_founders(world))], plan.n, plan.lossy).with_target(
         RingTarget(1, (), plan.r, plan.w, plan.dw, plan.sloppy)
     )
     for process in _founders(world):
@@ -63,8 +62,7 @@ def _create(world: World) -> None:
 
 
 @lru_cache(maxsize=64)
-def _ring(nodes: int, n: int, lossy: bool) -> Ring:
-    names = NAMES[:nodes]
+def _ring(names: tuple[str, ...], n: int, lossy: bool) -> Ring:
     members = {
         name: Member(name, 1, index + 1, name + ":1", name + ":2")
         for index, name in enumerate(names)

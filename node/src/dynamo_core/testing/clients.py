@@ -24,6 +24,8 @@ LATEST = 1.0
 LATER_WRITES_MAX = SUPERSEDED_WRITES_MAX // 2
 """Later writes of the key, twins included, after which S-REQ-1 still knows a request."""
 SPACE_S, CALM_S = 0.05, 0.7
+VALUES_OF_OTHERS = 10_000
+"""A second ring numbers its values from here, so no value is of both rings."""
 EXPLAINED = 4
 """One read in this number asks for an explanation."""
 Then = Callable[[Attempt, str], None]
@@ -48,9 +50,26 @@ class Clients(Attempts):
         """Whether operations may share one batch of the store."""
         self._doubles = bool(world.plan.weather.duplicate or world.plan.weather.late)
 
+    def known_contexts(self) -> dict[bytes, list[tuple[str, list[int]]]]:
+        """By key, the contexts so far, each with what its client had seen."""
+        return {key: list(known) for key, known in self._contexts.items()}
+
+    def go_on_from(
+        self, other: Clients, known: dict[bytes, list[tuple[str, list[int]]]], one_secret: bool
+    ) -> None:
+        """These clients are of a ring of copies, and bring contexts of the other ring."""
+        self._contexts = known
+        self._values = other._values + VALUES_OF_OTHERS
+        names = [process.name for process in self.world.processes]
+        self._rotation.go_on_from(other._rotation, names, one_secret)
+
     def begin(self, steps: list[Step]) -> None:
         """Schedule all steps."""
         self._rotation.begin()
+        self.later(steps, self.world.steps_after)
+
+    def later(self, steps: list[Step], after_s: float) -> None:
+        """Schedule these steps; their times count from so many seconds after now."""
         turns: list[list[Step]] = []
         for step in steps:
             last = turns[-1][0] if turns else None
@@ -59,7 +78,7 @@ class Clients(Attempts):
             else:
                 turns.append([step])
         for turn in turns:
-            self.world.later(turn[0].at + self.world.steps_after, partial(self._turn, turn))
+            self.world.later(turn[0].at + after_s, partial(self._turn, turn))
 
     def _turn(self, steps: list[Step]) -> None:
         """All these steps in one entry of the node, in their order."""

@@ -161,6 +161,10 @@ class Disk:
         other.buried = {key: list(rows) for key, rows in self.buried.items()}
         return other
 
+    def take_journal(self, other: Disk) -> None:
+        """The journal of the disk of which this is a copy: a power cut may take its end."""
+        self._undo = list(other._undo)
+
     def salvage(self) -> None:
         """A start after lasting damage: deletes unreadable rows and distrusts the disk."""
         for family, key in self.corrupt:

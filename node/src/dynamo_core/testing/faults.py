@@ -14,6 +14,7 @@ from dynamo_core.keys import DATA, HINTS, META, store_key
 from dynamo_core.replica.hints import split_hint_key
 from dynamo_core.testing import addresses
 from dynamo_core.testing.administrator import COMMANDS, command
+from dynamo_core.testing.copies import copy_disks
 from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.looking import look
 from dynamo_core.testing.process import Process
@@ -338,5 +339,5 @@ OTHERS = {
     "fsync error": _fsync_error, "clock": _clock, "repair": _repair, "bad memory": _bad_memory,
     "senseless": talk, "spoilt ring": spoil, "approve": _approve,
     "back up": _back_up, "restore": _restore, "forget backup": _forget_backup, "update": update,
-    "look": look,
+    "look": look, "copy disks": copy_disks,
 }  # fmt: skip

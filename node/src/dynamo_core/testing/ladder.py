@@ -5,6 +5,8 @@ Frequent messages are left out: heartbeats, knocks, compared roots.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dynamo_core.protocol.frames import decode_frame
 from dynamo_core.protocol.messages import Message, Roots, RootsReply
 from dynamo_core.protocol.ring_messages import Admit, Gossip
@@ -15,12 +17,12 @@ COLUMN = 10
 
 
 class Ladder:
-    """Collects lines. `names` are the nodes, one letter each, in the order of their columns;
-    messages of the types in `hidden` are left out; `actor_name` gives an actor its name."""
+    """Collects lines. `names` are the nodes in the order of their columns; messages of the types in
+    `hidden` are left out; `actor_name` gives an actor its name."""
 
     def __init__(
         self,
-        names: str,
+        names: Sequence[str],
         lines_max: int = 5000,
         actor_name: ActorName = number_of,
         hidden: tuple[type[Message], ...] = BACKGROUND,

@@ -13,6 +13,8 @@ from dynamo_core.testing.network import Weather
 from dynamo_core.testing.wire import Wire
 
 NAMES = "abcdefgh"
+COPIED = "first"
+"""The name of a ring whose disks are copied."""
 APART = (b"k", b"K", b"\xff", b"\xfe\x00", b"a key/%2F 25")
 """Bytes that careless code would treat as equal, and one key in the last leaf of the ring."""
 TOGETHER = (b"0", b"1", b"2", b"8", b"12")
@@ -73,6 +75,22 @@ class Step(msgspec.Struct, omit_defaults=True):
         return bool(self.expires_s or self.until_s)
 
 
+class Copied(msgspec.Struct, omit_defaults=True):
+    """The second ring of a history, which starts on copies of the disks (S-BAK-4): its name, and
+    what its clients and its faults do. No name: there is none. `one_secret`: an administrator gives
+    it the secret of the first ring too. `meanwhile`: of the first ring, in seconds after the
+    administrator has begun; other times in seconds after the second ring's start."""
+
+    name: str = ""
+    one_secret: bool = False
+    begins_s: float = 0.0
+    ends_at: float = 0.0
+    steps: list[Step] = []
+    faults: list[Fault] = []
+    faults_meanwhile: list[Fault] = []
+    steps_meanwhile: list[Step] = []
+
+
 class Plan(msgspec.Struct):
     """The plan of one history."""
 
@@ -123,6 +141,14 @@ class Plan(msgspec.Struct):
     """Canaries of each node in a minute; with them the nodes sample delays and report staleness."""
     wire: Wire = msgspec.field(default_factory=Wire)
     """If the wire is bad, links behave like TCP, and frames are sealed."""
+    copied: Copied = msgspec.field(default_factory=Copied)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the nodes; copies need names with a number."""
+        if self.copied.name:
+            return tuple(f"{COPIED}-{number}" for number in range(self.nodes))
+        return tuple(NAMES[: self.nodes])
 
     @property
     def keys(self) -> tuple[bytes, ...]:

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from dynamo_core.testing.world import World
 
 OLD, NEW = b"simulated cluster secret", b"simulated secret that follows"
+OF_COPIES = b"simulated secret of a second ring"
 STEPS = ((OLD,), (OLD, NEW), (NEW, OLD), (NEW,))
 ROTATED = 0.06
 """The share of histories that have it."""
 
 
-@lru_cache(maxsize=len(STEPS))
+@lru_cache(maxsize=len(STEPS) + 2)
 def context_keys(secrets: tuple[bytes, ...]) -> ContextKeys:
     """Made once, as a node makes them when it reads its secrets."""
     return keys_of(secrets).contexts
@@ -51,6 +52,8 @@ class Rotation:
         self._world = world
         self._held: dict[str, tuple[bytes, ...]] = {}
         self._made: dict[str, bytes] = {}
+        self._of_another: frozenset[str] = frozenset()
+        """Contexts of the ring whose disks were copied."""
 
     def begin(self) -> None:
         """Schedule its steps."""
@@ -64,6 +67,13 @@ class Rotation:
                 lag_s = rng.uniform(0.0, plan.rotates_s)
                 take = partial(self._held.__setitem__, process.name, secrets)
                 world.later(world.steps_after + at + lag_s, take)
+
+    def go_on_from(self, other: Rotation, names: list[str], one_secret: bool) -> None:
+        """These nodes are on copies of the other ring's disks, with another secret or the same."""
+        self._made = dict(other._made)
+        self._of_another = frozenset(self._made)
+        secrets = (OLD, NEW) if one_secret else (OF_COPIES,)
+        self._held = dict.fromkeys(names, secrets)
 
     def _secrets(self, name: str) -> tuple[bytes, ...]:
         return self._held.get(name, STEPS[0])
@@ -84,11 +94,17 @@ class Rotation:
         except BadContext:
             if held:
                 raise
-            self._world.count("context of a secret that was taken away")
+            self._world.count(
+                "context of the first ring refused"
+                if text in self._of_another
+                else "context of a secret that was taken away"
+            )
             raise Gone from None
         if not held:
             detail = f"{name} took a context of a secret that it has no more"
             self._world.events.append(Trouble("C6", detail))
+        if text in self._of_another:
+            self._world.count("context of the first ring taken")
         if self._made[text] != secrets[0]:
             self._world.count("context of another secret than that which makes")
         return context

@@ -24,6 +24,7 @@ from dynamo_core.testing.administrator import mend_target, moving
 from dynamo_core.testing.beginning import begin
 from dynamo_core.testing.checker import Violation, check
 from dynamo_core.testing.clients import Clients
+from dynamo_core.testing.copies import OF_COPIES, First, Second, world_of
 from dynamo_core.testing.faults import strike
 from dynamo_core.testing.history import UNKNOWN, Attempt, Copy, Event, Trouble
 from dynamo_core.testing.ladder import Ladder
@@ -55,9 +56,12 @@ class Result(msgspec.Struct):
 
 def run(plan: Plan, draw: bool = False) -> Result:
     """Run the plan and judge it; `draw` keeps the ladder."""
-    names = [chr(ord("a") + i) for i in range(plan.nodes)]
-    world = World(plan, Ladder("".join(names)) if draw else None)
+    world = world_of(plan, Ladder(plan.names) if draw else None)
     clients = Clients(world)
+    if isinstance(world, First):
+        world.known_contexts = clients.known_contexts
+        world.begin_second = partial(_begin_second, clients)
+        world.meanwhile = partial(_meanwhile, world, clients)
     begin(world)
     world.counters.update("mix " + f for f in plan.families if f in MIXES)
     canaries.begin_asking(world)
@@ -67,22 +71,66 @@ def run(plan: Plan, draw: bool = False) -> Result:
     world.run_until(plan.ends_at + world.steps_after)
     heal(world, clients)
     finish(world, clients)
-    for process in world.processes:
-        if process.node is not None:
-            world.counters.update(process.node.counters)
+    second = _finish_second(world) if isinstance(world, First) else []
+    _judge_counters(world)
     _count_outcomes(world)
     canaries.judge(world)
     world.counters["switch that only removed nodes had"] += world.switches.excused()
     ladder = world.ladder.text() if world.ladder is not None else ""
+    violations = check(world.events) + check(second)
+    events = world.events + second
+    return Result(plan.seed, violations, world.counters, world.trail, world.steps, events, ladder)
+
+
+def _judge_counters(world: World) -> None:
+    """What the counters of the nodes show."""
+    for process in world.processes:
+        if process.node is not None:
+            world.counters.update(process.node.counters)
     if world.counters["leaves_mended"]:
         # A simulated disk reports lost rows, so the tree itself is wrong.
         world.events.append(Trouble("S-AE-1", "a leaf was not the sum of its records"))
     if refused := _refused_for_nothing(world):
         world.events.append(Trouble("S-IN-2", refused))
-    violations = check(world.events)
-    return Result(
-        plan.seed, violations, world.counters, world.trail, world.steps, world.events, ladder
-    )
+
+
+def _meanwhile(first: First, clients: Clients) -> None:
+    """What happens in the first ring while its disks are copied."""
+    copied = first.plan.copied
+    clients.later(copied.steps_meanwhile, 0.0)
+    for fault in copied.faults_meanwhile:
+        first.later(fault.at, partial(strike, first, fault))
+
+
+def _begin_second(clients: Clients, second: Second) -> None:
+    """The ring of the copies, with its own clients and faults."""
+    copied = second.first.plan.copied
+    second.start_copies()
+    second.clients = Clients(second)
+    second.clients.go_on_from(clients, second.contexts, copied.one_secret)
+    second.clients.begin(copied.steps)
+    for fault in copied.faults:
+        second.later(fault.at, partial(strike, second, fault))
+
+
+def _finish_second(first: First) -> list[Event]:
+    """The history of the second ring, healed in its turn; empty if there is none. The first ring
+    must be as it was."""
+    second = first.second
+    if second is None:
+        return []
+    first.run_until(first.now + first.plan.copied.begins_s)
+    assert second.clients is not None
+    first.run_until(max(first.now, second.ends_at + second.steps_after))
+    heal(second, second.clients)
+    finish(second, second.clients)
+    if first.converged and (why := not_converged(first)):
+        first.events.append(Trouble("S-BAK-4", f"the first ring was disturbed: {why}"))
+    second.judge()
+    _judge_counters(second)
+    first.counters.update({name: second.counters[name] for name in OF_COPIES})
+    first.counters["ring of copies converged"] += second.converged
+    return second.history()
 
 
 def _refused_for_nothing(world: World) -> str:

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from random import Random
 
-from dynamo_core.testing import backup_mixes, canaries, looking, memory_mixes, rotation, stalls
+from dynamo_core.testing import (
+    backup_mixes,
+    canaries,
+    copy_mixes,
+    looking,
+    memory_mixes,
+    rotation,
+    stalls,
+)
 from dynamo_core.testing.fault import Fault
 from dynamo_core.testing.faults import MOVES, choose_faults
 from dynamo_core.testing.mixes import MIXES
@@ -92,6 +100,7 @@ def make_plan(seed: int, mix: str = "") -> Plan:
         memory_mixes.add_to(Random(f"{seed} memory"), plan)
         stalls.slow_fsyncs(Random(f"{seed} slow disks"), plan)
         stalls.full_links(Random(f"{seed} full links"), plan)
+    copy_mixes.add_to(Random(f"{seed} copies"), plan)
     return plan
 
 

@@ -33,7 +33,7 @@ from dynamo_core.testing.history import Setting, Trouble
 from dynamo_core.testing.ladder import Ladder
 from dynamo_core.testing.network import BACKS_OFF, BROKEN, CUT, FULL, UP, Network
 from dynamo_core.testing.person import Person
-from dynamo_core.testing.plan import CREATED_S, NAMES, READY_S, Limits, Plan, settings_of
+from dynamo_core.testing.plan import CREATED_S, READY_S, Limits, Plan, settings_of
 from dynamo_core.testing.process import NEVER, Call, Process, WatchedDisk, seeds
 from dynamo_core.testing.switches import Switches
 from dynamo_core.testing.wire import Wires
@@ -67,7 +67,7 @@ class World(Evidence):
         self._lag_s = plan.lag_s
         self._heap: list[tuple[float, float, int, Call]] = []
         self._queued = 0
-        self.processes = [Process(name) for name in NAMES[: plan.nodes]]
+        self.processes = [Process(name) for name in plan.names]
         for node in plan.older:
             self.processes[node % plan.nodes].older = True
         self.by_address = {p.address: p for p in self.processes}
