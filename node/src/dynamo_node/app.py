@@ -27,6 +27,7 @@ import uvloop
 from dynamo_archive.sealing import PLAIN as UNSEALED
 from dynamo_archive.sealing import Sealing
 from dynamo_core.errors import DynamoError
+from dynamo_core.membership.copied import parse
 from dynamo_core.node import Node, NodeIdentity
 from dynamo_node import log as logs
 from dynamo_node.access import unasked
@@ -34,7 +35,6 @@ from dynamo_node.admin_api import admin_app
 from dynamo_node.archivist import Archivist
 from dynamo_node.certificates import Certificates
 from dynamo_node.client_api import ClientApi
-from dynamo_node.copied import parse
 from dynamo_node.data_dir import open_store
 from dynamo_node.descriptors import Shares, TooFew, raise_limit, shares
 from dynamo_node.driver import Disk, Driver, LastResort, freeze_memory

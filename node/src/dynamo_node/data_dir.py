@@ -39,9 +39,9 @@ from dynamo_core.errors import (
     StoreFull,
 )
 from dynamo_core.keys import META, TREE
+from dynamo_core.membership.copied import CopyOf, new_id, rename
 from dynamo_core.membership.stored_ring import GONE_KEY
 from dynamo_core.ring.renaming import Renaming
-from dynamo_node.copied import CopyOf, rename
 from dynamo_node.salvage import readable
 from dynamo_node.side_file import (
     DAMAGED,
@@ -103,7 +103,8 @@ def open_store(
     store = None
     try:
         found = _identity(directory, name, cluster, copy)
-        names = copy.names(cluster, name) if copy is not None and _pending(found, copy) else None
+        pending = copy is not None and copy.pending(found.cluster, found.copy_for)
+        names = copy.names(cluster, name) if copy is not None and pending else None
         identity = found if names is None else _named_anew(found, names, cluster)
         shutil.rmtree(directory / "gone", ignore_errors=True)
         store, salvaged = _store(directory, side, memtable_bytes)
@@ -113,8 +114,7 @@ def open_store(
             identity = _emptied(directory, identity, side)
             store, salvaged = RocksStore(directory / "store", side, memtable_bytes), ""
         elif names is not None:
-            rename(store, names)
-            store.sync()
+            _rename(directory, store, names)
         trust, reason = judge(side.marks, store.sequence(), boot_id)
         if has_left:
             reason = "the id on the disk has left the ring: the disk was emptied and has a new id"
@@ -169,18 +169,19 @@ def _new_id() -> int:
     return secrets.randbits(NODE_ID_BITS) or 1
 
 
-def _pending(found: Identity, copy: CopyOf) -> bool:
-    """Whether the disk is one of the copied ring. Both rings may have one name."""
-    return found.cluster == copy.cluster and found.copy_for != copy.ring_id
-
-
 def _named_anew(found: Identity, names: Renaming, cluster: str) -> Identity:
     """Whose disk the copy becomes. Raises RingRefused."""
-    if names.name(found.name) != names.own:
-        raise RingRefused(
-            "wrong-name", f"a copy of {found.name!r} cannot become a disk of {names.own!r}"
-        )
-    return Identity(names.own, names.node_id(found.node_id), cluster, names.ring_id)
+    return Identity(names.own, new_id(found.name, found.node_id, names), cluster, names.ring_id)
+
+
+def _rename(directory: Path, store: RocksStore, names: Renaming) -> None:
+    """Durable; the next start salvages what cannot be read. Raises StoreError, RingRefused."""
+    try:
+        rename(store, names)
+    except Corrupt:
+        mark_damaged(directory)
+        raise
+    store.sync()
 
 
 def _identity(directory: Path, name: str, cluster: str, copy: CopyOf | None) -> Identity:
@@ -195,7 +196,7 @@ def _identity(directory: Path, name: str, cluster: str, copy: CopyOf | None) -> 
         identity = msgspec.json.decode(path.read_bytes(), type=Identity)
     except msgspec.MsgspecError:
         raise StoreDamaged(f"{path} cannot be read: start on an empty directory") from None
-    if copy is not None and _pending(identity, copy):
+    if copy is not None and copy.pending(identity.cluster, identity.copy_for):
         return identity
     if identity.name != name:
         raise RingRefused(

@@ -1,8 +1,8 @@
 """A copy of a disk, such as a volume snapshot, becomes a disk of another ring (S-BAK-4).
 
-The rings must never mix, so all that names the old ring is written anew before the node starts: the
-document, the targets of hints and of dirty marks, and at last the file `id`. The records stay as
-they are: they have dots of actors, which no start repeats (S-DOT-2), and no names.
+The rings must never mix, so all that names the old ring is written anew before the node starts:
+the document, the targets of hints and of dirty marks, and at last, by the shell, the file `id`. The
+records stay as they are: they have dots of actors, which no start repeats (S-DOT-2), and no names.
 
 What the copy knows of other copies does not fit, because they are of other moments. So the node
 forgets promises, addresses and the numbers of rounds, and trusts the disk as little as one that may
@@ -44,6 +44,11 @@ class CopyOf(msgspec.Struct, frozen=True):
     ring_id: str
     advertised: str
 
+    def pending(self, cluster: str, copy_for: str) -> bool:
+        """Whether a disk of `cluster`, last named for the ring `copy_for` ("" if it was no copy),
+        is still to be named anew. Both rings may have one name."""
+        return cluster == self.cluster and copy_for != self.ring_id
+
     def names(self, cluster: str, name: str) -> Renaming:
         """The new names, for a node of this cluster and name."""
         before, after = (each.rpartition("/")[2] for each in (self.cluster, cluster))
@@ -54,6 +59,14 @@ def parse(setting: str, advertised: str) -> CopyOf | None:
     """The setting `copy_of`: the cluster, a space, and the id of the ring; None for ""."""
     cluster, _, ring_id = setting.partition(" ")
     return CopyOf(cluster, ring_id, advertised) if setting else None
+
+
+def new_id(name: str, node_id: int, names: Renaming) -> int:
+    """The id that the copy of this node's disk gets. Raises RingRefused: it is of another node than
+    the one that is to start on it."""
+    if names.name(name) != names.own:
+        raise RingRefused("wrong-name", f"a copy of {name!r} cannot become a disk of {names.own!r}")
+    return names.node_id(node_id)
 
 
 def rename(store: StoreContract, names: Renaming) -> None:
