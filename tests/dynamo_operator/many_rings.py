@@ -12,6 +12,7 @@ import asyncio
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from resource import RUSAGE_SELF, getrusage
 from time import process_time
 from typing import Any
 
@@ -128,6 +129,8 @@ def main() -> None:
     print(f"all updated at once in {took} s: {fleet.counted(took)}")
     assert not fleet.world.ring.wrong
     print(f"{process_time() - began:.0f} s of processor time")
+    most = getrusage(RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{most:.0f} MiB of memory at most, the simulated cluster included")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Small:
         self.identity = NodeIdentity("a", 1, "a:1")
         self.name = "a"
         self.counters: Counter[str] = Counter()
+        self.durable_number = 0
 
 
 class Told:
@@ -139,3 +140,35 @@ def test_the_ring_of_the_disk_is_told_as_stored() -> None:
     assert again.says() == ["first", "last"]
     assert again.taken[0].from_disk and not again.taken[0].first
     assert again.rings.ring.digests() == RING.digests()
+
+
+def test_a_copy_of_the_disk_has_the_document_only_after_an_fsync() -> None:
+    """S-BAK-4: a node says so, and no snapshot is asked for before."""
+    told = Told()
+    assert told.rings.fsynced, "there is none"
+    for ring in (RING, NEXT):
+        told.rings.take(ring)
+        assert not told.rings.fsynced, "it is not written"
+        told.write_batch.flush()
+        assert not told.rings.fsynced, "a power cut may take it"
+        told.node.durable_number = told.write_batch.number
+        assert told.rings.fsynced
+    told.write_batch.put(META, b"later", b"1")
+    told.write_batch.flush()
+    assert told.rings.fsynced, "what is written later is not of it"
+    assert Told(told.disk).rings.fsynced, "it is read from the disk"
+
+
+def test_a_document_that_the_store_refused_is_not_fsynced() -> None:
+    told = Told()
+    told.disk.full = True
+    told.rings.take(RING)
+    told.write_batch.flush()
+    told.node.durable_number = told.write_batch.number
+    assert not told.rings.fsynced
+    told.disk.full = False
+    told.write_batch.reopened()
+    told.rings.keep()
+    told.write_batch.flush()
+    told.node.durable_number = told.write_batch.number
+    assert told.rings.fsynced

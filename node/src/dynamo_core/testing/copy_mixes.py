@@ -58,7 +58,7 @@ def _any(rng: Random, plan: Plan) -> float:
 def _hints(rng: Random, plan: Plan) -> float:
     """A node is cut off. The copies of the others have hints for it, and some are damaged."""
     away = rng.randrange(plan.nodes)
-    damage = _faults(rng, plan, 4, ("rot",), (0.2, 3.0))
+    damage = _faults(rng, plan, 8, ("rot",), (0.2, 3.0))
     plan.copied.faults_meanwhile = [Fault(0.01, "isolate", away, lasts=5.0), *damage]
     for step in plan.copied.steps_meanwhile:
         step.kind, step.w, step.strict, step.at = "put", 1, None, step.at / 3.0
@@ -75,17 +75,19 @@ def _forgotten(rng: Random, plan: Plan) -> float:
 
 
 def _moved(rng: Random, plan: Plan) -> float:
-    """Partitions have just moved, and fsyncs are slow: a copy may have the document from before."""
-    at = READY_S + rng.uniform(3.0, 5.0)
+    """Partitions move, and fsyncs are slow: as soon as the ring looks at rest, a copy may still
+    have the document from before."""
+    plan.nodes = max(plan.nodes, plan.n + 1)
+    at = READY_S + rng.uniform(1.0, 3.0)
     for node in range(plan.nodes):
-        plan.faults.append(Fault(at, "slow fsync", node, lasts=6.0, amount=rng.random()))
-    change = rng.choice(("tokens", "tokens", "weights"))
+        plan.faults.append(Fault(at, "slow fsync", node, lasts=16.0, amount=0.1 * rng.random()))
     node, peer = rng.randrange(plan.nodes), rng.randrange(plan.nodes)
-    plan.faults.append(Fault(at + 0.2, change, node, peer, amount=rng.random()))
+    plan.faults.append(Fault(at + 0.2, "tokens", node, peer, amount=rng.random()))
+    plan.ends_at = max(plan.ends_at, at + 16.0 - READY_S)
     return at + 1.0
 
 
-AROUND = (_any, _any, _hints, _forgotten, _moved)
+AROUND = (_any, _hints, _hints, _forgotten, _moved)
 
 
 def _steps(rng: Random, plan: Plan, count: int, begins: float, ends: float) -> list[Step]:
