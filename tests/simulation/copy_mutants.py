@@ -54,11 +54,6 @@ def _() -> list[Patch]:
     return [EVERY, moved, (ring_state.RingState, "fsynced", True)]
 
 
-@mutant("disks are copied further apart than tombstones stay")
-def _() -> list[Patch]:
-    return [EVERY, (copies, "SPREAD", 3.0)]
-
-
 @mutant("disks are copied while the ring is not at rest")
 def _() -> list[Patch]:
     return [EVERY, (copies, "restless", lambda world: at_rest.one_ring(world) is None)]
