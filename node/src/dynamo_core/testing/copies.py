@@ -4,7 +4,7 @@ under another name while the first one goes on (S-BAK-4, decision 20). When: `co
 An administrator does what the operator does: waits for a ring at rest, copies each disk as a power
 cut at that moment would leave it, and takes all copies or none. Both rings run in one virtual time,
 each with its own clients and faults. Now and then a frame of one ring reaches the node of the same
-number in the other ring, as if its address belonged to that node by now.
+index in the other ring, as if its address belonged to that node by now.
 
 The judge demands, in addition to every claim in each ring:
 
@@ -141,10 +141,10 @@ class First(World):
 class Second(World):
     """The ring of the copies, in the time of the first one."""
 
-    def __init__(self, first: First, number: int) -> None:
+    def __init__(self, first: First, which: int) -> None:
         self.first = first
         plan = first.plan
-        super().__init__(_plan_of_second(plan, number))
+        super().__init__(_plan_of_second(plan, which))
         nodes = [p.node for p in first.processes if p.node is not None and p.node.member]
         self.ring_before: Ring = nodes[0].ring
         self.epoch = self.ring_before.epoch
@@ -264,7 +264,7 @@ class Second(World):
             return self.start(process)
         except RingRefused as error:
             return self.events.append(Trouble("S-BAK-4", f"{process.name} does not start: {error}"))
-        process.disk.synced(process.disk.sequence)
+        process.disk.synced(process.disk.sequence())
         process.disk.marks.present = process.disk.marks.doubted = True
         before = next(name for name in self.sources if self.name_of(name) == process.name)
         process.disk.node_id = new_id(before, process.disk.node_id, names)
@@ -289,10 +289,10 @@ class Second(World):
         """An operation that was not acked when the ring was at rest may have happened or not."""
         last = max(self.cut_at.values())
         until = max(self._seen_events.values())
-        for number, event in enumerate(self.first.events):
-            if isinstance(event, Dot) or (isinstance(event, Restored) and number < until):
+        for index, event in enumerate(self.first.events):
+            if isinstance(event, Dot) or (isinstance(event, Restored) and index < until):
                 yield event
-            elif isinstance(event, Damage) and number < self._seen_events.get(event.node, until):
+            elif isinstance(event, Damage) and index < self._seen_events.get(event.node, until):
                 yield msgspec.structs.replace(event, node=self.name_of(event.node))
             elif isinstance(event, Attempt) and event.kind != "get" and event.began <= last:
                 acked = event.outcome == OK and event.ended <= self.began
@@ -328,12 +328,12 @@ class Second(World):
                     yield key, value
 
 
-def _plan_of_second(plan: Plan, number: int) -> Plan:
+def _plan_of_second(plan: Plan, which: int) -> Plan:
     """The same ring with other clients and faults, and with other randomness."""
     copied = plan.copied
     return msgspec.structs.replace(
         plan,
-        seed=plan.seed + number * SEED_OF_SECOND,
+        seed=plan.seed + which * SEED_OF_SECOND,
         steps=copied.steps,
         faults=copied.faults,
         families=[family for family in plan.families if family in KEPT_FAMILIES],

@@ -96,9 +96,8 @@ def _judge_counters(world: World) -> None:
 
 def _meanwhile(first: First, clients: Clients) -> None:
     """What happens in the first ring while its disks are copied."""
-    copied = first.plan.copied
-    clients.later(copied.steps_meanwhile, 0.0)
-    for fault in copied.faults_meanwhile:
+    clients.later(first.plan.copied.steps_meanwhile, 0.0)
+    for fault in first.plan.copied.faults_meanwhile:
         first.later(fault.at, partial(strike, first, fault))
 
 
@@ -114,8 +113,7 @@ def _begin_second(clients: Clients, second: Second) -> None:
 
 
 def _finish_second(first: First) -> list[Event]:
-    """The history of the second ring, healed in its turn; empty if there is none. The first ring
-    must be as it was."""
+    """The history of the second ring after its healing, if any. The first ring must not change."""
     second = first.second
     if second is None:
         return []
