@@ -30,7 +30,7 @@ class Small:
         self.identity = NodeIdentity("a", 1, "a:1")
         self.name = "a"
         self.counters: Counter[str] = Counter()
-        self.durable_number = 0
+        self.durable_sequence = 0
 
 
 class Told:
@@ -151,7 +151,7 @@ def test_a_copy_of_the_disk_has_the_document_only_after_an_fsync() -> None:
         assert not told.rings.fsynced, "it is not written"
         told.write_batch.flush()
         assert not told.rings.fsynced, "a power cut may take it"
-        told.node.durable_number = told.write_batch.number
+        told.node.durable_sequence = told.write_batch.sequence
         assert told.rings.fsynced
     told.write_batch.put(META, b"later", b"1")
     told.write_batch.flush()
@@ -164,11 +164,11 @@ def test_a_document_that_the_store_refused_is_not_fsynced() -> None:
     told.disk.full = True
     told.rings.take(RING)
     told.write_batch.flush()
-    told.node.durable_number = told.write_batch.number
+    told.node.durable_sequence = told.write_batch.sequence
     assert not told.rings.fsynced
     told.disk.full = False
     told.write_batch.reopened()
     told.rings.keep()
     told.write_batch.flush()
-    told.node.durable_number = told.write_batch.number
+    told.node.durable_sequence = told.write_batch.sequence
     assert told.rings.fsynced
