@@ -10,6 +10,8 @@ from __future__ import annotations
 import gc
 from typing import Any
 
+from msgspec import structs
+
 from dynamo_core.protocol.frames import Frame, encode_frame
 from dynamo_core.protocol.messages import Fetch, Forward, Store
 from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
@@ -197,6 +199,43 @@ def a_disk_that_was_rolled_back() -> None:
     assert node.replica.distrusted
 
 
+@ladder("a frame that is minutes late")
+def a_frame_that_is_minutes_late() -> None:
+    """The next call to its sender echoes the latest beat, so the sender takes the call (S-NET-1). A
+    beat that was too high is corrected by the frames after it (S-IN-2)."""
+    town = Town("a b c")
+    heard: list[Frame] = []
+
+    def keep(sender: str, to: str, frame: Frame) -> bool:
+        if (sender, to) == ("b", "a"):
+            heard.append(frame)
+        return False
+
+    town.lost = keep
+    town.run(1.0)
+    late = heard[-1]
+    town.run(failure_detector.BEATS_MS_MAX / 1000 + 2.0)
+    town.nodes["a"].receive(encode_frame(late))
+    assert [answer.status for answer in submit(town, "a", Put(key=KEY, value=b"v", w=3))] == [204]
+    high = structs.replace(heard[-1], beat=heard[-1].beat + 2 * failure_detector.BEATS_MS_MAX)
+    town.nodes["a"].receive(encode_frame(high))
+    town.run(2 * SETTINGS.suspect_s)
+    assert [answer.status for answer in submit(town, "a", Put(key=KEY, value=b"w", w=3))] == [204]
+
+
+@mutant("a frame that is minutes late tells the beat")
+def _() -> list[Patch]:
+    def falls_behind(self: Any, beat: int) -> None:
+        self.beat = beat
+
+    return [(failure_detector.Peer, "falls_behind", falls_behind)]
+
+
+@mutant("a beat that was too high is never corrected")
+def _() -> list[Patch]:
+    return [(failure_detector.Peer, "falls_behind", lambda self, beat: None)]
+
+
 @mutant("what a life has told is held against itself")
 def _() -> list[Patch]:
     """The old code: each change of the life remembers the number of the life before."""
@@ -220,11 +259,13 @@ def _() -> list[Patch]:
 
 
 LADDER_OF |= {
+    "a beat that was too high is never corrected": "a frame that is minutes late",
     "a call is said again for a machine that does not want it": (
         "a forwarded put that is not wanted any more"
     ),
     "a finished get keeps its answers": "what is finished holds no records",
     "a finished put keeps its record": "what is finished holds no records",
+    "a frame that is minutes late tells the beat": "a frame that is minutes late",
     "what a life has told is held against itself": "late frames of a life before",
     "what a link has not taken is said again on it": "a link that takes no more",
     "what earlier lives have told is forgotten": "a disk that was rolled back",

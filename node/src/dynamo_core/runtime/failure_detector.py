@@ -19,9 +19,11 @@ from dynamo_core.protocol.route import At, Route
 from dynamo_core.settings import Settings
 
 BEATS_MS_MAX = 60_000
-"""A beat this far behind the last one is not from a late frame. Instead the last beat was wrong; if
-this node echoed it for ever, the peer would refuse every frame. It is safe to echo an older beat
-than the last one heard: the frame that carries it only counts as older."""
+"""If beats are this far behind the last one, the last one was wrong; if this node echoed it for
+ever, the peer would refuse every frame. One frame alone may be so late: if this node echoed its
+beat, the peer would refuse this node's next calls, so two frames in a row must say so (S-IN-2). It
+is safe to echo an older beat than the last one heard: the frame that carries it only counts as
+older."""
 
 LIVES_MAX = 8
 """The sequence numbers of this many lives of one peer are remembered; the highest ones stay."""
@@ -34,6 +36,8 @@ class Peer(msgspec.Struct):
     address: str = ""
     boot: int = 0
     beat: int = 0
+    behind: bool = False
+    """The last frame was too far behind `beat` to be of use."""
     knows: int = 0
     """Which messages this life of the peer knows: those up to this number of `SINCE` (C17)."""
     echo_ms: int = -1
@@ -54,6 +58,12 @@ class Peer(msgspec.Struct):
     """The peer has said that its fsyncs stall (S-RW-8)."""
     admin: str = ""
     """The address for administrators that this life of the peer has told; "" if not known."""
+
+    def falls_behind(self, beat: int) -> None:
+        """A frame has a beat that is far behind: the second one in a row corrects `beat`."""
+        if self.behind:
+            self.beat = beat
+        self.behind = not self.behind
 
     def told(self, boot: int, sequence: int) -> None:
         """The life `boot` of the peer has told up to which sequence number it is durable."""
@@ -117,10 +127,13 @@ class FailureDetector:
                 return False
             peer.awaited, peer.other_life = True, peer.other_life or peer.boot != 0
             peer.boot, peer.beat, peer.stalled = frame.boot, frame.beat, False
+            peer.behind = False
             peer.knows = frame.knows
             self.admin_told(peer, "")
-        elif frame.beat > peer.beat or peer.beat - frame.beat > BEATS_MS_MAX:
-            peer.beat = frame.beat
+        elif frame.beat > peer.beat:
+            peer.beat, peer.behind = frame.beat, False
+        elif peer.beat - frame.beat > BEATS_MS_MAX:
+            peer.falls_behind(frame.beat)
         if not mine:
             return False
         if echo > peer.echo_ms:
