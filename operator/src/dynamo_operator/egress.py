@@ -13,6 +13,7 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
+from dynamo_operator import exposure
 from dynamo_operator.owner import Object, Owner
 from dynamo_operator.pod import PORTS
 from dynamo_operator.variables import OTEL, Place, Variables, store_of
@@ -77,13 +78,13 @@ def _needed(owner: Owner, outward: Outward) -> Iterator[Object]:
     stores = {*outward.stores, *map(store_of, names)}
     alone = {store for store in stores if not names & CREDENTIALS[store]}
     places = set(_places(stores, outward.variables))
-    ports = {place.port for place in places if not _is_address(place.host)}
+    ports = {place.port for place in places if not exposure.is_address(place.host)}
     if any(_needs_https(store, alone, outward.variables) for store in stores):
         ports.add(HTTPS)
     if ports:
         yield {"ports": [_tcp(port) for port in sorted(ports)]}
     for place in sorted(places):
-        if _is_address(place.host):
+        if exposure.is_address(place.host):
             address = ip_address(place.host)
             block = {"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}
             yield {"to": [block], "ports": [_tcp(place.port)]}
@@ -114,7 +115,7 @@ def _needs_https(store: str, alone: set[str], variables: Variables) -> bool:
 def _namespace(host: str, owner: Owner) -> str:
     """The namespace of the Service that may have this name, "" if none may: `minio`,
     `minio.storage`, `minio.storage.svc`, `minio.storage.svc.cluster.local`."""
-    if _is_address(host) or "$" in host:
+    if exposure.is_address(host) or "$" in host:
         return ""
     labels = host.rstrip(".").split(".")
     if "svc" in labels[2:]:
@@ -123,14 +124,7 @@ def _namespace(host: str, owner: Owner) -> str:
 
 
 def _is_here(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        return bool(ip_address(host))
-    except ValueError:
-        return False
+    return host == "localhost" or (exposure.is_address(host) and ip_address(host).is_loopback)
 
 
 def _complete(rule: Object) -> Object:

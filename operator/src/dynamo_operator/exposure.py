@@ -114,3 +114,11 @@ def address(o: Snapshot, pod: str) -> str:
     ports = service["spec"].get("ports") or [{}]
     port = ports[0].get("nodePort")
     return f"{host}:{port}" if port else ""
+
+
+def is_address(host: str) -> bool:
+    """Whether it is an IP address, and no name."""
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False

@@ -92,7 +92,7 @@ def certificate(owner: Owner, spec: ClusterSpec, security: Security) -> Object:
     issuer = spec.tls.issuer_ref
     assert issuer is not None
     names = names_of(owner, spec, security.replicas, security.outside)
-    addresses = [name for name in names if _is_address(name)]
+    addresses = [name for name in names if exposure.is_address(name)]
     made = owned(owner, "cert-manager.io/v1", "Certificate", owner.name)
     made["spec"] = {
         "secretName": certificate_secret(owner, spec),
@@ -122,13 +122,6 @@ def _spelt(name: str) -> str:
         return str(ip_address(name))
     except ValueError:
         return name
-
-
-def _is_address(name: str) -> bool:
-    try:
-        return bool(ip_address(name))
-    except ValueError:
-        return False
 
 
 def _config_map(owner: Owner, name: str, data: dict[str, str]) -> Object:
