@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from dynamo_operator import kube
 from dynamo_operator.handlers import GROUP, OURS, PARTS, RUNS, watch
 
 NAMESPACES = ("v1", "namespaces")
@@ -115,6 +116,33 @@ async def watched(server: ApiServer, directory: Path) -> Workqueue:
             await task
         await runner.cleanup()
     return workqueue
+
+
+@pytest.mark.parametrize(
+    ("asked", "host", "token", "expected"),
+    [
+        ("", "10.0.0.1", True, True),
+        ("", "10.0.0.1", False, False),  # automountServiceAccountToken: false
+        ("", None, True, False),  # a file that was left on a machine
+        ("", None, False, False),
+        ("config", "10.0.0.1", True, False),
+        ("config", None, True, False),
+    ],
+)
+def test_kubeconfig_is_used_if_it_is_asked_for_or_no_pod_is_around(
+    asked: str, host: str | None, token: bool, expected: bool, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The same answer for the client that writes and for the client that watches."""
+    monkeypatch.setenv("KUBECONFIG", asked)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    if host:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    file = tmp_path / "token"
+    if token:
+        file.touch()
+    monkeypatch.setattr(kube, "TOKEN", file)
+    assert kube.in_pod() is expected
 
 
 @pytest.mark.parametrize("absent", [None, ("policy", "v1", "poddisruptionbudgets")])

@@ -21,6 +21,8 @@ from typing import Any
 
 import kopf
 
+from dynamo_operator.kube import in_pod
+
 GROUP = "dynamo-ring.dev"
 OURS = "app.kubernetes.io/name=dynamo-ring"
 INSTANCE = "app.kubernetes.io/instance"
@@ -89,7 +91,8 @@ def registry(wake: Wake) -> kopf.OperatorRegistry:
     made = kopf.OperatorRegistry()
 
     def login(**about: Any) -> Any:
-        found = kopf.login_with_service_account(**about) or kopf.login_with_kubeconfig(**about)
+        ways = (kopf.login_with_kubeconfig, kopf.login_with_service_account)
+        found = ways[in_pod()](**about)
         return found and Connection(**vars(found))
 
     async def cluster(namespace: str | None, name: str, **_: Any) -> None:

@@ -6,7 +6,9 @@ It uses raw objects and no models: models need 30 MB more and add nothing to a d
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -42,6 +44,18 @@ PLACES = {
     "Event": ("apis/events.k8s.io/v1", "events"),
 }
 
+TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+def in_pod() -> bool:
+    """Whether the operator speaks as its pod's service account and not as kubeconfig says.
+
+    The order is that of Go's controllers: KUBECONFIG, the pod, ~/.kube/config. A token file alone
+    makes no pod: it can be left on a machine, and the address of its API server is then unknown.
+    """
+    asked = os.environ.get("KUBECONFIG")
+    return not asked and "KUBERNETES_SERVICE_HOST" in os.environ and TOKEN.exists()
+
 
 class Kube:
     """`ports.KubeApi` on a real API server; `calls` counts requests by verb, for the metrics."""
@@ -52,21 +66,21 @@ class Kube:
 
     @staticmethod
     async def connect() -> Kube:
-        """As the pod's service account; outside a cluster, as kubeconfig says. Raises Failed."""
+        """As the pod's service account or as kubeconfig says (`in_pod`). Raises Failed."""
         configuration = Configuration()
         configuration.disable_strict_ssl_verification = True  # as handlers.Connection
         try:
-            config.load_incluster_config(  # type: ignore[no-untyped-call]
-                client_configuration=configuration
-            )
-        except config.ConfigException:
-            try:
+            if in_pod():
+                config.load_incluster_config(  # type: ignore[no-untyped-call]
+                    client_configuration=configuration
+                )
+            else:
                 await config.load_kube_config(  # type: ignore[no-untyped-call]
                     client_configuration=configuration
                 )
-            except Exception as error:
-                why = next(iter(str(error).splitlines()), type(error).__name__)
-                raise Failed(f"no connection to a cluster: {why}") from error
+        except Exception as error:
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise Failed(f"no connection to a cluster: {why}") from error
         return Kube(ApiClient(configuration))
 
     async def close(self) -> None:
