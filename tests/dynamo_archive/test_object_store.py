@@ -1,4 +1,5 @@
-"""Archives in a directory and on a real S3 server, and one that fails, throttles and cuts."""
+"""Archives in a directory, on real servers of S3 and Azure, and on one that fails, throttles and
+cuts."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from dynamo_core.causality.codec import encode_record
 from dynamo_core.causality.records import EMPTY, Sibling, update
 from dynamo_core.keys import DATA, store_key
 from dynamo_core.protocol.backup_messages import Part
+from tests.dynamo_archive import azure_server
 from tests.dynamo_archive.s3_server import CREDENTIALS, Port, proxy, s3_server
 
 Trouble = Callable[[str, str, int], str]
@@ -41,12 +43,27 @@ def dialled(monkeypatch: pytest.MonkeyPatch, server: Port) -> Callable[[Port], N
     return dial
 
 
-@pytest.fixture(params=["directory", "S3"])
+@pytest.fixture(scope="module")
+def azure() -> Iterator[str]:
+    if why := azure_server.missing():
+        pytest.skip(why)
+    with azure_server.azure_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["file", "s3", "az"])
 def archive(
-    request: pytest.FixtureRequest, tmp_path: Path, dialled: Callable[[Port], None]
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Archive:
-    place = tmp_path.as_uri() if request.param == "directory" else f"s3://shop/{tmp_path.name}"
-    return Archive(place)
+    if request.param == "file":
+        return Archive(tmp_path.as_uri())
+    if request.param == "s3":
+        request.getfixturevalue("dialled")
+    else:
+        for name, value in azure_server.CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AZURE_ENDPOINT", request.getfixturevalue("azure"))
+    return Archive(f"{request.param}://shop/{tmp_path.name}")
 
 
 def rows(count: int) -> list[tuple[bytes, bytes]]:

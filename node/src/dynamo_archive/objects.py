@@ -28,6 +28,8 @@ RETRIES_MAX = 4
 RETRY_S_MAX = 60
 REQUEST_S_MAX = 60
 CONNECT_S_MAX = 5
+ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
+"""If it is `true`, an archive of that scheme is dialled without TLS."""
 OBJECT_BYTES_MAX = 256 * 1024 * 1024
 """Of an object that is read into memory: a manifest of a million parts is no larger."""
 
@@ -122,14 +124,15 @@ def _store(url: str) -> Any:
     try:
         if url.startswith("file://"):
             return LocalStore(unquote(urlsplit(url).path), mkdir=True)
+        scheme = urlsplit(url).scheme
         return from_url(
             url,
             retry_config={
                 "max_retries": RETRIES_MAX, "retry_timeout": timedelta(seconds=RETRY_S_MAX),
             },
             client_options={
-                # Options of ours hide this variable from obstore.
-                "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true",
+                # Options of ours hide these variables from obstore.
+                "allow_http": os.environ.get(ALLOW_HTTP[scheme], "").lower() == "true",
                 "timeout": timedelta(seconds=REQUEST_S_MAX),
                 "connect_timeout": timedelta(seconds=CONNECT_S_MAX),
             },
