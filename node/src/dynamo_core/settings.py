@@ -9,9 +9,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Defaults suit a local network; the simulator uses its own. Times in seconds."""
 
     hedge_s: float = 0.05
-    """When a peer is silent for this time, ask one more node, or coordinate here. If the 99th
-    percentile of reads is longer, that time counts instead (S-RW-9). Lower: shorter tails, more
-    double work."""
+    """When a peer is silent for this time, a get asks its other nodes, and a put is coordinated
+    here. If the 99th percentile of reads is longer, that time counts instead (S-RW-9). Lower:
+    shorter tails, more double work."""
     hedges_at_once_max: float = 20.0
     """S-RW-9: this many gets in a row may ask more nodes; after that only one get in twenty may."""
     fsync_stall_s: float = 0.5

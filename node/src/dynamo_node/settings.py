@@ -131,7 +131,7 @@ class NodeSettings(BaseSettings):
     insecure: CliImplicitFlag[bool] = Field(False,
         description="allow listeners beyond loopback without a cluster secret")
     hedge_ms: float = Field(_CORE.hedge_s * 1000, gt=0, le=30_000,
-        description="a read asks one more node after this time")
+        description="a read asks its other nodes after this time")
     fsync_stall_ms: float = Field(_CORE.fsync_stall_s * 1000, ge=10, le=60_000,
         description="fsync time after which other owners coordinate this node's puts")
     heartbeat_ms: float = Field(_CORE.heartbeat_s * 1000, ge=10, le=60_000,
