@@ -245,14 +245,14 @@ def test_files_of_other_programs(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- rows, without nodes
 
 
-def read(text: str | bytes, how: Fields, number: int = 0) -> list[Row]:
+def read(text: str | bytes, how: Fields, skipped: int = 0) -> list[Row]:
     data = text.encode() if isinstance(text, str) else text
-    return list(rows(io.BufferedReader(io.BytesIO(data)), how, 0, number))
+    return list(rows(io.BufferedReader(io.BytesIO(data)), how, 0, skipped))
 
 
 def test_rows_know_their_number_and_where_the_next_one_begins() -> None:
     first, blank, last = read(line("a", "1") + "\n" + line("b", "2"), Fields())
-    assert [first.number, blank.number, last.number] == [1, 2, 3]
+    assert [first.line, blank.line, last.line] == [1, 2, 3]
     assert first.offset == len(line("a", "1")) and not blank.key and not blank.wrong
     assert last.key == b"b" and last.offset == len(line("a", "1") + "\n" + line("b", "2"))
 
@@ -260,8 +260,8 @@ def test_rows_know_their_number_and_where_the_next_one_begins() -> None:
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_a_run_that_goes_on_skips_the_rows_that_are_done(form: str) -> None:
     text = {"csv": "k,v\na,1\nb,2\n", "json": '[{"k":"a"},{"k":"b"}]'}[form]
-    (row,) = read(text, Fields(form, "k"), number=1)
-    assert (row.number, row.key) == (2, b"b")
+    (row,) = read(text, Fields(form, "k"), skipped=1)
+    assert (row.line, row.key) == (2, b"b")
 
 
 @pytest.mark.parametrize(

@@ -239,13 +239,13 @@ def _() -> list[Patch]:
 @mutant("what a life has told is held against itself")
 def _() -> list[Patch]:
     """The old code: each change of the life remembers the number of the life before."""
-    last, number, before = -1, -2, -3
+    last, own, before = -1, -2, -3
 
     def told(self: Any, boot: int, at: int) -> None:
         sequences = self.sequences
         if sequences.get(last, boot) != boot:
-            sequences[before] = max(sequences.get(before, 0), sequences.get(number, 0))
-        sequences[last], sequences[number] = boot, max(sequences.get(number, 0), at)
+            sequences[before] = max(sequences.get(before, 0), sequences.get(own, 0))
+        sequences[last], sequences[own] = boot, max(sequences.get(own, 0), at)
 
     return [
         (failure_detector.Peer, "told", told),

@@ -38,11 +38,11 @@ def _() -> list[Patch]:
     actor_of: dict[str, int] = {}
 
     def init(self: Any, name: str, *rest: Any, **named: Any) -> None:
-        ring, _, number = name.rpartition("-")
+        ring, _, ordinal = name.rpartition("-")
         draw = rest[-1]
         if ring == "first":
-            actor_of[number] = draw()
-        fixed = actor_of.get(number)
+            actor_of[ordinal] = draw()
+        fixed = actor_of.get(ordinal)
         original(self, name, *rest[:-1], draw if fixed is None else lambda: fixed, **named)
 
     return [EVERY, (copy_mixes, "NAMES", ("again",)), (replica.Replica, "__init__", init)]

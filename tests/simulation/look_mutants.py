@@ -19,7 +19,7 @@ EVERY: Patch = (looking, "LOOKED", 1.0)
 
 @mutant("a look sent to a node that does not know it")
 def _() -> list[Patch]:
-    known = {kind: number for kind, number in SINCE.items() if kind not in (Look, Looked)}
+    known = {kind: since for kind, since in SINCE.items() if kind not in (Look, Looked)}
     return [EVERY, (dispatcher, "SINCE", known), (outbox, "SINCE", known)]
 
 

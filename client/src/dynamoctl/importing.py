@@ -113,11 +113,11 @@ def load(client: DynamoClient, batch: list[Row], run_id: str, now: datetime) -> 
                 )
                 puts.append((row, put))
         if row.values and done.expired - expired == len(row.values):
-            done.gone.add(row.number)
+            done.gone.add(row.line)
     refused: dict[int, Row] = {}
     for (row, _), result in zip(puts, _asked(client, [put for _, put in puts]), strict=True):
         if isinstance(result.error, BadRequest):
-            refused[row.number] = row._replace(wrong=str(result.error))
+            refused[row.line] = row._replace(wrong=str(result.error))
         elif result.error is not None:
             raise result.error
         else:
@@ -168,15 +168,15 @@ class Tally:
 
     def add(self, batch: list[Row], done: Loaded) -> None:
         """Adds one batch. Raises Failed at a wrong row, unless `--skip-bad` sets it aside."""
-        for row in sorted(done.wrong, key=lambda row: row.number):
+        for row in sorted(done.wrong, key=lambda row: row.line):
             if self._aside is None:
                 again = "; --skip-bad sets such lines aside"
-                raise Failed(f"line {row.number}: {row.wrong}{again}", USAGE, "FILE")
+                raise Failed(f"line {row.line}: {row.wrong}{again}", USAGE, "FILE")
             self._aside.write(row.raw if row.raw.endswith(b"\n") else row.raw + b"\n")
             self.skipped += 1
-        none = {row.number for row in done.wrong} | done.gone
+        none = {row.line for row in done.wrong} | done.gone
         for row in batch:
-            if row.key and row.number not in none:
+            if row.key and row.line not in none:
                 self._count(row.key)
         self.values += done.written
         self.there += done.there
@@ -254,7 +254,7 @@ def import_(
         work = batches(rows(lines, fields, place.offset, place.lines))
         for batch, done in in_order(loaded, work):
             tally.add(batch, done)
-            place.offset, place.lines = batch[-1].offset, batch[-1].number
+            place.offset, place.lines = batch[-1].offset, batch[-1].line
             place.keys = tally.keys
             run.at(place.offset, total, place.lines)
     _end(session, run, tally)

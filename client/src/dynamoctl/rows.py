@@ -62,10 +62,10 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_on
 
 class Row(NamedTuple):
     """One line or object of the file: a key with its values, or `wrong`, why it is not valid.
-    `offset` is where the next one begins, 0 if the format does not tell; a blank line has neither a
-    key nor a fault."""
+    `line` counts them from 1. `offset` is where the next one begins, 0 if the format does not tell;
+    a blank line has neither a key nor a fault."""
 
-    number: int
+    line: int
     raw: bytes
     offset: int = 0
     key: bytes = b""
@@ -99,22 +99,22 @@ def unpacked(file: BinaryIO) -> BinaryIO:
     return gzip.open(file) if head == GZIP_MAGIC else file  # type: ignore[return-value]
 
 
-def rows(file: BinaryIO, fields: Fields, offset: int, number: int) -> Iterator[Row]:
-    """All rows behind `offset`, the first of them after `number` others. Raises BadParameter if the
-    file as a whole is not of its format."""
+def rows(file: BinaryIO, fields: Fields, offset: int, skipped: int) -> Iterator[Row]:
+    """All rows behind `offset`, the first of them after `skipped` others. Raises BadParameter if
+    the file as a whole is not of its format."""
     if fields.format == "csv":
-        yield from _csv(file, fields, number)
+        yield from _csv(file, fields, skipped)
     elif fields.format == "json":
-        yield from _array(file, fields, number)
+        yield from _array(file, fields, skipped)
     else:
-        yield from _lines(file, fields, offset, number)
+        yield from _lines(file, fields, offset, skipped)
 
 
-def _lines(file: BinaryIO, fields: Fields, offset: int, number: int) -> Iterator[Row]:
-    for raw in file:
-        start, offset, number = offset, offset + len(raw), number + 1
+def _lines(file: BinaryIO, fields: Fields, offset: int, skipped: int) -> Iterator[Row]:
+    for line, raw in enumerate(file, skipped + 1):
+        start, offset = offset, offset + len(raw)
         text = (raw.removeprefix(BOM) if not start else raw).strip()
-        row = Row(number, raw, offset)
+        row = Row(line, raw, offset)
         if not text:
             yield row
         elif fields.format == "ndjson":
@@ -164,7 +164,7 @@ def _of_object(row: Row, found: Any, fields: Fields) -> Row:
     return row._replace(key=str(key).encode(), values=(value,))
 
 
-def _array(file: BinaryIO, fields: Fields, number: int) -> Iterator[Row]:
+def _array(file: BinaryIO, fields: Fields, skipped: int) -> Iterator[Row]:
     data = file.read(JSON_BYTES_MAX + 1)
     if len(data) > JSON_BYTES_MAX:
         raise BadParameter(f"FILE: a JSON array of more than {JSON_BYTES_MAX} bytes; use jsonl")
@@ -172,12 +172,12 @@ def _array(file: BinaryIO, fields: Fields, number: int) -> Iterator[Row]:
         found = msgspec.json.decode(data.removeprefix(BOM), type=list[msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadParameter(f"FILE: not a JSON array: {error}") from None
-    for at, raw in enumerate(found[number:], number + 1):
+    for at, raw in enumerate(found[skipped:], skipped + 1):
         text = bytes(raw)
         yield _of_json(Row(at, text + b"\n"), text, fields)
 
 
-def _csv(file: BinaryIO, fields: Fields, number: int) -> Iterator[Row]:
+def _csv(file: BinaryIO, fields: Fields, skipped: int) -> Iterator[Row]:
     text = io.TextIOWrapper(file, "utf-8-sig", newline="")
     try:
         reader = csv.DictReader(text, strict=True)
@@ -185,7 +185,7 @@ def _csv(file: BinaryIO, fields: Fields, number: int) -> Iterator[Row]:
             if name not in (reader.fieldnames or ()):
                 raise BadParameter(f"FILE: the header has no column {name}")
         for at, found in enumerate(reader, 1):
-            if at > number:
+            if at > skipped:
                 yield _of_csv(at, found, fields)
     except (csv.Error, UnicodeDecodeError) as error:
         raise BadParameter(f"FILE: not CSV in UTF-8: {error}") from None

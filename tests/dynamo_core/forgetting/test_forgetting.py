@@ -291,8 +291,8 @@ def test_a_new_number_is_above_all_that_is_known(seen: int, beyond: int, random:
 def test_the_index_knows_so_many_and_no_more() -> None:
     index = Tombstones(2)
     record = encode_record(KEY, decode_record(_tombstone()))
-    for number in range(5):
-        index.written(b"%d" % number, record)
+    for row in range(5):
+        index.written(b"%d" % row, record)
     noticed = index.noticed(10)
     assert [stored for stored, _, _ in noticed] == [b"0", b"1"]
     for stored, digest, _ in noticed:

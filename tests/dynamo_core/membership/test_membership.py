@@ -265,9 +265,9 @@ def test_late_frames_of_an_earlier_life_do_not_make_a_disk_look_rolled_back() ->
     """A node that was frozen receives frames of two lives of a peer in any order. A number from the
     present life is not one that its disk has lost (S-DISK-2)."""
     peer = Peer(7)
-    for boot, number in ((1, 61), (2, 61), (2, 71), (1, 60), (2, 75)):
+    for boot, sequence in ((1, 61), (2, 61), (2, 71), (1, 60), (2, 75)):
         peer.boot = boot
-        peer.told(boot, number)
+        peer.told(boot, sequence)
     assert peer.remembered() == 61
     peer.boot = 3
     assert peer.remembered() == 75, "a third life that begins below it has lost something"

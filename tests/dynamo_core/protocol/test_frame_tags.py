@@ -66,8 +66,8 @@ def test_no_order_but_the_one_of_sending_passes() -> None:
     pieces = sealed(FRAMES[:3])
     for order in permutations(range(3)):
         if order != (0, 1, 2):
-            first = next(at for at, number in enumerate(order) if at != number)
-            assert refused([pieces[number] for number in order]) == first
+            first = next(at for at, place in enumerate(order) if at != place)
+            assert refused([pieces[place] for place in order]) == first
 
 
 def test_a_frame_that_is_missing_or_comes_again_is_noticed() -> None:

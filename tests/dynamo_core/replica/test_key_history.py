@@ -26,8 +26,8 @@ def history(bytes_max: int, prefixes: tuple[bytes, ...] = (), one_in: int = 1) -
     return KeyHistory(settings, lambda: 1_000)
 
 
-def put(here: KeyHistory, key: bytes, number: int, value: bytes = b"v" * 100) -> None:
-    made = Sibling(7, number, value)
+def put(here: KeyHistory, key: bytes, counter: int, value: bytes = b"v" * 100) -> None:
+    made = Sibling(7, counter, value)
     here.made(store_key(key), NOTHING, ((), made, (made,)), "")
 
 

@@ -15,13 +15,13 @@ digests = st.integers(0, 9).map(lambda n: blake2b(bytes((n,)), digest_size=SUM_B
 changes = st.lists(st.tuples(st.integers(0, 30), st.none() | digests), max_size=40)
 
 
-def stored(number: int) -> bytes:
-    return store_key(b"key %d" % number)
+def stored(index: int) -> bytes:
+    return store_key(b"key %d" % index)
 
 
-def named(number: int, digest: bytes) -> bytes:
+def named(index: int, digest: bytes) -> bytes:
     """As records have it: the key is part of what is hashed."""
-    return blake2b(b"%d" % number + digest, digest_size=SUM_BYTES).digest()
+    return blake2b(b"%d" % index + digest, digest_size=SUM_BYTES).digest()
 
 
 def rebuilt(rows: dict[bytes, bytes]) -> Forest:
@@ -37,8 +37,8 @@ def rebuilt(rows: dict[bytes, bytes]) -> Forest:
 @given(changes)
 def test_updates_in_place_equal_a_rebuild(history: list[tuple[int, bytes | None]]) -> None:
     forest, rows = Forest(PARTITION_BITS, LEAF_BITS), {}
-    for number, digest in history:
-        key = stored(number)
+    for index, digest in history:
+        key = stored(index)
         leaf = forest.change(forest.slot_of(key), rows.pop(key, None), digest)
         assert len(leaf) == SUM_BYTES
         if digest is not None:

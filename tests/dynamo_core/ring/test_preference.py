@@ -23,8 +23,8 @@ PARTITIONS = 16
 NAMES = tuple("abcdefg")
 
 
-def line(number: int, name: str, state: str = MEMBER) -> Member:
-    return Member(name, 1, 100 + number, f"{name}:1", state=state)  # type: ignore[arg-type]
+def line(index: int, name: str, state: str = MEMBER) -> Member:
+    return Member(name, 1, 100 + index, f"{name}:1", state=state)  # type: ignore[arg-type]
 
 
 def ring_of(owners: list[tuple[str, ...]], states: dict[str, str] | None = None) -> Ring:

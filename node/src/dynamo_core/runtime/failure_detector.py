@@ -76,7 +76,7 @@ class Peer(msgspec.Struct):
         """The highest sequence number that the peer's other lives have told (S-DISK-2). A late
         frame may show an earlier life for a moment; the number of the present life still counts as
         its own."""
-        others = [number for boot, number in self.sequences.items() if boot != self.boot]
+        others = [sequence for boot, sequence in self.sequences.items() if boot != self.boot]
         return max(others) if others else 0
 
 

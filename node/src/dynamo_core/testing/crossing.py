@@ -25,8 +25,8 @@ def cross(
     if chance.random() >= CROSSED or receiver is None:
         return
     head = decode_frame(frame)
-    number = receiver.name.rpartition("-")[2]
-    there = next((p for p in other.processes if p.name.rpartition("-")[2] == number), None)
+    ordinal = receiver.name.rpartition("-")[2]
+    there = next((p for p in other.processes if p.name.rpartition("-")[2] == ordinal), None)
     if there is None or there.node is None or there.paused or there.older or not head.cluster_id:
         return
     if (ring := there.node.ring_or_none) is not None and (both := _in_both(ring, head, one_name)):

@@ -147,7 +147,7 @@ class Plan(msgspec.Struct):
     def names(self) -> tuple[str, ...]:
         """The names of the nodes; copies need names with a number."""
         if self.copied.name:
-            return tuple(f"{COPIED}-{number}" for number in range(self.nodes))
+            return tuple(f"{COPIED}-{ordinal}" for ordinal in range(self.nodes))
         return tuple(NAMES[: self.nodes])
 
     @property
