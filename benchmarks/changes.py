@@ -344,5 +344,8 @@ def steady(place: Path, sizes: Sizes) -> list[Figure]:
 
 
 CHANGES: dict[str, Callable[[Path, Sizes], list[Figure]]] = {
-    "kill": kill, "join": joins, "heal": heal, "steady": steady,
-}  # fmt: skip
+    "kill": kill,
+    "join": joins,
+    "heal": heal,
+    "steady": steady,
+}

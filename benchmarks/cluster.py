@@ -21,9 +21,12 @@ from dynamo_client import AdminClient, ClientError
 from dynamo_client.errors import Conflict
 
 QUICK = (
-    "--heartbeat-ms=100", "--suspect-ms=700", "--exchange-ms=200", "--hedge-ms=100",
+    "--heartbeat-ms=100",
+    "--suspect-ms=700",
+    "--exchange-ms=200",
+    "--hedge-ms=100",
     "--log-level=warning",
-)  # fmt: skip
+)
 HEAL_S_MAX = 150.0
 ADMIN_S_MAX = 15.0
 TRIES_MAX = 30

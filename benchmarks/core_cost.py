@@ -52,9 +52,10 @@ VALUE_BYTES = 1024
 KEYS = 2000
 FLOOR = "straight put"
 COUNTED = (
-    *(f"{kind} {size}" for size in TURNS for kind in KINDS), *(f"{FLOOR} {size}" for size in TURNS),
+    *(f"{kind} {size}" for size in TURNS for kind in KINDS),
+    *(f"{FLOOR} {size}" for size in TURNS),
     *REQUESTS,
-)  # fmt: skip
+)
 """What `bytecodes.json` has: an operation in a turn of so many, the same put in straight loops
 (`floor.py`), and a request at the edge."""
 COUNTED_OPERATIONS = 288

@@ -69,10 +69,12 @@ class Floor:
 
     def _stores(self, rows: list[tuple[bytes, bytes]]) -> bytes:
         shift = 32 - PARTITION_BITS
-        return _frame([
-            Store(next(self._numbers), int.from_bytes(s[:4], "big") >> shift, ENTRY, s, record)
-            for s, record in rows
-        ])  # fmt: skip
+        return _frame(
+            [
+                Store(next(self._numbers), int.from_bytes(s[:4], "big") >> shift, ENTRY, s, record)
+                for s, record in rows
+            ]
+        )
 
     def _replica(self, who: int, frame: bytes) -> bytes:
         rows, acks = [], []

@@ -79,9 +79,10 @@ def growth(place: Path, sizes: Sizes) -> list[Figure]:
             Figure("growth", f"{size}, clients that know the ring", aware.text(), goal),
             Figure("growth", f"{size}, clients that do not", others.text()),
             Figure(
-                "growth", size,
+                "growth",
+                size,
                 f"fill {filled:,.0f}/s, {resident:.0f} MB and {idle:.1f}% of a core a node"
                 " when idle",
             ),
-        ]  # fmt: skip
+        ]
     return figures

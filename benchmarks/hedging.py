@@ -52,13 +52,15 @@ def hedging(place: Path, sizes: Sizes) -> list[Figure]:
     ratio = with_us / without_us
     return [
         Figure(
-            "hedging", f"gets of {CONNECTIONS} connections, 3 nodes",
+            "hedging",
+            f"gets of {CONNECTIONS} connections, 3 nodes",
             f"{with_us:.0f} µs of processor a get, {without_us:.0f} without hedges: {ratio:.2f}×",
             met(ratio <= COST_MAX, f"≤ {COST_MAX}×"),
         ),
         Figure(
-            "hedging", "and how often",
+            "hedging",
+            "and how often",
             f"{hedges:,.0f} hedged; {refused:,.0f} were more than one in twenty,"
             f" {put_off:,.0f} came while the node's loop was late",
         ),
-    ]  # fmt: skip
+    ]

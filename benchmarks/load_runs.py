@@ -165,9 +165,12 @@ def etcd_message(kind: str, key: bytes, value: bytes) -> bytes:
 
 
 def h2load(
-    kind: str, addresses: list[str], directory: Path, value_bytes: int,
+    kind: str,
+    addresses: list[str],
+    directory: Path,
+    value_bytes: int,
     connections: int = CONNECTIONS,
-) -> Load:  # fmt: skip
+) -> Load:
     """gRPC to etcd: each process sends one message again and again to one member."""
     addresses = addresses[:connections]
     method = {"get": "Range", "put": "Put", "txn": "Txn"}[kind]

@@ -19,9 +19,11 @@ from dynamo_node.rights import Rights, Rule
 
 ROUNDS, CALLS = 7, 20_000
 HEADERS = [
-    (b"host", b"127.0.0.1:8080"), (b"user-agent", b"a client"), (b"accept", b"*/*"),
+    (b"host", b"127.0.0.1:8080"),
+    (b"user-agent", b"a client"),
+    (b"accept", b"*/*"),
     (b"authorization", b"Bearer reader"),
-]  # fmt: skip
+]
 RIGHTS = Rights([
     Rule(token_sha256=sha256(b"reader").hexdigest(), name="reader",
          prefixes=["cart:", "session:", "order:", "user:"], verbs=["get", "put", "delete"]),

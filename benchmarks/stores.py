@@ -308,9 +308,12 @@ class Redis(Peer):
 
     def load(self, row: str, prefix: str, connections: int = CONNECTIONS) -> Load | None:
         modes = {
-            "put": "redis-set", "durable put": "redis-set", "get": "redis-get",
-            "batch put": "redis-batch-set", "batch get": "redis-batch-get",
-        }  # fmt: skip
+            "put": "redis-set",
+            "durable put": "redis-set",
+            "get": "redis-get",
+            "batch put": "redis-batch-set",
+            "batch get": "redis-batch-get",
+        }
         if row not in modes:
             return None
         return own(modes[row], self.addresses, connections=connections)

@@ -135,8 +135,9 @@ def test_each_file_of_the_lock_has_a_hash_and_comes_from_the_index() -> None:
 def test_the_sbom_has_what_an_image_installs(part: str) -> None:
     document = sbom_of(part)
     assert (document["bomFormat"], document["metadata"]["component"]["name"]) == (
-        "CycloneDX", "dynamo-ring",
-    )  # fmt: skip
+        "CycloneDX",
+        "dynamo-ring",
+    )
     found = {component["name"]: component for component in document["components"]}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + project["optional-dependencies"][part]

@@ -21,9 +21,12 @@ from dynamo_client.local_process import until
 NODES, PARTITIONS = 5, 64
 SECRET = "a secret of forty characters, or of more."
 QUICK = [
-    "--heartbeat-ms=100", "--suspect-ms=1000", "--exchange-ms=500", "--hedge-ms=100",
+    "--heartbeat-ms=100",
+    "--suspect-ms=1000",
+    "--exchange-ms=500",
+    "--hedge-ms=100",
     "--history-bytes-max=4194304",
-]  # fmt: skip
+]
 START_S_MAX = 120.0
 """Processes that start at once, on a machine that is busy."""
 WAIT_MS = 60_000

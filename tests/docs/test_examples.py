@@ -248,12 +248,15 @@ def test_what_a_ring_tells_to_paste_acts_on_that_ring(room: Room, other: Other) 
         ('{"a":1,"b":"…"}', '{"b": "x", "a": 1}', True),
         ('{"a":1}', '{"a":1,"b":2}', False),
         ('{"a":1,"…":"…"}', '{"a":1,"b":2}', True),
-        ('[{"data":"a","dot":"…"},{"data":"b","dot":"…"}]',
-         '[{"data":"b","dot":"2"},{"data":"a","dot":"1"}]', True),
+        (
+            '[{"data":"a","dot":"…"},{"data":"b","dot":"…"}]',
+            '[{"data":"b","dot":"2"},{"data":"a","dot":"1"}]',
+            True,
+        ),
         ('[{"data":"a","dot":"…"}]', '[{"data":"a","dot":"1"},{"data":"b","dot":"2"}]', False),
         ('["a","b"]', '["b","a"]', False),
         ('["a","…"]', '["a","b","c"]', True),
     ],
-)  # fmt: skip
+)
 def test_the_rules_of_comparison(expected: str, got: str, same: bool) -> None:
     assert matches(expected, got) is same

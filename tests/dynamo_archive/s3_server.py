@@ -28,9 +28,11 @@ NOT_IMPLEMENTED = (
     b" functionality that is not implemented.</Message></Error>"
 )
 CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_REGION": "us-east-1",
     "AWS_ALLOW_HTTP": "true",
-}  # fmt: skip
+}
 Port = int
 
 
@@ -52,9 +54,11 @@ def s3_server() -> Iterator[Port]:
     """The server, on a port of this machine, with the bucket "shop"."""
     program = installed()
     process = subprocess.Popen(
-        [program, "-H", "127.0.0.1", "-p", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        [program, "-H", "127.0.0.1", "-p", "0"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
     assert process.stderr is not None
     said = process.stderr
     drain = Thread(target=lambda: list(said))

@@ -66,7 +66,7 @@ BAD = [
     ({"expires_at": SOON}, "expires_at: needs a datetime with a zone"),
     ({"expires_at": datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))}, "expires_at: "),
     ({"expires_in_s": "soon"}, "expires_in_s: "),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("fields", "words"), BAD)
@@ -147,8 +147,10 @@ def test_a_batch_says_and_shows_it() -> None:
     answers = [{"status": 204}, {"status": 204}, {"status": 200, "context": "c", "values": [value]}]
     body = msgspec.msgpack.encode({"results": answers})
     asked: list[Op] = [
-        PutOp("a", "v", expires_in_s=60), PutOp("b", "v", expires_at=time_of(LATER)), GetOp("k")
-    ]  # fmt: skip
+        PutOp("a", "v", expires_in_s=60),
+        PutOp("b", "v", expires_at=time_of(LATER)),
+        GetOp("k"),
+    ]
     *_, got = world.run(batch(world.client, asked), Reply(200, {}, body))
     sent = msgspec.msgpack.decode(world.asked[0].content)["operations"]
     assert [(one.get("expires_in_s"), one.get("expires_at")) for one in sent] == [

@@ -64,13 +64,16 @@ def test_a_fault_needs_the_token_and_sense(door: LocalDoor) -> None:
         assert httpx.post(url, json={"fault": "heal"}, headers=shown).status_code == 403
     shown = {TOKEN_HEADER: door.token}
     for body, said in (
-        ({"fault": "explode"}, "fault: "), ({"fault": "kill", "node": "n9"}, "node: no node"),
-        ({"fault": "kill", "node": "n1"}, "node: n1 does not run"), ({"fault": 7}, "body: "),
-        ({"fault": "rollback", "node": "n1"}, "node: no copy"), ({"what": "kill"}, "body: "),
+        ({"fault": "explode"}, "fault: "),
+        ({"fault": "kill", "node": "n9"}, "node: no node"),
+        ({"fault": "kill", "node": "n1"}, "node: n1 does not run"),
+        ({"fault": 7}, "body: "),
+        ({"fault": "rollback", "node": "n1"}, "node: no copy"),
+        ({"what": "kill"}, "body: "),
         ({"fault": "skew", "node": "n1", "ahead_s": 1e12}, "ahead_s: "),
         ({"fault": "cut", "source": "n1", "target": "n2"}, "fault: links in TLS"),
         ({"fault": "mend", "source": "n1", "target": "n2"}, "fault: links in TLS"),
-    ):  # fmt: skip
+    ):
         heard = httpx.post(url, json=body, headers=shown)
         assert heard.status_code == 400 and heard.json()["detail"].startswith(said)
     assert httpx.put(url).status_code == 405

@@ -97,8 +97,10 @@ def test_a_restore_that_is_over_is_not_done_once_more() -> None:
     for _ in range(2):
         again = archived.restore("b")
         assert (again["state"], again["records"], again["parts_done"]) == (
-            "done", 10, first["parts_done"],
-        )  # fmt: skip
+            "done",
+            10,
+            first["parts_done"],
+        )
         assert town.values("c", KEYS[0]) == []
     other = archived.restore("c", prefix=b"key", id="r-one")
     assert other["state"] == "failed" and "restores/r-one.json" in other["reason"]

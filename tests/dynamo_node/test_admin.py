@@ -65,7 +65,7 @@ BAD_BODIES = {
     "not the one that was asked": b'{"n":1,"members":[{"name":"b","address":"h:1"}]}',
     "address without a port": b'{"n":1,"members":[{"name":"a","address":"h"}]}',
     "empty name": b'{"n":1,"members":[{"name":"","address":"h:1"}]}',
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("content", BAD_BODIES.values(), ids=BAD_BODIES)

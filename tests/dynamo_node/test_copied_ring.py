@@ -69,8 +69,10 @@ def copy(node: Node, place: Path, *flags: str) -> None:
 
 def test_copies_of_three_moments_become_a_ring_that_never_meets_the_first(tmp_path: Path) -> None:
     started = (
-        "--cluster=shop/cart", f"--cluster-secret-file={tmp_path}/secret", *QUICK,
-    )  # fmt: skip
+        "--cluster=shop/cart",
+        f"--cluster-secret-file={tmp_path}/secret",
+        *QUICK,
+    )
     with nodes_of("cart", tmp_path) as cart:
         token = token_of_secret_file
         for node in cart:

@@ -126,7 +126,7 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("address", "parts"),
     [("h:1", ("h", 1)), ("[::1]:80", ("::1", 80)), (":0", ("", 0)), ("h.x:65535", ("h.x", 65535))],
-)  # fmt: skip
+)
 def test_addresses(address: str, parts: tuple[str, int]) -> None:
     assert split_address(address) == parts
 

@@ -138,10 +138,13 @@ def test_one_trace_goes_through_two_nodes(tmp_path: Path, receiver: Receiver) ->
         ).is_success
         assert httpx.get(f"{a.endpoint}/v1/kv/{KEY}?r=2", headers=SAMPLED).status_code in (200, 300)
         wanted = [
-            ("PUT /v1/kv/{key}", Span.SPAN_KIND_SERVER), ("store", Span.SPAN_KIND_CLIENT),
-            ("store", Span.SPAN_KIND_SERVER), ("GET /v1/kv/{key}", Span.SPAN_KIND_SERVER),
-            ("fetch", Span.SPAN_KIND_CLIENT), ("fetch", Span.SPAN_KIND_SERVER),
-        ]  # fmt: skip
+            ("PUT /v1/kv/{key}", Span.SPAN_KIND_SERVER),
+            ("store", Span.SPAN_KIND_CLIENT),
+            ("store", Span.SPAN_KIND_SERVER),
+            ("GET /v1/kv/{key}", Span.SPAN_KIND_SERVER),
+            ("fetch", Span.SPAN_KIND_CLIENT),
+            ("fetch", Span.SPAN_KIND_SERVER),
+        ]
         until(lambda: all(receiver.named(*one) for one in wanted), "spans are missing", WAIT_S_MAX)
         a.stop()
         b.stop()

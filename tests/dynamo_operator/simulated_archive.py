@@ -80,9 +80,12 @@ class SimulatedArchives:
         run |= {"bytes": 0, "stored_bytes": 0, "new_bytes": 0}
 
     def step(
-        self, nodes: Sequence[SimNode], disks: Collection[Disk],
-        newest: Callable[[], dict[str, Ring]], acked: Acked,
-    ) -> None:  # fmt: skip
+        self,
+        nodes: Sequence[SimNode],
+        disks: Collection[Disk],
+        newest: Callable[[], dict[str, Ring]],
+        acked: Acked,
+    ) -> None:
         """One second of all runs that nodes lead."""
         for node in nodes:
             for run in node.runs.values() if node.member else ():

@@ -136,8 +136,9 @@ def test_a_backup_says_why_it_failed() -> None:
     status = told(refused, "DynamoBackup", "before")
     assert status["state"] == "Failed"
     assert (status["conditions"][0]["reason"], "backup_targets" in status["message"]) == (
-        "Refused", True,
-    )  # fmt: skip
+        "Refused",
+        True,
+    )
     asyncio.run(silent.play(STORIES["backup into an archive that never answers"]))
     status = told(silent, "DynamoBackup", "before")
     assert (status["conditions"][0]["reason"], status["failures"]) == ("GivenUp", 1)

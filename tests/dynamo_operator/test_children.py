@@ -262,13 +262,15 @@ def test_probes_and_services_say_how_nodes_speak() -> None:
     schemes = [
         container({}, Security(tls=tls))["readinessProbe"]["httpGet"].get("scheme")
         for tls in ("off", "allow", "require")
-    ]  # fmt: skip
+    ]
     assert schemes == [None, "HTTPS", "HTTPS"]
     for which, protocol in (("plain", "http"), ("secure", "https")):
         ports = [
-            port for made in rendered(which) if made["kind"] == "Service"
+            port
+            for made in rendered(which)
+            if made["kind"] == "Service"
             for port in made["spec"]["ports"]
-        ]  # fmt: skip
+        ]
         assert {p.get("appProtocol") for p in ports if p["name"] != "peer"} == {protocol}
 
 
@@ -281,8 +283,10 @@ def test_cert_manager_is_asked_for_the_same_names() -> None:
     assert made["spec"]["ipAddresses"] == ["127.0.0.1", "::1"]
     assert {"shop-0", "shop-31"} <= set(made["spec"]["dnsNames"])
     assert made["spec"]["issuerRef"] == {
-        "name": "ours", "kind": "Issuer", "group": "cert-manager.io",
-    }  # fmt: skip
+        "name": "ours",
+        "kind": "Issuer",
+        "group": "cert-manager.io",
+    }
     template = stateful_set(OWNER, spec, 3, None, security)["spec"]["template"]["spec"]
     assert {"secretName": made["spec"]["secretName"], "defaultMode": 0o440} in [
         volume.get("secret") for volume in template["volumes"]

@@ -109,12 +109,14 @@ def test_rules_of_the_spec_replace_those_of_the_operator() -> None:
         ({"initContainers": [{"name": "first"}]}, {"container first"}),
         ({"containers": [{"name": "node", "args": ["--otel-endpoint=x"]}]}, {"args"}),
         ({"containers": [{"name": "node", "envFrom": [{"secretRef": {"name": "mine"}}]}]}, set()),
-        ({"containers": [{"name": "node", "envFrom": [{"secretRef": {"name": "x"}}]}]},
-         {"envFrom"}),
+        (
+            {"containers": [{"name": "node", "envFrom": [{"secretRef": {"name": "x"}}]}]},
+            {"envFrom"},
+        ),
         ({"containers": "senseless"}, set()),
         ({"containers": [None, {"name": "node", "env": [None, {}]}]}, set()),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_of_a_pod(spec: dict[str, Any], unread: set[str]) -> None:
     assert of_pod(spec, "mine").unread == unread
 

@@ -179,8 +179,9 @@ def test_an_edit_that_only_spells_differently_is_no_edit() -> None:
     found = world.found("StatefulSet")["cart"]
     container = found["spec"]["template"]["spec"]["containers"][0]
     container["resources"] = {
-        "requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": NODE_MEMORY},
-    }  # fmt: skip
+        "requests": {"cpu": "1", "memory": "1Gi"},
+        "limits": {"memory": NODE_MEMORY},
+    }
     world.log.clear()
     assert asyncio.run(world.operators[0].reconcile(NAMESPACE, "cart")) == 300.0
     assert world.log == []

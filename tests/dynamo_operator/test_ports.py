@@ -218,9 +218,11 @@ def test_nodes_with_tls_are_believed_by_authority_and_name(tmp_path: Path) -> No
     async def calls(port: NodeAdmin) -> None:
         good = Way("127.0.0.1", ("t",), ours, "a-0")
         for way in (
-            structs.replace(good, name="a-1"), structs.replace(good, believed=theirs),
-            structs.replace(good, believed=""), structs.replace(good, believed="no PEM"),
-        ):  # fmt: skip
+            structs.replace(good, name="a-1"),
+            structs.replace(good, believed=theirs),
+            structs.replace(good, believed=""),
+            structs.replace(good, believed="no PEM"),
+        ):
             with pytest.raises(Failed) as failed:
                 await port.get(way, "/v1/status")
             assert failed.value.status == 0

@@ -72,9 +72,11 @@ async def story(nodes: RealNodes, archive: str) -> None:
         world.kube.step()
     assert not nodes.running
     world.make(
-        **{**plain, "size": 3}, ring={"partitions": 32}, backup=kept["backup"],
+        **{**plain, "size": 3},
+        ring={"partitions": 32},
+        backup=kept["backup"],
         bootstrap={"fromBackup": {"target": archive}},
-    )  # fmt: skip
+    )
     await settle(world, "begun from the backup")
     restored = status(world, "DynamoRestore", "cart-bootstrap")
     assert restored["backupId"] == second["backupId"]

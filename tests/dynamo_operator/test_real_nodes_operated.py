@@ -96,10 +96,13 @@ async def secure_story(nodes: RealNodes) -> None:
     scenes: list[tuple[str, str, Callable[[], None]]] = [
         ("founded", "Plain", lambda: world.make(**plain)),
         ("secure", "Encrypted", lambda: world.edit(**secure)),
-        ("another authority", "Encrypted",
-         lambda: world.kube.change("DynamoCluster", NAMESPACE, "cart", metadata=notes)),
+        (
+            "another authority",
+            "Encrypted",
+            lambda: world.kube.change("DynamoCluster", NAMESPACE, "cart", metadata=notes),
+        ),
         ("plain", "Plain", lambda: world.edit(**open_)),
-    ]  # fmt: skip
+    ]
     certificates = []
     for what, reason, change in scenes:
         change()
@@ -123,8 +126,9 @@ async def read_by_all(world: World, nodes: RealNodes) -> Trust:
     for address in nodes.running:
         word: dict[str, Any] = {}
         while (word.get("certificate"), word.get("authorities")) != (
-            found.certificate.mark, list(found.marks),
-        ):  # fmt: skip
+            found.certificate.mark,
+            list(found.marks),
+        ):
             assert time.monotonic() < end, (address, word, found.marks)
             world.kube.step(0.1)
             await asyncio.sleep(POLL_S)

@@ -95,11 +95,13 @@ async def watched(server: ApiServer, directory: Path) -> Workqueue:
     port = runner.addresses[0][1]
     named = {"cluster": {"server": f"http://127.0.0.1:{port}"}, "user": {"token": "t"}}
     config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
         "clusters": [{"name": "c", "cluster": named["cluster"]}],
         "users": [{"name": "c", "user": named["user"]}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
-    }  # fmt: skip
+    }
     (directory / "config").write_text(json.dumps(config))
     workqueue: Workqueue = []
     task = asyncio.create_task(watch(workqueue.append, ()))

@@ -278,10 +278,12 @@ def test_a_client_of_a_command_sends_its_trace() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (b"", "printable ASCII"), (b"\n\n", "printable ASCII"), (b"\xff" * 40, "printable ASCII"),
+        (b"", "printable ASCII"),
+        (b"\n\n", "printable ASCII"),
+        (b"\xff" * 40, "printable ASCII"),
         (b"s" * 31 + b"\n", "has 31 characters, and nodes refuse fewer than 32"),
     ],
-)  # fmt: skip
+)
 def test_a_secret_that_no_node_takes_gives_no_token(tmp_path: Path, text: bytes, told: str) -> None:
     file = tmp_path / "secret"
     file.write_bytes(text)

@@ -129,9 +129,11 @@ def test_owners_are_told_apart_without_colours(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("command", "module", "missing"),
-    [("dynamo-node", "dynamo_node.start", "uvicorn"),
-     ("dynamo-operator", "dynamo_operator.start", "kopf")],
-)  # fmt: skip
+    [
+        ("dynamo-node", "dynamo_node.start", "uvicorn"),
+        ("dynamo-operator", "dynamo_operator.start", "kopf"),
+    ],
+)
 def test_a_missing_extra_is_one_line(command: str, module: str, missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from {module} import main; main()"
     ended = subprocess.run(

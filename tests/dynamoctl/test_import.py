@@ -177,8 +177,10 @@ def test_blank_lines_and_a_byte_order_mark_are_no_keys(tmp_path: Path) -> None:
 def test_pipes_and_gzip_are_read_and_written(tmp_path: Path) -> None:
     pipe, packed = tmp_path / "pipe", tmp_path / "in.gz"
     os.mkfifo(pipe)
-    for key, content in (("pipe-1", line("pipe-1", "v").encode()),
-                         ("pipe-2", gzip.compress(line("pipe-2", "v").encode()))):  # fmt: skip
+    for key, content in (
+        ("pipe-1", line("pipe-1", "v").encode()),
+        ("pipe-2", gzip.compress(line("pipe-2", "v").encode())),
+    ):
         writer = threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True)
         writer.start()
         assert document("import", str(pipe))["values"] == 1

@@ -68,7 +68,9 @@ def pod_spec(**container: Any) -> Object:
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 1,
         "securityContext": {
-            "runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"},
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"},
         },
         "tolerations": [{"operator": "Exists"}],
         "containers": [
@@ -83,7 +85,7 @@ def pod_spec(**container: Any) -> Object:
                 **container,
             }
         ],
-    }  # fmt: skip
+    }
 
 
 def is_ready(pod: Object) -> bool:
@@ -269,8 +271,9 @@ class Load:
             ],
         )
         spec["volumes"] = [
-            {"name": "load", "configMap": {"name": "load"}}, {"name": "tmp", "emptyDir": {}},
-        ]  # fmt: skip
+            {"name": "load", "configMap": {"name": "load"}},
+            {"name": "tmp", "emptyDir": {}},
+        ]
         if self.near is not None:
             spec["hostAliases"] = [{"ip": self.near["status"]["podIP"], "hostnames": [host]}]
         if self.encrypted:

@@ -142,9 +142,11 @@ def backed_up_by_the_clock() -> str:
     _store()
     _stage(KEPT)
     backup = {
-        "target": TARGET, "secretName": "archive", "schedule": "* * * * *",
+        "target": TARGET,
+        "secretName": "archive",
+        "schedule": "* * * * *",
         "retention": {"count": 1},
-    }  # fmt: skip
+    }
     KEPT.create(backup=backup)
     KEPT.settle(3)
     told = _client(KEPT, "write")
@@ -191,9 +193,11 @@ def restored_after_the_namespace_was_deleted() -> str:
     _stage(AGAIN)
     began = time.monotonic()
     AGAIN.create(
-        size=5, ring={"partitions": 128}, backup={"target": TARGET, "secretName": "archive"},
+        size=5,
+        ring={"partitions": 128},
+        backup={"target": TARGET, "secretName": "archive"},
         bootstrap={"fromBackup": {"target": TARGET}},
-    )  # fmt: skip
+    )
     until("the restore has begun", partial(_begun, AGAIN, "drestore", "again-bootstrap"), 180)
     _kill_operator()
     AGAIN.settle(5, 300)

@@ -147,8 +147,11 @@ def certificates_and_secret_change_under_load() -> str:
     until("the next authority is published", lambda: _published() == 2, 60)
     trusted(ring)  # clients have the overlap to read it
     until("two authorities are believed", lambda: _authorities() == 2, FILES_S)
-    until("one again, and another", lambda: _authorities() == 1 and _certificate() != first,
-          OVERLAP_S + 3 * FILES_S)  # fmt: skip
+    until(
+        "one again, and another",
+        lambda: _authorities() == 1 and _certificate() != first,
+        OVERLAP_S + 3 * FILES_S,
+    )
     trusted(ring)
     figures = [f"authority and certificate changed in {since(began)}"]
     began = time.monotonic()
@@ -205,10 +208,11 @@ def _past(moment: float) -> bool:
 def _lives() -> dict[str, tuple[str, int]]:
     return {
         pod["metadata"]["name"]: (
-            pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"],
+            pod["metadata"]["uid"],
+            pod["status"]["containerStatuses"][0]["restartCount"],
         )
         for pod in ring.pods()
-    }  # fmt: skip
+    }
 
 
 def _has_gone_over(over: Ring, says: str) -> bool:

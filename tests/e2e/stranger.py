@@ -124,12 +124,14 @@ def main() -> None:
         "rights": asked(f"{here}/configmaps/{RING}-access", FOR_API, trust="api"),
         "change the ring": asked(
             f"{API}/apis/{API_VERSION}/namespaces/{NAMESPACE}/dynamoclusters/{RING}",
-            FOR_API, "DELETE", trust="api",
+            FOR_API,
+            "DELETE",
+            trust="api",
         ),
         "a pod of the ring's name": asked(
             f"{here}/pods", FOR_API, "POST", json.dumps(pod).encode(), trust="api"
         ),
-    }  # fmt: skip
+    }
     print(json.dumps(told), flush=True)
 
 

@@ -14,8 +14,10 @@ from tests.simulation.ladders import ladder
 from tests.simulation.mutants import LADDER_OF, Patch, mutant
 
 ONCE, LATE, ALIVE = (
-    "an approval lets one empty disk in", "an approval lapses", "who answers is not replaced",
-)  # fmt: skip
+    "an approval lets one empty disk in",
+    "an approval lapses",
+    "who answers is not replaced",
+)
 LADDER_OF |= {
     "approval used twice": ONCE,
     "approval never lapses": LATE,

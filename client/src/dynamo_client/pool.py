@@ -38,13 +38,17 @@ KEPT_S = 5.0
 WRITE_BYTES = 65_536
 """Bytes given to a socket at once; the deadline is checked before each part."""
 NEVER_SENT = (
-    httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout,
+    httpcore.ConnectError,
+    httpcore.ConnectTimeout,
+    httpcore.PoolTimeout,
     httpcore.UnsupportedProtocol,
-)  # fmt: skip
+)
 HTTP_ERRORS = (
-    httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
     httpcore.UnsupportedProtocol,
-)  # fmt: skip
+)
 NO_SLOT = Failure(False, f"none of {CONNECTIONS_MAX} connections became free in time", asked=False)
 
 
@@ -52,9 +56,10 @@ def pool_options(urls: Sequence[str], tls: Tls = SYSTEM) -> dict[str, Any]:
     """Options of a pool of httpcore. It ignores proxies of the environment, which are not meant for
     databases. It reads files of authorities only if something is encrypted. Raises BadParameter."""
     made: dict[str, Any] = {
-        "max_connections": None, "max_keepalive_connections": CONNECTIONS_MAX,
+        "max_connections": None,
+        "max_keepalive_connections": CONNECTIONS_MAX,
         "keepalive_expiry": KEPT_S,
-    }  # fmt: skip
+    }
     if any(url.startswith("https:") for url in urls):
         made["ssl_context"] = tls.context()
     return made

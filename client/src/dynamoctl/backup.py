@@ -102,7 +102,8 @@ def asked(session: Session, question: str, yes: bool) -> None:
 
 @backup.command()
 def create(
-    ctx: typer.Context, archive: Archived,
+    ctx: typer.Context,
+    archive: Archived,
     name: Annotated[
         str, typer.Option("--id", help="A second run under the same id continues the first.")
     ] = "",
@@ -111,7 +112,7 @@ def create(
         bool, typer.Option("--whole", help="Refer to no earlier backup: send everything.")
     ] = False,
     yes: Yes = False,
-) -> None:  # fmt: skip
+) -> None:
     """Save the ring: every write that was acknowledged before now."""
     session: Session = ctx.obj
     with archives() as (backups, archive_of):
@@ -167,8 +168,9 @@ def list_backups(ctx: typer.Context, archive: Archived) -> None:
         rows.add_row(unread, "", "", why)
     said = {
         "backups": [said_of(manifest) for manifest in whole],
-        "unfinished": sorted(found.unfinished), "unreadable": found.unreadable,
-    }  # fmt: skip
+        "unfinished": sorted(found.unfinished),
+        "unreadable": found.unreadable,
+    }
     session.show(said, rows)
 
 
@@ -186,9 +188,11 @@ def show(
 
 @backup.command()
 def verify(
-    ctx: typer.Context, archive: Archived, name: Annotated[str, typer.Argument(metavar="ID")],
+    ctx: typer.Context,
+    archive: Archived,
+    name: Annotated[str, typer.Argument(metavar="ID")],
     identity_file: Identity = None,
-) -> None:  # fmt: skip
+) -> None:
     """Read every part and every record of a backup, without a ring. Exits with 1 if one is
     wrong."""
     session: Session = ctx.obj
@@ -206,7 +210,8 @@ def verify(
 
 @backup.command()
 def delete(
-    ctx: typer.Context, archive: Archived,
+    ctx: typer.Context,
+    archive: Archived,
     names: Annotated[list[str] | None, typer.Argument(metavar="ID")] = None,
     *,
     keep: Annotated[
@@ -217,7 +222,7 @@ def delete(
         int, typer.Option(min=0, help="With --keep: also keep backups of the last days.")
     ] = 0,
     yes: Yes = False,
-) -> None:  # fmt: skip
+) -> None:
     """Delete backups, and the parts to which no other backup refers."""
     session: Session = ctx.obj
     if bool(names) == (keep is not None):

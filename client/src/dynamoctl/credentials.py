@@ -55,10 +55,13 @@ class Credentials:
     def options(self) -> list[str]:
         """The options for a command in another directory."""
         files = {
-            "--token-file": self.token_file, "--secret-file": self.secret_file,
-            "--ca-file": self.ca_file, "--cert-file": self.cert_file, "--key-file": self.key_file,
+            "--token-file": self.token_file,
+            "--secret-file": self.secret_file,
+            "--ca-file": self.ca_file,
+            "--cert-file": self.cert_file,
+            "--key-file": self.key_file,
             "--client-token-file": self.client_token_file,
-        }  # fmt: skip
+        }
         return [f"{name}={file.resolve()}" for name, file in files.items() if file is not None]
 
 

@@ -29,10 +29,13 @@ from dynamoctl.app import app, end
 from dynamoctl.session import FAILED, NOT_FOUND, USAGE, Failed, Session, table, to_copy
 
 CLUSTER_OPTIONS = {
-    "-n": "--namespace", "--namespace": "--namespace", "--context": "--context",
-    "--kubeconfig": "--kubeconfig", "--cluster": "--cluster",
+    "-n": "--namespace",
+    "--namespace": "--namespace",
+    "--context": "--context",
+    "--kubeconfig": "--kubeconfig",
+    "--cluster": "--cluster",
     "--service-account": "--service-account",
-}  # fmt: skip
+}
 CLUSTERS = "dynamoclusters.dynamo-ring.dev"
 CLIENT_PORT, ADMIN_PORT = 8080, 8081
 FORWARD_S_MAX = 15.0

@@ -71,8 +71,9 @@ def restore(
     if into_past and name:
         raise Failed("not with --into-past: its id follows from what it restores", USAGE, "--id")
     if again and not into_past:
-        raise Failed("only with --into-past: a merge under another --id is another one", USAGE,
-                     "--again")  # fmt: skip
+        raise Failed(
+            "only with --into-past: a merge under another --id is another one", USAGE, "--again"
+        )
     manifest = _chosen(archive, source)
     with session.admin() as admin:
         ring, status = admin.ring(), admin.status()
@@ -92,9 +93,11 @@ def restore(
         return
     name = name or datetime.now(UTC).strftime("restore-%Y%m%dT%H%M%SZ")
     body = {
-        "id": name, "backup": manifest.id, "archive": archive,
+        "id": name,
+        "backup": manifest.id,
+        "archive": archive,
         "prefix": base64.b64encode(os.fsencode(prefix)).decode(),
-    }  # fmt: skip
+    }
     report = followed(session, "/v1/restores", body, "parts")
     session.show(
         report,

@@ -177,8 +177,9 @@ def _write(
             raise ThereAlready(f"{file} exists already and is not overwritten")
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     for file, text, mode in (
-        (secret, pem, 0o600), (cert, certificate.public_bytes(Encoding.PEM), 0o644),
-    ):  # fmt: skip
+        (secret, pem, 0o600),
+        (cert, certificate.public_bytes(Encoding.PEM), 0o644),
+    ):
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
             out.write(text)
     return cert

@@ -128,7 +128,8 @@ def _store(url: str) -> Any:
         return from_url(
             url,
             retry_config={
-                "max_retries": RETRIES_MAX, "retry_timeout": timedelta(seconds=RETRY_S_MAX),
+                "max_retries": RETRIES_MAX,
+                "retry_timeout": timedelta(seconds=RETRY_S_MAX),
             },
             client_options={
                 # Options of ours hide these variables from obstore.
@@ -136,7 +137,7 @@ def _store(url: str) -> Any:
                 "timeout": timedelta(seconds=REQUEST_S_MAX),
                 "connect_timeout": timedelta(seconds=CONNECT_S_MAX),
             },
-        )  # fmt: skip
+        )
     except Exception as error:  # noqa: BLE001
         raise _failed(url, error) from None
 

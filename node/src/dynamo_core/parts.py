@@ -197,9 +197,11 @@ class Parts:
         self.local.serve(self.archive.orders | self.staleness.orders)
         self.local.serve({Look: self.inside.own.answer})
         replying: dict[type, Replying] = {
-            Order: self.admin.order, Promise: self.promises.promise, Still: self.moves.still,
+            Order: self.admin.order,
+            Promise: self.promises.promise,
+            Still: self.moves.still,
             Settle: self.settling.settle,
-        }  # fmt: skip
+        }
         self.outbox = Outbox(self, self.detector)
         self.dispatcher = Dispatcher(
             self,

@@ -208,8 +208,11 @@ WITHOUT_TOKEN = frozenset(("/livez", "/readyz", "/metrics"))
 """What probes and Prometheus ask for."""
 LEVEL = {"type": "string", "pattern": "^([1-9][0-9]*|one|quorum|all)$"}
 _KINDS: dict[str, dict[str, Any]] = {
-    "r": LEVEL, "w": LEVEL, "dw": LEVEL,
-    "strict": {"type": "boolean"}, "explain": {"type": "boolean"},
+    "r": LEVEL,
+    "w": LEVEL,
+    "dw": LEVEL,
+    "strict": {"type": "boolean"},
+    "explain": {"type": "boolean"},
     "timeout_ms": {"type": "integer", "minimum": 1, "maximum": 30_000, "default": 1000},
     "level": {"type": "string", "enum": ["synced"]},
     "partition": {"type": "integer", "minimum": 0, "maximum": 4095},
@@ -218,14 +221,15 @@ _KINDS: dict[str, dict[str, Any]] = {
     "Dynamo-Request-Id": {"type": "string", "maxLength": 64},
     "Dynamo-Expires-In": {"type": "integer", "minimum": 1, "maximum": 315_360_000},
     "Dynamo-Expires-At": {"type": "string", "format": "date-time"},
-}  # fmt: skip
+}
 """Schemas of parameters by name; all others are text."""
 _NUMBER = {"type": "integer", "minimum": 0}
 _KINDS_OF: dict[tuple[str, str], dict[str, Any]] = {
     ("/v1/staleness", "n"): _NUMBER | {"maximum": MEMBERS_MAX},
     ("/v1/hints", "limit"): _NUMBER | {"maximum": KEYS_SHOWN_MAX},
-    ("/v1/events", "after"): _NUMBER, ("/v1/events", "Last-Event-ID"): _NUMBER,
-}  # fmt: skip
+    ("/v1/events", "after"): _NUMBER,
+    ("/v1/events", "Last-Event-ID"): _NUMBER,
+}
 """The same where a path has another one."""
 _CLUSTER_ID = {"cluster_id": "the ring that the request is for; another one answers 409"}
 _STREAM = {

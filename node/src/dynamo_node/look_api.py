@@ -89,9 +89,11 @@ class LookApi:
         )
 
     async def _gather(
-        self, call: Callable[..., None], *more: Any,
+        self,
+        call: Callable[..., None],
+        *more: Any,
         shown: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: body,
-    ) -> Response:  # fmt: skip
+    ) -> Response:
         records = self.driver.node.records
 
         def encoded(*arguments: Any) -> None:

@@ -114,7 +114,8 @@ _REFUSALS = {
 _WRONG_KIND = "the body does not say that it is of a kind that is taken here"
 _SCHEMES = {
     "bearer": {
-        "type": "http", "scheme": "bearer",
+        "type": "http",
+        "scheme": "bearer",
         "description": "A ServiceAccount token of Kubernetes, a token of the file of rights, or"
         " what `dynamoctl token` prints. A node without a secret and without rights asks for none.",
     },
@@ -123,7 +124,7 @@ _SCHEMES = {
         "description": "A client certificate, where the listener is `mutual`; beside a token it"
         " does not count.",
     },
-}  # fmt: skip
+}
 _TEXT = {"type": "string"}
 _TEXTS = {
     "/metrics": ("text/plain", "metrics in the text format of Prometheus"),
@@ -140,12 +141,13 @@ _HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "Dynamo-Acks": ("total, owners, hinted and durable acks when it was decided", _TEXT),
     "Dynamo-Applied": ("of a write that failed", {"type": "string", "enum": ["no", "unknown"]}),
     "Dynamo-Expires-At": (
-        "when the value expires, RFC 3339", {"type": "string", "format": "date-time"},
+        "when the value expires, RFC 3339",
+        {"type": "string", "format": "date-time"},
     ),
     "ETag": ("equal for the same versions in the same form", _TEXT),
     "Retry-After": ("seconds", {"type": "integer"}),
     "WWW-Authenticate": ("Bearer", _TEXT),
-}  # fmt: skip
+}
 _READ_HEADS = (
     "Dynamo-Node", "Dynamo-Context", "Dynamo-Siblings", "ETag", "Dynamo-Expires-At",
 )  # fmt: skip

@@ -204,8 +204,11 @@ class NodeSettings(BaseSettings):
     def _tls_has_its_files(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_cert_file and tls_key_file: give both or none")
-        asked = {"peer_tls": self.of_peer_tls, "client_tls": self.of_client_tls,
-                 "admin_tls": self.of_admin_tls}  # fmt: skip
+        asked = {
+            "peer_tls": self.of_peer_tls,
+            "client_tls": self.of_client_tls,
+            "admin_tls": self.of_admin_tls,
+        }
         for name, how in asked.items():
             if how != "off" and self.tls_cert_file is None:
                 raise ValueError(f"{name}: needs tls_cert_file and tls_key_file")

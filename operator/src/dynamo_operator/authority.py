@@ -64,9 +64,12 @@ def advanced(data: Data, change: Change, title: str, now: float) -> dict[str, by
         return {f"{which}.crt": cert, f"{which}.key": key}
     if change == "switch":
         return {
-            "previous.crt": data["ca.crt"], "ca.crt": data["next.crt"], "ca.key": data["next.key"],
-            "next.crt": None, "next.key": None,
-        }  # fmt: skip
+            "previous.crt": data["ca.crt"],
+            "ca.crt": data["next.crt"],
+            "ca.key": data["next.key"],
+            "next.crt": None,
+            "next.key": None,
+        }
     return {"previous.crt": None}
 
 

@@ -153,9 +153,12 @@ def mounts_of(owner: Owner, spec: ClusterSpec, security: Security = PLAIN) -> Mo
 
 
 def stateful_set(
-    owner: Owner, spec: ClusterSpec, replicas: int, first: Document | None = None,
+    owner: Owner,
+    spec: ClusterSpec,
+    replicas: int,
+    first: Document | None = None,
     security: Security = PLAIN,
-) -> Object:  # fmt: skip
+) -> Object:
     """The pods and their claims. `replicas` is the planner's (theorem 1), 0 when stopped.
 
     `first` is the template of the claims in the StatefulSet that is there: it cannot be changed, so

@@ -54,9 +54,10 @@ def names_of(
     inside, nodes = f"{owner.namespace}.svc", f"{owner.headless}.{owner.namespace}.svc"
     hosts = [
         *(f"{head}{nodes}{tail}" for head in ("*.", "") for tail in ("", ".cluster.local")),
-        owner.name, f"{owner.name}.{owner.namespace}",
+        owner.name,
+        f"{owner.name}.{owner.namespace}",
         *(f"{owner.name}.{inside}{tail}" for tail in ("", ".cluster.local")),
-    ]  # fmt: skip
+    ]
     pods = [owner.pod(ordinal) for ordinal in range(count)]
     further = (*exposure.hosts(owner, spec, count), *spec.tls.names, *outside)
     return tuple(dict.fromkeys((*hosts, *pods, *LOCAL, *map(_spelt, further))))

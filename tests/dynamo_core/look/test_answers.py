@@ -52,9 +52,12 @@ def hint(target: str = "c", waits_for: str = "it") -> HintsBody:
 
 MANY_FIELDS = b",".join(b'"%d":1' % n for n in range(101))
 GOOD = [
-    (STATUS, StatusBody(b'{"peers":{"a":"up"}}')), (RECORD, record()), (HINTS, hint()),
-    (HISTORY, change()), (TREE, TreeBody(3, b"root", LEAVES, 1, 0)),
-]  # fmt: skip
+    (STATUS, StatusBody(b'{"peers":{"a":"up"}}')),
+    (RECORD, record()),
+    (HINTS, hint()),
+    (HISTORY, change()),
+    (TREE, TreeBody(3, b"root", LEAVES, 1, 0)),
+]
 BAD = {
     "a status that is no object": (STATUS, StatusBody(b"[1]")),
     "a status that is no JSON": (STATUS, StatusBody(b"\xff{")),

@@ -273,10 +273,11 @@ def test_the_memory_of_the_worst_answers_is_bounded(what: str) -> None:
     """T-4: decoded, as a document and encoded, beside the answer of another request."""
     bodies = worst_bodies(what)
     make: Any = {
-        HINTS: documents.hints_document, RECORD: documents.records_document,
+        HINTS: documents.hints_document,
+        RECORD: documents.records_document,
         HISTORY: documents.history_document,
         STATUS: lambda found: {name: status_of(body) for name, body in found.items()},
-    }[what]  # fmt: skip
+    }[what]
     tracemalloc.start()
     try:
         found = {f"n{n}": decode_body(what, body) for n, body in enumerate(bodies)}

@@ -77,8 +77,10 @@ def test_only_a_refusal_and_an_admission_answer_more_than_one_kind() -> None:
 def test_every_message_has_one_handler(kind: type[Message]) -> None:
     node = Town("a b c").nodes["a"]
     handlers = [
-        node.local.kinds.keys(), node.inbox.replying.keys(), node.inbox.routed.keys(),
+        node.local.kinds.keys(),
+        node.inbox.replying.keys(),
+        node.inbox.routed.keys(),
         node.membership.kinds.keys(),
-    ]  # fmt: skip
+    ]
     assert sum(kind in those for those in handlers) == 1
     assert (kind in MEMBERSHIP) == (kind in node.membership.kinds)

@@ -82,10 +82,12 @@ def test_a_walk_is_said_again_only_to_the_process_that_heard_its_beginning() -> 
     node = town.nodes[first]
     town.cut.add((first, second))
     for request in (
-        Roots(0, []), Leaves(0, 0, (0, 0)), Fetch(0, 0, (0, 0), store_key(KEY)),
+        Roots(0, []),
+        Leaves(0, 0, (0, 0)),
+        Fetch(0, 0, (0, 0), store_key(KEY)),
         Store(0, 0, (0, 0), store_key(KEY), b""),
         Forward(0, Put(key=KEY, value=b"v", request_id="r")),
-    ):  # fmt: skip
+    ):
         node.ask(second, request, lambda reply: None)
     town.deliver()
 

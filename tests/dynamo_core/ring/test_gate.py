@@ -49,10 +49,8 @@ BAD_ENTRIES = {
     "a route for a receiver": replace(ENTRY, move=(OWNERS[0], "@d:1")),
     "old as it is": replace(ENTRY, old=OWNERS),
     "old too short": replace(ENTRY, old=(OTHER,)),
-    "moves and settles": replace(
-        ENTRY, move=(OWNERS[0], OTHER), old=(OTHER, *OWNERS[1:])
-    ),
-}  # fmt: skip
+    "moves and settles": replace(ENTRY, move=(OWNERS[0], OTHER), old=(OTHER, *OWNERS[1:])),
+}
 BAD_LINES = {
     "no name": replace(LINES["a"], name=""),
     "a long name": replace(LINES["a"], name="é" * 128),

@@ -26,8 +26,11 @@ from tests.dynamo_core.rings import JOIN_D, a_ring, after, done, planned, with_e
 
 def test_applying_writes_members_and_target_and_no_more() -> None:
     ring = a_ring("abcd", 64, 2)
-    body = {"join": [{"name": "e", "address": "e:1", "weight": 2}], "leave": ["a"],
-            "weights": {"b": 3}}  # fmt: skip
+    body = {
+        "join": [{"name": "e", "address": "e:1", "weight": 2}],
+        "leave": ["a"],
+        "weights": {"b": 3},
+    }
     changed = after(ring, body, "first")
     assert changed.entries == ring.entries
     assert changed.members["e"] == Member("e", 1, 1101, "e:1", "e:80", weight=2, state=JOINING)

@@ -27,8 +27,10 @@ def test_counters_that_grow_become_lines() -> None:
     lines.beat(2, {"hints_kept": 3})
     lines.beat(3, {"hints_kept": 5, "switches": 1})
     assert [(line.kind, line.about["count"]) for line in lines.since(0)] == [
-        ("hints_kept", 3), ("hints_kept", 2), ("switches", 1),
-    ]  # fmt: skip
+        ("hints_kept", 3),
+        ("hints_kept", 2),
+        ("switches", 1),
+    ]
 
 
 def test_each_counter_and_rule_exists() -> None:

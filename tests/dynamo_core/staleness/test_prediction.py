@@ -36,9 +36,7 @@ def model_of_the_paper(rate_of_writes: float) -> Model:
     }
     pairs |= {("reader", name): Samples(reads=exponential(rng, 1, 1)) for name in "abc"}
     places = [("a", "b", "c")]
-    return Model(
-        places=places, pairs=pairs, asks_all=True, writers=["writer"], readers=["reader"]
-    )  # fmt: skip
+    return Model(places=places, pairs=pairs, asks_all=True, writers=["writer"], readers=["reader"])
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,11 @@ def test_each_secret_that_is_there_has_a_token_and_one_that_is_gone_has_none() -
 
     async def body(admin: Admin) -> None:
         for secrets, expected in (
-            ((old,), [200, 401]), ((old, new), [200, 200]), ((new, old), [200, 200]),
+            ((old,), [200, 401]),
+            ((old, new), [200, 200]),
+            ((new, old), [200, 200]),
             ((new,), [401, 200]),
-        ):  # fmt: skip
+        ):
             keyring.take(secrets)
             assert await statuses(admin) == expected
             shown = {"Authorization": f"Bearer {token_of(secrets[0])}"}

@@ -51,9 +51,12 @@ def test_values_are_shown_to_those_who_may_get_the_key() -> None:
         await admin.put(b"mine:k")
         await admin.put(b"other")
         expected = {
-            ("boss", "mine:k"): False, ("boss", "other"): False, ("reader", "mine:k"): True,
-            ("reader", "other"): False, (token_of(SECRET), "mine:k"): False,
-        }  # fmt: skip
+            ("boss", "mine:k"): False,
+            ("boss", "other"): False,
+            ("reader", "mine:k"): True,
+            ("reader", "other"): False,
+            (token_of(SECRET), "mine:k"): False,
+        }
         for (token, key), shown in expected.items():
             found = (await admin.get(f"/v1/records/{key}", headers=bearer(token))).json()
             assert (found["values_shown"], value_in(found)) == (shown, b"v" if shown else b"")

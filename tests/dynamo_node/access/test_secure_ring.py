@@ -146,8 +146,11 @@ def test_no_value_token_or_key_is_on_a_wire(tmp_path: Path) -> None:
             derived(secret, "contexts"), *keys.peers[0], TOKEN.encode(), digest.encode(),
             sha256(TOKEN.encode()).digest(), *private_keys(ring.directory),
         ]  # fmt: skip
-        for name, heard in (("peer", peers.heard), ("client", clients.heard),
-                            ("admin", admins.heard)):  # fmt: skip
+        for name, heard in (
+            ("peer", peers.heard),
+            ("client", clients.heard),
+            ("admin", admins.heard),
+        ):
             assert len(heard) > 2000, name
             assert [word for word in hidden if bytes(word) in heard] == [], name
         assert len(peers.heard) > 10 * len(VALUE)

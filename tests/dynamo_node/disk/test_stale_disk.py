@@ -14,9 +14,12 @@ from benchmarks.processes import Node, until
 
 NAMES = ["n0", "n1", "n2"]
 FLAGS = [
-    "--heartbeat-ms=100", "--suspect-ms=700", "--exchange-ms=200", "--log-level=warning",
+    "--heartbeat-ms=100",
+    "--suspect-ms=700",
+    "--exchange-ms=200",
+    "--log-level=warning",
     "--tombstone-age-min-s=6",
-]  # fmt: skip
+]
 DELETED = [f"deleted-{index}" for index in range(20)]
 KEPT = [f"kept-{index}" for index in range(20)]
 WAIT_S_MAX = 90.0

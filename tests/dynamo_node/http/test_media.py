@@ -28,10 +28,13 @@ FIELDS = ("content-type", "content-encoding")
 @pytest.mark.parametrize(
     ("kind", "encoding", "shown"),
     [
-        ("", "", (OCTETS, "")), ("", "gzip", (OCTETS, "gzip")), ("t/p; a=b", "", ("t/p; a=b", "")),
-        ("t/p", "gzip, br", ("t/p", "gzip, br")), ("t" * 256, "e" * 64, ("t" * 256, "e" * 64)),
+        ("", "", (OCTETS, "")),
+        ("", "gzip", (OCTETS, "gzip")),
+        ("t/p; a=b", "", ("t/p; a=b", "")),
+        ("t/p", "gzip, br", ("t/p", "gzip, br")),
+        ("t" * 256, "e" * 64, ("t" * 256, "e" * 64)),
     ],
-)  # fmt: skip
+)
 def test_one_word_says_both(kind: str, encoding: str, shown: tuple[str, str]) -> None:
     assert said_of(kept_word(FIELDS, kind, encoding)) == shown
 

@@ -17,8 +17,11 @@ def test_an_id_of_another_write_is_a_conflict(front: str) -> None:
     with listener.client() as kv:
         for _ in range(2):
             assert kv.put("/v1/kv/order", content=b"paid", headers=once).status_code == 204
-        for other in ({"content-type": "t/p"}, {"content-encoding": "br"},
-                      {"dynamo-expires-in": "60"}):  # fmt: skip
+        for other in (
+            {"content-type": "t/p"},
+            {"content-encoding": "br"},
+            {"dynamo-expires-in": "60"},
+        ):
             refused = kv.put("/v1/kv/order", content=b"paid", headers=once | other)
             assert (refused.status_code, refused.json()["type"]) == (409, REUSED)
         refused = kv.put("/v1/kv/order", content=b"refunded", headers=once)

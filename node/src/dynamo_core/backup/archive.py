@@ -59,9 +59,10 @@ class Archive:
         """What the local copy hands on to here."""
 
     def attach(
-        self, carry: Callable[[Message, Reply], None],
+        self,
+        carry: Callable[[Message, Reply], None],
         archive_fault: Callable[[str], str] = lambda archive: "",
-    ) -> None:  # fmt: skip
+    ) -> None:
         """From the shell: its way to archives, and what it has against the URL of one."""
         self.carry, self.archive_fault = carry, archive_fault
 

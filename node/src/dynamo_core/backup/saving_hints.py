@@ -110,12 +110,13 @@ class SavingHints(Saving):
         unsure = self._apart & self.node.replica.quarantined if kept_apart else set()
         self._answer(
             Saved(
-                0, [part for _, part in self._parts],
+                0,
+                [part for _, part in self._parts],
                 stamps=[self._stamps(target) for target, _ in self._parts],
                 unsure=tuple(sorted(unsure)),
                 suspects=tuple(self._suspects + self.node.replica.given_up.all())[:SUSPECTS_MAX],
             )
-        )  # fmt: skip
+        )
 
     def _stamps(self, target: HintTarget) -> dict[int, int]:
         """By partition, the number of the store that the hints for this target were read from."""

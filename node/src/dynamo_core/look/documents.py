@@ -138,9 +138,7 @@ def records_document(found: Mapping[str, RecordBody]) -> dict[str, Any]:
         own, mine = histories[at], dots[at]
         others = [other for other in range(len(copies)) if other != at]
         lacks = {dot for o in others for dot in dots[o] if not own.covers_dot(dot)}
-        stale = {
-            dot for o in others for dot in mine - dots[o] if histories[o].covers_dot(dot)
-        }  # fmt: skip
+        stale = {dot for o in others for dot in mine - dots[o] if histories[o].covers_dot(dot)}
         shown.append(_copy(name, body, one, lacks, stale))
     without = [
         {"node": name, **roles(body.flags), "damaged": body.damaged}

@@ -80,9 +80,12 @@ class OwnCopy:
         self.node = node
         self._of_shell: Callable[[], dict[str, Any]] = dict
         self._bodies: dict[str, Callable[[Look], msgspec.Struct]] = {
-            STATUS: self._status, RECORD: self._record, TREE: self._tree, HINTS: self._hints,
+            STATUS: self._status,
+            RECORD: self._record,
+            TREE: self._tree,
+            HINTS: self._hints,
             HISTORY: self._history,
-        }  # fmt: skip
+        }
 
     def attach(self, of_shell: Callable[[], dict[str, Any]]) -> None:
         """What only the shell knows of this node: disk, version, memory."""

@@ -114,8 +114,11 @@ def _defaults(ring: Ring, asked: Mapping[str, int]) -> dict[str, dict[str, int]]
     """The defaults before and after; empty when the request has none. Raises BadParameter."""
     now = {field: getattr(ring.target, field) for field in ("r", "w", "dw", "sloppy")}
     then = now | dict(asked)
-    for field, name, most in (("r", "n", ring.identity.n), ("w", "n", ring.identity.n),
-                              ("dw", "w", then["w"])):  # fmt: skip
+    for field, name, most in (
+        ("r", "n", ring.identity.n),
+        ("w", "n", ring.identity.n),
+        ("dw", "w", then["w"]),
+    ):
         if field in asked and not 1 <= asked[field] <= most:
             raise BadParameter(f"defaults.{field}", f"1 to {name} = {most}")
     if "w" in asked and then["w"] < then["dw"]:

@@ -42,7 +42,7 @@ class Hedging:
         "_throttle",
         "_tokens",
         "again_s",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,

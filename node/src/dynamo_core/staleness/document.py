@@ -75,9 +75,11 @@ def _compared(results: Sequence[tuple[int, bool]], present: Curve | None) -> dic
     known = count and present is not None and present.fresh_us
     expected = sum(present.fresh(t) for t, _ in results) if known and present else 0.0
     return {
-        "reads": count, "fresh": fresh, "measured": round(fresh / count, 4) if count else None,
+        "reads": count,
+        "fresh": fresh,
+        "measured": round(fresh / count, 4) if count else None,
         "predicted": round(expected / count, 4) if known else None,
-    }  # fmt: skip
+    }
 
 
 def advice(lines: Sequence[dict[str, Any]], down: Sequence[str]) -> list[str]:
@@ -88,16 +90,19 @@ def advice(lines: Sequence[dict[str, Any]], down: Sequence[str]) -> list[str]:
         return []
     said = [_present(now)]
     if down and now["overlap"]:
-        said.append(f"Down: {', '.join(down)}. Stand-ins take their part, so R + W > N promises"
-                    " less than usual.")  # fmt: skip
+        said.append(
+            f"Down: {', '.join(down)}. Stand-ins take their part, so R + W > N promises"
+            " less than usual."
+        )
     fresh = [line for line in possible if line["fresh_at_once"] >= ENOUGH]
     if now["fresh_at_once"] < ENOUGH and fresh:
         best = min(fresh, key=_cost)
         said.append(f"{_named(best)} shows every write at once and {_price(best, now)}.")
     quicker = [
-        line for line in possible
+        line
+        for line in possible
         if line["fresh_at_once"] >= now["fresh_at_once"] - 0.0005 and _cost(line) < _cost(now) * 0.9
-    ]  # fmt: skip
+    ]
     if quicker:
         best = min(quicker, key=_cost)
         said.append(f"{_named(best)} is as fresh as now and {_price(best, now)}.")
@@ -110,8 +115,10 @@ def advice_for(
     """Sentences about a ring with `n` copies of each key instead of `own`, beside the present
     setting if it is known."""
     copies = "1 copy" if n == 1 else f"{n} copies"
-    said = [f"{copies} of each key instead of {own}: N is fixed when a ring is made, so this needs"
-            " a new ring."]  # fmt: skip
+    said = [
+        f"{copies} of each key instead of {own}: N is fixed when a ring is made, so this needs"
+        " a new ring."
+    ]
     fresh = [line for line in lines if line["possible"] and line["fresh_at_once"] >= ENOUGH]
     if fresh:
         best = min(fresh, key=_cost)
@@ -126,8 +133,10 @@ def _present(now: dict[str, Any]) -> str:
     after = now["fresh_999_ms"]
     when = f"after {after:g} ms" if after is not None else "later than the samples tell"
     share = f"{now['fresh_at_once']:.1%}"
-    return (f"{_named(now)}, as now: {share} of the reads through another node see a write at"
-            f" once, 99.9% {when}.")  # fmt: skip
+    return (
+        f"{_named(now)}, as now: {share} of the reads through another node see a write at"
+        f" once, 99.9% {when}."
+    )
 
 
 def _named(line: dict[str, Any]) -> str:

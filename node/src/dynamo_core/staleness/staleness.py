@@ -125,8 +125,9 @@ class Report(Machine):
         sizes = range(1, n + 1) if curves else ()
         lines = [
             setting_line(by_rw.get((r, w)) or Curve(r, w), n, (r, w) == here)
-            for r in sizes for w in sizes
-        ]  # fmt: skip
+            for r in sizes
+            for w in sizes
+        ]
         names = node.preference.names
         down = [name for name in names if not node.up(name)]
         pairs = [(name, pair) for name in sorted(self.told) for pair in self.told[name].pairs]
@@ -275,10 +276,12 @@ class Staleness:
             return None
         canary = report.document["canary"]
         return {
-            "fresh_at_once": present["fresh_at_once"], "fresh_999_ms": present["fresh_999_ms"],
-            "canary": canary["measured"], "canary_predicted": canary["predicted"],
+            "fresh_at_once": present["fresh_at_once"],
+            "fresh_999_ms": present["fresh_999_ms"],
+            "canary": canary["measured"],
+            "canary_predicted": canary["predicted"],
             "age_s": round(self.node.now - report.made_at, 3),
-        }  # fmt: skip
+        }
 
     def chance(self) -> Chance:
         """Uniform random numbers from one draw of the node (splitmix64)."""
@@ -307,10 +310,13 @@ class Staleness:
             writes_lost = sum(write for _, write in pair.lost)
             pairs.append(
                 PairDelays(
-                    to, pair.ways(True)[-TOLD_MAX:], pair.ways(False)[-TOLD_MAX:],
-                    writes_lost, len(pair.lost) - writes_lost,
+                    to,
+                    pair.ways(True)[-TOLD_MAX:],
+                    pair.ways(False)[-TOLD_MAX:],
+                    writes_lost,
+                    len(pair.lost) - writes_lost,
                 )
-            )  # fmt: skip
+            )
         own = [took for _, took in sampler.own][-TOLD_MAX:]
         return DelaysTold(call_id, pairs, own, self.canaries.told())
 

@@ -62,9 +62,12 @@ INTERRUPTED = 0.3
 SEED_OF_SECOND = 1 << 40
 KEPT_FAMILIES = ("loss", "duplicate", "lag", "overload", "few siblings")
 OF_COPIES = (
-    "context of the first ring refused", "context of the first ring taken",
-    "damaged copy salvaged", "frame of the other ring refused", "start on a copy interrupted",
-)  # fmt: skip
+    "context of the first ring refused",
+    "context of the first ring taken",
+    "damaged copy salvaged",
+    "frame of the other ring refused",
+    "start on a copy interrupted",
+)
 """States of the second ring that a long run must reach."""
 SPREAD = 0.5
 """All disks are copied within this share of the age below which no tombstone is forgotten."""

@@ -174,8 +174,11 @@ def run_all(chosen: argparse.Namespace, console: Console) -> Chunk:
     total = Chunk(0, [], Counter(), 0)
     began = said = monotonic()
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with (
         get_context("spawn").Pool(jobs, initializer=_start_worker) as pool,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
