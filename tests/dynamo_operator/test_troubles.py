@@ -12,10 +12,11 @@ from msgspec import structs
 from dynamo_operator.act import Outcome
 from dynamo_operator.conditions import Fact, facts
 from dynamo_operator.metrics import Metrics
+from dynamo_operator.outages import STARTING_S_MAX
 from dynamo_operator.plan.table import plan
 from dynamo_operator.reconcile import RESYNC_S
 from dynamo_operator.snapshot import Snapshot
-from dynamo_operator.troubles import STARTING_S_MAX, not_grown
+from dynamo_operator.troubles import not_grown
 from tests.dynamo_operator.looks import asked, claim, left, line, pod, settled, silent, without
 from tests.dynamo_operator.stories import DELETE_MACHINE, REMOVE, make
 from tests.dynamo_operator.world import NAMESPACE, Scene, World

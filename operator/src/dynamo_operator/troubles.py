@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from dynamo_operator import trust_conditions
 from dynamo_operator.actions import Step
 from dynamo_operator.claims import noted
+from dynamo_operator.outages import STARTING_S_MAX, down, way_out
 from dynamo_operator.plan import secret
 from dynamo_operator.plan.backups import bootstrap_run, unrestored
 from dynamo_operator.quantity import amount
-from dynamo_operator.snapshot import RING, Claim, Pod, Snapshot
+from dynamo_operator.snapshot import RING, Claim, Snapshot
 from dynamo_operator.volumes import volume_lost
 
 STEP = 2**20
 """Bytes: a claim can be lowered to its volume's size plus this, not further (`plan.storage`)."""
 TERMINATING_S_MAX = 120.0
-STARTING_S_MAX = 60.0
-"""Seconds for a pod to end and to start again before a person should look."""
+"""Seconds for a pod to end before a person should look."""
 Trouble = tuple[str, str]
 """A reason and a sentence."""
 
@@ -110,29 +110,6 @@ def _unbound(o: Snapshot, claim: Claim | None) -> str:
     named = o.spec.storage.class_name
     which = f"of class {named} " if named else ""
     return f"; its claim {which}has no volume: {_show(o, 'pvc', claim.name)}"
-
-
-def down(o: Snapshot, pod: Pod) -> bool:
-    """Whether the pod has not been Ready for longer than a start takes. A pod in no ring is never
-    Ready: it is down if it does not answer."""
-    since = max(pod.created, pod.unready_since or 0.0)
-    if o.now - since < STARTING_S_MAX:
-        return False
-    expected = o.is_live(pod.ordinal) or (o.ring is None and bool(o.recorded))
-    return pod.ordinal not in o.nodes or (expected and not pod.ready)
-
-
-def way_out(o: Snapshot, name: str) -> str:
-    """What to do if the machine of a node that is down will never return. "" while the node is up,
-    or has been down only for a moment."""
-    pod = o.pods.get(o.ordinal(name) or 0) if o.ordinal(name) is not None else None
-    if pod is None or not (down(o, pod) or pod.deleting_since is not None):
-        return ""
-    there = f"kubectl dynamo -n {o.namespace} --cluster {o.name} remove {name} --force"
-    there = there if o.is_live(pod.ordinal) else ""
-    machine = f"kubectl delete node {pod.machine}" if pod.machine else ""
-    steps = ", then ".join(filter(None, (there, machine)))
-    return f". If its machine will never return: {steps}" if steps else ""
 
 
 def _ring(o: Snapshot) -> Iterator[Trouble]:

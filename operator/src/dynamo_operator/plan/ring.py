@@ -12,13 +12,13 @@ from msgspec import structs
 
 from dynamo_operator.actions import Apply, Cancel, Change, Found, Note, Step
 from dynamo_operator.node_answers import LEFT
+from dynamo_operator.outages import way_out
 from dynamo_operator.plan.anew import anew
 from dynamo_operator.plan.moves import outstanding
 from dynamo_operator.plan.objects import stateful_set
 from dynamo_operator.plan.pods import delete, patch
 from dynamo_operator.pod import PORTS
 from dynamo_operator.snapshot import NODE_ID, NODE_STATE, Snapshot
-from dynamo_operator.troubles import way_out
 
 PATIENCE_S = 60.0
 """Other pods join without a pod that cannot join yet and whose process has run, or that has waited
