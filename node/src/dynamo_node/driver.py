@@ -18,6 +18,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import NoReturn, Protocol
@@ -192,8 +193,7 @@ class Driver:
         """An archive has answered."""
         if self.stopped:
             return
-        self._tell(reply, answer)
-        self._tell(self.node.dispatcher.drain)
+        self._tell(self.node.later, partial(reply, answer))
 
     def _tell(self, call: Callable[..., None], *arguments: object) -> None:
         """Tells the node something rare."""

@@ -199,7 +199,7 @@ class Application:
     def __init__(self, planner: Planner, body: Body, done: Answered) -> None:
         self._planner = planner
         self._node = planner.node
-        self._wishes = parse_change_request(body)
+        self._asked = parse_change_request(body)
         self._hash = body["hash"]
         self._operation = body.get("operation_id") or fresh_id(planner.node.draw)
         self._done = done
@@ -217,7 +217,7 @@ class Application:
         if self._operation in known:
             self._done(202, self._planner.accepted(self._operation))
             return None
-        made = plan(self._node.ring, self._wishes)
+        made = plan(self._node.ring, self._asked)
         if made.hash == self._hash:
             return made
 
@@ -230,7 +230,7 @@ class Application:
 
     def _measured(self, made: Plan, counts: Counts, free: dict[str, int]) -> None:
         heard = partial(self._heard, made, counts, free)
-        self._node.spawn(Joining(self._node, self._wishes.join, heard))
+        self._node.spawn(Joining(self._node, self._asked.join, heard))
 
     def _heard(
         self, made: Plan, counts: Counts, free: dict[str, int], heard: dict[str, Prepared], no: str
@@ -239,9 +239,9 @@ class Application:
             status, slug = (400, "bad-parameter") if heard else (503, "insufficient-owners")
             return self._done(status, refusal(slug, f"join: {no}"))
         free |= {name: reply.free_bytes for name, reply in heard.items()}
-        moves = self._wishes.balances or self._wishes.moves  # else no disk gets data
+        moves = self._asked.balances or self._asked.moves  # else no disk gets data
         if moves and (full := without_room(made, counts, free)):
-            field = "leave" if self._wishes.leave else "join" if self._wishes.join else "moves"
+            field = "leave" if self._asked.leave else "join" if self._asked.join else "moves"
             return self._done(400, refusal("bad-parameter", f"{field}: {full}"))
         ids = {name: (reply.node_id, reply.client) for name, reply in heard.items()}
         return self._planner.guarded(lambda: self._write(ids), self._done)
@@ -250,7 +250,7 @@ class Application:
         """Plan again and write: the ring may have changed while other nodes were asked."""
         made = self._quoted()
         if made is not None:
-            changed = applied(self._node.ring, made, self._wishes, ids, self._operation)
+            changed = applied(self._node.ring, made, self._asked, ids, self._operation)
             said = {"operation_id": self._operation}
             self._planner.write(changed, self._operation, said, self._done)
 

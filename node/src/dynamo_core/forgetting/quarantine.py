@@ -46,23 +46,23 @@ class Drop(Machine):
         replica: Replica,
         partition: int,
         numbers: tuple[int, int],
-        apart: Quarantine,
+        quarantine: Quarantine,
     ) -> None:
         super().__init__()
         self.view = view
         self.replica = replica
         self.partition = partition
         self._seen, self._floor = numbers
-        self._apart = apart
+        self._quarantine = quarantine
 
     def start(self, now: float) -> Effects:
         return self.expired(now)
 
     def expired(self, now: float) -> Effects:
-        self.finished = self.partition not in self._apart.dropping
+        self.finished = self.partition not in self._quarantine.dropping
         self.wake_at = now + SLICE_S
         if not self.finished and self.view.writable and not self._slice():
-            self._apart.take_over(self.partition, self._seen, self._floor)
+            self._quarantine.take_over(self.partition, self._seen, self._floor)
         return []
 
     def _slice(self) -> bool:
@@ -108,19 +108,19 @@ class Quarantine:
         """A node that owns a partition alone has no other owner to ask; nor has any node where no
         owner is left."""
         me = {self.node.name}
-        apart = self.replica.quarantined
-        for partition in [p for p in apart if me.issuperset(ring.live(ring.entries[p].owners))]:
-            apart.discard(partition)
+        waiting = self.replica.quarantined
+        for partition in [p for p in waiting if me.issuperset(ring.live(ring.entries[p].owners))]:
+            waiting.discard(partition)
             self.replica.stamps[partition] = self.replica.numbers.seen(partition)
 
     # ------------------------------------------------------------ asking
 
     def beat(self) -> None:
         """Ask with every heartbeat, until all partitions are compared."""
-        apart, node = self.replica.quarantined, self.node
-        if apart:
+        waiting, node = self.replica.quarantined, self.node
+        if waiting:
             entries = node.ring.entries
-            for name in sorted({owner for p in apart for owner in entries[p].owners}):
+            for name in sorted({owner for p in waiting for owner in entries[p].owners}):
                 self.ask(name)
 
     def ask(self, name: str) -> None:

@@ -80,7 +80,7 @@ class Moves:
             self._drive(receiving)
         self.promises.ask()
         self.settling.turn(now)
-        self._surrender()
+        self._clean_up()
         self._change_state()
 
     # ------------------------------------------------------------ what the ring says
@@ -324,7 +324,7 @@ class Moves:
 
     # ------------------------------------------------------------ afterwards
 
-    def _surrender(self) -> None:
+    def _clean_up(self) -> None:
         """S-MOVE-5: hand over this node's data of partitions that only others own."""
         node = self.node
         at_once = node.throttle.share(node.settings.moves_max)

@@ -154,9 +154,9 @@ class Delivery(Machine):
             return self.failed(node, request, Failure.NOT_DURABLE, now)
         flying = self._flying.get(request.stored)
         if flying is not None:
-            record, waiting = flying
-            waiting.discard(node)
-            if not waiting:
+            record, unheard = flying
+            unheard.discard(node)
+            if not unheard:
                 del self._flying[request.stored]
                 self._delivered(request.stored, record)
         return self._fill(now)

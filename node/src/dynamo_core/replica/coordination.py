@@ -73,8 +73,8 @@ class Coordination:
         own = replica.data(stored)
         held = replica.with_hints(stored, own)
         flags = HINTED if target else replica.roles.get(partition, 0)
-        apart = partition in replica.quarantined
-        if apart:  # use only what is kept apart: other nodes may have forgotten the rest
+        quarantined = partition in replica.quarantined
+        if quarantined:  # use only what is kept apart: other nodes may have forgotten the rest
             replica.counters["puts_kept_apart"] += 1
             target = replica.quarantine_target
             held = replica.hint(target, stored)
@@ -82,7 +82,7 @@ class Coordination:
             held = merge_bytes(stored[4:], held, known, replica.lww)
             number = min(number, known_seen)
         covered = decode_history(put.context.history) if put.context is not None else NOTHING
-        if apart and known is not None and put.request_id in covered.ids:
+        if quarantined and known is not None and put.request_id in covered.ids:
             # A retry of a request whose first attempt was read on other nodes: that is its result.
             target = replica.quarantine_target.read_at(known_seen)
             held, number = known, known_seen

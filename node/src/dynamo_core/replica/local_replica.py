@@ -225,10 +225,8 @@ class LocalReplica:
             elif not replica.roles.get(partition):
                 self._refuse_entry(request, partition, reply)
                 continue
-            if not hint and request.seen < (floor := replica.numbers.floor(partition)):
-                replica.counters["stale_records_refused"] += 1
-                seen = replica.numbers.seen(partition)
-                reply(Refused(request.id, Refusal.STALE, partition, None, floor, seen))
+            if not hint and request.seen < replica.numbers.floor(partition):
+                reply(self._stale(request))
                 continue
             if corrupt is not None and not self._holds(request):
                 corrupt()
@@ -258,17 +256,15 @@ class LocalReplica:
         return True
 
     def _not_as_owner(self, request: Store, hint: bool) -> Refused | None:
-        """The refusal of a record that would be kept as a hint or apart; None if it is taken."""
+        """The refusal of a record that would be kept as a hint or in quarantine; None if it is
+        taken."""
         partition = request.partition
-        apart = partition in self.replica.quarantined
         if not hint and not self.replica.flags(partition):
             entries = self.view.ring.entries
             return Refused(request.id, Refusal.ENTRY, partition, entries[partition])
-        if not hint and request.seen < (floor := self.replica.numbers.floor(partition)):
-            self.replica.counters["stale_records_refused"] += 1
-            seen = self.replica.numbers.seen(partition)
-            return Refused(request.id, Refusal.STALE, partition, None, floor, seen)
-        if apart:
+        if not hint and request.seen < self.replica.numbers.floor(partition):
+            return self._stale(request)
+        if partition in self.replica.quarantined:
             if request.cause not in ("put", "double", "hint"):
                 return Refused(request.id, Refusal.APART, partition)
             self.replica.counters["puts_kept_apart"] += request.cause == "put"
@@ -278,13 +274,20 @@ class LocalReplica:
             return Refused(request.id, Refusal.HINTS_FULL, partition)
         return None
 
+    def _stale(self, request: Store) -> Refused:
+        """S-DEL-3: the record is from before a round that this copy knows."""
+        self.replica.counters["stale_records_refused"] += 1
+        numbers, partition = self.replica.numbers, request.partition
+        floor, seen = numbers.floor(partition), numbers.seen(partition)
+        return Refused(request.id, Refusal.STALE, partition, None, floor, seen)
+
     def _target(self, request: Store, target: HintTarget) -> HintTarget:
         """The target under which the record is kept."""
         if request.partition not in self.replica.quarantined:
             return target
-        apart = self.replica.quarantine_target
+        kept = self.replica.quarantine_target
         # A delivered hint may be as old as the data of this disk.
-        return apart.read_at(request.seen) if request.cause == "hint" else apart
+        return kept.read_at(request.seen) if request.cause == "hint" else kept
 
     def _stores_written(self, written: bool) -> None:
         """All stores of this turn are written, or refused by the store. Answer them; those that

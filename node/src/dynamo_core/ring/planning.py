@@ -72,19 +72,19 @@ class Plan(msgspec.Struct, frozen=True):
 # ---------------------------------------------------------------- plans
 
 
-def plan(ring: Ring, wishes: ChangeRequest) -> Plan:
+def plan(ring: Ring, request: ChangeRequest) -> Plan:
     """The plan for a change request. Raises BadParameter with the field that cannot be met."""
-    staying = _staying(ring, wishes)
-    if wishes.balances:
-        field = "leave" if wishes.leave else "members"
+    staying = _staying(ring, request)
+    if request.balances:
+        field = "leave" if request.leave else "members"
         owners = _placed(staying, ring, _after(ring), field)
     else:
         owners = ring.target.owners or _after(ring)
     lines = ring.members | staying
     spread = len({line.zone for line in staying.values()}) >= ring.identity.n
-    if wishes.moves:
+    if request.moves:
         rows = [list(row) for row in owners]
-        for move in wishes.moves:
+        for move in request.moves:
             if move.to not in staying:
                 raise BadParameter("moves", f"{move.to!r} is not a member, or it leaves")
             _move(rows, move, lines, spread)
@@ -100,8 +100,8 @@ def plan(ring: Ring, wishes: ChangeRequest) -> Plan:
         _by_zone(before, lines),
         _by_zone(after, lines),
         tuple(_clashes(owners, lines)) if spread else (),
-        digest_of((ring.digests(), wishes, owners)).hex(),
-        _defaults(ring, wishes.defaults),
+        digest_of((ring.digests(), request, owners)).hex(),
+        _defaults(ring, request.defaults),
     )
 
 
@@ -131,27 +131,27 @@ def _after(ring: Ring) -> tuple[Owners, ...]:
     return tuple(entry.after for entry in ring.entries)
 
 
-def _staying(ring: Ring, wishes: ChangeRequest) -> dict[str, Member]:
+def _staying(ring: Ring, request: ChangeRequest) -> dict[str, Member]:
     """The members that may own partitions after the change. Raises BadParameter for a name that
     cannot join, leave or change."""
     live = {name: ring.members[name] for name in ring.live_names()}
-    for new in wishes.join:
+    for new in request.join:
         line = live.get(new.name)
         if line is not None and (line.state != JOINING or line.address != new.address):
             raise BadParameter("join", f"{new.name} is {line.state} at {line.address}")
         for other in live.values():
             if other.address == new.address and other.name != new.name:
                 raise BadParameter("join", f"at {new.address} is {other.name}")
-    for field, names in (("leave", wishes.leave), ("weights", tuple(wishes.weights))):
+    for field, names in (("leave", request.leave), ("weights", tuple(request.weights))):
         for name in names:
             if name not in live:
                 raise BadParameter(field, f"no member {name!r}")
-    live = {new.name: new for new in wishes.join} | live
-    live |= {name: _replace(live[name], weight=w) for name, w in wishes.weights.items()}
+    live = {new.name: new for new in request.join} | live
+    live |= {name: _replace(live[name], weight=w) for name, w in request.weights.items()}
     return {
         name: line
         for name, line in live.items()
-        if line.state != LEAVING and name not in wishes.leave
+        if line.state != LEAVING and name not in request.leave
     }
 
 
@@ -256,20 +256,20 @@ def _clashes(owners: Sequence[Owners], lines: Mapping[str, Member]) -> Iterable[
 def applied(
     ring: Ring,
     made: Plan,
-    wishes: ChangeRequest,
+    request: ChangeRequest,
     ids: Mapping[str, tuple[int, str]],
     operation_id: str,
 ) -> Ring:
     """The ring with the plan written into its members and target (S-MOVE-6). `ids` has the node id
     and the client address of each node that joins."""
     lines = ring.members
-    changed = {new.name: _joining(lines.get(new.name), new, *ids[new.name]) for new in wishes.join}
-    for name in wishes.leave:
+    changed = {new.name: _joining(lines.get(new.name), new, *ids[new.name]) for new in request.join}
+    for name in request.leave:
         if lines[name].state != LEAVING:
             changed[name] = lines[name].changed(state=LEAVING)
-    for name, weight in wishes.weights.items():
+    for name, weight in request.weights.items():
         changed[name] = lines[name].changed(weight=weight)
-    target = _replace(ring.target, **wishes.defaults)
+    target = _replace(ring.target, **request.defaults)
     target = _wished(target, made.owners, len(made.moves), operation_id)
     return merge_parts(ring, RingParts(members=changed, target=target))
 

@@ -92,8 +92,7 @@ class Backups:
 
         def answered() -> None:
             if process.node is node:
-                reply(answer)
-                node.dispatcher.drain()
+                node.later(partial(reply, answer))
 
         late = rng.uniform(0.5, 2.0) if rng.random() < LATE else 0.0
         world.later(late + rng.uniform(0.001, 0.02), lambda: world.enter(process, answered))
