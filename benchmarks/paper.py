@@ -109,9 +109,8 @@ def fig8(where: Path, sizes: Sizes) -> Page:
         Line("strategy 1, paper", list(zip(layouts.POINTS, layouts.PAPER_1, strict=True)), True),
         Line("strategy 3, paper", list(zip(layouts.POINTS, layouts.PAPER_3, strict=True)), True),
     ]
-    page.pictures["fig8"] = chart(
-        page.title, "size of the metadata", lines, log_x=True, y_range=(0.4, 1.0)
-    )
+    page.pictures["fig8"] = chart(page.title, "size of the metadata", lines, log_x=True,
+                                  y_range=(0.4, 1.0))  # fmt: skip
     page.remarks = [
         "strategy 2: the paper's curve peaks at 0.88 near 3,840 and ends at 0.84 at 30,720; it does"
         " not say how x is made of tokens and partitions. Ours is x/4 tokens, 3x/4 partitions.",
@@ -135,7 +134,7 @@ def fig6(where: Path, sizes: Sizes) -> Page:
         " 20% of the nodes at low load (1/8 of the peak), close to 10% at high load, as then many"
         " popular keys are asked for [P 6.2].",
         ["load, share of the peak", "windows", "out of balance, ours", "paper"],
-    )
+    )  # fmt: skip
     windows = _windows()
     names = {f"node-{i}": ("", 1) for i in range(NODES_FIG6)}
     owners = place(names, 256, 3)
@@ -178,12 +177,9 @@ def _windows() -> list[Counter[str]]:
     first = times.min()
     made: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
     columns = zip(
-        ((times - first).dt.days // 7).tolist(),
-        times.dt.hour.tolist(),
-        table["household_id"].tolist(),
-        table["basket_id"].tolist(),
-        strict=True,
-    )
+        ((times - first).dt.days // 7).tolist(), times.dt.hour.tolist(),
+        table["household_id"].tolist(), table["basket_id"].tolist(), strict=True,
+    )  # fmt: skip
     for week, hour, household, basket in columns:
         made[week, hour][f"cart/{household}/{basket}"] += 1
     return list(made.values())

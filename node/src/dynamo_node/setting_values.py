@@ -6,6 +6,7 @@ import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -55,6 +56,13 @@ def _recipient(text: str) -> str:
     return text
 
 
+def _receiver(text: str) -> str:
+    parts = urlsplit(text)
+    if text and not (parts.scheme in ("http", "https") and parts.hostname):
+        raise ValueError("needs a URL like http://host:4318")
+    return text
+
+
 def _name(text: str) -> str:
     if fault := name_fault(text):
         raise ValueError(fault)
@@ -76,6 +84,7 @@ Dialled = Annotated[str, AfterValidator(_dialled)]
 UrlBegin = Annotated[str, AfterValidator(_url_begin)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
 Recipient = Annotated[str, AfterValidator(_recipient)]
+Receiver = Annotated[str, AfterValidator(_receiver)]
 Count = Annotated[int, Field(ge=1)]
 Listened = Literal["off", "allow", "on", "mutual"]
 

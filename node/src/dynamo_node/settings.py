@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, NoReturn, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -46,6 +45,7 @@ from dynamo_node.setting_values import (
     Listened,
     Name,
     Prefix,
+    Receiver,
     Recipient,
     UrlBegin,
     is_loopback,
@@ -150,7 +150,7 @@ class NodeSettings(BaseSettings):
         description="samples of delays that predict staleness; 0: none")
     canaries_per_minute: int = Field(_CORE.canaries_per_minute, ge=0, le=3000,
         description="canary keys that measure staleness; 0: none")
-    otel_endpoint: str = Field("", description="OTLP/HTTP receiver of spans")
+    otel_endpoint: Receiver = Field("", description="OTLP/HTTP receiver of spans")
     value_bytes_max: int = Field(VALUE_BYTES_MAX, ge=1, le=VALUE_BYTES_LIMIT_MAX,
         description="a larger value is refused (413)")
     in_flight_max: Count = Field(_CORE.in_flight_max, description="client operations at once")
@@ -184,14 +184,6 @@ class NodeSettings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("otel_endpoint")
-    @classmethod
-    def _receiver(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and not (parts.scheme in ("http", "https") and parts.hostname):
-            raise ValueError("needs a URL like http://host:4318")
         return value
 
     @model_validator(mode="after")
