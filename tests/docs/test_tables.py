@@ -12,6 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from dynamo_node.reload import LIVE
 from dynamo_node.settings import NodeSettings
 from dynamo_operator.metrics import Metrics
 from tests.docs.conftest import Room
@@ -66,6 +67,11 @@ def test_settings() -> None:
     assert [row[:2] for row in table("settings")] == [
         [field, shown(field)] for field in NodeSettings.model_fields
     ]
+
+
+def test_settings_that_take_effect_at_once() -> None:
+    listed = re.search(r"settings\s+take\s+effect\s+at\s+once: (.*?)\.", OPERATIONS, re.S)
+    assert listed and re.findall(r"`(\w+)`", listed[1]) == list(LIVE)
 
 
 def _number(value: object) -> str:
@@ -164,7 +170,8 @@ def test_every_module_has_its_place_in_the_architecture() -> None:
     named = {name for line in re.findall(r"^\| .*\|$", text, re.M) for name in _quoted(line)}
     packages = (
         *("node/src/dynamo_core", "node/src/dynamo_node"),
-        *("client/src/dynamo_client", "operator/src/dynamo_operator"),
+        *("client/src/dynamo_client", "client/src/dynamoctl", "operator/src/dynamo_operator"),
+        "node/src/dynamo_archive",
     )
     modules = {
         path.stem
