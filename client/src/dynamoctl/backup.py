@@ -48,7 +48,7 @@ Identity = Annotated[
 
 
 def sealing_of(path: Path | None) -> Any:
-    """What decrypts a backup."""
+    """The option for the key that decrypts a backup."""
     from dynamo_archive.sealing import Sealing
 
     return Sealing((), path)
@@ -88,7 +88,7 @@ def said_of(manifest: Manifest) -> dict[str, Any]:
 
 
 def asked(session: Session, question: str, yes: bool) -> None:
-    """A person agrees. Raises Failed."""
+    """Asks a person for a yes. Raises Failed."""
     if yes:
         return
     if session.as_json or not session.err.is_terminal:

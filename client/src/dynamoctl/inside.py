@@ -26,7 +26,7 @@ STREAM_S_MIN = 5.0
 STREAM_S_MAX = 30.0
 """A stream that is silent for this long is lost: nodes send at least that they are there."""
 BLOCK_BYTES_MAX = 1024 * 1024
-"""An event that is longer is none."""
+"""The most bytes of one event."""
 commands = room()
 
 
@@ -50,7 +50,7 @@ def dot_of(dot: str) -> str:
 
 
 def dots_of(dots: list[str]) -> str:
-    """Several of them."""
+    """Several dots."""
     return ", ".join(map(dot_of, dots)) or "-"
 
 

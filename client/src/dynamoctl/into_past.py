@@ -37,7 +37,7 @@ Value = tuple[bytes, str, str, datetime | None]
 
 
 class Written(msgspec.Struct):
-    """What became of the keys of a backup."""
+    """Counts of the keys of a backup, by what was done with each."""
 
     keys: int = 0
     values: int = 0
@@ -62,7 +62,7 @@ class Mark(msgspec.Struct):
     prefix: str
     cluster_id: str
     run: str
-    """Random: a run that is made again makes other events."""
+    """A random number, so that a run that is made again makes other events."""
     state: str = "running"
     keys: int = 0
     was: list[Was | None] = []

@@ -55,7 +55,7 @@ def _head(answer: dict[str, Any]) -> Text:
 
 
 def share(value: float | None) -> str:
-    """A share in percent; all of them only where it is all."""
+    """A share in percent; 100% only if no read was stale."""
     if value is None:
         return "-"
     return "100%" if value >= 1 else f"{min(value, 0.9999):.2%}"

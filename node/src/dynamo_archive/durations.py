@@ -25,8 +25,8 @@ class _Merged(msgspec.Struct):
 def estimate(
     archive: Archive, counts: dict[str, int], into_past: bool, rate: float
 ) -> tuple[int, str]:
-    """Seconds, and from what this follows. `rate`: MB in a second, 0 for none. A restore of keys
-    with a prefix reads all parts too, so it takes no longer than this."""
+    """Seconds, and in words how they were estimated. `rate`: MB in a second, 0 for none. A restore
+    of keys with a prefix reads all parts too, so it takes no longer than this."""
     size, records = counts["bytes"], counts["records"]
     if rate:
         return _whole(size / rate / 1e6), f"at {rate:g} MB/s"

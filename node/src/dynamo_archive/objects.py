@@ -31,11 +31,12 @@ CONNECT_S_MAX = 5
 ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
 """If it is `true`, an archive of that scheme is dialled without TLS."""
 OBJECT_BYTES_MAX = 256 * 1024 * 1024
-"""Of an object that is read into memory: a manifest of a million parts is no larger."""
+"""The most bytes of an object that is read into memory: a manifest of a million parts is
+smaller."""
 
 
 class ArchiveError(Exception):
-    """An archive that does not do what is asked; one line for people."""
+    """An archive failed or refused; one line for people."""
 
 
 class Archive:
@@ -107,7 +108,7 @@ class Archive:
             raise _failed(prefix, error) from None
 
     def delete(self, names: Sequence[str]) -> None:
-        """What is not there is no error."""
+        """An object that does not exist is no error."""
         for name in names:
             try:
                 obstore.delete(self._store, name)

@@ -1,7 +1,7 @@
 """Parts that only holders of a key can read: encrypted to public keys, in the format `age`.
 
-Who has the archive, and not the key, sees the manifests: the ring document, times, counts and the
-names of parts, no key and no value. A node that only saves needs no secret key.
+A person who has the archive and not the key sees the manifests: the ring document, times, counts
+and the names of parts, no key and no value. A node that only saves needs no secret key.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FILE_BYTES_MAX = 64 * 1024
 
 
 class BadKey(Exception):
-    """What should be a key is none; one line that never shows a secret key."""
+    """A key is not valid; one line that never shows a secret key."""
 
 
 class Sealing:
@@ -33,11 +33,11 @@ class Sealing:
         self._identity_file = identity_file
 
     def seal(self, data: bytes) -> bytes:
-        """As it lies in the archive."""
+        """The bytes as they lie in the archive."""
         return bytes(pyrage.encrypt(data, self._to)) if self._to else data
 
     def open(self, name: str, data: bytes) -> bytes:
-        """The inverse, also of what was never encrypted. Raises ArchiveError."""
+        """The inverse, also for bytes that were never encrypted. Raises ArchiveError."""
         if not data.startswith(MAGIC):
             return data
         if self._identity_file is None:

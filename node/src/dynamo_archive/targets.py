@@ -32,8 +32,8 @@ def url_fault(url: str) -> str:
 
 
 def archive_fault(url: str, allowed: Sequence[str]) -> str:
-    """Why a node with these `backup_targets` has nothing to do with the archive, "" where it may
-    read and write there."""
+    """Why a node with these `backup_targets` refuses the archive, "" if it may read and write
+    there."""
     if fault := url_fault(url):
         return fault
     place = _segments(url)

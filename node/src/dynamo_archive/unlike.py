@@ -1,6 +1,6 @@
-"""What is raised where an archive holds other things than backups."""
+"""The error of an archive that holds other things than backups."""
 
 from dynamo_core.errors import BadParameter
 
 NOT_A_BACKUP = BadParameter
-"""A manifest, or an id, that is none."""
+"""What should be a manifest or an id is not one."""

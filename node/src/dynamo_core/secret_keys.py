@@ -1,17 +1,16 @@
-"""What the cluster secret becomes: one key for each purpose, and none of them tells another.
+"""Derives keys from the cluster secret: one for each purpose. No key reveals another one.
 
-HKDF (RFC 5869) with SHA-256, without a salt. Peers prove themselves by one key, contexts are sealed
-by a second, and administrators show a third as their token: who hears the token can neither open a
+HKDF (RFC 5869) with SHA-256, without a salt. One key proves peers, a second one seals contexts, and
+a third one is the token of administrators. A person who gets hold of the token can neither open a
 link nor make a context.
 
-There may be several secrets, for the time in which one takes the place of another. By the first a
-node makes what it makes; by each of them it verifies. A secret that is taken away verifies nothing
-from then on.
+There may be several secrets while one replaces another. A node makes proofs and contexts with the
+first, and verifies with each of them. A secret that was removed verifies nothing.
 
 Nodes and programs of the first version knew other keys (C17): links of version 1 and contexts were
-made by separate keys, and administrators showed the secret itself. `former` says that this
-is made as well, so that old nodes understand it, and that the secret itself is taken as a token.
-Contexts of that kind are taken for as long as their secret is there.
+made by separate keys, and administrators showed the secret itself. With `former` a node also makes
+these, so that old nodes understand it, and accepts the secret itself as a token. It accepts their
+contexts while it has their secret.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from math import ceil
 from typing import NamedTuple
 
 SECRET_CHARS_MIN, SECRET_CHARS_MAX = 32, 4096
-"""What nodes take for a secret."""
+"""Characters that a secret may have."""
 KEY_BYTES = 32
 TAG_BYTES = 16
-"""Of the tag of a context."""
+"""Length of the tag of a context."""
 PEERS, CONTEXTS, ADMINISTRATORS, NAME = "peers", "contexts", "administrators", "name"
 _INFO = "dynamo-ring "
 _FORMER_PEERS = b"dynamo-ring peer link"
@@ -53,23 +52,23 @@ def derived(secret: bytes, purpose: str, length: int = KEY_BYTES) -> bytes:
 
 
 def token_of(secret: bytes) -> str:
-    """What administrators show: 64 hexadecimal digits."""
+    """The token that administrators send: 64 hexadecimal digits."""
     return derived(secret, ADMINISTRATORS).hex()
 
 
 class PeerKeys(NamedTuple):
-    """Of one secret, for links."""
+    """The keys of one secret for links."""
 
     now: bytes
     former: bytes
 
     def of_version(self, version: int) -> bytes:
-        """For links of that version of the protocol."""
+        """The key for links of that version of the protocol."""
         return self.now if version > 1 else self.former
 
 
 class ContextKeys:
-    """Tags of contexts: made with the first key, taken with any."""
+    """Tags of contexts: made with the first key, verified with each."""
 
     __slots__ = ("_makes", "_takes")
 
@@ -78,7 +77,7 @@ class ContextKeys:
         self._makes = self._takes[0]
 
     def tag(self, body: bytes) -> bytes:
-        """Of what a context says."""
+        """The tag of a context's body."""
         hasher = self._makes.copy()
         hasher.update(body)
         return hasher.digest()
@@ -95,20 +94,21 @@ class ContextKeys:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Of all secrets of a node, the one that makes first."""
+    """The keys of all secrets of a node; the first secret makes proofs and contexts."""
 
     peers: tuple[PeerKeys, ...]
     contexts: ContextKeys
     tokens: tuple[str, ...]
-    """Of administrators; none where there is no secret, and then they are not asked."""
+    """The tokens of administrators. Without a secret there is none, and the node asks for none."""
     former_tokens: tuple[str, ...]
-    """Secrets that are taken for tokens, as the first version had it."""
+    """Secrets that a node accepts as tokens, as the first version did."""
     names: tuple[str, ...]
-    """By which people see which secrets a node has; they tell nothing of the secrets."""
+    """Names that show people which secrets a node has. They reveal nothing of a secret."""
 
 
 def keys_of(secrets: Sequence[bytes], former: bool = True) -> Keys:
-    """Without secrets all nodes have the same keys: these keep accidents out, not people."""
+    """The keys of these secrets. Without secrets all nodes have the same keys, which find accidents
+    but stop no attacker."""
     each = tuple(secrets) or (b"",)
     now = [derived(secret, CONTEXTS) for secret in each]
     old = [blake2b(s, digest_size=KEY_BYTES, person=_FORMER_CONTEXTS).digest() for s in each]

@@ -1,5 +1,5 @@
-"""What one node does with archives by itself, for an administrator: delete backups, find the newest
-one, and write the values of a backup again (S-BAK-2).
+"""What one node does alone with archives, for an administrator: it deletes backups, finds the
+newest one, and writes the values of a backup again (S-BAK-2).
 
 To write them again, the node reads each key in the ring and writes what the backup has of it, with
 the context of what is there, as a client would. These are new events, so every node takes them for
@@ -56,7 +56,7 @@ log = structlog.get_logger()
 
 
 class ArchiveJobs:
-    """Of one node, by their ids. Its thread does one thing at a time."""
+    """The jobs of one node, by their ids. Its thread does one thing at a time."""
 
     def __init__(self, driver: Driver, sealing: Sealing = PLAIN) -> None:
         self._driver = driver
@@ -70,7 +70,7 @@ class ArchiveJobs:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def fault(self, archive: str) -> str:
-        """What this node has against the URL of an archive, "" for nothing."""
+        """Why this node refuses the URL of an archive, "" if it does not."""
         return self._driver.node.archive.archive_fault(archive)
 
     async def newest(self, archive: str) -> str:

@@ -48,7 +48,8 @@ Queue = SimpleQueue[Callable[[], None] | None]
 
 
 class Archivist:
-    """Of one node. `allowed`: what the URLs of its archives may begin with; `sealing`: its keys."""
+    """The archivist of one node. `allowed`: the beginnings that URLs of archives may have;
+    `sealing`: its keys."""
 
     def __init__(self, driver: Driver, allowed: Sequence[str], sealing: Sealing = PLAIN) -> None:
         self._driver = driver

@@ -57,7 +57,7 @@ class Audit:
             )
 
     def proven(self, source: str, shown: bytes) -> None:
-        """The credential is right."""
+        """Remembers a right credential of this address."""
         mark = _mark(source, shown)
         self._proven.pop(mark, None)
         if len(self._proven) >= PROVEN_MAX:

@@ -1,8 +1,8 @@
 """The objects of a ring about certificates and rights, as pure functions of its spec.
 
 The Secrets outlive the resource, as the cluster secret does: a ring that is made again from its
-claims has the authority that its clients believe. ConfigMaps go with the resource, and no earlier:
-a pod of an older revision may still mount one.
+claims has the authority that its clients trust. ConfigMaps go with the resource, and no earlier: a
+pod of an older revision may still mount one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dynamo_operator.spec import ClusterSpec
 from dynamo_operator.trust import PLAIN, Security
 
 NAMES_STEP = 16
-"""The certificate has names of so many pods more than there are at most: growing by a few pods
-needs no other certificate."""
+"""The certificate also names this many further pods: a ring that grows by a few pods needs no other
+certificate."""
 LOCAL = ("localhost", "127.0.0.1", "::1")
-"""What people dial by `kubectl port-forward`."""
+"""The host that people dial with `kubectl port-forward`."""
 
 
 def own_authority(spec: ClusterSpec) -> bool:
@@ -29,17 +29,17 @@ def own_authority(spec: ClusterSpec) -> bool:
 
 
 def authority_name(owner: Owner) -> str:
-    """Of the authority's Secret, and of the ConfigMap for clients."""
+    """The name of the authority's Secret, and of the ConfigMap for clients."""
     return f"{owner.name}-ca"
 
 
 def access_name(owner: Owner) -> str:
-    """Of the ConfigMap of rights."""
+    """The name of the ConfigMap of rights."""
     return f"{owner.name}-access"
 
 
 def certificate_secret(owner: Owner, spec: ClusterSpec) -> str:
-    """Of the Secret that is mounted into pods."""
+    """The name of the Secret that is mounted into pods."""
     if spec.tls.secret_name is not None:
         return spec.tls.secret_name
     return f"{owner.name}-{'cert-manager' if spec.tls.issuer_ref else 'tls'}"
@@ -89,7 +89,7 @@ def access(owner: Owner, spec: ClusterSpec, security: Security) -> Object:
 
 
 def certificate(owner: Owner, spec: ClusterSpec, security: Security) -> Object:
-    """What cert-manager is asked for."""
+    """The Certificate that cert-manager should make."""
     issuer = spec.tls.issuer_ref
     assert issuer is not None
     names = names_of(owner, spec, security.replicas, security.outside)

@@ -13,11 +13,12 @@ from hmac import digest
 
 INFO = b"dynamo-ring administrators"
 CHARS_MIN, CHARS_MAX, SECRETS_MAX = 32, 4096, 8
-"""Of one secret, and how many: a node with another one does not start (docs/security.md#keys)."""
+"""Characters of one secret, and the number of secrets. With others a node does not start
+(docs/security.md#keys)."""
 
 
 def tokens_of(text: str) -> tuple[str, ...]:
-    """In the order in which they are shown; () without a secret."""
+    """The tokens in the order in which the operator sends them; () without a secret."""
     secrets = [line.strip("\r") for line in text.split("\n") if line.strip()]
     derived = tuple(map(_derived, secrets))
     return (*derived, *secrets[:1])

@@ -50,7 +50,7 @@ class Authority(Struct, frozen=True):
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Of all that have to be believed now."""
+        """The certificates of all authorities that must be trusted now."""
         all_ = (self.current, self.next, self.previous)
         return tuple(each.mark for each in all_ if each is not None)
 

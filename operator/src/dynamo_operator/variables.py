@@ -18,7 +18,7 @@ from dynamo_operator.pod import CONTAINER
 
 OTEL = "DYNAMO_OTEL_ENDPOINT"
 STORE_OF = {"AWS_": "s3", "GOOGLE_": "gs", "AZURE_": "az"}
-"""By the beginning of a variable: the object store that it is about."""
+"""The object store that a variable is about, by the beginning of its name."""
 DEFAULT_PORT = {"http": 80, "https": 443}
 OWN = {"fieldRef", "resourceFieldRef"}
 """Sources of variables that are the pod's own facts."""
@@ -48,7 +48,7 @@ class Variables(Struct, frozen=True):
 
 
 def of_values(values: Iterable[tuple[str, str]]) -> Variables:
-    """Of names and values."""
+    """The variables in a mapping of names to values."""
     names, places, unread = set(), set(), set()
     for name, value in values:
         bare = name.upper()

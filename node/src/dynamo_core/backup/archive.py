@@ -33,15 +33,15 @@ def nothing(request: Message, reply: Reply) -> None:
 
 
 class ArchiveHost(Host, Protocol):
-    """What backups and restores need of their node."""
+    """What backups and restores use of their node."""
 
     replica: Replica
 
 
 class Archive:
-    """What the node does for backups. `carry`: the shell, which reads and writes archives; it calls
-    the reply in a later turn. `archive_fault`: what it has against the URL of one, "" for
-    nothing."""
+    """What the node does for backups. `carry` gives a call to the shell, which reads and writes
+    archives and replies in a later turn. `archive_fault` says why the node refuses the URL of an
+    archive, "" if it does not."""
 
     def __init__(self, node: ArchiveHost) -> None:
         self.node = node
@@ -63,7 +63,7 @@ class Archive:
         carry: Callable[[Message, Reply], None],
         archive_fault: Callable[[str], str] = lambda archive: "",
     ) -> None:
-        """From the shell: its way to archives, and what it has against the URL of one."""
+        """The shell gives its way to archives, and its check of their URLs."""
         self.carry, self.archive_fault = carry, archive_fault
 
     def _carry(self, request: Message, reply: Reply) -> None:
@@ -91,7 +91,7 @@ class Archive:
         return SavingHints(self.node, order, done)
 
     def _saved(self, key: tuple[object, ...]) -> None:
-        """A failure is not kept: the next time it may be otherwise."""
+        """A failure is not kept, because the next attempt may succeed."""
         answer = self._savings[key].answer
         if isinstance(answer, Refused) or (answer is not None and answer.why):
             del self._savings[key]

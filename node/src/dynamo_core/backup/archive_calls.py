@@ -11,7 +11,7 @@ from dynamo_core.protocol.messages import Message
 
 
 class ArchiveFailed(Message):
-    """It did not do what was asked, or it may have; in words for people."""
+    """The archive failed; it may have done what was asked. In words for people."""
 
     why: str
 
@@ -26,7 +26,7 @@ class Put(Message):
 
 
 class Done(Message):
-    """It is kept; or not, because one is there already."""
+    """Whether the object is kept; False if there was one already."""
 
     kept: bool = True
 
@@ -39,7 +39,7 @@ class Bring(Message):
 
 
 class Brought(Message):
-    """Its bytes, None where there is none."""
+    """The bytes of the object, None if there is none."""
 
     data: bytes | None
 
@@ -77,13 +77,13 @@ class Packed(Message):
 
 
 class Unpack(Message):
-    """Read a part, held against its checksum."""
+    """Read a part and check its checksum."""
 
     archive: str
     part: Part
 
 
 class Unpacked(Message):
-    """Its rows: store key and record."""
+    """The rows of the part: store key and record."""
 
     rows: list[tuple[bytes, bytes]]

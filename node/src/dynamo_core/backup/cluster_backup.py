@@ -53,13 +53,13 @@ from dynamo_core.ring.json_form import to_document
 from dynamo_core.runtime.machine import Effects, Machine, View
 
 ARCHIVE_S = 600.0
-"""The archive answers within this time, if only that it could not."""
+"""An archive answers within this time, also if it only says that it failed."""
 CHECKS_MAX = 3
-"""So often parts may be gone at the end. Then the archive keeps nothing, and the run ends."""
+"""If parts are gone at so many checks of the end, the archive loses parts, and the run fails."""
 PROGRESS_S = 5.0
-"""The progress is written so often."""
+"""Interval at which the progress is written."""
 HINTS = -1
-"""In the place of a partition: the hints of a node."""
+"""Stands for the hints of a node, where a partition is expected."""
 
 
 class ClusterBackup(Machine):
@@ -80,12 +80,12 @@ class ClusterBackup(Machine):
         self._base: dict[int, Piece] = {}
         self._orders = Orders()
         self._again = self._checks = 0
-        """A number that orders have after parts were lost; how often the end was checked."""
+        """A number that makes orders new after a loss of parts; how often the end was checked."""
         self._suspects: set[bytes] = set()
         """Keys of which a node had a damaged record."""
         self._incomplete = IncompleteOwners(view.counters)
         self._request: Message | None = None
-        """To the archive, for this step."""
+        """The call to the archive for this step."""
         self._hints_left: list[str] = []
         self._kept_at = 0.0
         self._keeping = False
@@ -109,14 +109,14 @@ class ClusterBackup(Machine):
         return self._archive(now, self._begin, request)
 
     def _compare(self, now: float) -> Effects:
-        """After `_begin`, which names the base: who deletes backups looks there."""
+        """After `_begin`, which names the base in the progress, where deletions read it."""
         if not self.progress.base:
             return self._check(now)
         request = Bring(0, self.archive, manifest_name(self.progress.base))
         return self._archive(now, self._compare, request)
 
     def _check(self, now: float) -> Effects:
-        """What is to be referred to must be there."""
+        """The parts to which this backup will refer must be in the archive."""
         base = (part for piece in self._base.values() for part in piece.parts)
         request = Measure(0, self.archive, places([*base, *self.progress.parts()]))
         return self._archive(now, self._check, request)
@@ -180,7 +180,7 @@ class ClusterBackup(Machine):
             return self._over("failed", str(error))
 
     def _compared(self, data: bytes | None, now: float) -> Effects:
-        """A base that is gone or does not read is none."""
+        """Without a base if it is gone or cannot be read."""
         try:
             base = decode_manifest(data, self.progress.base) if data is not None else None
         except BadParameter:
@@ -204,7 +204,8 @@ class ClusterBackup(Machine):
     # ------------------------------------------------------------ hints, then partitions
 
     def _save_hints(self, now: float) -> Effects:
-        """First, or a hint delivered meanwhile would be seen neither here nor there."""
+        """Hints come first: a hint that is delivered meanwhile would otherwise be in neither
+        part."""
         members = self.view.ring.members.values()
         names = [m.name for m in members if m.state != LEFT]
         self._hints_left = [n for n in sorted(names) if n not in self.progress.hints]
@@ -368,7 +369,7 @@ class ClusterBackup(Machine):
     # ------------------------------------------------------------ the end
 
     def _keep(self, now: float) -> Effects:
-        """The progress, now and then."""
+        """Writes the progress if it is due."""
         if self._keeping or now - self._kept_at < PROGRESS_S:
             return []
         self._keeping, self._kept_at = True, now

@@ -22,7 +22,7 @@ COMPLETE_S = 5.0
 
 
 class _Copies:
-    """Of one partition."""
+    """What is known of one partition."""
 
     def __init__(self) -> None:
         self.since: float | None = None
@@ -51,7 +51,7 @@ class IncompleteOwners:
             copies.incomplete.add(node)
 
     def may_be_complete(self, partition: int, nodes: Iterable[str]) -> list[str]:
-        """Those of these owners that have not said otherwise for long enough."""
+        """The owners that have stayed incomplete for long enough."""
         copies = self._of.get(partition)
         return [name for name in nodes if copies is None or name not in copies.incomplete]
 
@@ -61,12 +61,12 @@ class IncompleteOwners:
         return [name for name in nodes if name not in copies.pieces and name not in copies.behind]
 
     def turn(self, partition: int, node: str) -> int:
-        """A number that an order has after the copy was too old: it is another order."""
+        """A number that makes an order a new one after the copy was too old."""
         copies = self._of.get(partition)
         return copies.asked_at.get(node, 0) & (1 << 32) - 1 if copies is not None else 0
 
     def lost(self, partitions: Iterable[int]) -> None:
-        """What was saved of these is no longer in the archive."""
+        """The saved copies of these partitions are no longer in the archive."""
         for partition in partitions:
             if partition in self._of:
                 self._of[partition].pieces.clear()

@@ -80,8 +80,8 @@ class Progress(msgspec.Struct, omit_defaults=True):
         return missed(self.pieces, self.silent)
 
     def check(self, sizes: Mapping[str, int]) -> list[int]:
-        """Takes what is no longer there for not saved; returns these partitions. Hints come before
-        all partitions, so with lost hints everything is saved again."""
+        """Forgets what was saved and is no longer in the archive; returns these partitions. Hints
+        come before all partitions, so with lost hints everything is saved again."""
         lost = [p for p, pieces in self.pieces.items() if not whole(pieces, sizes)]
         if not all(present(parts, sizes) for parts in self.hints.values()):
             self.hints, lost = {}, list(self.pieces)
@@ -90,11 +90,11 @@ class Progress(msgspec.Struct, omit_defaults=True):
         return lost
 
     def without_base(self) -> None:
-        """That backup is gone."""
+        """Removes what refers to that backup, which is gone."""
         self.base = ""
 
     def hints_of(self, node: str, saved: Saved) -> None:
-        """The hints of a member are saved."""
+        """Notes that the hints of a member are saved."""
         self.hints[node] = saved.parts
         parts = zip(saved.parts, saved.stamps, strict=True)
         self.rounds |= {part.name: stamps for part, stamps in parts if stamps}
@@ -214,8 +214,8 @@ def damaged(pieces: Mapping[int, list[Piece]]) -> list[tuple[int, str]]:
 
 
 def whole(pieces: Iterable[Piece], sizes: Mapping[str, int]) -> bool:
-    """Whether all parts are among these objects, each of the size that it was saved with. What an
-    object is after that, its checksum tells who reads it."""
+    """Whether all parts are among these objects, each of the size that it was saved with. A reader
+    of an object checks its contents by the checksum."""
     return all(present(piece.parts, sizes) for piece in pieces)
 
 
@@ -251,7 +251,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def decode_manifest(data: bytes, backup: str = "") -> Manifest:
-    """The inverse. `backup`: whose manifest it has to be. Raises BadParameter for bytes that are
+    """The inverse. The manifest must be that of `backup`. Raises BadParameter for bytes that are
     not a manifest of a known format."""
     try:
         sealed = msgspec.json.decode(data, type=_Sealed)
@@ -271,7 +271,7 @@ def decode_manifest(data: bytes, backup: str = "") -> Manifest:
 
 
 def decode_progress(data: bytes, backup: str = "") -> Progress:
-    """`backup`: whose progress it has to be. Raises BadParameter."""
+    """The inverse. The progress must be that of `backup`. Raises BadParameter."""
     try:
         progress = msgspec.json.decode(data, type=Progress)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -311,7 +311,7 @@ def too_many(manifests: Iterable[Manifest], count: int, since_ms: int) -> list[s
 
 
 def encode_rows(rows: list[tuple[bytes, bytes]]) -> bytes:
-    """What a part is before it is compressed: pairs of store key and record, as msgpack."""
+    """A part before it is compressed: pairs of store key and record, as msgpack."""
     return msgspec.msgpack.encode(rows)
 
 

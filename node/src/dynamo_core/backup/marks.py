@@ -1,4 +1,4 @@
-"""Marks of restores in the archive: one that is over is not done once more.
+"""Marks of restores in the archive, so that no restore is done twice.
 
 The operator may not have heard of the end of a restore, and the node that led it forgets it when
 its process ends. Merged again much later, the backup would bring back what clients have deleted

@@ -1,4 +1,5 @@
-"""One part of an archive into the ring: its records, sent to the owners of their keys (S-BAK-2)."""
+"""Merges one part of an archive into the ring: it sends the records to the owners of their keys
+(S-BAK-2)."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ UNPACK_S = 600.0
 
 
 class Merging(Machine):
-    """One part into the ring."""
+    """Merges one part."""
 
     def __init__(self, view: View, order: Load, done: Callable[[Loaded], None]) -> None:
         super().__init__()
@@ -31,7 +32,8 @@ class Merging(Machine):
         self._done = done
         self._rows: deque[tuple[bytes, bytes]] = deque()
         self._flying: dict[bytes, tuple[bytes, set[str], set[str]]] = {}
-        """By store key: the record, whom it is under way to, and who has it fsynced."""
+        """By store key: the record, the nodes to which it is on its way, and the nodes that have it
+        fsynced."""
         self._dirty: set[tuple[int, str]] = set()
         self._count = self._skipped = 0
         self._moved_at = self._began = 0.0
@@ -60,7 +62,7 @@ class Merging(Machine):
         return self._fill(now)
 
     def _fill(self, now: float) -> Effects:
-        """The next records, once the window is over; a rest between as the budget wants."""
+        """The next records when the window is over; rests between them as the budget asks."""
         if self._flying:
             return []
         if not self._rows:
@@ -84,7 +86,7 @@ class Merging(Machine):
         return effects or self._landed(now)
 
     def _send(self, stored: bytes) -> Effects:
-        """To every writer that is up and has it not."""
+        """Sends the record to every writer that is up and does not have it."""
         record, under_way, have = self._flying[stored]
         view = self.view
         partition = partition_of(stored, view.ring.partition_bits)

@@ -1,5 +1,5 @@
-"""The orders of one backup or restore that are under way: at which node, since when, who is free,
-and whether anything moves."""
+"""The orders of one backup or restore that are under way: at which node, since when, which nodes
+are free, and whether there is progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SILENT_S = 60.0
 PATIENCE_S = 120.0
 """A run without progress for this time ends, unless a node is at work; a later run goes on."""
 WORK_S = 3600.0
-"""Longer than this a run without progress never lasts: no partition may take longer."""
+"""The longest time of a run without progress: no partition may take longer."""
 FAILURE_S = 90.0
 """An archive that does not answer ends an order before this time; a longer one is work."""
 AGAIN_S = 1.0
@@ -25,7 +25,7 @@ AGAIN_S = 1.0
 ANY = "any"
 """Stands for every part that a node may be asked for."""
 Place = tuple[str, int | str]
-"""A node, and what it saves."""
+"""A node, and the part that it saves or merges."""
 
 
 class _Order(msgspec.Struct):
@@ -41,13 +41,13 @@ class Orders:
         self._under_way: dict[Place, _Order] = {}
         self._busy: Counter[str] = Counter()
         self._waits: dict[Place, float] = {}
-        """Not to be asked before."""
+        """The time before which the node is not asked again."""
         self._failing: set[int | str] = set()
-        """Nodes at which an order has failed since there was progress, and for what."""
+        """Nodes at which an order has failed since the last progress, and what was ordered."""
         self._moved_at = 0.0
 
     def moved(self, now: float) -> None:
-        """There is progress."""
+        """Notes progress."""
         self._moved_at = now
         self._failing.clear()
 
@@ -61,20 +61,20 @@ class Orders:
         return waited > (WORK_S if at_work else PATIENCE_S)
 
     def give(self, node: str, what: int | str, request: Message, now: float) -> tuple[str, Message]:
-        """The call for it."""
+        """Notes the order and returns its call."""
         self._under_way[node, what] = _Order(request, now, now + SILENT_S)
         self._busy[node] += 1
         return node, request
 
     def ended(self, node: str, what: int | str) -> bool:
-        """An answer has come. Whether it was under way."""
+        """An answer has come; returns whether the order was under way."""
         if self._under_way.pop((node, what), None) is None:
             return False
         self._busy[node] -= 1
         return True
 
     def rest(self, node: str, what: int | str, now: float) -> None:
-        """It failed, and the node is asked for it again, later."""
+        """The order failed; the node is asked again later."""
         self._waits[node, what] = now + AGAIN_S
         self._failing |= {node, what}
 
@@ -92,7 +92,7 @@ class Orders:
         return min(nodes, key=lambda node: (self._busy[node], node))
 
     def look(self, up: Callable[[str], bool], now: float) -> list[tuple[str, Message]]:
-        """Forgets those of nodes that are down. Returns calls that are made again."""
+        """Forgets the orders of nodes that are down. Returns calls that must be made again."""
         again: list[tuple[str, Message]] = []
         for (node, what), order in list(self._under_way.items()):
             if not up(node):

@@ -43,7 +43,7 @@ from dynamo_core.runtime.machine import Effects, Machine, View
 
 UNPACK_S = 600.0
 MARKS_MAX = 3
-"""So often the archive is asked to keep the mark."""
+"""How often the archive is asked to keep the mark before the run ends without one."""
 COUNTS = ("parts_total", "bytes_total", "records", "skipped", "took_ms")
 
 
@@ -66,11 +66,11 @@ class ClusterRestore(Machine):
         self.total = self.records = self.skipped = 0
         self.bytes_total = self.bytes_done = self.took_ms = 0
         self._left: dict[str, Part] = {}
-        """By name: not merged yet. Those that nodes are asked for are among them."""
+        """By name: parts that are not merged yet, also those for which nodes are asked now."""
         self._without: dict[str, tuple[int, ...]] = {}
         """By part with hints: the partitions that are left out."""
         self._partitions = 0
-        """Of the ring that was saved."""
+        """Partitions of the saved ring."""
         self._orders = Orders()
         self._step: Callable[[float], Effects] = self._look
         self._not_before = 0.0
@@ -102,7 +102,7 @@ class ClusterRestore(Machine):
         return [(self.view.name, Put(0, self.archive, mark_name(self.id), encode_mark(mark)))]
 
     def _not_marked(self, now: float) -> Effects:
-        """The credentials may be for reading alone. Then another run would merge once more."""
+        """The credentials may allow only reading. Then another run would merge again."""
         if self._marks >= MARKS_MAX:
             return self._over("done")
         self.wake_at = now + AGAIN_S

@@ -1,4 +1,5 @@
-"""One node's part of a backup: one partition into the archive (S-BAK-1). Hints: `saving_hints`.
+"""One node's part of a backup: it saves one partition in the archive (S-BAK-1). Hints:
+`saving_hints`.
 
 A node first compares a partition with the other owners that are up, then saves it. So it has every
 write that any of them acked before. It reads the rows as they are after the batch of that turn. It
@@ -24,7 +25,7 @@ from dynamo_core.runtime.machine import Effects, Machine, View, copied
 PACK_S = 3600.0
 """The archive takes the rows of a partition within this time, or says that it cannot."""
 ROUNDS_MAX = 3
-"""So often the passes are made again, because a round of the partition went by meanwhile."""
+"""How often the passes are made again if a round of the partition went by meanwhile."""
 Reply = Callable[[Message], None]
 
 
@@ -62,7 +63,7 @@ class ArchiveCall(Machine):
 
 
 class Saving:
-    """One order under way; all that asked for it are told how it ended."""
+    """One order under way. Each node that asked for it gets its answer."""
 
     def __init__(self, node: Place, order: Save | SaveHints, done: Callable[[], None]) -> None:
         self.node = node
@@ -116,7 +117,7 @@ class SavingPartition(Saving):
         self._passed_at = self._seen = self._floor = 0
         self._damaged: tuple[str, ...] = ()
         self._rounds_met = 0
-        """So often a round went by between the passes and the rows."""
+        """How often a round went by between the passes and the rows."""
 
     def begin(self) -> None:
         """The passes, then the rows."""
