@@ -14,9 +14,9 @@ from dynamo_operator.ports import Failed, KubeApi
 
 KEYS, ISSUER = "/openid/v1/jwks", "/.well-known/openid-configuration"
 FRESH_S = 240.0
-"""Between two reads: below the time of a resync, so each resync reads them again."""
+"""Seconds between two reads: less than the time of a resync, so each resync reads them again."""
 PAUSE_S = 20.0
-"""After a read that failed."""
+"""Seconds until the next read after one that failed."""
 
 
 class AccountKeys:

@@ -20,7 +20,7 @@ the ring's resource."""
 NAME_CHARS_MAX, UID_CHARS = 100, 8
 State = Literal["unknown", "running", "done", "failed"]
 STATES: tuple[State, ...] = ("unknown", "failed", "running", "done")
-"""In rising order: if two nodes know a run, the one with the later state has led it last."""
+"""States in their order. If two nodes know a run, the node with the later state has led it last."""
 
 
 def end_in(status: Mapping[str, Any]) -> str | None:
@@ -73,7 +73,7 @@ class Run(Struct, frozen=True):
 
     @property
     def path(self) -> str:
-        """Where nodes are asked for it."""
+        """The path at which the operator asks nodes for it."""
         return "/v1/backups" if self.kind == BACKUP else "/v1/restores"
 
     @property
@@ -101,7 +101,7 @@ class Run(Struct, frozen=True):
         return now - (self.started or self.created) > seconds(self.spec.timeout)
 
     def given_up(self) -> bool:
-        """Whether the nodes are not asked once more."""
+        """Whether the operator does not ask the nodes again."""
         return self.state == "failed" and self.failures >= self.spec.retries
 
     def rests(self, now: float) -> bool:

@@ -42,7 +42,7 @@ Change = Literal["first", "next", "switch", "drop"]
 
 
 class Unreadable(Exception):
-    """A Secret that holds something else; one line for people."""
+    """A Secret does not hold what it should; one line for people."""
 
 
 def data_of(secret: Mapping[str, Any] | None) -> Data:
@@ -52,7 +52,7 @@ def data_of(secret: Mapping[str, Any] | None) -> Data:
 
 
 def encoded(data: Mapping[str, bytes | None]) -> dict[str, str | None]:
-    """As a Secret has it; None takes a key away."""
+    """The data in the form of a Secret; None removes a key."""
     return {n: None if v is None else base64.b64encode(v).decode() for n, v in data.items()}
 
 
@@ -74,13 +74,13 @@ def advanced(data: Data, change: Change, title: str, now: float) -> dict[str, by
 
 
 def bundle(data: Data) -> bytes:
-    """All that is believed: what signs comes first."""
+    """All trusted authorities; the one that signs comes first."""
     parts = (data.get(f"{which}.crt", b"") for which in ("ca", "next", "previous"))
     return b"".join(part.rstrip(b"\n") + b"\n" for part in parts if part)
 
 
 def still_believed(mounted: Data) -> dict[str, bytes | None]:
-    """Of an authority whose key is lost: what nodes believe, as the previous one."""
+    """What nodes trust becomes the previous authority, because its key is lost."""
     try:
         first = _one(mounted.get("ca.crt", b""), "ca.crt")
     except Unreadable:
@@ -89,8 +89,8 @@ def still_believed(mounted: Data) -> dict[str, bytes | None]:
 
 
 def certified(data: Data, names: Sequence[str], now: float) -> Data:
-    """A certificate of the ring's nodes with a new key, and what is believed. Both uses: a node
-    is a client of other nodes, too."""
+    """A certificate of the ring's nodes with a new key, and the trusted authorities. Both uses: a
+    node is a client of other nodes, too."""
     signer = x509.load_pem_x509_certificate(data["ca.crt"])
     signs = _key(data)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -164,7 +164,7 @@ def _mounted(secret: Mapping[str, Any]) -> Trust:
 
 
 def mark_of(certificate: x509.Certificate) -> str:
-    """As nodes name it."""
+    """The mark by which nodes name a certificate."""
     return certificate.fingerprint(hashes.SHA256()).hex()[:MARK_DIGITS]
 
 

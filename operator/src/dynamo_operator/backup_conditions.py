@@ -1,4 +1,4 @@
-"""The condition BackupUpToDate: whether the last backup that was due is there."""
+"""The condition BackupUpToDate: whether the last backup that was due exists."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ from dynamo_operator.variables import OTEL, Place, Variables, store_of
 DNS: list[Object] = [
     {"port": port, "protocol": how} for how in ("UDP", "TCP") for port in (53, 5353)
 ]
-"""Of any address: a resolver may run on each machine. 5353 is that of OpenShift's pods."""
+"""The ports of DNS, at any address, because a resolver may run on each machine. Pods of OpenShift
+use 5353."""
 STORES = ("az", "gs", "s3")
 ENDPOINTS = {
     "s3": {"AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"},
@@ -96,7 +97,7 @@ def _needed(owner: Owner, outward: Outward) -> Iterator[Object]:
 
 
 def _places(stores: set[str], variables: Variables) -> Iterator[Place]:
-    """Those that nodes use: of archives, of traces, and proxies to either."""
+    """The places that nodes use: archives, receivers of traces, and proxies to them."""
     traced = any(name == OTEL for name, _ in variables.places)
     for name, place in variables.places:
         used = store_of(name) in stores or name == OTEL

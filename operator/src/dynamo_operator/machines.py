@@ -1,7 +1,7 @@
 """Which volumes are gone for certain together with their machines, for `autoReplace: NodeGone`.
 
-Only the API server is believed, and only if it has no Node object any more: a machine that is off,
-cut off or NotReady still has one. The proof has these parts, all of one look:
+The operator trusts only the API server, and only if it has no Node object any more: a machine that
+is off, cut off or NotReady still has one. The proof has these parts, all of one look:
 
 1. the pod has no machine, and its claim is bound to a volume that names the claim in return;
 2. the volume can be used on single machines only, by its node affinity (`machines_of`);
@@ -22,7 +22,7 @@ from dynamo_operator.snapshot import Claim, Snapshot
 from dynamo_operator.spec import seconds
 
 KEYS = ("kubernetes.io/hostname", "topology.hostpath.csi/node", "topology.topolvm.io/node")
-"""Labels that only one machine has: of local volumes, and of drivers for local disks."""
+"""Labels that only one machine has; local volumes and drivers for local disks use them."""
 NAME = "metadata.name"
 PLACED = "volume.kubernetes.io/selected-node"
 """Annotation of a claim: the machine for which its volume was made."""

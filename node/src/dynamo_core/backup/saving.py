@@ -73,7 +73,7 @@ class Saving:
         self._backup, self._archive = order.backup, order.archive
 
     def tell(self, call_id: int, reply: Reply) -> None:
-        """When it is over, or at once."""
+        """Replies when the order is over, at once if it is over already."""
         self._waiting.append((call_id, reply))
         self._tell()
 

@@ -28,11 +28,11 @@ LOOK_S = 0.2
 COMPARED_S = 5.0
 """A node compares its numbers within this time of its start, if it reaches other owners."""
 AFTER = 4096
-"""Longer than any store key."""
+"""A limit above the length of every store key."""
 
 
 class Until(Machine):
-    """Waits until this is so, or for some time."""
+    """Waits until the condition holds, or until a time limit."""
 
     def __init__(self, view: View, so: Callable[[], bool], done: Callable[[], None]) -> None:
         super().__init__()

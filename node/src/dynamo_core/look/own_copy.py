@@ -49,7 +49,7 @@ from dynamo_core.replica.replica import Replica
 from dynamo_core.runtime.host import Host
 
 ROOM = 4 * 1024
-"""Of a body, for what stands around records, changes and keys."""
+"""Bytes of a body for everything besides records, changes and keys."""
 KEYS_BYTES_MAX = 24 * 1024
 TOO_LONG = b'{"too_long":true}'
 

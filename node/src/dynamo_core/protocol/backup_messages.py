@@ -29,7 +29,7 @@ from dynamo_core.keys import PREFIX_BYTES
 from dynamo_core.protocol.messages import Message
 
 PARTS = "parts/"
-"""All names of parts begin so; the id of their backup follows."""
+"""The beginning of the names of all parts; the id of their backup follows."""
 PARTS_MAX = 1 << 16
 SUSPECTS_MAX = 512
 DAMAGED_MAX = 4096
@@ -64,15 +64,16 @@ def key_hash(stored: bytes) -> str:
 
 
 def part_fault(part: Part) -> str:
-    """What is wrong with the name of a part, "" when nothing is: it leads nowhere else."""
+    """What is wrong with the name of a part, "" when nothing is. A valid name cannot lead out of
+    the archive's parts."""
     return "" if _PART.fullmatch(part.name) else f"{part.name[:80]!r} is no name of a part"
 
 
 class Save(Message, tag=64):
     """Save your copy of this partition, after passes over the other owners that are up. `alone`:
-    only if it is complete. `root`: that of a copy that an earlier backup has. `again`: another
-    number after what was saved has been lost, for an order that comes twice is one. `suspects`:
-    keys of which some node had a damaged record."""
+    save it only if it is complete. `root`: the root of a copy that an earlier backup has. `again`:
+    another number after saved parts were lost; otherwise a second order counts as the first one.
+    `suspects`: keys of which some node had a damaged record."""
 
     backup: Text
     archive: Text
@@ -94,7 +95,7 @@ class SaveHints(Message, tag=65):
 
 class Saved(Message, tag=66):
     """`parts` are in the archive; `unchanged`: the earlier backup has the same. `missed`: owners
-    that were down, over which no pass was made. `why`: nothing is saved, and what for.
+    that were down, over which no pass was made. `why`: the reason if nothing is saved.
 
     The numbers are those of rounds that forget tombstones (S-DEL-3). Of a partition: `seen`, the
     last one that the store had agreed to when its rows were read; `floor`, the last one that it
@@ -134,8 +135,8 @@ class Load(Message, tag=67):
 
 
 class Loaded(Message, tag=68):
-    """All of the part is in the ring: so many records of it were written, so many were of other
-    keys than those asked for. `why`: not all of it is, and what for."""
+    """The whole part is in the ring. The counts are of records that were written, and of records of
+    other keys than those asked for. `why`: the reason if a record of it is not in the ring."""
 
     records: Count
     skipped: Count = 0

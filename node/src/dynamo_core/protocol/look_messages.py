@@ -15,11 +15,11 @@ from dynamo_core.bounds import Count, Cursor, Digest, Flags, Partition, Random, 
 from dynamo_core.protocol.messages import Message
 
 BODY_BYTES_MAX = 64 * 1024
-"""Of the answer of one node."""
+"""The most bytes in the answer of one node."""
 SHOWN_BYTES_MAX = 256
-"""Of a value; the rest is only counted."""
+"""Bytes of a value that are shown; the rest is only counted."""
 WORD_CHARS_MAX = 100
-"""Of a content type, a request id or a name; the rest is cut."""
+"""Characters of a content type, a request id or a name; the rest is cut."""
 SIBLINGS_SHOWN_MAX = 50
 RECORDS_SHOWN_MAX = 16
 """Copies of one key on one node: its own, and one for each node that it keeps a hint for."""
@@ -28,7 +28,7 @@ CHANGES_SHOWN_MAX = 200
 KEYS_SHOWN_MAX = 100
 TARGETS_SHOWN_MAX = 64
 FIELDS_MAX = 100
-"""Of a status."""
+"""The most fields of a status."""
 STATUS, RECORD, TREE, HINTS, HISTORY = "status", "record", "tree", "hints", "history"
 
 Dot = tuple[Random, Count]
@@ -39,7 +39,7 @@ Preview = Annotated[bytes, Meta(max_length=SHOWN_BYTES_MAX)]
 
 class Look(Message, tag=80):
     """Show what you have. `what` is one of the five words above. `stored` is the store key of a
-    record or of a history. `target` and `limit` are of hints whose keys are wanted."""
+    record or of a history. `target` and `limit` choose the hints whose keys are wanted."""
 
     what: Text
     partition: Partition = 0
