@@ -142,7 +142,7 @@ def test_nothing_goes_while_a_backup_builds_on_one_whose_manifest_is_gone(
     ended(archive, "base")
     begun(archive, "late", "base")
     archive.delete([manifest_name("base")])  # a deletion that was cut off here
-    with pytest.raises(ArchiveError, match="base: late, which is under way, builds on it"):
+    with pytest.raises(ArchiveError, match="base: late, which is under way, refers to it"):
         backups.delete(archive, ["old"])
     assert f"{PARTS}base/own" in archive.parts()
     backups.delete(archive, ["old", "base", "late"])

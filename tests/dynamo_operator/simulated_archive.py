@@ -141,7 +141,7 @@ class SimulatedArchives:
         for name, saved in self.unfinished.get(body["archive"], {}).items():
             if saved.base in body["backups"] and name not in body["backups"]:
                 self.deletions.discard(body["id"])
-                why = f"{saved.base}: {name}, which is under way, builds on it"
+                why = f"{saved.base}: {name}, which is under way, refers to it"
                 return {"id": body["id"], "state": "failed", "reason": why}
         for name in body["backups"]:
             for known in (self.whole, self.unfinished):

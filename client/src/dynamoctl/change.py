@@ -177,11 +177,11 @@ def plan(
     ] = None,
     leave: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Repeatable.", autocompletion=offer("nodes")),
+        typer.Option(metavar="NAME", help="May be repeated.", autocompletion=offer("nodes")),
     ] = None,
     weight: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=N", help="Repeatable.", autocompletion=offer("weighed")),
+        typer.Option(metavar="NAME=N", help="May be repeated.", autocompletion=offer("weighed")),
     ] = None,
     *,
     zone: Zone = "",

@@ -49,7 +49,9 @@ def create(
     ],
     *,
     partitions: Annotated[int, typer.Option(help="A power of two; fixed after creation.")] = 256,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="Copies; default 3.")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="Copies of each key; default 3.")
+    ] = None,
     r: Count = None,
     w: Count = None,
     dw: Annotated[int | None, typer.Option(min=1, help="Fsynced acks of W; default 1.")] = None,

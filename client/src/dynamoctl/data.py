@@ -44,7 +44,7 @@ Strict = Annotated[
 ContextOut = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the context here.")]
 ContextIn = Annotated[
     str | None,
-    typer.Option(metavar="TEXT|@FILE", help="From a get: the write replaces what it showed."),
+    typer.Option(metavar="TEXT|@FILE", help="Of a get: replace what it showed."),
 ]
 
 

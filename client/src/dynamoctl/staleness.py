@@ -22,7 +22,7 @@ def staleness(
     ] = False,
     n: Annotated[
         int | None,
-        typer.Option("--n", min=1, help="As if the ring kept so many copies of each key."),
+        typer.Option("--n", min=1, help="Predict for this number of copies of each key."),
     ] = None,
 ) -> None:
     """Show how likely a read through another node sees a write, for each R and W of this ring, what

@@ -130,7 +130,9 @@ def _ms(value: float | None) -> str:
 @commands.command()
 def top(
     ctx: typer.Context,
-    once: Annotated[bool, typer.Option("--once", help="Show one second and exit.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Show the rates of one second, then exit.")
+    ] = False,
 ) -> None:
     """Watch rates, latencies, hints and peers of all nodes, updated every second."""
     session: Session = ctx.obj

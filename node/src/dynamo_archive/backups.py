@@ -124,13 +124,13 @@ def delete(archive: Archive, backups: Collection[str]) -> int:
 def _refuse(found: Found, backups: Collection[str]) -> None:
     for backup, why in found.unreadable.items():
         if backup not in backups:
-            raise ArchiveError(f"{backup}: {why}: nothing is deleted while that is not known")
+            raise ArchiveError(f"{backup}: {why}: its parts are unknown, so nothing is deleted")
     for progress in found.unfinished.values():
         base = progress.base
         if progress.id in backups or not base:
             continue
         if base in backups or base not in found.whole:  # then what it refers to is unknown
-            raise ArchiveError(f"{base}: {progress.id}, which is under way, builds on it")
+            raise ArchiveError(f"{base}: {progress.id}, which is under way, refers to it")
 
 
 def beyond(found: Found, count: int, since_ms: int) -> list[str]:

@@ -67,9 +67,9 @@ def unpack(archive: Archive, part: Part, sealing: Sealing = PLAIN) -> list[Row]:
     """The rows of a part, held against its checksum. Raises ArchiveError."""
     data = archive.get(part.name, PART_BYTES_MAX)
     if data is None:
-        raise ArchiveError(f"{part.name}: it is gone")
+        raise ArchiveError(f"{part.name}: it is missing")
     if sha256(data).hexdigest() != part.sha256:
-        raise ArchiveError(f"{part.name}: its checksum does not hold")
+        raise ArchiveError(f"{part.name}: its checksum is wrong")
     try:
         rows = decode_rows(_plain(sealing.open(part.name, data)))
     except (zstandard.ZstdError, BadParameter) as error:

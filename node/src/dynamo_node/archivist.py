@@ -125,7 +125,9 @@ class Archivist:
             return True
         kept = archive.create(request.name, request.data)
         if archive.unconditional:
-            log.info("the archive cannot put on a condition", why=archive.unconditional)
+            log.info(
+                "the archive cannot put an object only where none is", why=archive.unconditional
+            )
         return kept
 
     def _pack(self, request: Pack, rows: Iterator[tuple[bytes, bytes]]) -> Message:

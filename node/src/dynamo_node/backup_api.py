@@ -121,5 +121,5 @@ class BackupApi:
 
     def _run(self, run_id: str, report: dict[str, Any] | None) -> Response:
         if report is None:
-            raise Problem(404, "not-found", f"nothing named {run_id!r} was asked of this node")
+            raise Problem(404, "not-found", f"this node was not asked for {run_id!r}")
         return answer(200, report)

@@ -256,7 +256,7 @@ def decode_manifest(data: bytes, backup: str = "") -> Manifest:
     try:
         sealed = msgspec.json.decode(data, type=_Sealed)
         if sha256(bytes(sealed.manifest)).hexdigest() != sealed.sha256:
-            raise BadParameter("manifest", "its checksum does not hold")
+            raise BadParameter("manifest", "its checksum is wrong")
         manifest = msgspec.json.decode(sealed.manifest, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadParameter("manifest", f"not a manifest: {error}") from error
