@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from dynamo_operator.archive_runs import Run, end_in
+from dynamo_operator.archive_runs import BOOTSTRAPS, Run, end_in
 from dynamo_operator.node_answers import LEFT, Member, Node, Operation, Ring
 from dynamo_operator.origins import Origin
 from dynamo_operator.owner import Owner
@@ -42,6 +42,9 @@ annotations and class of attributes (`claims.given`)."""
 COPY_OF = "dynamo-ring.dev/copy-of"
 """Annotation of a claim from a snapshot of another ring: NAMESPACE/NAME of that ring, a space, and
 the id of the ring that the copies become."""
+RESTORED = "dynamo-ring.dev/restored"
+"""Annotation of a claim: the uid of the resource whose ring has merged the backup that it begins
+with."""
 TLS = "dynamo-ring.dev/tls"
 ASKS = "dynamo-ring.dev/asks-clients"
 """Annotations: of the StatefulSet, the phase of TLS of its template; of a claim,
@@ -269,6 +272,15 @@ class Snapshot(Struct, frozen=True, dict=True):
         """The note on the claims of a ring that began with snapshots of another one, or ""."""
         notes = (claim.annotations.get(COPY_OF, "") for _, claim in sorted(self.claims.items()))
         return next(filter(None, notes), "")
+
+    @property
+    def restored(self) -> bool:
+        """Whether the ring has merged the backup that it begins with. The claims remember it: a
+        person may delete the DynamoRestore."""
+        if any(claim.annotations.get(RESTORED) == self.uid for claim in self.claims.values()):
+            return True
+        first = (run for run in self.runs if run.labels.get(BOOTSTRAPS) == self.uid)
+        return any(run.state == "done" or run.ended == "Complete" for run in first)
 
     @property
     def operation(self) -> Operation | None:

@@ -116,12 +116,11 @@ def due_backup(o: Snapshot) -> dict[str, Any] | None:
 
 
 def first_restore(o: Snapshot) -> dict[str, Any] | None:
-    """The DynamoRestore that a new ring begins with: only for a ring that this very resource has
-    founded. It goes with the resource."""
-    if o.spec.bootstrap is None or o.ring is None or o.ring.cluster_id != o.uid or o.copy_of:
+    """The DynamoRestore that a new ring begins with, once: only for a ring that this very resource
+    has founded. It goes with the resource."""
+    if not unrestored(o) or bootstrap_run(o) is not None:
         return None
-    if bootstrap_run(o) is not None:
-        return None
+    assert o.spec.bootstrap is not None
     source = o.spec.bootstrap.from_backup
     named = {"name": source.name, "target": source.target, "backupId": source.backup_id}
     meta = {
@@ -142,6 +141,8 @@ def bootstrap_run(o: Snapshot) -> Run | None:
 def unrestored(o: Snapshot) -> str:
     """Why a new ring does not have the keys of its backup yet, "" if it has, or needs none."""
     if o.spec.bootstrap is None or o.ring is None or o.ring.cluster_id != o.uid or o.copy_of:
+        return ""
+    if o.restored:
         return ""
     run = bootstrap_run(o)
     if run is None:

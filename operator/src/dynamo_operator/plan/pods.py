@@ -18,6 +18,7 @@ from dynamo_operator.snapshot import (
     NODE_ID,
     NODE_STATE,
     RESTARTS,
+    RESTORED,
     TLS,
     Claim,
     Pod,
@@ -63,6 +64,7 @@ def _notes(o: Snapshot, claim: Claim) -> dict[str, str | None]:
             RESTARTS: None,
             TLS: pod.tls if pod.tls != "off" else None,
             ASKS: "true" if pod.asks else None,
+            **({RESTORED: o.uid} if o.restored else {}),
         }
     if node.disk == "left" and NODE_ID in claim.annotations:
         return {NODE_STATE: LEFT}
