@@ -13,6 +13,7 @@ from dynamo_client import (
     DeleteOp,
     GetOp,
     PutOp,
+    Unauthorized,
 )
 from dynamo_client.batch import OPERATIONS_MAX, batch
 from dynamo_client.steps import Ask, Reply
@@ -92,3 +93,23 @@ def test_a_large_batch_is_several_requests() -> None:
     assert len(world.run(batch(world.client, operations), server)) == OPERATIONS_MAX + 2
     assert [len(sent(ask)) for ask in world.asked] == [OPERATIONS_MAX, 1, 1]
     assert world.run(batch(world.client, []), server) == []
+
+
+def test_a_batch_that_ends_says_that_a_part_of_it_is_stored() -> None:
+    """The second request of the batch, or the second attempt of the first, is refused as a whole:
+    what went before is stored."""
+    many = [PutOp(f"k{index}", b"x") for index in range(OPERATIONS_MAX + 1)]
+    no = refused(401, "unauthorized", {"dynamo-applied": "no"})
+    with pytest.raises(Unauthorized) as caught:
+        world = World("http://e1")
+        world.run(batch(world.client, many), results(*[DONE] * OPERATIONS_MAX), no)
+    assert caught.value.applied == "unknown"
+    with pytest.raises(Unauthorized) as caught:
+        world = World("http://e1")
+        two = [PutOp("a", "1"), PutOp("b", "2")]
+        world.run(batch(world.client, two), results(busy("no"), DONE), no)
+    assert caught.value.applied == "unknown"
+    with pytest.raises(Unauthorized) as caught:
+        world = World("http://e1")
+        world.run(batch(world.client, [PutOp("a", "1")]), results(busy("no")), no)
+    assert caught.value.applied == "no"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dynamo_client import (
+    ClientError,
     ConnectionFailed,
     Found,
     SiblingsFound,
@@ -15,7 +16,7 @@ from dynamo_client import (
     set_union,
 )
 from dynamo_client.steps import Ask, Reply
-from tests.dynamo_client.stepping import LOST, World, absent, record, refused, stored
+from tests.dynamo_client.stepping import LOST, REFUSED, World, absent, record, refused, stored
 
 NO = {"dynamo-applied": "no", "retry-after": "1"}
 
@@ -52,6 +53,32 @@ def test_update_does_not_merge_twice_what_may_be_there() -> None:
     full = refused(409, "too-many-siblings", context="c")
     with pytest.raises(TooManySiblings) as caught:
         world.run(world.client.update("k", set_union(add=[2])), absent(), LOST, full)
+    assert caught.value.applied == "unknown"
+
+
+def test_update_does_not_forget_that_an_earlier_write_may_be_there() -> None:
+    """The second write was certainly not stored; the first one may have been. If the update read
+    again, it would apply its change to a value that has the change already."""
+    world = World("http://e1", attempts_max=1)
+    script = [record(b"[1]"), LOST, refused(503, "draining", NO), REFUSED, stored()]
+    world.run(world.client.update("k", set_union(add=[2])), *script)
+    assert [ask.method for ask in world.asked] == ["GET", "PUT", "PUT", "PUT", "PUT"]
+    assert len({ask.headers["Dynamo-Request-Id"] for ask in world.asked[1:]}) == 1
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        refused(403, "forbidden", NO),
+        refused(409, "request-id-reused", NO),
+        refused(409, "too-many-siblings", NO, context="c"),
+        refused(503, "draining", NO),
+    ],
+)
+def test_an_update_that_ends_says_that_an_earlier_write_may_be_there(last: Reply) -> None:
+    world = World("http://e1", attempts_max=1)
+    with pytest.raises(ClientError) as caught:
+        world.run(world.client.update("k", set_union(add=[2])), record(b"[1]"), LOST, last)
     assert caught.value.applied == "unknown"
 
 

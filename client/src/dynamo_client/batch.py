@@ -16,6 +16,7 @@ from dynamo_client.attempts import Attempts, Request, node_ms
 from dynamo_client.errors import (
     BadAnswer,
     BadKey,
+    ClientError,
     ConnectionFailed,
     Unavailable,
     ValueTooLarge,
@@ -106,8 +107,18 @@ def batch(
     ways = {name: value for name, value in how.items() if value is not None}
     results: dict[int, BatchResult] = {}
     for chunk in _chunks(map(_item_of, operations)):
-        yield from _send(attempts, chunk, ways, results)
+        try:
+            yield from _send(attempts, chunk, ways, results)
+        except ClientError as error:
+            if any(map(_may_be_stored, results.values())):
+                error.applied = "unknown"
+            raise
     return [results[at] for at in range(len(operations))]
+
+
+def _may_be_stored(result: BatchResult) -> bool:
+    failed = result.error
+    return result.stored is not None or (failed is not None and failed.applied == "unknown")
 
 
 def _item_of(op: Op) -> _Item:

@@ -226,13 +226,14 @@ class Operations:
                         tried, key, data, said, kept if expiry is None else expiry, **how
                     )
                 )
-            except TooManySiblings as failed:
-                if failed.applied != "no":
+            except ClientError as failed:
+                if error.applied == "unknown":  # a write before this one may have been stored
+                    failed.applied = "unknown"
+                error = failed
+                full = isinstance(failed, TooManySiblings) and failed.applied == "no"
+                if not (full or isinstance(failed, Unavailable | ConnectionFailed)):
                     raise
-                error = failed
-            except (Unavailable, ConnectionFailed) as failed:
-                error = failed
-                if always_write:
+                if always_write and not full:
                     # The same write, by its id; one node with it is enough.
                     how |= {"w": 1, "dw": None if dw is None else 1}
         raise error
