@@ -94,9 +94,12 @@ def rights_by_service_account() -> str:
 
 def stranger_in_the_namespace() -> str:
     """A pod beside the ring's, with a ServiceAccount that no rule names, tries the three ports,
-    forged tokens and the API server: it gets the metrics, and nothing else."""
+    forged tokens and the API server: it gets the metrics, and nothing else. The NetworkPolicy lets
+    it use the admin port meanwhile: what is tried are credentials, with any network plugin."""
     shop = Ring()
     account("stranger", RINGS)
+    shop.change(networkPolicy={"monitoring": [{"podSelector": {}}]})
+    shop.settle(3)
     node = f"{shop.pod(0)}.{shop.name}-nodes.{RINGS}.svc"
     told = _tried("stranger", ["python", "/load/stranger.py", node, shop.name, RINGS])
     open_to_all = {name for name, answer in told.items() if answer == 200}
@@ -106,6 +109,7 @@ def stranger_in_the_namespace() -> str:
         known = not closed and "token " not in f"{name} "
         wanted = "closed" if closed else 403 if known else 401
         assert answer == wanted, (name, told)
+    shop.change(networkPolicy={"monitoring": None})
     return f"{len(told)} tries: {len(told) - 1} refused; metrics are for all"
 
 

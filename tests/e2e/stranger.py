@@ -12,6 +12,7 @@ import json
 import socket
 import ssl
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -23,6 +24,8 @@ API = "https://kubernetes.default.svc"
 TRUST = {"node": "/trust/ca.crt", "api": "/identity/ca.crt"}
 API_VERSION = "dynamo-ring.dev/v1alpha1"
 CLOSED = "closed"
+KNOWN_S_MAX, POLL_S = 20.0, 0.2
+"""How long a network plugin may take to know a new pod, or a policy that changed."""
 
 
 def trusting(whom: str) -> ssl.SSLContext:
@@ -92,8 +95,22 @@ def said_to_peers(encrypted: bool) -> str:
         return CLOSED
 
 
+def let_in(port: int) -> bool:
+    """Waits until this pod can connect; whether it can."""
+    until = time.monotonic() + KNOWN_S_MAX
+    while time.monotonic() < until:
+        try:
+            socket.create_connection((NODE, port), timeout=1).close()
+        except OSError:
+            time.sleep(POLL_S)
+        else:
+            return True
+    return False
+
+
 def main() -> None:
     """All tries."""
+    assert let_in(8080) and let_in(8081), "the NetworkPolicy does not let this pod in"
     client, admin = f"https://{NODE}:8080", f"https://{NODE}:8081"
     batch = json.dumps({"operations": [{"op": "get", "key": "Y2FydA=="}]}).encode()
     here = f"{API}/api/v1/namespaces/{NAMESPACE}"
