@@ -53,6 +53,7 @@ def policy_enforced() -> str:
     assert not wrong, (wrong, tried)
     figures.append(f"{len(tried)} connections tried, {sum(w for _, w in tried.values())} let in")
     figures.append(_opened())
+    figures.append(_own_namespace())
     kubectl("delete", "dring", walled.name, "-n", RINGS)
     for namespace, pod in (NEAR, STRANGER, FAR):
         kubectl("delete", "pod", pod, "-n", namespace, "--wait=false")
@@ -107,6 +108,17 @@ def _opened() -> str:
     walled.change(networkPolicy={"egress": None})
     until("without it the way is shut", lambda: not _reaches(_node(0), there, PORT), 60)
     return f"egress opened and shut again in {since(began)}"
+
+
+def _own_namespace() -> str:
+    """A spec that names no clients lets in the pods of its namespace, and no other pod."""
+    began = time.monotonic()
+    walled.change(networkPolicy={"clients": None})
+    node = _ip(_node(0))
+    until("its namespace is let in", partial(_reaches, STRANGER, node, PORTS["client"]), 60)
+    for source, name in ((STRANGER, "admin"), (STRANGER, "peer"), (FAR, "client")):
+        assert not _reaches(source, node, PORTS[name]), (source, name)
+    return f"its namespace let in, and no other, after {since(began)}"
 
 
 def _start(pod: Pod, labels: dict[str, str]) -> None:
