@@ -116,7 +116,7 @@ class Archive:
 
     def back_up(self, body: dict[str, Any], done: Answered) -> None:
         """Begins a backup, or goes on with the one of this id. The same id again, while it runs or
-        once it is done, is the same backup."""
+        while it is in the archive, is the same backup."""
         self._begin(
             body, done,
             lambda: ClusterBackup(
@@ -144,7 +144,9 @@ class Archive:
         if fault := self.archive_fault(body["archive"]):
             return done(400, refusal("bad-parameter", f"archive: {fault}"))
         run, asked = self._runs.get(name), make()
-        if run is None or run.state == "failed":
+        # A backup that is done looks into the archive again: it may have been deleted.
+        over = run is not None and run.state == "done" and isinstance(run, ClusterBackup)
+        if run is None or run.state == "failed" or (over and run.what == asked.what):
             run = asked
             self._runs.pop(name, None)
             self._runs[name] = run

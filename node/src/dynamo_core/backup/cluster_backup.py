@@ -72,15 +72,15 @@ class ClusterBackup(Machine):
         self.what = f"a backup to {archive}"
         self.state, self.why = "running", ""
         self.manifest: Manifest | None = None
-        self.progress = Progress(
-            backup, view.ring.identity.cluster_id, view.wall_ms, base if base != backup else ""
-        )
+        earlier, again = base if base != backup else "", view.draw() & (1 << 32) - 1
+        cluster_id, now_ms = view.ring.identity.cluster_id, view.wall_ms
+        self.progress = Progress(backup, cluster_id, now_ms, earlier, again=again)
         self._version = version
         self._step: Callable[[float], Effects] = self._look
         self._base: dict[int, Piece] = {}
         self._orders = Orders()
-        self._again = self._checks = 0
-        """A number that makes orders new after a loss of parts; how often the end was checked."""
+        self._checks = 0
+        """How often the end was checked."""
         self._suspects: set[bytes] = set()
         """Keys of which a node had a damaged record."""
         self._incomplete = IncompleteOwners(view.counters)
@@ -127,7 +127,7 @@ class ClusterBackup(Machine):
         self._base = {p: piece for p, piece in self._base.items() if p not in gone}
         self.view.counters["backup_partitions_lost"] += len({*lost, *gone})
         if lost:
-            self._again = self.view.draw() & (1 << 32) - 1
+            self.progress.again = self.view.draw() & (1 << 32) - 1
         self._incomplete.lost(lost)
         if not ends:
             return self._save_hints(now)
@@ -264,12 +264,12 @@ class ClusterBackup(Machine):
             self.progress.pieces[partition] = pieces
 
     def _call(self, name: str, partition: int, alone: bool, now: float) -> tuple[str, Message]:
-        order: Message = SaveHints(0, self.id, self.archive, self._again)
+        order: Message = SaveHints(0, self.id, self.archive, self.progress.again)
         if partition != HINTS:
             entry_id = self.view.ring.entries[partition].id
             base = self._base.get(partition)
             root = bytes.fromhex(base.root) if base is not None and alone else b""
-            again = self._again ^ self._incomplete.turn(partition, name)
+            again = self.progress.again ^ self._incomplete.turn(partition, name)
             bits = self.view.ring.partition_bits
             suspects = [x for x in sorted(self._suspects) if partition_of(x, bits) == partition]
             place = (self.id, self.archive, partition, entry_id, alone, root, again)

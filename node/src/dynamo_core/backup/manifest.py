@@ -58,6 +58,10 @@ class Progress(msgspec.Struct, omit_defaults=True):
     """By part with hints and partition: the last round that their store had agreed to."""
     unsure: dict[str, list[int]] = {}
     """By node: partitions with hints that may be newer than these numbers say."""
+    again: int = 0
+    """A number that all orders of this backup have, another one after parts were lost. Nodes answer
+    an order that comes again with what they saved before; the id may be that of a deleted
+    backup."""
 
     def parts(self) -> Iterator[Part]:
         """All that is saved so far."""
