@@ -37,16 +37,21 @@ FEW = 256
 @given(st.integers(DESCRIPTORS_MIN, 1 << 21), st.integers(1, 1024), st.integers(1, 1 << 14))
 def test_the_shares_fit_and_each_part_has_one(limit: int, admin: int, clients: int) -> None:
     share = shares(limit, admin, clients)
-    assert OWN + share.store + 2 * share.links + share.admin + share.clients <= limit
+    held = share.store + 2 * share.links + share.strangers + share.admin + share.clients
+    assert OWN + held <= limit
     assert share.store == store_share(limit) >= STORE_MIN
-    assert share.links >= 16 and 1 <= share.admin <= admin and 1 <= share.clients <= clients
+    assert (
+        share.links >= share.strangers >= 16
+        and 1 <= share.admin <= admin
+        and 1 <= share.clients <= clients
+    )
 
 
 def test_enough_is_not_lowered_and_too_little_is_refused() -> None:
-    assert shares(65_536, 256, 4160) == (512, 2048, 256, 4160)
-    assert shares(FEW, 256, 4160) == (48, 24, 24, 72)
-    with pytest.raises(TooFew, match="191, a node needs at least 192"):
-        shares(191, 256, 4160)
+    assert shares(65_536, 256, 4160) == (512, 2048, 256, 256, 4160)
+    assert shares(FEW, 256, 4160) == (46, 23, 23, 23, 46)
+    with pytest.raises(TooFew, match="199, a node needs at least 200"):
+        shares(199, 256, 4160)
 
 
 def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
@@ -135,7 +140,7 @@ def test_too_few_descriptors_are_one_line(start: Start) -> None:
     with few_descriptors(100):
         process = start("a")
     said = failure(process)
-    assert said == "cannot start: the limit of open files is 100, a node needs at least 192"
+    assert said == "cannot start: the limit of open files is 100, a node needs at least 200"
 
 
 def test_what_a_node_writes_is_for_its_user_alone(start: Start, tmp_path: Path) -> None:

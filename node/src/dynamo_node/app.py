@@ -173,7 +173,7 @@ async def run(settings: NodeSettings, secrets: Sequence[bytes], arguments: Seque
     certificates = settings.certificates()
     ends.secure(settings.of_peer_tls, certificates)
     last = LastResort(die, partial(mark_damaged, settings.data_dir))
-    driver = Driver(node, store, Links(ends, share.links), last)
+    driver = Driver(node, store, Links(ends, share.links, share.strangers), last)
     driver.memory_bound_bytes = told(
         node.settings,
         limits,

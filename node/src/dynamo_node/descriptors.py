@@ -4,7 +4,7 @@ At the start the node raises the soft limit to the hard limit. It then divides t
 before it opens anything: a node that gives its last one to a client can neither open a file of its
 store nor dial a peer. Each part is held to its share, so the node never gets `EMFILE`.
 
-    OWN + store + 2 links + admin + clients <= limit
+    OWN + store + 2 links + strangers + admin + clients <= limit
 
 The store and the links get theirs first, because the node answers nothing without them.
 """
@@ -15,15 +15,18 @@ import resource
 from contextlib import suppress
 from typing import NamedTuple
 
-OWN = 64
-"""Listeners, logs, the event loop, and files that the store opens besides its tables."""
+from dynamo_node.strangers import STRANGERS_MAX
+
+OWN = 72
+"""Listeners, that of links several times; logs, the event loop, and files that the store opens
+besides its tables."""
 STORE_WANTED, STORE_MIN = 512, 32
 """Tables that the store keeps open. With fewer, a get may first have to open a table."""
 LINKS_WANTED = 256
 """Links in one direction: a ring of 256 nodes."""
 LINKS_MAX = 2048
 """Links in one direction if there are enough descriptors."""
-DESCRIPTORS_MIN = 192
+DESCRIPTORS_MIN = 200
 
 
 class TooFew(Exception):
@@ -36,6 +39,8 @@ class Shares(NamedTuple):
     store: int
     links: int
     """In each direction."""
+    strangers: int
+    """Accepted links without a proof."""
     admin: int
     clients: int
 
@@ -67,7 +72,9 @@ def shares(limit: int, admin_wanted: int, clients_wanted: int) -> Shares:
     shared = limit - OWN
     store = store_share(limit)
     links = min(LINKS_WANTED, shared // 8)
+    strangers = min(STRANGERS_MAX, shared // 8)
     admin = min(admin_wanted, shared // 8)
-    clients = min(clients_wanted, shared - store - 2 * links - admin)
-    spare = shared - store - 2 * links - admin - clients
-    return Shares(store, min(LINKS_MAX, links + spare // 2), admin, clients)
+    rest = shared - store - 2 * links - strangers - admin
+    clients = min(clients_wanted, rest)
+    links = min(LINKS_MAX, links + (rest - clients) // 2)
+    return Shares(store, links, strangers, admin, clients)

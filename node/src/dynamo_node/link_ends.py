@@ -106,7 +106,8 @@ class LinkEnds:
         if self.certificates is None or self.tls == "off":
             return link
         both = self.tls == "allow"
-        return TlsLayer(link, self.certificates.peers, True, both, self.counters)
+        link.layer = TlsLayer(link, self.certificates.peers, True, both, self.counters)
+        return link.layer
 
     def dialled(self, link: Outgoing, in_tls: bool) -> asyncio.BufferedProtocol:
         """The protocol of a dialled connection."""
@@ -130,8 +131,15 @@ class _End(asyncio.BufferedProtocol):
         self.peer: Hello | None = None
         self.version = 0
         """Of the protocol, when the handshake is done."""
+        self.layer: TlsLayer | None = None
         self._handshake: Handshake | None = handshake
         self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def heard(self) -> bool:
+        """Whether the other side has sent anything."""
+        in_tls = self.layer is not None and self.layer.heard
+        return in_tls or self._handshake is None or self._handshake.heard
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -198,6 +206,7 @@ class _End(asyncio.BufferedProtocol):
         self.transport = None
         self._end_deadline()
         self.closed()
+        self.layer = None  # it refers to this end
 
     def abort(self) -> None:
         """Closes the connection at once."""
@@ -347,15 +356,7 @@ class Outgoing(_End):
     def __init__(self, ends: LinkEnds, way: Way, version: int) -> None:
         super().__init__(ends, ends.handshake(DIALER, version))
         self._way = way
-        self.layer: TlsLayer | None = None
         self._sealer: Sealer | PlainSealer = PlainSealer()
-
-    @property
-    def unheard(self) -> bool:
-        """Whether the other side has accepted the connection and sent no byte."""
-        if self.layer is not None and self.layer.heard:
-            return False
-        return self._handshake is not None and not self._handshake.heard
 
     def send(self, frame: bytes) -> None:
         """One frame, behind its head."""

@@ -24,7 +24,8 @@ from random import random
 from dynamo_core.protocol.frames import MESSAGE_BYTES_MAX
 from dynamo_node.clock import now_s
 from dynamo_node.link_ends import HANDSHAKE_S_MAX, Incoming, LinkEnds, Outgoing
-from dynamo_node.strangers import Strangers
+from dynamo_node.listeners import BACKLOG_MAX
+from dynamo_node.strangers import STRANGERS_MAX, Strangers
 
 SEND_BUFFER_BYTES_MAX = 64 * 1024 * 1024
 """Bytes that wait in one link; above it, a frame is dropped if other frames wait before it."""
@@ -32,6 +33,9 @@ DIALING_BYTES_MAX = 4 * 1024 * 1024
 """Bytes that are kept for a link while it is being dialled."""
 LINKS_MAX = 2048
 """Links in one direction; fewer if the limit of descriptors is low (T-7)."""
+ACCEPTS_A_TURN = 8
+"""Connections that are accepted in one turn of the loop. Higher: peers wait less behind strangers,
+and a flood of strangers makes each turn longer."""
 IDLE_S_MAX = 60.0
 RETRY_S_MIN, RETRY_S_MAX = 0.05, 1.0
 
@@ -183,7 +187,7 @@ class Route:
             return
         if link.peer is None:
             self.why = "closed at the handshake: another secret, certificate, cluster or protocol"
-        if not (self._link is None and link.unheard and self._turn()):
+        if link.heard or self._link is not None or not self._turn():
             self._fail()
 
     def _turn(self) -> bool:
@@ -222,21 +226,29 @@ class Route:
 class Links:
     """All links of one node."""
 
-    def __init__(self, ends: LinkEnds, links_max: int = LINKS_MAX) -> None:
+    def __init__(
+        self, ends: LinkEnds, links_max: int = LINKS_MAX, strangers_max: int = STRANGERS_MAX
+    ) -> None:
         self.ends = ends
         self.links_max = links_max
         self.routes: dict[str, Route] = {}
         self.incoming: set[Incoming] = set()
         """Links from proven peers; all other links are strangers."""
-        self.strangers = Strangers()
-        self._server: asyncio.Server | None = None
+        self.strangers = Strangers(strangers_max)
+        self._servers: list[asyncio.Server] = []
 
     async def listen(self, listener: socket.socket) -> None:
-        """Accepts links on a bound socket."""
+        """Accepts links on a bound socket. uvloop accepts one connection of a socket in a turn of
+        the loop, so the same listener is given to it several times: a peer must not wait in the
+        kernel behind strangers that come faster than one in a turn (T-4)."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: self.ends.accepted(Incoming(self.ends, self)), sock=listener
-        )
+        for sock in (listener, *(listener.dup() for _ in range(ACCEPTS_A_TURN - 1))):
+            server = await loop.create_server(
+                lambda: self.ends.accepted(Incoming(self.ends, self)),
+                sock=sock,
+                backlog=BACKLOG_MAX,
+            )
+            self._servers.append(server)
 
     def send(self, address: str, frame: bytes) -> bool:
         """One frame to an address; False when it was dropped."""
@@ -306,8 +318,8 @@ class Links:
 
     def close(self) -> None:
         """Sends what is buffered, then closes everything."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for route in self.routes.values():
             route.close()
         for link in [*self.incoming, *self.strangers]:

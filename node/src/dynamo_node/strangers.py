@@ -1,13 +1,19 @@
 """Accepted links whose other side has not proven itself: few places, separate from peers' places.
 
-If all are taken, a new stranger takes the place of the oldest one of the host that has most. A peer
-needs its place for one round trip, so a flood of strangers cannot keep it out (T-4), and one host
-cannot take the places of the others (T-5).
+If all are taken, a new stranger takes a place of the host that has most, so one host cannot take
+the places of the others (T-5). Of that host, the oldest stranger that has sent nothing goes first.
+Only the older half is searched for it: a peer has just connected when it has sent nothing. If all
+of the older half have sent something, the oldest goes.
+
+So a peer keeps its place until half of all places were taken anew, and when its hello has arrived,
+silent strangers cannot take it any more. It needs one round trip, therefore a flood of strangers
+cannot keep it out, even if they come from its own address (T-4).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,7 +41,9 @@ class Strangers:
         out = None
         if self._count >= self.strangers_max:
             most = max(self._by_host, key=lambda host: len(self._by_host[host]))
-            out = next(iter(self._by_host[most]))
+            links = self._by_host[most]
+            older = islice(links, (len(links) + 1) // 2)
+            out = next((one for one in older if not one.heard), next(iter(links)))
             self.discard(out, most)
         self._by_host.setdefault(host, {})[link] = None
         self._count += 1

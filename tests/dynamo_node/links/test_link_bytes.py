@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 
 import pytest
@@ -10,19 +9,9 @@ import pytest
 from dynamo_core.protocol.frame_tags import HEAD_BYTES, PlainSealer, Sealer
 from dynamo_core.protocol.frames import MESSAGE_BYTES_MAX, Frame, encode_frame
 from dynamo_core.protocol.messages import Fetched
-from dynamo_node.handshake import Handshake
 from dynamo_node.link_bytes import READ_BYTES_MAX, READ_BYTES_MIN, Arriving, LinkBytes, Waiting
 from dynamo_node.link_ends import LinkLimits
-from dynamo_node.strangers import STRANGERS_MAX, Strangers
-from tests.dynamo_node.links.station import (
-    FRAME,
-    SECRET,
-    Station,
-    closed,
-    dial,
-    hello,
-    with_stations,
-)
+from tests.dynamo_node.links.station import FRAME, Station, closed, dial, with_stations
 from tests.dynamo_node.waiting import until
 
 MIB = 1 << 20
@@ -210,56 +199,3 @@ def test_every_cut_of_two_frames_gives_two_frames() -> None:
         assert set(there.frames) == {FRAME}
 
     with_stations(body)
-
-
-# ---------------------------------------------------------------- strangers
-
-
-def test_strangers_never_keep_a_peer_out() -> None:
-    """Silent connections without the secret: more than there are places, opened again and again."""
-
-    async def body(here: Station, there: Station) -> None:
-        silent = [
-            await asyncio.open_connection("127.0.0.1", there.port)
-            for _ in range(STRANGERS_MAX + 50)
-        ]
-        await until(lambda: there.ends.counters["strangers_refused"] >= 50)
-        assert len(there.links.strangers) <= STRANGERS_MAX
-        here.links.send(there.address, FRAME)
-        await until(lambda: there.frames == [FRAME])
-        assert len(there.links.incoming) == 1
-        for _, writer in silent:
-            writer.transport.abort()
-        await until(lambda: not there.links.strangers)
-        assert there.links.by_version() == {("in", 2): 1}
-
-    with_stations(body)
-
-
-def test_a_stranger_is_held_to_the_bytes_of_a_hello() -> None:
-    async def body(here: Station, there: Station) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
-        begin = Handshake(hello(), SECRET).begin()
-        writer.write(begin[:-1])
-        await until(lambda: len(there.links.strangers) == 1)
-        writer.write(begin[-1:] + b"x" * MIB)
-        assert await closed(reader)
-        assert there.ends.counters["link_handshakes_refused"] == 1
-        writer.close()
-
-    with_stations(body)
-
-
-def test_the_oldest_stranger_of_the_host_with_most_goes_first() -> None:
-    strangers, links = Strangers(3), [object() for _ in range(6)]
-    first, second, third, fourth, fifth, sixth = links
-    assert strangers.add(first, "a") is None  # type: ignore[arg-type]
-    assert strangers.add(second, "b") is None  # type: ignore[arg-type]
-    assert strangers.add(third, "b") is None  # type: ignore[arg-type]
-    assert strangers.add(fourth, "b") is second  # type: ignore[arg-type]
-    assert strangers.add(fifth, "c") is third  # type: ignore[arg-type]
-    strangers.discard(first, "a")  # type: ignore[arg-type]
-    strangers.discard(first, "a")  # type: ignore[arg-type]
-    assert strangers.add(sixth, "c") is None  # type: ignore[arg-type]
-    assert list(strangers) == [fourth, fifth, sixth]
-    assert len(strangers) == 3
