@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.e2e import (
+    stories_autoscale,
     stories_begin,
     stories_change,
     stories_keep,
@@ -66,9 +67,10 @@ LONG: tuple[Callable[[], str], ...] = (
     stories_secure.plain_ring_goes_over_and_back,
     stories_keep.backed_up_by_the_clock,
     stories_keep.restored_after_the_namespace_was_deleted,
+    stories_autoscale.autoscaled,
 )
-"""They wait for kubelets to bring files up to date, or for the clock, some minutes each: played by
-name alone, after the chart was installed."""
+"""They wait for kubelets to bring files up to date, for an autoscaler, or for the clock, some
+minutes each: played by name alone, after the chart was installed."""
 
 
 def keep(story: str, error: str) -> Path:
