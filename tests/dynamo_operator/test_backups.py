@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from dynamo_operator.archive_runs import BACKUP, BOOTSTRAPS, RESTORE, SCHEDULED, Run
+from dynamo_operator.archive_runs import BACKUP, RESTORE, SCHEDULED, Run
 from dynamo_operator.backup_conditions import backed_up
 from dynamo_operator.plan.backups import (
     base,
     beyond,
     body,
     due_backup,
-    first_restore,
     retention,
     unrestored,
 )
@@ -365,36 +364,3 @@ def test_nothing_is_deleted_while_a_restore_may_read_it() -> None:
     ended = run("back", THREE, kind=RESTORE, spec=spec, labels={}, backup=days[2].id)
     o = look(*days, ended, after_due=60, retention={"count": 2})
     assert deletions(o) == {ARCHIVE: [days[2].id]}
-
-
-def test_a_ring_takes_the_backup_that_it_begins_with_once() -> None:
-    """A person tidies up, perhaps months later. Merged again, the backup would bring back what
-    clients have deleted since."""
-    world = World()
-
-    def tidies(w: World) -> None:
-        w.kube.remove("DynamoRestore", NAMESPACE, "cart-bootstrap")
-
-    asyncio.run(world.play([*STORIES["begun from a backup"], Scene(tidies), Scene(night)]))
-    assert not world.found("DynamoRestore")
-    assert world.found("DynamoCluster")["cart"]["status"]["conditions"][0]["status"] == "True"
-    assert world.object("StatefulSet", "cart") is not None
-    world.kube.remove("StatefulSet", NAMESPACE, "cart")
-    asyncio.run(world.play([Scene(night)]))
-    assert not world.found("DynamoRestore"), "the note outlives the StatefulSet"
-
-
-def test_a_restore_that_failed_is_made_again_when_it_is_deleted() -> None:
-    assert "failed" in unrestored(structs.replace(begun_with(), runs=(bootstrap("Failed"),)))
-    made = first_restore(begun_with()) or {}
-    assert made["metadata"]["name"] == "cart-bootstrap"
-
-
-def begun_with() -> Snapshot:
-    return asked(look(), bootstrap={"fromBackup": {"target": ARCHIVE}})
-
-
-def bootstrap(how: str) -> Run:
-    spec: Part = restore_spec({"clusterName": "cart", "from": {"target": ARCHIVE}})
-    of = {BOOTSTRAPS: begun_with().uid}
-    return run("cart-bootstrap", THREE, how, kind=RESTORE, spec=spec, labels=of)

@@ -127,7 +127,7 @@ class ClusterBackup(Machine):
         self._base = {p: piece for p, piece in self._base.items() if p not in gone}
         self.view.counters["backup_partitions_lost"] += len({*lost, *gone})
         if lost:
-            self.progress.again = self.view.draw() & (1 << 32) - 1
+            self.progress.orders_again(self.view.draw() & (1 << 32) - 1)
         self._incomplete.lost(lost)
         if not ends:
             return self._save_hints(now)

@@ -93,6 +93,10 @@ class Progress(msgspec.Struct, omit_defaults=True):
             del self.pieces[partition]
         return lost
 
+    def orders_again(self, again: int) -> None:
+        """Parts were lost: what nodes saved under the number before is not to be answered again."""
+        self.again = again
+
     def without_base(self) -> None:
         """Removes what refers to that backup, which is gone."""
         self.base = ""
