@@ -15,6 +15,7 @@ node that does not improve is evicted more and more rarely.
 from __future__ import annotations
 
 from dynamo_operator.actions import Note, Step
+from dynamo_operator.node_answers import Node
 from dynamo_operator.plan.pods import evict, patch
 from dynamo_operator.quantity import instant, stamp
 from dynamo_operator.snapshot import RESTARTS, Claim, Pod, Snapshot
@@ -24,13 +25,21 @@ PAUSE_S_MAX = 600.0
 """Seconds that an older node gets at first, and the longest pause."""
 
 
+FIRST = "first it hands over the data that its disk still has"
+
+
+def hands_over(node: Node) -> bool:
+    """Whether the node has left, and says that its disk is not empty yet (S-MEM-3)."""
+    return node.disk == "left" and node.emptied is False
+
+
 def anew(o: Snapshot, pod: Pod) -> Step:
     """The eviction, noted before it is done; or the step that says what it waits for."""
     node, claim = o.nodes[pod.ordinal], o.claims.get(pod.ordinal)
     text = f"{pod.name} has left the ring and should join again"
     count, last = restarts(claim)
-    if node.emptied is False:
-        return Step("ScalingUp", f"{text}: first it hands over the data that its disk still has")
+    if hands_over(node):
+        return Step("ScalingUp", f"{text}: {FIRST}")
     if pod.deleting_since is not None:
         return Step("ScalingUp", f"{text}: its pod ends")
     lacks_s = 0.0

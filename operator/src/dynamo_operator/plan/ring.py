@@ -13,7 +13,7 @@ from msgspec import structs
 from dynamo_operator.actions import Apply, Cancel, Change, Found, Note, Step
 from dynamo_operator.node_answers import LEFT
 from dynamo_operator.outages import way_out
-from dynamo_operator.plan.anew import anew
+from dynamo_operator.plan.anew import FIRST, anew, hands_over
 from dynamo_operator.plan.moves import outstanding
 from dynamo_operator.plan.objects import stateful_set
 from dynamo_operator.plan.pods import delete, patch
@@ -161,8 +161,9 @@ def leave(o: Snapshot) -> Step | None:
 
 def shrink(o: Snapshot) -> Step | None:
     """Theorem 1: the operator stops the highest pod only after the ring says that its node has LEFT
-    or was never in it, and the node, if it runs, says so too. It changes the StatefulSet only if it
-    is unchanged since the snapshot."""
+    or was never in it, and the node, if it runs, says so too. A node that was removed by force may
+    have acknowledged writes that no other node has, so it hands them over first (S-MEM-3). The
+    operator changes the StatefulSet only if it is unchanged since the snapshot."""
     assert o.ring is not None and o.workload is not None
     ordinal = o.replicas - 1
     if ordinal < o.spec.size or o.is_live(ordinal):
@@ -170,6 +171,9 @@ def shrink(o: Snapshot) -> Step | None:
     pod, node = o.pods.get(ordinal), o.nodes.get(ordinal)
     if pod is not None and pod.running and (node is None or not node.unjoined):
         text = f"{pod.name} has not reported yet that it has left{way_out(o, pod.name)}"
+        return Step("ScalingDown", text)
+    if pod is not None and pod.running and node is not None and hands_over(node):
+        text = f"{pod.name} has left the ring: {FIRST}{way_out(o, pod.name)}"
         return Step("ScalingDown", text)
     text = f"{o.pod_name(ordinal)} has left the ring; its pod stops"
     note = Note("PodRemoved", text)
