@@ -242,3 +242,11 @@ def test_nothing_is_told_of_a_ring_that_rests() -> None:
     asyncio.run(world.play([make()]))
     assert asyncio.run(world.operators[0].reconcile(NAMESPACE, "cart")) == RESYNC_S
     assert world.operators[0].observer.waits._since[NAMESPACE, "cart"] == {}
+
+
+def test_a_paused_ring_without_pods_rests() -> None:
+    """Nothing can change there without an event."""
+    world = World()
+    asyncio.run(world.play([make(paused=True)]))
+    assert not world.found("Pod")
+    assert asyncio.run(world.operators[0].reconcile(NAMESPACE, "cart")) == RESYNC_S

@@ -75,7 +75,8 @@ class Reconciler:
             return AGAIN_S
         if outcome.plan is not None:
             return APPROVAL_S
-        at_rest_s = RESYNC_S if whole or o.spec.stopped else TROUBLE_S
+        idle = o.spec.stopped or (o.spec.paused and not o.pods)
+        at_rest_s = RESYNC_S if whole or idle else TROUBLE_S
         at_rest_s = certificates.rest_s(o, rest_s(o, at_rest_s))
         return step.again_s or (PROGRESS_S if step.progressing else at_rest_s)
 
