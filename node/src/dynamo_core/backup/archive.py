@@ -9,8 +9,17 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from dynamo_core.admin.planner import Answered, refusal
-from dynamo_core.backup.archive_calls import ArchiveFailed, Bring, Measure, Pack, Put, Unpack
+from dynamo_core.backup.archive_calls import (
+    ArchiveFailed,
+    Bring,
+    Brought,
+    Measure,
+    Pack,
+    Put,
+    Unpack,
+)
 from dynamo_core.backup.cluster_backup import ClusterBackup
+from dynamo_core.backup.manifest import manifest_name
 from dynamo_core.backup.merging import Merging
 from dynamo_core.backup.restore import ClusterRestore
 from dynamo_core.backup.saving import Reply, SavingPartition
@@ -135,7 +144,9 @@ class Archive:
             ),
         )  # fmt: skip
 
-    def _begin(self, body: dict[str, Any], done: Answered, make: Callable[[], Run]) -> None:
+    def _begin(
+        self, body: dict[str, Any], done: Answered, make: Callable[[], Run], looked: bool = False
+    ) -> None:
         node, name = self.node, body["id"]
         if not node.member:
             return done(503, refusal("not-a-member", "this node is in no ring"))
@@ -144,9 +155,10 @@ class Archive:
         if fault := self.archive_fault(body["archive"]):
             return done(400, refusal("bad-parameter", f"archive: {fault}"))
         run, asked = self._runs.get(name), make()
-        # A backup that is done looks into the archive again: it may have been deleted.
-        over = run is not None and run.state == "done" and isinstance(run, ClusterBackup)
-        if run is None or run.state == "failed" or (over and run.what == asked.what):
+        over = isinstance(run, ClusterBackup) and run.state == "done" and run.what == asked.what
+        if run is not None and over and not looked:
+            return self._look(run, body["archive"], lambda: self._begin(body, done, make, True))
+        if run is None or run.state == "failed":
             run = asked
             self._runs.pop(name, None)
             self._runs[name] = run
@@ -156,6 +168,18 @@ class Archive:
             detail = f"id: {name} is {run.what}, not {asked.what}"
             return done(409, refusal("request-id-reused", detail))
         return done(202, {"id": name, "state": run.state})
+
+    def _look(self, run: Run, archive: str, then: Callable[[], None]) -> None:
+        """A backup that is done may have been deleted from the archive since: then its id is free
+        again."""
+
+        def brought(answer: Message) -> None:
+            there = isinstance(answer, Brought) and answer.data is not None
+            if not there and self._runs.get(run.id) is run:
+                del self._runs[run.id]
+            then()
+
+        self.carry(Bring(0, archive, manifest_name(run.id)), brought)
 
     def _forget(self) -> None:
         over = [name for name, run in self._runs.items() if run.state != "running"]
