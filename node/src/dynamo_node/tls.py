@@ -101,6 +101,10 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
     def buffer_updated(self, nbytes: int) -> None:
         """Received bytes."""
         data, self.heard = _of_loop.read[:nbytes], True
+        if self._shaken and self._tls is not None and nbytes <= SLICE_BYTES:
+            self._in.write(data)
+            self._work()
+            return
         if self._undecided:
             self._undecided = False
             if data[0] == FIRST_BYTE:
@@ -158,7 +162,8 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
             self._flush()
             self._end()
         else:
-            self._flush()
+            if self._out.pending:
+                self._flush()
 
     def _shake(self) -> bool:
         assert self._tls is not None
@@ -181,18 +186,19 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
     def _decrypt(self) -> None:
         tls, clear = self._tls, _of_loop.clear
         assert tls is not None
+        read: Any = tls.read
+        inner: Any = self._inner
         while not (self._closing or self._ended or (self._paused and self._buffered)):
             try:
                 if self._buffered:
-                    inner = cast(asyncio.BufferedProtocol, self._inner)
-                    buffer = cast(Any, inner.get_buffer(READ_BYTES))
-                    count = cast(int, tls.read(len(buffer), buffer))
+                    buffer = inner.get_buffer(READ_BYTES)
+                    count = read(len(buffer), buffer)
                     if count:
                         inner.buffer_updated(count)
                 else:
-                    count = cast(int, tls.read(RECORD_BYTES, cast(Any, clear)))
+                    count = read(RECORD_BYTES, clear)
                     if count:
-                        cast(asyncio.Protocol, self._inner).data_received(bytes(clear[:count]))
+                        inner.data_received(bytes(clear[:count]))
             except ssl.SSLWantReadError:
                 return
             except ssl.SSLZeroReturnError:
@@ -260,7 +266,11 @@ class TlsLayer(asyncio.BufferedProtocol, asyncio.Transport):
             self._below.write(data)
         elif data:
             try:
-                self._below.writelines(self._encrypted(data))
+                if len(data) <= RECORD_BYTES:
+                    self._tls.write(data)
+                    self._below.write(self._out.read())
+                else:
+                    self._below.writelines(self._encrypted(data))
             except ssl.SSLError:
                 self.abort()
 
