@@ -37,6 +37,7 @@ from dynamo_core.causality.context import Context
 from dynamo_core.causality.records import Record, Sibling
 from dynamo_core.errors import BadParameter, PeerCorrupt
 from dynamo_core.protocol.operations import Get, Operation, Outcome, Put
+from dynamo_core.request.admission_control import BACKGROUND
 from dynamo_node.clock import wall_ms
 from dynamo_node.driver import Driver
 
@@ -142,18 +143,19 @@ class ArchiveJobs:
         contexts, done = begun.contexts, begun.keys
         while some := await self._on_thread(lambda: list(islice(found, KEYS_AT_ONCE))):
             began = time.monotonic()
+            throttle = self._driver.node.throttle
             if not contexts:
                 contexts = [await self._context_of(key, record) for key, record in some]
                 mark = Mark(report["backup"], prefix, "running", report, done, contexts, True)
                 await self._on_thread(partial(archive.put, name, encode_mark(mark)))
             for (key, record), context in zip(some, contexts, strict=True):
+                asked = time.monotonic()
                 if context is not None:
                     await self._as_then(report["id"], key, record, context)
+                    await asyncio.sleep(throttle.rest_s(time.monotonic() - asked, 1))  # S-BG-1
                 report["skipped" if context is None else "records"] += 1
             contexts, done = [], done + len(some)
             _count(report, manifest)
-            budget = self._driver.node.throttle.budget  # S-BG-1
-            await asyncio.sleep((time.monotonic() - began) * (1 / budget - 1))
             report["took_ms"] += round((time.monotonic() - began) * 1000)
         report |= {"parts_done": counts["parts"], "bytes_done": counts["bytes"]}
         said = {**report, "state": "done"}
@@ -193,7 +195,7 @@ class ArchiveJobs:
                 if not answered.done():
                     answered.set_result(outcome)
 
-            self._driver.submit(msgspec.structs.replace(operation), done)
+            self._driver.submit(msgspec.structs.replace(operation), done, BACKGROUND)
             outcome = await answered
             if outcome.status in (200, 204, 404):
                 return outcome

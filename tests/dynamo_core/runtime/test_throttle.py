@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynamo_core.protocol.operations import Get, Outcome
+from dynamo_core.request.admission_control import BACKGROUND
 from dynamo_core.runtime.throttle import (
     BUDGET_MIN,
     FASTER,
@@ -115,3 +117,16 @@ def test_reads_of_clients_are_what_it_sees_and_status_shows() -> None:
     status = town.nodes["a"].admin.status()["background"]
     assert status["budget"] == 1.0 and status["latency_p99_ms"] > 0
     assert town.nodes["b"].admin.status()["background"]["latency_p99_ms"] is None
+
+
+def test_reads_of_the_node_itself_do_not_count() -> None:
+    """A job that writes old values again reads each key first, slowly while the node is busy: it
+    would hold itself at the least budget although no client waits."""
+    town = Town("a b c")
+    answers: list[Outcome] = []
+    for _ in range(READS_MIN):
+        town.nodes["a"].submit(Get(key=b"k"), answers.append, BACKGROUND)
+    town.deliver()
+    town.run(1.0)
+    assert [outcome.status for outcome in answers] == [404] * READS_MIN
+    assert town.nodes["a"].throttle.p99_ms is None

@@ -17,6 +17,10 @@ from dynamo_core.request.put import PutOperation
 from dynamo_core.runtime.host import Traced
 from dynamo_core.runtime.shares import ALL_USED, Shares
 
+BACKGROUND = "(background)"
+"""The principal of operations that the node does for its own work. No client waits for them, so
+the budget of background work does not count them (S-BG-1): such work would slow itself down."""
+
 
 class ServingHost(Traced, Protocol):
     """A host that says whether operations of clients are for it."""
@@ -108,7 +112,8 @@ class AdmissionControl:
 
         def answered(outcome: Outcome) -> None:
             now = node.now
-            node.throttle.read(now - get.started, now, get.hedged)
+            if principal != BACKGROUND:
+                node.throttle.read(now - get.started, now, get.hedged)
             slots.give(principal)
             done(outcome)
 
