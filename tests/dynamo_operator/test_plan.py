@@ -72,6 +72,12 @@ def _bare(o: Snapshot) -> Snapshot:
     return o
 
 
+def recorded(emptied: bool | None) -> Snapshot:
+    """The highest of four nodes has left, and its claim says so."""
+    o = node(unjoined(left(FOUR(), 3), 3, "left"), 3, emptied=emptied)
+    return asked(claim(o, 3, annotations=o.claims[3].annotations | {NODE_STATE: LEFT}), size=3)
+
+
 def _late(o: Snapshot, **fields: Any) -> Snapshot:
     """Before the founding; two of five pods have no machine, so there are no volumes for them."""
     o = empty(o)
@@ -221,10 +227,9 @@ CASES: dict[str, Case] = {
         "RecordingClaims", [do.PatchClaim]),
     "has left": (lambda: asked(unjoined(left(FOUR(), 3), 3, "left"), size=3), "RecordingClaims",
                  [do.PatchClaim]),
-    "has left, is recorded": (
-        lambda: asked(claim(unjoined(left(FOUR(), 3), 3, "left"), 3,
-                            annotations=FOUR().claims[3].annotations | {NODE_STATE: LEFT}), size=3),
-        "ScalingDown", [do.Apply]),
+    "has left, hands over": (lambda: recorded(emptied=False), "ScalingDown", []),
+    "has left, is recorded": (lambda: recorded(emptied=True), "ScalingDown", [do.Apply]),
+    "has left, an older node": (lambda: recorded(emptied=None), "ScalingDown", [do.Apply]),
     "has left, does not know yet": (lambda: asked(left(FOUR(), 3), size=3), "ScalingDown", []),
     "not joined": (lambda: unjoined(left(FOUR(), 3), 3), "ScalingUp", [do.Change]),
     "not joined, does not answer": (
