@@ -3,7 +3,7 @@ read, two runs under one id, partitions that take long, a copy that comes back t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -355,39 +355,3 @@ def test_an_id_is_of_one_run_alone() -> None:
         ask(body, lambda status, document: said.append((status, document)))
         archived.town.run(1.0)  # it looks into the archive first
         assert [(status, document["state"]) for status, document in said] == [(202, "done")]
-
-
-# ---------------------------------------------------------------- an id that is used again
-
-
-def delete_backup(archived: Archived, name: str, kept: Collection[str] = ()) -> None:
-    """As `dynamoctl backup delete`: also its parts, but for those that another one refers to."""
-    for each in list(archived.objects):
-        ours = each.startswith((f"backups/{name}/", f"parts/{name}/"))
-        if ours and each not in kept:
-            del archived.objects[each]
-
-
-def test_the_id_of_a_deleted_backup_makes_another_backup() -> None:
-    """At the same node: it does not say of what was deleted that it is done."""
-    archived = filled("a b c")
-    archived.back_up("a")
-    delete_backup(archived, "one")
-    assert archived.town.put("b", b"late", b"v").status == 204
-    assert archived.back_up("a")["records"] == len(KEYS) + 1
-    assert restored(archived, "one").values("x", b"late") == [b"v"]
-
-
-def test_the_id_of_a_deleted_backup_takes_nothing_of_what_it_saved_before() -> None:
-    """Another backup refers to the old parts, so they are still there; and the nodes remember
-    their answers to the orders of that time."""
-    archived = filled("a b c")
-    archived.back_up("a")
-    archived.back_up("a", "two", base="one")
-    delete_backup(archived, "one", {part.name for part in archived.manifest("two").parts()})
-    for index in range(40):
-        assert archived.town.put("b", b"late %d" % index, b"v").status == 204
-    report = archived.back_up("b")
-    assert report["records"] == len(KEYS) + 40
-    town = restored(archived, "one")
-    assert all(town.values("x", b"late %d" % n) == [b"v"] for n in range(40))

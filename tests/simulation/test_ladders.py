@@ -8,6 +8,7 @@ from tests.simulation import (
     address_mutants,
     approval_mutants,
     background_mutants,
+    backup_ladders,
     bounds_mutants,
     edge_mutants,
     found_ladders,
@@ -48,6 +49,7 @@ def test_every_ladder_has_a_rule() -> None:
         and level_mutants.LADDER_OF
         and staleness_ladders.LADDER_OF
         and background_mutants.BUSY
+        and backup_ladders.LADDER_OF
         and bounds_mutants.VALUE
         and edge_mutants.FULL
         and put_ladders.LADDER_OF
