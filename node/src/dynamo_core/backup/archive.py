@@ -114,8 +114,11 @@ class Archive:
         waiting.append((order.id, reply))
         if len(waiting) > 1:
             return
+        restores = self.node.replica.restores
+        restores.add(key)
 
         def done(loaded: Loaded) -> None:
+            restores.discard(key)
             for call_id, tell in self._merging.pop(key):
                 tell(copied(loaded, id=call_id))
 

@@ -12,7 +12,8 @@ administrator wants back.
 
 One part may have a value and another part its tombstone, and a restore may take longer than a
 tombstone stays. So the node that leads a restore agrees to no round meanwhile (S-DEL-2), and begins
-when the commits of earlier rounds must have come: what is deleted in the backup stays deleted.
+when the commits of earlier rounds must have come: what is deleted in the backup stays deleted. A
+node that merges a part agrees to none either, because the leader may end before it.
 
 A merge may happen twice without harm, so a run that was interrupted begins again.
 """
@@ -127,7 +128,7 @@ class ClusterRestore(Machine):
         self.bytes_total = sum(part.bytes for part in self._left.values())
         self._without, self._partitions = manifest.forgotten(), len(manifest.pieces)
         replica = self.view.replica
-        replica.restores.add(self.id)
+        replica.restores.add((self.id, ""))
         self._not_before = replica.agreed_at + COMMITS * self.view.settings.call_s
         return self._turn(now)
 
@@ -219,7 +220,7 @@ class ClusterRestore(Machine):
 
     def _over(self, state: str, why: str = "") -> Effects:
         self.finished = True
-        self.view.replica.restores.discard(self.id)
+        self.view.replica.restores.discard((self.id, ""))
         self.state, self.why = state, why
         return []
 

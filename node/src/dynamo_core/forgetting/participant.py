@@ -39,7 +39,7 @@ def obstacle(replica: Replica, ring: Ring, partition: int) -> str:
     if entry.old is not None:
         return f"partition {partition} has moved and settles"
     if replica.restores:
-        return f"the restore {min(replica.restores)} is under way at {replica.name}"
+        return f"the restore {min(replica.restores)[0]} is under way at {replica.name}"
     hints = replica.hints.some_of(partition, ring.partition_bits, 1)
     if hints:
         return f"a hint for {shown(hints[0][0])} lies at {replica.name}"

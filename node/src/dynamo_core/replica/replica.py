@@ -64,8 +64,9 @@ class Replica:
         """The target of the hints that are kept meanwhile."""
         self.stamps: dict[int, int] = {}
         """By partition: the *seen* with which its quarantine ended, that of these hints."""
-        self.restores: set[str] = set()
-        """Restores that this node leads: it agrees to no round meanwhile."""
+        self.restores: set[tuple[str, str]] = set()
+        """Restores that this node leads (""), and the parts of restores that it merges: it agrees
+        to no round meanwhile."""
         self.agreed_at = float("-inf")
         """When this process last agreed to a round."""
         self.marks: set[int] = set()
