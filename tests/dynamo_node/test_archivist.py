@@ -6,11 +6,13 @@ import asyncio
 from pathlib import Path
 from threading import Event
 
+import pytest
+
 from dynamo_archive.sealing import Sealing
 from dynamo_core.backup.archive_calls import Bring, Brought, Done, Pack, Packed, Put
 from dynamo_core.keys import DATA
 from dynamo_core.protocol.messages import Message
-from dynamo_node.archivist import THREADS, Archivist
+from dynamo_node.archivist import QUIET_S, SHARE, THREADS, Archivist, rest_s
 from tests.dynamo_node.lone_admin import Admin, with_node
 
 
@@ -50,5 +52,24 @@ def test_progress_and_manifests_do_not_wait_for_partitions(tmp_path: Path) -> No
         for pack in packs:
             said = await asyncio.wait_for(pack, 10)
             assert isinstance(said, Packed) and said.parts[0].records == 1
+
+    with_node(body)
+
+
+@pytest.mark.parametrize("budget", [1.0, 0.5, 0.05])
+def test_a_thread_uses_its_share_of_a_processor(budget: float) -> None:
+    """The whole budget while no client asks."""
+    for quiet_s, share in ((QUIET_S, budget), (float("inf"), budget), (0.0, budget * SHARE)):
+        assert 3.0 / (3.0 + rest_s(3.0, budget, quiet_s)) == pytest.approx(share)
+
+
+def test_a_request_of_a_client_counts_as_asked(tmp_path: Path) -> None:
+    async def body(admin: Admin) -> None:
+        requests = admin.driver.requests
+        assert requests.asked_at == float("-inf")
+        await admin.put(b"key")
+        first = requests.asked_at
+        await admin.put(b"key")
+        assert float("-inf") < first < requests.asked_at
 
     with_node(body)

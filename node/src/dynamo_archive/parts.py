@@ -15,11 +15,11 @@ from dynamo_core.errors import BadParameter
 from dynamo_core.protocol.backup_messages import Part
 
 PART_BYTES = 8 * 1024 * 1024
-"""A part ends with the record that reaches it. Larger: fewer objects, more memory at both ends."""
+"""A part ends with the slice that reaches it. Larger: fewer objects, more memory at both ends."""
 PART_BYTES_MAX = 128 * 1024 * 1024
 """No part unpacks to more: a record is far smaller (S-SIB-1)."""
-SLICE = 64
-"""Rows between two looks at how fast this may go."""
+SLICE_ROWS, SLICE_BYTES = 64, 256 * 1024
+"""A slice ends with the record that reaches one of them. `pack` rests between slices."""
 LEVEL = 3
 Row = tuple[bytes, bytes]
 
@@ -29,37 +29,48 @@ def pack(
     sealing: Sealing = PLAIN,
 ) -> tuple[list[Part], list[bytes]]:  # fmt: skip
     """Rows of the store into parts. Returns them, and the store keys of damaged records, of which
-    no part has any. `rest` is called after each slice. Raises ArchiveError, StoreError."""
+    no part has any. `rest` is called after each slice and each part. Raises ArchiveError,
+    StoreError."""
     parts: list[Part] = []
     damaged: list[bytes] = []
-    for index, some in enumerate(_portions(rows, rest)):
+    kept: list[Row] = []
+    size = 0
+
+    def keep() -> None:
+        parts.append(_keep(archive, f"{prefix}-{len(parts)}", kept, size, sealing))
+        rest()
+
+    for some in _slices(rows):
         good, bad = split_rows(family, some)
         damaged += bad
-        if good:
-            parts.append(_keep(archive, f"{prefix}-{index}", good, sealing))
+        kept += good
+        size += sum(len(stored) + len(record) for stored, record in good)
+        rest()
+        if size >= PART_BYTES:
+            keep()
+            kept, size = [], 0
+    if kept:
+        keep()
     return parts, damaged
 
 
-def _portions(rows: Iterable[Row], rest: Callable[[], None]) -> Iterator[list[Row]]:
-    portion: list[Row] = []
+def _slices(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    some: list[Row] = []
     size = 0
-    for count, row in enumerate(rows, 1):
-        portion.append(row)
+    for row in rows:
+        some.append(row)
         size += len(row[0]) + len(row[1])
-        if size >= PART_BYTES:
-            yield portion
-            portion, size = [], 0
-        if count % SLICE == 0:
-            rest()
-    if portion:
-        yield portion
+        if len(some) >= SLICE_ROWS or size >= SLICE_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
-def _keep(archive: Archive, name: str, rows: list[Row], sealing: Sealing) -> Part:
+def _keep(archive: Archive, name: str, rows: list[Row], size: int, sealing: Sealing) -> Part:
     data = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(encode_rows(rows))
     data = sealing.seal(data)
     archive.put(name, data)
-    size = sum(len(stored) + len(record) for stored, record in rows)
     return Part(name, len(rows), size, len(data), sha256(data).hexdigest())
 
 

@@ -44,7 +44,7 @@ from dynamo_node.slow_log import tell
 REOPEN_S_MIN, REOPEN_S_MAX = 0.25, 8.0
 SEEDS_S = 3.0
 """A node without a ring, or one that does not hear all members, resolves its seeds at this pace."""
-CHORES_S = 0.2
+CHORES_S = 0.5
 CORRUPT_TOLD_S = 60.0
 """The log says at most once in this time that a peer sends corrupt records."""
 TIMER_S = 0.001
@@ -148,7 +148,7 @@ class Driver:
     def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
         """A client's operation; `done` is called exactly once, never before this turn began."""
         self.enter()
-        began = now_s()
+        self.requests.asked_at = began = now_s()
 
         def answered(outcome: Outcome) -> None:
             self.requests.observe(operation, outcome, now_s() - began)

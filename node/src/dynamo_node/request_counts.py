@@ -42,6 +42,8 @@ class Requests:
         self.counts: Counter[tuple[str, int]] = Counter()
         self.seconds = {kind: Buckets(SECONDS) for kind in ("get", "put", "delete")}
         self.siblings = Buckets(SIBLINGS)
+        self.asked_at = float("-inf")
+        """When a client asked last, in seconds of the monotonic clock."""
 
     def observe(self, operation: Operation, outcome: Outcome, seconds: float) -> None:
         """Counts one answered operation."""
