@@ -41,7 +41,7 @@ from dynamo_node.driver import Driver
 
 THREADS = 2
 """For partitions and parts. One more is for small objects, which wait for no partition."""
-SHARE = 0.125
+SHARE = 1 / 16
 """Of a processor, for one of these threads while clients ask this node. At full speed they hold the
 interpreter so often that p99 of clients was thirty times as long."""
 QUIET_S = 1.0
