@@ -42,7 +42,7 @@ from benchmarks.stores import Edge, Ours, Peer  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 
-from benchmarks import core_cost, quiet, rights_cost, table  # noqa: E402
+from benchmarks import core_cost, quiet, rights_cost, table, trust_cost  # noqa: E402
 from dynamo_client.errors import ClientError  # noqa: E402
 
 CHANGES = RING_CHANGES | {"growth": growth, "backup": backups, "hedging": hedging}
@@ -199,6 +199,7 @@ def main(
     change([row for row in wanted if row in CHANGES], sizes, results, console)
     if not (quick or only):
         results.rights_us = rights_cost.shown()
+        results.trust_us = trust_cost.shown()
     table.show(results, ROWS, console)
     if not (quick or only):
         results.phases = core_cost.shown()

@@ -43,6 +43,8 @@ class Results:
     """Inside the core: the head of the table, then one row for each phase."""
     rights_us: dict[str, float] = field(default_factory=dict)
     """What the check of rights adds to a request, by its kind."""
+    trust_us: dict[str, float] = field(default_factory=dict)
+    """What a put costs because nodes believe nothing that arrives, by what it is for."""
     tmpfs: bool = True
     rounds: int = 0
     seconds: float = 0.0

@@ -27,6 +27,8 @@ TARGETS = {
 }
 """Ours divided by the peer's; a goal, not a test."""
 IDLE_MB_MAX = 120
+TRUST_PART_MAX = 0.05
+"""Of the processor time of a put."""
 RIGHTS_US_MAX = 2.0
 CHANGES_HEAD = (
     "Half gets and half updates of 1 KB at a steady rate, 500 a second unless `--rate` says"
@@ -87,6 +89,16 @@ def lines(results: Results, rows: Rows) -> list[tuple[str, ...]]:
     return made
 
 
+def _trust(results: Results) -> list[str]:
+    put_us = results.cpu_us.get(("put", "dynamo-ring"))
+    if not (results.trust_us and put_us):
+        return []
+    part = sum(results.trust_us.values()) / median(put_us)
+    met = "met" if part <= TRUST_PART_MAX else "NOT MET"
+    costs = ", ".join(f"{what} {cost_us:.1f} µs" for what, cost_us in results.trust_us.items())
+    return [f"trust: {costs} of a put: {part:.1%} (goal ≤{TRUST_PART_MAX:.0%}: {met})"]
+
+
 def remarks(results: Results, rows: Rows) -> list[str]:
     """Facts that a reader of the numbers must know."""
     used = {row for row, _ in results.samples}
@@ -103,6 +115,7 @@ def remarks(results: Results, rows: Rows) -> list[str]:
             f"rights: {cost_us:.1f} µs of a {kind} (goal < {RIGHTS_US_MAX:g} µs: {met}), in one"
             " process, a token that the connection has shown before"
         )
+    said += _trust(results)
     if results.versions.get("naive", "").endswith("httpx"):
         said.append(
             "naive: aiohttp is not installed, so its nodes call each other with httpx, which is"
