@@ -254,6 +254,31 @@ def test_below_a_floor_the_copy_goes_slice_by_slice_and_the_quarantine_stays() -
     assert town.values("c", there[12]) == [b"meanwhile"]
 
 
+def test_a_copy_that_is_dropped_after_the_disk_was_full_is_not_complete() -> None:
+    """The full disk refuses the batch that takes the mark of the copy; the records go later. With
+    the mark, the empty copy would prove that its keys are absent."""
+    town = Town("a b c", settings=QUICK)
+    town.put("a", KEY, b"v", w=3)
+    for name in "bc":
+        town.nodes[name].replica.numbers.commit(HERE, ROUND)
+    town.deliver()
+    town.kill("a")
+    town.cut |= {(a, b) for a in "abc" for b in "abc" if "a" in (a, b)}
+    node, disk = town.start("a"), town.disks["a"]
+    disk.full = True
+    tell(town, node, "b", ROUND, ROUND)
+    assert HERE in node.quarantine.dropping and not node.writable
+    disk.full = False
+    node.reopened()
+    town.until(lambda: not node.quarantine.dropping)
+    assert STORED not in disk.rows[DATA]
+    assert HERE not in node.replica.marks and not node.replica.complete(HERE)
+    assert town.get("a", KEY, r=1).problem == "insufficient-owners"
+    town.cut.clear()
+    town.until(lambda: node.replica.complete(HERE))
+    assert town.values("a", KEY, r=1) == [b"v"]
+
+
 def test_a_running_node_learns_that_it_is_stale_when_it_is_refused() -> None:
     town = Town("a b c", settings=QUICK)
     town.put("a", KEY, b"v", w=3)

@@ -73,6 +73,9 @@ class Drop(Machine):
         for stored, record in rows:
             replica.forget(stored, record)
         hints = replica.hints.some_of(self.partition, bits, limit, replica.quarantine_target)
+        if self.partition in replica.marks:
+            # The store refused the batch that took the mark: it goes with the first records.
+            replica.lose_complete(self.partition)
         for target, stored in hints:
             if replica.hint(target, stored) is not None:
                 replica.hints.drop(target, stored)
