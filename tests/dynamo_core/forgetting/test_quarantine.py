@@ -254,6 +254,32 @@ def test_below_a_floor_the_copy_goes_slice_by_slice_and_the_quarantine_stays() -
     assert town.values("c", there[12]) == [b"meanwhile"]
 
 
+def test_a_hint_that_an_earlier_life_took_from_a_store_that_knew_the_round_stays() -> None:
+    """Its sender has dropped it after this node's fsynced ack, so there is no other copy."""
+    town = Town("a b c d", settings=QUICK)
+    stale, *others = town.owners(KEY)
+    (stand_in,) = town.others(KEY)
+    town.put(stale, KEY, b"v", w=3)
+    for name in others:
+        town.nodes[name].replica.numbers.commit(HERE, ROUND)
+    town.nodes[stand_in].replica.numbers.see(HERE, ROUND)
+    town.deliver()
+    town.kill(stale)
+    apart_from = {(x, y) for x in (stale, stand_in) for y in others}
+    town.cut |= apart_from | {(y, x) for x, y in apart_from}
+    town.run(5.0)
+    assert town.put(stand_in, KEY, b"new", w=1).status == 204
+    town.start(stale)
+    town.until(lambda: not hints(town, stand_in))
+    town.kill(stale)
+    town.start(stale)
+    town.cut.clear()
+    town.until(lambda: not town.nodes[stale].replica.quarantined and not hints(town, stale))
+    assert town.counters("stale_copies_dropped") == 1
+    for name in town.names:
+        assert set(town.values(name, KEY)) == {b"v", b"new"}
+
+
 def test_a_copy_that_is_dropped_after_the_disk_was_full_is_not_complete() -> None:
     """The full disk refuses the batch that takes the mark of the copy; the records go later. With
     the mark, the empty copy would prove that its keys are absent."""

@@ -9,7 +9,8 @@ partition is not complete, and it agrees to no round of it. A hint that is deliv
 be as old as this disk's data. It is kept, and later sent, with the number that it came with.
 
     own seen < their floor      the node drops its copy and its hints of the partition, except what
-                                it kept apart in this life; then it takes over the owner's numbers
+                                it kept apart in this life, and hints that an earlier life got from
+                                a store that knew the round; then it takes over the owner's numbers
     their seen <= own seen      this disk knows every round that the owner knows: it is compared
     else                        the owner agreed to a round that this node missed. The round was
                                 abandoned if no owner's floor is above this node's seen; all owners
@@ -26,6 +27,7 @@ from dynamo_core.keys import range_of
 from dynamo_core.membership.ring_state import Taken
 from dynamo_core.protocol.round_messages import Numbers, NumbersTold
 from dynamo_core.protocol.route import Route
+from dynamo_core.replica.hint_target import HintTarget, InQuarantine
 from dynamo_core.replica.replica import Replica
 from dynamo_core.ring.document import Ring
 from dynamo_core.runtime.failure_detector import FailureDetector
@@ -72,7 +74,7 @@ class Drop(Machine):
         rows, after = replica.page(*range_of(self.partition, bits), limit)
         for stored, record in rows:
             replica.forget(stored, record)
-        hints = replica.hints.some_of(self.partition, bits, limit, replica.quarantine_target)
+        hints = replica.hints.some_of(self.partition, bits, limit, self._stays)
         if self.partition in replica.marks:
             # The store refused the batch that took the mark: it goes with the first records.
             replica.lose_complete(self.partition)
@@ -80,6 +82,14 @@ class Drop(Machine):
             if replica.hint(target, stored) is not None:
                 replica.hints.drop(target, stored)
         return bool(rows or hints) or after is not None
+
+    def _stays(self, target: HintTarget) -> bool:
+        """What came in this life stays. So does what an earlier life took from a store that had
+        seen the round: its sender has dropped it."""
+        if self.replica.quarantine_target.same_start(target):
+            return True
+        seen = target.seen if isinstance(target, InQuarantine) else None
+        return seen is not None and seen >= self._floor
 
 
 class Quarantine:
@@ -177,7 +187,7 @@ class Quarantine:
         replica, bits = self.replica, self.node.ring.partition_bits
         try:
             return bool(
-                replica.hints.some_of(partition, bits, 1, replica.quarantine_target)
+                replica.hints.some_of(partition, bits, 1, replica.quarantine_target.same_start)
                 or replica.rows(*range_of(partition, bits), 1)
             )
         except Corrupt:

@@ -10,11 +10,12 @@ it (S-DOT-3, S-HINT-5).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import islice
 
 from dynamo_core.causality.codec import merge_bytes
 from dynamo_core.keys import HINTS, META, PREFIX_BYTES, partition_of
-from dynamo_core.replica.hint_target import HintTarget, InQuarantine, shown, spelled, target_of
+from dynamo_core.replica.hint_target import HintTarget, shown, spelled, target_of
 from dynamo_core.replica.write_batch import WriteBatch
 
 _DIRTY = b"dirty/"
@@ -115,9 +116,13 @@ class HintBook:
         return any(arc in arcs for arc in range(partition << width, (partition + 1) << width))
 
     def some_of(
-        self, partition: int, bits: int, limit: int, but: InQuarantine | None = None
+        self,
+        partition: int,
+        bits: int,
+        limit: int,
+        but: Callable[[HintTarget], bool] = lambda target: False,
     ) -> list[tuple[HintTarget, bytes]]:
-        """Hints of the partition: (target, store key), without those of the same start as `but`."""
+        """Hints of the partition: (target, store key), without those for which `but` is true."""
         if not self.any_of(partition, bits):
             return []
         found = (
@@ -125,7 +130,7 @@ class HintBook:
             for stored, targets in self._sizes.items()
             if partition_of(stored, bits) == partition
             for target in sorted(targets, key=spelled)
-            if but is None or not but.same_start(target)
+            if not but(target)
         )
         return list(islice(found, limit))
 
