@@ -26,6 +26,7 @@ from tests.e2e import (
     stories_machines,
     stories_network,
     stories_secure,
+    stories_snapshots,
     stories_troubles,
     stories_upgrade,
 )
@@ -67,10 +68,11 @@ LONG: tuple[Callable[[], str], ...] = (
     stories_secure.plain_ring_goes_over_and_back,
     stories_keep.backed_up_by_the_clock,
     stories_keep.restored_after_the_namespace_was_deleted,
+    stories_snapshots.snapshots_begin_another_ring,
     stories_autoscale.autoscaled,
 )
-"""They wait for kubelets to bring files up to date, for an autoscaler, or for the clock, some
-minutes each: played by name alone, after the chart was installed."""
+"""They wait for kubelets to bring files up to date, for an autoscaler, for a storage driver, or for
+the clock, some minutes each: played by name alone, after the chart was installed."""
 
 
 def keep(story: str, error: str) -> Path:
@@ -82,6 +84,7 @@ def keep(story: str, error: str) -> Path:
         "objects": ("get", "all,pvc,pdb,dynamo,nodes", "-A", "-o", "wide"),
         "rings": ("get", "dring", "-A", "-o", "yaml"),
         "runs": ("get", "drepair,dbackup,drestore", "-A", "-o", "yaml"),
+        "snapshots": ("get", "volumesnapshots,volumesnapshotcontents", "-A", "-o", "yaml"),
         "described": ("describe", "dring", "-A"),
         "events": ("get", "events", "-A", "--sort-by=.metadata.creationTimestamp"),
         "operator": ("logs", "-n", SYSTEM, "deploy/dynamo-ring", "--tail=2000"),

@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
-from tests.e2e.kubectl import Object, Refused, apply, find, get, kubectl, until
+from tests.e2e.kubectl import Object, Refused, apply, get, kubectl, until
+from tests.e2e.runs import all_of, begun, ended, kill_operator, make
 from tests.e2e.stage import (
     ROOT,
     SHOPPERS,
-    SYSTEM,
     Ring,
-    operator_pod,
     pod_spec,
     since,
     told_by,
@@ -100,38 +98,9 @@ def _client(ring: Ring, what: str, begins: str = "key") -> Object:
     return told_by(f"{what}-{ring.name}", spec)
 
 
-def _runs(ring: Ring, kind: str) -> dict[str, Object]:
-    return {each["metadata"]["name"]: each for each in find(kind, ring.namespace)}
-
-
-def _state(ring: Ring, kind: str, name: str) -> str:
-    return str(get(kind, ring.namespace, name).get("status", {}).get("state", ""))
-
-
-def _make(ring: Ring, kind: str, name: str, **spec: Any) -> None:
-    meta = {"name": name, "namespace": ring.namespace}
-    spec = {"clusterName": ring.name} | spec
-    version = "dynamo-ring.dev/v1alpha1"
-    apply({"apiVersion": version, "kind": kind, "metadata": meta, "spec": spec})
-
-
-def _kill_operator() -> None:
-    name = operator_pod()["metadata"]["name"]
-    kubectl("delete", "pod", name, "-n", SYSTEM, "--force", "--grace-period=0")
-
-
-def _ended(ring: Ring, kind: str, name: str, seconds: float = 120) -> Object:
-    """Its status at the end. Raises AssertionError unless it is complete."""
-    ends = ("Complete", "Failed")
-    until(f"{kind} {name}", lambda: _state(ring, kind, name) in ends, seconds)
-    status: Object = get(kind, ring.namespace, name)["status"]
-    assert status["state"] == "Complete", status
-    return status
-
-
 def _clock_made(names: set[str]) -> list[str]:
     """Complete backups by the clock that are not among these."""
-    found = _runs(KEPT, "dbackup").items()
+    found = all_of(KEPT, "dbackup").items()
     whole = [n for n, each in found if each.get("status", {}).get("state") == "Complete"]
     return sorted(n for n in whole if n not in names and n.startswith(f"{KEPT.name}-"))
 
@@ -151,7 +120,7 @@ def backed_up_by_the_clock() -> str:
     KEPT.settle(3)
     told = _client(KEPT, "write")
     assert told["done"] == KEYS, told
-    before = set(_runs(KEPT, "dbackup"))
+    before = set(all_of(KEPT, "dbackup"))
     began = time.monotonic()
     until("a backup by the clock", lambda: _clock_made(before), 180)
     first = _clock_made(before)[0]
@@ -163,20 +132,16 @@ def backed_up_by_the_clock() -> str:
     status = get("dbackup", KEPT.namespace, second)["status"]
     assert status["base"] and status["newBytes"] < status["storedBytes"], status
     figures.append(f"the next sent {status['newBytes']} of {status['storedBytes']} bytes")
-    until("the old one is gone", lambda: first not in _runs(KEPT, "dbackup"), 60)
+    until("the old one is gone", lambda: first not in all_of(KEPT, "dbackup"), 60)
     _fact(KEPT, "BackupUpToDate", "True")
     KEPT.change(backup={"suspend": True})
-    _make(KEPT, "DynamoBackup", "by-hand", whole=True)
-    until("it has begun", partial(_begun, KEPT, "dbackup", "by-hand"), 60)
-    _kill_operator()
-    status = _ended(KEPT, "dbackup", "by-hand")
+    make(KEPT, "DynamoBackup", "by-hand", whole=True)
+    until("it has begun", partial(begun, KEPT, "dbackup", "by-hand"), 60)
+    kill_operator()
+    status = ended(KEPT, "dbackup", "by-hand")
     assert status["records"] >= KEYS and not status.get("missed"), status
     figures.append(f"operator killed, the backup took {status['durationSeconds']} s")
     return "; ".join(figures)
-
-
-def _begun(ring: Ring, kind: str, name: str) -> bool:
-    return _state(ring, kind, name) in ("Running", "Complete")
 
 
 def _fact(ring: Ring, kind: str, wanted: str) -> None:
@@ -188,7 +153,7 @@ def restored_after_the_namespace_was_deleted() -> str:
     """The namespace goes, with claims and Secrets. A ring of another name, namespace, size and
     partition count begins from the newest backup, the operator is killed midway, and every key is
     counted. Then a mistake is undone."""
-    until("backups rest", lambda: _begun(KEPT, "dbackup", "by-hand"), 60)
+    until("backups rest", lambda: begun(KEPT, "dbackup", "by-hand"), 60)
     kubectl("delete", "namespace", KEPT.namespace, timeout_s=180.0)
     _stage(AGAIN)
     began = time.monotonic()
@@ -198,20 +163,20 @@ def restored_after_the_namespace_was_deleted() -> str:
         backup={"target": TARGET, "secretName": "archive"},
         bootstrap={"fromBackup": {"target": TARGET}},
     )
-    until("the restore has begun", partial(_begun, AGAIN, "drestore", "again-bootstrap"), 180)
-    _kill_operator()
+    until("the restore has begun", partial(begun, AGAIN, "drestore", "again-bootstrap"), 180)
+    kill_operator()
     AGAIN.settle(5, 300)
     figures = [f"Ready with five nodes after {since(began)}"]
     told = _client(AGAIN, "read")
     assert told["done"] == KEYS, told
     figures.append(f"{told['done']} of {KEYS} keys counted")
-    _make(AGAIN, "DynamoBackup", "before")
-    _ended(AGAIN, "dbackup", "before")
+    make(AGAIN, "DynamoBackup", "before")
+    ended(AGAIN, "dbackup", "before")
     spoilt = _client(AGAIN, "spoil", "key 1")
     assert spoilt["done"], spoilt
     source = {"from": {"name": "before"}, "mode": "IntoPast", "prefix": "key 1"}
-    _make(AGAIN, "DynamoRestore", "undo", **source)
-    status = _ended(AGAIN, "drestore", "undo")
+    make(AGAIN, "DynamoRestore", "undo", **source)
+    status = ended(AGAIN, "drestore", "undo")
     assert status["records"] == spoilt["done"], status
     told = _client(AGAIN, "read")
     assert told["done"] == KEYS, told
