@@ -148,7 +148,7 @@ class Driver:
     def submit(self, operation: Operation, done: Done, principal: str = "") -> None:
         """A client's operation; `done` is called exactly once, never before this turn began."""
         self.enter()
-        self.requests.asked_at = began = now_s()
+        began = self.requests.asked(now_s())
 
         def answered(outcome: Outcome) -> None:
             self.requests.observe(operation, outcome, now_s() - began)

@@ -45,6 +45,11 @@ class Requests:
         self.asked_at = float("-inf")
         """When a client asked last, in seconds of the monotonic clock."""
 
+    def asked(self, now: float) -> float:
+        """Notes that a client asks now. Returns `now`."""
+        self.asked_at = now
+        return now
+
     def observe(self, operation: Operation, outcome: Outcome, seconds: float) -> None:
         """Counts one answered operation."""
         if type(operation) is Get:
