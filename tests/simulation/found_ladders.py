@@ -14,6 +14,7 @@ import msgspec
 from dynamo_core.causality.codec import decode_record, encode_record
 from dynamo_core.causality.records import EMPTY
 from dynamo_core.errors import NotHere
+from dynamo_core.forgetting import quarantine
 from dynamo_core.keys import DATA, HINTS
 from dynamo_core.membership import ring_news
 from dynamo_core.protocol.frames import Frame, encode_frame
@@ -24,7 +25,16 @@ from dynamo_core.replica import coordination, replica
 from dynamo_core.runtime import outbox
 from dynamo_core.runtime.machine import Coordinate, Coordinated
 from dynamo_core.testing.town import SETTINGS, Town
-from tests.simulation.ladders import KEY, STORED, ladder, partition
+from tests.simulation.ladders import (
+    KEY,
+    QUICK,
+    STORED,
+    delete,
+    forgotten,
+    isolate,
+    ladder,
+    partition,
+)
 from tests.simulation.move_ladders import apart
 from tests.simulation.mutants import LADDER_OF, Patch, mutant
 
@@ -210,3 +220,78 @@ def _() -> list[Patch]:
 LADDER_OF["late entries of unknown members are a fault of the peer"] = (
     "entries of members that a disk has forgotten"
 )
+
+
+@ladder("a full disk when its copy is to be dropped")
+def a_full_disk_when_its_copy_is_to_be_dropped() -> None:
+    """The batch that takes the mark of the copy is refused; the copy goes when there is room. The
+    others have started again, so they do not know how far this disk was (S-DISK-2)."""
+    town = Town("a b c", settings=QUICK)
+    town.put("a", KEY, b"v", w=3)
+    backup = town.disks["b"].copy()
+    delete(town, "a")
+    town.until(lambda: forgotten(town))
+    town.put("a", KEY, b"new", w=3)
+    town.kill("a", "b", "c")
+    for name in "ac":
+        town.start(name)
+    backup.full, town.disks["b"] = True, backup
+    node = town.start("b")
+    town.until(lambda: bool(node.quarantine.dropping))
+    isolate(town, "b")
+    backup.full = False
+    node.reopened()
+    town.until(lambda: not node.quarantine.dropping)
+    assert not backup.rows[DATA]
+    assert town.get("b", KEY, r=1).problem == "insufficient-owners", "not that it is absent"
+
+
+@mutant("a dropped copy keeps its mark")
+def _() -> list[Patch]:
+    original = quarantine.Drop._slice
+
+    def slice_(self: Any) -> bool:
+        marks, self.replica.marks = self.replica.marks, set()
+        left = original(self)
+        self.replica.marks = marks
+        return left
+
+    return [(quarantine.Drop, "_slice", slice_)]
+
+
+@ladder("a hint for an old disk that starts twice")
+def a_hint_for_an_old_disk_that_starts_twice() -> None:
+    """The first life acks the hint, and its sender drops it; the second one drops its copy."""
+    town = Town("a b c d", settings=QUICK)
+    (old, *others), (stand_in,) = town.owners(KEY), town.others(KEY)
+    town.put(old, KEY, b"v", w=3)
+    backup = town.disks[old].copy()
+    delete(town, old)
+    town.until(lambda: forgotten(town))
+    town.kill(old)
+    town.cut |= {link for other in others for link in apart(old + stand_in, other)}
+    town.run(5.0)
+    assert town.put(stand_in, KEY, b"new", w=1).status == 204
+    town.disks[old] = backup
+    town.start(old)
+    town.until(lambda: not town.disks[stand_in].rows[HINTS])
+    town.kill(old)
+    town.start(old)
+    town.cut.clear()
+    town.run(10.0)
+    assert town.counters("stale_copies_dropped") == 1
+    assert [town.values(name, KEY) for name in town.names] == [[b"new"]] * 4
+
+
+@mutant("a drop takes every hint of an earlier life")
+def _() -> list[Patch]:
+    def stays(self: Any, target: Any) -> bool:
+        return bool(self.replica.quarantine_target.same_start(target))
+
+    return [(quarantine.Drop, "_stays", stays)]
+
+
+LADDER_OF |= {
+    "a dropped copy keeps its mark": "a full disk when its copy is to be dropped",
+    "a drop takes every hint of an earlier life": "a hint for an old disk that starts twice",
+}
