@@ -13,6 +13,7 @@ import pytest
 from dynamo_core.ring import planning
 from dynamo_core.ring.change_request import parse_change_request
 from dynamo_operator.node_answers import Backlog, Owned
+from dynamo_operator.origins import beginner
 from dynamo_operator.plan.snapshots import ERROR_S, restless
 from dynamo_operator.snapshot import COPY_OF
 from tests.dynamo_operator.looks import node, settled
@@ -201,6 +202,50 @@ def test_the_schedule_makes_them_and_the_retention_deletes_them() -> None:
     assert {each.rpartition("-uid")[0] for each in world.found("VolumeSnapshot")} == {name}
     assert len(world.found("VolumeSnapshot")) == 3
     assert condition(world, "cart", "BackupUpToDate")["status"] == "True"
+
+
+@pytest.mark.parametrize("unbound", [("again-0", "again-1", "again-2"), ("again-2",)])
+def test_the_retention_keeps_a_backup_until_a_ring_has_begun_with_it(
+    unbound: tuple[str, ...],
+) -> None:
+    """A driver makes no volume of a snapshot that is being deleted: the ring would wait in vain."""
+    world = World(names=BOTH)
+    asyncio.run(world.play([make(**NIGHTLY), Scene(night)]))
+    (first,) = world.found("DynamoBackup")
+    world.kube.homeless |= set(unbound)
+    world.make("again", bootstrap={"fromBackup": {"name": first}})
+    for _ in range(2):
+        night(world)
+        passes(world, 20, "again")
+        passes(world, 20)
+    made = world.found("DynamoBackup")
+    assert first in made and len(made) == 2, "one that no ring needs goes all the same"
+    assert len(world.found("VolumeSnapshot")) == 6
+    world.kube.homeless.clear()
+    asyncio.run(world.play([Scene(night)]))
+    assert not world.ring.wrong and len(world.ring.newest()) == 2
+    assert first not in world.found("DynamoBackup")
+
+
+def test_a_ring_that_begins_has_every_claim_of_the_backup_bound() -> None:
+    def bound(*claims: str) -> list[dict[str, Any]]:
+        return [{"metadata": {"name": each}, "status": {"phase": "Bound"}} for each in claims]
+
+    def ring(name: str, backup: str = "monday", **meta: str) -> dict[str, Any]:
+        spec = {"bootstrap": {"fromBackup": {"name": backup}}}
+        return {"metadata": {"name": name, **meta}, "spec": spec}
+
+    begun, half = bound("data-a-0", "data-a-1"), bound("data-a-0", "data-b-1")
+    for rings, claims, who in (
+        ([], begun, ""),
+        ([ring("a", "tuesday"), {"metadata": {"name": "c"}, "spec": {}}], [], ""),
+        ([ring("a")], begun, ""),
+        ([ring("b"), ring("a")], begun, "b"),
+        ([ring("a")], half, "a"),
+        ([ring("a")], [], "a"),
+        ([ring("a", deletionTimestamp="now")], [], ""),
+    ):
+        assert beginner("monday", (0, 1), rings, claims) == who, (rings, claims)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from dynamo_operator import actions as do
 from dynamo_operator import authority, children, protection
 from dynamo_operator.events import EventRecorder
+from dynamo_operator.origins import beginner
 from dynamo_operator.ports import Busy, Conflict, Failed, Gone, Json, KubeApi, NodeApi, Refused
 from dynamo_operator.snapshot import Snapshot
 from dynamo_operator.status_fields import PlanStatus
@@ -84,6 +85,7 @@ class Actor:
             do.Apply: self._apply,
             do.PatchClaim: self._patch_claim,
             do.Delete: self._delete,
+            do.DeleteTaken: self._delete_taken,
             do.Evict: self._evict,
             do.Found: self._create_ring,
             do.Change: self._change,
@@ -210,6 +212,15 @@ class Actor:
     async def _delete(self, o: Snapshot, action: do.Delete) -> None:
         named = {"uid": action.uid, "resourceVersion": action.resource_version}
         await self.kube.delete(action.kind, o.namespace, action.name, named)
+
+    async def _delete_taken(self, o: Snapshot, action: do.DeleteTaken) -> None:
+        """A driver makes no volume of a snapshot that is being deleted. So a ring whose claims are
+        not all bound would wait for ever, and the snapshot for these claims."""
+        rings = await self.kube.find("DynamoCluster", o.namespace)
+        claims = await self.kube.find("PersistentVolumeClaim", o.namespace)
+        if beginner(action.name, action.ordinals, rings, claims):
+            raise _Settled
+        await self._delete(o, action)
 
     async def _evict(self, o: Snapshot, action: do.Evict) -> None:
         named = {"uid": action.uid, "resourceVersion": action.resource_version}

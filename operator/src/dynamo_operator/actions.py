@@ -94,6 +94,13 @@ class Delete(Act, frozen=True, kw_only=True):
         return f"Delete {self.kind}/{self.name}"
 
 
+class DeleteTaken(Delete, frozen=True, kw_only=True):
+    """Delete this DynamoBackup, and so its volume snapshots, unless a ring needs them to begin.
+    `ordinals`: of the snapshots."""
+
+    ordinals: tuple[int, ...]
+
+
 class Evict(Act, frozen=True, kw_only=True):
     """Evict this pod, by its uid, under its disruption budget."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from dynamo_operator.archive_runs import end_in
+from dynamo_operator.owner import CLAIM
 
 
 class Origin(Struct, frozen=True):
@@ -46,6 +47,29 @@ def not_whole(backup: Mapping[str, Any]) -> str | None:
     if end is None:
         return f"waits until {named} is complete: {said or 'it has not begun'}"
     return None
+
+
+def beginner(
+    backup: str,
+    ordinals: Collection[int],
+    rings: Iterable[Mapping[str, Any]],
+    claims: Iterable[Mapping[str, Any]],
+) -> str:
+    """The name of a DynamoCluster that needs the snapshots of this DynamoBackup, "" if there is
+    none: it is to begin with them, and not all of its claims are bound. `ordinals`: of the
+    snapshots; `rings`, `claims`: of the namespace."""
+    bound = {
+        claim["metadata"]["name"]
+        for claim in claims
+        if (claim.get("status") or {}).get("phase") == "Bound"
+    }
+    for ring in rings:
+        meta, first = ring["metadata"], ring["spec"].get("bootstrap") or {}
+        if "deletionTimestamp" in meta or (first.get("fromBackup") or {}).get("name") != backup:
+            continue
+        if not bound.issuperset(f"{CLAIM}-{meta['name']}-{ordinal}" for ordinal in ordinals):
+            return str(meta["name"])
+    return ""
 
 
 def origin_of(named: str | None, backups: Sequence[Mapping[str, Any]]) -> Origin | None:

@@ -161,9 +161,9 @@ def retention(o: Snapshot) -> Step | None:
     via = _via(o)
     if not via or any(not run.ended for run in o.runs):
         return None
-    if (step := snapshots.beyond(beyond(o))) is not None:
+    if (step := snapshots.beyond(o, beyond(o))) is not None:
         return step
-    gone = list(beyond(o))
+    gone = [run for run in beyond(o) if not run.by_snapshots]
     for archive in dict.fromkeys(run.archive for run in gone):
         some = [run for run in gone if run.archive == archive]
         failed = [r for r in o.runs if r.kind == BACKUP and r.ended == "Failed"]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dynamo_operator.actions import CopySecret, Delete, MakeSnapshot, Step
+from dynamo_operator.actions import CopySecret, Delete, DeleteTaken, MakeSnapshot, Step
 from dynamo_operator.archive_runs import BACKUP, Run
 from dynamo_operator.owner import labels_of
 from dynamo_operator.snapshot import Snapshot
@@ -165,14 +165,17 @@ def hold(o: Snapshot) -> Step | None:
     return None
 
 
-def beyond(runs: Iterator[Run]) -> Step | None:
+def beyond(o: Snapshot, runs: Iterator[Run]) -> Step | None:
     """Delete the objects of scheduled backups that need not be kept; their snapshots go too."""
-    gone = [run for run in runs if run.by_snapshots]
-    if not gone:
-        return None
-    text = f"{len(gone)} old backups by volume snapshots are deleted"
-    acts = [
-        Delete(kind=BACKUP, name=r.name, uid=r.uid, resource_version=r.resource_version)
-        for r in gone
-    ]
-    return Step("TidyingBackups", text, tuple(acts), progressing=False)
+    gone = [_gone(run) for run in runs if run.by_snapshots]
+    acts = tuple(act for act in gone if act.key not in o.settled)
+    text = f"{len(acts)} old backups by volume snapshots are deleted"
+    return Step("TidyingBackups", text, acts, progressing=False) if acts else None
+
+
+def _gone(run: Run) -> Delete:
+    named: Any = {"name": run.name, "uid": run.uid, "resource_version": run.resource_version}
+    if run.ended == "Failed":
+        return Delete(kind=BACKUP, **named)
+    ordinals = tuple(each["ordinal"] for each in run.status.get("snapshots", ()))
+    return DeleteTaken(kind=BACKUP, ordinals=ordinals, **named)
