@@ -10,14 +10,8 @@ from msgspec import structs
 
 from dynamo_operator.archive_runs import BACKUP, RESTORE, SCHEDULED, Run
 from dynamo_operator.backup_conditions import backed_up
-from dynamo_operator.plan.backups import (
-    base,
-    beyond,
-    body,
-    due_backup,
-    retention,
-    unrestored,
-)
+from dynamo_operator.parse import read_by_others
+from dynamo_operator.plan.backups import base, beyond, body, due_backup, retention, unrestored
 from dynamo_operator.plan.schedule import last_due
 from dynamo_operator.quantity import stamp
 from dynamo_operator.snapshot import Snapshot
@@ -59,6 +53,8 @@ def look(*runs: Run, after_due: float = 0.0, **backup: Any) -> Snapshot:
 
 
 THREE = look().now
+DAYS = [run(f"day-{n}", THREE - n * DAY) for n in range(3)]
+MADE = {"resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
 
 
 @pytest.mark.parametrize(
@@ -302,12 +298,11 @@ def deletions(o: Snapshot) -> dict[str, list[str]]:
 
 def test_what_failed_backups_left_goes_with_those_that_they_build_on() -> None:
     """In the archive; of the objects, only those beyond the retention."""
-    days = [run(f"day-{n}", THREE - n * DAY) for n in range(3)]
     failed = run("failed", THREE - DAY / 2, "Failed")
     by_hand = run("by-hand", THREE - DAY / 3, "Failed", labels={})
     elsewhere = run("elsewhere", THREE - DAY / 3, "Failed", archive="s3://other")
-    o = look(*days, failed, by_hand, elsewhere, after_due=60, retention={"count": 2})
-    assert deletions(o) == {ARCHIVE: sorted([days[2].id, failed.id, by_hand.id])}
+    o = look(*DAYS, failed, by_hand, elsewhere, after_due=60, retention={"count": 2})
+    assert deletions(o) == {ARCHIVE: sorted([DAYS[2].id, failed.id, by_hand.id])}
     step = retention(o)
     assert step is not None and [a.name for a in step.actions[1:]] == ["day-2"]
 
@@ -357,10 +352,45 @@ def test_a_ring_that_has_not_its_keys_yet_is_not_backed_up_by_the_clock() -> Non
 
 
 def test_nothing_is_deleted_while_a_restore_may_read_it() -> None:
-    days = [run(f"day-{n}", THREE - n * DAY) for n in range(3)]
     spec: Part = restore_spec({"clusterName": "cart", "from": {"name": "day-2"}})
-    back = run("back", THREE, "", kind=RESTORE, spec=spec, labels={}, backup=days[2].id)
-    assert deletions(look(*days, back, after_due=60, retention={"count": 2})) == {}
-    ended = run("back", THREE, kind=RESTORE, spec=spec, labels={}, backup=days[2].id)
-    o = look(*days, ended, after_due=60, retention={"count": 2})
-    assert deletions(o) == {ARCHIVE: [days[2].id]}
+    back = run("back", THREE, "", kind=RESTORE, spec=spec, labels={}, backup=DAYS[2].id)
+    assert deletions(look(*DAYS, back, after_due=60, retention={"count": 2})) == {}
+    ended = run("back", THREE, kind=RESTORE, spec=spec, labels={}, backup=DAYS[2].id)
+    o = look(*DAYS, ended, after_due=60, retention={"count": 2})
+    assert deletions(o) == {ARCHIVE: [DAYS[2].id]}
+
+
+@pytest.mark.parametrize(
+    ("source", "how", "kept"),
+    [
+        ({"name": "day-2"}, "", True),
+        ({"target": ARCHIVE}, "", True),
+        ({"target": "s3://other"}, "", False),
+        ({"name": "day-2"}, "Complete", False),
+        ({"name": "nothing"}, "", False),
+    ],
+)
+def test_nor_while_a_restore_of_another_ring_may_read_it(
+    source: Part, how: str, kept: bool
+) -> None:
+    """A new ring begins with the archive of this one."""
+    o = look(*DAYS, after_due=60, retention={"count": 2})
+    backups = [
+        {
+            "metadata": {**MADE, "name": day.name, "uid": day.uid},
+            "spec": {"clusterName": "cart", "target": ARCHIVE},
+            "status": {**day.status, "target": ARCHIVE, "backupId": day.id},
+        }
+        for day in DAYS
+    ]
+    ended = [{"type": how, "status": "True"}] if how else []
+    restore = {
+        "metadata": {**MADE, "name": "back", "uid": "b"},
+        "spec": {"clusterName": "other", "from": source},
+        "status": {"conditions": ended},
+    }
+    own = {**restore, "spec": {"clusterName": "cart", "from": {"target": ARCHIVE}}}
+    assert read_by_others(o, backups, [own]) == frozenset()
+    read = read_by_others(o, backups, [restore])
+    gone = deletions(structs.replace(o, read_by_others=read))
+    assert gone == ({} if kept else {ARCHIVE: [DAYS[2].id]})

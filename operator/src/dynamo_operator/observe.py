@@ -22,7 +22,15 @@ from dynamo_operator.machines import Machines
 from dynamo_operator.node_answers import Node, Ring
 from dynamo_operator.origins import Origin, origin_of
 from dynamo_operator.owner import labels_of
-from dynamo_operator.parse import claim_of, pod_of, repair_of, resource_of, runs_of, workload_of
+from dynamo_operator.parse import (
+    claim_of,
+    pod_of,
+    read_by_others,
+    repair_of,
+    resource_of,
+    runs_of,
+    workload_of,
+)
 from dynamo_operator.plan.going_over import completed, secured
 from dynamo_operator.ports import Failed, Gone, KubeApi, NodeApi, Refused, Way
 from dynamo_operator.snapshot import Claim, Pod, Repair, Snapshot
@@ -287,7 +295,8 @@ class Observer:
         runs = [await self._led(o, run) for run in runs_of(o, *listed)]
         runs = await self._snapshots(o, runs)
         origin = origin_of(_named(o), listed[0])
-        return msgspec.structs.replace(o, runs=tuple(runs), origin=origin)
+        others = read_by_others(o, *listed)
+        return msgspec.structs.replace(o, runs=tuple(runs), origin=origin, read_by_others=others)
 
     async def _snapshots(self, o: Snapshot, runs: list[Run]) -> list[Run]:
         """Backups by volume snapshots that have not ended, with their snapshots. An API server need

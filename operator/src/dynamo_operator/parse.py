@@ -169,7 +169,7 @@ def repair_of(o: Snapshot, item: Document) -> Repair | None:
         spec = repair_spec(item.get("spec") or {})
     except BadSpec:
         return None
-    if spec.cluster_name != o.name or "deletionTimestamp" in meta:
+    if "deletionTimestamp" in meta:
         return None
     return Repair(
         name=meta["name"],
@@ -185,12 +185,27 @@ def runs_of(o: Snapshot, backups: list[Any], restores: list[Any]) -> tuple[Run, 
     """The DynamoBackups and DynamoRestores of this cluster, among all of the namespace: a restore
     may be of another ring's backup."""
     made = [run for item in backups if (run := _run(o, item, BACKUP)) is not None]
+    made += _restores(o, backups, restores)
+    return tuple(run for run in made if run.spec.cluster_name == o.name)
+
+
+def read_by_others(o: Snapshot, backups: list[Any], restores: list[Any]) -> frozenset[str]:
+    """The archives from which DynamoRestores of other rings of the namespace read, or will."""
+    return frozenset(
+        run.archive
+        for run in _restores(o, backups, restores)
+        if run.spec.cluster_name != o.name and not run.ended and run.archive
+    )
+
+
+def _restores(o: Snapshot, backups: list[Any], restores: list[Any]) -> list[Run]:
     named = {item["metadata"]["name"]: item for item in backups}
+    made = []
     for item in restores:
         run = _run(o, item, RESTORE)
         if run is not None and isinstance(run.spec, RestoreSpec):
             made.append(_with_source(run, run.spec, named))
-    return tuple(made)
+    return made
 
 
 def _run(o: Snapshot, item: Document, kind: Any) -> Run | None:
@@ -200,7 +215,7 @@ def _run(o: Snapshot, item: Document, kind: Any) -> Run | None:
         spec = decode(item.get("spec") or {})
     except BadSpec:
         return None
-    if spec.cluster_name != o.name or "deletionTimestamp" in meta:
+    if "deletionTimestamp" in meta:
         return None
     archive, missing = "", ""
     if isinstance(spec, BackupSpec) and spec.method == "Records":

@@ -189,6 +189,7 @@ class Snapshot(Struct, frozen=True, dict=True):
     repairs: tuple[Repair, ...] = ()
     runs: tuple[Run, ...] = ()
     runs_fault: str = ""
+    read_by_others: frozenset[str] = frozenset()
     origin: Origin | None = None
     settled: frozenset[str] = frozenset()
     waited: dict[str, float] = {}
@@ -202,8 +203,9 @@ class Snapshot(Struct, frozen=True, dict=True):
     only their member lines are equal while entries change (moves); `unanimous`: every live member
     has it. `settled`: actions that this pass has tried and that needed no change. `waited`: for how
     many seconds a pod or a claim of that name, or the ring (`RING`), has been missing (see
-    `waits`). `runs_fault`: why backups and restores cannot be listed. `origin`: the volume
-    snapshots that the ring is to begin with. `turn`: whether the ring may take the pod template of
+    `waits`). `runs_fault`: why backups and restores cannot be listed. `read_by_others`: the
+    archives from which restores of other rings read. `origin`: the volume snapshots that the ring
+    is to begin with. `turn`: whether the ring may take the pod template of
     another version of the operator. `gone`: by ordinal, the machine that took the volume with it
     (see `machines`); `unasked`: why this could not be looked up.
     `archive_variables`: what the Secret of `spec.backup.secretName` says of places."""

@@ -156,8 +156,9 @@ def unrestored(o: Snapshot) -> str:
 
 def retention(o: Snapshot) -> Step | None:
     """Delete scheduled backups that need not be kept, in the archive first, one archive after the
-    other. While a backup or a restore is under way nothing is deleted. What failed backups have
-    left goes too: it is no backup, and the backups that it builds on could not be deleted."""
+    other. While a backup or a restore is under way nothing is deleted, and nothing in an archive
+    that a restore of another ring reads. What failed backups have left goes too: it is no backup,
+    and the backups that it builds on could not be deleted."""
     via = _via(o)
     if not via or any(not run.ended for run in o.runs):
         return None
@@ -165,6 +166,8 @@ def retention(o: Snapshot) -> Step | None:
         return step
     gone = [run for run in beyond(o) if not run.by_snapshots]
     for archive in dict.fromkeys(run.archive for run in gone):
+        if archive in o.read_by_others:
+            continue
         some = [run for run in gone if run.archive == archive]
         failed = [r for r in o.runs if r.kind == BACKUP and r.ended == "Failed"]
         ids = [r.id for r in some]
