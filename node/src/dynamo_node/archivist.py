@@ -45,7 +45,7 @@ SHARE = 1 / 16
 """Of a processor, for one of these threads while clients ask this node. At full speed they hold the
 interpreter so often that p99 of clients was thirty times as long."""
 QUIET_S = 1.0
-"""Without a request for so long, the threads may use their full speed."""
+"""If no client has asked for this time, the threads may use their full speed."""
 STOP_S_MAX = 2.0
 """A thread that waits for an object store is left alone after this time: a node ends in time."""
 log = structlog.get_logger()
