@@ -15,7 +15,7 @@ from dynamo_operator.plan.table import plan
 from dynamo_operator.ports import Failed, failure
 from dynamo_operator.spec_types import NODE_MEMORY
 from tests.dynamo_operator.looks import pod, settled
-from tests.dynamo_operator.stories import SELECTORS, SLOW, edit, make
+from tests.dynamo_operator.stories import ARCHIVE, SELECTORS, SLOW, edit, make
 from tests.dynamo_operator.world import NAMESPACE, Scene, World
 
 
@@ -57,6 +57,21 @@ def test_two_rings_in_a_namespace_never_mix() -> None:
         for name, item in world.found("StatefulSet").items()
     }
     assert images["cart-1"] == "node:2" != images["cart"]
+
+
+def test_each_ring_carries_out_its_own_repairs_backups_and_restores() -> None:
+    world = World(names=("cart", "cart-1"))
+    asyncio.run(world.play([make(), Scene(lambda w: w.make("cart-1"), 0)]))
+    source: dict[str, Any] = {"from": {"target": ARCHIVE}}
+    runs: dict[str, dict[str, Any]] = {"DynamoBackup": {}, "DynamoRestore": source}
+    for kind, spec in {"DynamoRepair": {}, **runs}.items():
+        world.run(kind, "one", clusterName="cart-1", **spec)
+    observer = world.operators[0].observer
+    for name, wanted in (("cart", 0), ("cart-1", 1)):
+        o = asyncio.run(observer.look(NAMESPACE, name, world.kube.now))
+        assert o is not None
+        assert len(o.repairs) == wanted, name
+        assert [run.kind for run in o.runs] == list(runs) * wanted, name
 
 
 def test_a_name_that_is_taken_is_left_alone_until_it_is_free() -> None:

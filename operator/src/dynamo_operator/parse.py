@@ -169,7 +169,7 @@ def repair_of(o: Snapshot, item: Document) -> Repair | None:
         spec = repair_spec(item.get("spec") or {})
     except BadSpec:
         return None
-    if "deletionTimestamp" in meta:
+    if spec.cluster_name != o.name or "deletionTimestamp" in meta:
         return None
     return Repair(
         name=meta["name"],
