@@ -12,6 +12,7 @@ from dynamo_archive.sealing import Sealing
 from dynamo_core.backup.archive_calls import Bring, Brought, Done, Pack, Packed, Put
 from dynamo_core.keys import DATA
 from dynamo_core.protocol.messages import Message
+from dynamo_core.runtime.throttle import BUDGET_MIN
 from dynamo_node.archivist import QUIET_S, SHARE, THREADS, Archivist, rest_s
 from tests.dynamo_node.lone_admin import Admin, with_node
 
@@ -56,10 +57,12 @@ def test_progress_and_manifests_do_not_wait_for_partitions(tmp_path: Path) -> No
     with_node(body)
 
 
-@pytest.mark.parametrize("budget", [1.0, 0.5, 0.05])
-def test_a_thread_uses_its_share_of_a_processor(budget: float) -> None:
-    """The whole budget while no client asks."""
-    for quiet_s, share in ((QUIET_S, budget), (float("inf"), budget), (0.0, budget * SHARE)):
+@pytest.mark.parametrize(
+    ("budget", "busy"), [(1.0, SHARE), (0.5, SHARE), (SHARE, SHARE), (BUDGET_MIN, BUDGET_MIN)]
+)
+def test_a_thread_uses_its_share_of_a_processor(budget: float, busy: float) -> None:
+    """The whole budget while no client asks; never less than the least budget."""
+    for quiet_s, share in ((QUIET_S, budget), (float("inf"), budget), (0.0, busy)):
         assert 3.0 / (3.0 + rest_s(3.0, budget, quiet_s)) == pytest.approx(share)
 
 

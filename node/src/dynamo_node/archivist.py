@@ -55,9 +55,10 @@ Queue = SimpleQueue[Callable[[], None] | None]
 
 def rest_s(used_s: float, budget: float, quiet_s: float) -> float:
     """How long a thread sleeps that has used the processor for `used_s` seconds, so that it uses no
-    more than its share; clients have asked nothing for `quiet_s`. To wait for an object store uses
-    no processor."""
-    share = budget * (SHARE if quiet_s < QUIET_S else 1.0)
+    more than its share; clients have asked nothing for `quiet_s`. The least budget is below `SHARE`
+    and bounds a backup as it bounds all background work. To wait for an object store uses no
+    processor."""
+    share = min(budget, SHARE) if quiet_s < QUIET_S else budget
     return used_s * (1 / share - 1)
 
 
